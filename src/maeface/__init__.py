@@ -1,0 +1,1 @@
+"""maeface: facial action units from self-supervised representation."""

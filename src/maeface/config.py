@@ -1,0 +1,273 @@
+"""The settings of a run: a TOML recipe, overrides, and the strict, frozen models that check them.
+
+``recipe.toml -> load(...) -> verb.run(settings, ...)``. The paper's values are the defaults, with the
+section they come from; where the paper is silent a comment says so and why.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from maeface.errors import ConfigError
+
+Size = Literal["tiny", "small", "base", "large", "huge"]
+Task = Literal["detection", "intensity", "both"]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Settings(BaseModel):
+    """Frozen and strict: an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Run(Settings):
+    """How a training runs; nothing here changes what is learned, but for ``seed`` and ``precision``."""
+
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto``: bf16 where the hardware computes in it, else fp32."""
+    workers: Annotated[int, Field(ge=0)] = 2
+    """Processes that decode and augment; 0 does it in the training process."""
+    compile: bool = False
+    evaluate_every: Annotated[int, Field(ge=1)] = 1
+    """Epochs between evaluations (validation loss, pictures)."""
+    checkpoint_every_s: Annotated[float, Field(ge=0)] = 300.0
+    """Seconds between checkpoints; one is also written at each evaluation and at the end."""
+
+
+class Optim(Settings):
+    """AdamW, linear warm-up, half-cycle cosine (section 4, experimental settings)."""
+
+    epochs: Annotated[int, Field(ge=0)]
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    batch: Annotated[int, Field(ge=1)]
+    """Images an optimiser step sees, over all devices and accumulation steps."""
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    """Images in memory at once on one device; ``batch`` is reached by accumulation. None: the whole batch."""
+    base_lr: Annotated[float, Field(ge=0)]
+    """Learning rate = base_lr x batch / 256 (equation 5)."""
+    min_lr: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Not on biases and other one-dimensional parameters."""
+    betas: tuple[float, float]
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning-rate factor from each block to the one below it; 1 for none."""
+    clip_grad: Annotated[float, Field(gt=0)] | None = None
+    """Paper silent: no clipping, as in the official code."""
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> "Optim":
+        if self.micro_batch is not None and self.batch % self.micro_batch:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})")
+        return self
+
+
+class MaskedAutoencoder(Settings):
+    """Encoder, decoder and loss of stage 1 (sections 3.2.1 and 3.3)."""
+
+    size: Size = "base"
+    image_size: Annotated[int, Field(ge=8)] = 224
+    patch_size: Annotated[int, Field(ge=1)] = 16
+    decoder_depth: Annotated[int, Field(ge=1)] = 8
+    decoder_width: Annotated[int, Field(ge=4)] = 512
+    decoder_heads: Annotated[int, Field(ge=1)] = 16
+    """Paper silent: 16, as in the official code."""
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    loss: Literal["l1", "l2"] = "l1"
+    normalize_patches: bool = True
+
+    @model_validator(mode="after")
+    def _whole_patches(self) -> "MaskedAutoencoder":
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size ({self.image_size}) must be a multiple of patch_size ({self.patch_size})"
+            )
+        return self
+
+
+class PretrainData(Settings):
+    """Augmentation and held-out part of stage 1."""
+
+    crop_scale: tuple[float, float] = (0.2, 1.0)
+    """Area of the random crop. Paper: "random cropping"; the range is the official code's."""
+    flip: bool = True
+    """Paper silent: horizontal flip, as in the official code."""
+    validation: Share = 0.02
+    """Share of the sources (subjects where known) held out for the reconstruction loss and pictures."""
+
+
+class Pretrain(Settings):
+    """``maeface pretrain``: stage 1, a masked autoencoder of faces (sections 3.2.1 and 4)."""
+
+    verb: Literal["pretrain"] = "pretrain"
+    title: str = ""
+    cost: str = ""
+    init: str = "random"
+    """``random``, or a weights file: maeface, facebookresearch/mae, timm, MAE-Face, transformers ViTMAE."""
+    model: MaskedAutoencoder = MaskedAutoencoder()
+    data: PretrainData = PretrainData()
+    optim: Optim = Optim(
+        epochs=800, warmup_epochs=40, batch=4096, base_lr=1.5e-4, min_lr=0.0, betas=(0.9, 0.95)
+    )
+    run: Run = Run()
+
+
+class Head(Settings):
+    """What is learned in stage 2 (sections 3.2.2 and 3.3)."""
+
+    task: Task = "detection"
+    aus: tuple[int, ...] = ()
+    """Action units, in this order; empty: all that the labels have."""
+    drop_path: Share = 0.1
+    size: Size = "base"
+    """Size and patch size count where the encoder starts from random; else the weights know them."""
+    image_size: Annotated[int, Field(ge=8)] | None = None
+    """None: the weights' own (224 from random)."""
+    patch_size: Annotated[int, Field(ge=1)] = 16
+
+
+class FinetuneData(Settings):
+    """Augmentation and split of stage 2."""
+
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Paper silent: 0.08 to 1, timm's default, as in the official code."""
+    flip: bool = True
+    randaugment: str = "rand-m9-mstd0.5-inc1"
+    """timm's name of RandAug(9, 0.5); empty for none."""
+    mixup: Annotated[float, Field(ge=0)] = 0.2
+    cutmix: Annotated[float, Field(ge=0)] = 0.75
+    """Alpha of mixup and cutmix; 0 for none. The paper uses both for detection, neither for intensity."""
+    erase: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability of random erasing. Paper silent: none."""
+    validation: Share = 0.2
+    """Share of the subjects held out to stop early and to choose the weights. Paper silent."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Cut the subjects into this many folds; ``fold`` is the test part, never seen in training."""
+    fold: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> "FinetuneData":
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold ({self.fold}) must be below folds ({self.folds})")
+        return self
+
+
+class Finetune(Settings):
+    """``maeface finetune``: stage 2, the encoder learns action units (sections 3.2.2 and 4)."""
+
+    verb: Literal["finetune"] = "finetune"
+    title: str = ""
+    cost: str = ""
+    model: Head = Head()
+    data: FinetuneData = FinetuneData()
+    optim: Optim = Optim(
+        epochs=20,
+        warmup_epochs=10,
+        batch=512,
+        base_lr=1e-4,
+        min_lr=1e-6,
+        betas=(0.9, 0.999),
+        layer_decay=0.65,
+    )
+    """Section 4 (BP4D). Paper silent: min_lr, betas and layer_decay are the official code's recipe."""
+    patience: Annotated[int, Field(ge=1)] | None = 5
+    """Evaluations without a better validation loss after which training stops; None for never."""
+    run: Run = Run()
+
+
+RunSettings = TypeVar("RunSettings", bound=Settings)
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("maeface") / "recipes"
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) -> RunSettings:
+    """Read a recipe and the overrides of the command line into checked settings.
+
+    Args:
+        kind: ``Pretrain`` or ``Finetune``.
+        recipe: the name of a recipe of the package, or the path of a TOML file.
+        overrides: ``section.key=value`` each, as from ``--set``; the value is read as TOML, else as text.
+
+    Raises:
+        ConfigError: no such recipe, not TOML, an unknown key (the nearest right one is named), or a
+            value out of its range.
+    """
+    values = _read(recipe)
+    for override in overrides:
+        _override(values, override)
+    try:
+        return kind.model_validate(_merge(kind().model_dump(), values))
+    except ValidationError as error:
+        raise ConfigError(f"recipe {recipe}: " + "; ".join(_problems(kind, error))) from error
+
+
+def _read(recipe: str) -> dict[str, Any]:
+    file = Path(recipe)
+    if file.suffix != ".toml" and recipe in recipes():
+        text = (resources.files("maeface") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
+    elif file.is_file():
+        text = file.read_text(encoding="utf-8", errors="replace")
+    else:
+        raise ConfigError(f"no recipe {recipe!r}; give a TOML file or one of: {', '.join(recipes())}")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"recipe {recipe} is not TOML: {error}") from error
+
+
+def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` over ``defaults``, section by section, so that a recipe names only what it changes."""
+    merged = dict(defaults)
+    for key, value in values.items():
+        inner = defaults.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set takes section.key=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word: --set run.device=cpu
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+    values[last] = value
+
+
+def _problems(kind: type[BaseModel], error: ValidationError) -> Iterable[str]:
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(where, _keys(kind), n=1, cutoff=0.0)
+            yield f"unknown key {where!r}; did you mean {near[0]!r}?"
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            got = f", got {problem['input']!r}" if problem["type"] != "value_error" else ""
+            yield f"{where + ': ' if where else ''}{message}{got}"
+
+
+def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += _keys(inner, f"{prefix}{name}.")
+        keys.append(prefix + name)
+    return keys
