@@ -1,0 +1,6 @@
+"""``python -m maeface`` is ``maeface``."""
+
+from maeface.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The lists that must not drift apart: verbs, commands, pages, options, recipes, exported names."""
+
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from maeface import cli, config
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs"
+COMMANDS = typer.main.get_command(cli.app).commands
+VERBS = ["prepare", "pretrain", "finetune", "evaluate", "predict", "synth", "demo"]
+
+
+def test_verbs_are_commands():
+    assert list(COMMANDS) == VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_has_a_typed_run_and_a_page(verb):
+    run = import_module(f"maeface.{verb}").run
+    signature = inspect.signature(run)
+    assert run.__doc__
+    assert signature.return_annotation is not inspect.Signature.empty
+    assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values())
+    assert (PAGES / f"{verb}.md").is_file()
+    assert f"docs/{verb}.md" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_has_help_and_stands_on_its_page(verb):
+    page = (PAGES / f"{verb}.md").read_text()
+    assert COMMANDS[verb].help
+    for parameter in COMMANDS[verb].params:
+        if parameter.name == "help":
+            continue
+        assert parameter.help, f"{verb} {parameter.name} has no help"
+        if parameter.param_type_name == "option":
+            assert parameter.opts[0] in page, f"docs/{verb}.md does not mention {parameter.opts[0]}"
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in PAGES.glob("*.md"))])
+def test_links_and_pictures_exist(page):
+    file = ROOT / page
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", file.read_text()):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (file.parent / target).exists(), f"{page} points to {target}"
+
+
+def test_pages_name_only_recipes_that_exist():
+    for page in [ROOT / "README.md", *PAGES.glob("*.md")]:
+        for verb, recipe in re.findall(
+            r"maeface (pretrain|finetune) ([a-z0-9-]+)\b(?!\.toml)", page.read_text()
+        ):
+            assert recipe in config.recipes(), f"{page.name}: maeface {verb} {recipe}"
