@@ -1,0 +1,198 @@
+"""Scores of action units: F1, precision, recall, accuracy, AUC, ICC(3,1), MSE, MAE; pure numpy.
+
+N faces, A action units. Every score of a table takes labels (N, A), predictions (N, A) and ``known``
+(N, A), and gives one number for each action unit, (A,). Where ``known`` is False a label is missing and
+its cell counts nowhere, whatever it holds (NaN included). Without ``known`` all labels count.
+
+What is undefined, and what stands for it:
+
+* an action unit without any known label: NaN, in every score;
+* no positive in labels or predictions: precision, recall and F1 are 0, as scikit-learn's
+  ``zero_division=0``, because published tables are made so; ``positives`` tells such a 0 from a bad one;
+* labels of one class only: AUC is NaN;
+* fewer than two faces, or neither labels nor predictions vary: ICC is NaN. Predictions that do not vary
+  against labels that do have ICC 0: they explain nothing.
+
+``mean`` leaves NaN out.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def detection(
+    labels: ArrayLike, scores: ArrayLike, threshold: float, known: ArrayLike | None = None
+) -> dict[str, Floats]:
+    """Every score of detection: ``scores`` at or above ``threshold`` count as present.
+
+    Args:
+        labels: 0 or 1, (N, A).
+        scores: any real numbers, higher for present, (N, A); probabilities as a rule.
+        threshold: on the scale of ``scores``.
+        known: bool, (N, A).
+
+    Returns:
+        By name, (A,) each: ``f1 precision recall accuracy auc``, and the counts ``n`` and ``positives``.
+    """
+    truth, values, mask = _table(labels, scores, known)
+    present = values >= threshold
+    return {
+        "f1": f1(truth, present, mask),
+        "precision": precision(truth, present, mask),
+        "recall": recall(truth, present, mask),
+        "accuracy": accuracy(truth, present, mask),
+        "auc": auc(truth, values, mask),
+        "n": mask.sum(0).astype(np.float64),
+        "positives": (truth > 0).sum(0).astype(np.float64),
+    }
+
+
+def intensity(labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None = None) -> dict[str, Floats]:
+    """Every score of intensity.
+
+    Args:
+        labels: on 0..5, (N, A).
+        predictions: on the same scale, (N, A).
+        known: bool, (N, A).
+
+    Returns:
+        By name, (A,) each: ``icc mse mae``, and the count ``n``.
+    """
+    truth, values, mask = _table(labels, predictions, known)
+    return {
+        "icc": icc31(truth, values, mask),
+        "mse": mse(truth, values, mask),
+        "mae": mae(truth, values, mask),
+        "n": mask.sum(0).astype(np.float64),
+    }
+
+
+def f1(labels: ArrayLike, present: ArrayLike, known: ArrayLike | None = None) -> Floats:
+    """The harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN); 0..1, (A,)."""
+    true_pos, false_pos, false_neg, count = _confusion(labels, present, known)
+    return _rate(2 * true_pos, 2 * true_pos + false_pos + false_neg, count)
+
+
+def precision(labels: ArrayLike, present: ArrayLike, known: ArrayLike | None = None) -> Floats:
+    """Of the faces called present, the share that are: TP / (TP + FP); 0..1, (A,)."""
+    true_pos, false_pos, _, count = _confusion(labels, present, known)
+    return _rate(true_pos, true_pos + false_pos, count)
+
+
+def recall(labels: ArrayLike, present: ArrayLike, known: ArrayLike | None = None) -> Floats:
+    """Of the faces that are present, the share called so: TP / (TP + FN); 0..1, (A,)."""
+    true_pos, _, false_neg, count = _confusion(labels, present, known)
+    return _rate(true_pos, true_pos + false_neg, count)
+
+
+def accuracy(labels: ArrayLike, present: ArrayLike, known: ArrayLike | None = None) -> Floats:
+    """The share of faces called right; 0..1, (A,)."""
+    _, false_pos, false_neg, count = _confusion(labels, present, known)
+    return _rate(count - false_pos - false_neg, count, count)
+
+
+def auc(labels: ArrayLike, scores: ArrayLike, known: ArrayLike | None = None) -> Floats:
+    """The area under the ROC curve: how often a positive scores above a negative; 0..1, (A,).
+
+    A tie counts one half (Mann and Whitney).
+    """
+    truth, values, mask = _table(labels, scores, known)
+    return np.array([_auc(truth[m, a] > 0, values[m, a]) for a, m in enumerate(mask.T)], dtype=np.float64)
+
+
+def icc31(labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None = None) -> Floats:
+    """ICC(3,1) of labels and predictions as two raters (Shrout and Fleiss, 1979); -1..1, (A,)."""
+    truth, values, mask = _table(labels, predictions, known)
+    pairs = (np.stack([truth[m, a], values[m, a]], axis=1) for a, m in enumerate(mask.T))
+    return np.array([icc(pair) for pair in pairs], dtype=np.float64)
+
+
+def mse(labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None = None) -> Floats:
+    """Mean squared error, in squared units of the labels, (A,)."""
+    truth, values, mask = _table(labels, predictions, known)
+    return _rate(((truth - values) ** 2).sum(0), mask.sum(0), mask.sum(0))
+
+
+def mae(labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None = None) -> Floats:
+    """Mean absolute error, in units of the labels, (A,)."""
+    truth, values, mask = _table(labels, predictions, known)
+    return _rate(np.abs(truth - values).sum(0), mask.sum(0), mask.sum(0))
+
+
+def icc(ratings: ArrayLike) -> float:
+    """ICC(3,1): consistency of k fixed raters over the same targets (Shrout and Fleiss, 1979).
+
+    Two-way analysis of variance: (BMS - EMS) / (BMS + (k - 1) EMS), with BMS the mean square between
+    targets and EMS the residual one. A constant offset between raters costs nothing.
+
+    Args:
+        ratings: (targets, k raters), k >= 2.
+
+    Returns:
+        -1 / (k - 1)..1, or NaN for fewer than two targets or where nothing varies.
+    """
+    table = np.asarray(ratings, dtype=np.float64)  # (N, k)
+    if table.ndim != 2 or table.shape[1] < 2:
+        raise ValueError(f"expected ratings (targets, raters) of two raters or more, got shape {table.shape}")
+    n, k = table.shape
+    if n < 2 or not np.ptp(table, axis=0).any():
+        return float("nan")
+    centred = table - table.mean(0)  # each rater's own level is left out
+    targets = centred.mean(1)  # (N,)
+    between = k * np.square(targets).sum() / (n - 1)
+    residual = np.square(centred - targets[:, None]).sum() / ((n - 1) * (k - 1))
+    return float((between - residual) / (between + (k - 1) * residual))
+
+
+def mean(values: ArrayLike) -> float:
+    """The mean over action units that have a value; NaN where none has."""
+    array = np.asarray(values, dtype=np.float64)
+    held = array[~np.isnan(array)]
+    return float(held.mean()) if held.size else float("nan")
+
+
+def _table(
+    labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None
+) -> tuple[Floats, Floats, Bools]:
+    """Both tables as float64 and the mask, with 0 in every cell that is not known."""
+    truth, values = np.asarray(labels), np.asarray(predictions)
+    mask = np.ones(truth.shape, dtype=np.bool_) if known is None else np.asarray(known, dtype=np.bool_)
+    if not (truth.ndim == 2 and truth.shape == values.shape == mask.shape):
+        shapes = f"labels {truth.shape}, predictions {values.shape}, known {mask.shape}"
+        raise ValueError(f"expected three tables of one shape (faces, action units), got {shapes}")
+    return (
+        np.where(mask, truth, 0).astype(np.float64),
+        np.where(mask, values, 0).astype(np.float64),
+        mask,
+    )
+
+
+def _confusion(
+    labels: ArrayLike, present: ArrayLike, known: ArrayLike | None
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """True positives, false positives, false negatives and known labels, (A,) each."""
+    truth, called, mask = _table(labels, present, known)
+    is_there, is_called = truth > 0, (called > 0) & mask
+    counts = (is_there & is_called, ~is_there & is_called, is_there & ~is_called, mask)
+    true_pos, false_pos, false_neg, count = (each.sum(0).astype(np.float64) for each in counts)
+    return true_pos, false_pos, false_neg, count
+
+
+def _rate(part: Floats, whole: Floats, count: Floats) -> Floats:
+    """The quotient; 0 where whole is 0, NaN where there is no known label at all."""
+    rate = np.divide(part, whole, out=np.zeros(len(count)), where=np.asarray(whole) > 0)
+    return np.where(np.asarray(count) > 0, rate, np.nan)
+
+
+def _auc(is_there: Bools, values: Floats) -> float:
+    positives = int(is_there.sum())
+    negatives = len(is_there) - positives
+    if not positives or not negatives:
+        return float("nan")
+    _, place, ties = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]  # from 1; equal values share their mean rank
+    above = ranks[is_there].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))

@@ -1,0 +1,164 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn import metrics as sklearn
+
+from maeface import metrics
+
+REFERENCE = Path(__file__).parent / "reference" / "metrics.json"
+SCORES = (metrics.f1, metrics.precision, metrics.recall, metrics.accuracy, metrics.auc)
+SCORES += (metrics.icc31, metrics.mse, metrics.mae)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return json.loads(REFERENCE.read_text())
+
+
+def random_tables(seed=0, n=200, a=5):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((n, a)) < rng.random(a)).astype(np.float32)
+    scores = np.round(0.4 * labels + 0.6 * rng.random((n, a)), 2)  # rounded: with ties
+    return labels, scores, rng.random((n, a)) < 0.8
+
+
+def test_reference_numbers(reference):
+    present = np.array(reference["probability"]) >= reference["threshold"]
+    got = metrics.f1(reference["occurrence_true"], present)
+    np.testing.assert_allclose(got, reference["f1"], rtol=0, atol=1e-9)
+    truth, predicted = reference["intensity_true"], reference["intensity_pred"]
+    for score, name in ((metrics.icc31, "icc_3_1"), (metrics.mse, "mse"), (metrics.mae, "mae")):
+        np.testing.assert_allclose(score(truth, predicted), reference[name], rtol=0, atol=1e-9)
+
+
+def test_shrout_and_fleiss_1979_table_2():
+    judges = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+    assert metrics.icc(judges) == pytest.approx(0.7148, abs=5e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_scikit_learn(seed):
+    labels, scores, known = random_tables(seed)
+    ours = metrics.detection(labels, scores, 0.5, known)
+    for a in range(labels.shape[1]):
+        truth, values = labels[known[:, a], a], scores[known[:, a], a]
+        present = values >= 0.5
+        assert ours["f1"][a] == pytest.approx(sklearn.f1_score(truth, present), abs=1e-12)
+        assert ours["precision"][a] == pytest.approx(sklearn.precision_score(truth, present), abs=1e-12)
+        assert ours["recall"][a] == pytest.approx(sklearn.recall_score(truth, present), abs=1e-12)
+        assert ours["accuracy"][a] == pytest.approx(sklearn.accuracy_score(truth, present), abs=1e-12)
+        assert ours["auc"][a] == pytest.approx(sklearn.roc_auc_score(truth, values), abs=1e-12)
+        assert ours["n"][a] == len(truth)
+        assert ours["positives"][a] == truth.sum()
+
+
+def test_intensity_agrees_with_scikit_learn():
+    _, scores, known = random_tables()
+    truth = np.round(scores * 5)
+    predicted = truth + np.random.default_rng(1).normal(size=truth.shape)
+    ours = metrics.intensity(truth, predicted, known)
+    for a in range(truth.shape[1]):
+        pair = truth[known[:, a], a], predicted[known[:, a], a]
+        assert ours["mse"][a] == pytest.approx(sklearn.mean_squared_error(*pair), abs=1e-12)
+        assert ours["mae"][a] == pytest.approx(sklearn.mean_absolute_error(*pair), abs=1e-12)
+        assert ours["icc"][a] == pytest.approx(metrics.icc(np.stack(pair, 1)), abs=1e-12)
+
+
+@pytest.mark.parametrize("score", SCORES, ids=lambda score: score.__name__)
+def test_an_unknown_label_counts_nowhere(score):
+    labels, scores, known = random_tables()
+    predicted = scores >= 0.5 if score in SCORES[:4] else scores
+    with_rubbish = np.where(known, labels, np.nan)
+    rubbish = np.where(known, predicted, np.nan)
+    np.testing.assert_array_equal(score(with_rubbish, rubbish, known), score(labels, predicted, known))
+    by_hand = [
+        score(labels[known[:, a], a][:, None], predicted[known[:, a], a][:, None])[0] for a in range(5)
+    ]
+    np.testing.assert_allclose(score(labels, predicted, known), by_hand, rtol=1e-12)
+
+
+@pytest.mark.parametrize("score", SCORES, ids=lambda score: score.__name__)
+def test_no_known_label_is_nan_and_no_warning(score):
+    known = np.array([[True, False], [True, False]])
+    got = score([[0, np.nan], [1, np.nan]], [[0, 1], [1, 1]], known)
+    assert np.isfinite(got[0])
+    assert np.isnan(got[1])
+
+
+def test_no_positive_is_zero_as_in_scikit_learn():
+    scores = metrics.detection(np.zeros((4, 1)), np.full((4, 1), 0.1), 0.5)
+    assert scores["f1"] == scores["precision"] == scores["recall"] == 0
+    assert scores["accuracy"] == 1
+    assert scores["positives"] == 0
+    assert np.isnan(scores["auc"][0])
+
+
+def test_constant_predictions():
+    labels = np.array([[0.1], [2.3], [5.0]])
+    constant = np.full((3, 1), 0.7)
+    assert metrics.icc31(labels, constant)[0] == pytest.approx(0, abs=1e-12)
+    assert np.isnan(metrics.icc31(constant, constant)[0])
+    assert np.isnan(metrics.icc31(labels[:1], labels[:1])[0])
+    assert metrics.auc([[0], [1], [1]], constant)[0] == 0.5
+
+
+def test_icc_of_perfect_shifted_and_opposite():
+    labels = np.arange(6.0)[:, None]
+    assert metrics.icc31(labels, labels)[0] == 1
+    assert metrics.icc31(labels, labels + 2)[0] == pytest.approx(1)  # consistency, not agreement
+    assert metrics.icc31(labels, -labels)[0] == pytest.approx(-1)
+
+
+def test_shapes_are_checked():
+    with pytest.raises(ValueError, match=r"labels \(2,\)"):
+        metrics.f1([0, 1], [0, 1])
+    with pytest.raises(ValueError, match="two raters"):
+        metrics.icc([[1.0], [2.0]])
+
+
+def test_mean_leaves_nan_out():
+    assert metrics.mean([0.5, np.nan, 1.0]) == 0.75
+    assert np.isnan(metrics.mean([np.nan]))
+
+
+tables = st.integers(1, 30).flatmap(
+    lambda n: st.tuples(
+        hnp.arrays(np.float64, (n, 2), elements=st.integers(0, 5).map(float)),
+        hnp.arrays(np.float64, (n, 2), elements=st.floats(0, 5, width=16)),
+        hnp.arrays(np.bool_, (n, 2)),
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables, st.randoms(use_true_random=False))
+def test_bounds_and_order_of_rows(drawn, random):
+    labels, scores, known = drawn
+    occurrence = labels >= 2
+    order = list(range(len(labels)))
+    random.shuffle(order)
+    found = metrics.detection(occurrence, scores, 2.0, known)
+    again = metrics.detection(occurrence[order], scores[order], 2.0, known[order])
+    for name, values in found.items():
+        np.testing.assert_allclose(values, again[name], rtol=1e-9, err_msg=name)
+        if name not in ("n", "positives"):
+            held = values[~np.isnan(values)]
+            assert ((held >= 0) & (held <= 1)).all()
+    measured = metrics.intensity(labels, scores, known)
+    held = measured["icc"][~np.isnan(measured["icc"])]
+    assert (np.abs(held) <= 1 + 1e-9).all()
+    assert not (measured["mae"] ** 2 > measured["mse"] + 1e-9).any()  # Jensen
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables)
+def test_auc_knows_only_the_order(drawn):
+    labels, scores, known = drawn
+    plain = metrics.auc(labels >= 2, scores, known)
+    np.testing.assert_allclose(metrics.auc(labels >= 2, np.exp2(scores), known), plain, rtol=1e-12)
+    np.testing.assert_allclose(metrics.auc(labels >= 2, -scores, known), 1 - plain, atol=1e-12)
