@@ -1,0 +1,156 @@
+"""What is known of action units and of datasets, read from ``datasets/*.toml`` and checked when read."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from maeface.errors import ConfigError
+
+Kind = Literal["occurrence", "probability", "intensity"]
+
+INTENSITY_MAX = 5.0
+"""Intensity runs from 0 (absent) over 1 (A, trace) to 5 (E, maximum)."""
+
+
+class AU(BaseModel):
+    """One action unit of the Facial Action Coding System."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: Annotated[int, Field(ge=1, le=99)]
+    name: str
+    """Its FACS name."""
+    region: Literal["brow", "eye", "nose", "mouth", "chin", "jaw"]
+    muscles: tuple[str, ...]
+    look: str
+    """What one sees."""
+
+
+class Dataset(BaseModel):
+    """One dataset of faces with action units."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """As the file is called."""
+    title: str
+    aus_occurrence: tuple[int, ...] = ()
+    """In the order of the dataset's own tables."""
+    aus_intensity: tuple[int, ...] = ()
+    scale: tuple[float, float] = (0.0, INTENSITY_MAX)
+    """Lowest and highest intensity."""
+    threshold: float
+    """Present means an intensity of this or more, where occurrence is not coded by itself."""
+    subjects: str
+    """A regular expression that every subject's name matches whole."""
+    folds: dict[str, tuple[str, ...]] = {}
+    """Published folds: the subjects tested in each. Empty: none are published, a run cuts its own."""
+    licence: str
+    obtain: str
+    """How to get it."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Dataset":
+        for label, aus in (("aus_occurrence", self.aus_occurrence), ("aus_intensity", self.aus_intensity)):
+            if len(set(aus)) != len(aus):
+                raise ValueError(f"{label} names an action unit twice")
+            if unknown := sorted(set(aus) - set(_aus())):
+                raise ValueError(f"{label} has {unknown}, which aus.toml lacks")
+        if not self.scale[0] < self.threshold <= self.scale[1]:
+            raise ValueError(f"threshold {self.threshold} is not within the scale {self.scale}")
+        tested = [subject for fold in self.folds.values() for subject in fold]
+        if len(set(tested)) != len(tested):
+            raise ValueError("a subject is in two folds")
+        if wrong := [subject for subject in tested if not re.fullmatch(self.subjects, subject)]:
+            raise ValueError(f"subjects {wrong} of the folds do not look like {self.subjects!r}")
+        return self
+
+
+def au_name(number: int) -> str:
+    """``12 -> "AU12"``, ``1 -> "AU01"``: the name in tables and pictures."""
+    return f"AU{number:02d}"
+
+
+def au_title(number: int) -> str:
+    """``12 -> "AU12 Lip corner puller"``; the name alone for an action unit that aus.toml lacks."""
+    known = _aus().get(number)
+    return f"{au_name(number)} {known.name}" if known else au_name(number)
+
+
+# A column's name in lower case, without the spaces around it; the group is the number.
+_COLUMNS: tuple[tuple[str, Kind], ...] = (
+    (r"au(\d{1,2})_o", "occurrence"),  # maeface labels
+    (r"au(\d{1,2})_p", "probability"),  # maeface predictions
+    (r"au(\d{1,2})_i", "intensity"),  # maeface labels and predictions
+    (r"au(\d{1,2})_c", "occurrence"),  # OpenFace 2
+    (r"au(\d{1,2})_r", "intensity"),  # OpenFace 2
+    (r"au(\d{1,2})", "probability"),  # py-feat
+    (r"au_(\d{1,2})", "occurrence"),  # LibreFace
+    (r"au_(\d{1,2})_intensity", "intensity"),  # LibreFace
+    (r"occ_au_(\d{1,2})", "occurrence"),  # PyAFAR
+    (r"int_au_(\d{1,2})", "intensity"),  # PyAFAR
+)
+
+
+def au_column(name: str) -> tuple[int, Kind] | None:
+    """Which action unit a table's column holds, and as what; None for any other column.
+
+    Reads the names of maeface (``AU12_o``, ``AU12_p``, ``AU12_i``), OpenFace 2 (``AU12_c``, ``AU12_r``,
+    with its leading space), py-feat (``AU12``, a probability), LibreFace (``au_12``,
+    ``au_12_intensity``) and PyAFAR (``Occ_au_12``, ``Int_au_12``).
+    """
+    plain = name.strip().lower()
+    for pattern, kind in _COLUMNS:
+        if (match := re.fullmatch(pattern, plain, re.ASCII)) and int(match[1]) > 0:
+            return int(match[1]), kind
+    return None
+
+
+def datasets() -> tuple[str, ...]:
+    """The names that ``dataset`` knows."""
+    files = (resources.files("maeface") / "datasets").iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name != "aus.toml"))
+
+
+@cache
+def dataset(name: str) -> Dataset:
+    """The facts of one dataset.
+
+    Raises:
+        ConfigError: no dataset of this name.
+    """
+    if name not in datasets():
+        raise ConfigError(f"no dataset {name!r}; known are: {', '.join(datasets())}")
+    facts = Dataset.model_validate(_read(name))
+    assert facts.name == name, f"datasets/{name}.toml is named {facts.name!r} inside"
+    return facts
+
+
+if TYPE_CHECKING:
+    AUS: Mapping[int, AU]
+    """Every action unit in use, by number, ascending."""
+else:
+
+    def __getattr__(name):  # noqa: ANN001, ANN202 - AUS, but nothing is read at import
+        """AUS, read when first asked for."""
+        if name == "AUS":
+            return _aus()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def _aus() -> Mapping[int, AU]:
+    aus = [AU.model_validate(values) for values in _read("aus")["au"]]
+    numbers = [au.number for au in aus]
+    assert numbers == sorted(set(numbers)), "datasets/aus.toml: numbers must rise, each once"
+    return MappingProxyType({au.number: au for au in aus})
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads((resources.files("maeface") / "datasets" / f"{name}.toml").read_text("utf-8"))
