@@ -1,0 +1,91 @@
+"""AdamW as the paper uses it: parameter groups, layer decay, warm-up and cosine (section 4).
+
+Reference: ``tests/reference/optim.json``, made by the official code.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from maeface.config import Optim
+
+UNDECAYED = ("cls_token", "mask_token", "pos_embed", "decoder_pos_embed")
+
+
+def layer_of(name: str, depth: int) -> int:
+    """The layer that a parameter counts to: 0 tokens, positions and patches; i + 1 block i; else depth + 1.
+
+    Args:
+        name: published parameter name (``blocks.0.attn.qkv.weight``), with or without ``encoder.`` before it.
+        depth: transformer blocks of the encoder.
+    """
+    name = name.removeprefix("encoder.")
+    if name in ("cls_token", "pos_embed") or name.startswith("patch_embed."):
+        return 0
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) + 1
+    return depth + 1
+
+
+def parameter_groups(
+    named: Iterable[tuple[str, nn.Parameter]], depth: int, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
+    """Sort what is trained into groups of one learning-rate scale and one weight decay.
+
+    Args:
+        named: ``model.named_parameters()``; what needs no gradient is left out.
+        depth: transformer blocks of the encoder.
+        weight_decay: for matrices; biases, norms, tokens and positions have none.
+        layer_decay: scale of a parameter = ``layer_decay ** (depth + 1 - layer)``.
+
+    Returns:
+        Groups for ``torch.optim.AdamW``, each with ``names`` and ``lr_scale`` besides.
+    """
+    groups: dict[tuple[int, float], dict[str, Any]] = {}
+    for name, parameter in named:
+        if not parameter.requires_grad:
+            continue
+        layer = layer_of(name, depth)
+        plain = parameter.ndim <= 1 or name.rpartition(".")[2] in UNDECAYED
+        decay = 0.0 if plain else weight_decay
+        new = {
+            "params": [],
+            "names": [],
+            "weight_decay": decay,
+            "lr_scale": layer_decay ** (depth + 1 - layer),
+        }
+        group = groups.setdefault((layer, decay), new)
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return [groups[key] for key in sorted(groups)]
+
+
+def learning_rate(epoch: float, settings: Optim) -> float:
+    """The learning rate at a moment: linear warm-up from 0, then half a cosine to ``min_lr``.
+
+    Args:
+        epoch: how far training is, in epochs, with fractions: it is set anew at every step.
+        settings: ``base_lr x batch / 256`` is the peak (equation 5).
+    """
+    peak = settings.base_lr * settings.batch / 256
+    if epoch < settings.warmup_epochs:
+        return peak * epoch / settings.warmup_epochs
+    if settings.epochs <= settings.warmup_epochs:
+        return peak
+    angle = math.pi * (epoch - settings.warmup_epochs) / (settings.epochs - settings.warmup_epochs)
+    return settings.min_lr + (peak - settings.min_lr) * 0.5 * (1.0 + math.cos(min(angle, math.pi)))
+
+
+def adamw(model: nn.Module, depth: int, settings: Optim) -> torch.optim.AdamW:
+    """AdamW over the groups of ``model``; its learning rate is 0 until ``set_learning_rate``."""
+    groups = parameter_groups(model.named_parameters(), depth, settings.weight_decay, settings.layer_decay)
+    return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=1e-8, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group ``rate`` times its own scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
