@@ -1,1 +1,1 @@
-"""The model: a vision transformer, the masked autoencoder of it, the action-unit model, their weights."""
+"""The networks: vision transformer, masked autoencoder, AU model; and their weights."""
