@@ -1,0 +1,231 @@
+"""Pictures of faces: reconstructions, contact sheets, AU bars. Charts come from ``charts``.
+
+Every function gives a Pillow image, RGB; ``png`` makes bytes of it. Colours are Okabe and Ito's, told
+apart with any colour vision.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from maeface import facts
+from maeface.report.charts import COLOURS, comparison_bars, intensity_curve, training_curves
+
+__all__ = [
+    "FaceBars",
+    "au_bars",
+    "comparison_bars",
+    "contact_sheet",
+    "intensity_curve",
+    "png",
+    "reconstructions",
+    "training_curves",
+]
+
+WHITE, INK, GREY, PALE = (255, 255, 255), (26, 26, 26), (110, 110, 110), (232, 232, 232)
+TILE = 112
+"""Smaller crops are enlarged to about this side, px, by a whole factor."""
+GAP = 6
+
+
+def png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def reconstructions(
+    masked: NDArray[np.uint8],
+    reconstructed: NDArray[np.uint8],
+    original: NDArray[np.uint8],
+    columns: int = 2,
+) -> Image.Image:
+    """What the masked autoencoder saw, made of it, and should have: a grid as the paper's Fig. 1.
+
+    Args:
+        masked: (N, S, S, 3) uint8, removed patches in one plain colour.
+        reconstructed: (N, S, S, 3) uint8.
+        original: (N, S, S, 3) uint8.
+        columns: triples side by side.
+    """
+    n, columns = len(original), min(columns, len(original))
+    tiles = [_tiles(images) for images in (masked, reconstructed, original)]
+    side = tiles[0][0].width
+    triple, line, head = 3 * (side + GAP) + 2 * GAP, side + GAP, 22
+    rows = -(-n // columns)
+    sheet = Image.new("RGB", (columns * triple - GAP, head + rows * line), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for i in range(n):
+        left, top = GAP + (i % columns) * triple, head + (i // columns) * line
+        for k, title in enumerate(("masked", "reconstructed", "original")):
+            x = left + k * (side + GAP)
+            sheet.paste(tiles[k][i], (x, top))
+            if i < columns:
+                draw.text((x + side / 2, head - 6), title, INK, _font(12), anchor="ms")
+    return sheet
+
+
+def contact_sheet(
+    images: Sequence[NDArray[np.uint8]], captions: Sequence[str] | None = None, columns: int = 8
+) -> Image.Image:
+    """Square crops in rows, each with a line of text below it.
+
+    Args:
+        images: uint8 (S, S, 3) each, of one side.
+        captions: one a crop; cut to what fits.
+        columns: crops side by side.
+    """
+    tiles = _tiles(images)
+    side, columns = tiles[0].width, min(columns, len(tiles))
+    line = side + GAP + (16 if captions else 0)
+    sheet = Image.new("RGB", (GAP + columns * (side + GAP), GAP + -(-len(tiles) // columns) * line), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for i, tile in enumerate(tiles):
+        x, y = GAP + (i % columns) * (side + GAP), GAP + (i // columns) * line
+        sheet.paste(tile, (x, y))
+        if captions:
+            draw.text((x, y + side + 2), _fit(captions[i], side, 11), INK, _font(11))
+    return sheet
+
+
+@dataclass(frozen=True)
+class FaceBars:
+    """One face of a photo and its action units.
+
+    Attributes:
+        box: x1 y1 x2 y2 in px of the photo.
+        score: the detector's, 0..1; NaN where no detector ran.
+        probabilities: (A,) 0..1, or None.
+        intensities: (A,) 0..5, or None.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    probabilities: ArrayLike | None = None
+    intensities: ArrayLike | None = None
+
+
+def au_bars(
+    image: NDArray[np.uint8],
+    aus: Sequence[int],
+    faces: Sequence[FaceBars],
+    threshold: float = 0.5,
+    width: int = 960,
+) -> Image.Image:
+    """A photo with a numbered box round each face, and bars of each face's action units.
+
+    Up to two faces have their bars beside the photo, more have them below. Probabilities at or above
+    ``threshold`` are filled, others pale.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        aus: (A,) numbers of the action units.
+        faces: the faces, best first.
+        threshold: from which probability on an action unit counts as present.
+        width: of the photo in the picture at most, px.
+    """
+    panels = [_panel(k, face, aus, threshold) for k, face in enumerate(faces)]
+    beside = len(panels) <= 2
+    photo = _photo(image, faces, width if not beside else width * 2 // 3)
+    if not panels:
+        return photo
+    w, h = panels[0].size
+    if beside:
+        size = (photo.width + len(panels) * w, max(photo.height, h))
+        places = [(photo.width + k * w, 0) for k in range(len(panels))]
+    else:
+        columns = max(1, min(len(panels), max(photo.width, width) // w))
+        size = (max(photo.width, columns * w), photo.height + -(-len(panels) // columns) * h)
+        places = [((k % columns) * w, photo.height + (k // columns) * h) for k in range(len(panels))]
+    picture = Image.new("RGB", size, WHITE)
+    picture.paste(photo, (0 if beside else (size[0] - photo.width) // 2, 0))
+    for panel, place in zip(panels, places, strict=True):
+        picture.paste(panel, place)
+    return picture
+
+
+def _photo(image: NDArray[np.uint8], faces: Sequence[FaceBars], width: int) -> Image.Image:
+    """The photo at most ``width`` wide (small ones twice as large), with numbered boxes."""
+    photo = Image.fromarray(image)
+    scale = min(width / photo.width, 900 / photo.height, 2.0)
+    photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
+    draw = ImageDraw.Draw(photo)
+    for k, face in enumerate(faces):
+        colour = COLOURS[k % len(COLOURS)]
+        x1, y1, x2, y2 = (float(v) * scale for v in face.box)
+        draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=WHITE, width=4)
+        draw.rectangle((x1, y1, x2, y2), outline=colour, width=2)
+        label = str(k + 1)
+        wide = _font(13).getlength(label) + 8
+        draw.rectangle((x1, y1, x1 + wide, y1 + 17), fill=colour)
+        draw.text((x1 + wide / 2, y1 + 9), label, WHITE, _font(13), anchor="mm")
+    return photo
+
+
+def _panel(k: int, face: FaceBars, aus: Sequence[int], threshold: float) -> Image.Image:
+    """One face's bars: a line an action unit, probability then intensity."""
+    bars = [
+        (title, np.asarray(values, dtype=float), top)
+        for title, values, top in (
+            ("probability", face.probabilities, 1.0),
+            ("intensity 0-5", face.intensities, facts.INTENSITY_MAX),
+        )
+        if values is not None
+    ]
+    name, bar, line, head = 176, 124, 18, 46
+    panel = Image.new("RGB", (GAP * 2 + name + bar * len(bars), head + line * len(aus) + GAP), WHITE)
+    draw = ImageDraw.Draw(panel)
+    colour = COLOURS[k % len(COLOURS)]
+    draw.rectangle((GAP, 6, GAP + 20, 24), fill=colour)
+    draw.text((GAP + 10, 15), str(k + 1), WHITE, _font(13), anchor="mm")
+    found = "" if np.isnan(face.score) else f"face found with {face.score:.2f}"
+    draw.text((GAP + 28, 15), found, GREY, _font(12), anchor="lm")
+    for b, (title, values, top) in enumerate(bars):
+        left = GAP + name + b * bar
+        draw.text((left, 36), title, GREY, _font(11), anchor="lm")
+        for i, value in enumerate(values):
+            y = head + i * line
+            full = bar - 44
+            draw.rectangle((left, y + 3, left + full, y + line - 4), fill=PALE)
+            if not np.isnan(value):
+                present = top != 1.0 or value >= threshold
+                reach = left + full * min(max(value / top, 0.0), 1.0)
+                draw.rectangle((left, y + 3, reach, y + line - 4), fill=colour if present else _pale(colour))
+            text = "-" if np.isnan(value) else f"{value:.2f}"
+            draw.text((left + full + 5, y + line / 2), text, INK, _font(11), anchor="lm")
+    for i, number in enumerate(aus):
+        text = _fit(facts.au_title(number), name - 6, 12)
+        draw.text((GAP, head + i * line + line / 2), text, INK, _font(12), anchor="lm")
+    return panel
+
+
+def _pale(colour: str) -> tuple[int, int, int]:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return (128 + red // 2, 128 + green // 2, 128 + blue // 2)
+
+
+def _tiles(images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> list[Image.Image]:
+    """Crops as Pillow images, small ones enlarged by a whole factor so that their pixels stay square."""
+    tiles = [Image.fromarray(np.ascontiguousarray(image)) for image in images]
+    side = tiles[0].width * max(1, round(TILE / tiles[0].width))
+    return [tile.resize((side, side), Image.Resampling.NEAREST) for tile in tiles]
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _fit(text: str, width: float, size: int) -> str:
+    """``text``, its middle cut out where it is wider than ``width`` px."""
+    font = _font(size)
+    if font.getlength(text) <= width:
+        return text
+    keep = len(text)
+    while keep > 2 and font.getlength(text[: keep // 2] + "…" + text[len(text) - keep // 2 :]) > width:
+        keep -= 1
+    return text[: keep // 2] + "…" + text[len(text) - keep // 2 :]
