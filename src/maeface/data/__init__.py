@@ -1,0 +1,1 @@
+"""Prepared faces on disk: the manifest, the shards, the labels and the batches that training reads."""

@@ -1,0 +1,269 @@
+"""The one table of a prepared folder: a row for every face, and a row for everything that was dropped.
+
+After this table nothing knows how a dataset stores its files. A prepared folder is
+
+    DIR/manifest.parquet   the table (SCHEMA)
+    DIR/shards/00000.tar   the crops, JPEG in uncompressed tar files
+    DIR/shards.json        {shard name: {sha256, bytes, count}}
+    DIR/prepare.json       settings, versions, counts
+
+A plain folder of crop images, with no manifest, is read as one too: a row for every image.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from maeface import files
+from maeface.data.labels import Labelled, join_labels
+from maeface.errors import ConfigError, DataError
+
+__all__ = [
+    "COLUMNS",
+    "FILE",
+    "FORMAT_VERSION",
+    "IMAGE_SUFFIXES",
+    "SCHEMA",
+    "Labelled",
+    "escape",
+    "folds",
+    "hold_out",
+    "join_labels",
+    "load",
+    "plain_folder",
+    "subjects",
+    "unescape",
+    "write",
+]
+
+FILE = "manifest.parquet"
+FORMAT_VERSION = 1
+VERSION_KEY = b"maeface.manifest"
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+"""What counts as a crop in a plain folder."""
+
+ROWS_TOGETHER = 16_384
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        ("subject", pa.string()),
+        ("clip", pa.string()),
+        ("frame", pa.int32()),
+        ("time_s", pa.float64()),
+        ("face", pa.int16()),
+        *((name, pa.float32()) for name in ("x1", "y1", "x2", "y2")),
+        *((f"p{point}{axis}", pa.float32()) for point in range(5) for axis in "xy"),
+        ("score", pa.float32()),
+        ("angle", pa.float32()),
+        ("shard", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+        pa.field("status", pa.string(), nullable=False),
+        ("detail", pa.string()),
+    ],
+    metadata={VERSION_KEY: str(FORMAT_VERSION).encode()},
+)
+COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
+
+
+def write(path: Path, tables: Iterable[pa.Table]) -> int:
+    """Write tables one after the other as one manifest, atomically and in bounded memory.
+
+    Args:
+        path: the file to write.
+        tables: tables of ``SCHEMA``; their own metadata is dropped.
+
+    Returns:
+        How many rows were written.
+    """
+    count = 0
+    with files.atomic(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+        waiting: list[pa.Table] = []
+        for table in tables:
+            waiting.append(table.replace_schema_metadata(SCHEMA.metadata))
+            count += table.num_rows
+            if sum(part.num_rows for part in waiting) >= ROWS_TOGETHER:
+                writer.write_table(pa.concat_tables(waiting))
+                waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
+    return count
+
+
+def load(folder: Path, all_rows: bool = False) -> pd.DataFrame:
+    """Read the manifest of a prepared folder, or make one for a plain folder of crops.
+
+    Args:
+        folder: a folder that ``maeface prepare`` wrote, or a folder with crop images in it.
+        all_rows: also the rows of what was dropped (``status`` other than "ok").
+
+    Returns:
+        A table with ``COLUMNS``, rows in the order of the preparation (of the names, for a plain folder).
+
+    Raises:
+        ConfigError: there is no such folder.
+        DataError: the manifest is damaged or of a newer version, an unfinished preparation, or no face.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"no such folder: {folder}; give a folder that `maeface prepare` wrote")
+    if not (folder / FILE).is_file():
+        return plain_folder(folder)
+    rows = _read(folder / FILE)
+    if not all_rows:
+        rows = rows[rows["status"] == "ok"].reset_index(drop=True)
+    if rows.empty:
+        raise DataError(f"{folder / FILE} has no face; see its status column for the reasons")
+    return rows
+
+
+def plain_folder(folder: Path) -> pd.DataFrame:
+    """A manifest for a folder of ready crops: one row an image file, found by its suffix, sorted by name.
+
+    Boxes, points, score and angle are NaN; ``shard`` is null, which says "read the file ``source``".
+
+    Raises:
+        DataError: no image in the folder.
+    """
+    if (folder / "shards").is_dir() or (folder / "shards.json").is_file():
+        raise DataError(
+            f"{folder} has shards but no {FILE}: its preparation did not finish; "
+            "run the same `maeface prepare` again, it goes on where it was"
+        )
+    found = sorted(
+        escape((Path(base) / name).relative_to(folder))
+        for base, folders, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+    )
+    if not found:
+        raise DataError(
+            f"{folder} has no {FILE} and no image; "
+            "give a folder that `maeface prepare` wrote or a folder of crops"
+        )
+    rows = pd.DataFrame({"id": [f"{source}#0.0" for source in found], "source": found})
+    constant = {"frame": 0, "time_s": 0.0, "face": 0, "offset": 0, "size": 0, "status": "ok"}
+    table = pa.table(
+        {
+            field.name: pa.array(rows[field.name], field.type)
+            if field.name in rows
+            else pa.array([constant.get(field.name)] * len(rows), field.type)
+            for field in SCHEMA
+        },
+        schema=SCHEMA,
+    )
+    return _frame(table)
+
+
+def escape(path: Path) -> str:
+    r"""A relative path as the ``source`` of a manifest: posix, bytes that are not UTF-8 as ``\xNN``.
+
+    ``unescape`` turns it back: a backslash that would be read as such an escape is written ``\x5c``.
+    """
+    name = os.fsencode(path.as_posix())
+    name = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", name)
+    return name.decode("utf-8", "backslashreplace")
+
+
+def unescape(source: str) -> Path:
+    """The relative path that ``escape`` made ``source`` from."""
+    name = re.sub(rb"\\x([0-9a-f]{2})", lambda hit: bytes([int(hit[1], 16)]), source.encode())
+    return Path(os.fsdecode(name))
+
+
+def subjects(rows: pd.DataFrame) -> np.ndarray:
+    """Who each row shows: its subject; where unknown, its clip; where there is none, its source.
+
+    So frames of one video always stay together, even where nobody wrote down who is in it.
+
+    Returns:
+        (N,) array of str.
+    """
+    return np.asarray(
+        rows["subject"].fillna(rows["clip"]).fillna(rows["source"]).astype(str).to_numpy(), dtype=object
+    )
+
+
+def folds(subjects: Sequence[str] | np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Cut subjects into ``count`` parts of equal size (within one), never a subject in two.
+
+    The order of the rows, the machine and the library versions do not matter: subjects are ordered by a
+    hash of seed and name, and dealt out in turn.
+
+    Args:
+        subjects: (N,) the subject of each row.
+        count: how many folds.
+        seed: another seed gives another partition.
+
+    Returns:
+        (N,) int64, the fold of each row, 0 to ``count`` - 1.
+
+    Raises:
+        DataError: fewer subjects than folds.
+    """
+    order = _shuffled(subjects, seed)
+    if len(order) < count:
+        raise DataError(f"{count} folds need at least {count} subjects, got {len(order)}; use fewer folds")
+    fold = {subject: rank % count for rank, subject in enumerate(order)}
+    return np.array([fold[str(subject)] for subject in subjects], dtype=np.int64)
+
+
+def hold_out(subjects: Sequence[str] | np.ndarray, share: float, seed: int = 0) -> np.ndarray:
+    """Choose subjects for validation: ``share`` of them, rounded, at least one, and never all.
+
+    Args:
+        subjects: (N,) the subject of each row.
+        share: 0 (none) up to, not with, 1.
+        seed: another seed chooses other subjects.
+
+    Returns:
+        (N,) bool, True for the rows that are held out.
+
+    Raises:
+        DataError: one subject only, so there is none to hold out.
+    """
+    if share == 0:
+        return np.zeros(len(subjects), dtype=bool)
+    order = _shuffled(subjects, seed)
+    if len(order) < 2:
+        raise DataError(
+            f"holding out {share:.0%} of the subjects needs at least 2 subjects, got {len(order)}; "
+            "give more data or set the validation share to 0"
+        )
+    chosen = set(order[: min(max(1, round(share * len(order))), len(order) - 1)])
+    return np.array([str(subject) in chosen for subject in subjects], dtype=bool)
+
+
+def _shuffled(subjects: Sequence[str] | np.ndarray, seed: int) -> list[str]:
+    names = {str(subject) for subject in subjects}
+    return sorted(names, key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        file = pq.ParquetFile(path)
+        version = int((file.schema_arrow.metadata or {}).get(VERSION_KEY, b"0"))
+        if version > FORMAT_VERSION:
+            raise DataError(
+                f"{path} has format version {version}, this maeface reads up to {FORMAT_VERSION}; "
+                "update maeface or prepare the folder again"
+            )
+        missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
+        if missing:
+            raise DataError(f"{path} lacks the columns {', '.join(missing)}; prepare the folder again")
+        return _frame(file.read(columns=list(COLUMNS)))
+    except (pa.ArrowException, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}); prepare the folder again") from error
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
+    return frame

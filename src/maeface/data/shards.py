@@ -1,0 +1,207 @@
+"""Crops on disk: JPEG files in uncompressed tar files, written in order, read at random by byte range.
+
+Any WebDataset reader opens the tar files; ``Shards`` needs no scan, because the manifest knows where each
+crop lies.
+"""
+
+import io
+import json
+import os
+import tarfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from maeface import files
+from maeface.data.manifest import unescape
+from maeface.errors import DataError
+
+FOLDER = "shards"
+INDEX = "shards.json"
+OPEN_AT_ONCE = 64
+HEADER_BYTES = 512
+
+
+class ShardWriter:
+    """Writes one tar file. The same crops give the same bytes: no time, no owner, names by position.
+
+    Use as a context manager; give it the temporary path of ``files.atomic``.
+
+    Args:
+        path: the file to write.
+        key: what the member names begin with (``{key}-000012.jpg``), without dots; unique in the dataset,
+            because WebDataset groups the members of a sample by it.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        assert "." not in key, key
+        self.count = 0
+        self._key = key
+        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, jpeg: bytes) -> tuple[int, int]:
+        """Append a crop; returns the byte range of the JPEG inside the tar file: offset, size."""
+        member = tarfile.TarInfo(f"{self._key}-{self.count:06d}.jpg")
+        member.size, member.mode, member.mtime = len(jpeg), 0o644, 0
+        offset = self._tar.offset + HEADER_BYTES
+        self._tar.addfile(member, io.BytesIO(jpeg))
+        self.count += 1
+        return offset, len(jpeg)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._tar.close()
+
+
+class Shards:
+    """The crops of a prepared folder (or of a plain folder of images), read at random.
+
+    Cheap to make and to pickle: files are opened at the first read, in each process for itself. A shard's
+    size and SHA-256 are compared with the index when a process opens it for the first time (about 1 ms a
+    megabyte, once).
+
+    Args:
+        folder: a prepared folder, or a plain folder of crops.
+        verify: False skips the SHA-256 (not the size), for very large shards on slow disks that were
+            checked before.
+
+    Raises:
+        DataError: the index is not readable.
+    """
+
+    def __init__(self, folder: Path, verify: bool = True) -> None:
+        self.folder = folder
+        self.verify = verify
+        self._index = _read_index(folder)
+        self._open: OrderedDict[str, int] = OrderedDict()
+        self._verified: set[str] = set()
+
+    def read(self, row: Mapping[str, Any]) -> bytes:
+        """The encoded image of a manifest row (a dict or a ``pandas.Series``).
+
+        Raises:
+            DataError: the shard is missing, truncated or altered, or the row points outside it.
+        """
+        shard = row["shard"]
+        if isinstance(shard, str):
+            return self.read_range(shard, int(row["offset"]), int(row["size"]))
+        return self.read_file(str(row["source"]))
+
+    def read_range(self, shard: str, offset: int, size: int) -> bytes:
+        """``size`` bytes from ``offset`` of a shard; for callers that keep columns, not rows.
+
+        Raises:
+            DataError: as ``read``.
+        """
+        descriptor = self._descriptor(shard)
+        if offset < 0 or size <= 0 or offset + size > self._index[shard]["bytes"]:
+            raise DataError(
+                f"{self._path(shard)}: the manifest asks for bytes {offset} to {offset + size} of "
+                f"{self._index[shard]['bytes']}; manifest and shards do not belong together, prepare again"
+            )
+        # pread keeps no position, so that processes forked from this one can share the descriptor
+        data = os.pread(descriptor, size, offset)
+        if len(data) != size:
+            raise DataError(f"{self._path(shard)} is truncated; prepare the folder again")
+        return data
+
+    def read_file(self, source: str) -> bytes:
+        """An image of a plain folder.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        path = self.folder / unescape(source)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the open shards; a later read opens them again."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": OrderedDict()}
+
+    def __del__(self) -> None:
+        if hasattr(self, "_open"):
+            self.close()
+
+    def _path(self, shard: str) -> Path:
+        return self.folder / FOLDER / shard
+
+    def _descriptor(self, shard: str) -> int:
+        if shard in self._open:
+            self._open.move_to_end(shard)
+            return self._open[shard]
+        if shard not in self._index:
+            raise DataError(
+                f"{self.folder / INDEX} does not list {shard!r}, which the manifest names; prepare again"
+            )
+        path = self._path(shard)
+        self._check(shard, path)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from error
+        self._open[shard] = descriptor
+        if len(self._open) > OPEN_AT_ONCE:
+            os.close(self._open.popitem(last=False)[1])
+        return descriptor
+
+    def _check(self, shard: str, path: Path) -> None:
+        """Compare with the index before the first read of this process."""
+        if shard in self._verified:
+            return
+        expected = self._index[shard]
+        try:
+            size = path.stat().st_size
+            digest = files.sha256(path) if self.verify and size == expected["bytes"] else expected["sha256"]
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}; copy the whole folder again") from error
+        if size != expected["bytes"]:
+            what = "truncated" if size < expected["bytes"] else "too long"
+            raise DataError(
+                f"{path} is {what}: {size} bytes, expected {expected['bytes']}; copy or prepare it again"
+            )
+        if digest != expected["sha256"]:
+            raise DataError(
+                f"{path} is altered: its sha256 is {digest[:12]}..., {INDEX} says "
+                f"{expected['sha256'][:12]}...; copy or prepare it again"
+            )
+        self._verified.add(shard)
+
+
+def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / INDEX
+    if not path.is_file():
+        return {}
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            _plain_name(name): {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])}
+            for name, entry in index.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path} is not the index of this maeface: expected {{name: {{sha256, bytes, count}}}}; "
+            "it is damaged, or written by a newer version: update maeface or prepare again"
+        ) from error
+
+
+def _plain_name(name: str) -> str:
+    """Refuse a name that leads out of the folder."""
+    if Path(name).name != name:
+        raise ValueError(name)
+    return name

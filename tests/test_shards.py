@@ -1,0 +1,132 @@
+import hashlib
+import json
+import multiprocessing
+import pickle
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from maeface import files
+from maeface.data.shards import OPEN_AT_ONCE, Shards, ShardWriter
+from maeface.errors import DataError
+
+
+def write(folder, shards):
+    """Shards from {name: [bytes]}; returns rows."""
+    (folder / "shards").mkdir(exist_ok=True)
+    index, rows = {}, []
+    for name, crops in shards.items():
+        path = folder / "shards" / name
+        with ShardWriter(path, name.split(".")[0]) as writer:
+            for crop in crops:
+                offset, size = writer.add(crop)
+                rows.append({"shard": name, "offset": offset, "size": size, "source": "x"})
+        index[name] = {"sha256": files.sha256(path), "bytes": path.stat().st_size, "count": len(crops)}
+    files.write_json(folder / "shards.json", index)
+    return rows
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    return tmp_path, write(tmp_path, {"00000.tar": [b"a" * 10, b"b" * 700], "00001.tar": [b"c" * 512]})
+
+
+def test_random_access(prepared):
+    folder, rows = prepared
+    shards = Shards(folder)
+    assert [shards.read(row)[:1] for row in reversed(rows)] == [b"c", b"b", b"a"]
+    assert shards.read_range("00000.tar", rows[1]["offset"], rows[1]["size"]) == b"b" * 700
+
+
+def test_the_tar_files_are_plain_and_the_same_each_time(prepared, tmp_path):
+    folder, _ = prepared
+    with tarfile.open(folder / "shards" / "00000.tar") as tar:
+        members = tar.getmembers()
+        assert [member.name for member in members] == ["00000-000000.jpg", "00000-000001.jpg"]
+        assert {(m.mtime, m.uid, m.gid, m.uname, m.mode) for m in members} == {(0, 0, 0, "", 0o644)}
+        assert tar.extractfile(members[1]).read() == b"b" * 700
+    again = tmp_path / "again"
+    again.mkdir()
+    write(again, {"00000.tar": [b"a" * 10, b"b" * 700]})
+    ours = [(base / "shards" / "00000.tar").read_bytes() for base in (folder, again)]
+    assert hashlib.sha256(ours[0]).digest() == hashlib.sha256(ours[1]).digest()
+
+
+def test_pickled_and_read_in_another_process(prepared):
+    folder, rows = prepared
+    shards = Shards(folder)
+    shards.read(rows[0])
+    assert pickle.loads(pickle.dumps(shards)).read(rows[2]) == b"c" * 512
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(shards.read, rows) == [shards.read(row) for row in rows]
+
+
+def open_files():
+    handles = Path("/proc/self/fd")
+    return len(list(handles.iterdir())) if handles.is_dir() else 0
+
+
+def test_many_shards_do_not_use_up_the_file_handles(tmp_path):
+    rows = write(tmp_path, {f"{n:05d}.tar": [bytes([n])] for n in range(OPEN_AT_ONCE + 20)})
+    before = open_files()
+    shards = Shards(tmp_path)
+    assert [shards.read(row)[0] for row in rows] == list(range(OPEN_AT_ONCE + 20))
+    assert shards.read(rows[0]) == b"\0"
+    assert open_files() - before <= OPEN_AT_ONCE
+    shards.close()
+
+
+def test_a_truncated_shard(prepared):
+    folder, rows = prepared
+    path = folder / "shards" / "00000.tar"
+    path.write_bytes(path.read_bytes()[:-1024])
+    with pytest.raises(DataError, match=r"00000\.tar is truncated: 9216 bytes, expected 10240"):
+        Shards(folder).read(rows[0])
+    assert Shards(folder).read(rows[2]) == b"c" * 512
+
+
+def test_an_altered_shard(prepared):
+    folder, rows = prepared
+    path = folder / "shards" / "00000.tar"
+    data = bytearray(path.read_bytes())
+    data[600] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="is altered: its sha256"):
+        Shards(folder).read(rows[1])
+    assert Shards(folder, verify=False).read(rows[1]) == b"b" * 700
+
+
+def test_missing_and_foreign(prepared):
+    folder, rows = prepared
+    with pytest.raises(DataError, match=r"does not list '9\.tar'"):
+        Shards(folder).read({**rows[0], "shard": "9.tar"})
+    with pytest.raises(DataError, match="do not belong together"):
+        Shards(folder).read({**rows[0], "offset": 10_000, "size": 1000})
+    (folder / "shards" / "00001.tar").unlink()
+    with pytest.raises(DataError, match=r"cannot read .*00001.tar: No such file"):
+        Shards(folder).read(rows[2])
+
+
+@pytest.mark.parametrize(
+    "index",
+    ['{"format": 2, "shards": []}', "[]", "{", '{"../x.tar": {"sha256": "", "bytes": 1}}', '{"a": {}}'],
+)
+def test_an_index_that_is_not_ours(tmp_path, index):
+    (tmp_path / "shards.json").write_text(index)
+    with pytest.raises(DataError, match=r"shards.json is not the index of this maeface"):
+        Shards(tmp_path)
+
+
+def test_a_plain_folder(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"jpeg")
+    row = {"shard": None, "offset": 0, "size": 0, "source": "a.jpg"}
+    assert Shards(tmp_path).read(row) == b"jpeg"
+    with pytest.raises(DataError, match="cannot read"):
+        Shards(tmp_path).read({**row, "source": "b.jpg"})
+
+
+def test_the_index_is_json_that_people_can_read(prepared):
+    folder, _ = prepared
+    index = json.loads((folder / "shards.json").read_text())
+    assert index["00001.tar"]["count"] == 1
