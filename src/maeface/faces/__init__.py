@@ -1,0 +1,1 @@
+"""Files to frames, frames to faces, faces to crops."""

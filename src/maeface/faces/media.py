@@ -1,0 +1,241 @@
+"""Photos and videos to RGB pixels. What cannot be trusted is refused here, with a reason, before it costs.
+
+Formats are told by their first bytes, never by the name: JPEG, PNG, WebP, BMP and GIF (first frame). The
+size is read from the header first. JPEGs go through a strict decoder, so a damaged file is refused, not
+padded with grey. EXIF orientation is applied once. Colour profiles are not applied: values are taken
+as sRGB.
+
+To RGB: grey is repeated; palettes are looked up; 16-bit values keep their upper 8 bits; CMYK and YCCK
+are converted without a profile; transparent pixels lie on black.
+
+Reasons: ``empty not_an_image refused_format truncated corrupt too_small too_large bad_aspect unreadable
+no_video``.
+"""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from maeface.faces.formats import HEAD_BYTES, BadMedia, check_whole, sniff, webp_size
+from maeface.faces.video import MAX_PIXELS, Frame, video_frames
+
+__all__ = ["BadMedia", "Frame", "frames", "kind", "read_image"]
+
+MAX_BYTES = 512 * 2**20  # of an image file
+MAX_ASPECT = 50
+_ORIENTATION = 0x0112
+# Named readers and not Image.open, which would try every format that Pillow knows.
+_READERS: dict[str, type[ImageFile]] = {
+    "jpeg": JpegImageFile,
+    "png": PngImageFile,
+    "webp": WebPImageFile,
+    "bmp": BmpImageFile,
+    "gif": GifImageFile,
+}
+_IMAGE_NAMES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .heic .heif .avif .tif .tiff .psd .eps .jp2 .jxl".split()
+)
+_VIDEO_NAMES = frozenset(
+    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .mts .m2ts .flv .wmv .ogv .3gp".split()
+)
+
+
+def kind(path: Path) -> Literal["image", "video"] | None:
+    """Whether a file is taken for a photo or a video, or for neither.
+
+    By content; where that says nothing (a damaged file), by the ending of the name, so that a damaged
+    photo is a photo with a reason and not silently passed over. Pipes and devices are never opened.
+    """
+    try:
+        with _open(path) as file:
+            what, _ = sniff(file.read(HEAD_BYTES))
+    except BadMedia:
+        what = "unknown"
+    if what == "video":
+        return "video"
+    if what in ("image", "refused"):
+        return "image" if what == "image" or path.suffix.lower() in _IMAGE_NAMES else None
+    ending = path.suffix.lower()
+    return "image" if ending in _IMAGE_NAMES else "video" if ending in _VIDEO_NAMES else None
+
+
+def read_image(path: Path, min_side: int = 32) -> NDArray[np.uint8]:
+    """Read a photo.
+
+    Args:
+        path: a file of an allowed format, whatever its name.
+        min_side: least width and height in px.
+
+    Returns:
+        (H, W, 3) RGB uint8, upright.
+
+    Raises:
+        BadMedia: the file is not a whole photo of an allowed format and size.
+    """
+    with _open(path) as file:
+        name = _image_format(file.read(HEAD_BYTES))
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise BadMedia("too_large", f"more than {MAX_BYTES >> 20} MiB")
+        file.seek(0)
+        try:
+            data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise BadMedia("unreadable", error.strerror or str(error)) from error
+    return decode_image(data, name, min_side)
+
+
+def decode_image(data: bytes, name: str, min_side: int = 32) -> NDArray[np.uint8]:
+    """Decode the bytes of a photo of format ``name`` (as ``sniff`` gives it); otherwise as ``read_image``."""
+    if name == "webp":
+        _check_size(*webp_size(data), min_side)
+    try:
+        picture = _READERS[name](io.BytesIO(data))
+    except Exception as error:  # hostile headers raise anything: SyntaxError, struct.error, ...
+        raise BadMedia(*_header_reason(data, name, error)) from error
+    with picture:
+        _check_size(*picture.size, min_side)
+        check_whole(data, name)
+        pixels = _pixels(picture, data, name)
+        return _upright(pixels, _orientation(picture))
+
+
+def frames(path: Path, every: int = 1, fps: float | None = None) -> Iterator[Frame]:
+    """The frames of a video in order, with constant memory; a photo is one frame.
+
+    Args:
+        path: a video or a photo.
+        every: take each n-th frame.
+        fps: take at most so many frames a second instead, by their timestamps.
+
+    Raises:
+        BadMedia: the file as a whole is of no use. Damage in the middle is passed over.
+    """
+    with _open(path) as file:
+        head = file.read(HEAD_BYTES)
+        what, name = sniff(head)
+        if what == "video":
+            file.seek(0)
+            yield from video_frames(file, name, every, fps)
+            return
+        if what == "unknown" and path.suffix.lower() in _VIDEO_NAMES:
+            raise BadMedia("unreadable" if head else "no_video", "not a video of a known container")
+    yield Frame(read_image(path), 0, 0.0)
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a regular file, and nothing else: a pipe would block and a device may act."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadMedia("unreadable", "not a regular file")
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        raise BadMedia("unreadable", getattr(error, "strerror", None) or str(error)) from error
+    return os.fdopen(descriptor, "rb")
+
+
+def _image_format(head: bytes) -> str:
+    what, name = sniff(head)
+    if not head:
+        raise BadMedia("empty", "the file has no bytes")
+    if what == "refused":
+        raise BadMedia("refused_format", f"{name}; allowed are JPEG, PNG, WebP, BMP and GIF")
+    if what != "image":
+        raise BadMedia("not_an_image", "the first bytes are of no image format")
+    return name
+
+
+def _header_reason(data: bytes, name: str, error: Exception) -> tuple[str, str]:
+    said = str(error)
+    if name == "jpeg" and "-bit layers" in said:
+        return "refused_format", "JPEG of other than 8 bits"
+    if name == "jpeg" and b"\xff\xd9" not in data[-64:]:
+        return "truncated", "JPEG header"
+    if isinstance(error, EOFError) or "truncated" in said.lower():
+        return "truncated", f"{name} header"
+    if name == "png":
+        check_whole(data, name)
+    return "corrupt", f"{name} header"
+
+
+def _check_size(width: int, height: int, min_side: int) -> None:
+    shape = f"{width} x {height}"
+    if width * height > MAX_PIXELS:
+        raise BadMedia("too_large", f"{shape}, more than {MAX_PIXELS // 10**6} million pixels")
+    if min(width, height) < min_side and max(width, height) <= MAX_ASPECT * min_side:
+        raise BadMedia("too_small", f"{shape}, a side under {min_side}")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadMedia("bad_aspect", f"{shape}, longer than 1:{MAX_ASPECT}")
+    if min(width, height) < min_side:
+        raise BadMedia("too_small", f"{shape}, a side under {min_side}")
+
+
+def _pixels(picture: ImageFile, data: bytes, name: str) -> NDArray[np.uint8]:
+    if name == "jpeg":
+        mode = {"CMYK": "CMYK", "L": "GRAY"}.get(picture.mode, "RGB")
+        try:
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, mode, strict=True)
+        except ValueError as error:
+            raise BadMedia(*_jpeg_reason(data, str(error))) from error
+        if mode == "RGB":
+            return pixels
+        if mode == "GRAY":
+            return np.repeat(pixels, 3, axis=2)
+    try:
+        picture.load()
+        return _rgb(picture)
+    except BadMedia:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, EOFError, zlib.error, ...
+        cut = "truncated" in str(error).lower() or isinstance(error, EOFError)
+        raise BadMedia("truncated" if cut else "corrupt", f"{name}: {str(error)[:100]}") from error
+
+
+def _jpeg_reason(data: bytes, said: str) -> tuple[str, str]:
+    """Cut off or damaged? A file that still has its end marker was not cut off."""
+    cut = "Premature end of JPEG file" in said or b"\xff\xd9" not in data
+    return ("truncated" if cut else "corrupt"), said[:100]
+
+
+def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    if picture.mode.startswith("I"):  # 16-bit grey
+        grey = (np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if picture.has_transparency_data:
+        with_alpha = picture.convert("RGBA")
+        black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+        return np.array(Image.alpha_composite(black, with_alpha).convert("RGB"))
+    return np.array(picture.convert("RGB"))
+
+
+def _orientation(picture: ImageFile) -> int:
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except Exception:  # EXIF is hints from strangers; broken ones say nothing
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    if orientation >= 5:  # 5 to 8 have rows and columns exchanged
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,218 @@
+"""RetinaFace, the face detector that the paper prepares its data with (section 3.2.1, its reference [72]).
+
+Module names are those of the public checkpoints (``body.stage1.0.0.weight``, ``fpn.merge1.0.weight``,
+``ssh1.conv5X5_1.0.weight``, ``ClassHead.0.conv1x1.weight``, ...), so these load by name, strictly.
+
+Legend: B images, C channels, H W pixels, A anchors (2 at each cell of strides 8, 16 and 32).
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Literal, cast, get_args
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Backbone = Literal["mobilenet0.25", "resnet50"]
+BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
+
+STRIDES = (8, 16, 32)
+ANCHOR_SIDES = ((16, 32), (64, 128), (256, 512))  # px, for each stride
+CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
+MEAN_BGR = (104.0, 117.0, 123.0)
+
+_CHANNELS = {"mobilenet0.25": ((64, 128, 256), 64), "resnet50": ((512, 1024, 2048), 256)}
+
+
+class RetinaFace(nn.Module):
+    """The network: backbone, feature pyramid, one SSH context module and three heads a level.
+
+    Args:
+        backbone: ``mobilenet0.25`` (0.4 M parameters) or ``resnet50`` (27 M parameters).
+    """
+
+    def __init__(self, backbone: Backbone = "mobilenet0.25") -> None:
+        super().__init__()
+        levels, width = _CHANNELS[backbone]
+        self.body = _mobilenet() if backbone == "mobilenet0.25" else _resnet50()
+        self.fpn = _FPN(levels, width)
+        self.ssh1, self.ssh2, self.ssh3 = (_SSH(width) for _ in STRIDES)
+        self.ClassHead = _heads(width, values=2)
+        self.BboxHead = _heads(width, values=4)
+        self.LandmarkHead = _heads(width, values=10)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What each anchor says.
+
+        Args:
+            images: (B, 3, H, W) float, BGR 0..255 minus ``MEAN_BGR``.
+
+        Returns:
+            logits (B, A, 2) of background and face, box offsets (B, A, 4), point offsets (B, A, 10).
+        """
+        pyramid = self.fpn(_features(self.body, images))
+        context = [ssh(x) for ssh, x in zip((self.ssh1, self.ssh2, self.ssh3), pyramid, strict=True)]
+        logits, boxes, points = (
+            torch.cat([head(x) for head, x in zip(heads, context, strict=True)], dim=1)
+            for heads in (self.ClassHead, self.BboxHead, self.LandmarkHead)
+        )
+        return logits, boxes, points
+
+
+def anchors(height: int, width: int) -> Tensor:
+    """The anchors of an image of ``height`` x ``width``: (A, 3) float32 of centre x, centre y, side in px."""
+    rows = []
+    for stride, sides in zip(STRIDES, ANCHOR_SIDES, strict=True):
+        y = (torch.arange(-(-height // stride)) + 0.5) * stride
+        x = (torch.arange(-(-width // stride)) + 0.5) * stride
+        grid = torch.cartesian_prod(y, x, torch.tensor(sides, dtype=torch.float32))
+        rows.append(grid[:, [1, 0, 2]])
+    return torch.cat(rows)
+
+
+def decode(anchor: Tensor, boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Offsets to pixels.
+
+    Args:
+        anchor: (N, 3) as ``anchors`` makes them.
+        boxes: (N, 4) offsets of the centre and logarithms of the size.
+        points: (N, 10) offsets of the five points.
+
+    Returns:
+        boxes (N, 4) as x1 y1 x2 y2 in px, points (N, 5, 2) in px.
+    """
+    centre, side = anchor[:, :2], anchor[:, 2:]
+    middle = centre + boxes[:, :2] * CENTRE_VARIANCE * side
+    half = side * torch.exp(boxes[:, 2:] * SIZE_VARIANCE) / 2
+    located = centre[:, None] + points.reshape(-1, 5, 2) * CENTRE_VARIANCE * side[:, None]
+    return torch.cat([middle - half, middle + half], dim=1), located
+
+
+def fuse(network: RetinaFace) -> RetinaFace:
+    """Fold every batch norm into the convolution before it, in place; for inference only."""
+    for module in list(network.modules()):
+        children = list(module.named_children())
+        for (name, first), (next_name, second) in itertools.pairwise(children):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(first, second))
+                setattr(module, next_name, nn.Identity())
+    return network
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
+
+
+def _conv_activated(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, leak: float = 0.1
+) -> nn.Module:
+    return nn.Sequential(*_conv(inputs, outputs, kernel, stride), nn.LeakyReLU(leak, inplace=True))
+
+
+def _separable(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    return nn.Sequential(
+        *_conv(inputs, inputs, 3, stride, groups=inputs),
+        nn.LeakyReLU(0.1, inplace=True),
+        *_conv(inputs, outputs, 1),
+        nn.LeakyReLU(0.1, inplace=True),
+    )
+
+
+def _mobilenet() -> nn.Module:
+    """MobileNet v1 at a quarter of its width, without its classifier."""
+    return nn.ModuleDict(
+        {
+            "stage1": nn.Sequential(
+                _conv_activated(3, 8, stride=2),
+                _separable(8, 16),
+                _separable(16, 32, stride=2),
+                _separable(32, 32),
+                _separable(32, 64, stride=2),
+                _separable(64, 64),
+            ),
+            "stage2": nn.Sequential(_separable(64, 128, stride=2), *(_separable(128, 128) for _ in range(5))),
+            "stage3": nn.Sequential(_separable(128, 256, stride=2), _separable(256, 256)),
+        }
+    )
+
+
+def _resnet50() -> nn.Module:
+    """ResNet-50 up to its last stage; the public checkpoint has torchvision's names."""
+    whole = torchvision.models.resnet50(weights=None)
+    return nn.ModuleDict(
+        {name: child for name, child in whole.named_children() if name not in ("avgpool", "fc")}
+    )
+
+
+def _features(body: nn.Module, images: Tensor) -> list[Tensor]:
+    """The maps of the last three stages (strides 8, 16, 32), whatever the backbone."""
+    maps, x = [], images
+    for name, stage in body.named_children():
+        x = stage(x)
+        if name in ("stage1", "stage2", "stage3", "layer2", "layer3", "layer4"):
+            maps.append(x)
+    return maps
+
+
+class _FPN(nn.Module):
+    """Feature pyramid: every level gets what the coarser one saw."""
+
+    def __init__(self, levels: tuple[int, int, int], width: int) -> None:
+        super().__init__()
+        leak = _leak(width)
+        self.output1, self.output2, self.output3 = (_conv_activated(c, width, 1, leak=leak) for c in levels)
+        self.merge1 = _conv_activated(width, width, leak=leak)
+        self.merge2 = _conv_activated(width, width, leak=leak)
+
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        fine, middle, coarse = self.output1(maps[0]), self.output2(maps[1]), self.output3(maps[2])
+        middle = self.merge2(middle + F.interpolate(coarse, size=middle.shape[-2:], mode="nearest"))
+        fine = self.merge1(fine + F.interpolate(middle, size=fine.shape[-2:], mode="nearest"))
+        return fine, middle, coarse
+
+
+class _SSH(nn.Module):
+    """Context of three reaches (3, 5 and 7 pixels of the map) side by side."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half, quarter, leak = width // 2, width // 4, _leak(width)
+        self.conv3X3 = nn.Sequential(*_conv(width, half))
+        self.conv5X5_1 = _conv_activated(width, quarter, leak=leak)
+        self.conv5X5_2 = nn.Sequential(*_conv(quarter, quarter))
+        self.conv7X7_2 = _conv_activated(quarter, quarter, leak=leak)
+        self.conv7x7_3 = nn.Sequential(*_conv(quarter, quarter))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = self.conv5X5_1(x)
+        reaches = [self.conv3X3(x), self.conv5X5_2(wide), self.conv7x7_3(self.conv7X7_2(wide))]
+        return F.relu(torch.cat(reaches, dim=1), inplace=True)
+
+
+class _Head(nn.Module):
+    def __init__(self, width: int, values: int) -> None:
+        super().__init__()
+        self.values = values
+        self.conv1x1 = nn.Conv2d(width, 2 * values, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (
+            cast(Tensor, self.conv1x1(x)).permute(0, 2, 3, 1).reshape(len(x), -1, self.values)
+        )  # (B, A, values)
+
+
+def _heads(width: int, values: int) -> nn.ModuleList:
+    return nn.ModuleList(_Head(width, values) for _ in STRIDES)
+
+
+def _leak(width: int) -> float:
+    return 0.1 if width <= 64 else 0.0
+
+
+def parameter_shapes(network: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of everything a checkpoint of ``network`` holds."""
+    return ((name, tuple(value.shape)) for name, value in network.state_dict().items())
