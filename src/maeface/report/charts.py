@@ -105,7 +105,7 @@ def comparison_bars(table: pd.DataFrame, score: str) -> Image.Image:
         bars = axes.bar(place + offset, np.nan_to_num(heights), wide * 0.92, color=COLOURS[k % len(COLOURS)])
         bars.set_label(f"{model} (mean {average:.3f})")
         for at in place[np.isnan(heights)]:
-            axes.text(at + offset, 0.01, "–", ha="center", va="bottom", color="0.4")
+            axes.text(at + offset, 0.01, "n/a", ha="center", va="bottom", color="0.3", fontsize=7)
     axes.axvline(len(aus) - 0.25, color="0.7", linewidth=0.8)
     axes.axhline(0, color="0.3", linewidth=0.8)
     axes.set_xticks(place, [*(facts.au_name(number) for number in aus), "mean"], rotation=45 * (len(aus) > 9))

@@ -139,7 +139,7 @@ def au_bars(
         size = (photo.width + len(panels) * w, max(photo.height, h))
         places = [(photo.width + k * w, 0) for k in range(len(panels))]
     else:
-        columns = max(1, min(len(panels), max(photo.width, width) // w))
+        columns = min(len(panels), max(3, photo.width // w))
         size = (max(photo.width, columns * w), photo.height + -(-len(panels) // columns) * h)
         places = [((k % columns) * w, photo.height + (k // columns) * h) for k in range(len(panels))]
     picture = Image.new("RGB", size, WHITE)
@@ -183,7 +183,7 @@ def _panel(k: int, face: FaceBars, aus: Sequence[int], threshold: float) -> Imag
     colour = COLOURS[k % len(COLOURS)]
     draw.rectangle((GAP, 6, GAP + 20, 24), fill=colour)
     draw.text((GAP + 10, 15), str(k + 1), WHITE, _font(13), anchor="mm")
-    found = "" if np.isnan(face.score) else f"face found with {face.score:.2f}"
+    found = "" if np.isnan(face.score) else f"detector score {face.score:.2f}"
     draw.text((GAP + 28, 15), found, GREY, _font(12), anchor="lm")
     for b, (title, values, top) in enumerate(bars):
         left = GAP + name + b * bar
