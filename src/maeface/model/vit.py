@@ -220,6 +220,17 @@ def sincos_positions(width: int, grid: int) -> Tensor:
     return torch.cat([torch.zeros(1, width, dtype=torch.float64), codes])[None].float()
 
 
+def resize_positions(positions: Tensor, grid: int) -> Tensor:
+    """Position codes (1, 1 + L, D) for a grid x grid of patches: (1, 1 + grid², D), bicubic."""
+    length, width = positions.shape[-2] - 1, positions.shape[-1]
+    old = round(length**0.5)
+    if old == grid or old**2 != length:
+        return positions
+    codes = positions[:, 1:].float().transpose(1, 2).reshape(1, width, old, old)
+    resized = F.interpolate(codes, size=(grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat([positions[:, :1].float(), resized.flatten(2).transpose(1, 2)], dim=1)
+
+
 def initialise(*parts: nn.Module | nn.Parameter, head: nn.Linear | None = None) -> None:
     """Draw initial values; whatever is initialised in this package is initialised here.
 

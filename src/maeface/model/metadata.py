@@ -1,0 +1,171 @@
+"""What a weights file says of itself: everything needed to run it, and where it comes from."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
+
+from maeface.config import Task
+from maeface.errors import WeightsError
+from maeface.model.au import AUModel
+from maeface.model.mae import MAE
+
+FORMAT_VERSION = 1
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Bounds keep a hostile header from asking for a network that no machine can hold.
+Count = Annotated[int, Field(ge=1, le=65536)]
+Depth = Annotated[int, Field(ge=1, le=256)]
+Colour = tuple[float, float, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Encoder(_Part):
+    """The ViT."""
+
+    width: Count
+    depth: Depth
+    heads: Count
+    patch_size: Count
+    """Pixels."""
+
+
+class Autoencoder(_Part):
+    """What a masked autoencoder has beside its encoder."""
+
+    decoder_width: Count
+    decoder_depth: Depth
+    decoder_heads: Count
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)]
+    loss: Literal["l1", "l2"]
+    normalize_patches: bool
+
+
+class Preprocessing(_Part):
+    """How a face becomes the model's input."""
+
+    image_size: Count
+    """Side of the square input, pixels."""
+    mean: Colour = IMAGENET_MEAN
+    """Of red, green, blue on 0 to 1; the input is (pixel / 255 - mean) / std."""
+    std: Colour = IMAGENET_STD
+    crop_margin: float | None = None
+    """Margin of the crop around the face box, as ``faces.geometry.square`` takes it; None: not known."""
+
+
+class Metadata(_Part):
+    """Everything needed to run the weights, and where they come from."""
+
+    format_version: int = FORMAT_VERSION
+    kind: Literal["mae", "au"]
+    encoder: Encoder
+    preprocessing: Preprocessing
+    autoencoder: Autoencoder | None = None
+    task: Task | None = None
+    aus: tuple[int, ...] = ()
+    """Action units in the order of the outputs."""
+    thresholds: tuple[float, ...] = ()
+    """Probability from which each AU counts as present; empty: 0.5 for all."""
+    dataset: str = ""
+    fold: int | None = None
+    provenance: dict[str, str] = {}
+    """Free text by name: versions, recipe, initial weights and their SHA-256, ..."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Metadata":
+        if self.kind == "mae" and self.autoencoder is None:
+            raise ValueError("a masked autoencoder needs its decoder's sizes")
+        if self.kind == "au" and (self.task is None or not self.aus):
+            raise ValueError("an AU model needs a task and AUs")
+        if self.thresholds and len(self.thresholds) != len(self.aus):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.aus)} AUs")
+        return self
+
+
+def describe(
+    model: MAE | AUModel,
+    preprocessing: Preprocessing,
+    *,
+    thresholds: Iterable[float] = (),
+    dataset: str = "",
+    fold: int | None = None,
+    provenance: Mapping[str, str] | None = None,
+) -> Metadata:
+    """The metadata of a model: its sizes and task, and what only the caller knows."""
+    vit = model.encoder
+    assert preprocessing.image_size == vit.image_size, "preprocessing is not of this model"
+    width, depth, heads = vit.shape
+    encoder = Encoder(width=width, depth=depth, heads=heads, patch_size=vit.patch_size)
+    autoencoder = None
+    if isinstance(model, MAE):
+        autoencoder = Autoencoder(
+            decoder_width=model.decoder_shape.width,
+            decoder_depth=model.decoder_shape.depth,
+            decoder_heads=model.decoder_shape.heads,
+            mask_ratio=model.mask_ratio,
+            loss=model.loss_kind,
+            normalize_patches=model.normalize_patches,
+        )
+    return Metadata(
+        kind="mae" if isinstance(model, MAE) else "au",
+        encoder=encoder,
+        preprocessing=preprocessing,
+        autoencoder=autoencoder,
+        task=model.task if isinstance(model, AUModel) else None,
+        aus=model.aus if isinstance(model, AUModel) else (),
+        thresholds=tuple(thresholds),
+        dataset=dataset,
+        fold=fold,
+        provenance=dict(provenance or {}),
+    )
+
+
+def pack(metadata: Metadata, tensors: Mapping[str, Tensor]) -> str:
+    """The header of a file: the metadata, and the SHA-256 of them and of all tensors, as JSON."""
+    values = metadata.model_dump(mode="json")
+    return json.dumps({"metadata": values, "sha256": _digest(values, tensors)}, sort_keys=True)
+
+
+def unpack(path: Path, header: str, tensors: Mapping[str, Tensor]) -> Metadata:
+    """Check a header and the tensors that came with it.
+
+    Raises:
+        WeightsError: a newer format, wrong or damaged metadata, or a SHA-256 that does not match.
+    """
+    try:
+        content = json.loads(header)
+        version = content["metadata"]["format_version"]
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise WeightsError(
+                f"{path} has format version {version}, this maeface reads up to {FORMAT_VERSION}: upgrade it"
+            )
+        metadata = Metadata.model_validate_json(json.dumps(content["metadata"]), strict=True)
+        digest = content["sha256"]
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise WeightsError(f"{path}: wrong metadata: {where} {problem['msg']}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path} has damaged metadata; copy or download it again") from error
+    if digest != _digest(content["metadata"], tensors):
+        raise WeightsError(f"{path} is damaged (its SHA-256 does not match); copy or download it again")
+    return metadata
+
+
+def _digest(values: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the metadata and every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
