@@ -59,7 +59,7 @@ class ShardWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._tar.close()
+        self._tar.__exit__(kind, error, traceback)
 
 
 class Shards:

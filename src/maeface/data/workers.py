@@ -1,0 +1,136 @@
+"""Work on many cores: spawned processes that take one item after the other and never outlive the caller."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from maeface.errors import MaefaceError, ResourceError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Notify = Callable[[int], None]
+Job = Callable[[Item, Notify], Result]
+
+STOP_S = 5.0
+
+
+def work(
+    setup: Callable[[], Job[Item, Result]],
+    items: Sequence[Item],
+    count: int,
+    notify: Notify = lambda amount: None,
+) -> Iterator[tuple[Item, Result]]:
+    """Do ``items`` in ``count`` processes; give each item with its result as it is finished.
+
+    Whatever happens (an error, Ctrl-C, the caller stops asking), the processes end with the generator; if
+    the caller is killed, they end too.
+
+    Args:
+        setup: called once in each process; gives the job. Pickled: a module's function, or a partial of one.
+        items: pickled one at a time, in this order.
+        count: how many processes; no more are started than there are items.
+        notify: called here with what the jobs report in between.
+
+    Raises:
+        MaefaceError: as raised by the job.
+        ResourceError: a process was killed.
+    """
+    waiting = deque(items)
+    context = multiprocessing.get_context("spawn")
+    running: dict[Connection, tuple[BaseProcess, Item]] = {}
+    processes: list[BaseProcess] = []
+    try:
+        for _ in range(min(count, len(items))):
+            ours, theirs = context.Pipe()
+            process: BaseProcess = context.Process(target=_serve, args=(theirs, setup), daemon=True)
+            process.start()
+            theirs.close()
+            processes.append(process)
+            running[ours] = (process, waiting.popleft())
+            _send(ours, running[ours][1])
+        while running:
+            for connection in wait(list(running)):
+                assert isinstance(connection, Connection)
+                process, item = running[connection]
+                what, value = _receive(connection, process)
+                if what == "amount":
+                    notify(value)
+                    continue
+                if waiting:
+                    running[connection] = (process, waiting.popleft())
+                    _send(connection, running[connection][1])
+                else:
+                    del running[connection]
+                    connection.close()
+                yield item, value
+    finally:
+        for connection in running:
+            connection.close()
+        _end(processes)
+
+
+def _send(connection: Connection, item: Any) -> None:  # noqa: ANN401 - whatever the job takes
+    try:
+        connection.send(item)
+    except OSError:
+        return  # the process is gone; the next receive says so
+
+
+def _receive(connection: Connection, process: BaseProcess) -> tuple[str, Any]:
+    try:
+        what, value = connection.recv()
+    except (EOFError, OSError):
+        process.join(STOP_S)
+        code = process.exitcode or 0
+        how = f"signal {-code}" if code < 0 else f"exit {code}"
+        raise ResourceError(
+            f"a worker process ended unexpectedly ({how}; out of memory?); "
+            "the same command goes on where it was, and needs less memory with fewer --workers"
+        ) from None
+    if what == "error":
+        raise value
+    if what == "failure":
+        raise RuntimeError(f"a worker process failed:\n{value}")
+    return what, value
+
+
+def _end(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(STOP_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _serve(connection: Connection, setup: Callable[[], Job[Any, Any]]) -> None:
+    """The life of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the caller decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        job = setup()
+        while True:
+            item = connection.recv()
+            connection.send(("result", job(item, lambda amount: connection.send(("amount", amount)))))
+    except (EOFError, BrokenPipeError):
+        return  # no more work
+    except MaefaceError as error:
+        connection.send(("error", error))
+    except Exception:  # the caller raises it again, with this traceback
+        connection.send(("failure", traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

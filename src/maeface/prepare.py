@@ -1,0 +1,295 @@
+"""``maeface prepare``: photos and videos in, aligned face crops out: clean, detect, turn, crop, store.
+
+The sorted list of inputs is cut into units (``data.units``); each unit becomes one shard and one part of
+the table, so a run that was stopped goes on where it was, and ends with the same bytes as one that was
+not. The list and the settings are written first, which is how the same command is known again.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from maeface import console, files
+from maeface.data import inputs, manifest, shards, units, workers
+from maeface.data.inputs import Input, Unit
+from maeface.data.units import Fact, Find, Settings
+from maeface.errors import ConfigError, DataError
+
+__all__ = ["Settings", "Summary", "run"]
+
+LIST = "inputs.parquet"
+RESULT = "prepare.json"
+SETTINGS_KEY = b"maeface.prepare"
+NOT_IN_RESULT = {"workers", "max_bad"}
+LIBRARIES = ("maeface", "numpy", "pillow", "av", "torch", "torchvision", "pyarrow")
+
+LIST_SCHEMA = pa.schema([("source", pa.string()), ("bytes", pa.int64()), ("video", pa.bool_())])
+
+
+class MakeFind(Protocol):
+    """Makes, in a worker process, what finds the crops in images."""
+
+    def __call__(self, settings: Settings, weights: Path | None) -> Find: ...
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came out of a preparation.
+
+    Attributes:
+        out: the prepared folder.
+        counts: rows of the manifest by status; "ok" are the faces.
+        files: input files.
+        files_dropped: those that gave no face.
+        images: photos and frames looked at in this run (not those of an earlier, interrupted one).
+        seconds: wall time of this run.
+        too_many_bad: more files were dropped than ``max_bad`` allows.
+    """
+
+    out: Path
+    counts: dict[str, int]
+    files: int
+    files_dropped: int
+    images: int
+    seconds: float
+    too_many_bad: bool
+
+    @property
+    def faces(self) -> int:
+        """How many crops the folder holds."""
+        return self.counts.get("ok", 0)
+
+    @property
+    def images_per_s(self) -> float:
+        """Photos and frames a second, start of the processes included."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def __str__(self) -> str:
+        """One line for people, and a second if too much was dropped."""
+        reasons = ", ".join(f"{count} {status}" for status, count in self.counts.items() if status != "ok")
+        line = f"{self.out}: {self.faces} faces of {self.files} files; dropped: {reasons or 'none'}"
+        if self.images:
+            line += f"; {self.images} images in {self.seconds:.1f} s, {self.images_per_s:.1f}/s"
+        if self.too_many_bad:
+            line += (
+                f"\n{self.files_dropped} of {self.files} files gave no face, more than allowed (--max-bad)"
+            )
+        return line
+
+
+def run(
+    sources: Sequence[Path],
+    out: Path,
+    settings: Settings | None = None,
+    make_find: MakeFind | None = None,
+) -> Summary:
+    """Prepare files and folders.
+
+    The same call goes on with an interrupted preparation, and does nothing where it was finished.
+
+    Args:
+        sources: photos, videos, and folders of them, entered recursively.
+        out: folder for the result; made if it is not there.
+        settings: how; None for the defaults.
+        make_find: another finder of faces, a module's function; None for RetinaFace and the paper's steps.
+
+    Raises:
+        ConfigError: a source does not exist, or ``out`` holds a preparation of other inputs or settings.
+        DataError: nothing to prepare, or no file gave a face.
+        WeightsError: the face detector's weights are wrong.
+        ResourceError: the disk is full, ``out`` is in use, a process was killed, no weights and no network.
+    """
+    settings = settings or Settings()
+    started = time.monotonic()
+    found = inputs.find(sources, out)
+    with files.exclusive(out):
+        _clean(out)
+        _keep_list(out, found, settings)
+        images = 0
+        if not (out / RESULT).is_file():
+            todo = inputs.cut(found, settings.per_shard)
+            images = _do_units(todo, out, settings, make_find or _make_find)
+            _join(out, todo, settings)
+        shutil.rmtree(out / units.PARTS, ignore_errors=True)
+        return _summary(out, settings, images, time.monotonic() - started)
+
+
+def _make_find(settings: Settings, weights: Path | None) -> Find:
+    """The paper's three steps, or the identity for ready crops; runs in a worker process."""
+    from maeface.faces import finder
+
+    if settings.aligned:
+        return lambda images: [[finder.aligned(image, settings.size)] for image in images]
+
+    import torch
+
+    from maeface.faces.detector import Detector
+
+    torch.set_num_threads(1)
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    detector = Detector(
+        weights=weights, backbone=settings.backbone, device=device, threshold=settings.threshold
+    )
+    return lambda images: finder.find_crops(detector, images, size=settings.size, faces=settings.faces)
+
+
+def _make_job(
+    out: Path, settings: Settings, make_find: MakeFind, weights: Path | None
+) -> Callable[[Unit, workers.Notify], Fact]:
+    find = make_find(settings, weights)
+    return lambda unit, notify: units.do(unit, out, settings, find, notify)
+
+
+def _do_units(todo: Sequence[Unit], out: Path, settings: Settings, make_find: MakeFind) -> int:
+    """Do the units that are not finished; returns the number of images looked at."""
+    left = [unit for unit in todo if units.finished(unit, out) is None]
+    total = sum(len(unit.inputs) for unit in todo)
+    done = total - sum(len(unit.inputs) for unit in left)
+    if done:
+        console.say(f"prepare: going on with {out}, {done} of {total} files are done")
+    if not left:
+        return 0
+    weights = None
+    if make_find is _make_find and not settings.aligned:
+        from maeface.faces.download import retinaface_weights
+
+        weights = retinaface_weights(settings.backbone)  # once, before the processes start
+    setup = partial(_make_job, out, settings, make_find, weights)
+    images = faces = 0
+
+    def notify(new: int) -> None:
+        nonlocal faces
+        faces += new
+        advance(0, f"{faces} faces")
+
+    try:
+        with (
+            console.progress("prepare", total, "files", done) as advance,
+            closing(workers.work(setup, left, settings.workers or _cores(), notify)) as results,
+        ):
+            for unit, fact in results:
+                images += fact.images
+                advance(len(unit.inputs))
+    finally:
+        _clean(out)  # what a stopped worker was about to write
+    return images
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _join(out: Path, todo: Sequence[Unit], settings: Settings) -> None:
+    """Parts to one manifest, one index and one account; the account last, because it says "finished"."""
+    facts = [units.finished(unit, out) for unit in todo]
+    counts: Counter[str] = Counter()
+    index = {}
+    dropped = 0
+    for unit, fact in zip(todo, facts, strict=True):
+        assert fact is not None, unit.name
+        counts.update(fact.statuses)
+        dropped += fact.files_dropped
+        if fact.shard is not None:
+            index[f"{unit.name}.tar"] = fact.shard
+    manifest.write(out / manifest.FILE, (units.table(unit, out) for unit in todo))
+    files.write_json(out / shards.INDEX, index)
+    account = {
+        **_header(settings),
+        "counts": dict(sorted(counts.items())),
+        "files": sum(len(unit.inputs) for unit in todo),
+        "files_dropped": dropped,
+    }
+    files.write_json(out / RESULT, account)
+
+
+def _summary(out: Path, settings: Settings, images: int, seconds: float) -> Summary:
+    account = json.loads((out / RESULT).read_text(encoding="utf-8"))
+    counts, total, dropped = account["counts"], account["files"], account["files_dropped"]
+    if not counts.get("ok"):
+        reasons = ", ".join(f"{count} {status}" for status, count in counts.items())
+        raise DataError(
+            f"no face in any of {total} files ({reasons}); {out / manifest.FILE} has the reason of each"
+        )
+    return Summary(out, counts, total, dropped, images, seconds, dropped > settings.max_bad * total)
+
+
+def _header(settings: Settings) -> dict[str, Any]:
+    return {
+        "format_version": manifest.FORMAT_VERSION,
+        "settings": settings.model_dump(mode="json", exclude=NOT_IN_RESULT),
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def _keep_list(out: Path, found: Sequence[Input], settings: Settings) -> None:
+    """Write down what is to be done, or compare with what was written down by an earlier run.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    header = _header(settings)
+    if not (out / LIST).is_file():
+        if (out / manifest.FILE).exists() or (out / shards.FOLDER).exists():
+            raise ConfigError(f"{out} holds another dataset (without {LIST}); choose another --out")
+        names, sizes, videos = ([item[i] for item in found] for i in (0, 2, 3))
+        table = pa.table([names, sizes, videos], schema=LIST_SCHEMA)
+        with files.atomic(out / LIST) as temporary:
+            pq.write_table(table.replace_schema_metadata({SETTINGS_KEY: json.dumps(header)}), temporary)
+        return
+    try:
+        table = pq.read_table(out / LIST)
+        before = json.loads(table.schema.metadata[SETTINGS_KEY])
+        listed = dict(zip(table["source"].to_pylist(), table["bytes"].to_pylist(), strict=True))
+        differences = [*_other_settings(before, header), *_other_inputs(listed, found)]
+    except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{out / LIST} is damaged; delete {out} and prepare again") from error
+    if differences:
+        raise ConfigError(
+            f"{out} was prepared otherwise: {'; '.join(differences)}; "
+            "choose another --out or delete that folder"
+        )
+    if before["versions"] != header["versions"] and not (out / RESULT).is_file():
+        console.say("prepare: library versions have changed since this preparation began; bytes may differ")
+
+
+def _other_settings(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    if before["format_version"] != now["format_version"]:
+        yield f"format version {before['format_version']}, now {now['format_version']}"
+    old, new = before["settings"], now["settings"]
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield f"{name} was {old.get(name)}, now {new.get(name)}"
+
+
+def _other_inputs(listed: dict[str, int], found: Sequence[Input]) -> Iterator[str]:
+    sizes = {item.source: item.size for item in found}
+    added = [name for name in sizes if name not in listed]
+    gone = [name for name in listed if name not in sizes]
+    changed = [name for name, size in sizes.items() if listed.get(name, size) != size]
+    for what, names in (("new", added), ("gone", gone), ("changed", changed)):
+        if names:
+            files_ = "file is" if len(names) == 1 else "files are"
+            yield f"{len(names)} input {files_} {what} (such as {names[0]})"
+
+
+def _clean(out: Path) -> None:
+    """Remove what a killed run was about to write; the lock is ours, so nobody is writing now."""
+    for folder in (out, out / shards.FOLDER, out / units.PARTS):
+        for file in folder.glob(".*.tmp"):
+            file.unlink(missing_ok=True)
