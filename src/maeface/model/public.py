@@ -91,10 +91,10 @@ def read(path: Path) -> Checkpoint:
         raise WeightsError(f"cannot read weights {path}: {error.strerror or error}") from error
     if not start:
         raise WeightsError(f"{path} is empty (0 bytes); copy or download it again")
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
-        tensors, header = _read_torch(path), None
-    elif start[8:] == b"{":
+    if start[8:] == b"{":  # asked first: the length before it may begin like a pickle
         tensors, header = _read_safetensors(path)
+    elif start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
+        tensors, header = _read_torch(path), None
     else:
         raise WeightsError(f"{path} is neither a safetensors nor a PyTorch weights file, or is damaged")
     if header is None and any("embeddings." in name for name in tensors):

@@ -39,7 +39,7 @@ __all__ = [
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 KINDS = {"mae": "masked autoencoder", "au": "AU"}
 FIXED = frozenset({"decoder_pos_embed"})
-"""Computed, never learned, so neither loaded from other files nor missed in them."""
+"""Computed, never learned, so not missed where a file has none or those of another size."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,10 @@ def save(
     }
     _refuse_non_finite(tensors, f"not saved to {path} as {dtype}")
     with files.atomic(path) as temporary:
-        temporary.touch()  # save_file would make a file that only its owner can read
+        temporary.touch()
+        mode = temporary.stat().st_mode  # save_file would leave a file that only its owner can read
         save_file(tensors, temporary, metadata={HEADER_KEY: pack(metadata, tensors)})
+        temporary.chmod(mode)
 
 
 def load_mae(path: Path) -> tuple[MAE, Metadata]:
@@ -260,7 +262,7 @@ def _choose(
         decoder = {name for name in own if name.startswith("decoder_")} - FIXED | {"mask_token"}
         names |= norm if _fits(norm, own, tensors) else set()
         if checkpoint.decoder_heads in (None, model.decoder_shape.heads) and _fits(decoder, own, tensors):
-            names |= decoder
+            names |= decoder | (FIXED if _fits(FIXED, own, tensors) else set())
     chosen = {name: tensors[name] for name in sorted(names)}
     _refuse_non_finite(chosen, str(path))
     missing, unused = own.keys() - names - FIXED, tensors.keys() - names - FIXED
