@@ -78,9 +78,8 @@ class Detector:
         load(network, weights or retinaface_weights(backbone))
         try:
             self.device = torch.device(device)
-            self.network = (
-                fuse(network.eval()).requires_grad_(False).to(self.device, memory_format=torch.channels_last)
-            )
+            network = fuse(network.eval()).requires_grad_(False).to(self.device)
+            self.network = network.to(memory_format=torch.channels_last)
         except (RuntimeError, AssertionError) as error:
             raise ResourceError(
                 f"the face detector cannot use device {device!s}: {str(error).splitlines()[0]}"
@@ -161,8 +160,8 @@ def load(network: RetinaFace, path: Path) -> None:
     ]
     if wrong:
         raise WeightsError(
-            f"{path} does not fit this backbone: {len(wrong)} of {len(expected)} parameters are missing, left over or "
-            f"of another shape, for example {min(wrong)}; choose the backbone that the file was made for"
+            f"{path} does not fit this backbone: {len(wrong)} of {len(expected)} parameters are missing, "
+            f"left over or of another shape, for example {min(wrong)}; choose the backbone it was made for"
         )
     network.load_state_dict(state)
 

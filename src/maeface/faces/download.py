@@ -77,13 +77,15 @@ def _download(published: Published, path: Path) -> bytes:
     except (OSError, HTTPException) as error:  # URLError and timeouts are OSError
         reason = getattr(error, "reason", None) or error
         raise ResourceError(
-            f"cannot download the face detector's weights ({reason}); put {published.name} (sha256 {published.sha256}, "
-            f"from {published.address}) at {path}, or in a folder that {FOLDER_VARIABLE} names"
+            f"cannot download the face detector's weights ({reason}); put {published.name} "
+            f"(sha256 {published.sha256}, from {published.address}) "
+            f"at {path}, or in a folder that {FOLDER_VARIABLE} names"
         ) from error
     got = hashlib.sha256(data).hexdigest()
     if got != published.sha256:
         raise WeightsError(
-            f"{published.address} gave a file with sha256 {got}, expected {published.sha256}; nothing was kept"
+            f"{published.address} gave a file with sha256 {got}, expected {published.sha256}; "
+            "nothing was kept"
         )
     return data
 

@@ -14,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from maeface.errors import ConfigError
-from maeface.faces.detector import Detector
+from maeface.faces.detector import MAX_SIDE, Detector
 from maeface.faces.geometry import Face, Square, crop, eye_angle, snap, square, to_crop, to_image
 
 Faces = Literal["largest", "central", "all"]
@@ -25,6 +26,12 @@ Faces = Literal["largest", "central", "all"]
 # about 87 px high, in the middle of what the 64 px and 128 px anchors are made for.
 WINDOW = 2.2
 WINDOW_PX = 192
+# An image longer than LEAST_PX is looked at in smaller sizes too. The ranges of two sizes overlap, so that
+# no face falls between.
+LEAST_PX = 640
+SMALL_PX, LARGE_PX = 128, 320
+_PART = 0.6  # a box of which so much lies in a known face is a part of that
+_SURE = 0.8  # a face under this score that the second look does not confirm is none
 _SAME_FACE = 0.3  # least overlap (intersection over union) of the second box with the first
 
 
@@ -36,7 +43,8 @@ class FaceCrop:
         face: the face as first detected, in px of the image.
         square: what the crop covers, in px of the image.
         pixels: (size, size, 3) uint8 RGB.
-        looked_twice: False where the second look did not find the face again and the first box gave the square.
+        looked_twice: False where the second look did not find the face again; the first box then
+            gave the square.
     """
 
     face: Face
@@ -63,7 +71,7 @@ def find_crops(
         raise ConfigError(f"unknown choice of faces {faces!r}; choose largest, central or all")
     chosen = [
         (i, face)
-        for i, (image, found) in enumerate(zip(images, detector.find(images), strict=True))
+        for i, (image, found) in enumerate(zip(images, _first_look(detector, images), strict=True))
         for face in _choose(found, image.shape, faces)
     ]
     windows = [_window(face) for _, face in chosen]
@@ -73,13 +81,18 @@ def find_crops(
     crops: list[list[FaceCrop]] = [[] for _ in images]
     for (i, face), window, found in zip(chosen, windows, seen, strict=True):
         again = _same(face, window, found)
+        if again is None and face.score < _SURE:
+            continue
         region = _region(face, window, again)
         crops[i].append(FaceCrop(face, region, crop(images[i], region, size), again is not None))
     return crops
 
 
 def aligned(image: NDArray[np.uint8], size: int = 256) -> FaceCrop:
-    """A ready crop of a face, taken as it is: the image's middle square, resized. Its points are unknown (NaN)."""
+    """A ready crop of a face, taken as it is: the image's middle square, resized.
+
+    Its points are unknown (NaN).
+    """
     height, width = image.shape[:2]
     side = min(height, width)
     region = Square(width / 2, height / 2, side)
@@ -90,9 +103,45 @@ def aligned(image: NDArray[np.uint8], size: int = 256) -> FaceCrop:
     return FaceCrop(face, region, crop(image, region, size))
 
 
+def _first_look(detector: Detector, images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+    """The faces of each image, best score first, found at several scales.
+
+    RetinaFace's anchors end at 512 px: of a larger face it finds parts, and several. So a large image is
+    also looked at in halves of its size, and each size answers for faces between ``SMALL_PX`` and
+    ``LARGE_PX``; the full size answers for all smaller ones too.
+    """
+    factors = [_factors(max(image.shape[:2])) for image in images]
+    levels = [(i, factor) for i in range(len(images)) for factor in factors[i]]
+    seen = detector.find([_reduced(images[i], factor) for i, factor in levels])
+    faces: list[list[Face]] = [[] for _ in images]
+    for (i, factor), found in zip(levels, seen, strict=True):  # the smallest size first
+        least = 0.0 if factor == factors[i][-1] else SMALL_PX
+        most = np.inf if factor == factors[i][0] else LARGE_PX
+        known = faces[i][:]
+        for face in found:
+            there = Face(face.box * np.float32(factor), face.points * np.float32(factor), face.score)
+            part = any(_covered(there.box, other.box) > _PART for other in known)
+            if least <= _longer_side(face) <= most and not part:
+                faces[i].append(there)
+    return [sorted(found, key=lambda face: -face.score) for found in faces]
+
+
+def _factors(longest: int) -> list[int]:
+    """By what an image is shrunk, most first: 1 and powers of two, down to ``LEAST_PX``."""
+    powers = [1]
+    while longest / powers[-1] > LEAST_PX:
+        powers.append(2 * powers[-1])
+    return [power for power in reversed(powers) if power == powers[-1] or longest / power <= MAX_SIDE]
+
+
+def _reduced(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    return image if factor == 1 else np.array(Image.fromarray(image).reduce(factor))
+
+
 def _choose(found: list[Face], shape: tuple[int, ...], faces: Faces) -> list[Face]:
     if faces == "all" or len(found) < 2:
         return found
+    found = [face for face in found if face.score >= _SURE * found[0].score]
     if faces == "largest":
         return [max(found, key=_area)]
     middle = np.array([shape[1] / 2, shape[0] / 2])
@@ -100,10 +149,9 @@ def _choose(found: list[Face], shape: tuple[int, ...], faces: Faces) -> list[Fac
 
 
 def _window(face: Face) -> Square:
-    """The surroundings of a face, turned so that its eyes lie level; on the grid, so it is always the same."""
+    """The surroundings of a face, turned so that its eyes lie level."""
     x, y = _centre(face)
-    side = float(max(face.box[2] - face.box[0], face.box[3] - face.box[1]))
-    return snap(Square(float(x), float(y), side * WINDOW, eye_angle(face.points)))
+    return snap(Square(float(x), float(y), _longer_side(face) * WINDOW, eye_angle(face.points)))
 
 
 def _same(face: Face, window: Square, found: list[Face]) -> Face | None:
@@ -129,13 +177,25 @@ def _centre(face: Face) -> NDArray[np.float64]:
     return (face.box[:2].astype(np.float64) + face.box[2:]) / 2
 
 
+def _longer_side(face: Face) -> float:
+    return float(max(face.box[2] - face.box[0], face.box[3] - face.box[1]))
+
+
 def _area(face: Face) -> float:
     return float((face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
 
 
+def _shared(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    return float(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod())
+
+
+def _covered(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """How much of box ``a`` lies in box ``b``."""
+    return _shared(a, b) / float((a[2:] - a[:2]).prod())
+
+
 def _overlap(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """Intersection over union of two boxes."""
-    sides = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
-    shared = float(sides.prod())
+    shared = _shared(a, b)
     whole = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared
     return shared / whole if whole > 0 else 0.0

@@ -18,10 +18,11 @@ from PIL import Image
 MARGIN = 1.1
 
 # Squares are put on a grid, so that the last bits of a network's arithmetic, which differ between
-# devices, batch sizes and numbers of threads, do not move the pixels of a crop. The noise is about
-# 1e-4 px; a quarter of a pixel is far above it and far below what is visible.
-GRID_PX = 0.25
-GRID_DEGREES = 0.25
+# devices and numbers of threads, do not move the pixels of a crop. That noise is of the order of a
+# millionth of the face's size; the grid is about a hundredth of it (a pixel of a 224 px crop to either
+# side) and one degree: ten thousand times the noise, and less than the detector's own error.
+GRID_STEPS = 128
+GRID_DEGREES = 1.0
 
 # Eyes nearer to each other than this part of the box's side (a profile) say little about the angle.
 _PROFILE = 0.12
@@ -84,11 +85,12 @@ def square(face: Face, margin: float = MARGIN, angle_deg: float = 0.0) -> Square
 
 
 def snap(region: Square) -> Square:
-    """The nearest square on the grid (``GRID_PX``, ``GRID_DEGREES``)."""
+    """The nearest square on the grid: whole degrees, and a power of two of px, 1/91 to 1/181 of the side."""
+    step = 2.0 ** round(math.log2(max(region.side, 1.0))) / GRID_STEPS
     return Square(
-        round(region.cx / GRID_PX) * GRID_PX,
-        round(region.cy / GRID_PX) * GRID_PX,
-        max(round(region.side / GRID_PX), 4) * GRID_PX,
+        round(region.cx / step) * step,
+        round(region.cy / step) * step,
+        max(round(region.side / step), 1) * step,
         round(region.angle_deg / GRID_DEGREES) * GRID_DEGREES,
     )
 
@@ -143,13 +145,6 @@ def crop(image: NDArray[np.uint8], region: Square, size: int) -> NDArray[np.uint
         (size, size), Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BICUBIC
     )
     return np.array(turned)
-
-
-def turn(
-    image: NDArray[np.uint8], centre: tuple[float, float], side: float, angle_deg: float, size: int
-) -> NDArray[np.uint8]:
-    """The window of ``side`` px around ``centre``, turned by ``angle_deg`` so that the eyes lie level."""
-    return crop(image, Square(centre[0], centre[1], side, angle_deg), size)
 
 
 def _direction(region: Square) -> tuple[float, float]:
