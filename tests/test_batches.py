@@ -1,0 +1,209 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw, ImageFilter
+
+from maeface.data import augment, batches
+from maeface.data.augment import Crops
+from maeface.data.order import Order, draws
+from maeface.errors import ConfigError, DataError
+from maeface.model import pixels
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """24 drawn faces of 32 pixels."""
+    made = tmp_path_factory.mktemp("crops")
+    for number in range(24):
+        draw_face(number).save(made / f"{number:02d}.png")
+    return made
+
+
+def draw_face(number, side=32):
+    image = Image.new("RGB", (side, side), (number * 10, 90, 255 - number * 10))
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((side * 0.2, side * 0.1, side * 0.8, side * 0.9), fill=(230, 190, 160))
+    pen.ellipse((side * 0.35, side * 0.4, side * 0.4, side * 0.45), fill=(0, 0, 0))
+    pen.arc((side * 0.35, side * 0.6, side * 0.65, side * 0.8), 0, 90 + number * 5, fill=(160, 30, 40))
+    return image
+
+
+def dataset(folder, **options):
+    rows = batches.gather([folder])
+    return batches.FaceDataset([folder], rows, **({"image_size": 16, "seed": 3} | options))
+
+
+def test_order_is_a_partition_that_depends_on_seed_and_epoch():
+    order = Order(count=10, batch=4, seed=1)
+    assert order.steps_per_epoch == 3
+    first = np.concatenate([order.indices(step)[1] for step in range(3)])
+    second = np.concatenate([order.indices(step)[1] for step in range(3, 6)])
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert list(first) != list(second)
+    assert [order.indices(step)[0] for step in range(7)] == [0, 0, 0, 1, 1, 1, 2]
+    again = Order(count=10, batch=4, seed=1)
+    assert list(again.indices(4)[1]) == list(order.indices(4)[1])
+    other = Order(count=10, batch=4, seed=2)
+    assert list(np.concatenate([other.indices(step)[1] for step in range(3)])) != list(first)
+
+
+def test_whole_batches_only_where_there_is_one():
+    assert Order(10, 4, 0, whole=True).steps_per_epoch == 2
+    assert Order(3, 4, 0, whole=True).steps_per_epoch == 1
+    assert len(Order(3, 4, 0, whole=True).indices(0)[1]) == 3
+
+
+def collect(loader, start, stop):
+    steps = [list(step) for step in loader.steps(start, stop)]
+    names = ("image", "draws", "noise", "index")
+    return [{name: torch.cat([batch[name] for batch in step]) for name in names} for step in steps]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_samples_do_not_depend_on_workers_restarts_and_micro_batches(folder, workers, micro_batch):
+    data = dataset(folder, randaugment="rand-m9-mstd0.5-inc1", patches=4)
+    order = Order(len(data), 10, seed=3)
+    plain = collect(batches.Loader(data, order), 0, 6)
+    others = collect(batches.Loader(data, order, micro_batch, workers), 4, 6)
+    for expected, got in zip(plain[4:], others, strict=True):
+        for name in expected:
+            assert torch.equal(expected[name], got[name]), name
+
+
+def test_ranks_share_a_batch_in_order_even_if_there_is_too_little(folder):
+    data = dataset(folder)
+    order = Order(len(data), 23, seed=0)
+    whole = collect(batches.Loader(data, order), 0, 2)
+    halves = [collect(batches.Loader(data, order, rank=rank, world=2), 0, 1)[0]["index"] for rank in range(2)]
+    assert [len(half) for half in halves] == [12, 11]
+    assert torch.equal(torch.cat(halves), whole[0]["index"])
+    # the second step has one sample: nothing is left for rank 1
+    assert [len(list(step)) for step in batches.Loader(data, order, rank=1, world=2).steps(1, 2)] == [0]
+
+
+def test_epochs_differ_and_global_generators_stay_as_they_were(folder):
+    data = dataset(folder, randaugment="rand-m9-mstd0.5-inc1", patches=4)
+    random.seed(5), np.random.seed(5)
+    expected = random.random(), np.random.random()
+    random.seed(5), np.random.seed(5)
+    first, second = data.__getitems__([(7, 0)]), data.__getitems__([(7, 1)])
+    assert (random.random(), np.random.random()) == expected
+    for name in ("image", "draws", "noise"):
+        assert not torch.equal(first[name], second[name]), name
+    assert first["image"].dtype == torch.uint8 and first["image"].shape == (1, 3, 32, 32)
+
+
+def test_evaluation_is_the_same_in_every_epoch(folder):
+    data = dataset(folder, patches=4, training=False)
+    first, second = data.__getitems__([(7, 0)]), data.__getitems__([(7, 1)])
+    assert torch.equal(first["noise"], second["noise"]) and torch.equal(first["image"], second["image"])
+    assert torch.equal(first["image"][0].permute(1, 2, 0), torch.tensor(np.asarray(draw_face(7))))
+
+
+def test_labels_travel_with_their_samples(folder):
+    data = dataset(folder, labels={"au": np.arange(48, dtype=np.float32).reshape(24, 2)})
+    batch = data.__getitems__([(5, 0), (1, 0)])
+    assert batch["au"].tolist() == [[10, 11], [2, 3]]
+    assert batch["id"] == ["05.png#0.0", "01.png#0.0"]
+
+
+def test_every_sample_once_in_order(folder):
+    got = list(batches.in_order(dataset(folder, training=False), 10, workers=1))
+    assert torch.cat([batch["index"] for batch in got]).tolist() == list(range(24))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_crop_is_named_in_one_line(folder, tmp_path, workers):
+    for number in range(3):
+        draw_face(number).save(tmp_path / f"{number}.png")
+    data = dataset(tmp_path)
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
+    with pytest.raises(DataError, match=r"^1.png#0.0 in .* is not a whole") as raised:
+        list(batches.in_order(data, 2, workers))
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_randaugment_is_named(folder):
+    with pytest.raises(ConfigError, match="augmix-m3"):
+        dataset(folder, randaugment="augmix-m3")
+
+
+def test_crops_of_other_sizes_are_brought_to_one(tmp_path):
+    draw_face(1, 40).save(tmp_path / "a.png")
+    draw_face(1, 20).save(tmp_path / "b.png")
+    assert dataset(tmp_path).__getitems__([(0, 0), (1, 0)])["image"].shape == (2, 3, 40, 40)
+
+
+# augmentation on the device ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, 16), (32, 32), (30, 17), (24, 56)])
+def test_the_whole_crop_is_resized_as_in_evaluation(side, size):
+    image = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    whole = Crops(torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2), torch.tensor([False, True]))
+    got = augment.resample(image, whole, size)
+    expected = pixels.resize(image, size)
+    torch.testing.assert_close(got[0], expected[0], atol=2e-5, rtol=0)
+    torch.testing.assert_close(got[1], expected[1].flip(2), atol=2e-5, rtol=0)
+
+
+def test_a_box_is_cut_as_pillow_cuts_it():
+    face = draw_face(4, 64).filter(ImageFilter.GaussianBlur(2))  # no overshoot, which Pillow cuts off
+    image = torch.tensor(np.asarray(face)).permute(2, 0, 1)[None] / 255
+    box = torch.tensor([[0.25, 0.125, 0.75, 0.875]])
+    got = augment.resample(image, Crops(box, torch.tensor([False])), 20)[0]
+    expected = face.resize((20, 20), Image.Resampling.BICUBIC, box=(16, 8, 48, 56))
+    difference = got - torch.tensor(np.asarray(expected)).permute(2, 0, 1) / 255
+    assert difference.abs().max() <= 1.5 / 255  # Pillow rounds to whole values, twice
+
+
+def test_random_boxes_have_the_area_and_shape_that_is_asked():
+    uniform = torch.rand(2000, augment.DRAWS, generator=torch.Generator().manual_seed(0))
+    crops = augment.random_crops(uniform, (0.2, 1.0), flip=True)
+    x1, y1, x2, y2 = crops.box.unbind(1)
+    assert crops.box.min() >= 0 and crops.box.max() <= 1 + 1e-6
+    area, ratio = (x2 - x1) * (y2 - y1), (x2 - x1) / (y2 - y1)
+    assert 0.2 - 1e-5 <= area.min() and area.max() <= 1 + 1e-6 and 0.5 < area.mean() < 0.65
+    assert 3 / 4 - 1e-5 <= ratio.min() and ratio.max() <= 4 / 3 + 1e-5
+    assert 0.45 < crops.flip.float().mean() < 0.55
+    assert not augment.random_crops(uniform, (0.2, 1.0), flip=False).flip.any()
+
+
+def test_erasing_fills_rectangles_of_some_samples():
+    uniform = torch.rand(400, augment.DRAWS, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    images = torch.full((400, 3, 16, 16), 9.0)
+    erased = (augment.erase(images, uniform, 0.25) != 9.0).all(dim=1).flatten(1).float().mean(dim=1)
+    assert 0.18 < (erased > 0).float().mean() < 0.32
+    assert erased.max() < 0.45
+    assert torch.equal(augment.erase(images, uniform, 0.0), images)
+
+
+def mixed(mixup, cutmix, seed=0):
+    images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
+    labels = torch.tensor([[0.0, 1.0, 5.0], [1.0, 1.0, float("nan")]])
+    known = torch.tensor([[True, True, True], [True, True, False]])
+    return augment.mix(images, labels, known, draws(seed, "step", 1), mixup, cutmix)
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 0.0), (0.0, 0.8)])
+def test_mixed_labels_are_as_much_of_each_as_the_images_are(mixup, cutmix):
+    for seed in range(20):
+        images, labels, known = mixed(mixup, cutmix, seed)
+        torch.testing.assert_close(images.mean(dim=(1, 2, 3)), labels[:, 0])
+        assert labels[:, 1].tolist() == pytest.approx([1, 1])
+        assert known.tolist() == [[True, True, False]] * 2  # one of the two is unknown: so is the mixture
+        assert not labels.isnan().any()
+
+
+def test_cutmix_keeps_pixels_whole_and_both_are_used():
+    kinds = [set(mixed(0.8, 0.8, seed)[0].unique().tolist()) <= {0.0, 1.0} for seed in range(40)]
+    assert 8 < sum(kinds) < 32
+
+
+def test_no_mixing_leaves_all_as_it_is():
+    images, _, known = mixed(0.0, 0.0)
+    assert images[1].min() == 1 and known[0].all()
