@@ -14,10 +14,9 @@ from maeface.config import Task
 from maeface.errors import WeightsError
 from maeface.model.au import AUModel
 from maeface.model.mae import MAE
+from maeface.model.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 FORMAT_VERSION = 1
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Bounds keep a hostile header from asking for a network that no machine can hold.
 Count = Annotated[int, Field(ge=1, le=65536)]

@@ -210,14 +210,15 @@ def sincos_positions(width: int, grid: int) -> Tensor:
     Returns:
         (1, 1 + grid², width) float32.
     """
-    place = torch.arange(grid, dtype=torch.float64)
-    frequency = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    place = torch.arange(grid, dtype=torch.float64, device="cpu")
+    frequency = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64, device="cpu") / (width // 4))
     angle = place[:, None] * frequency  # (grid, D/4)
     code = torch.cat([angle.sin(), angle.cos()], dim=1)  # (grid, D/2)
     column = code[None, :, :].expand(grid, grid, -1)
     row = code[:, None, :].expand(grid, grid, -1)
     codes = torch.cat([column, row], dim=2).flatten(0, 1)  # (L, D)
-    return torch.cat([torch.zeros(1, width, dtype=torch.float64), codes])[None].float()
+    codes = torch.cat([torch.zeros_like(codes[:1]), codes])[None].float()
+    return codes.to(torch.get_default_device())  # computed on the CPU: equal everywhere, and cheap on "meta"
 
 
 def resize_positions(positions: Tensor, grid: int) -> Tensor:
@@ -243,8 +244,11 @@ def initialise(*parts: nn.Module | nn.Parameter, head: nn.Linear | None = None) 
     ``head`` of the AU model       truncated normal, standard deviation 2e-5, bias 0
     =============================  =========================================================
 
-    Section 3.2.1 gives Xavier; the other values are those of facebookresearch/mae.
+    Section 3.2.1 gives Xavier; the other values are those of facebookresearch/mae. On the meta device, where
+    a model waits for the tensors of a file, there is nothing to draw.
     """
+    if torch.get_default_device().type == "meta":
+        return
     for part in parts:
         if isinstance(part, nn.Parameter):
             nn.init.normal_(part, std=TOKEN_STD)
