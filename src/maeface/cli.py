@@ -26,6 +26,11 @@ app = typer.Typer(
 Faces = Literal["largest", "central", "all"]
 Device = Literal["auto", "cpu", "cuda"]
 
+Backbone = Literal["mobilenet0.25", "resnet50"]
+
+Recipe = Annotated[str, typer.Argument(help="The name of a recipe, or a TOML file.")]
+Run = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")]
+Where = Annotated[Device, typer.Option("--device", help="Where the networks run.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -35,8 +40,11 @@ Set = Annotated[
 Data = Annotated[
     list[Path], typer.Option("--data", help="A prepared folder, or a folder of face crops. Repeatable.")
 ]
-Every = Annotated[int, typer.Option(min=1, help="Of a video, take every n-th frame.")]
-Fps = Annotated[float | None, typer.Option(min=0.001, help="Of a video, take this many frames a second.")]
+Every = Annotated[int, typer.Option("--every", min=1, help="Of a video, take every n-th frame.")]
+Fps = Annotated[
+    float | None,
+    typer.Option("--fps", min=0.001, help="Of a video, take at most so many frames a second instead."),
+]
 Aligned = Annotated[bool, typer.Option("--aligned", help="The images are ready face crops: find no faces.")]
 
 
@@ -71,32 +79,146 @@ def prepare(
     out: Annotated[Path, typer.Option(help="Folder for the crops and the manifest.")],
     every: Every = 1,
     fps: Fps = None,
-    size: Annotated[int, typer.Option(min=16, help="Side of a crop, in pixels.")] = 256,
+    size: Annotated[int, typer.Option(help="Side of a crop, in pixels.")] = 256,
     faces: Annotated[Faces, typer.Option(help="Which faces of an image to keep.")] = "largest",
     aligned: Aligned = False,
-    min_side: Annotated[int, typer.Option(min=1, help="Drop images with a side below this, in pixels.")] = 32,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores if not given.")] = None,
-    device: Annotated[Device, typer.Option(help="Where faces are found.")] = "auto",
+    min_side: Annotated[int, typer.Option(help="Drop photos with a side below this, in pixels.")] = 32,
+    threshold: Annotated[float, typer.Option(help="Least score of a face, 0 to 1.")] = 0.5,
+    backbone: Annotated[Backbone, typer.Option(help="Network that finds the faces.")] = "mobilenet0.25",
+    jpeg_quality: Annotated[int, typer.Option(help="Of the stored crops, 1 to 100.")] = 95,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
+    device: Where = "auto",
     max_bad: Annotated[
-        float, typer.Option(min=0, max=1, help="Exit 1 if a larger share of the inputs is dropped.")
+        float, typer.Option(help="Exit 1 if a larger share of the files than this gives no face, 0 to 1.")
     ] = 1.0,
 ) -> None:
     """Photos and videos in, aligned face crops out: clean, detect, turn, crop, store."""
+    from maeface import prepare as verb
+
+    values = {name: value for name, value in locals().items() if name in verb.Settings.model_fields}
+    summary = verb.run(sources, out, config.check(verb.Settings, values, "prepare"))
+    console.show(str(summary))
+    if summary.too_many_bad:
+        raise typer.Exit(1)
 
 
 @app.command()
 def pretrain(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or a TOML file.")],
+    recipe: Recipe,
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on with it.")],
-    init: Annotated[str | None, typer.Option(help="Weights to start from; 'random' for none.")] = None,
+    out: Run,
+    init: Annotated[str | None, typer.Option(help="Weights to start from, or 'random'.")] = None,
     overrides: Set = None,
 ) -> None:
     """Learn faces without labels: a masked autoencoder."""
     from maeface import pretrain as verb
 
-    changes = [*(overrides or []), *([f"init={init!r}"] if init else [])]
-    verb.run(config.load(config.Pretrain, recipe, changes), data, out)
+    changes = [*(overrides or []), *([f"init={init}"] if init else [])]
+    console.show(str(verb.run(config.load(config.Pretrain, recipe, changes), data, out)))
+
+
+@app.command()
+def finetune(
+    recipe: Recipe,
+    data: Data,
+    labels: Annotated[Path, typer.Option(help="Table of labels, CSV or Parquet.")],
+    init: Annotated[str, typer.Option(help="Weights to start from, or 'random'.")],
+    out: Run,
+    overrides: Set = None,
+) -> None:
+    """Learn action units from labelled crops: occurrence, intensity, or both."""
+    from maeface import finetune as verb
+
+    console.show(
+        str(verb.run(config.load(config.Finetune, recipe, overrides or ()), data, labels, init, out))
+    )
+
+
+@app.command()
+def evaluate(
+    labels: Annotated[Path, typer.Option(help="Table of labels, CSV or Parquet.")],
+    predictions: Annotated[
+        Path, typer.Option(help="Table of predictions, CSV or Parquet, of maeface or another tool.")
+    ],
+    threshold: Annotated[float, typer.Option(help="Probability from which an AU counts as present.")] = 0.5,
+    out: Annotated[Path | None, typer.Option(help="Also write the scores, as .csv or .json.")] = None,
+) -> None:
+    """Score predictions against labels: F1, ICC, MSE, MAE and more for each action unit."""
+    from maeface import evaluate as verb
+
+    console.show(verb.render(verb.run(labels, predictions, threshold, out)))
+
+
+@app.command()
+def predict(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Photos, videos, or folders of them.")
+    ],
+    weights: Annotated[Path, typer.Option(help="Weights of an AU model, as finetune writes them.")],
+    out: Annotated[Path, typer.Option(help="The table: a .csv or a .parquet file.")],
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for a picture of each photo, with boxes and AU bars.")
+    ] = None,
+    every: Every = 1,
+    fps: Fps = None,
+    faces: Annotated[Faces, typer.Option(help="Which faces of an image to predict.")] = "all",
+    aligned: Aligned = False,
+    device: Where = "auto",
+) -> None:
+    """Action units of photos and videos, as a table, with pictures."""
+    from maeface import predict as verb
+
+    console.show(str(verb.run(inputs, weights, out, pictures, every, fps, faces, aligned, device)))
+
+
+@app.command()
+def synth(
+    rig: Annotated[Path, typer.Option(help="The 3D head: ict_facekit.npz.")],
+    out: Annotated[Path, typer.Option(help="Folder for the crops, the manifest and the labels.")],
+    subjects: Annotated[int, typer.Option(help="How many people.")] = 40,
+    images: Annotated[int, typer.Option(help="Stills of each.")] = 20,
+    clips: Annotated[int, typer.Option(help="Clips of each.")] = 0,
+    clip_subjects: Annotated[
+        int | None, typer.Option(help="Clips of the first so many only; all if not given.")
+    ] = None,
+    clip_frames: Annotated[int, typer.Option(help="Frames of a clip, 24 a second.")] = 48,
+    size: Annotated[int, typer.Option(help="Side of a crop, in pixels.")] = 224,
+    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
+    samples: Annotated[int, typer.Option(help="Light paths a pixel: more, less noise.")] = 24,
+    quality: Annotated[int, typer.Option(help="Of the JPEG crops, 1 to 95.")] = 90,
+    frames: Annotated[bool, typer.Option("--frames", help="Also write the whole frames, as PNG.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
+) -> None:
+    """Render faces with exact action unit labels."""
+    from maeface import synth as verb
+
+    settings = verb.Settings(
+        subjects=subjects,
+        images=images,
+        clips=clips,
+        clip_subjects=clip_subjects,
+        clip_frames=clip_frames,
+        size=size,
+        seed=seed,
+        samples=samples,
+        quality=quality,
+        frames=frames,
+    )
+    console.show(str(verb.run(rig, out, settings, workers)))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Another seed, another split and start.")] = 0,
+    overrides: Set = None,
+) -> None:
+    """The whole way in minutes, on rendered faces that come with the package."""
+    from maeface import demo as verb
+
+    summary = verb.run(out, seed, overrides or ())
+    console.show(verb.render(summary))
+    console.show(f"{summary.report}, in {summary.seconds:.0f} s")
 
 
 if __name__ == "__main__":

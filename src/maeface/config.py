@@ -206,10 +206,20 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
     values = _read(recipe)
     for override in overrides:
         _override(values, override)
+    return check(kind, _merge(kind().model_dump(), values), f"recipe {recipe}")
+
+
+def check(kind: type[RunSettings], values: dict[str, Any], where: str) -> RunSettings:
+    """Values as settings of a kind.
+
+    Raises:
+        ConfigError: an unknown key (the nearest right one is named), or a value out of its range; the
+            message starts with ``where``.
+    """
     try:
-        return kind.model_validate(_merge(kind().model_dump(), values))
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"recipe {recipe}: " + "; ".join(_problems(kind, error))) from error
+        raise ConfigError(f"{where}: " + "; ".join(_problems(kind, error))) from error
 
 
 def _read(recipe: str) -> dict[str, Any]:
