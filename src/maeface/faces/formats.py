@@ -1,7 +1,5 @@
-"""What kind of file some bytes are, and whether they are whole, without decoding anything."""
+"""What kind of file some bytes are, and the error of a file that is skipped."""
 
-import struct
-import zlib
 from typing import NamedTuple
 
 from maeface.errors import DataError
@@ -91,57 +89,6 @@ def sniff(head: bytes) -> tuple[str, str]:
     if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:
         return "video", "mpegts"
     return "unknown", ""
-
-
-def webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height from a WebP's header; its decoder would reserve the whole canvas to tell.
-
-    Raises:
-        BadMedia: the header is not one, or the file ends before its length.
-    """
-    if len(data) < 30:
-        raise BadMedia("truncated", "WebP header")
-    chunk, body = data[12:16], data[20:]
-    if chunk == b"VP8X":
-        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    if chunk == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if chunk == b"VP8 ":
-        width, height = struct.unpack_from("<HH", body, 6)
-        return width & 0x3FFF, height & 0x3FFF
-    raise BadMedia("corrupt", "WebP header")
-
-
-def check_whole(data: bytes, name: str) -> None:
-    """Find damage that a decoder would overlook: a missing end, a wrong checksum.
-
-    Raises:
-        BadMedia: ``truncated`` or ``corrupt``.
-    """
-    if name == "png":
-        _check_png(data)
-    elif name == "webp" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
-        raise BadMedia("truncated", "WebP ends before its length")
-    elif name == "bmp" and len(data) < int.from_bytes(data[2:6], "little"):
-        raise BadMedia("truncated", "BMP ends before its length")
-
-
-def _check_png(data: bytes) -> None:
-    place = 8
-    while True:
-        if place + 12 > len(data):
-            raise BadMedia("truncated", "PNG without an end")
-        length, kind = struct.unpack_from(">I4s", data, place)
-        end = place + 12 + length
-        if end > len(data):
-            damaged = not kind.isalpha() or length > 2**31
-            raise BadMedia("corrupt" if damaged else "truncated", f"PNG ends within {kind!r}")
-        if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise BadMedia("corrupt", f"PNG checksum of {kind!r}")
-        if kind == b"IEND":
-            return
-        place = end
 
 
 def _named(table: tuple[Magic, ...], head: bytes) -> list[str]:

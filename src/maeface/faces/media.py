@@ -26,21 +26,19 @@ from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from maeface.faces.formats import HEAD_BYTES, BadMedia, check_whole, sniff, webp_size
+from maeface.faces.formats import HEAD_BYTES, BadMedia, sniff
+from maeface.faces.headers import check_whole, exif_orientation, jpeg_header, webp_size
 from maeface.faces.video import MAX_PIXELS, Frame, video_frames
 
 __all__ = ["BadMedia", "Frame", "frames", "kind", "read_image"]
 
 MAX_BYTES = 512 * 2**20  # of an image file
 MAX_ASPECT = 50
-_ORIENTATION = 0x0112
 # Named readers and not Image.open, which would try every format that Pillow knows.
 _READERS: dict[str, type[ImageFile]] = {
-    "jpeg": JpegImageFile,
     "png": PngImageFile,
     "webp": WebPImageFile,
     "bmp": BmpImageFile,
@@ -100,17 +98,27 @@ def read_image(path: Path, min_side: int = 32) -> NDArray[np.uint8]:
 
 def decode_image(data: bytes, name: str, min_side: int = 32) -> NDArray[np.uint8]:
     """Decode the bytes of a photo of format ``name`` (as ``sniff`` gives it); otherwise as ``read_image``."""
+    if name == "jpeg":
+        return _decode_jpeg(data, min_side)
     if name == "webp":
         _check_size(*webp_size(data), min_side)
     try:
         picture = _READERS[name](io.BytesIO(data))
     except Exception as error:  # hostile headers raise anything: SyntaxError, struct.error, ...
-        raise BadMedia(*_header_reason(data, name, error)) from error
+        check_whole(data, name)
+        raise BadMedia(*_said(name, error)) from error
     with picture:
         _check_size(*picture.size, min_side)
         check_whole(data, name)
-        pixels = _pixels(picture, data, name)
-        return _upright(pixels, _orientation(picture))
+        try:
+            picture.load()
+            pixels = _rgb(picture)
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise OSError, SyntaxError, EOFError, zlib.error, ...
+            raise BadMedia(*_said(name, error)) from error
+        exif = picture.info.get("exif", b"")
+        return _upright(pixels, exif_orientation(exif) if isinstance(exif, bytes) else 1)
 
 
 def frames(path: Path, every: int = 1, fps: float | None = None) -> Iterator[Frame]:
@@ -158,17 +166,10 @@ def _image_format(head: bytes) -> str:
     return name
 
 
-def _header_reason(data: bytes, name: str, error: Exception) -> tuple[str, str]:
+def _said(name: str, error: Exception) -> tuple[str, str]:
     said = str(error)
-    if name == "jpeg" and "-bit layers" in said:
-        return "refused_format", "JPEG of other than 8 bits"
-    if name == "jpeg" and b"\xff\xd9" not in data[-64:]:
-        return "truncated", "JPEG header"
-    if isinstance(error, EOFError) or "truncated" in said.lower():
-        return "truncated", f"{name} header"
-    if name == "png":
-        check_whole(data, name)
-    return "corrupt", f"{name} header"
+    cut = "truncated" in said.lower() or isinstance(error, EOFError)
+    return ("truncated" if cut else "corrupt"), f"{name}: {said[:100]}"
 
 
 def _check_size(width: int, height: int, min_side: int) -> None:
@@ -183,33 +184,22 @@ def _check_size(width: int, height: int, min_side: int) -> None:
         raise BadMedia("too_small", f"{shape}, a side under {min_side}")
 
 
-def _pixels(picture: ImageFile, data: bytes, name: str) -> NDArray[np.uint8]:
-    if name == "jpeg":
-        mode = {"CMYK": "CMYK", "L": "GRAY"}.get(picture.mode, "RGB")
-        try:
-            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, mode, strict=True)
-        except ValueError as error:
-            raise BadMedia(*_jpeg_reason(data, str(error))) from error
-        if mode == "RGB":
-            return pixels
-        if mode == "GRAY":
-            return np.repeat(pixels, 3, axis=2)
+def _decode_jpeg(data: bytes, min_side: int) -> NDArray[np.uint8]:
+    header = jpeg_header(data)
+    _check_size(header.width, header.height, min_side)
+    mode = {1: "GRAY", 4: "CMYK"}.get(header.components, "RGB")
     try:
-        picture.load()
-        return _rgb(picture)
-    except BadMedia:
-        raise
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise OSError, SyntaxError, EOFError, zlib.error, ...
-        cut = "truncated" in str(error).lower() or isinstance(error, EOFError)
-        raise BadMedia("truncated" if cut else "corrupt", f"{name}: {str(error)[:100]}") from error
-
-
-def _jpeg_reason(data: bytes, said: str) -> tuple[str, str]:
-    """Cut off or damaged? A file that still has its end marker was not cut off."""
-    cut = "Premature end of JPEG file" in said or b"\xff\xd9" not in data
-    return ("truncated" if cut else "corrupt"), said[:100]
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, mode, strict=True)
+    except ValueError as error:
+        # Cut off or damaged? A file that still has its end marker was not cut off.
+        cut = "Premature end of JPEG file" in str(error) or b"\xff\xd9" not in data
+        raise BadMedia("truncated" if cut else "corrupt", f"jpeg: {str(error)[:100]}") from error
+    if mode == "GRAY":
+        pixels = np.repeat(pixels, 3, axis=2)
+    elif mode == "CMYK":  # stored inverted, as Adobe does and everybody since
+        ink = pixels.astype(np.uint16)
+        pixels = ((ink[..., :3] * ink[..., 3:] + 127) // 255).astype(np.uint8)
+    return _upright(pixels, header.orientation)
 
 
 def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
@@ -221,14 +211,6 @@ def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         return np.array(Image.alpha_composite(black, with_alpha).convert("RGB"))
     return np.array(picture.convert("RGB"))
-
-
-def _orientation(picture: ImageFile) -> int:
-    try:
-        value = picture.getexif().get(_ORIENTATION, 1)
-    except Exception:  # EXIF is hints from strangers; broken ones say nothing
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

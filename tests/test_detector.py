@@ -1,0 +1,216 @@
+import io
+import json
+import socket
+import urllib.error
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maeface.errors import ConfigError, ResourceError, WeightsError
+from maeface.faces import download
+from maeface.faces.detector import Detector, _faces, load
+from maeface.faces.retinaface import RetinaFace, anchors, decode, fuse, parameter_shapes
+
+
+@pytest.fixture(scope="module")
+def detector(shared):
+    return Detector(shared / "weights" / "retinaface_mobilenet0.25_Final.pth")
+
+
+@pytest.fixture(scope="module")
+def reference(shared):
+    text = (shared / "weights" / "retinaface_reference_detections.json").read_text()
+    return json.loads(text)["images"]
+
+
+def test_boxes_points_and_scores_are_those_of_the_public_code(detector, reference, shared):
+    for name, expected in reference.items():
+        image = np.array(Image.open(shared / name).convert("RGB"))
+        found = detector.find([image])[0]
+        limit = [*image.shape[1::-1]] * 2
+        assert len(found) == len(expected["boxes_xyxy_score"]), name
+        (points,) = (value for key, value in expected.items() if key not in ("size_wh", "boxes_xyxy_score"))
+        for row, five in zip(expected["boxes_xyxy_score"], points, strict=True):
+            box = np.clip(row[:4], 0, limit)
+            face = min(found, key=lambda face: np.abs(face.box - box).max())
+            assert np.abs(face.box - box).max() < 1, name
+            assert np.abs(face.points - np.reshape(five, (5, 2))).max() < 1, name
+            assert abs(face.score - row[4]) < 0.01, name
+
+
+def test_all_twelve_faces_of_the_montage(detector, shared):
+    image = np.array(Image.open(shared / "photos" / "group" / "congress_montage_12.jpg").convert("RGB"))
+    found = detector.find([image])[0]
+    assert len(found) == 12
+    assert [face.score for face in found] == sorted((face.score for face in found), reverse=True)
+    for face in found:
+        left, right, nose, mouth_left, mouth_right = face.points
+        assert left[0] < right[0] and mouth_left[0] < mouth_right[0] and left[1] < nose[1] < mouth_left[1]
+
+
+def test_faces_do_not_depend_on_the_images_beside_them(detector, shared):
+    photos = sorted((shared / "photos" / "congress").glob("*.jpg"))[:5]
+    images = [np.array(Image.open(path).convert("RGB")) for path in photos]
+    images.insert(2, np.zeros((64, 100, 3), np.uint8))
+    together = detector.find(images)
+    assert together[2] == []
+    for image, faces in zip(images, together, strict=True):
+        for face, alone in zip(faces, detector.find([image])[0], strict=True):
+            assert np.array_equal(face.box, alone.box) and np.array_equal(face.points, alone.points)
+    assert detector.find([]) == []
+
+
+def test_a_large_image_is_shrunk_and_mapped_back(detector, shared, monkeypatch):
+    path = min((shared / "photos" / "congress").glob("*.jpg"))
+    image = np.array(Image.open(path).convert("RGB"))
+    double = np.array(Image.open(path).convert("RGB").resize((image.shape[1] * 2, image.shape[0] * 2)))
+    face = detector.find([image])[0][0]
+    monkeypatch.setattr("maeface.faces.detector.MAX_SIDE", max(image.shape))
+    shrunk = detector.find([double])[0][0]
+    assert np.abs(shrunk.box / 2 - face.box).max() < 3
+    assert np.abs(shrunk.points / 2 - face.points).max() < 3
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parameters", "least_names"),
+    [
+        ("mobilenet0.25", 0.43, {"body.stage1.0.0.weight", "fpn.merge1.0.weight", "ssh3.conv7x7_3.0.weight"}),
+        (
+            "resnet50",
+            27.3,
+            {"body.conv1.weight", "body.layer4.2.bn3.running_var", "LandmarkHead.2.conv1x1.bias"},
+        ),
+    ],
+)
+def test_the_network_has_the_published_names_and_shapes(backbone, parameters, least_names):
+    torch.manual_seed(0)
+    network = RetinaFace(backbone).eval()
+    assert least_names <= dict(parameter_shapes(network)).keys()
+    assert not any("fc." in name for name, _ in parameter_shapes(network))
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(parameters, abs=0.1)
+    images = torch.randn(2, 3, 75, 101)
+    with torch.inference_mode():
+        before = network(images)
+        cells = len(anchors(75, 101))
+        assert [x.shape for x in before] == [(2, cells, 2), (2, cells, 4), (2, cells, 10)]
+        after = fuse(network)(images)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    for x, y in zip(before, after, strict=True):
+        assert torch.allclose(x, y, atol=1e-3)
+
+
+def test_anchors_and_offsets():
+    place = anchors(16, 33)
+    assert len(place) == 2 * (2 * 5 + 1 * 3 + 1 * 2)
+    assert place[:4].tolist() == [[4, 4, 16], [4, 4, 32], [12, 4, 16], [12, 4, 32]]
+    offsets = torch.tensor([[1.0, -1.0, 5 * np.log(2), 0.0]])
+    boxes, points = decode(place[1:2], offsets, torch.ones(1, 10))
+    assert boxes[0].tolist() == pytest.approx([4 + 3.2 - 32, 4 - 3.2 - 16, 4 + 3.2 + 32, 4 - 3.2 + 16])
+    assert points[0].flatten().tolist() == pytest.approx([7.2] * 10)
+
+
+def test_boxes_are_cut_at_the_border_and_empty_ones_dropped():
+    row = np.arange(15, dtype=np.float32)
+    inside, cut, outside = row.copy(), row.copy(), row.copy()
+    inside[:4], cut[:4], outside[:4] = (5, 5, 20, 20), (-9, -9, 500, 20), (-50, -50, -10, -10)
+    faces = _faces(np.stack([inside, cut, outside]), (50, 60), (100, 120))
+    assert [face.box.tolist() for face in faces] == [[10, 10, 40, 40], [0, 0, 120, 40]]
+
+
+def test_numbers_that_are_none_are_no_faces(detector, monkeypatch):
+    def broken(images):
+        cells = len(anchors(*images.shape[-2:]))
+        nothing = torch.full((len(images), cells, 10), torch.nan)
+        return torch.tensor([0.0, 9.0]).expand(len(images), cells, 2), nothing[..., :4], nothing
+
+    monkeypatch.setattr(detector, "network", broken)
+    assert detector.find([np.zeros((64, 64, 3), np.uint8)]) == [[]]
+
+
+def test_wrong_weights_are_one_clear_line(tmp_path):
+    path = tmp_path / "weights.pth"
+    network = RetinaFace()
+    with pytest.raises(WeightsError, match="no face detector weights"):
+        load(network, path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="is not a RetinaFace checkpoint"):
+        load(network, path)
+    torch.save({"module.body.conv1.weight": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="does not fit this backbone"):
+        load(network, path)
+    torch.save([1, 2], path)
+    with pytest.raises(WeightsError, match="dictionary of tensors"):
+        load(network, path)
+    torch.save({f"module.{k}": v for k, v in RetinaFace().state_dict().items()}, path)
+    load(network, path)
+
+
+def test_wrong_settings_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"choose one of mobilenet0.25, resnet50"):
+        Detector(tmp_path, backbone="vgg")
+    with pytest.raises(ConfigError, match="precision"):
+        Detector(tmp_path, precision="int3")
+
+
+@pytest.fixture
+def empty_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MAEFACE_WEIGHTS", str(tmp_path / "mine"))
+    (tmp_path / "mine").mkdir()
+    return tmp_path
+
+
+def answer(monkeypatch, outcome):
+    def urlopen(address, timeout):
+        assert address.startswith("https://") and timeout
+        if isinstance(outcome, Exception):
+            raise outcome
+        return io.BytesIO(outcome)
+
+    monkeypatch.setattr(download.urllib.request, "urlopen", urlopen)
+
+
+@pytest.mark.parametrize(
+    "error", [urllib.error.URLError(socket.gaierror(-2, "no name")), TimeoutError("timed out")]
+)
+def test_offline_says_which_file_to_put_where(empty_places, monkeypatch, error):
+    answer(monkeypatch, error)
+    with pytest.raises(ResourceError) as caught:
+        download.retinaface_weights("mobilenet0.25")
+    for part in ("retinaface_mobilenet0.25_Final.pth", "2979b33ffafda5d7", "MAEFACE_WEIGHTS", "\n"):
+        assert (part in str(caught.value)) == (part != "\n")
+
+
+def test_a_download_of_other_bytes_is_refused_and_not_kept(empty_places, monkeypatch):
+    answer(monkeypatch, b"<html>")
+    with pytest.raises(WeightsError, match="sha256"):
+        download.retinaface_weights("mobilenet0.25")
+    assert not list((empty_places / "cache").rglob("*.pth"))
+
+
+def test_one_download_then_the_cache(empty_places, monkeypatch):
+    data = b"weights"
+    published = download.Published(
+        "tiny.pth", "https://example.org/tiny.pth", download.hashlib.sha256(data).hexdigest()
+    )
+    monkeypatch.setitem(download.PUBLISHED, "mobilenet0.25", published)
+    answer(monkeypatch, data)
+    path = download.retinaface_weights("mobilenet0.25")
+    assert path.read_bytes() == data and path.parent == empty_places / "cache" / "maeface"
+    answer(monkeypatch, AssertionError("downloaded twice"))
+    assert download.retinaface_weights("mobilenet0.25") == path
+    mine = empty_places / "mine" / "tiny.pth"
+    mine.write_bytes(data)
+    assert download.retinaface_weights("mobilenet0.25") == mine
+    mine.write_bytes(b"other")
+    with pytest.raises(WeightsError, match="expected"):
+        download.retinaface_weights("mobilenet0.25")
+
+
+def test_resnet50_is_asked_for(empty_places):
+    with pytest.raises(ResourceError, match=r"Resnet50_Final\.pth.*MAEFACE_WEIGHTS"):
+        download.retinaface_weights("resnet50")
+    (empty_places / "mine" / "Resnet50_Final.pth").write_bytes(b"x")
+    assert download.retinaface_weights("resnet50").name == "Resnet50_Final.pth"

@@ -1,0 +1,486 @@
+import io
+import os
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from maeface.faces import media
+from maeface.faces.media import BadMedia
+
+RNG = np.random.default_rng(7)
+
+
+def picture(height=90, width=120):
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / 7), np.cos(y / 9), np.sin((x + y) / 11)]
+    return np.clip(128 + 90 * np.stack(waves, -1) + RNG.normal(0, 8, (height, width, 1)), 0, 255).astype(
+        np.uint8
+    )
+
+
+def encoded(image, kind="JPEG", **options):
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def put(tmp_path):
+    def put(data, name="photo.jpg"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return put
+
+
+def reason(path, read=media.read_image):
+    with pytest.raises(BadMedia) as caught:
+        result = read(path)
+        if read is media.frames:
+            list(result)
+    return caught.value.reason
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_header(width, height, bits=8, colour=2):
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(
+        b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    )
+
+
+# Photos --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "GIF", "JPEG"])
+def test_allowed_formats_by_content_whatever_the_name(put, kind):
+    image = picture()
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 95} if kind == "JPEG" else {}
+    pixels = media.read_image(put(encoded(image, kind, **options), "no-ending"))
+    assert pixels.shape == image.shape and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+    limit = {"GIF": 40, "JPEG": 16}.get(kind, 0)
+    assert np.abs(pixels.astype(int) - image).mean() <= limit / 4
+    assert media.kind(put(encoded(image, kind, **options), "x.txt")) == "image"
+
+
+@pytest.mark.parametrize("cut", [2, 10, 0.5, 0.9])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_cut_short_is_truncated_never_padded(put, cut, options):
+    data = encoded(picture(), quality=90, **options)
+    keep = len(data) - cut if isinstance(cut, int) else int(len(data) * cut)
+    assert reason(put(data[:keep])) == "truncated"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "GIF"])
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.98])
+def test_other_formats_cut_short_are_truncated(put, kind, part):
+    data = encoded(picture(), kind)
+    assert reason(put(data[: int(len(data) * part)])) == "truncated"
+
+
+def test_every_length_of_a_cut_jpeg_has_a_reason(put):
+    data = encoded(picture(40, 40), quality=60)
+    for keep in range(3, len(data) - 1, 7):
+        assert reason(put(data[:keep])) in ("truncated", "corrupt"), keep
+
+
+def test_bytes_flipped_in_the_scan_are_corrupt(put):
+    data = bytearray(encoded(picture(), quality=90))
+    middle = len(data) // 2
+    for place in range(middle, middle + 40):
+        data[place] ^= 0x55
+    assert reason(put(bytes(data))) == "corrupt"
+
+
+def test_a_wrong_checksum_in_a_png_is_corrupt(put):
+    data = bytearray(encoded(picture(), "PNG"))
+    data[len(data) // 2] ^= 0x10
+    assert reason(put(bytes(data))) == "corrupt"
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_bytes_give_pixels_or_a_reason_and_nothing_else(put, data):
+    kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP"]))
+    whole = bytearray(
+        encoded(Image.fromarray(np.arange(40 * 40 * 3, dtype=np.uint8).reshape(40, 40, 3)), kind)
+    )
+    for place, value in data.draw(
+        st.lists(st.tuples(st.integers(4, len(whole) - 1), st.integers(0, 255)), max_size=6)
+    ):
+        whole[place] = value
+    try:
+        pixels = media.read_image(put(bytes(whole), "fuzz"))
+    except BadMedia as bad:
+        assert bad.reason.isidentifier()
+    else:
+        assert pixels.ndim == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html>404</html>", "not_an_image"),
+        (b'{"error": 1}', "not_an_image"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 100, "corrupt"),
+        (b"%PDF-1.7\n", "refused_format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "refused_format"),
+        (b"8BPS\0\1" + b"\0" * 40, "refused_format"),
+        (b"II*\0" + b"\0" * 40, "refused_format"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 40, "refused_format"),
+        (b"\0\0\0\x18ftypavif" + b"\0" * 40, "refused_format"),
+        (b"SIMPLE  =                    T", "refused_format"),
+    ],
+)
+def test_what_is_no_allowed_photo(put, data, expected):
+    if data.startswith(b"\xff\xd8"):
+        data += b"\xff\xd9"
+    assert reason(put(data)) == expected
+
+
+def test_a_real_tiff_is_refused(put):
+    assert reason(put(encoded(picture(), "TIFF"), "photo.jpg")) == "refused_format"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_orientation_is_applied_once(put, orientation, kind):
+    upright = picture()
+    undo = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 1, 7: 3, 8: 3}[orientation]
+    stored = upright[:, ::-1] if orientation in (2, 4) else upright
+    if orientation in (5, 7):
+        stored = upright[:, ::-1]
+    stored = np.rot90(stored, {0: 0, 2: 2, 1: 1, 3: -1}[undo])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = (
+        {"lossless": True} if kind == "WEBP" else {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    )
+    pixels = media.read_image(put(encoded(np.ascontiguousarray(stored), kind, exif=exif, **options)))
+    from PIL import ImageOps
+
+    peer = np.array(
+        ImageOps.exif_transpose(Image.open(put(encoded(np.ascontiguousarray(stored), "PNG", exif=exif))))
+    )
+    limit = 25 if kind == "JPEG" else 0
+    assert pixels.shape == peer.shape and np.abs(pixels.astype(int) - peer).max() <= limit
+    assert pixels.shape == upright.shape and np.abs(pixels.astype(int) - upright).max() <= limit
+
+
+def test_nonsense_in_exif_says_nothing(put):
+    image = picture()
+    for exif in (
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0" + b"\xff" * 60_000,
+        b"Exif\0\0MM\0*\0\0\0\x08\xff\xff",
+    ):
+        assert media.read_image(put(encoded(image, exif=exif))).shape == image.shape
+
+
+def test_ten_megabytes_of_metadata_cost_little(put):
+    data = encoded(picture())
+    segment = b"\xff\xe1" + struct.pack(">H", 65_535) + b"Exif\0\0" + b"x" * (65_533 - 6)
+    path = put(data[:2] + segment * 160 + data[2:])
+    started = time.monotonic()
+    assert media.read_image(path).shape == (90, 120, 3)
+    assert time.monotonic() - started < 2
+
+
+def test_colour_modes_become_rgb(put):
+    rgb = picture()
+    grey = np.asarray(Image.fromarray(rgb).convert("L"))
+    three = np.repeat(grey[..., None], 3, -1)
+    assert np.array_equal(media.read_image(put(encoded(grey, "PNG"))), three)
+    assert np.abs(media.read_image(put(encoded(grey, quality=95))).astype(int) - three).max() < 16
+    deep = Image.fromarray((grey.astype(np.uint16) << 8) + 77)
+    assert np.array_equal(media.read_image(put(encoded(deep, "PNG"))), three)
+    palette = Image.fromarray(rgb).quantize(64)
+    assert np.array_equal(media.read_image(put(encoded(palette, "PNG"))), np.asarray(palette.convert("RGB")))
+    bits = Image.fromarray(grey).convert("1")
+    assert set(np.unique(media.read_image(put(encoded(bits, "PNG"))))) == {0, 255}
+    assert np.array_equal(media.read_image(put(encoded(rgb, "PNG", icc_profile=b"x" * 200))), rgb)
+
+
+def test_a_jpeg_of_twelve_bits_is_named(put):
+    data = bytearray(encoded(picture()))
+    data[data.index(b"\xff\xc0") + 4] = 12
+    assert reason(put(bytes(data))) == "refused_format"
+
+
+def test_transparent_pixels_lie_on_black(put):
+    rgba = np.dstack([picture(), np.full((90, 120), 255, np.uint8)])
+    rgba[:45, :, 3] = 0
+    rgba[60:, :, 3] = 128
+    pixels = media.read_image(put(encoded(rgba, "PNG")))
+    assert not pixels[:45].any()
+    assert np.array_equal(pixels[45:60], rgba[45:60, :, :3])
+    assert np.abs(pixels[60:].astype(int) - rgba[60:, :, :3] // 2).max() <= 1
+    grey_alpha = Image.fromarray(rgba).convert("LA")
+    assert not media.read_image(put(encoded(grey_alpha, "PNG")))[:45].any()
+    palette = Image.fromarray(np.zeros((40, 40), np.uint8)).convert("P")
+    palette.putpalette([200, 100, 50] * 256)
+    assert not media.read_image(put(encoded(palette, "PNG", transparency=0))).any()
+
+
+def test_cmyk_jpegs(put):
+    rgb = picture()
+    cmyk = Image.fromarray(rgb).convert("CMYK")
+    data = encoded(cmyk, quality=95)
+    pixels = media.read_image(put(data))
+    assert np.abs(pixels.astype(int) - rgb).mean() < 6
+    peer = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.abs(pixels.astype(int) - peer).max() <= 2
+    assert reason(put(data[:-10])) == "truncated"
+
+
+def test_animations_give_their_first_frame(put):
+    pages = [Image.fromarray(np.full((40, 50, 3), value, np.uint8)) for value in (30, 200)]
+    for kind in ("GIF", "WEBP", "PNG"):
+        data = encoded(pages[0], kind, save_all=True, append_images=pages[1:], duration=50)
+        assert np.abs(media.read_image(put(data)).astype(int) - 30).max() < 4, kind
+
+
+def test_a_name_or_trailing_bytes_do_not_matter(put):
+    image = picture()
+    assert np.array_equal(media.read_image(put(encoded(image, "PNG"), "really.jpg")), image)
+    assert media.read_image(put(encoded(image) + b"trailing" * 50)).shape == image.shape
+    assert np.array_equal(media.read_image(put(encoded(image, "PNG") + b"trailing")), image)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "expected"),
+    [
+        (1, 1, "too_small"),
+        (8, 8, "too_small"),
+        (400, 31, "too_small"),
+        (30_000, 20, "bad_aspect"),
+        (40, 2100, "bad_aspect"),
+    ],
+)
+def test_sizes_that_are_of_no_use(put, width, height, expected):
+    assert reason(put(encoded(Image.new("RGB", (width, height)), "PNG"))) == expected
+
+
+def test_the_least_side_is_a_setting(put):
+    path = put(encoded(picture(90, 120)))
+    assert media.read_image(path, min_side=90).shape == (90, 120, 3)
+    assert reason(path, lambda path: media.read_image(path, min_side=91)) == "too_small"
+
+
+BOMB = """
+import resource, sys
+from pathlib import Path
+from maeface.faces import media
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for name in sys.argv[1:]:
+    try:
+        media.read_image(Path(name))
+    except media.BadMedia as bad:
+        print(bad.reason)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print("torch" in sys.modules)
+"""
+
+
+def test_bombs_are_refused_from_their_headers(put):
+    row = zlib.compress(b"\0" * 20_000 * 3 * 100, 9) * 10
+    paths = [put(png_header(20_000, 20_000) + png_chunk(b"IDAT", row) + png_chunk(b"IEND", b""), "bomb.png")]
+    canvas = (16_382).to_bytes(3, "little")
+    body = b"VP8X" + struct.pack("<I", 10) + b"\2\0\0\0" + canvas * 2 + b"\0" * 40
+    paths.append(put(b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body, "bomb.webp"))
+    paths.append(
+        put(b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + b"\0\0\0" + b"\x2c" + b"\0" * 40, "bomb.gif")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", BOMB, *map(str, paths)], capture_output=True, text=True, check=True
+    )
+    *reasons, megabytes, torch = done.stdout.split()
+    assert reasons == ["too_large"] * 3
+    assert int(megabytes) < 50
+    assert torch == "False"
+
+
+def test_files_that_cannot_be_opened_are_passed_over_and_never_block(tmp_path, put):
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name in ("folder.jpg", "dangling.jpg", "loop.jpg", "pipe.jpg", "nowhere.jpg"):
+        assert reason(tmp_path / name) == "unreadable", name
+        assert reason(tmp_path / name, media.frames) == "unreadable", name
+    from pathlib import Path
+
+    assert reason(Path("/dev/zero")) == "unreadable"
+    if os.geteuid():
+        path = put(encoded(picture()))
+        path.chmod(0)
+        assert reason(path) == "unreadable"
+
+
+def test_kind_goes_by_content_then_by_name(put):
+    assert media.kind(put(b"<html>", "x.jpg")) == "image"
+    assert media.kind(put(b"", "x.MP4")) == "video"
+    assert media.kind(put(b"a,b\n1,2\n", "x.csv")) is None
+    assert media.kind(put(b"%PDF-1.7", "x.pdf")) is None
+    assert media.kind(put(encoded(picture(), "TIFF"), "x.tif")) == "image"
+    assert media.kind(put(b"#EXTM3U\nhttp://example.org/a.ts\n", "x.m3u8")) is None
+
+
+# Videos --------------------------------------------------------------------------------------------------
+
+
+def video(path, times=None, count=20, codec="mpeg4", width=64, height=48, gop=4):
+    """A video whose n-th frame has the grey value 10 n."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.gop_size = gop
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for n, time_s in enumerate(times or [n / 25 for n in range(count)]):
+            frame = av.VideoFrame.from_ndarray(
+                np.full((height, width, 3), 10 * n % 250, np.uint8), format="rgb24"
+            )
+            frame.pts, frame.time_base = round(time_s * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_every_frame_with_its_index_time_and_pixels(tmp_path):
+    path = video(tmp_path / "v.mp4")
+    frames = list(media.frames(path))
+    assert [frame.index for frame in frames] == list(range(20))
+    assert [frame.time_s for frame in frames] == pytest.approx([n / 25 for n in range(20)], abs=1e-3)
+    for frame in frames:
+        assert frame.rgb.shape == (48, 64, 3)
+        assert abs(frame.rgb.mean() - 10 * frame.index) < 6
+    assert media.kind(path) == "video"
+
+
+def test_a_varying_rate_keeps_its_timestamps(tmp_path):
+    times = [0, 0.04, 0.5, 0.54, 2.0]
+    frames = list(media.frames(video(tmp_path / "v.mkv", times)))
+    assert [frame.time_s for frame in frames] == pytest.approx(times, abs=2e-3)
+
+
+def test_every_nth_frame_or_so_many_a_second(tmp_path):
+    path = video(tmp_path / "v.mp4")
+    assert [frame.index for frame in media.frames(path, every=6)] == [0, 6, 12, 18]
+    assert [frame.index for frame in media.frames(path, fps=5)] == [0, 5, 10, 15]
+    assert [frame.index for frame in media.frames(path, fps=100)] == list(range(20))
+    times = [0, 0.1, 0.2, 1.0, 1.9, 2.0]
+    assert [f.index for f in media.frames(video(tmp_path / "w.mkv", times), fps=1)] == [0, 3, 5]
+
+
+def rotated(data, degrees):
+    """The same mp4 with the display matrix of its track set, clockwise."""
+    data = bytearray(data)
+    matrix = data.index(b"tkhd") + 4 + 40
+    one, cos, sin = 0x10000, *{90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    values = [cos * one, sin * one, 0, -sin * one, cos * one, 0, 0, 0, 0x40000000]
+    data[matrix : matrix + 36] = struct.pack(">9i", *values)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("degrees", "turns"), [(90, -1), (180, 2), (270, 1)])
+def test_rotation_in_the_container_is_applied(tmp_path, put, degrees, turns):
+    path = tmp_path / "v.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(picture(48, 64), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    stored = next(media.frames(path)).rgb
+    turned = next(media.frames(put(rotated(path.read_bytes(), degrees), "turned.mp4"))).rgb
+    assert np.array_equal(turned, np.rot90(stored, turns))
+
+
+def test_damage_in_the_middle_is_passed_over(tmp_path, put):
+    data = bytearray(video(tmp_path / "v.mkv", count=60, width=320, height=240).read_bytes())
+    third = len(data) // 3
+    data[third : third + 200] = bytes(RNG.integers(0, 256, 200, np.uint8))
+    frames = list(media.frames(put(bytes(data), "damaged.mkv")))
+    assert frames[0].index == 0 and 30 <= len(frames) <= 60
+    assert frames[-1].time_s == pytest.approx(59 / 25, abs=0.05)
+    times = [frame.time_s for frame in frames]
+    assert times == sorted(times)
+
+
+def test_a_video_without_its_index_is_unreadable_at_once(tmp_path, put):
+    data = video(tmp_path / "v.mp4").read_bytes()
+    assert data.index(b"moov") > data.index(b"mdat")
+    started = time.monotonic()
+    assert reason(put(data[: data.index(b"moov") - 4], "cut.mp4"), media.frames) == "unreadable"
+    assert time.monotonic() - started < 5
+
+
+def test_files_without_video(tmp_path, put):
+    path = tmp_path / "sound.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("aac", rate=16_000)
+        stream.layout = "mono"
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        sound.sample_rate, sound.pts = 16_000, 0
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    assert reason(path, media.frames) == "no_video"
+    assert reason(put(b"", "empty.mp4"), media.frames) == "no_video"
+    assert reason(put(b"", "empty.jpg"), media.frames) == "empty"
+    assert reason(put(b"nothing of the kind", "x.mp4"), media.frames) == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{path}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile '{path}'\n",
+        "<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'></MPD>",
+        "v=0\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "list.txt"])
+def test_playlists_are_refused(tmp_path, put, text, name):
+    path = video(tmp_path / "v.mp4")
+    assert reason(put(text.format(path=path).encode(), name), media.frames) in ("not_an_image", "unreadable")
+
+
+def test_addresses_are_only_ever_names(tmp_path):
+    from pathlib import Path
+
+    for name in ("http://127.0.0.1:9/x.mp4", "concat:a.mp4|b.mp4", "/dev/stdin\0"):
+        assert reason(Path(name), media.frames) == "unreadable"
+
+
+def test_a_photo_is_one_frame(put):
+    image = picture()
+    (frame,) = media.frames(put(encoded(image, "PNG")), every=5)
+    assert (frame.index, frame.time_s) == (0, 0.0) and np.array_equal(frame.rgb, image)
+
+
+def test_frames_come_one_at_a_time(tmp_path):
+    iterator = media.frames(video(tmp_path / "v.mp4", count=200))
+    assert [next(iterator).index for _ in range(3)] == [0, 1, 2]
+    iterator.close()
+
+
+def test_the_clips_have_their_real_counts(shared):
+    counts = {"grid_bbaf2n.mpg": 75, "intel_face-demographics-walking.mp4": 35, "pyfeat_single_face.mp4": 72}
+    for name, count in counts.items():
+        frames = [(frame.index, frame.time_s) for frame in media.frames(shared / "videos" / name)]
+        assert len(frames) == count
+        assert frames[0] == (0, 0.0) and frames == sorted(frames)
