@@ -167,6 +167,19 @@ def test_loss_under_bf16_is_computed_in_float32():
     assert loss.item() == pytest.approx(exact.item(), rel=0.02)
 
 
+def test_gradients_under_bf16_are_near_those_of_float32():
+    images, noise = torch.rand(4, 3, 16, 16), torch.rand(4, 16)
+    gradients = []
+    for half in (False, True):
+        model = tiny(normalize_patches=False)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            output = model(images, noise)
+        model.loss(output, images).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
+        assert gradients[-1].dtype == torch.float32
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.99
+
+
 def test_build_follows_the_recipe():
     settings = config.MaskedAutoencoder(
         size="tiny", image_size=32, decoder_depth=1, decoder_width=16, decoder_heads=2, loss="l2"

@@ -180,7 +180,7 @@ class MAE(nn.Module):
         latent, masking = self.encode(images, noise, mask_ratio)
         seen = self.decoder_embed(latent)  # (B, 1 + K, E)
         batch, removed = masking.removed.shape
-        unseen = self.mask_token.to(seen.dtype).expand(batch, removed, -1)  # (B, R, E)
+        unseen = self.mask_token.expand(batch, removed, -1)  # (B, R, E)
         assert isinstance(self.decoder_pos_embed, Tensor)
         codes = self.decoder_pos_embed[0]  # (1 + L, E)
         order = torch.cat([masking.kept, masking.removed], dim=1) + 1  # (B, L)

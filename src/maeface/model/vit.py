@@ -85,7 +85,7 @@ class ViT(nn.Module):
         if keep is not None:
             positions = positions[0][keep]  # (B, K, D)
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)  # (B, 1, D)
-        return torch.cat([cls.to(tokens.dtype), tokens + positions], dim=1)
+        return torch.cat([cls, tokens + positions], dim=1)
 
     def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Tokens after the last block, not normalised.
@@ -162,8 +162,21 @@ class Attention(nn.Module):
         """(B, N, D) to (B, N, D)."""
         split = self.qkv(tokens).unflatten(2, (3, self.heads, -1))  # (B, N, 3, H, d)
         query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, d) each
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = _attend(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Fused attention, (B, H, N, d) each and back.
+
+    On CPUs its backward pass in bf16 is up to four times slower than in fp32 (torch 2.15, short sequences),
+    so training there attends in fp32 and casts back.
+    """
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad:
+        with torch.autocast("cpu", enabled=False):
+            mixed = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+        return mixed.to(query.dtype)
+    return F.scaled_dot_product_attention(query, key, value)
 
 
 class MLP(nn.Module):
