@@ -1,4 +1,4 @@
-"""The door for predictions: a CSV or Parquet table of any tool in, plain arrays out.
+"""The door for predictions: a CSV or Parquet table of any tool in, plain arrays out; and our own out.
 
 Columns are told by their names. Which face: ``id``, or ``source`` or ``input`` (the file), ``frame`` (0 if
 absent) and ``face``; names of OpenFace, py-feat, LibreFace and PyAFAR are known too. Which action unit:
@@ -6,6 +6,8 @@ absent) and ``face``; names of OpenFace, py-feat, LibreFace and PyAFAR are known
 """
 
 import csv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maeface import facts
+from maeface import facts, files
 from maeface.errors import ConfigError, DataError
+
+WHERE = {"input": pa.string(), "frame": pa.int64(), "time_s": pa.float64(), "face": pa.int16()}
+"""The first columns of our own tables, which say where a face is."""
 
 NAMES = {
     "id": ("id",),
@@ -183,3 +188,46 @@ def _check_range(path: Path, column: str, kind: facts.Kind, values: np.ndarray) 
         raise DataError(
             f"{path}, row {at[0] + 1}: {column} is {values[at[0]]:g}; expected a {kind} from 0 to 1"
         )
+
+
+class Writer:
+    """Appends tables to an open CSV or Parquet file, and counts their rows."""
+
+    def __init__(self, append: Callable[[pd.DataFrame, bool], None]) -> None:
+        self.append, self.rows = append, 0
+
+    def __call__(self, rows: pd.DataFrame) -> None:
+        """Append."""
+        self.append(rows, self.rows == 0)
+        self.rows += len(rows)
+
+
+def check_suffix(out: Path) -> None:
+    """Refuse a name that is neither ``.csv`` nor ``.parquet``, before any work is done for it."""
+    if out.suffix.lower() not in {".csv", ".parquet"}:
+        raise ConfigError(f"cannot write predictions as {out.name}; name a .csv or a .parquet file")
+
+
+@contextmanager
+def writer(out: Path, columns: Sequence[str]) -> Iterator[Writer]:
+    """Open a table that is written piece by piece, and appears at ``out`` when it is whole.
+
+    Args:
+        out: ``.csv`` or ``.parquet``.
+        columns: ``WHERE``, then float32 columns.
+
+    Raises:
+        ConfigError: another kind of file.
+        ResourceError: it cannot be written.
+    """
+    check_suffix(out)
+    with files.atomic(out) as temporary:
+        if out.suffix.lower() == ".csv":
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                yield Writer(lambda rows, first: rows.to_csv(file, index=False, header=first))
+            return
+        schema = pa.schema([(column, WHERE.get(column, pa.float32())) for column in columns])
+        with pq.ParquetWriter(temporary, schema) as writer:
+            yield Writer(
+                lambda rows, _: writer.write_table(pa.Table.from_pandas(rows, schema, preserve_index=False))
+            )

@@ -114,22 +114,23 @@ def au_bars(
     image: NDArray[np.uint8],
     aus: Sequence[int],
     faces: Sequence[FaceBars],
-    threshold: float = 0.5,
+    threshold: float | Sequence[float] = 0.5,
     width: int = 960,
 ) -> Image.Image:
     """A photo with a numbered box round each face, and bars of each face's action units.
 
     Up to two faces have their bars beside the photo, more have them below. Probabilities at or above
-    ``threshold`` are filled, others pale.
+    ``threshold`` are in full colour, others pale.
 
     Args:
         image: RGB uint8 (H, W, 3).
         aus: (A,) numbers of the action units.
         faces: the faces, best first.
-        threshold: from which probability on an action unit counts as present.
+        threshold: from which probability on an action unit counts as present; one for all or one each.
         width: of the photo in the picture at most, px.
     """
-    panels = [_panel(k, face, aus, threshold) for k, face in enumerate(faces)]
+    thresholds = [threshold] * len(aus) if isinstance(threshold, (int, float)) else list(threshold)
+    panels = [_panel(k, face, aus, thresholds) for k, face in enumerate(faces)]
     beside = len(panels) <= 2
     photo = _photo(image, faces, width if not beside else width * 2 // 3)
     if not panels:
@@ -167,7 +168,7 @@ def _photo(image: NDArray[np.uint8], faces: Sequence[FaceBars], width: int) -> I
     return photo
 
 
-def _panel(k: int, face: FaceBars, aus: Sequence[int], threshold: float) -> Image.Image:
+def _panel(k: int, face: FaceBars, aus: Sequence[int], thresholds: Sequence[float]) -> Image.Image:
     """One face's bars: a line an action unit, probability then intensity."""
     bars = [
         (title, np.asarray(values, dtype=float), top)
@@ -193,7 +194,7 @@ def _panel(k: int, face: FaceBars, aus: Sequence[int], threshold: float) -> Imag
             full = bar - 44
             draw.rectangle((left, y + 3, left + full, y + line - 4), fill=PALE)
             if not np.isnan(value):
-                present = top != 1.0 or value >= threshold
+                present = top != 1.0 or value >= thresholds[i]
                 reach = left + full * min(max(value / top, 0.0), 1.0)
                 draw.rectangle((left, y + 3, reach, y + line - 4), fill=colour if present else _pale(colour))
             text = "-" if np.isnan(value) else f"{value:.2f}"

@@ -1,0 +1,63 @@
+"""Inputs to images, one by one: photos, and frames of videos. What cannot be read is told and counted."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from maeface import console
+from maeface.data.inputs import Input
+from maeface.faces import media
+
+SKIPS_SHOWN = 20
+
+
+class Shot(NamedTuple):
+    """A photo, or a frame of a video: its ``input`` in the table, and the pixels."""
+
+    name: str
+    frame: media.Frame
+    video: bool
+
+
+@dataclass
+class Skipped:
+    """Inputs that could not be read, by reason; each is told in a line, up to twenty."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, name: str, error: media.BadMedia) -> None:
+        """Count an input and say why it is skipped."""
+        self.reasons[error.reason] += 1
+        if self.reasons.total() <= SKIPS_SHOWN:
+            console.say(f"skipped {name}: {error}")
+        elif self.reasons.total() == SKIPS_SHOWN + 1:
+            console.say("further skipped inputs are only counted")
+
+    def __str__(self) -> str:
+        """``3 truncated, 1 not_an_image``."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
+
+
+def read(
+    found: Sequence[Input],
+    every: int = 1,
+    fps: float | None = None,
+    skipped: Skipped | None = None,
+    advance: Callable[..., None] = lambda n: None,
+) -> Iterator[Shot]:
+    """The photos and frames of some inputs, in order; what cannot be read is put into ``skipped``."""
+    for item in found:
+        try:
+            if item.video:
+                for frame in media.frames(Path(item.path), every, fps):
+                    yield Shot(item.source, frame, video=True)
+            else:
+                frame = media.Frame(media.read_image(Path(item.path)), 0, 0.0)
+                yield Shot(item.source, frame, video=False)
+        except media.BadMedia as error:
+            if skipped is None:
+                raise
+            skipped.add(item.source, error)
+        advance(1)
