@@ -10,15 +10,17 @@ photo. The crop itself is resampled once, from the photo.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from maeface.errors import ConfigError
-from maeface.faces.detector import MAX_SIDE, Detector
 from maeface.faces.geometry import Face, Square, crop, eye_angle, snap, square, to_crop, to_image
+
+if TYPE_CHECKING:
+    from maeface.faces.detector import Detector
 
 Faces = Literal["largest", "central", "all"]
 
@@ -54,7 +56,7 @@ class FaceCrop:
 
 
 def find_crops(
-    detector: Detector, images: Sequence[NDArray[np.uint8]], size: int = 256, faces: Faces = "largest"
+    detector: "Detector", images: Sequence[NDArray[np.uint8]], size: int = 256, faces: Faces = "largest"
 ) -> list[list[FaceCrop]]:
     """Find faces and cut them out, upright.
 
@@ -103,7 +105,7 @@ def aligned(image: NDArray[np.uint8], size: int = 256) -> FaceCrop:
     return FaceCrop(face, region, crop(image, region, size))
 
 
-def _first_look(detector: Detector, images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+def _first_look(detector: "Detector", images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
     """The faces of each image, best score first, found at several scales.
 
     RetinaFace's anchors end at 512 px: of a larger face it finds parts, and several. So a large image is
@@ -128,6 +130,8 @@ def _first_look(detector: Detector, images: Sequence[NDArray[np.uint8]]) -> list
 
 def _factors(longest: int) -> list[int]:
     """By what an image is shrunk, most first: 1 and powers of two, down to ``LEAST_PX``."""
+    from maeface.faces.detector import MAX_SIDE  # here, because it brings torch, which ready crops do without
+
     powers = [1]
     while longest / powers[-1] > LEAST_PX:
         powers.append(2 * powers[-1])
