@@ -6,7 +6,7 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ def work(
     items: Sequence[Item],
     count: int,
     notify: Notify = lambda amount: None,
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     """Do ``items`` in ``count`` processes; give each item with its result as it is finished.
 
     Whatever happens (an error, Ctrl-C, the caller stops asking), the processes end with the generator; if
