@@ -72,7 +72,8 @@ def resample(pixels: Tensor, crops: Crops, image_size: int) -> Tensor:
     columns = _filters(left, right, side, image_size)  # (B, I, S)
     columns = torch.where(crops.flip[:, None, None], columns.flip(1), columns)
     rows = _filters(top, bottom, side, image_size)[:, None]  # (B, 1, I, S)
-    return (rows @ pixels @ columns[:, None].transpose(2, 3)).clamp(0, 1)
+    with torch.autocast(pixels.device.type, enabled=False):  # bfloat16 has too few levels for pixels
+        return (rows @ pixels @ columns[:, None].transpose(2, 3)).clamp(0, 1)
 
 
 def erase(inputs: Tensor, draws: Tensor, probability: float) -> Tensor:

@@ -1,0 +1,284 @@
+"""``maeface finetune``: stage 2, the encoder learns action units (sections 3.2.2, 3.3 and 4)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maeface import config, console, facts, files, metrics
+from maeface.data import augment, batches, manifest
+from maeface.data.batches import Batch, FaceDataset
+from maeface.data.manifest import Labelled
+from maeface.data.order import Order, draws
+from maeface.errors import DataError
+from maeface.faces import geometry
+from maeface.model import au, pixels, weights
+from maeface.model.au import AUModel
+from maeface.model.vit import ViT
+from maeface.report import charts, figures
+from maeface.train import journal, loop, result
+from maeface.train.loop import Evaluation
+from maeface.train.run import Run, opened
+
+SPLIT = "split.json"
+THRESHOLD = 0.5
+FOLD_SEED = 0
+"""Folds do not change with the seed of a run, so that runs of several seeds have the same test part."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Faces and their labels: table columns of ``aus`` in the order of the model's outputs, (N, O) each.
+
+    ``known`` is False where there is no label; O is A, or 2A for task "both" (occurrence, then intensity).
+    """
+
+    rows: Any
+    labels: np.ndarray
+    known: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> "Part":
+        """The faces where ``chosen`` (N,) is True."""
+        return Part(self.rows[chosen], self.labels[chosen], self.known[chosen])
+
+
+def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str, out: Path) -> Path:
+    """Teach an encoder action units. Subjects are never shared between training, validation and test.
+
+    The same call goes on with a run that was stopped; a finished run is left as it is.
+
+    Args:
+        settings: ``config.load(config.Finetune, recipe)``.
+        data: prepared folders, or plain folders of face crops.
+        labels: the labels table, CSV or Parquet.
+        init: "random", or a weights file: maeface's own or a public checkpoint.
+        out: folder of the run.
+
+    Returns:
+        The weights file, ``out/weights.safetensors``, of the lowest validation loss.
+
+    Raises:
+        ConfigError: no such folder or file, or other settings than the run in ``out``.
+        DataError: labels that do not fit the faces, an action unit they lack, too few subjects.
+        WeightsError: ``init`` cannot be used, or no checkpoint of the run can be read.
+        ResourceError: the folder is in use, no such device, memory or disk full.
+    """
+    labelled = manifest.join_labels(batches.gather(data), labels)
+    aus, everything = choose(labelled, settings.model)
+    parts = split(everything, settings)
+    inputs = result.inputs(init, everything.rows["id"]) | {"labels_sha256": files.sha256(labels)}
+    with opened(out, settings, inputs) as session:
+        torch.manual_seed(settings.run.seed)
+        model, came = start(settings, aus, init)
+        if session.writes:
+            console.say(f"{labelled.summary()}; {session.describe()}")
+            console.say(came)
+            files.write_json(
+                out / SPLIT, {name: sorted(set(manifest.subjects(part.rows))) for name, part in parts.items()}
+            )
+        model.to(session.device)
+        train = _dataset(settings, model, data, parts["train"], training=True)
+        loader = batches.Loader(
+            train,
+            Order(len(train), settings.optim.batch, settings.run.seed),
+            settings.optim.micro_batch,
+            settings.run.workers,
+            session.rank,
+            session.world,
+            pin=session.device.type == "cuda",
+        )
+        judge = None
+        if len(parts["validation"].rows):
+            held_out = _dataset(settings, model, data, parts["validation"], training=False)
+            judge = _evaluation(session, settings, model, held_out)
+        loop.fit(
+            session,
+            model,
+            model.encoder.shape.depth,
+            loader,
+            au_loss(session, settings, model),
+            settings.optim,
+            judge,
+            settings.patience,
+            keep_best=True,
+        )
+        if session.writes:
+            _finish(session, settings, model, inputs, labels)
+        return out / result.FILE
+
+
+def choose(labelled: Labelled, head: config.Head) -> tuple[tuple[int, ...], Part]:
+    """The action units to learn and the labels of these, in the order of the model's outputs.
+
+    Without a choice, all that the labels have; for task "both", all that have both kinds.
+
+    Raises:
+        DataError: the labels lack an action unit that is asked for, or have none of the kind.
+    """
+    kinds = {"detection": ["occurrence"], "intensity": ["intensity"]}.get(
+        head.task, ["occurrence", "intensity"]
+    )
+    there = {"occurrence": labelled.aus_occurrence, "intensity": labelled.aus_intensity}
+    aus = head.aus or tuple(number for number in there[kinds[0]] if all(number in there[k] for k in kinds))
+    for kind in kinds:
+        lacking = [facts.au_name(number) for number in aus if number not in there[kind]]
+        if lacking or not aus:
+            have = ", ".join(facts.au_name(number) for number in there[kind]) or "none"
+            raise DataError(
+                f"the labels have no {kind} of {', '.join(lacking) or 'any action unit'}; they have: {have}"
+            )
+    labels, known = [], []
+    for kind in kinds:
+        columns = [there[kind].index(number) for number in aus]
+        labels.append(getattr(labelled, kind)[:, columns])
+        known.append(getattr(labelled, f"{kind}_known")[:, columns])
+    return aus, Part(labelled.rows, np.concatenate(labels, axis=1), np.concatenate(known, axis=1))
+
+
+def split(everything: Part, settings: config.Finetune) -> dict[str, Part]:
+    """``train``, ``validation`` and ``test`` faces, by subject; the last two may be empty.
+
+    Raises:
+        DataError: too few subjects, or a part to learn or judge from without any known label.
+    """
+    how = settings.data
+    subjects = manifest.subjects(everything.rows)
+    test = np.zeros(len(subjects), dtype=bool)
+    if how.folds is not None:
+        test = manifest.folds(subjects, how.folds, FOLD_SEED) == how.fold
+    validation = np.zeros(len(subjects), dtype=bool)
+    validation[~test] = manifest.hold_out(subjects[~test], how.validation, settings.run.seed)
+    chosen = {"train": ~test & ~validation, "validation": validation, "test": test}
+    parts = {name: everything.of(mask) for name, mask in chosen.items()}
+    for name in ("train", "validation"):
+        if len(parts[name].rows) and not parts[name].known.any():
+            raise DataError(f"no label of the {name} faces is known for the chosen action units")
+    return parts
+
+
+def start(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:
+    """The model before training, and a line that says where its encoder comes from."""
+    head = settings.model
+    if init == "random":
+        encoder = ViT(head.size, head.image_size or 224, head.patch_size, head.drop_path)
+        came = f"from random weights, size {head.size}"
+    else:
+        encoder, report = weights.load_encoder(
+            Path(init), image_size=head.image_size, drop_path=head.drop_path, interpolate=True
+        )
+        came = f"from {init}: {report}"
+    return AUModel(encoder, aus, head.task), came
+
+
+def au_loss(session: Run, settings: config.Finetune, model: AUModel) -> loop.Loss:
+    """The loss of the task over augmented and mixed faces; every known label weighs the same."""
+    how, size = settings.data, model.encoder.image_size
+
+    def loss(replica: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        stored, uniform, labels, known = (
+            batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "au", "known")
+        )
+        crops = augment.random_crops(uniform, how.crop_scale, how.flip)
+        images = pixels.normalize(augment.resample(pixels.as_float(stored), crops, size))
+        if how.erase:
+            images = augment.erase(images, uniform, how.erase)
+        generator = draws(settings.run.seed, "step", step)
+        images, labels, known = augment.mix(images, labels, known, generator, how.mixup, how.cutmix)
+        return _summed(model, replica(images), labels, known)
+
+    return loss
+
+
+def _summed(model: AUModel, output: au.AUOutput, labels: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the errors at known labels, and its weight: their number, half of it for task "both"."""
+    kinds = 2 if model.task == "both" else 1
+    return au.loss(output, labels, known, total=torch.ones(kinds, device=labels.device)), known.sum() / kinds
+
+
+def _dataset(
+    settings: config.Finetune, model: AUModel, data: Sequence[Path], part: Part, training: bool
+) -> FaceDataset:
+    return FaceDataset(
+        data,
+        part.rows,
+        model.encoder.image_size,
+        settings.run.seed,
+        labels={"au": part.labels.astype(np.float32), "known": part.known},
+        randaugment=settings.data.randaugment,
+        training=training,
+    )
+
+
+def _evaluation(
+    session: Run, settings: config.Finetune, model: AUModel, dataset: FaceDataset
+) -> Callable[[int], Evaluation]:
+    """Loss, F1 and ICC of held-out subjects, each AU by itself and in the mean."""
+    size = settings.optim.micro_batch or settings.optim.batch
+
+    def evaluate(epoch: int) -> Evaluation:
+        total, weight = 0.0, 0.0
+        collected: dict[str, list[np.ndarray]] = {
+            "labels": [],
+            "known": [],
+            "occurrence": [],
+            "intensity": [],
+        }
+        for batch in batches.in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
+            images = pixels.to_input(batch["image"].to(session.device), model.encoder.image_size)
+            with session.autocast():
+                output = model(images)
+            labels, known = batch["au"].to(session.device), batch["known"].to(session.device)
+            summed, count = _summed(model, output, labels, known)
+            total, weight = total + float(summed), weight + float(count)
+            collected["labels"].append(batch["au"].numpy())
+            collected["known"].append(batch["known"].numpy())
+            for name, values in (("occurrence", output.probabilities()), ("intensity", output.intensities())):
+                if values is not None:
+                    collected[name].append(values.cpu().numpy())
+        arrays = {name: np.concatenate(found) for name, found in collected.items() if found}
+        return Evaluation(total / weight, scores(model.aus, arrays))
+
+    return evaluate
+
+
+def scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[str, float]:
+    """``f1/AU12`` ... and ``f1_mean``; the same for ``icc``. What is undefined is left out of the mean.
+
+    Args:
+        aus: A action units.
+        arrays: ``labels`` and ``known`` (N, O) as in ``Part``, and of ``occurrence`` (probabilities) and
+            ``intensity`` (0 to 5) what the model gives, (N, A) each.
+    """
+    found: dict[str, float] = {}
+    kinds = [kind for kind in ("occurrence", "intensity") if kind in arrays]
+    columns = np.split(np.arange(len(aus) * len(kinds)), len(kinds))
+    for kind, which in zip(kinds, columns, strict=True):
+        labels, known = arrays["labels"][:, which], arrays["known"][:, which]
+        if kind == "occurrence":
+            name, values = "f1", metrics.f1(labels, arrays[kind] >= THRESHOLD, known)
+        else:
+            name, values = "icc", metrics.icc31(labels, arrays[kind], known)
+        found |= {f"{name}/{facts.au_name(number)}": float(v) for number, v in zip(aus, values, strict=True)}
+        found[f"{name}_mean"] = metrics.mean(values)
+    return found
+
+
+def _finish(
+    session: Run, settings: config.Finetune, model: AUModel, inputs: dict[str, Any], labels: Path
+) -> None:
+    result.write_weights(
+        session,
+        settings,
+        model,
+        weights.Preprocessing(image_size=model.encoder.image_size, crop_margin=geometry.MARGIN),
+        inputs,
+        thresholds=[THRESHOLD] * len(model.aus) if model.task != "intensity" else (),
+        dataset=labels.name,
+        fold=settings.data.fold if settings.data.folds is not None else None,
+    )
+    if rows := journal.lines(session.folder):
+        files.write_bytes(session.folder / "curves.png", figures.png(charts.training_curves(rows)))

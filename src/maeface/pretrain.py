@@ -1,0 +1,145 @@
+"""``maeface pretrain``: stage 1, a masked autoencoder of faces (sections 3.2.1, 3.3 and 4)."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from maeface import config, console, files
+from maeface.data import augment, batches, manifest
+from maeface.data.batches import Batch, FaceDataset
+from maeface.data.order import Order
+from maeface.faces import geometry
+from maeface.model import mae, pixels, weights
+from maeface.model.mae import MAE
+from maeface.report import charts, figures
+from maeface.train import journal, loop, result
+from maeface.train.loop import Evaluation
+from maeface.train.run import Run, opened
+
+PICTURES = "reconstructions"
+SHOWN = 8
+
+
+def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
+    """Learn to paint the hidden patches of faces; the encoder is what ``finetune`` starts from.
+
+    The same call goes on with a run that was stopped; a finished run is left as it is.
+
+    Args:
+        settings: ``config.load(config.Pretrain, recipe)``.
+        data: prepared folders, or plain folders of face crops.
+        out: folder of the run.
+
+    Returns:
+        The weights file, ``out/weights.safetensors``.
+
+    Raises:
+        ConfigError: no such folder, settings that do not go together, or other ones than the run in ``out``.
+        DataError: no faces, a damaged crop, a loss that is not finite.
+        WeightsError: ``settings.init`` cannot be used, or no checkpoint of the run can be read.
+        ResourceError: the folder is in use, no such device, memory or disk full.
+    """
+    rows = batches.gather(data)
+    held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)
+    inputs = result.inputs(settings.init, rows["id"])
+    with opened(out, settings, inputs) as session:
+        torch.manual_seed(settings.run.seed)
+        model = mae.build(settings.model)
+        report = None
+        if settings.init != "random":
+            report = weights.load_encoder_into(model, Path(settings.init), interpolate=True)
+        if session.writes:
+            console.say(f"{len(rows)} faces, {int(held_out.sum())} of them held out; {session.describe()}")
+            if report is not None:
+                console.say(f"from {settings.init}: {report}")
+        model.to(session.device)
+        patches = model.encoder.grid**2
+        train = _dataset(settings, data, rows[~held_out], patches, training=True)
+        judge = None
+        if held_out.any():
+            judge = _evaluation(
+                session, settings, model, _dataset(settings, data, rows[held_out], patches, training=False)
+            )
+        loop.fit(
+            session,
+            model,
+            model.encoder.shape.depth,
+            batches.Loader(
+                train,
+                Order(len(train), settings.optim.batch, settings.run.seed, whole=True),
+                settings.optim.micro_batch,
+                settings.run.workers,
+                session.rank,
+                session.world,
+                pin=session.device.type == "cuda",
+            ),
+            reconstruction_loss(session, settings, model),
+            settings.optim,
+            judge,
+        )
+        if session.writes:
+            how = weights.Preprocessing(image_size=settings.model.image_size, crop_margin=geometry.MARGIN)
+            result.write_weights(session, settings, model, how, inputs)
+            if rows_logged := journal.lines(out):
+                files.write_bytes(out / "curves.png", figures.png(charts.training_curves(rows_logged)))
+        return out / result.FILE
+
+
+def reconstruction_loss(session: Run, settings: config.Pretrain, model: MAE) -> loop.Loss:
+    """Equation 1 over randomly cropped faces; every face weighs the same."""
+    size, how = settings.model.image_size, settings.data
+
+    def loss(replica: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        stored, uniform, noise = (
+            batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "noise")
+        )
+        crops = augment.random_crops(uniform, how.crop_scale, how.flip)
+        images = pixels.normalize(augment.resample(pixels.as_float(stored), crops, size))
+        faces = torch.tensor(float(len(images)), device=session.device)
+        return model.loss(replica(images, noise), images) * faces, faces
+
+    return loss
+
+
+def _dataset(
+    settings: config.Pretrain, data: Sequence[Path], rows: pd.DataFrame, patches: int, training: bool
+) -> FaceDataset:
+    return FaceDataset(
+        data,
+        rows,
+        settings.model.image_size,
+        settings.run.seed,
+        patches=patches,
+        training=training,
+    )
+
+
+def _evaluation(
+    session: Run, settings: config.Pretrain, model: MAE, dataset: FaceDataset
+) -> Callable[[int], Evaluation]:
+    """The reconstruction loss of held-out faces under masks that never change, and a picture (Fig. 1)."""
+    size = settings.optim.micro_batch or settings.optim.batch
+
+    def evaluate(epoch: int) -> Evaluation:
+        total, count = 0.0, 0
+        for batch in batches.in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
+            images = pixels.to_input(batch["image"].to(session.device), settings.model.image_size)
+            noise = batch["noise"].to(session.device)
+            with session.autocast():
+                total += float(model.loss(model(images, noise), images)) * len(images)
+                if count == 0:
+                    shown = model.reconstruct(images[:SHOWN], noise[:SHOWN])
+                    stages = (shown.masked, shown.reconstructed, images[:SHOWN])
+            count += len(images)
+        masked, painted, true = (
+            pixels.denormalize(stage.float()).permute(0, 2, 3, 1).cpu().numpy() for stage in stages
+        )
+        picture = figures.png(figures.reconstructions(masked, painted, true))
+        files.write_bytes(session.folder / PICTURES / f"epoch-{epoch:04d}.png", picture)
+        return Evaluation(total / count)
+
+    return evaluate

@@ -1,0 +1,57 @@
+"""What goes into a run and what comes out of it, by name and content."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from maeface import config, console, files
+from maeface.errors import ConfigError
+from maeface.model import weights
+from maeface.model.au import AUModel
+from maeface.model.mae import MAE
+from maeface.train.run import Run
+
+FILE = "weights.safetensors"
+
+
+def inputs(init: str, ids: Iterable[object]) -> dict[str, Any]:
+    """What tells one run from another beside its settings: the initial weights and the faces.
+
+    Raises:
+        ConfigError: no such weights file.
+    """
+    names = [str(value) for value in ids]
+    found: dict[str, Any] = {
+        "init": init,
+        "faces": len(names),
+        "ids": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
+    }
+    if init != "random":
+        if not Path(init).is_file():
+            raise ConfigError(f"no weights file {init} to start from; give a file, or 'random'")
+        found |= {"init": Path(init).name, "init_sha256": files.sha256(Path(init))}
+    return found
+
+
+def write_weights(
+    run: Run,
+    settings: config.Pretrain | config.Finetune,
+    model: MAE | AUModel,
+    preprocessing: weights.Preprocessing,
+    inputs: Mapping[str, Any],
+    **known: Any,  # noqa: ANN401 - of ``weights.describe``
+) -> None:
+    """Write ``weights.safetensors`` of a finished run, with its settings inside, unless it is there."""
+    path = run.folder / FILE
+    if path.is_file():
+        console.say(f"{run.folder} is finished: {path}")
+        return
+    provenance = {
+        "recipe": settings.title,
+        "settings": json.dumps(settings.model_dump(mode="json"), sort_keys=True),
+        **{name: str(value) for name, value in inputs.items()},
+    }
+    weights.save(path, model, weights.describe(model, preprocessing, provenance=provenance, **known))
+    console.say(f"weights: {path}")
