@@ -27,7 +27,6 @@ from maeface.faces.detector import Detector
 from maeface.faces.finder import FaceCrop, Faces
 from maeface.model import pixels
 from maeface.model.weights import load_au
-from maeface.report import figures
 
 Images = Path | str | NDArray[np.uint8]
 Call = Callable[[Tensor], list[Tensor]]
@@ -299,6 +298,8 @@ def _shots(images: Images | Sequence[Images], every: int, fps: float | None) -> 
 
 def _draw(seen: Sequence[Seen], predictor: Predictor, folder: Path) -> int:
     """A picture of each photo, named as the photo; returns how many."""
+    from maeface.report import figures  # matplotlib takes a second to come
+
     aus, task = predictor.metadata.aus, predictor.metadata.task
     threshold = predictor.metadata.thresholds or 0.5
     photos = [one for one in seen if not one.shot.video]
