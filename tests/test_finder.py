@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maeface.errors import ConfigError
+from maeface.faces import finder, media
+from maeface.faces.detector import Detector
+from maeface.faces.finder import aligned, find_crops
+from maeface.faces.geometry import Face, Square, crop, eye_angle, to_crop, to_image
+
+
+class Eyes:
+    """Stands in for the detector: sees bright red and bright blue dots as the eyes of a face of 100 px."""
+
+    def __init__(self, again=True, score=0.9):
+        self.again, self.score, self.shapes = again, score, []
+
+    def find(self, images):
+        self.shapes.append([image.shape[:2] for image in images])
+        return [self._face(image) if len(self.shapes) == 1 or self.again else [] for image in images]
+
+    def _face(self, image):
+        eyes = []
+        for channel in (0, 2):
+            dot = (image[..., channel] > 128) & (image[..., 1] < 60) & (image[..., 2 - channel] < 60)
+            if not dot.any():
+                return []
+            rows, columns = np.nonzero(dot)
+            eyes.append([columns.mean() + 0.5, rows.mean() + 0.5])
+        left, right = np.array(eyes)
+        across = right - left
+        down = np.array([-across[1], across[0]])
+        middle = (left + right) / 2 + down / 2
+        half = np.hypot(*across)
+        mouth = (left + down, right + down)
+        box = np.concatenate([middle - half, middle + half]).astype(np.float32)
+        return [Face(box, np.array([left, right, middle, *mouth], np.float32), self.score)]
+
+
+def drawn(angle=0.0):
+    """A face of 100 px in the middle, eyes at (125, 125) and (175, 125), turned clockwise."""
+    image = np.full((300, 300, 3), 90, np.uint8)
+    eyes = to_image(np.array([[125.0, 125], [175, 125]]), Square(150, 150, 300, angle), 300)
+    rows, columns = np.indices((300, 300)) + 0.5
+    for (x, y), colour in zip(eyes, ([255, 0, 0], [0, 0, 255]), strict=True):
+        image[(columns - x) ** 2 + (rows - y) ** 2 < 36] = colour
+    return image
+
+
+@pytest.mark.parametrize("angle", [0, 25, -70, 90, 180])
+def test_eyes_lie_level_in_the_crop_whatever_the_angle(angle):
+    (crops,) = find_crops(Eyes(), [drawn(angle)], size=110)
+    (found,) = crops
+    upright = find_crops(Eyes(), [drawn()], size=110)[0][0]
+    assert found.looked_twice
+    assert (found.square.angle_deg - angle) % 360 == pytest.approx(0, abs=1) or (
+        found.square.angle_deg - angle
+    ) % 360 == pytest.approx(360, abs=1)
+    assert (found.square.cx, found.square.cy) == pytest.approx((150, 150), abs=1.5)
+    assert found.square.side == pytest.approx(110, abs=2)
+    (face,) = Eyes().find([found.pixels])[0]
+    assert eye_angle(face.points) == pytest.approx(0, abs=2)
+    assert face.points == pytest.approx(Eyes().find([upright.pixels])[0][0].points, abs=2)
+
+
+def test_the_second_look_costs_the_same_for_every_face():
+    eyes = Eyes()
+    large = np.array(Image.fromarray(drawn()).resize((600, 600)))
+    find_crops(eyes, [drawn(), large, drawn(30)])
+    assert eyes.shapes[1] == [(finder.WINDOW_PX, finder.WINDOW_PX)] * 3
+
+
+def test_a_face_not_seen_again_keeps_its_first_box_and_says_so():
+    (crops,) = find_crops(Eyes(again=False), [drawn(20)])
+    assert not crops[0].looked_twice
+    assert crops[0].square.angle_deg == 20
+    assert crops[0].square.side == pytest.approx(110, abs=2)
+    assert find_crops(Eyes(again=False, score=0.6), [drawn(20)]) == [[]]
+
+
+def test_no_face_is_an_empty_list_and_a_wrong_choice_is_refused():
+    assert find_crops(Eyes(), [np.zeros((100, 100, 3), np.uint8), drawn()])[0] == []
+    assert find_crops(Eyes(), []) == []
+    with pytest.raises(ConfigError, match="largest, central or all"):
+        find_crops(Eyes(), [drawn()], faces="some")
+
+
+def test_ready_crops_are_taken_as_they_are():
+    image = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+    assert np.array_equal(aligned(image, 64).pixels, image)
+    wide = aligned(np.dstack([np.tile(np.arange(100, dtype=np.uint8), (60, 1))] * 3), 60)
+    assert wide.pixels[0, 0, 0] == 20 and wide.pixels[-1, -1, 0] == 79
+    assert wide.face.box.tolist() == [20, 0, 80, 60] and np.isnan(wide.face.points).all()
+
+
+@pytest.mark.parametrize(
+    ("longest", "factors"),
+    [(225, [1]), (640, [1]), (641, [2, 1]), (1536, [4, 2, 1]), (4000, [8, 4, 2]), (9000, [16, 8])],
+)
+def test_sizes_of_the_first_look(longest, factors):
+    assert finder._factors(longest) == factors
+
+
+# With the public weights ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def detector(shared):
+    return Detector(shared / "weights" / "retinaface_mobilenet0.25_Final.pth")
+
+
+@pytest.fixture(scope="module")
+def portraits(shared):
+    return [media.read_image(path) for path in sorted((shared / "photos" / "congress").glob("*.jpg"))[:24]]
+
+
+def test_every_portrait_gives_a_crop_with_level_eyes(detector, portraits):
+    for (found,) in find_crops(detector, portraits, size=224):
+        points = to_crop(found.face.points, found.square, 224)
+        assert found.pixels.shape == (224, 224, 3) and found.looked_twice
+        assert abs(points[0, 1] - points[1, 1]) < 4
+        assert 50 < points[0, 0] < 110 < points[1, 0] < 175
+        assert (points[:, 1] > 50).all() and (points[:, 1] < 190).all()
+
+
+def test_a_crop_does_not_depend_on_the_batch_or_the_threads(detector, portraits):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = [find_crops(detector, [image])[0][0] for image in portraits[:8]]
+        torch.set_num_threads(2)
+        together = find_crops(detector, portraits[:8])
+    finally:
+        torch.set_num_threads(threads)
+    for one, (other,) in zip(alone, together, strict=True):
+        assert np.array_equal(one.pixels, other.pixels) and one.square == other.square
+
+
+def test_all_largest_and_central(detector, shared):
+    image = media.read_image(shared / "photos" / "group" / "congress_montage_12.jpg")
+    everybody, largest, central = (
+        find_crops(detector, [image], 64, which)[0] for which in ("all", "largest", "central")
+    )
+    assert len(everybody) == 12 and len(largest) == len(central) == 1
+    areas = [np.prod(found.face.box[2:] - found.face.box[:2]) for found in everybody]
+    assert np.prod(largest[0].face.box[2:] - largest[0].face.box[:2]) == max(areas)
+    away = [np.hypot(*((f.face.box[:2] + f.face.box[2:]) / 2 - [450, 412.5])) for f in everybody]
+    assert away.index(min(away)) == [f.face.box.tolist() for f in everybody].index(
+        central[0].face.box.tolist()
+    )
+
+
+@pytest.mark.parametrize("name", ["15cm", "30cm", "45cm", "60cm"])
+def test_a_face_that_fills_a_large_photo_is_one_face(detector, shared, name):
+    image = media.read_image(shared / "photos" / "zoom-cc0" / f"{name}.jpg")
+    (found,) = find_crops(detector, [image], 224, "all")[0]
+    left, right, *_ = points = to_crop(found.face.points, found.square, 224)
+    assert abs(left[1] - right[1]) < 5 and (points > 40).all() and (points < 190).all()
+
+
+UNDO = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2),
+    6: lambda x: np.rot90(x, 1),
+    7: lambda x: np.rot90(x, 1)[:, ::-1],
+    8: lambda x: np.rot90(x, -1),
+}
+
+
+def test_orientation_in_exif_gives_the_same_crop_to_the_pixel(detector, portraits, tmp_path):
+    image = portraits[0]
+    crops = []
+    for orientation, undo in UNDO.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.png"
+        Image.fromarray(np.ascontiguousarray(undo(image))).save(path, exif=exif)
+        crops.append(find_crops(detector, [media.read_image(path)])[0][0].pixels)
+    for other in crops[1:]:
+        assert np.array_equal(other, crops[0])
