@@ -147,6 +147,20 @@ def test_wrong_weights_are_one_clear_line(tmp_path):
     load(network, path)
 
 
+def test_a_device_that_is_not_there_is_one_clear_line(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(RetinaFace().state_dict(), path)
+    for device in ("cuda:99", "nonsense"):
+        with pytest.raises(ResourceError, match="cannot use device"):
+            Detector(path, device=device)
+
+
+def test_bfloat16_is_near(detector, shared):
+    image = np.array(Image.open(min((shared / "photos" / "congress").glob("*.jpg"))).convert("RGB"))
+    rough = Detector(shared / "weights" / "retinaface_mobilenet0.25_Final.pth", precision="bfloat16")
+    assert np.abs(rough.find([image])[0][0].box - detector.find([image])[0][0].box).max() < 5
+
+
 def test_wrong_settings_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"choose one of mobilenet0.25, resnet50"):
         Detector(tmp_path, backbone="vgg")

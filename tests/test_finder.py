@@ -7,7 +7,7 @@ from maeface.errors import ConfigError
 from maeface.faces import finder, media
 from maeface.faces.detector import Detector
 from maeface.faces.finder import aligned, find_crops
-from maeface.faces.geometry import Face, Square, crop, eye_angle, to_crop, to_image
+from maeface.faces.geometry import Face, Square, eye_angle, to_crop, to_image
 
 
 class Eyes:

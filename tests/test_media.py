@@ -331,6 +331,17 @@ def test_files_that_cannot_be_opened_are_passed_over_and_never_block(tmp_path, p
         assert reason(path) == "unreadable"
 
 
+def test_a_disk_that_fails_is_a_reason(put, monkeypatch):
+    class Failing(io.BytesIO):
+        def read(self, *_):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(media, "_open", lambda path: Failing())
+    for read in (media.read_image, media.frames):
+        assert reason(put(b"x"), read) == "unreadable"
+    assert media.kind(put(b"x", "x.png")) == "image"
+
+
 def test_kind_goes_by_content_then_by_name(put):
     assert media.kind(put(b"<html>", "x.jpg")) == "image"
     assert media.kind(put(b"", "x.MP4")) == "video"

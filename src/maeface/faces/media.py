@@ -60,7 +60,7 @@ def kind(path: Path) -> Literal["image", "video"] | None:
     """
     try:
         with _open(path) as file:
-            what, _ = sniff(file.read(HEAD_BYTES))
+            what, _ = sniff(_read(file, HEAD_BYTES))
     except BadMedia:
         what = "unknown"
     if what == "video":
@@ -85,14 +85,11 @@ def read_image(path: Path, min_side: int = 32) -> NDArray[np.uint8]:
         BadMedia: the file is not a whole photo of an allowed format and size.
     """
     with _open(path) as file:
-        name = _image_format(file.read(HEAD_BYTES))
+        name = _image_format(_read(file, HEAD_BYTES))
         if os.fstat(file.fileno()).st_size > MAX_BYTES:
             raise BadMedia("too_large", f"more than {MAX_BYTES >> 20} MiB")
         file.seek(0)
-        try:
-            data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise BadMedia("unreadable", error.strerror or str(error)) from error
+        data = _read(file, MAX_BYTES)
     return decode_image(data, name, min_side)
 
 
@@ -133,7 +130,7 @@ def frames(path: Path, every: int = 1, fps: float | None = None) -> Iterator[Fra
         BadMedia: the file as a whole is of no use. Damage in the middle is passed over.
     """
     with _open(path) as file:
-        head = file.read(HEAD_BYTES)
+        head = _read(file, HEAD_BYTES)
         what, name = sniff(head)
         if what == "video":
             file.seek(0)
@@ -153,6 +150,13 @@ def _open(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         raise BadMedia("unreadable", getattr(error, "strerror", None) or str(error)) from error
     return os.fdopen(descriptor, "rb")
+
+
+def _read(file: BinaryIO, most: int) -> bytes:
+    try:
+        return file.read(most)
+    except OSError as error:
+        raise BadMedia("unreadable", error.strerror or str(error)) from error
 
 
 def _image_format(head: bytes) -> str:
