@@ -1,0 +1,208 @@
+"""Bad input at the door: one clear line each, its exit code, and no traceback."""
+
+import pickle
+import struct
+import sys
+import zlib
+from importlib.metadata import version
+
+import drawn
+import pytest
+import torch
+from PIL import Image
+
+from maeface import cli
+from maeface.model import weights
+from maeface.model.au import AUModel
+from maeface.model.mae import MAE
+from maeface.model.metadata import Preprocessing, describe
+from maeface.model.vit import ViT
+
+
+@pytest.fixture
+def maeface(monkeypatch, capsys):
+    """Runs the command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["maeface", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stopped.value.code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Good faces and labels, weights of both kinds, and every kind of bad file."""
+    folder = tmp_path_factory.mktemp("files")
+    drawn.faces(folder / "faces", 8, 64)
+    drawn.labels(folder / "labels.csv", 8)
+    torch.manual_seed(0)
+    size = Preprocessing(image_size=16)
+    au = AUModel(ViT((16, 1, 2), 16, 8), (4, 12), "both")
+    weights.save(folder / "au.safetensors", au, describe(au, size, thresholds=[0.5, 0.5]))
+    mae = MAE(ViT((16, 1, 2), 16, 8), 16, 1, 2)
+    weights.save(folder / "mae.safetensors", mae, describe(mae, size))
+    whole = (folder / "au.safetensors").read_bytes()
+    (folder / "short.safetensors").write_bytes(whole[: len(whole) // 2])
+    with (folder / "hostile.pth").open("wb") as file:
+        pickle.dump({"model": RunsCode(folder / "it-ran")}, file)
+    bad = folder / "bad"
+    bad.mkdir()
+    (bad / "text.jpg").write_text("this is no picture")
+    drawn.face(1, 64).save(bad / "whole.jpg")
+    jpeg = (bad / "whole.jpg").read_bytes()
+    (bad / "whole.jpg").unlink()
+    (bad / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (bad / "huge.png").write_bytes(png_of_400_megapixels())
+    (bad / "empty.mp4").write_bytes(b"")
+    (folder / "nothing").mkdir()
+    return folder
+
+
+class RunsCode:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def png_of_400_megapixels():
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+
+
+CASES = {
+    # name: (command, exit code, what the line says)
+    "missing file": ("predict {f}/no.jpg --weights {f}/au.safetensors --out {o}/p.csv", 2, "no.jpg"),
+    "missing folder": ("prepare {f}/no --out {o}/d", 2, "no"),
+    "empty folder": ("prepare {f}/nothing --out {o}/d --aligned", 3, "nothing"),
+    "text as jpg": (
+        "predict {f}/bad/text.jpg --aligned --weights {f}/au.safetensors --out {o}/p.csv",
+        3,
+        "not_an_image",
+    ),
+    "truncated jpeg": (
+        "predict {f}/bad/cut.jpg --aligned --weights {f}/au.safetensors --out {o}/p.csv",
+        3,
+        "truncated",
+    ),
+    "400 megapixels": (
+        "predict {f}/bad/huge.png --aligned --weights {f}/au.safetensors --out {o}/p.csv",
+        3,
+        "too_large",
+    ),
+    "video without frames": (
+        "predict {f}/bad/empty.mp4 --aligned --weights {f}/au.safetensors --out {o}/p.csv",
+        3,
+        "no_video",
+    ),
+    "labels for unknown images": (
+        "finetune detection --data {f}/bad-names --labels {f}/labels.csv --init random --out {o}/r",
+        3,
+        "no label matches a face",
+    ),
+    "AU that the labels lack": (
+        "finetune detection --data {f}/faces --labels {f}/labels.csv --init random --out {o}/r "
+        "--set model.aus=[43] --set model.size=tiny",
+        3,
+        "AU43",
+    ),
+    "weights of another task": (
+        "predict {f}/faces --aligned --weights {f}/mae.safetensors --out {o}/p.csv",
+        4,
+        "expected",
+    ),
+    "truncated weights": (
+        "predict {f}/faces --aligned --weights {f}/short.safetensors --out {o}/p.csv",
+        4,
+        "short.safetensors",
+    ),
+    "no weights": ("predict {f}/faces --aligned --weights {f}/no --out {o}/p.csv", 4, "no"),
+    "pickle that runs code": (
+        "finetune detection --data {f}/faces --labels {f}/labels.csv --init {f}/hostile.pth --out {o}/r",
+        4,
+        "hostile.pth",
+    ),
+    "weights of other sizes": (
+        "pretrain mae-face --data {f}/faces --out {o}/r --init {f}/mae.safetensors --set run.device=cpu "
+        "--set model.size=tiny --set model.image_size=16 --set model.patch_size=8",
+        4,
+        "mae.safetensors",
+    ),
+    "unknown recipe": ("pretrain no-such --data {f}/faces --out {o}/r", 2, "mae-face"),
+    "unknown recipe key": (
+        "pretrain mae-face --data {f}/faces --out {o}/r --set optim.epoch=3",
+        2,
+        "did you mean 'optim.epochs'",
+    ),
+    "value out of range": (
+        "pretrain mae-face --data {f}/faces --out {o}/r --set model.mask_ratio=2",
+        2,
+        "model.mask_ratio",
+    ),
+    "labels as predictions": (
+        "evaluate --labels {f}/labels.csv --predictions {f}/bad/text.jpg",
+        3,
+        "text.jpg",
+    ),
+    "output of another kind": (
+        "predict {f}/faces --aligned --weights {f}/au.safetensors --out {o}/p.xlsx",
+        2,
+        "p.xlsx",
+    ),
+    "no rig": ("synth --rig {f}/no.npz --out {o}/s", 3, "no.npz"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_line_and_an_exit_code(maeface, files, tmp_path, case):
+    if case == "no rig":
+        pytest.importorskip("mitsuba", reason="needs the extra `synth`")
+    drawn.faces(files / "bad-names" / "other", 8, 64)
+    command, expected, says = CASES[case]
+    code, out, err = maeface(*command.format(f=files, o=tmp_path).split())
+    assert code == expected, err
+    assert out == ""
+    *_, last = err.strip().splitlines()
+    assert last.startswith("maeface: ")
+    assert says in last
+    assert "Traceback" not in err
+    assert not (files / "it-ran").exists()
+
+
+def test_dropped_files_beyond_the_allowance_exit_1(maeface, files, tmp_path):
+    Image.new("RGB", (64, 64)).save(files / "bad" / "good.png")
+    words = ["prepare", files / "bad", "--out", tmp_path / "d", "--aligned", "--workers", 1]
+    code, out, err = maeface(*words, "--max-bad", "0.5")
+    assert code == 1, err
+    assert "1 not_an_image" in out and "1 truncated" in out and "1 too_large" in out and "1 no_video" in out
+
+
+def test_images_without_labels_are_counted(maeface, files, tmp_path):
+    some = tmp_path / "some.csv"
+    some.write_text("\n".join((files / "labels.csv").read_text().splitlines()[:7]))
+    code, out, err = maeface(
+        *("finetune", "detection", "--data", files / "faces", "--labels", some, "--init", "random"),
+        *("--out", tmp_path / "r", "--set", "optim.epochs=0", "--set", "model.size=tiny"),
+        *("--set", "model.image_size=16", "--set", "model.patch_size=8", "--set", "run.device=cpu"),
+    )
+    assert code == 0, err
+    assert "2 faces without a label" in err
+    assert out.strip().endswith("weights.safetensors")
+
+
+def test_usage_is_exit_2(maeface):
+    assert maeface("prepare")[0] == 2
+    assert maeface("no-such-verb")[0] == 2
+    assert maeface("predict", "x.jpg", "--out", "p.csv")[0] == 2
+
+
+def test_version(maeface):
+    assert maeface("--version")[:2] == (0, version("maeface") + "\n")
