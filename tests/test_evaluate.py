@@ -123,7 +123,7 @@ def test_no_face_is_counted_and_in_no_score(tables):
 def test_unmatched_on_both_sides_are_counted(tables):
     scores = evaluate.run(*tables(labels().iloc[2:], ours().iloc[:-3]))
     assert (scores.labels_unmatched, scores.predictions_unmatched, scores.matched) == (3, 2, N - 5)
-    assert "3 labels without a prediction" in scores.summary()
+    assert "labels without a prediction: 3" in scores.summary()
 
 
 def test_unknown_labels_and_empty_predictions_are_masked(tables):
@@ -249,7 +249,8 @@ def test_bad_parquet_and_missing_files(tables, tmp_path):
         evaluate.run(truth, predicted)
 
 
-def test_written_and_shown(tables, tmp_path):
+@pytest.mark.parametrize("width", [80, 120])
+def test_written_and_shown(tables, tmp_path, monkeypatch, width):
     constant = ours(AU04_p=0.2, AU04_i=1.0)
     paths = tables(labels(AU04_o=0, AU04_i=0.0), constant)
     scores = evaluate.run(*paths, out=tmp_path / "scores.json")
@@ -258,15 +259,20 @@ def test_written_and_shown(tables, tmp_path):
     assert np.isnan(scores.table.loc[4, "icc"])
     saved = json.loads((tmp_path / "scores.json").read_text())
     assert saved["action_units"][0]["icc"] is None
+    assert saved["action_units"][0]["positives"] == 0
     assert saved["means"]["mae"] == pytest.approx(scores.means["mae"])
     evaluate.run(*paths, out=tmp_path / "scores.csv")
     assert pd.read_csv(tmp_path / "scores.csv", index_col="au").loc[12, "f1"] == scores.table.loc[12, "f1"]
-    console = Console(width=120)
+    monkeypatch.setenv("COLUMNS", str(width))
+    console = Console()
     with console.capture() as shown:
         console.print(evaluate.render(scores))
     text = shown.get()
-    assert "AU12 Lip corner puller" in text
-    assert "ICC(3,1)" in text
+    assert ("AU12 Lip corner puller" in text) == (width == 120)
+    assert "AU12" in text
+    assert "…" not in text
+    assert "ICC" in text
+    assert "faces compared: 12" in text
     assert "–" in text
     with pytest.raises(ConfigError, match=r"a \.csv or a \.json"):
         evaluate.run(*paths, out=tmp_path / "scores.xlsx")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from maeface import facts, files, metrics
@@ -17,7 +19,22 @@ from maeface.errors import ConfigError, DataError
 
 DETECTION = ("f1", "precision", "recall", "accuracy", "auc")
 INTENSITY = ("icc", "mse", "mae")
-TITLES = {"f1": "F1", "auc": "AUC", "icc": "ICC(3,1)", "mse": "MSE", "mae": "MAE"}
+COUNTS = ("faces_o", "positives", "faces_i")
+TITLES = {
+    "faces_o": "faces",
+    "positives": "present",
+    "faces_i": "rated",
+    "f1": "F1",
+    "precision": "prec.",
+    "recall": "recall",
+    "accuracy": "acc.",
+    "auc": "AUC",
+    "icc": "ICC",
+    "mse": "MSE",
+    "mae": "MAE",
+}
+WIDE = 100
+"""Characters that a table with names takes; without them it takes 76."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +68,14 @@ class Scores:
 
     def summary(self) -> str:
         """One line: what was compared and what was not."""
-        parts = [f"{self.matched} faces compared"]
+        parts = [f"faces compared: {self.matched}"]
         for count, what in (
-            (self.no_face, "labelled where no face was found"),
+            (self.no_face, "labelled but no face found"),
             (self.labels_unmatched, "labels without a prediction"),
             (self.predictions_unmatched, "predicted faces without a label"),
         ):
             if count:
-                parts.append(f"{count} {what}")
+                parts.append(f"{what}: {count}")
         if self.left_out:
             parts.append(f"not on both sides: {', '.join(self.left_out)}")
         return "; ".join([*parts, *self.notes])
@@ -109,6 +126,7 @@ def run(labels: Path, predictions: Path, threshold: float = 0.5, out: Path | Non
         axis=1,
     ).sort_index()
     table.index.name = "au"
+    table = table.astype({name: "Int64" for name in COUNTS if name in table})
     table.insert(0, "name", [facts.au_title(int(au)) for au in table.index])
     scores = Scores(
         table=table,
@@ -156,20 +174,24 @@ def intensity_table(aus: list[int], labels: np.ndarray, intensities: np.ndarray)
 
 
 def render(scores: Scores) -> Table:
-    """The scores as a table for the terminal."""
-    shown = [name for name in (*DETECTION, *INTENSITY) if name in scores.table]
-    counts = [name for name in ("faces_o", "positives", "faces_i") if name in scores.table]
-    table = Table(caption=scores.summary(), caption_justify="left", show_footer=True)
-    table.add_column("action unit", "mean", no_wrap=True)
-    for name in counts:
-        title = {"faces_o": "faces", "positives": "present", "faces_i": "rated"}[name]
-        table.add_column(title, justify="right")
+    """The scores as a table for the terminal; without the names of the action units on a narrow one."""
+    wide = Console().width >= WIDE
+    shown = [name for name in (*COUNTS[:2], *DETECTION, *COUNTS[2:], *INTENSITY) if name in scores.table]
+    table = Table(
+        caption=scores.summary(),
+        caption_justify="left",
+        show_footer=True,
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+    )
+    table.add_column("AU", "mean", no_wrap=True)
     for name in shown:
-        mean = _number(scores.means[name])
-        table.add_column(TITLES.get(name, name), mean, justify="right", no_wrap=True)
-    for row in scores.table.itertuples():
-        numbers = [_number(getattr(row, name)) for name in shown]
-        table.add_row(str(row.name), *(_count(getattr(row, name)) for name in counts), *numbers)
+        footer = "" if name in COUNTS else _text(scores.means[name])
+        table.add_column(TITLES[name], footer, justify="right", no_wrap=True)
+    for au, row in scores.table.iterrows():
+        title = facts.au_title(int(str(au))) if wide else facts.au_name(int(str(au)))
+        table.add_row(title, *(_text(row[name]) for name in shown))
     return table
 
 
@@ -221,16 +243,14 @@ def _nothing_in_common(truth: label_door.Labels, predicted: prediction_door.Pred
     )
 
 
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def _count(value: float) -> str:
-    return "–" if math.isnan(value) else str(int(value))
+def _text(value: float) -> str:
+    if pd.isna(value):
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _json(value: object) -> object:
     """NaN has no place in JSON."""
-    if isinstance(value, float):
-        return None if math.isnan(value) else float(value)
+    if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return None
     return value.item() if isinstance(value, np.generic) else value
