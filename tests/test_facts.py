@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from maeface import facts
 from maeface.errors import ConfigError
+from maeface.studio import cast, rig
 
 IN_USE = [1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24, 25, 26, 27, 28, 43, 45]
 
@@ -77,6 +78,13 @@ def test_synthau():
     assert dataset.threshold == 2
     assert dataset.scale == (0, facts.INTENSITY_MAX)
     assert "maeface synth" in dataset.obtain
+
+
+def test_synthau_is_what_the_studio_renders():
+    dataset = facts.dataset("synthau")
+    assert dataset.aus_occurrence == dataset.aus_intensity == rig.AUS
+    assert dataset.threshold == rig.OCCURRENCE
+    assert re.fullmatch(dataset.subjects, cast.subject(0, 3).name)
 
 
 def test_unknown_dataset_names_the_known_ones():
