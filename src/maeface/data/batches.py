@@ -239,6 +239,7 @@ def load(
         collate_fn=_as_it_is,
         pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_training,
+        generator=torch.Generator(),  # else it draws from the one that the training step has seeded
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
     try:

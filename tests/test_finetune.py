@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import drawn
+from maeface import finetune, pretrain
+from maeface.data import batches, manifest
+from maeface.errors import ConfigError, DataError
+from maeface.model import vit, weights
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Two blocks of 16: seconds."""
+    monkeypatch.setitem(vit.SIZES, "tiny", vit.Shape(16, 2, 2))
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    base = tmp_path_factory.mktemp("finetune")
+    return drawn.faces(base / "crops"), drawn.labels(base / "labels.csv")
+
+
+def tune(faces, out, init="random", **chosen):
+    return finetune.run(drawn.finetune(**chosen), [faces[0]], faces[1], init, out)
+
+
+@pytest.mark.parametrize(
+    ("task", "scores"), [("detection", {"f1"}), ("intensity", {"icc"}), ("both", {"f1", "icc"})]
+)
+def test_each_task_gives_weights_scores_and_a_split_by_subject(faces, tmp_path, task, scores):
+    path = tune(faces, tmp_path, model={"task": task}, data={"folds": 4, "fold": 1, "validation": 0.3})
+    model, metadata = weights.load_au(path)
+    expected = (1, 4, 12) if task == "detection" else (4, 12)
+    assert (metadata.task, metadata.aus, metadata.fold, metadata.dataset) == (task, expected, 1, "labels.csv")
+    assert metadata.thresholds == ((0.5,) * len(expected) if task != "intensity" else ())
+    assert model(torch.zeros(1, 3, 16, 16))
+    split = json.loads((tmp_path / "split.json").read_text())
+    assert sorted(name for names in split.values() for name in names) == [f"S{n}" for n in range(8)]
+    assert len(split["test"]) == 2 and len(split["validation"]) == 2
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    judged = next(row for row in rows if "validation_loss" in row)
+    assert {name.split("/")[0] for name in judged if "/" in name} == scores
+    assert {f"{score}_mean" for score in scores} <= judged.keys()
+
+
+def test_the_test_fold_is_never_read(faces, tmp_path, monkeypatch):
+    seen = set()
+    inner = batches.FaceDataset._pixels
+
+    def pixels(self, index):
+        seen.add(self.ids[index])
+        return inner(self, index)
+
+    monkeypatch.setattr(batches.FaceDataset, "_pixels", pixels)
+    tune(faces, tmp_path, data={"folds": 4, "fold": 0})
+    test = json.loads((tmp_path / "split.json").read_text())["test"]
+    held_out = {f"{n:02d}.png#0.0" for n in range(24) if f"S{n // 3}" in test}
+    assert len(held_out) == 6 and not held_out & seen
+
+
+def test_folds_do_not_move_with_the_seed(faces, tmp_path):
+    for seed in (1, 2):
+        tune(faces, tmp_path / str(seed), run={"seed": seed}, data={"folds": 4}, optim={"epochs": 1})
+    splits = [json.loads((tmp_path / str(seed) / "split.json").read_text()) for seed in (1, 2)]
+    assert splits[0]["test"] == splits[1]["test"]
+
+
+def test_it_starts_from_a_masked_autoencoder(faces, tmp_path):
+    none = {"epochs": 0, "warmup_epochs": 0}
+    mae = pretrain.run(drawn.pretrain({"epochs": 1}), [faces[0]], tmp_path / "mae")
+    au = tune(faces, tmp_path / "au", str(mae), optim=none)
+    before, after = weights.load_mae(mae)[0].encoder, weights.load_au(au)[0].encoder
+    assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
+
+
+def test_it_learns_from_the_known_labels(faces, tmp_path):
+    """AU04 is unknown for a quarter of the faces; AU12 alternates, which only the training faces can show."""
+    options = {"optim": {"epochs": 30, "base_lr": 0.2, "layer_decay": 1.0}, "patience": None}
+    tune(
+        faces,
+        tmp_path,
+        **options,
+        data={"randaugment": "", "mixup": 0, "cutmix": 0, "crop_scale": (0.9, 1.0)},
+    )
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+
+
+def test_both_takes_the_action_units_that_have_both_kinds(faces):
+    labelled = manifest.join_labels(batches.gather([faces[0]]), faces[1])
+    aus, part = finetune.choose(labelled, drawn.finetune(model={"aus": (12, 4)}).model)
+    assert aus == (12, 4) and part.labels.shape == (24, 4)
+    assert part.labels[5].tolist() == [1, 0, 5, 0]  # AU12 and AU04, occurrence then intensity
+    assert part.known[0].tolist() == [True, True, True, False]
+
+
+def test_scores_follow_the_columns():
+    arrays = {
+        "labels": np.array([[1, 0, 5, 0], [0, 0, 0, 1], [1, 1, 3, 2.0]]),
+        "known": np.array([[1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 1, 1]], dtype=bool),
+        "occurrence": np.array([[0.9, 0.9], [0.1, 0.2], [0.5, 0.1]]),
+        "intensity": np.array([[5, 0], [0, 1], [3, 2.0]]),
+    }
+    found = finetune.scores((12, 4), arrays)
+    assert found["f1/AU12"] == 1 and found["f1/AU04"] == 0 and found["f1_mean"] == 0.5
+    assert found["icc/AU12"] == found["icc/AU04"] == pytest.approx(1)
+
+
+def test_what_is_wrong_is_one_line(faces, tmp_path):
+    with pytest.raises(DataError, match=r"no intensity of AU01; they have: AU04, AU12"):
+        tune(faces, tmp_path, model={"aus": (1, 12)})
+    with pytest.raises(DataError, match=r"no occurrence of AU45; they have: AU01, AU04, AU12"):
+        tune(faces, tmp_path, model={"aus": (45,), "task": "detection"})
+    with pytest.raises(DataError, match="9 folds"):
+        tune(faces, tmp_path, data={"folds": 9})
+    with pytest.raises(ConfigError, match="no weights file"):
+        tune(faces, tmp_path, "nowhere.pth")
+    with pytest.raises(ConfigError):
+        finetune.run(drawn.finetune(), [faces[0]], tmp_path / "no.csv", "random", tmp_path / "out")
