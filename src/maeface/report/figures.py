@@ -105,7 +105,7 @@ class FaceBars:
     """
 
     box: tuple[float, float, float, float]
-    score: float
+    score: float = float("nan")
     probabilities: ArrayLike | None = None
     intensities: ArrayLike | None = None
 
