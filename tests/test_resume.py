@@ -1,0 +1,131 @@
+"""A run that is killed, or told to stop, ends with the same bits as one that is left alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import drawn
+
+# One process imports everything, then each attempt at a run is a fork of it that meets its fate by a signal.
+NURSERY = """
+import json, os, signal, sys
+from pathlib import Path
+import drawn
+import matplotlib.figure, timm.data.auto_augment, torch.utils.tensorboard  # once, not in every attempt
+from maeface import finetune, pretrain
+from maeface.model import vit
+from maeface.train import checkpoints, loop
+
+vit.SIZES["tiny"] = vit.Shape(16, 2, 2)
+
+base, plans = Path(sys.argv[1]), json.loads(sys.argv[2])
+rate, write = loop.learning_rate, checkpoints.save_file
+
+def attempt(verb, out, fate, at, workers):
+    def at_step(epoch, settings):
+        if fate != "save" and round(epoch * 3) == at:
+            os.kill(os.getpid(), signal.Signals[fate])
+        return rate(epoch, settings)
+    def before_rename(tensors, path, metadata):
+        write(tensors, path, metadata)
+        if json.loads(metadata["state"])["step"] == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    loop.learning_rate = at_step
+    if fate == "save":
+        checkpoints.save_file = before_rename
+    run = {"workers": workers}
+    if verb == "pretrain":
+        pretrain.run(drawn.pretrain(run=run), [base / "crops"], out)
+    else:
+        data = {"mixup": 0.2, "cutmix": 0.75, "validation": 0.25}
+        finetune.run(drawn.finetune(run=run, data=data), [base / "crops"], base / "labels.csv", "random", out)
+
+codes = []
+for number, (name, verb, fate, at, workers) in enumerate(plans):
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            attempt(verb, base / name, fate, at, workers)
+        except SystemExit as stop:
+            code = stop.code
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            code = 99
+        sys.stderr.flush()
+        os._exit(code)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps(codes))
+"""
+
+ALONE = ("SIGUSR2", -1, 0)  # no step -1: nothing happens
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    made = tmp_path_factory.mktemp("resume")
+    drawn.faces(made / "crops")
+    drawn.labels(made / "labels.csv")
+    return made
+
+
+def attempts(base, verb, plans):
+    """Exit codes of attempts ``(folder, fate, step, workers)`` one after the other."""
+    rows = [[name, verb, *rest] for name, *rest in plans]
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", NURSERY, str(base), json.dumps(rows)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+def test_killed_and_stopped_runs_end_with_the_same_bits(base, verb):
+    plans = [
+        (f"{verb}-alone", *ALONE),
+        # killed at once, mid-epoch, with a checkpoint written but not yet in its place, and again
+        (f"{verb}-killed", "SIGKILL", 1, 0),
+        (f"{verb}-killed", "SIGKILL", 5, 0),
+        (f"{verb}-killed", "save", 6, 0),
+        (f"{verb}-killed", "SIGKILL", 8, 0),
+        (f"{verb}-killed", *ALONE),
+        (f"{verb}-stopped", "SIGTERM", 4, 0),
+        (f"{verb}-stopped", "SIGINT", 7, 0),
+        (f"{verb}-stopped", *ALONE),
+    ]
+    codes, messages = attempts(base, verb, plans)
+    kill = -signal.SIGKILL
+    assert codes == [0, kill, kill, kill, kill, 0, 143, 130, 0], messages
+    assert "after step 5" in messages  # SIGTERM during step 4 (the fifth) let it end, and was saved
+    alone = (base / f"{verb}-alone" / "weights.safetensors").read_bytes()
+    for name in ("killed", "stopped"):
+        assert (base / f"{verb}-{name}" / "weights.safetensors").read_bytes() == alone, name
+    logs = [
+        [(row["step"], row.get("loss"), row.get("validation_loss")) for row in log(base / f"{verb}-{name}")]
+        for name in ("alone", "killed", "stopped")
+    ]
+    assert logs[0] == logs[1] == logs[2] and len(logs[0]) == 12
+
+
+def test_workers_do_not_change_the_result(base):
+    from safetensors.torch import load_file
+
+    codes, messages = attempts(base, "finetune", [("w0", *ALONE), ("w2", "SIGUSR2", -1, 2)])
+    assert codes == [0, 0], messages
+    one, other = (load_file(base / name / "weights.safetensors") for name in ("w0", "w2"))
+    assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
