@@ -101,16 +101,10 @@ def fit(
             state.step = step + 1
             advance(1, watch.note)
             state.finished = state.step == total
-            judged = evaluate is not None and _due(state, per_epoch, run.settings.evaluate_every)
-            if judged:
-                assert evaluate is not None
-                watch.settle()
-                _judge(run, learner, journal, evaluate, per_epoch, patience, keep_best)
+            judged = _judge(run, learner, watch, evaluate, per_epoch, patience, keep_best)
             stop = watch.asked_to_stop()
             if judged or state.finished or stop or time.monotonic() - saved > run.settings.checkpoint_every_s:
                 watch.settle()
-                if journal is not None:
-                    journal.flush()
                 save(run, learner)
                 saved = time.monotonic()
             if state.finished:
@@ -189,6 +183,8 @@ class _Watch:
         """Read all that is pending, so that no broken state is ever saved."""
         while self._pending:
             self._read()
+        if self.journal is not None:
+            self.journal.flush()
 
     def asked_to_stop(self) -> int:
         """The exit code asked for by a signal, the same on all ranks at the same step; 0 for none."""
@@ -218,13 +214,16 @@ def _due(state: State, per_epoch: int, every: int) -> bool:
 def _judge(
     run: Run,
     learner: Learner,
-    journal: Journal | None,
-    evaluate: Callable[[int], Evaluation],
+    watch: _Watch,
+    evaluate: Callable[[int], Evaluation] | None,
     per_epoch: int,
     patience: int | None,
     keep_best: bool,
-) -> None:
-    """Evaluate on rank 0, tell all ranks, keep the best weights, and stop if it is time."""
+) -> bool:
+    """If it is due: evaluate on rank 0, tell all ranks, keep the best weights, and stop if it is time."""
+    if evaluate is None or not _due(learner.state, per_epoch, run.settings.evaluate_every):
+        return False
+    watch.settle()
     found: Evaluation | None = None
     state, model = learner.state, learner.model
     epoch = state.step // per_epoch
@@ -235,8 +234,10 @@ def _judge(
         model.train()
     found = run.agree(found)
     assert found is not None
-    if journal is not None:
-        journal.write(state.step, state.step / per_epoch, {"validation_loss": found.loss, **found.values})
+    if watch.journal is not None:
+        watch.journal.write(
+            state.step, state.step / per_epoch, {"validation_loss": found.loss, **found.values}
+        )
     if state.best_loss is None or found.loss < state.best_loss:
         state.best_loss, state.best_step, state.stale = found.loss, state.step, 0
         if keep_best:
@@ -247,6 +248,7 @@ def _judge(
         state.finished = True
         if run.writes:
             console.say(f"no lower validation loss in {patience} evaluations: stopped after epoch {epoch}")
+    return True
 
 
 def _seed_of(run: Run, step: int) -> int:
