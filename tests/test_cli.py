@@ -6,11 +6,11 @@ import sys
 import zlib
 from importlib.metadata import version
 
-import drawn
 import pytest
 import torch
 from PIL import Image
 
+import drawn
 from maeface import cli
 from maeface.model import weights
 from maeface.model.au import AUModel

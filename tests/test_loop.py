@@ -6,6 +6,7 @@ from torch import nn
 
 from maeface import config
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
+from maeface.model.device import choose_device, computes_bf16
 from maeface.train import checkpoints, journal, loop
 from maeface.train import run as runs
 
@@ -197,18 +198,18 @@ def test_the_folder_says_what_ran(tmp_path):
 def test_no_gpu_is_a_resource_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ResourceError, match="no GPU"):
-        runs.choose_device("cuda")
-    assert runs.choose_device("auto").type == "cpu"
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
 
 
 def test_bf16_only_where_the_hardware_has_it(monkeypatch):
     cpu = torch.device("cpu")
-    assert runs.computes_bf16("bf16", cpu) and not runs.computes_bf16("fp32", cpu)
+    assert computes_bf16("bf16", cpu) and not computes_bf16("fp32", cpu)
     for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
-    assert not runs.computes_bf16("auto", cpu)
+    assert not computes_bf16("auto", cpu)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert runs.computes_bf16("auto", cpu)
+    assert computes_bf16("auto", cpu)
 
 
 # checkpoints --------------------------------------------------------------------------------------------

@@ -24,13 +24,12 @@ app = typer.Typer(
 )
 
 Faces = Literal["largest", "central", "all"]
-Device = Literal["auto", "cpu", "cuda"]
 
 Backbone = Literal["mobilenet0.25", "resnet50"]
 
 Recipe = Annotated[str, typer.Argument(help="The name of a recipe, or a TOML file.")]
 Run = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")]
-Where = Annotated[Device, typer.Option("--device", help="Where the networks run.")]
+Where = Annotated[config.Device, typer.Option("--device", help="Where the networks run.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -164,11 +163,14 @@ def predict(
     faces: Annotated[Faces, typer.Option(help="Which faces of an image to predict.")] = "all",
     aligned: Aligned = False,
     device: Where = "auto",
+    precision: Annotated[
+        config.Precision, typer.Option(help="Of the AU model; auto: bf16 where the hardware computes in it.")
+    ] = "auto",
 ) -> None:
     """Action units of photos and videos, as a table, with pictures."""
     from maeface import predict as verb
 
-    console.show(str(verb.run(inputs, weights, out, pictures, every, fps, faces, aligned, device)))
+    console.show(str(verb.run(inputs, weights, out, pictures, every, fps, faces, aligned, device, precision)))
 
 
 @app.command()

@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from maeface.errors import ConfigError
 
-Size = Literal["tiny", "small", "base", "large", "huge"]
+Size = Literal["nano", "tiny", "small", "base", "large", "huge"]
 Task = Literal["detection", "intensity", "both"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "fp32", "bf16"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -30,8 +32,8 @@ class Run(Settings):
     """How a training runs; nothing here changes what is learned, but for ``seed`` and ``precision``."""
 
     seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: Device = "auto"
+    precision: Precision = "auto"
     """``auto``: bf16 where the hardware computes in it, else fp32."""
     workers: Annotated[int, Field(ge=0)] = 2
     """Processes that decode and augment; 0 does it in the training process."""

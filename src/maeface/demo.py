@@ -141,7 +141,8 @@ def _subset(sample: Path, rows: pd.DataFrame, folder: Path) -> Path:
 
 def _crops(sample: Path, rows: pd.DataFrame) -> list[NDArray[np.uint8]]:
     shards = Shards(sample)
-    return [media.decode_image(shards.read(row), row["id"]) for _, row in rows.iterrows()]
+    places = zip(rows["shard"], rows["offset"], rows["size"], strict=True)
+    return [media.decode_image(shards.read_range(*place), "jpeg") for place in places]
 
 
 def _predict(model: Path, rows: pd.DataFrame, crops: list[NDArray[np.uint8]]) -> pd.DataFrame:
@@ -229,7 +230,7 @@ def _comparison(scores: dict[str, evaluate.Scores]) -> Section:
 
 
 def _faces(truth: pd.DataFrame, predicted: pd.DataFrame, crops: list[NDArray[np.uint8]]) -> Section:
-    aus = [int(name[2:4]) for name in predicted if name.endswith("_i")]
+    aus = [int(name[2:4]) for name in predicted.columns if name.endswith("_i")]
     pictures = []
     for i in _spread(truth, 3):
         side = crops[i].shape[0]
@@ -253,7 +254,7 @@ def _curves(truth: pd.DataFrame, rows: pd.DataFrame, predictions: dict[str, pd.D
     pictures: list[Picture] = []
     for clip in rows["clip"].dropna().unique():
         here = (rows["clip"] == clip).to_numpy()
-        columns = [name for name in truth if name.endswith("_i") and name in predictions[MAE]]
+        columns = [name for name in truth.columns if name.endswith("_i") and name in predictions[MAE]]
         name = str(truth.loc[here, columns].mean().idxmax())
         curves = {model: table.loc[here, name].to_numpy() for model, table in predictions.items()}
         curve = charts.intensity_curve(

@@ -136,13 +136,11 @@ def _make_find(settings: Settings, weights: Path | None) -> Find:
     import torch
 
     from maeface.faces.detector import Detector
+    from maeface.model.device import choose_device
 
     torch.set_num_threads(1)
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     detector = Detector(
-        weights=weights, backbone=settings.backbone, device=device, threshold=settings.threshold
+        weights, settings.backbone, choose_device(settings.device), threshold=settings.threshold
     )
     return lambda images: finder.find_crops(detector, images, size=settings.size, faces=settings.faces)
 

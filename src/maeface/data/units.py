@@ -56,7 +56,7 @@ class Settings(config.Settings):
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Least score of a face."""
     backbone: Literal["mobilenet0.25", "resnet50"] = "mobilenet0.25"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: config.Device = "auto"
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     """With colour at full resolution (4:4:4): lips are where action units show."""
     per_shard: Annotated[int, Field(ge=1)] | None = None

@@ -31,6 +31,7 @@ class Shape(NamedTuple):
 
 
 SIZES: dict[str, Shape] = {
+    "nano": Shape(128, 6, 4),  # for demonstrations and tests
     "tiny": Shape(192, 12, 3),
     "small": Shape(384, 12, 6),
     "base": Shape(768, 12, 12),

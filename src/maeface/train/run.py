@@ -24,7 +24,8 @@ import torch
 import torch.distributed as dist
 
 from maeface import config, files
-from maeface.errors import ConfigError, ResourceError
+from maeface.errors import ConfigError
+from maeface.model.device import choose_device, computes_bf16
 from maeface.train import checkpoints
 
 SETTINGS = "settings.json"
@@ -136,31 +137,6 @@ def opened(
         run = Run(folder, settings.run, device, computes_bf16(settings.run.precision, device), rank, world)
         stack.enter_context(_listening(run.stop))
         yield run
-
-
-def choose_device(asked: str) -> torch.device:
-    """The device of this process: a GPU of its own under torchrun.
-
-    Raises:
-        ResourceError: a GPU is asked for and there is none.
-    """
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise ResourceError("device cuda is asked for, but PyTorch finds no GPU; use --set run.device=cpu")
-    if asked == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    torch.cuda.set_device(device)
-    return device
-
-
-def computes_bf16(asked: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16; ``auto``: where the hardware multiplies in it."""
-    if asked != "auto":
-        return asked == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
