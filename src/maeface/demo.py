@@ -191,9 +191,7 @@ def _reconstructions(encoder: Path, crops: list[NDArray[np.uint8]]) -> Section:
     pictures = []
     for ratio in RATIOS:
         shown = model.eval().reconstruct(images, noise, ratio)
-        grid = figures.reconstructions(
-            *(_uint8(each) for each in (shown.masked, shown.reconstructed, images))
-        )
+        grid = figures.reconstructions(_uint8(shown.masked), _uint8(shown.reconstructed), _uint8(images))
         pictures.append(Picture(grid, f"{ratio:.0%} of the patches removed: masked, reconstructed, original"))
     return Section(
         "Pre-training: unseen faces, repainted",
