@@ -4,7 +4,6 @@ Faces are found and cut as ``prepare`` does it, pixel for pixel; the model's own
 Inputs stream through in small batches, so memory does not grow with their number or length.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,14 @@ from maeface.data import inputs as listing
 from maeface.data import predictions, shots
 from maeface.data.predictions import WHERE
 from maeface.data.shots import Shot
-from maeface.errors import ConfigError, DataError
-from maeface.faces import finder, media
+from maeface.errors import DataError
+from maeface.faces import finder
 from maeface.faces.detector import Detector
 from maeface.faces.finder import FaceCrop, Faces
 from maeface.model import pixels
 from maeface.model.device import choose_device, computes_bf16
 from maeface.model.weights import load_au
 
-Images = Path | str | NDArray[np.uint8]
 Call = Callable[[Tensor], list[Tensor]]
 
 IMAGES_TOGETHER = 32
@@ -126,7 +124,7 @@ class Predictor:
         self.columns += [f"{name}_i" for name in names if self.metadata.task != "detection"]
 
     def __call__(
-        self, images: Images | Sequence[Images], every: int = 1, fps: float | None = None
+        self, images: shots.Images | Sequence[shots.Images], every: int = 1, fps: float | None = None
     ) -> pd.DataFrame:
         """Predict photos, videos, folders of them, or images in memory.
 
@@ -145,19 +143,19 @@ class Predictor:
             DataError: no input could be read. (Of several, those that cannot be are skipped with a line.)
         """
         return pd.concat(
-            [table(seen, self.columns) for seen in self.stream(_shots(images, every, fps))],
+            [table(seen, self.columns) for seen in self.stream(shots.of(images, every, fps))],
             ignore_index=True,
         )
 
     def embed(
-        self, images: Images | Sequence[Images], every: int = 1, fps: float | None = None
+        self, images: shots.Images | Sequence[shots.Images], every: int = 1, fps: float | None = None
     ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
         """The features that the model's head reads, (N, D), and the N rows (without AUs) they belong to.
 
         Arguments as for a call. Features of a row without a face are NaN.
         """
         rows, features = [], []
-        for seen in self.stream(_shots(images, every, fps), lambda inputs: [self.model.features(inputs)]):
+        for seen in self.stream(shots.of(images, every, fps), lambda inputs: [self.model.features(inputs)]):
             rows.append(table(seen, self.columns[: len(WHERE) + 5]))
             empty = np.full((1, self.metadata.encoder.width), np.nan, dtype=np.float32)
             features += [one.values if one.crops else empty for one in seen]
@@ -282,30 +280,6 @@ def table(seen: Sequence[Seen], columns: Sequence[str]) -> pd.DataFrame:
     made = pd.DataFrame(rows, columns=list(columns))
     floats = dict.fromkeys(columns[len(WHERE) :], np.float32)
     return made.astype({"frame": np.int64, "time_s": np.float64, "face": np.int16, **floats})
-
-
-def _shots(images: Images | Sequence[Images], every: int, fps: float | None) -> Iterator[Shot]:
-    """Shots of whatever the caller has; refuses what gives none at all."""
-    if isinstance(images, (Path, str)) or (isinstance(images, np.ndarray) and images.ndim == 3):
-        images = [images]
-    if not isinstance(images, np.ndarray) and any(isinstance(image, (Path, str)) for image in images):
-        if any(isinstance(image, np.ndarray) for image in images):
-            raise ConfigError("give paths or arrays, not both in one call")
-        skipped = shots.Skipped()
-        found = listing.find(
-            [Path(path) for path in images if not isinstance(path, np.ndarray)], Path(os.devnull)
-        )
-        some = False
-        for shot in shots.read(found, every, fps, skipped):
-            some = True
-            yield shot
-        if not some:
-            raise DataError(f"none of {len(found)} inputs could be read: {skipped}")
-        return
-    for k, array in enumerate(images):
-        if not (isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.shape[2:] == (3,)):
-            raise DataError(f"image {k} is not an RGB uint8 array (H, W, 3)")
-        yield Shot(str(k), media.Frame(array, 0, 0.0), video=False)
 
 
 def _draw(seen: Sequence[Seen], predictor: Predictor, folder: Path) -> int:

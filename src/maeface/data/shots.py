@@ -1,14 +1,21 @@
 """Inputs to images, one by one: photos, and frames of videos. What cannot be read is told and counted."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from maeface import console
-from maeface.data.inputs import Input
+from maeface.data.inputs import Input, find
+from maeface.errors import ConfigError, DataError
 from maeface.faces import media
+
+Images = Path | str | NDArray[np.uint8]
 
 SKIPS_SHOWN = 20
 
@@ -61,3 +68,30 @@ def read(
                 raise
             skipped.add(item.source, error)
         advance(1)
+
+
+def of(images: Images | Sequence[Images], every: int = 1, fps: float | None = None) -> Iterator[Shot]:
+    """The shots of whatever a caller has: paths of photos, videos and folders, or RGB uint8 arrays (H, W, 3).
+
+    Raises:
+        ConfigError: paths and arrays in one call; no such file.
+        DataError: not such an array, or none of the inputs could be read.
+    """
+    if isinstance(images, (Path, str)) or (isinstance(images, np.ndarray) and images.ndim == 3):
+        images = [images]
+    if not isinstance(images, np.ndarray) and any(isinstance(image, (Path, str)) for image in images):
+        if any(isinstance(image, np.ndarray) for image in images):
+            raise ConfigError("give paths or arrays, not both in one call")
+        skipped = Skipped()
+        found = find([Path(path) for path in images if not isinstance(path, np.ndarray)], Path(os.devnull))
+        some = False
+        for shot in read(found, every, fps, skipped):
+            some = True
+            yield shot
+        if not some:
+            raise DataError(f"none of {len(found)} inputs could be read: {skipped}")
+        return
+    for k, array in enumerate(images):
+        if not (isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.shape[2:] == (3,)):
+            raise DataError(f"image {k} is not an RGB uint8 array (H, W, 3)")
+        yield Shot(str(k), media.Frame(array, 0, 0.0), video=False)
