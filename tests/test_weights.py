@@ -375,7 +375,8 @@ def test_public_layouts(tmp_path, layout):
 
 
 def test_real_timm_and_its_names(tmp_path):
-    timm = pytest.importorskip("timm")
+    import timm
+
     peer = timm.models.VisionTransformer(img_size=16, patch_size=4, embed_dim=12, depth=2, num_heads=3).eval()
     torch.save(peer.state_dict(), tmp_path / "w.pth")
     vit, report = load_encoder(tmp_path / "w.pth", heads=3)

@@ -34,6 +34,8 @@ UNSEEN_SUBJECTS = 10
 LABELS = "labels.parquet"
 MAE, SCRATCH = "from MAE", "from scratch"
 RATIOS = (0.5, 0.75, 0.9)
+BARS_SHOWN = 4
+CURVES_SHOWN = 2
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def run(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Summary:
         _reconstructions(encoder, [crops[i] for i in _spread(unseen, 6)]),
         _comparison(scores),
         _faces(truth, predictions[MAE], crops),
-        *_curves(truth, unseen, predictions),
+        _curves(truth, unseen, predictions),
     ]
     report = out / "report.html"
     seconds = time.monotonic() - started
@@ -228,35 +230,45 @@ def _comparison(scores: dict[str, evaluate.Scores]) -> Section:
 
 
 def _faces(truth: pd.DataFrame, predicted: pd.DataFrame, crops: list[NDArray[np.uint8]]) -> Section:
+    """Bars for the face with most action of some subjects."""
     aus = [int(name[2:4]) for name in predicted.columns if name.endswith("_i")]
+    columns = [f"{facts.au_name(au)}_i" for au in aus]
+    stills = truth[truth["clip"].isna()]
+    liveliest = stills[columns].sum(axis=1).groupby(stills["subject"]).idxmax()
     pictures = []
-    for i in _spread(truth, 3):
+    for i in liveliest.iloc[:BARS_SHOWN]:
         side = crops[i].shape[0]
         face = figures.FaceBars(
             box=(0, 0, side, side),
             probabilities=[predicted[f"{facts.au_name(au)}_p"].iloc[i] for au in aus],
-            intensities=[predicted[f"{facts.au_name(au)}_i"].iloc[i] for au in aus],
+            intensities=[predicted[column].iloc[i] for column in columns],
         )
-        posed = [f"{au} ({truth[f'{facts.au_name(au)}_i'].iloc[i]})" for au in aus]
-        posed = [each for each in posed if not each.endswith("(0)")]
-        pictures.append(
-            Picture(
-                figures.au_bars(crops[i], aus, [face]), f"posed, with intensity: {', '.join(posed) or 'none'}"
-            )
-        )
-    return Section("Unseen faces", (), (), pictures)
+        posed = {au: int(truth[column].iloc[i]) for au, column in zip(aus, columns, strict=True)}
+        posed_text = ", ".join(f"AU{au} at {level}" for au, level in posed.items() if level) or "none"
+        pictures.append(Picture(figures.au_bars(crops[i], aus, [face]), f"Posed: {posed_text}."))
+    return Section(
+        "Unseen faces",
+        [f"From the network {MAE}: of each of {len(pictures)} subjects, the face with most action."],
+        (),
+        pictures,
+    )
 
 
-def _curves(truth: pd.DataFrame, rows: pd.DataFrame, predictions: dict[str, pd.DataFrame]) -> list[Section]:
-    """The intensity of the strongest action unit over each clip (the paper's Fig. 6)."""
-    pictures: list[Picture] = []
+def _curves(truth: pd.DataFrame, rows: pd.DataFrame, predictions: dict[str, pd.DataFrame]) -> Section:
+    """The action units that are strongest in the labels, over each clip (the paper's Fig. 6)."""
+    columns = [name for name in truth.columns if name.endswith("_i") and name in predictions[MAE]]
+    pictures = []
     for clip in rows["clip"].dropna().unique():
         here = (rows["clip"] == clip).to_numpy()
-        columns = [name for name in truth.columns if name.endswith("_i") and name in predictions[MAE]]
-        name = str(truth.loc[here, columns].mean().idxmax())
-        curves = {model: table.loc[here, name].to_numpy() for model, table in predictions.items()}
-        curve = charts.intensity_curve(
-            rows.loc[here, "time_s"], truth.loc[here, name], curves, int(name[2:4])
-        )
-        pictures.append(Picture(curve, f"clip {clip}"))
-    return [Section("An unseen clip", (), (), pictures)] if pictures else []
+        strongest = truth.loc[here, columns].mean().nlargest(CURVES_SHOWN)
+        for name in map(str, strongest[strongest > 0].index):
+            curves = {model: table.loc[here, name].to_numpy() for model, table in predictions.items()}
+            time_s, labels = rows.loc[here, "time_s"], truth.loc[here, name]
+            curve = charts.intensity_curve(time_s, labels, curves, int(name[2:4]))
+            pictures.append(Picture(curve, f"clip {clip}"))
+    return Section(
+        "Unseen clips",
+        [f"The {CURVES_SHOWN} strongest action units of each clip, by its labels."],
+        (),
+        pictures,
+    )
