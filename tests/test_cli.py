@@ -81,7 +81,7 @@ def png_of_400_megapixels():
 CASES = {
     # name: (command, exit code, what the line says)
     "missing file": ("predict {f}/no.jpg --weights {f}/au.safetensors --out {o}/p.csv", 2, "no.jpg"),
-    "missing folder": ("prepare {f}/no --out {o}/d", 2, "no"),
+    "missing folder": ("prepare {f}/absent --out {o}/d", 2, "no such file or folder"),
     "empty folder": ("prepare {f}/nothing --out {o}/d --aligned", 3, "nothing"),
     "text as jpg": (
         "predict {f}/bad/text.jpg --aligned --weights {f}/au.safetensors --out {o}/p.csv",
@@ -124,7 +124,11 @@ CASES = {
         4,
         "short.safetensors",
     ),
-    "no weights": ("predict {f}/faces --aligned --weights {f}/no --out {o}/p.csv", 4, "no"),
+    "no weights": (
+        "predict {f}/faces --aligned --weights {f}/absent.safetensors --out {o}/p.csv",
+        4,
+        "absent.safetensors",
+    ),
     "pickle that runs code": (
         "finetune detection --data {f}/faces --labels {f}/labels.csv --init {f}/hostile.pth --out {o}/r",
         4,
@@ -156,6 +160,12 @@ CASES = {
         "predict {f}/faces --aligned --weights {f}/au.safetensors --out {o}/p.xlsx",
         2,
         "p.xlsx",
+    ),
+    "output that is the source": ("prepare {f}/faces --out {f}/faces", 2, "both source and output"),
+    "output below a file": (
+        "predict {f}/faces --aligned --weights {f}/au.safetensors --out {f}/labels.csv/p.csv",
+        5,
+        "cannot write",
     ),
     "no rig": ("synth --rig {f}/no.npz --out {o}/s", 3, "no.npz"),
 }

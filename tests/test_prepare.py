@@ -375,11 +375,12 @@ def test_killed_again_and_again(tmp_path, monkeypatch):
     assert digests(out) == digests(tmp_path / "whole")
 
 
-def test_ready_crops_need_no_torch(tmp_path):
-    gallery(tmp_path / "in", 3)
+def test_ready_crops_need_no_torch():
     code = (
         "import sys\nfrom pathlib import Path\nfrom maeface import prepare\n"
+        "import numpy\n"
         "find = prepare._make_find(prepare.Settings(aligned=True), None)\n"
+        "assert len(find([numpy.zeros((40, 40, 3), 'uint8')])) == 1\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -413,3 +414,15 @@ def test_a_montage_and_a_video(shared, weights, tmp_path):
     assert frames["time_s"].is_monotonic_increasing
     assert frames["frame"].nunique() > 3
     assert pd.Series(rows["id"]).is_unique
+
+
+def test_a_run_that_failed_at_once_binds_nobody(inline, tmp_path):
+    gallery(tmp_path / "in", 3)
+
+    def no_gpu(settings, weights):
+        raise ResourceError("no GPU")
+
+    with pytest.raises(ResourceError):
+        prepare.run([tmp_path / "in"], tmp_path / "out", prepare.Settings(device="cuda"), no_gpu)
+    summary = prepare.run([tmp_path / "in"], tmp_path / "out", prepare.Settings(aligned=True))
+    assert summary.faces == 3

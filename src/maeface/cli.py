@@ -56,7 +56,10 @@ def main() -> None:
             raise
         console.say(f"maeface: {error}")
         sys.exit(error.exit_code)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        # torch.OutOfMemoryError by its name: the door does not load torch
+        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+            raise
         console.say("maeface: out of memory; use a smaller batch, fewer workers or a smaller model")
         sys.exit(5)
 

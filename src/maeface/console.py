@@ -61,7 +61,9 @@ def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
             task = bar.add_task(what, total=total, completed=done, note="")
 
             def advance(n: int = 1, note: str = "") -> None:
-                bar.update(task, advance=n, note=note)
+                bar.update(task, advance=n)
+                if note:
+                    bar.update(task, note=note)
 
             yield advance
         return

@@ -124,7 +124,7 @@ class Predictor:
         self.columns += [f"{name}_i" for name in names if self.metadata.task != "detection"]
 
     def __call__(
-        self, images: shots.Images | Sequence[shots.Images], every: int = 1, fps: float | None = None
+        self, images: shots.Images | Iterable[shots.Images], every: int = 1, fps: float | None = None
     ) -> pd.DataFrame:
         """Predict photos, videos, folders of them, or images in memory.
 
@@ -148,7 +148,7 @@ class Predictor:
         )
 
     def embed(
-        self, images: shots.Images | Sequence[shots.Images], every: int = 1, fps: float | None = None
+        self, images: shots.Images | Iterable[shots.Images], every: int = 1, fps: float | None = None
     ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
         """The features that the model's head reads, (N, D), and the N rows (without AUs) they belong to.
 
@@ -246,7 +246,7 @@ def run(
         ResourceError: no such device, a full disk, no face detector weights and no network.
     """
     predictions.check_suffix(out)
-    found = listing.find(inputs, pictures or out)
+    found = listing.find(inputs, [out] if pictures is None else [out, pictures])
     predictor = Predictor(weights, device, aligned, faces, precision)
     skipped = shots.Skipped()
     images = count = drawn = 0

@@ -113,7 +113,7 @@ def run(
     """
     settings = settings or Settings()
     started = time.monotonic()
-    found = inputs.find(sources, out)
+    found = inputs.find(sources, [out])
     with files.exclusive(out):
         _clean(out)
         _keep_list(out, found, settings)
@@ -242,9 +242,11 @@ def _keep_list(out: Path, found: Sequence[Input], settings: Settings) -> None:
         ConfigError: it is something else.
     """
     header = _header(settings)
-    if not (out / LIST).is_file():
-        if (out / manifest.FILE).exists() or (out / shards.FOLDER).exists():
-            raise ConfigError(f"{out} holds another dataset (without {LIST}); choose another --out")
+    listed_before = (out / LIST).is_file()
+    begun = (out / RESULT).is_file() or any((out / units.PARTS).glob("*.parquet"))
+    if not listed_before and ((out / manifest.FILE).exists() or (out / shards.FOLDER).exists()):
+        raise ConfigError(f"{out} holds another dataset (without {LIST}); choose another --out")
+    if not (listed_before and begun):  # a run that failed before its first unit binds nobody
         names, sizes, videos = ([item[i] for item in found] for i in (0, 2, 3))
         table = pa.table([names, sizes, videos], schema=LIST_SCHEMA)
         with files.atomic(out / LIST) as temporary:

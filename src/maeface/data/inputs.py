@@ -35,30 +35,32 @@ class Unit(NamedTuple):
     inputs: tuple[Input, ...]
 
 
-def find(sources: Sequence[Path], out: Path) -> list[Input]:
+def find(sources: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Input]:
     """All files of the sources, sorted by name.
 
     Folders are entered (links to folders too, but never in a circle), names that begin with a dot and the
-    folder ``out`` are passed over, and a file that is named twice counts once. Everything else is listed,
+    ``outputs`` are passed over, and a file that is named twice counts once. Everything else is listed,
     whatever it is, so that it gets a row.
 
     Args:
         sources: files and folders.
-        out: where the result goes.
+        outputs: where results go: files and folders.
 
     Raises:
-        ConfigError: no source, or one that does not exist.
+        ConfigError: no source, one that does not exist, or a folder that is source and output.
         DataError: nothing to prepare.
     """
     if not sources:
         raise ConfigError("nothing to prepare; give files or folders")
     bases: dict[str, str] = {}  # absolute path -> the folder that its name is relative to
-    avoid = os.path.realpath(out)
+    avoid = {os.path.realpath(output) for output in outputs}
     for source in sources:
         if not os.path.lexists(source):
             raise ConfigError(f"no such file or folder: {source}")
         path = os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
         if source.is_dir():
+            if os.path.realpath(path) in avoid:
+                raise ConfigError(f"{source} is both source and output; choose another folder for the output")
             for file in _walk(path, (os.path.realpath(path),), avoid):
                 bases.setdefault(file, path)
         else:
@@ -84,7 +86,7 @@ def cut(inputs: Sequence[Input], per_shard: int | None = None) -> list[Unit]:
     return [Unit(f"{number:0{width}d}", group) for number, group in enumerate(groups)]
 
 
-def _walk(folder: str, above: tuple[str, ...], avoid: str) -> Iterator[str]:
+def _walk(folder: str, above: tuple[str, ...], avoid: set[str]) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
@@ -95,10 +97,11 @@ def _walk(folder: str, above: tuple[str, ...], avoid: str) -> Iterator[str]:
         if entry.name.startswith("."):
             continue
         if not _is_folder(entry):
-            yield entry.path
+            if os.path.realpath(entry.path) not in avoid:
+                yield entry.path
             continue
         real = os.path.realpath(entry.path)
-        if real == avoid:
+        if real in avoid:
             continue
         if real in above:
             yield entry.path  # a link to a folder above: a row, not a circle

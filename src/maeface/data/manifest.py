@@ -138,12 +138,12 @@ def plain_folder(folder: Path) -> pd.DataFrame:
             f"{folder} has shards but no {FILE}: its preparation did not finish; "
             "run the same `maeface prepare` again, it goes on where it was"
         )
-    found = sorted(
-        escape((Path(base) / name).relative_to(folder))
-        for base, folders, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-    )
+    found: list[str] = []
+    for base, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        images = [n for n in names if not n.startswith(".") and Path(n).suffix.lower() in IMAGE_SUFFIXES]
+        found += [escape((Path(base) / name).relative_to(folder)) for name in images]
+    found.sort()
     if not found:
         raise DataError(
             f"{folder} has no {FILE} and no image; "

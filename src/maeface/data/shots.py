@@ -1,8 +1,7 @@
 """Inputs to images, one by one: photos, and frames of videos. What cannot be read is told and counted."""
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -70,7 +69,7 @@ def read(
         advance(1)
 
 
-def of(images: Images | Sequence[Images], every: int = 1, fps: float | None = None) -> Iterator[Shot]:
+def of(images: Images | Iterable[Images], every: int = 1, fps: float | None = None) -> Iterator[Shot]:
     """The shots of whatever a caller has: paths of photos, videos and folders, or RGB uint8 arrays (H, W, 3).
 
     Raises:
@@ -79,19 +78,28 @@ def of(images: Images | Sequence[Images], every: int = 1, fps: float | None = No
     """
     if isinstance(images, (Path, str)) or (isinstance(images, np.ndarray) and images.ndim == 3):
         images = [images]
-    if not isinstance(images, np.ndarray) and any(isinstance(image, (Path, str)) for image in images):
-        if any(isinstance(image, np.ndarray) for image in images):
-            raise ConfigError("give paths or arrays, not both in one call")
-        skipped = Skipped()
-        found = find([Path(path) for path in images if not isinstance(path, np.ndarray)], Path(os.devnull))
-        some = False
-        for shot in read(found, every, fps, skipped):
-            some = True
-            yield shot
-        if not some:
-            raise DataError(f"none of {len(found)} inputs could be read: {skipped}")
-        return
-    for k, array in enumerate(images):
+    given = list(images)
+    paths = [Path(image) for image in given if not isinstance(image, np.ndarray)]
+    if not given:
+        raise DataError("no image was given; give paths, or RGB uint8 arrays (H, W, 3)")
+    if paths and len(paths) < len(given):
+        raise ConfigError("give paths or arrays, not both in one call")
+    return _of_paths(paths, every, fps) if paths else _of_arrays(given)
+
+
+def _of_paths(paths: Sequence[Path], every: int, fps: float | None) -> Iterator[Shot]:
+    skipped = Skipped()
+    found = find(paths)
+    some = False
+    for shot in read(found, every, fps, skipped):
+        some = True
+        yield shot
+    if not some:
+        raise DataError(f"none of {len(found)} inputs could be read: {skipped}")
+
+
+def _of_arrays(arrays: Sequence[object]) -> Iterator[Shot]:
+    for k, array in enumerate(arrays):
         if not (isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.shape[2:] == (3,)):
             raise DataError(f"image {k} is not an RGB uint8 array (H, W, 3)")
         yield Shot(str(k), media.Frame(array, 0, 0.0), video=False)

@@ -119,12 +119,17 @@ def _serve(connection: Connection, setup: Callable[[], Job[Any, Any]]) -> None:
     try:
         job = setup()
         while True:
-            item = connection.recv()
+            try:
+                item = connection.recv()
+            except EOFError:
+                return  # no more work
             connection.send(("result", job(item, lambda amount: connection.send(("amount", amount)))))
-    except (EOFError, BrokenPipeError):
-        return  # no more work
+    except BrokenPipeError:
+        return  # nobody listens any more
     except MaefaceError as error:
         connection.send(("error", error))
+    except MemoryError:
+        connection.send(("error", ResourceError("a worker process ran out of memory; use fewer --workers")))
     except Exception:  # the caller raises it again, with this traceback
         connection.send(("failure", traceback.format_exc()))
 
