@@ -1,6 +1,6 @@
 """Draw the contact sheets of docs/synth.md, to look at what `maeface synth` makes.
 
-uv run python benchmarks/synth_sheets.py ../shared/rig/ict_facekit.npz docs/images
+uv run python benchmarks/synth_sheets.py ict_facekit.npz docs/images
 """
 
 import sys

@@ -3,7 +3,12 @@
 import copy
 import io
 import json
+import os
+import shutil
+import signal
+import subprocess
 import sys
+import time
 from importlib import resources
 from pathlib import Path
 
@@ -13,10 +18,10 @@ import pytest
 from PIL import Image
 
 from maeface import facts, synth
-from maeface.data import manifest
-from maeface.data.shards import Shards
+from maeface.data import manifest, workers
+from maeface.data.shards import FOLDER, Shards
 from maeface.errors import ConfigError, DataError, ResourceError
-from maeface.studio import cast, rig, sheet, store
+from maeface.studio import cast, rig, scene, sheet, store
 from maeface.studio.cast import Action
 from maeface.studio.rig import AUS
 
@@ -36,9 +41,7 @@ def rig_file(shared):
 
 @pytest.fixture(scope="module")
 def studio(rig_file):
-    from maeface.studio.scene import Studio
-
-    return Studio(rig.load(rig_file), 96, 4)
+    return scene.Studio(rig.load(rig_file), 96, 4)
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +60,99 @@ def test_a_prepared_folder_with_labels(made):
     assert all(jpeg(out, row).shape == (24, 24, 3) for _, row in rows.iterrows())
     labelled = manifest.join_labels(rows, out / synth.LABELS)
     assert len(labelled.rows) == 8 and set(labelled.aus_occurrence) == set(AUS)
+    assert leftovers(out) == []
+    assert sorted(path.name for path in (out / FOLDER).iterdir()) == ["00000.tar", "00001.tar"]
 
 
-def test_an_end_that_was_killed_before_goes_on_to_the_same_bytes(made, rig_file, tmp_path):
+def test_one_line_for_people(made):
+    out, summary = made
+    assert str(summary) == f"{out}: 8 images of 6 subjects; labels: {out / 'labels.parquet'}"
+
+
+def leftovers(out):
+    return sorted(path.name for path in out.rglob("*") if path.name.endswith(".tmp") or path.name == "parts")
+
+
+def bytes_of(out):
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def test_a_stopped_run_goes_on_with_the_shards_that_are_left(made, rig_file, tmp_path, monkeypatch):
     out, _ = made
-    synth._begin(tmp_path, SMALL)
-    (tmp_path / "shards").mkdir()
-    (tmp_path / "shards" / ".00001.tar.1.tmp").write_bytes(b"half")
+    synth._begin(tmp_path, SMALL, rig_file)
+    small = scene.Studio(rig.load(rig_file), round(SMALL.size * synth.FRAME_PER_CROP), SMALL.samples)
+    told = []
+    synth._shard(small, tmp_path, SMALL, 0, told.append)
+    assert sum(told) == 7
+    half = (
+        ".synth.json.1.tmp",
+        "shards/.00001.tar.1.tmp",
+        "parts/.00001.parquet.1.tmp",
+        "frames/S1/.a.1.tmp",
+    )
+    for name in half:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    asked = []
+
+    def work(setup, items, *more):
+        asked.extend(items)
+        return workers.work(setup, items, *more)
+
+    monkeypatch.setattr(synth, "work", work)
     synth.run(rig_file, tmp_path, SMALL, workers=1)
-    for name in ("manifest.parquet", "labels.parquet", "shards.json", "shards/00000.tar", "shards/00001.tar"):
-        assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
+    assert asked == [1]
+    assert leftovers(tmp_path) == []
+    assert bytes_of(tmp_path) == bytes_of(out)
+
+
+def test_a_shard_whose_file_is_gone_is_made_again(rig_file, tmp_path, monkeypatch):
+    (tmp_path / "parts").mkdir()
+    for number in (0, 1):
+        synth._part(tmp_path, number).touch()
+    (tmp_path / FOLDER).mkdir()
+    synth._tar(tmp_path, 1).touch()
+    asked = []
+    monkeypatch.setattr(synth, "work", lambda setup, items, *more: (asked.append(i) for i in items))
+    synth._render(rig_file, tmp_path, SMALL, 1)
+    assert asked == [0]
+
+
+def test_stopping_by_hand_is_quick_and_leaves_no_half_file(rig_file, tmp_path):
+    """One shard would take minutes; Ctrl-C reaches the caller only, as the processes ignore it."""
+    out = tmp_path / "out"
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom maeface import synth\n"
+        "if __name__ == '__main__':\n"
+        "    settings = synth.Settings(subjects=1, images=2000, size=24, samples=1)\n"
+        "    synth.run(Path(sys.argv[1]), Path(sys.argv[2]), settings)\n"
+    )
+    (tmp_path / "main.py").write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "main.py", rig_file, out], stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        until = time.monotonic() + 60
+        while not list(out.glob("shards/.*.tmp")):
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        begun = time.monotonic()
+        error = process.communicate(timeout=60)[1].decode()
+        assert time.monotonic() - begun < 15
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode != 0 and "KeyboardInterrupt" in error
+    assert list((out / FOLDER).iterdir()) == []
 
 
 def test_a_shard_that_is_done_is_not_made_again(made, rig_file, monkeypatch):
     out, _ = made
     monkeypatch.setattr(synth, "_render", lambda *a: pytest.fail("rendered again"))
+    synth._part(out, 0).parent.mkdir()  # killed between the manifest and the end
     assert synth.run(rig_file, out, SMALL).images == 8
+    assert leftovers(out) == []
 
 
 def test_other_settings_in_the_same_folder(made, rig_file):
@@ -81,10 +161,56 @@ def test_other_settings_in_the_same_folder(made, rig_file):
         synth.run(rig_file, out, synth.Settings(**{**synth.asdict(SMALL), "seed": 1}))
 
 
-@pytest.mark.parametrize("wrong", [{"subjects": 0}, {"quality": 100}, {"images": 0}, {"size": 3}])
-def test_settings_out_of_range(wrong, tmp_path):
-    with pytest.raises(ConfigError):
+def test_another_rig_in_the_same_folder(made, rig_file, tmp_path):
+    out, _ = made
+    for name in ("ict_facekit.npz", "vertex_indices.json"):
+        shutil.copy(rig_file.with_name(name), tmp_path)
+    with np.load(rig_file) as stored:
+        arrays = dict(stored)
+    np.savez(tmp_path / "ict_facekit.npz", **arrays, note=np.zeros(1))
+    with pytest.raises(ConfigError, match="was begun with rig_sha256 = "):
+        synth.run(tmp_path / "ict_facekit.npz", out, SMALL)
+
+
+@pytest.mark.parametrize("name", ["shards/00000.tar", "inputs.parquet", "manifest.parquet"])
+def test_a_folder_of_something_else_is_left_alone(name, rig_file, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="holds another dataset"):
+        synth.run(rig_file, tmp_path, SMALL)
+    assert (tmp_path / name).read_bytes() == b"mine" and not (tmp_path / "synth.json").exists()
+
+
+def test_a_damaged_record(rig_file, tmp_path):
+    (tmp_path / "synth.json").write_text("{")
+    with pytest.raises(DataError, match=r"synth\.json is damaged"):
+        synth.run(rig_file, tmp_path, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"subjects": 0}, "subjects must be at least 1, got 0"),
+        ({"quality": 100}, "quality must be 1 to 95, got 100"),
+        ({"size": 3}, "size must be at least 16, got 3"),
+        ({"clip_subjects": -1}, "clip_subjects must be at least 0, got -1"),
+        ({"images": 0}, "nothing to make"),
+        ({"images": 0, "clips": 1, "clip_subjects": 0}, "nothing to make"),
+    ],
+)
+def test_settings_out_of_range(wrong, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
         synth.run(tmp_path / "rig.npz", tmp_path, synth.Settings(**wrong))
+
+
+def test_no_workers(tmp_path):
+    with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
+        synth.run(tmp_path / "rig.npz", tmp_path, SMALL, workers=0)
+
+
+def test_subjects_without_pictures_have_no_shard():
+    assert synth._numbers(synth.Settings(images=0, clips=1, clip_subjects=6)) == [0, 1]
+    assert synth._numbers(SMALL) == [0, 1]
 
 
 def test_no_rig(tmp_path):
@@ -94,7 +220,7 @@ def test_no_rig(tmp_path):
 
 def test_no_mitsuba(rig_file, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mitsuba", None)
-    with pytest.raises(ResourceError, match=r"pip install 'maeface\[synth\]'"):
+    with pytest.raises(ResourceError, match="uv run --extra synth maeface synth"):
         synth.run(rig_file, tmp_path / "out")
 
 

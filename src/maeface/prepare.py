@@ -6,7 +6,6 @@ not. The list and the settings are written first, which is how the same command 
 """
 
 import json
-import os
 import shutil
 import time
 from collections import Counter
@@ -177,7 +176,7 @@ def _do_units(todo: Sequence[Unit], out: Path, settings: Settings, make_find: Ma
     try:
         with (
             console.progress("prepare", total, "files", done) as advance,
-            closing(workers.work(setup, left, settings.workers or _cores(), notify)) as results,
+            closing(workers.work(setup, left, settings.workers or workers.cores(), notify)) as results,
         ):
             for unit, fact in results:
                 images += fact.images
@@ -185,12 +184,6 @@ def _do_units(todo: Sequence[Unit], out: Path, settings: Settings, make_find: Ma
     finally:
         _clean(out)  # what a stopped worker was about to write
     return images
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _join(out: Path, todo: Sequence[Unit], settings: Settings) -> None:

@@ -5,15 +5,11 @@ labels table beside it, and on request the full frames.
 """
 
 import json
-import multiprocessing
-import os
-import queue
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,7 +20,8 @@ import pyarrow.parquet as pq
 from maeface import console, files
 from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, ShardWriter
-from maeface.errors import ConfigError, DataError, ResourceError
+from maeface.data.workers import Job, Notify, cores, work
+from maeface.errors import ConfigError, DataError
 from maeface.studio import cast, rig, scene, store
 
 SUBJECTS_PER_SHARD = 5
@@ -34,6 +31,7 @@ FRAME_PER_CROP = 1.5
 LABELS = "labels.parquet"
 RECORD = "prepare.json"
 _PARTS = "parts"
+_FRAMES = "frames"
 _SETTINGS = "synth.json"
 
 
@@ -68,18 +66,20 @@ class Settings:
             "subjects": 1,
             "images": 0,
             "clips": 0,
+            "clip_subjects": 0,
             "clip_frames": 1,
             "size": 16,
             "samples": 1,
             "seed": 0,
         }
         for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name} must be at least {low}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ConfigError(f"{name} must be at least {low}, got {value}")
         if not 1 <= self.quality <= 95:
             raise ConfigError(f"quality must be 1 to 95, got {self.quality}")
-        if self.images + self.clips == 0:
-            raise ConfigError("nothing to make: images and clips are both 0")
+        if _total(self, 0) == 0:  # the first subjects have the clips
+            raise ConfigError("nothing to make: no images, and no clips of anybody")
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,15 @@ class Summary:
     """What was made, and where."""
 
     images: int
+    """Stills and frames of clips."""
     subjects: int
     manifest: Path
     labels: Path
+
+    def __str__(self) -> str:
+        """One line for people."""
+        folder = self.manifest.parent
+        return f"{folder}: {self.images} images of {self.subjects} subjects; labels: {self.labels}"
 
 
 def run(
@@ -100,7 +106,7 @@ def run(
 ) -> Summary:
     """Render a labelled dataset.
 
-    Goes on where an interrupted run with the same settings stopped (by shard).
+    Goes on where an interrupted run with the same settings and rig stopped (by shard).
 
     Args:
         rig_file: ``ict_facekit.npz``, with ``vertex_indices.json`` beside it.
@@ -109,23 +115,25 @@ def run(
         workers: processes; None for one a core.
 
     Raises:
-        ConfigError: a setting out of range, or ``out`` was begun with other settings.
-        DataError: the rig is missing or not a rig.
-        ResourceError: Mitsuba is not installed, the disk is full, or a process died.
+        ConfigError: a setting out of range, ``out`` holds something else, or was begun with other settings
+            or another rig.
+        DataError: the rig is missing or not a rig, or what an earlier run left is damaged.
+        ResourceError: Mitsuba is not installed, the disk is full, ``out`` is in use, or a process died.
     """
     settings.check()
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
     rig.load(rig_file)  # fail early, in this process
     scene.mitsuba()
     with files.exclusive(out):
-        _begin(out, settings)
-        numbers = range(-(-settings.subjects // SUBJECTS_PER_SHARD))
+        _begin(out, settings, rig_file)
+        _clean(out)
         if not (out / manifest.FILE).is_file():
-            left = [number for number in numbers if not _part(out, number).is_file()]
-            if left:
-                _render(rig_file, out, settings, left, workers or os.cpu_count() or 1)
-            _finish(out, settings, numbers)
-        rows = pq.read_metadata(out / manifest.FILE).num_rows
-    return Summary(rows, settings.subjects, out / manifest.FILE, out / LABELS)
+            _render(rig_file, out, settings, workers or cores())
+            _finish(out, settings)
+        shutil.rmtree(out / _PARTS, ignore_errors=True)
+        who = pq.read_table(out / manifest.FILE, columns=["subject"])["subject"]
+    return Summary(len(who), len(who.unique()), out / manifest.FILE, out / LABELS)
 
 
 def shots(settings: Settings, number: int) -> Iterator[cast.Shot]:
@@ -149,111 +157,114 @@ def _total(settings: Settings, number: int) -> int:
     return sum(settings.images + _clips(settings, subject) * settings.clip_frames for subject in who)
 
 
-def _begin(out: Path, settings: Settings) -> None:
-    record = out / _SETTINGS
-    wanted = asdict(settings)
-    if record.is_file():
-        begun = json.loads(record.read_text(encoding="utf-8"))
-        other = [name for name in wanted if begun.get(name) != wanted[name]]
-        if other:
-            raise ConfigError(
-                f"{out} was begun with {other[0]} = {begun.get(other[0])!r}, now it is {wanted[other[0]]!r}; "
-                "give the same settings to go on, or another folder"
-            )
-        return
-    if (out / manifest.FILE).is_file():
-        raise ConfigError(f"{out} holds another dataset; choose another folder")
-    files.write_json(record, wanted)
-
-
-def _render(rig_file: Path, out: Path, settings: Settings, left: Sequence[int], workers: int) -> None:
+def _numbers(settings: Settings) -> list[int]:
+    """The shards there are; subjects of whom nothing is made have none."""
     every = range(-(-settings.subjects // SUBJECTS_PER_SHARD))
-    total = sum(_total(settings, number) for number in every)
-    done = total - sum(_total(settings, number) for number in left)
-    context = multiprocessing.get_context("spawn")  # a renderer's threads do not survive a fork
-    made: queue.Queue[int] = context.Queue()  # type: ignore[assignment]
-    workers = min(workers, len(left))
-    threads = max(1, (os.cpu_count() or 1) // workers) if workers == 1 else 1
-    pool = ProcessPoolExecutor(workers, context, _enter, (rig_file, settings, threads, made))
-    with console.progress("render", total, "images", done) as advance:
-        try:
-            pending = {pool.submit(_shard, out, settings, number) for number in left}
-            while pending:
-                finished, pending = wait(pending, timeout=0.5)
-                _raise_first(finished)
-                while not made.empty():
-                    advance(made.get())
-        except BrokenProcessPool as error:
-            raise ResourceError(
-                "a rendering process died (out of memory?); run the same again, with fewer workers"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        while not made.empty():
-            advance(made.get())
+    return [number for number in every if _total(settings, number)]
 
 
-def _raise_first(finished: set[Future[None]]) -> None:
-    for future in finished:
-        future.result()
+def _begin(out: Path, settings: Settings, rig_file: Path) -> None:
+    """Write down what is to be made, or compare with what an earlier run wrote down.
+
+    Raises:
+        ConfigError: it is something else.
+        DataError: the earlier record is not readable.
+    """
+    record = out / _SETTINGS
+    wanted = asdict(settings) | {"rig_sha256": files.sha256(rig_file)}
+    if not record.is_file():
+        # an unfinished preparation has no manifest yet, but its shards or its list of inputs
+        if (out / FOLDER).exists() or any(out.glob("*.parquet")):
+            raise ConfigError(f"{out} holds another dataset (without {_SETTINGS}); choose another folder")
+        files.write_json(record, wanted)
+        return
+    try:
+        begun = dict(json.loads(record.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{record} is damaged; delete {out} and run again") from error
+    other = [name for name in wanted if begun.get(name) != wanted[name]]
+    if other:
+        raise ConfigError(
+            f"{out} was begun with {other[0]} = {begun.get(other[0])!r}, now it is {wanted[other[0]]!r}; "
+            "give the same settings and rig to go on, or another folder"
+        )
 
 
-_studio: scene.Studio | None = None
-_advance: Callable[[int], None] = lambda n: None  # noqa: E731
+def _clean(out: Path) -> None:
+    """Remove what a killed run was about to write; the lock is ours, so nobody is writing now."""
+    for folder in (out, out / FOLDER, out / _PARTS, *(out / _FRAMES).glob("**/")):
+        for file in folder.glob(".*.tmp"):
+            file.unlink(missing_ok=True)
 
 
-def _enter(rig_file: Path, settings: Settings, threads: int, made: "queue.Queue[int]") -> None:
-    """Set a worker process up: one rig, one renderer."""
-    global _studio, _advance  # noqa: PLW0603 - the state of a worker process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _render(rig_file: Path, out: Path, settings: Settings, workers: int) -> None:
+    """Make the shards that are not there yet, each in one process."""
+    numbers = _numbers(settings)
+    left = [
+        number for number in numbers if not (_part(out, number).is_file() and _tar(out, number).is_file())
+    ]
+    total, todo = (sum(_total(settings, number) for number in some) for some in (numbers, left))
+    if not left:
+        return
+    threads = cores() if min(workers, len(left)) == 1 else 1
+    setup = partial(_make_job, rig_file, out, settings, threads)
+    try:
+        with (
+            console.progress("render", total, "images", total - todo) as advance,
+            closing(work(setup, left, workers, advance)) as finished,
+        ):
+            for _ in finished:
+                pass
+    finally:
+        _clean(out)  # what a stopped process was about to write
+
+
+def _make_job(rig_file: Path, out: Path, settings: Settings, threads: int) -> Job[int, None]:
+    """Runs in a worker process: one rig and one renderer for all its shards."""
     scene.mitsuba()
     import drjit
 
     drjit.set_thread_count(threads)
-    _studio = scene.Studio(rig.load(rig_file), round(settings.size * FRAME_PER_CROP), settings.samples)
-    _advance = made.put
+    studio = scene.Studio(rig.load(rig_file), round(settings.size * FRAME_PER_CROP), settings.samples)
+    return lambda number, notify: _shard(studio, out, settings, number, notify)
 
 
-def _end_with_parent() -> None:
-    """A killed run leaves no process behind that renders on, or waits for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _shard(out: Path, settings: Settings, number: int) -> None:
+def _shard(studio: scene.Studio, out: Path, settings: Settings, number: int, notify: Notify) -> None:
     """Render, crop and store one shard; its rows come last, so their file says that it is done."""
-    assert _studio is not None
     name = f"{number:05d}"
-    frames = out / "frames" if settings.frames else None
-    with files.atomic(out / FOLDER / f"{name}.tar") as temporary, ShardWriter(temporary, name) as writer:
+    frames = out / _FRAMES if settings.frames else None
+    with files.atomic(_tar(out, number)) as temporary, ShardWriter(temporary, name) as writer:
         rows = []
         for shot in shots(settings, number):
-            picture = _studio.take(shot, settings.seed)
+            picture = studio.take(shot, settings.seed)
             stored = store.crop_into(writer, picture, settings.size, settings.quality)
             rows.append(store.row(shot, picture) | stored | {"shard": f"{name}.tar"})
             if frames:
                 store.write_frame(frames, shot, picture)
-            _advance(1)
+            notify(1)
     table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
     with files.atomic(_part(out, number)) as temporary:
         pq.write_table(table, temporary)
+
+
+def _tar(out: Path, number: int) -> Path:
+    return out / FOLDER / f"{number:05d}.tar"
 
 
 def _part(out: Path, number: int) -> Path:
     return out / _PARTS / f"{number:05d}.parquet"
 
 
-def _finish(out: Path, settings: Settings, numbers: Sequence[int]) -> None:
+def _finish(out: Path, settings: Settings) -> None:
     """Join the shards' rows; the manifest comes last, so that it says that all is done."""
+    numbers = _numbers(settings)
     try:
         rows = pd.concat([pd.read_parquet(_part(out, number)) for number in numbers], ignore_index=True)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{out / _PARTS} is damaged ({error}); delete {out} and run again") from error
     index = {}
     for number in numbers:
-        path = out / FOLDER / f"{number:05d}.tar"
+        path = _tar(out, number)
         count = int((rows["shard"] == path.name).sum())
         index[path.name] = {"sha256": files.sha256(path), "bytes": path.stat().st_size, "count": count}
     files.write_json(out / INDEX, index)
@@ -274,4 +285,3 @@ def _finish(out: Path, settings: Settings, numbers: Sequence[int]) -> None:
         schema=manifest.SCHEMA,
     )
     manifest.write(out / manifest.FILE, [table])
-    shutil.rmtree(out / _PARTS)

@@ -21,6 +21,13 @@ Job = Callable[[Item, Notify], Result]
 STOP_S = 5.0
 
 
+def cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def work(
     setup: Callable[[], Job[Item, Result]],
     items: Sequence[Item],

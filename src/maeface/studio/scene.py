@@ -192,7 +192,8 @@ def mitsuba() -> ModuleType:
         mi.set_variant(VARIANT)
     except ImportError as error:
         raise ResourceError(
-            f"rendering needs Mitsuba ({error}); install it with: pip install 'maeface[synth]'"
+            f"rendering needs Mitsuba ({error}), which comes with: "
+            "uv run --extra synth maeface synth --rig ict_facekit.npz --out faces"
         ) from None
     mi.set_log_level(mi.LogLevel.Error)
     return mi  # type: ignore[no-any-return,unused-ignore]
