@@ -105,7 +105,7 @@ def test_columns_and_pictures_of_each_task(model_file, crops, tmp_path, task, co
 
 
 def test_arrays_and_features(model_file):
-    predictor = predict.Predictor(model_file(), device="cpu", aligned=True)
+    predictor = predict.Predictor(model_file(), device="cpu", aligned=True, precision="fp32")
     images = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
     rows = predictor(images)
     assert list(rows["input"]) == ["0", "1", "2"]

@@ -29,7 +29,7 @@ class Settings(BaseModel):
 
 
 class Run(Settings):
-    """How a training runs; nothing here changes what is learned, but for ``seed`` and ``precision``."""
+    """How a training runs; ``seed``, ``precision`` and, where the best is kept, ``evaluate_every`` count."""
 
     seed: int = 0
     device: Device = "auto"
@@ -57,7 +57,7 @@ class Optim(Settings):
     """Learning rate = base_lr x batch / 256 (equation 5)."""
     min_lr: Annotated[float, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    """Not on biases and other one-dimensional parameters."""
+    """Not on biases, norms, tokens and positions. (The official pre-training decays its two tokens too.)"""
     betas: tuple[float, float]
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Learning-rate factor from each block to the one below it; 1 for none."""
@@ -147,7 +147,7 @@ class FinetuneData(Settings):
     cutmix: Annotated[float, Field(ge=0)] = 0.75
     """Alpha of mixup and cutmix; 0 for none. The paper uses both for detection, neither for intensity."""
     erase: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Probability of random erasing. Paper silent: none."""
+    """Probability of random erasing. Paper silent: none; the official code's default is 0.25."""
     validation: Share = 0.2
     """Share of the subjects held out to stop early and to choose the weights. Paper silent."""
     folds: Annotated[int, Field(ge=2)] | None = None

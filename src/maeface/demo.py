@@ -75,7 +75,7 @@ def run(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Summary:
     started = time.monotonic()
     sample = sample_folder()
     seen, unseen = split(manifest.load(sample), seed)
-    faces = _subset(sample, seen, out / "faces")
+    faces = _subset(sample, seen, out / f"faces-{seed}")
     changes = [f"run.seed={seed}", *overrides]
 
     console.say("1/4 pre-train a masked autoencoder on faces without labels")

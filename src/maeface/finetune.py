@@ -15,7 +15,6 @@ from maeface.data.batches import Batch, FaceDataset
 from maeface.data.manifest import Labelled
 from maeface.data.order import Order, draws
 from maeface.errors import DataError
-from maeface.faces import geometry
 from maeface.model import au, pixels, weights
 from maeface.model.au import AUModel
 from maeface.model.vit import ViT
@@ -72,6 +71,8 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
     parts = split(everything, settings)
     inputs = result.inputs(init, everything.rows["id"]) | {"labels_sha256": files.sha256(labels)}
     with opened(out, settings, inputs) as session:
+        if result.finished(session):
+            return out / result.FILE
         torch.manual_seed(settings.run.seed)
         model, came = start(settings, aus, init)
         if session.writes:
@@ -217,7 +218,7 @@ def _evaluation(
     session: Run, settings: config.Finetune, model: AUModel, dataset: FaceDataset
 ) -> Callable[[int], Evaluation]:
     """Loss, F1 and ICC of held-out subjects, each AU by itself and in the mean."""
-    size = settings.optim.micro_batch or settings.optim.batch
+    size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
 
     def evaluate(epoch: int) -> Evaluation:
         total, weight = 0.0, 0.0
@@ -274,7 +275,7 @@ def _finish(
         session,
         settings,
         model,
-        weights.Preprocessing(image_size=model.encoder.image_size, crop_margin=geometry.MARGIN),
+        weights.Preprocessing(image_size=model.encoder.image_size),
         inputs,
         thresholds=[THRESHOLD] * len(model.aus) if model.task != "intensity" else (),
         dataset=labels.name,

@@ -12,7 +12,6 @@ from maeface import config, console, files
 from maeface.data import augment, batches, manifest
 from maeface.data.batches import Batch, FaceDataset
 from maeface.data.order import Order
-from maeface.faces import geometry
 from maeface.model import mae, pixels, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
@@ -47,6 +46,8 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)
     inputs = result.inputs(settings.init, rows["id"])
     with opened(out, settings, inputs) as session:
+        if result.finished(session):
+            return out / result.FILE
         torch.manual_seed(settings.run.seed)
         model = mae.build(settings.model)
         report = None
@@ -82,7 +83,7 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
             judge,
         )
         if session.writes:
-            how = weights.Preprocessing(image_size=settings.model.image_size, crop_margin=geometry.MARGIN)
+            how = weights.Preprocessing(image_size=settings.model.image_size)
             result.write_weights(session, settings, model, how, inputs)
             if rows_logged := journal.lines(out):
                 files.write_bytes(out / "curves.png", figures.png(charts.training_curves(rows_logged)))
@@ -99,7 +100,7 @@ def reconstruction_loss(session: Run, settings: config.Pretrain, model: MAE) -> 
         )
         crops = augment.random_crops(uniform, how.crop_scale, how.flip)
         images = pixels.normalize(augment.resample(pixels.as_float(stored), crops, size))
-        faces = torch.tensor(float(len(images)), device=session.device)
+        faces = torch.full((), float(len(images)), device=session.device)
         return model.loss(replica(images, noise), images) * faces, faces
 
     return loss
@@ -122,7 +123,7 @@ def _evaluation(
     session: Run, settings: config.Pretrain, model: MAE, dataset: FaceDataset
 ) -> Callable[[int], Evaluation]:
     """The reconstruction loss of held-out faces under masks that never change, and a picture (Fig. 1)."""
-    size = settings.optim.micro_batch or settings.optim.batch
+    size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
 
     def evaluate(epoch: int) -> Evaluation:
         total, count = 0.0, 0

@@ -131,7 +131,7 @@ class FaceDataset(Dataset[Batch]):
             return self._cache[index]
         image = self._open(index).convert("RGB")
         if image.size != (self.side, self.side):
-            image = image.resize((self.side, self.side), Image.Resampling.BICUBIC)
+            image = ImageOps.fit(image, (self.side, self.side), Image.Resampling.BICUBIC)
         pixels = np.asarray(image)
         if self._room >= pixels.nbytes:
             self._room -= pixels.nbytes
@@ -156,7 +156,7 @@ class FaceDataset(Dataset[Batch]):
     def _common_side(self, limit: int) -> int:
         """The largest side among a few crops: all are brought to it, so that they fit in one batch."""
         probed = range(0, len(self.ids), max(1, len(self.ids) // PROBED))
-        return min(max((max(self._open(index).size) for index in probed), default=1), limit)
+        return min(max((min(self._open(index).size) for index in probed), default=1), limit)
 
 
 class Loader:

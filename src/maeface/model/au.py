@@ -11,10 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maeface.config import Task
+from maeface.facts import INTENSITY_MAX
 from maeface.model.vit import LAYER_NORM_EPS, ViT, initialise
-
-INTENSITY_MAX = 5.0
-"""FACS intensities are 0 (absent) to 5 (E, maximum); the model works on 0 to 1."""
 
 
 class AUOutput(NamedTuple):
@@ -82,7 +80,8 @@ def loss(output: AUOutput, labels: Tensor, known: Tensor, total: Tensor | None =
         labels: (B, O): occurrence 0 to 1, or intensity 0 to 5; for both, occurrence then intensity.
             Unknown places may hold anything.
         known: (B, O) bool.
-        total: (O,), as in ``detection_loss``.
+        total: what to divide by in place of the known labels here: (O,), as in ``detection_loss``, or for
+            "both" any even number of values, the first half for occurrence; ones give plain sums.
     """
     if output.occurrence is None:
         assert output.intensity is not None
@@ -100,9 +99,9 @@ def loss(output: AUOutput, labels: Tensor, known: Tensor, total: Tensor | None =
 def detection_loss(logits: Tensor, labels: Tensor, known: Tensor, total: Tensor | None = None) -> Tensor:
     """Binary cross-entropy over the known labels (equation 2).
 
-    Equation 2 sums over AUs; this is the mean over known labels, as the field's code takes it and as the
-    published learning rates expect: with many unknown labels a sum would also weigh images by how much is
-    known of them. Unknown labels give a gradient of exactly 0; with none known the loss is 0.
+    Equation 2 sums over AUs; this is the mean over known labels, as the field's code takes it: with many
+    unknown labels a sum would also weigh images by how much is known of them. Unknown labels give a gradient
+    of exactly 0; with none known the loss is 0.
 
     Args:
         logits: (B, A).

@@ -65,7 +65,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], x: str = "epoch") -> Im
         x: the quantity along the x axis.
     """
     panels: dict[str, list[str]] = {}
-    for name in dict.fromkeys(name for row in rows for name in row if name != x):
+    for name in dict.fromkeys(name for row in rows for name in row if name not in (x, "step")):
         if any(_is_number(row.get(name)) for row in rows):
             panels.setdefault("loss" if "loss" in name else name, []).append(name)
     figure = Figure(figsize=(4.2 * max(1, min(3, len(panels))), 2.8 * max(1, -(-len(panels) // 3))))

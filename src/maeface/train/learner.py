@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from maeface import console
+from maeface.errors import DataError
 from maeface.train import checkpoints
 from maeface.train.run import Run
 
@@ -41,9 +42,15 @@ class Learner:
 
 
 def save(run: Run, learner: Learner) -> None:
-    """Write a checkpoint of where the learner stands."""
+    """Write a checkpoint of where the learner stands.
+
+    Raises:
+        DataError: weights that are not finite; the checkpoint before them is left.
+    """
     if not run.writes:
         return
+    if not all(bool(value.isfinite().all()) for value in learner.model.state_dict().values()):
+        raise DataError(f"the weights are not finite after step {learner.state.step}; lower optim.base_lr")
     tensors = {f"model.{name}": value for name, value in learner.model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in (learner.best or {}).items()}
     for name, parameter in _trained(learner):

@@ -5,6 +5,7 @@ it, so a run that was killed ends with the same bits as one that was not (on the
 """
 
 import hashlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -234,6 +235,8 @@ def _judge(
         model.train()
     found = run.agree(found)
     assert found is not None
+    if not math.isfinite(found.loss):
+        raise DataError(f"the validation loss is {found.loss} after epoch {epoch}; lower optim.base_lr")
     if watch.journal is not None:
         watch.journal.write(
             state.step, state.step / per_epoch, {"validation_loss": found.loss, **found.values}
@@ -281,7 +284,8 @@ def _advice(settings: config.Optim) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         now = settings.micro_batch or settings.batch
+        smaller = next(n for n in range(max(now // 2, 1), 0, -1) if settings.batch % n == 0)
         raise ResourceError(
-            f"the GPU's memory is full at {now} images at once; set optim.micro_batch to a divisor of "
-            f"{settings.batch}, such as {max(now // 2, 1)}: the result stays the same"
+            f"the GPU's memory is full at {now} images at once; set optim.micro_batch={smaller}: the same "
+            "batch in more parts"
         ) from error

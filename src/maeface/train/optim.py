@@ -12,7 +12,7 @@ from torch import nn
 
 from maeface.config import Optim
 
-UNDECAYED = ("cls_token", "mask_token", "pos_embed", "decoder_pos_embed")
+UNDECAYED = ("cls_token", "mask_token", "pos_embed")
 
 
 def layer_of(name: str, depth: int) -> int:

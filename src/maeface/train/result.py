@@ -11,9 +11,18 @@ from maeface.errors import ConfigError
 from maeface.model import weights
 from maeface.model.au import AUModel
 from maeface.model.mae import MAE
-from maeface.train.run import Run
+from maeface.train.run import WEIGHTS, Run
 
-FILE = "weights.safetensors"
+FILE = WEIGHTS
+
+
+def finished(run: Run) -> bool:
+    """Whether the run in this folder has ended before; says so."""
+    if not (run.folder / FILE).is_file():
+        return False
+    if run.writes:
+        console.say(f"{run.folder} is finished: {run.folder / FILE}")
+    return True
 
 
 def inputs(init: str, ids: Iterable[object]) -> dict[str, Any]:
@@ -43,11 +52,8 @@ def write_weights(
     inputs: Mapping[str, Any],
     **known: Any,  # noqa: ANN401 - of ``weights.describe``
 ) -> None:
-    """Write ``weights.safetensors`` of a finished run, with its settings inside, unless it is there."""
+    """Write ``weights.safetensors`` of a finished run, with its settings inside."""
     path = run.folder / FILE
-    if path.is_file():
-        console.say(f"{run.folder} is finished: {path}")
-        return
     provenance = {
         "recipe": settings.title,
         "settings": json.dumps(settings.model_dump(mode="json"), sort_keys=True),

@@ -29,6 +29,7 @@ from maeface.model.device import choose_device, computes_bf16
 from maeface.train import checkpoints
 
 SETTINGS = "settings.json"
+WEIGHTS = "weights.safetensors"
 ENVIRONMENT = "environment.json"
 FREE = frozenset(
     {
@@ -152,7 +153,8 @@ def _claim(
     """Write down what runs here, after a look at what ran here before."""
     now = {"settings": settings.model_dump(mode="json"), "inputs": dict(inputs)}
     now = json.loads(json.dumps(now))
-    if checkpoints.present(folder):
+    finished = (folder / WEIGHTS).is_file()
+    if finished or checkpoints.present(folder):
         before = _read_settings(folder)
         changed = differences(before["settings"], now["settings"])
         changed += differences(before["inputs"], now["inputs"])
@@ -161,8 +163,9 @@ def _claim(
                 f"{folder} holds a run with other settings ({'; '.join(changed)}); "
                 "give the same settings to go on with it, or another folder"
             )
-    files.write_json(folder / SETTINGS, now)
-    files.write_json(folder / ENVIRONMENT, environment(device))
+    if not finished:
+        files.write_json(folder / SETTINGS, now)
+        files.write_json(folder / ENVIRONMENT, environment(device))
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -171,7 +174,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         return {"settings": dict(before["settings"]), "inputs": dict(before["inputs"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{folder} has checkpoints but no readable {SETTINGS}, so there is no telling what they are of; "
+            f"{folder} has a run but no readable {SETTINGS}, so there is no telling what they are of; "
             "choose another folder"
         ) from error
 
