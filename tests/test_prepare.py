@@ -311,8 +311,9 @@ def test_stopped_before_and_after_every_write(inline, tmp_path, monkeypatch):
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits "ignored"
 sys.path.insert(0, {tests!r})
 import test_prepare
 from maeface import prepare

@@ -122,8 +122,9 @@ def test_stopping_by_hand_is_quick_and_leaves_no_half_file(rig_file, tmp_path):
     """One shard would take minutes; Ctrl-C reaches the caller only, as the processes ignore it."""
     out = tmp_path / "out"
     code = (
-        "import sys\nfrom pathlib import Path\nfrom maeface import synth\n"
+        "import signal, sys\nfrom pathlib import Path\nfrom maeface import synth\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored\n"
         "    settings = synth.Settings(subjects=1, images=2000, size=24, samples=1)\n"
         "    synth.run(Path(sys.argv[1]), Path(sys.argv[2]), settings)\n"
     )
