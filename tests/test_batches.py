@@ -3,8 +3,9 @@ import random
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
+import drawn
 from maeface.data import augment, batches
 from maeface.data.augment import Crops
 from maeface.data.order import Order, draws
@@ -15,19 +16,7 @@ from maeface.model import pixels
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """24 drawn faces of 32 pixels."""
-    made = tmp_path_factory.mktemp("crops")
-    for number in range(24):
-        draw_face(number).save(made / f"{number:02d}.png")
-    return made
-
-
-def draw_face(number, side=32):
-    image = Image.new("RGB", (side, side), (number * 10, 90, 255 - number * 10))
-    pen = ImageDraw.Draw(image)
-    pen.ellipse((side * 0.2, side * 0.1, side * 0.8, side * 0.9), fill=(230, 190, 160))
-    pen.ellipse((side * 0.35, side * 0.4, side * 0.4, side * 0.45), fill=(0, 0, 0))
-    pen.arc((side * 0.35, side * 0.6, side * 0.65, side * 0.8), 0, 90 + number * 5, fill=(160, 30, 40))
-    return image
+    return drawn.faces(tmp_path_factory.mktemp("crops"))
 
 
 def dataset(folder, **options):
@@ -100,7 +89,7 @@ def test_evaluation_is_the_same_in_every_epoch(folder):
     data = dataset(folder, patches=4, training=False)
     first, second = data.__getitems__([(7, 0)]), data.__getitems__([(7, 1)])
     assert torch.equal(first["noise"], second["noise"]) and torch.equal(first["image"], second["image"])
-    assert torch.equal(first["image"][0].permute(1, 2, 0), torch.tensor(np.asarray(draw_face(7))))
+    assert torch.equal(first["image"][0].permute(1, 2, 0), torch.tensor(np.asarray(drawn.face(7))))
 
 
 def test_labels_travel_with_their_samples(folder):
@@ -118,7 +107,7 @@ def test_every_sample_once_in_order(folder):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_crop_is_named_in_one_line(folder, tmp_path, workers):
     for number in range(3):
-        draw_face(number).save(tmp_path / f"{number}.png")
+        drawn.face(number).save(tmp_path / f"{number}.png")
     data = dataset(tmp_path)
     (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
     with pytest.raises(DataError, match=r"^1.png#0.0 in .* is not a whole") as raised:
@@ -132,8 +121,8 @@ def test_an_unknown_randaugment_is_named(folder):
 
 
 def test_crops_of_other_sizes_are_brought_to_one(tmp_path):
-    draw_face(1, 40).save(tmp_path / "a.png")
-    draw_face(1, 20).save(tmp_path / "b.png")
+    drawn.face(1, 40).save(tmp_path / "a.png")
+    drawn.face(1, 20).save(tmp_path / "b.png")
     assert dataset(tmp_path).__getitems__([(0, 0), (1, 0)])["image"].shape == (2, 3, 40, 40)
 
 
@@ -151,7 +140,7 @@ def test_the_whole_crop_is_resized_as_in_evaluation(side, size):
 
 
 def test_a_box_is_cut_as_pillow_cuts_it():
-    face = draw_face(4, 64).filter(ImageFilter.GaussianBlur(2))  # no overshoot, which Pillow cuts off
+    face = drawn.face(4, 64).filter(ImageFilter.GaussianBlur(2))  # no overshoot, which Pillow cuts off
     image = torch.tensor(np.asarray(face)).permute(2, 0, 1)[None] / 255
     box = torch.tensor([[0.25, 0.125, 0.75, 0.875]])
     got = augment.resample(image, Crops(box, torch.tensor([False])), 20)[0]

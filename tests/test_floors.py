@@ -1,6 +1,7 @@
 """The import floors, the sizes of modules and functions, and what importing must not do."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,4 +106,4 @@ def test_sources_hold_no_absolute_paths():
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert not node.value.startswith(("/home/", "/root/", "/data/", "/mnt/", "/Users/")), path
+                assert not re.match(r"/\w+/", node.value), path

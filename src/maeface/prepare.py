@@ -283,6 +283,4 @@ def _other_inputs(listed: dict[str, int], found: Sequence[Input]) -> Iterator[st
 
 def _clean(out: Path) -> None:
     """Remove what a killed run was about to write; the lock is ours, so nobody is writing now."""
-    for folder in (out, out / shards.FOLDER, out / units.PARTS):
-        for file in folder.glob(".*.tmp"):
-            file.unlink(missing_ok=True)
+    files.clean(out, out / shards.FOLDER, out / units.PARTS)

@@ -192,9 +192,7 @@ def _begin(out: Path, settings: Settings, rig_file: Path) -> None:
 
 def _clean(out: Path) -> None:
     """Remove what a killed run was about to write; the lock is ours, so nobody is writing now."""
-    for folder in (out, out / FOLDER, out / _PARTS, *(out / _FRAMES).glob("**/")):
-        for file in folder.glob(".*.tmp"):
-            file.unlink(missing_ok=True)
+    files.clean(out, out / FOLDER, out / _PARTS, *(out / _FRAMES).glob("**/"))
 
 
 def _render(rig_file: Path, out: Path, settings: Settings, workers: int) -> None:

@@ -27,8 +27,8 @@ class Published:
 PUBLISHED = {
     "mobilenet0.25": Published(
         "retinaface_mobilenet0.25_Final.pth",
-        "https://raw.githubusercontent.com/foamliu/InsightFace-v2/e07b738adecb69b81ac9b8750db964cee673e175"
-        "/retinaface/weights/mobilenet0.25_Final.pth",
+        "https://raw.githubusercontent.com/foamliu/InsightFace-v2/"
+        "e07b738adecb69b81ac9b8750db964cee673e175/retinaface/weights/mobilenet0.25_Final.pth",
         "2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
     ),
     "resnet50": Published("Resnet50_Final.pth"),

@@ -57,8 +57,6 @@ class Preprocessing(_Part):
     mean: Colour = IMAGENET_MEAN
     """Of red, green, blue on 0 to 1; the input is (pixel / 255 - mean) / std."""
     std: Colour = IMAGENET_STD
-    crop_margin: float | None = None
-    """Margin of the crop around the face box, as ``faces.geometry.square`` takes it; None: not known."""
 
 
 class Metadata(_Part):
