@@ -156,6 +156,12 @@ def subject(seed: int, number: int) -> Subject:
         else float(rng.uniform(0.2, 1.0)),
         lash=float(rng.uniform(0.4, 0.7) if bearded else rng.uniform(0.55, 0.95)),
         gloss=float(rng.uniform()),
+        age=0.3,
+        moles=0.2,
+        glasses=0,
+        hat=0,
+        hair_style=0,
+        grey=0.0,
     )
     return Subject(f"S{number + 1:03d}", number, tuple(identity.tolist()), look)
 

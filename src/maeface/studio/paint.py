@@ -63,6 +63,15 @@ class Look(NamedTuple):
     lip_red: float
     lash: float
     gloss: float
+    age: float
+    """0 to 1 for about 18 to 80 years."""
+    moles: float
+    glasses: int
+    """Style; 0 for none."""
+    hat: int
+    """Style; 0 for none."""
+    hair_style: int
+    grey: float
 
 
 class Textures(NamedTuple):
