@@ -242,13 +242,11 @@ def load(
         generator=torch.Generator(),  # else it draws from the one that the training step has seeded
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
+    with warnings.catch_warnings():
+        # the workers touch no thread of this process, which is what the warning is about
+        warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
+        batches = iter(loader)
     try:
-        with warnings.catch_warnings():
-            # the workers touch no thread of this process, which is what the warning is about
-            warnings.filterwarnings(
-                "ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning
-            )
-            batches = iter(loader)
         for batch in batches:
             if "error" in batch:
                 raise batch["error"]
@@ -260,6 +258,18 @@ def load(
             "a process that reads the crops was killed, most likely for memory; use fewer run.workers or a "
             "smaller micro-batch"
         ) from error
+    finally:
+        _end(batches)
+
+
+def _end(batches: Iterator[Batch]) -> None:
+    """Tell the workers to end now, whoever still holds the iterator (an error's traceback does).
+
+    As they ignore SIGTERM, Python would wait for them for ever when it exits.
+    """
+    shut_down = getattr(batches, "_shutdown_workers", None)  # a reader without workers has none
+    if shut_down is not None:
+        shut_down()
 
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - what the dataset gives is a batch already
