@@ -244,7 +244,9 @@ def load(
     )
     with warnings.catch_warnings():
         # the workers touch no thread of this process, which is what the warning is about
-        warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
+        warnings.filterwarnings(
+            "ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning
+        )
         batches = iter(loader)
     try:
         for batch in batches:
