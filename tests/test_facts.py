@@ -1,11 +1,15 @@
+import hashlib
 import re
 import subprocess
 import sys
+from importlib import resources
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from maeface import facts
+from maeface.data import labels
 from maeface.errors import ConfigError
 from maeface.studio import cast, rig
 
@@ -85,6 +89,21 @@ def test_synthau_is_what_the_studio_renders():
     assert dataset.aus_occurrence == dataset.aus_intensity == rig.AUS
     assert dataset.threshold == rig.OCCURRENCE
     assert re.fullmatch(dataset.subjects, cast.subject(0, 3).name)
+
+
+def test_held_out_portraits_are_fixed_by_their_names(shared):
+    names = [path.name for path in (shared / "photos" / "congress").glob("*.jpg")]
+    by_hash = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    assert facts.held_out_portraits() == set(by_hash[:300])
+
+
+def test_held_out_portraits_are_a_table_of_labels():
+    dataset = facts.dataset("portraits")
+    path = resources.files("maeface") / "datasets" / "portraits.csv"
+    table = labels.read(path)
+    assert set(table.rows["source"]) == facts.held_out_portraits()
+    assert tuple(table.occurrence) == dataset.aus_occurrence
+    assert all(re.fullmatch(dataset.subjects, Path(name).stem) for name in table.rows["source"])
 
 
 def test_unknown_dataset_names_the_known_ones():

@@ -126,6 +126,92 @@ def test_mean_leaves_nan_out():
     assert np.isnan(metrics.mean([np.nan]))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_kappa_agrees_with_scikit_learn(seed):
+    first, scores, known = random_tables(seed)
+    second = scores >= 0.5
+    got = metrics.kappa(first, second, known)
+    for a, m in enumerate(known.T):
+        assert got[a] == pytest.approx(sklearn.cohen_kappa_score(first[m, a], second[m, a]), abs=1e-12)
+
+
+def test_kappa_of_one_answer_is_undefined():
+    assert np.isnan(metrics.kappa(np.zeros((3, 1)), np.zeros((3, 1)))[0])
+    assert np.isnan(metrics.kappa(np.zeros((3, 1)), np.ones((3, 1)), np.zeros((3, 1), bool))[0])
+
+
+def test_bootstrap_of_a_mean_covers_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        sample = generator.normal(3, 2, size=60)
+        found = metrics.bootstrap(lambda rows: sample[rows].mean(), 60, resamples=300, seed=trial)  # noqa: B023
+        covered += bool(found.low <= 3 <= found.high)
+    assert 0.89 <= covered / 200 <= 0.98  # of a percentile interval at n = 60: slightly under 0.95
+
+
+def test_bootstrap_has_the_width_of_theory_and_the_value_of_the_sample():
+    sample = np.random.default_rng(1).normal(size=(400, 2)) * [1, 5]
+    found = metrics.bootstrap(lambda rows: sample[rows].mean(0), 400)
+    np.testing.assert_array_equal(found.value, sample.mean(0))
+    np.testing.assert_allclose(found.high - found.low, 2 * 1.96 * sample.std(0) / 20, rtol=0.1)
+    narrower = metrics.bootstrap(lambda rows: sample[rows].mean(0), 400, confidence=0.5)
+    assert (narrower.high - narrower.low < 0.5 * (found.high - found.low)).all()
+
+
+def test_bootstrap_is_one_of_its_seed():
+    sample = np.random.default_rng(2).random(50)
+
+    def interval(seed):
+        found = metrics.bootstrap(lambda rows: np.median(sample[rows]), 50, resamples=200, seed=seed)
+        return float(found.low), float(found.high)
+
+    assert interval(0) == interval(0)
+    assert interval(0) != interval(1)
+
+
+def test_bootstrap_keeps_clusters_whole():
+    names = np.array(["b", "a", "b", "c", "a", "a"])
+    seen = []
+
+    def statistic(rows):
+        seen.append(np.bincount(rows, minlength=6))
+        return float(len(rows))
+
+    metrics.bootstrap(statistic, names, resamples=50)
+    for counts in seen:
+        assert all(len(set(counts[names == name])) == 1 for name in "abc")
+        assert sum(counts[names == name][0] for name in "abc") == 3
+    assert len({tuple(counts) for counts in seen}) > 5
+
+
+def test_bootstrap_over_people_is_wider_where_their_faces_are_alike():
+    generator = np.random.default_rng(3)
+    people = np.repeat(np.arange(20), 30)
+    sample = generator.normal(size=20)[people] + 0.1 * generator.normal(size=600)
+    by_face = metrics.bootstrap(lambda rows: sample[rows].mean(), 600, resamples=500)
+    by_person = metrics.bootstrap(lambda rows: sample[rows].mean(), people, resamples=500)
+    assert by_person.high - by_person.low > 3 * (by_face.high - by_face.low)
+
+
+def test_bootstrap_leaves_undefined_resamples_out_and_counts_them():
+    labels = np.zeros((12, 2))
+    labels[0, 0] = 1  # of AU 0 one positive: absent from a third of the resamples; of AU 1 none at all
+    scores = np.random.default_rng(4).random((12, 2))
+    found = metrics.bootstrap(lambda rows: metrics.auc(labels[rows], scores[rows]), 12, resamples=500)
+    assert found.defined[0] == pytest.approx(1 - (11 / 12) ** 12, abs=0.07)
+    assert found.low[0] <= found.value[0] <= found.high[0]
+    assert found.defined[1] == 0
+    assert np.isnan([found.value[1], found.low[1], found.high[1]]).all()
+
+
+def test_bootstrap_refuses_nonsense():
+    with pytest.raises(ValueError, match="no row"):
+        metrics.bootstrap(lambda rows: 0.0, [])
+    with pytest.raises(ValueError, match=r"confidence.*got 95"):
+        metrics.bootstrap(lambda rows: 0.0, 3, confidence=95)
+
+
 tables = st.integers(1, 30).flatmap(
     lambda n: st.tuples(
         hnp.arrays(np.float64, (n, 2), elements=st.integers(0, 5).map(float)),

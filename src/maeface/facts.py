@@ -1,5 +1,6 @@
-"""What is known of action units and of datasets, read from ``datasets/*.toml`` and checked when read."""
+"""What is known of action units and of datasets, read from ``datasets/*`` and checked when read."""
 
+import csv
 import re
 import tomllib
 from collections.abc import Mapping
@@ -115,7 +116,8 @@ def au_column(name: str) -> tuple[int, Kind] | None:
 def datasets() -> tuple[str, ...]:
     """The names that ``dataset`` knows."""
     files = (resources.files("maeface") / "datasets").iterdir()
-    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name != "aus.toml"))
+    names = (file.name for file in files if file.name.endswith(".toml") and file.name != "aus.toml")
+    return tuple(sorted(name.removesuffix(".toml") for name in names))
 
 
 @cache
@@ -130,6 +132,17 @@ def dataset(name: str) -> Dataset:
     facts = Dataset.model_validate(_read(name))
     assert facts.name == name, f"datasets/{name}.toml is named {facts.name!r} inside"
     return facts
+
+
+@cache
+def held_out_portraits() -> frozenset[str]:
+    """File names of the 300 public-domain portraits that nothing may be trained on.
+
+    They are the real faces that zero-shot figures are made on; ``datasets/portraits.csv`` has their labels.
+    A file is one of them by its name alone, whatever folder it lies in.
+    """
+    table = (resources.files("maeface") / "datasets" / "portraits.csv").read_text("utf-8")
+    return frozenset(row["source"] for row in csv.DictReader(table.splitlines()))
 
 
 if TYPE_CHECKING:

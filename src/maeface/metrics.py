@@ -1,5 +1,7 @@
 """Scores of action units: F1, precision, recall, accuracy, AUC, ICC(3,1), MSE, MAE; pure numpy.
 
+Beside them ``bootstrap``, the interval of any of them, and ``kappa``, how far two coders agree.
+
 N faces, A action units. Every score of a table takes labels (N, A), predictions (N, A) and ``known``
 (N, A), and gives one number for each action unit, (A,). Where ``known`` is False a label is missing and
 its cell counts nowhere, whatever it holds (NaN included). Without ``known`` all labels count.
@@ -16,11 +18,32 @@ What is undefined, and what stands for it:
 ``mean`` leaves NaN out.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A statistic and its bootstrap interval; each of the statistic's shape.
+
+    Attributes:
+        value: of the sample itself.
+        low: lower end; NaN where no resample has a value.
+        high: upper end.
+        defined: share of the resamples in which the statistic has a value, 0..1.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+    defined: Floats
 
 
 def detection(
@@ -145,6 +168,79 @@ def icc(ratings: ArrayLike) -> float:
     between = k * np.square(targets).sum() / (n - 1)
     residual = np.square(centred - targets[:, None]).sum() / ((n - 1) * (k - 1))
     return float((between - residual) / (between + (k - 1) * residual))
+
+
+def kappa(first: ArrayLike, second: ArrayLike, known: ArrayLike | None = None) -> Floats:
+    """Cohen's kappa of two coders: agreement beyond what their own rates give by chance; -1..1, (A,).
+
+    NaN where both give one and the same answer to every face: chance alone then agrees wholly.
+
+    Args:
+        first: 0 or 1, (N, A).
+        second: 0 or 1, (N, A).
+        known: bool, (N, A); cells that both have coded.
+    """
+    one, two, mask = _table(first, second, known)
+    count = np.maximum(mask.sum(0), 1)
+    agreed = (((one > 0) == (two > 0)) & mask).sum(0) / count
+    rates = (one > 0).sum(0) / count, (two > 0).sum(0) / count
+    chance = rates[0] * rates[1] + (1 - rates[0]) * (1 - rates[1])
+    beyond = np.divide(agreed - chance, 1 - chance, out=np.full(len(count), np.nan), where=chance < 1)
+    return np.where(mask.any(0), beyond, np.nan)
+
+
+def bootstrap(
+    statistic: Callable[[Rows], ArrayLike],
+    units: int | ArrayLike,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The percentile interval of any statistic of a sample (Efron and Tibshirani, 1993, chapter 13).
+
+    Units are drawn with replacement, as many as there are, and the statistic is taken of their rows.
+    Faces of one person are alike, so where a person has several, the person is the unit. A difference of two
+    models on the same faces is a statistic too, and its interval is that of a paired comparison.
+
+    Args:
+        statistic: rows (n,), with repetitions, to a number or an array of one fixed shape. It may be NaN,
+            as AUC is where a resample has one class only: such resamples are left out and counted.
+        units: the number of rows, each its own unit; or for each row the unit it belongs to, (N,).
+        resamples: how many.
+        confidence: 0..1.
+        seed: the same seed gives the same interval.
+    """
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ValueError(
+            f"expected confidence within 0..1 and a resample, got {confidence:g} and {resamples}"
+        )
+    rows = _rows_of(units)
+    total = sum(map(len, rows))
+    value = np.asarray(statistic(np.arange(total)), dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    drawn = np.empty((resamples, *value.shape))
+    for number in range(resamples):
+        chosen = generator.integers(len(rows), size=len(rows))
+        drawn[number] = statistic(np.concatenate([rows[unit] for unit in chosen]))
+    has_value = ~np.isnan(drawn)
+    # A column without any value would be a warning of numpy; it is NaN here.
+    held = np.where(has_value.any(0), drawn, 0.0)
+    tail = 50 * (1 - confidence)
+    low, high = np.nanpercentile(held, [tail, 100 - tail], axis=0)
+    low, high = (np.where(has_value.any(0), end, np.nan) for end in (low, high))
+    return Interval(value, low, high, has_value.mean(0))
+
+
+def _rows_of(units: int | ArrayLike) -> list[Rows]:
+    """The rows of each unit."""
+    if isinstance(units, int):
+        names = np.arange(units)
+    else:
+        names = np.unique(np.asarray(units), return_inverse=True)[1].ravel()
+    if not len(names):
+        raise ValueError("expected a sample, got no row to resample")
+    order = np.argsort(names, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(names[order])) + 1)
 
 
 def mean(values: ArrayLike) -> float:
