@@ -5,6 +5,7 @@ import pickle
 import re
 import stat
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from maeface.errors import WeightsError
-from maeface.model import weights
+from maeface.model import weights, zoo
 from maeface.model.au import AUModel
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
@@ -140,6 +141,178 @@ def test_headers_of_every_length_are_known_for_what_they_are(tmp_path):
     assert {0x80, 0x50} <= first
 
 
+# ---- stored in fewer bits, and in parts
+
+
+def test_rows_of_whole_numbers_come_back_within_half_a_step(tmp_path):
+    path, model = tmp_path / "w.safetensors", au_model()
+    with torch.no_grad():
+        model.head.weight[1] = 0
+        model.head.weight[2, 3] = 40.0
+    weights.save(path, model, weights.describe(model, Preprocessing(image_size=16)), dtype="int8")
+    stored = load_file(path)
+    assert stored["head.weight"].dtype == torch.int8 and stored["head.weight_scale"].shape == (6,)
+    assert stored["head.bias"].dtype == stored["pos_embed"].dtype == torch.float32
+    again, _ = weights.load_au(path)
+    for name, value in model.state_dict().items():
+        got = again.state_dict()[name]
+        assert got.dtype == torch.float32
+        if name.endswith(".weight") and value.ndim >= 2:
+            step = value.flatten(1).abs().amax(dim=1) / 127
+            assert ((got - value).flatten(1).abs() <= step[:, None] * 0.5001).all(), name
+        else:
+            assert torch.equal(got, value), name
+    assert not again.head.weight[1].any() and float(again.head.weight[2, 3].detach()) == pytest.approx(40)
+    assert torch.equal(
+        load_encoder(path)[0].blocks[0].attn.qkv.weight, again.encoder.blocks[0].attn.qkv.weight
+    )
+
+
+def test_a_tiny_model_fits_the_package(tmp_path):
+    model = AUModel(ViT("tiny", 224, 16), tuple(range(1, 21)), "both")
+    assert 5.3e6 < sum(p.numel() for p in model.parameters()) < 5.7e6
+    metadata = weights.describe(model, Preprocessing(image_size=224))
+    sizes = {}
+    for dtype in ("bf16", "int8"):
+        (file,) = weights.save(tmp_path / f"{dtype}.safetensors", model, metadata, dtype, part_bytes=2**24)
+        sizes[dtype] = file.stat().st_size
+    assert sizes["int8"] < 6.5e6 < sizes["bf16"] < 12e6
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """An AU model in several parts, and their folder."""
+    folder, model = tmp_path / "parts", au_model()
+    metadata = weights.describe(model, Preprocessing(image_size=16), dataset="in parts")
+    return weights.save(folder / "w.safetensors", model, metadata, part_bytes=10_000), folder
+
+
+def test_parts_are_read_as_one(parts):
+    written, folder = parts
+    count = len(written)
+    assert [file.name for file in written] == [
+        f"w-{k:05d}-of-{count:05d}.safetensors" for k in range(1, count + 1)
+    ]
+    assert sorted(folder.iterdir()) == sorted(written)
+    assert count > 2 and max(file.stat().st_size for file in written) <= 10_000
+    model = au_model()
+    for path in (folder / "w.safetensors", folder / "w", written[1], folder):
+        again, metadata = weights.load_au(path)
+        assert metadata.dataset == "in parts" == weights.read_metadata(path).dataset
+        assert all(torch.equal(again.state_dict()[k], v) for k, v in model.state_dict().items())
+        assert_same_encoder(model, load_encoder(path)[0])
+        assert load_encoder_into(au_model(seed=3), path).missing
+        assert weights.files_of(path) == written
+
+
+def test_parts_that_are_not_whole_are_refused(parts, tmp_path):
+    written, folder = parts
+    data = written[1].read_bytes()
+    written[1].unlink()
+    for path in (folder, written[0], folder / "w.safetensors"):
+        refused(
+            lambda path=path: weights.load_au(path), f"expected {len(written)} parts of one set, got w-00001"
+        )
+    written[1].write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    refused(lambda: weights.load_au(folder), "SHA-256 does not match")
+    model = au_model(seed=9)
+    metadata = weights.describe(model, Preprocessing(image_size=16), dataset="in parts")
+    others = weights.save(tmp_path / "other" / "w.safetensors", model, metadata, part_bytes=10_000)
+    written[1].write_bytes(others[1].read_bytes())
+    refused(lambda: weights.load_au(folder), f"{written[1].name} does not belong to .*{written[0].name}")
+
+
+def test_saving_again_leaves_nothing_of_the_last_save(parts):
+    _, folder = parts
+    model = au_model(seed=4)
+    metadata = weights.describe(model, Preprocessing(image_size=16))
+    other = folder / "w2.safetensors"
+    other.touch()
+    assert weights.save(folder / "w.safetensors", model, metadata) == (folder / "w.safetensors",)
+    assert sorted(folder.iterdir()) == [folder / "w.safetensors", other]
+    refused(lambda: weights.load_au(folder), "is a folder with w, w2; give one")
+    weights.save(folder / "w.safetensors", model, metadata, part_bytes=20_000)
+    assert_same_encoder(model, weights.load_au(folder / "w.safetensors")[0].encoder)
+    refused(
+        lambda: weights.save(folder / "w.safetensors", model, metadata, part_bytes=3_000),
+        "cannot be cut so small",
+    )
+
+
+def test_whole_numbers_need_their_scales(au_file, tmp_path):
+    path = tmp_path / "int8.safetensors"
+    weights.repack(au_file, path, "int8")
+    good = load_file(path)
+    bad_scales = (None, torch.ones(5), torch.ones(6, dtype=torch.int32), torch.full((6,), float("nan")))
+    for scale in bad_scales:
+        tensors = {name: value for name, value in good.items() if name != "head.weight_scale"}
+        rewritten(
+            path, lambda values: None, tensors | ({} if scale is None else {"head.weight_scale": scale})
+        )
+        refused(lambda: weights.load_au(path), r"int8\.safetensors: .*head\.weight")
+
+
+def test_packing_again_keeps_all_but_what_is_asked(au_file, mae_file, tmp_path):
+    before = weights.read_metadata(au_file)
+    (path,) = weights.repack(au_file, tmp_path / "p.safetensors", "bf16", part_bytes=2**24, mirror=True)
+    after = weights.read_metadata(path)
+    assert after.preprocessing.mirror and not before.preprocessing.mirror
+    assert after.provenance == before.provenance | {"stored_as": "bf16"}
+    same = {"thresholds", "dataset", "fold", "aus", "task", "encoder", "kind"}
+    assert after.model_dump(include=same) == before.model_dump(include=same)
+    weights.repack(path, tmp_path / "back.safetensors", "fp32")
+    rounded = {k: v.bfloat16().float() for k, v in published(au_model()).items()}
+    back = load_file(tmp_path / "back.safetensors")
+    assert all(torch.equal(back[name], value) for name, value in rounded.items())
+    weights.repack(mae_file, tmp_path / "mae.safetensors", "int8")
+    assert weights.load_mae(tmp_path / "mae.safetensors")[1].kind == "mae"
+
+
+def test_a_file_of_the_first_format_is_read(au_file):
+    def older(values):
+        values["format_version"] = 1
+        del values["preprocessing"]["mirror"]
+
+    rewritten(au_file, older)
+    assert weights.load_au(au_file)[1].preprocessing.mirror is False
+
+
+# ---- weights by name
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """A folder in the place of the package's own."""
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    monkeypatch.setattr(zoo, "folder", lambda: folder)
+    return folder
+
+
+def test_weights_are_found_by_name_or_path(shelf, au_file, monkeypatch):
+    model, size = au_model(), Preprocessing(image_size=16)
+    saved(shelf / "maeface-tiny.safetensors", model)
+    weights.save(shelf / "cut.safetensors", model, weights.describe(model, size), part_bytes=10_000)
+    (shelf / "README.md").touch()
+    assert zoo.names() == ("cut", "maeface-tiny")
+    assert weights.find() == weights.find("maeface-tiny") == shelf / "maeface-tiny.safetensors"
+    for name in zoo.names():
+        assert_same_encoder(model, weights.load_au(weights.find(name))[0].encoder)
+    assert weights.find(au_file) == weights.find(str(au_file)) == au_file
+    monkeypatch.chdir(shelf)
+    assert weights.find("./maeface-tiny") == weights.find(Path("maeface-tiny")) == Path("maeface-tiny")
+    assert weights.find("absent.safetensors") == Path("absent.safetensors")  # loading says what is wrong
+    Path("mine").touch()
+    assert weights.find("mine") == Path("mine")
+
+
+def test_an_unknown_name_is_told_the_known_ones(shelf):
+    refused(lambda: weights.find(), "no weights were named, and maeface-tiny does not come with this package")
+    refused(lambda: weights.find("maeface-tiny"), "no weights 'maeface-tiny': no such file, .* with: none")
+    saved(shelf / "maeface-tiny.safetensors", au_model())
+    refused(lambda: weights.find("maeface-tny"), "no weights 'maeface-tny': .* comes with: maeface-tiny")
+
+
 # ---- what is refused
 
 
@@ -204,8 +377,8 @@ def weights_digest(values, tensors):
 
 
 def test_newer_format(mae_file):
-    rewritten(mae_file, lambda values: values.update(format_version=2, new_field="?"))
-    refused(lambda: weights.load_mae(mae_file), "format version 2, this maeface reads up to 1: upgrade")
+    rewritten(mae_file, lambda values: values.update(format_version=3, new_field="?"))
+    refused(lambda: weights.load_mae(mae_file), "format version 3, this maeface reads up to 2: upgrade")
 
 
 @pytest.mark.parametrize(

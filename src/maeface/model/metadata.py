@@ -16,7 +16,8 @@ from maeface.model.au import AUModel
 from maeface.model.mae import MAE
 from maeface.model.pixels import IMAGENET_MEAN, IMAGENET_STD
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 added rows of whole numbers, several files and ``Preprocessing.mirror``; files of 1 are read as well."""
 
 # Bounds keep a hostile header from asking for a network that no machine can hold.
 Count = Annotated[int, Field(ge=1, le=65536)]
@@ -57,6 +58,8 @@ class Preprocessing(_Part):
     mean: Colour = IMAGENET_MEAN
     """Of red, green, blue on 0 to 1; the input is (pixel / 255 - mean) / std."""
     std: Colour = IMAGENET_STD
+    mirror: bool = False
+    """Whether prediction takes the mean over the image and its mirror image."""
 
 
 class Metadata(_Part):

@@ -1,8 +1,9 @@
-"""Weights: one safetensors file that says everything needed to run it, and encoders out of any file.
+"""Weights: a safetensors file that says everything needed to run it, and encoders out of any file.
 
 The tensors have the published names (``blocks.0.attn.qkv.weight``; see ``public``). The header holds
 ``Metadata`` as JSON under the key ``maeface``, with the SHA-256 of the rest of it and of all tensors, so a
-flipped bit anywhere is seen. Files may hold float32, bfloat16 or float16; models are always float32.
+flipped bit anywhere is seen. Values may be rounded and cut into several files (``storage``); every path here
+may be one file, the name of several parts, or a folder with one set. Models are always float32.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,32 +12,35 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from maeface import files
 from maeface.errors import ConfigError, WeightsError
+from maeface.model import storage
 from maeface.model.au import AUModel
 from maeface.model.mae import MAE
-from maeface.model.metadata import Metadata, Preprocessing, describe, pack, unpack
-from maeface.model.public import ENCODER, HEADER_KEY, Checkpoint, encoder_sizes, read
+from maeface.model.metadata import Metadata, Preprocessing, describe, unpack
+from maeface.model.public import ENCODER, Checkpoint, encoder_sizes
+from maeface.model.storage import Dtype, brief, files_of, refuse_non_finite
 from maeface.model.vit import ViT, resize_positions
+from maeface.model.zoo import find
 
 __all__ = [
     "Metadata",
     "Preprocessing",
     "Report",
     "describe",
+    "files_of",
+    "find",
     "load_au",
     "load_encoder",
     "load_encoder_into",
     "load_mae",
     "published_name",
     "read_metadata",
+    "repack",
     "save",
 ]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 KINDS = {"mae": "masked autoencoder", "au": "AU"}
 FIXED = frozenset({"decoder_pos_embed"})
 """Computed, never learned, so not missed where a file has none or those of another size."""
@@ -57,8 +61,8 @@ class Report:
     def __str__(self) -> str:
         """One line for the log."""
         return (
-            f"{len(self.loaded)} tensors loaded; left as initialised: {_brief(self.missing)}; "
-            f"not used: {_brief(self.unused)}"
+            f"{len(self.loaded)} tensors loaded; left as initialised: {brief(self.missing)}; "
+            f"not used: {brief(self.unused)}"
         )
 
 
@@ -66,24 +70,43 @@ def save(
     path: Path,
     model: MAE | AUModel,
     metadata: Metadata,
-    dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
-) -> None:
-    """Write a model and its metadata to one safetensors file, atomically; equal input gives equal bytes.
-
-    Raises:
-        WeightsError: a value is NaN or infinite, or too large for ``dtype``.
-        ResourceError: the file cannot be written.
-    """
+    dtype: Dtype = "fp32",
+    part_bytes: int | None = None,
+) -> tuple[Path, ...]:
+    """Write a model and its metadata; returns the files. Arguments and errors as for ``storage.write``."""
     tensors = {
-        published_name(name): value.detach().to("cpu", DTYPES[dtype]).contiguous()
+        published_name(name): value.detach().to("cpu", torch.float32)
         for name, value in model.state_dict().items()
     }
-    _refuse_non_finite(tensors, f"not saved to {path} as {dtype}")
-    with files.atomic(path) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # save_file would leave a file that only its owner can read
-        save_file(tensors, temporary, metadata={HEADER_KEY: pack(metadata, tensors)})
-        temporary.chmod(mode)
+    return storage.write(path, tensors, metadata, dtype, part_bytes)
+
+
+def repack(
+    source: Path,
+    target: Path,
+    dtype: Dtype,
+    part_bytes: int | None = None,
+    mirror: bool | None = None,
+) -> tuple[Path, ...]:
+    """Write maeface weights again, rounded to another type, whole or in parts; returns the files.
+
+    Args:
+        source: weights of either kind.
+        target: what is written, as for ``save``.
+        dtype: "fp32", "bf16", "fp16" or "int8".
+        part_bytes: no file larger than this; None for one file.
+        mirror: whether prediction also looks at the mirror image (``Preprocessing``); None: as in the source.
+
+    Raises:
+        WeightsError: ``source`` is not of maeface, or damaged; else as ``save``.
+    """
+    checkpoint, metadata = _read_own(source, None)
+    if mirror is not None:
+        how = metadata.preprocessing.model_copy(update={"mirror": mirror})
+        metadata = metadata.model_copy(update={"preprocessing": how})
+    metadata = metadata.model_copy(update={"provenance": metadata.provenance | {"stored_as": dtype}})
+    tensors = {name: value.float() for name, value in checkpoint.tensors.items()}
+    return storage.write(target, tensors, metadata, dtype, part_bytes)
 
 
 def load_mae(path: Path) -> tuple[MAE, Metadata]:
@@ -187,16 +210,20 @@ def published_name(name: str) -> str:
 
 
 def _read_any(path: Path) -> Checkpoint:
-    checkpoint = read(path)
+    checkpoint = storage.read(path)
     if checkpoint.header is None:
         return checkpoint
     metadata = unpack(path, checkpoint.header, checkpoint.tensors)
-    decoder_heads = metadata.autoencoder.decoder_heads if metadata.autoencoder else None
-    return replace(checkpoint, heads=metadata.encoder.heads, decoder_heads=decoder_heads)
+    return replace(
+        checkpoint,
+        tensors=storage.decode(path, checkpoint.tensors),
+        heads=metadata.encoder.heads,
+        decoder_heads=metadata.autoencoder.decoder_heads if metadata.autoencoder else None,
+    )
 
 
 def _read_own(path: Path, kind: Literal["mae", "au"] | None) -> tuple[Checkpoint, Metadata]:
-    checkpoint = read(path)
+    checkpoint = storage.read(path)
     expected = f"{KINDS[kind]} weights" if kind else "weights"
     if checkpoint.header is None:
         raise WeightsError(
@@ -207,7 +234,7 @@ def _read_own(path: Path, kind: Literal["mae", "au"] | None) -> tuple[Checkpoint
     if kind is not None and metadata.kind != kind:
         do = "fine-tune them first" if kind == "au" else "give those that pretrain wrote"
         raise WeightsError(f"expected {expected}, got {metadata.kind} ({KINDS[metadata.kind]}): {path}; {do}")
-    return checkpoint, metadata
+    return replace(checkpoint, tensors=storage.decode(path, checkpoint.tensors)), metadata
 
 
 def _encoder(path: Path, metadata: Metadata) -> ViT:
@@ -230,7 +257,7 @@ def _fill(model: nn.Module, checkpoint: Checkpoint) -> None:
     path, tensors = checkpoint.path, checkpoint.tensors
     wants = {published_name(name): tensor.shape for name, tensor in model.state_dict().items()}
     _refuse_misfits(path, wants, tensors, extra=tensors.keys() - wants.keys())
-    _refuse_non_finite(tensors, str(path))
+    refuse_non_finite(tensors, str(path))
     _assign(model, tensors)
 
 
@@ -264,7 +291,7 @@ def _choose(
         if checkpoint.decoder_heads in (None, model.decoder_shape.heads) and _fits(decoder, own, tensors):
             names |= decoder | (FIXED if _fits(FIXED, own, tensors) else set())
     chosen = {name: tensors[name] for name in sorted(names)}
-    _refuse_non_finite(chosen, str(path))
+    refuse_non_finite(chosen, str(path))
     missing, unused = own.keys() - names - FIXED, tensors.keys() - names - FIXED
     return chosen, Report(tuple(chosen), tuple(sorted(missing)), tuple(sorted(unused)))
 
@@ -287,18 +314,5 @@ def _refuse_misfits(
         raise WeightsError(f"{path} does not fit the model: {'; '.join(problems)}")
 
 
-def _refuse_non_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    bad = [name for name, t in tensors.items() if not t.is_floating_point() or not t.isfinite().all()]
-    if bad:
-        raise WeightsError(f"{what}: NaN, infinite or no floating-point values in {_brief(bad)}")
-
-
 def _size(shape: torch.Size) -> str:
     return "x".join(str(side) for side in shape) or "scalar"
-
-
-def _brief(names: Iterable[str]) -> str:
-    """The first few names and how many more."""
-    names = list(names)
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return (", ".join(names[:5]) or "none") + more
