@@ -1,62 +1,105 @@
-"""Light from all sides before the render, exposure and background after it."""
+"""Light that falls on a head: lamps and all that comes from around, as rays to test for shadow."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from maeface.studio.cast import View, generator
-from maeface.studio.paint import noise
+from maeface.studio.cast import View
 from maeface.studio.rig import Floats
 
+SKY_RAYS = 17
+RAYS_PER_LAMP = 5
 
-def surroundings(view: View) -> Floats:
-    """The light from all sides as an environment map, (32, 64, 3); a surface that faces it gets about 1."""
-    rows, columns = np.mgrid[:32, :64]
-    theta, phi = (rows + 0.5) / 32 * math.pi, (columns + 0.5) / 64 * 2 * math.pi
-    # Mitsuba's convention: columns run around y, the middle one looks along +z.
-    direction = np.stack([np.sin(phi) * np.sin(theta), np.cos(theta), -np.cos(phi) * np.sin(theta)], -1)
-    sky = (0.75 + 0.35 * direction[..., 1])[..., None] * np.array(view.ambient)
-    lamps = np.zeros_like(sky)
-    for azimuth, elevation, width, strength, tint in view.lamps:
-        a, e = math.radians(azimuth), math.radians(elevation)
-        towards = np.array([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
-        angle = np.degrees(np.arccos(np.clip(direction @ towards, -1, 1)))
-        lobe = np.exp(-((angle / width) ** 2) * 1.5)
-        solid = (lobe * np.sin(theta)).sum()
-        lamps += strength * (lobe / solid)[..., None] * np.array(tint)
-    facing = np.clip(direction[..., 2], 0, None) * 0.6 + 0.4 * np.clip(
-        direction @ np.array([0, 0.6, 0.8]), 0, None
-    )
-    cell = np.sin(theta) * (math.pi / 32) * (2 * math.pi / 64) / math.pi
 
-    def irradiance(light: Floats) -> float:
-        return float((light.mean(-1) * facing * cell).sum())
+@dataclass(frozen=True)
+class Rays:
+    """Directions that are tested for shadow, R of them, in the head's axes."""
 
+    direction: Floats
+    """(R, 3) to the light, unit."""
+    light: Floats
+    """(R, 4): linear RGB that the sky sends along it; then the lamp it belongs to, -1 for the sky."""
+    share: Floats
+    """(R,) of its lamp."""
+
+
+@dataclass(frozen=True)
+class Lamps:
+    """What shines, L of them (at most 3)."""
+
+    direction: Floats
+    """(L, 3)"""
+    glow: Floats
+    """(L, 3) linear RGB irradiance of a surface that faces it."""
+    spread: Floats
+    """(L,) half angle in rad."""
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """All light on the head."""
+
+    rays: Rays
+    lamps: Lamps
+
+
+def lighting(view: View, turn: Floats) -> Lighting:
+    """The light of a view; a white surface that faces it from the camera's side gets about 1.
+
+    Args:
+        view: lamps, ambient light.
+        turn: (3, 3) rotation of the head; the light stays where it is when the head turns.
+    """
+    sky = _sphere(SKY_RAYS)
+    radiance = (0.75 + 0.35 * sky[:, 1:2]) * np.array(view.ambient)
+    radiance = radiance * (4 / SKY_RAYS)  # solid angle over pi
     share = min(float(np.mean(view.ambient)), 0.6)
-    total = sky * (share / irradiance(sky)) + lamps * (
-        (1 - share) / max(irradiance(lamps), 0.35 * float((lamps.mean(-1) * cell).sum()))
+    radiance *= share / max(float((radiance.mean(1) * np.clip(sky[:, 2], 0, None)).sum()), 1e-6)
+    towards = np.array([_direction(azimuth, elevation) for azimuth, elevation, *_ in view.lamps])
+    glow = np.array([strength * np.array(tint) for *_, strength, tint in view.lamps])
+    facing = np.clip(towards[:, 2], 0, None) * 0.6 + 0.4 * np.clip(towards @ [0, 0.6, 0.8], 0, None)
+    glow *= (1 - share) / max(float((glow.mean(1) * facing).sum()), 0.35 * float(glow.mean(1).sum()))
+    spread = np.radians([width for _, _, width, *_ in view.lamps])
+    directions, lights, shares = [sky], [np.c_[radiance, np.full(len(sky), -1)]], [np.zeros(len(sky))]
+    for number, (towards_it, width) in enumerate(zip(towards, spread, strict=True)):
+        around = _cone(towards_it, 0.6 * width, RAYS_PER_LAMP)
+        directions.append(around)
+        lights.append(np.tile([0, 0, 0, number], (len(around), 1)))
+        shares.append(np.full(len(around), 1 / len(around)))
+    turned = np.concatenate(directions) @ turn  # world to head
+    return Lighting(
+        Rays(_single(turned), _single(np.concatenate(lights)), _single(np.concatenate(shares))),
+        Lamps(_single(towards @ turn), _single(glow), _single(0.5 * spread)),
     )
-    return np.asarray(total, np.float32)
 
 
-def develop(rendered: Floats, view: View, melanin: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Linear RGBA over a background to sRGB, as a camera that opens up a little for dark skin would."""
-    side = rendered.shape[0]
-    alpha = np.clip(rendered[..., 3:4], 0, 1)
-    exposure = view.exposure * math.exp(0.38 * melanin)
-    light = rendered[..., :3] * np.array(view.balance, np.float32) * exposure
-    light = light + (1 - alpha) * _background(side, view)
-    light = np.where(light > 0.7, 0.7 + 0.3 * np.tanh((light - 0.7) / 0.3), light)  # highlights roll off
-    light = np.clip(light + rng.normal(0, 0.004, light.shape), 0, 1)
-    value = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.asarray(value * 255 + 0.5).astype(np.uint8)
+def _direction(azimuth: float, elevation: float) -> Floats:
+    """From degrees: azimuth 0 is the camera's side, 90 the viewer's right."""
+    a, e = math.radians(azimuth), math.radians(elevation)
+    return np.array([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
 
 
-def _background(side: int, view: View) -> Floats:
-    rng = generator(view.backdrop, 7)
-    y, x = np.mgrid[:side, :side] / side - 0.5
-    along = np.clip(0.5 + x * math.cos(view.turn) + y * math.sin(view.turn), 0, 1)[..., None]
-    colour = along * np.array(view.background[0]) + (1 - along) * np.array(view.background[1])
-    bumps = view.clutter * (noise((side, side), 4, rng) + 0.5 * noise((side, side), 11, rng))
-    return np.asarray(np.clip(colour * np.exp(bumps)[..., None], 0, 1), np.float32)
+def _sphere(count: int) -> Floats:
+    """Even directions (a Fibonacci lattice), (count, 3)."""
+    i = np.arange(count) + 0.5
+    y, around = 1 - 2 * i / count, i * math.pi * (3 - math.sqrt(5))
+    level = np.sqrt(1 - y * y)
+    return np.stack([level * np.sin(around), y, level * np.cos(around)], 1)
+
+
+def _cone(axis: Floats, angle: float, count: int) -> Floats:
+    """The axis and directions about it at ``angle`` rad, (count, 3)."""
+    helper = np.array([0.0, 1.0, 0.0] if abs(axis[1]) < 0.9 else [1.0, 0.0, 0.0])
+    right = np.cross(helper, axis)
+    right /= np.linalg.norm(right)
+    up = np.cross(axis, right)
+    turns = np.arange(count - 1) / (count - 1) * 2 * math.pi
+    rim = math.cos(angle) * axis + math.sin(angle) * (
+        np.cos(turns)[:, None] * right + np.sin(turns)[:, None] * up
+    )
+    return np.concatenate([axis[None], rim])
+
+
+def _single(values: Floats) -> Floats:
+    return np.asarray(values, np.float32)

@@ -1,31 +1,28 @@
-"""A shot to pixels: the head in the light, path-traced with Mitsuba, and where its face lies in the image."""
+"""A shot to pixels: the head of a subject in action, in its light, and where its face lies in the picture."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface.errors import ResourceError
+from maeface.studio import hair, things, wrinkles
 from maeface.studio import rig as rigs
+from maeface.studio.camera import develop
 from maeface.studio.canvas import Canvas, canvas
 from maeface.studio.cast import Action, Shot, Subject, View, generator
-from maeface.studio.light import develop, surroundings
-from maeface.studio.paint import Textures, hair_share, linear, textures
-from maeface.studio.rig import Floats, Part, Rig
+from maeface.studio.gl import Camera, Finish, Renderer, Surface, joined
+from maeface.studio.light import Lighting, lighting
+from maeface.studio.mesh import normals_of, rotation, shadow_mesh, split
+from maeface.studio.paint import Look, textures
+from maeface.studio.rig import Floats, Rig
 
-VARIANT = "scalar_rgb"
-SAMPLES = 16
-DEPTH = 3
 CENTRE = np.array([0.0, 0.8, 4.0], np.float32)
 """Middle of the head in cm: what the head turns about and the camera looks at."""
 
-_SHADE = {"M_GumsTongue": (176, 84, 82), "M_Teeth": (214, 204, 184)}
-_BAG = (110, 44, 42)
+_GUMS, _TEETH, _BAG = (0.42, 0.10, 0.09), (0.70, 0.64, 0.52), (0.16, 0.025, 0.023)
+_ROOT_SHADE = {"scalp": 0.6, "brows": 0.15, "lashes": 0.0, "beard": 0.45}
 
 
 @dataclass(frozen=True)
@@ -42,15 +39,26 @@ class Picture:
     """AU -> intensity on 0..5 as it is on the head (25 as measured between the lips)."""
 
 
+class _Hair(NamedTuple):
+    segments: Any
+    per_strand: int
+    root: NDArray[np.int32]
+    deep: float
+
+
 @dataclass(frozen=True)
 class Actor:
-    """A subject ready to be shot: textures, and the lip gap when at rest."""
+    """A subject ready to be shot: what stays the same over its pictures."""
 
     subject: Subject
-    textures: Textures
-    hair: Floats
-    """How far the scalp hair stands out at each vertex, (V,) cm."""
+    rest: Floats
+    """The head at rest, (V, 3) cm."""
     gap_cm: float
+    """Between the lips at rest."""
+    surfaces: tuple[Surface, ...]
+    bump: Floats
+    hair: tuple[_Hair, ...]
+    worn: tuple[things.Thing, ...]
 
 
 class Studio:
@@ -59,30 +67,44 @@ class Studio:
     Args:
         rig: the head.
         frame: side of the picture in px.
-        samples: light paths per pixel; more is slower and less grainy.
 
     Raises:
-        ResourceError: Mitsuba is not installed.
+        ResourceError: no OpenGL is to be had.
     """
 
-    def __init__(self, rig: Rig, frame: int, samples: int = SAMPLES) -> None:
-        self.rig, self.frame, self.samples = rig, frame, samples
-        self._mitsuba = mitsuba()
+    def __init__(self, rig: Rig, frame: int) -> None:
+        self.rig, self.frame = rig, frame
         self._canvas: Canvas = canvas(rig)
-        self._back = _split(rig.parts["M_BackHead"], self._canvas.mouth_bag)
+        self._folds = wrinkles.maps(self._canvas)
+        self._renderer = Renderer(frame)
+        self._bag, self._outside = split(rig.parts["M_BackHead"], self._canvas.mouth_bag)
+        self._casters = shadow_mesh(rig.parts["M_Face"], self._outside)
 
     @lru_cache(maxsize=2)  # noqa: B019 - a studio lives as long as its process
     def actor(self, subject: Subject, seed: int) -> Actor:
-        """Paint a subject; the last two are kept."""
+        """Paint and dress a subject; the last two are kept."""
         rng = generator(seed, 5, subject.number)
-        look = subject.look
-        depth = np.clip(hair_share(self.rig.neutral, look.baldness), 0, 2.5) / 2.5
-        _, y, z = self.rig.neutral.T
-        clear = np.clip(np.maximum((y - 5.0) / 2.0, (-2.5 - z) / 2.5), 0, 1)  # of the ears
-        hair = depth * look.hair_cm * clear * np.clip((y + 6.5) / 2.0, 0, 1)
-        rest = self.rig.vertices(subject.identity, {})
+        look, rest = subject.look, self.rig.vertices(subject.identity, {})
+        painted = textures(look, self._canvas, rng)
+        grown = hair.grow(look, self._canvas, self.rig, rest, normals_of(rest, self.rig.skin), rng)
+        strands = tuple(
+            _Hair(
+                self._renderer.segments(some.points, some.radius, some.colour),
+                some.points.shape[1] - 1,
+                some.root,
+                _ROOT_SHADE[name],
+            )
+            for name, some in grown.items()
+            if len(some.root)
+        )
         return Actor(
-            subject, textures(look, self._canvas, rng), hair.astype(np.float32), self.rig.lip_gap(rest)
+            subject,
+            rest,
+            self.rig.lip_gap(rest),
+            self._surfaces(look, painted),
+            painted.bump,
+            strands,
+            tuple(things.worn(look, self.rig, rest)),
         )
 
     def head(self, actor: Actor, action: Action) -> tuple[Floats, dict[int, float]]:
@@ -95,108 +117,153 @@ class Studio:
         return vertices, posed | {25: rigs.parted(gap)}
 
     def shoot(self, actor: Actor, view: View, action: Action, seed: int) -> Picture:
-        """Render one picture."""
+        """Take one picture."""
         head, intensities = self.head(actor, action)
-        skin_normals = _normals(head, self.rig.skin)
-        hairy = head + actor.hair[:, None] * skin_normals
-        turn = _rotation(view)
-        normals = _normals(hairy, self.rig.skin) @ turn.T
-        place = np.array([view.shift[0], view.shift[1], 0], np.float32)
-        placed, bald = ((points - CENTRE) @ turn.T + place for points in (hairy, head))
-        scene = self._scene(actor, placed.astype(np.float32), normals.astype(np.float32), view)
-        rendered = np.array(self._mitsuba.render(scene, spp=self.samples, seed=seed % 2**31), np.float32)
+        turn = rotation(view.yaw, view.pitch, view.roll)
+        light = lighting(view, turn)
+        rendered = self._render(actor, head, intensities, self._camera(view, turn), light, view)
         rng = generator(seed, 6)
         return Picture(
             develop(rendered, view, actor.subject.look.melanin, rng),
-            self._box(bald, view),
-            self._points(bald, view),
+            self._box(head, view, turn),
+            self._points(head, view, turn),
             intensities,
         )
 
     def take(self, shot: Shot, seed: int) -> Picture:
-        """Render a shot of the cast."""
+        """Take a shot of the cast."""
         return self.shoot(self.actor(shot.subject, seed), shot.view, shot.action, shot.seed)
 
-    def _project(self, points: Floats, view: View) -> Floats:
+    def _render(
+        self,
+        actor: Actor,
+        head: Floats,
+        intensities: dict[int, float],
+        camera: Camera,
+        light: Lighting,
+        view: View,
+    ) -> Floats:
+        drawn = self._renderer
+        moved = head - actor.rest
+        about = [thing for thing in actor.worn if thing.anchor != -2]
+        if view.occluder:
+            about += things.occluder(view.occluder, self.rig, actor.rest, generator(view.backdrop, 8))
+        normals = normals_of(head, self.rig.skin)
+        inner = normals_of(head, self._inside)
+        normals = np.where(np.abs(normals).sum(1, keepdims=True) > 0, normals, inner)
+        placed = [_follow(thing, moved) for thing in about]
+        places, across, casters = _gathered(head, normals, self._casters, about, placed)
+        lamps, sky = drawn.visibility(places, across, casters, light)
+        drawn.begin(camera, light)
+        weights = wrinkles.weights(intensities, actor.subject.look.age)
+        drawn.heights(actor.bump + np.tensordot(weights, self._folds, axes=1))
+        lit = joined([places, across, lamps, sky])
+        for surface in actor.surfaces:
+            drawn.surface(surface, lit)
+        first = len(head)
+        ranges = np.cumsum([first, *(len(thing.vertices) for thing in about)])
+        solid_first = sorted(range(len(about)), key=lambda i: about[i].opacity < 1)
+        for i in (i for i in solid_first if about[i].opacity >= 1):
+            drawn.surface(_surface_of(about[i], ranges[i]), lit)
+        for some in actor.hair:
+            rooted = joined([moved[some.root], *(part[some.root] for part in (normals, lamps, sky))])
+            drawn.strands(some.segments, some.per_strand, rooted, some.deep)
+        for i in (i for i in solid_first if about[i].opacity < 1):
+            drawn.surface(_surface_of(about[i], ranges[i]), lit)
+        return drawn.finish()
+
+    @property
+    def _inside(self) -> NDArray[np.int32]:
+        return self._inner_triangles()
+
+    @lru_cache(maxsize=1)  # noqa: B019
+    def _inner_triangles(self) -> NDArray[np.int32]:
+        """Triangles of what is not skin: teeth, gums, eyes."""
+        names = ("M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_ScleraRight")
+        parts = (self.rig.parts[name] for name in names)
+        return np.concatenate([part.vertices[part.triangles] for part in parts]).astype(np.int32)
+
+    def _surfaces(self, look: Look, painted: Any) -> tuple[Surface, ...]:  # noqa: ANN401 - Textures
+        new = self._renderer.texture
+        skin = Finish(0.52 - 0.14 * look.gloss, 0.030 + 0.012 * look.gloss, (0.32, 0.16, 0.10))
+        cloth, wet = Finish(0.75, 0.03, (0.05, 0.05, 0.05)), Finish(0.10, 0.03, (0.15, 0.12, 0.10))
+        eye = new(painted.eye)
+        parts = self.rig.parts
+
+        def made(part: rigs.Part, finish: Finish, colours: Any, **more: Any) -> Surface:  # noqa: ANN401
+            return Surface(part.vertices, part.uv, part.triangles, finish, colours, **more)
+
+        return (
+            made(parts["M_Face"], skin, new(painted.face), heights=True, gloss=new(painted.wet)),
+            made(self._outside, cloth, new(painted.back)),
+            made(self._bag, Finish(0.4, 0.03), np.array(_BAG)),
+            made(parts["M_GumsTongue"], Finish(0.3, 0.04, (0.2, 0.1, 0.1)), np.array(_GUMS)),
+            made(parts["M_Teeth"], Finish(0.22, 0.045, (0.1, 0.1, 0.1)), np.array(_TEETH)),
+            made(parts["M_ScleraLeft"], wet, eye),
+            made(parts["M_ScleraRight"], wet, eye),
+        )
+
+    def _camera(self, view: View, turn: Floats) -> Camera:
+        near, far = max(view.distance - 30, 5.0), view.distance + 30
+        zoom = 2 * view.distance / view.height
+        project = np.zeros((4, 4), np.float32)
+        project[0, 0] = project[1, 1] = zoom
+        project[2, 2], project[2, 3] = -(far + near) / (far - near), -2 * far * near / (far - near)
+        project[3, 2] = -1
+        shift = np.array([view.shift[0], view.shift[1], 0], np.float32)
+        place = np.eye(4, dtype=np.float32)
+        place[:3, :3] = turn
+        place[:3, 3] = shift - turn @ CENTRE - np.array([0, 0, view.distance], np.float32)
+        eye = (np.array([0, 0, view.distance], np.float32) - shift) @ turn + CENTRE
+        return Camera(project @ place, eye, view.height / view.distance / self.frame)
+
+    def _project(self, points: Floats, view: View, turn: Floats) -> Floats:
+        at = (points - CENTRE) @ turn.T + np.array([view.shift[0], view.shift[1], 0], np.float32)
         focal = view.distance / view.height * self.frame
-        depth = view.distance - points[:, 2]
-        x, y = focal * points[:, 0] / depth, focal * points[:, 1] / depth
+        depth = view.distance - at[:, 2]
+        x, y = focal * at[:, 0] / depth, focal * at[:, 1] / depth
         return np.stack([self.frame / 2 + x, self.frame / 2 - y], -1).astype(np.float32)
 
-    def _box(self, head: Floats, view: View) -> Floats:
-        points = self._project(head[self.rig.boxed], view)
+    def _box(self, head: Floats, view: View, turn: Floats) -> Floats:
+        points = self._project(head[self.rig.boxed], view, turn)
         return np.concatenate([points.min(0), points.max(0)])
 
-    def _points(self, head: Floats, view: View) -> Floats:
+    def _points(self, head: Floats, view: View, turn: Floats) -> Floats:
         marks = head[self.rig.landmarks]
         face = np.stack([marks[36:42].mean(0), marks[42:48].mean(0), marks[30], marks[48], marks[54]])
-        return self._project(face, view)
-
-    def _scene(self, actor: Actor, head: Floats, normals: Floats, view: View) -> Any:  # noqa: ANN401 - Mitsuba's
-        mi = self._mitsuba
-        gloss = actor.subject.look.gloss
-        skin = {"roughness": 0.58 - 0.14 * gloss, "specular": 0.16 + 0.18 * gloss}
-        wet = {"roughness": 0.08, "specular": 0.5}
-        bag, outside = self._back
-        parts: dict[str, tuple[Part, Any, dict[str, float]]] = {
-            "face": (self.rig.parts["M_Face"], actor.textures.face, skin),
-            "back": (outside, actor.textures.back, {"roughness": 0.65, "specular": 0.2}),
-            "bag": (bag, linear(np.array(_BAG)), {"roughness": 0.4, "specular": 0.3}),
-            "left": (self.rig.parts["M_ScleraLeft"], actor.textures.eye, wet),
-            "right": (self.rig.parts["M_ScleraRight"], actor.textures.eye, wet),
-        }
-        for name, shade in _SHADE.items():
-            parts[name] = (
-                self.rig.parts[name],
-                linear(np.array(shade)),
-                {"roughness": 0.25, "specular": 0.5},
-            )
-        scene: dict[str, Any] = {
-            "type": "scene",
-            "integrator": {"type": "path", "max_depth": DEPTH, "hide_emitters": True},
-            "light": {"type": "envmap", "bitmap": mi.Bitmap(surroundings(view)), "scale": 1.0},
-            "sensor": self._camera(view),
-        }
-        for name, (part, colour, surface) in parts.items():
-            smooth = normals if name in ("face", "back") else None
-            scene[name] = _mesh(mi, name, part, head, smooth, _surface(mi, colour, surface))
-        return mi.load_dict(scene)
-
-    def _camera(self, view: View) -> dict[str, Any]:
-        mi = self._mitsuba
-        return {
-            "type": "perspective",
-            "fov": math.degrees(2 * math.atan(view.height / 2 / view.distance)),
-            "to_world": mi.ScalarTransform4f().look_at([0, 0, view.distance], [0, 0, 0], [0, 1, 0]),
-            "film": {
-                "type": "hdrfilm",
-                "width": self.frame,
-                "height": self.frame,
-                "pixel_format": "rgba",
-                # no overlap between blocks: the sum does not depend on the order of threads
-                "rfilter": {"type": "box"},
-            },
-            "sampler": {"type": "multijitter", "sample_count": self.samples},
-        }
+        return self._project(face, view, turn)
 
 
-def mitsuba() -> ModuleType:
-    """Mitsuba with its variant set.
+def _follow(thing: things.Thing, moved: Floats) -> Floats:
+    """Where a thing is when the vertex that holds it has moved."""
+    return thing.vertices + moved[thing.anchor] if thing.anchor >= 0 else thing.vertices
 
-    Raises:
-        ResourceError: it is not installed, or cannot start here.
-    """
-    try:
-        import mitsuba as mi
 
-        mi.set_variant(VARIANT)
-    except ImportError as error:
-        raise ResourceError(
-            f"rendering needs Mitsuba ({error}), which comes with: "
-            "uv run --extra synth maeface synth --rig ict_facekit.npz --out faces"
-        ) from None
-    mi.set_log_level(mi.LogLevel.Error)
-    return mi  # type: ignore[no-any-return,unused-ignore]
+def _gathered(
+    head: Floats,
+    normals: Floats,
+    casters: NDArray[np.int32],
+    about: list[things.Thing],
+    placed: list[Floats],
+) -> tuple[Floats, Floats, NDArray[np.int32]]:
+    """Head and things as one list of vertices, their normals, and the triangles that cast shadows."""
+    triangles, first = [casters], len(head)
+    for thing in about:
+        if thing.opacity > 0.5:
+            triangles.append(thing.triangles + first)
+        first += len(thing.vertices)
+    return (
+        np.concatenate([head, *placed]).astype(np.float32),
+        np.concatenate([normals, *(thing.normals for thing in about)]).astype(np.float32),
+        np.concatenate(triangles).astype(np.int32),
+    )
+
+
+def _surface_of(thing: things.Thing, first: int) -> Surface:
+    corners = np.arange(first, first + len(thing.vertices), dtype=np.int32)
+    metal = np.asarray(thing.colour) * (1 - 0.8 * thing.metal)
+    finish = Finish(thing.roughness, 0.04 + 0.6 * thing.metal, opacity=thing.opacity)
+    return Surface(corners, None, thing.triangles, finish, metal)
 
 
 def _gaze(right: float, up: float) -> dict[str, float]:
@@ -207,69 +274,3 @@ def _gaze(right: float, up: float) -> dict[str, float]:
         else {"eyeLookIn_L": -right, "eyeLookOut_R": -right}
     )
     return turn | ({"eyeLookUp": up} if up >= 0 else {"eyeLookDown": -up})
-
-
-def _rotation(view: View) -> Floats:
-    """Yaw (to the viewer's right), then pitch (up), then roll (clockwise as seen)."""
-    yaw, pitch, roll = (math.radians(a) for a in (view.yaw, view.pitch, view.roll))
-    cy, sy, cp, sp, cr, sr = *_cs(yaw), *_cs(-pitch), *_cs(-roll)
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return np.asarray(about_z @ about_x @ about_y, np.float32)
-
-
-def _cs(angle: float) -> tuple[float, float]:
-    return math.cos(angle), math.sin(angle)
-
-
-def _normals(points: Floats, triangles: NDArray[np.int32]) -> Floats:
-    """Unit vertex normals, weighted by area; (V, 3)."""
-    a, b, c = (points[triangles[:, i]] for i in range(3))
-    across = np.cross(b - a, c - a)
-    normals = np.stack(
-        [
-            np.bincount(triangles.ravel(), np.repeat(across[:, axis], 3), minlength=len(points))
-            for axis in range(3)
-        ],
-        -1,
-    )
-    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9), np.float32)
-
-
-def _split(part: Part, chosen: NDArray[np.bool_]) -> tuple[Part, Part]:
-    return tuple(Part(part.vertices, part.uv, part.triangles[rows]) for rows in (chosen, ~chosen))  # type: ignore[return-value]
-
-
-def _surface(mi: ModuleType, colour: Floats, finish: Mapping[str, float]) -> Any:  # noqa: ANN401 - Mitsuba's
-    if colour.ndim == 1:
-        base: dict[str, Any] = {"type": "rgb", "value": [float(c) for c in colour]}
-    else:
-        # raw: the values are linear already; row 0 is v = 0, as painted
-        base = {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(colour)), "raw": True}
-    return mi.load_dict({"type": "twosided", "inner": {"type": "principled", "base_color": base, **finish}})
-
-
-def _mesh(mi: ModuleType, name: str, part: Part, head: Floats, normals: Floats | None, surface: Any) -> Any:  # noqa: ANN401
-    properties = mi.Properties()
-    properties["surface"] = surface
-    mesh = mi.Mesh(
-        name,
-        len(part.vertices),
-        len(part.triangles),
-        has_vertex_normals=True,
-        has_vertex_texcoords=True,
-        props=properties,
-    )
-    if normals is None:
-        normals = _normals(head[part.vertices], part.triangles)
-        smooth = normals
-    else:
-        smooth = normals[part.vertices]
-    values = mi.traverse(mesh)
-    values["vertex_positions"] = head[part.vertices].ravel()
-    values["vertex_normals"] = smooth.ravel()
-    values["vertex_texcoords"] = part.uv.ravel()
-    values["faces"] = part.triangles.astype(np.uint32).ravel()
-    values.update()
-    return mesh
