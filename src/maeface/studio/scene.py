@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface.studio import hair, things, wrinkles
+from maeface.studio import hair, speech, things, wrinkles
 from maeface.studio import rig as rigs
 from maeface.studio.camera import develop
 from maeface.studio.canvas import Canvas, canvas
@@ -112,9 +112,11 @@ class Studio:
         parting = rigs.weight(action.intensities.get(25, 0.0))
         posed = {au: level for au, level in action.intensities.items() if au != 25}
         weights = rigs.shape_weights(posed, action.asymmetry, parting)
+        for shape, value in action.speech.items():
+            weights[shape] = weights.get(shape, 0.0) + value
         vertices = self.rig.vertices(actor.subject.identity, weights | _gaze(*action.gaze))
         gap = self.rig.lip_gap(vertices) - actor.gap_cm
-        return vertices, posed | {25: rigs.parted(gap)}
+        return vertices, speech.told(posed, action.speech) | {25: rigs.parted(gap)}
 
     def shoot(self, actor: Actor, view: View, action: Action, seed: int) -> Picture:
         """Take one picture."""
@@ -147,7 +149,7 @@ class Studio:
         moved = head - actor.rest
         about = [thing for thing in actor.worn if thing.anchor != -2]
         if view.occluder:
-            about += things.occluder(view.occluder, self.rig, actor.rest, generator(view.backdrop, 8))
+            about += things.occluder(view.occluder, self.rig, actor.rest, generator(view.backdrop.seed, 8))
         normals = normals_of(head, self.rig.skin)
         inner = normals_of(head, self._inside)
         normals = np.where(np.abs(normals).sum(1, keepdims=True) > 0, normals, inner)

@@ -9,15 +9,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from maeface.faces.geometry import Face, crop, eye_angle, square
 from maeface.studio import cast
-from maeface.studio.cast import Action, Subject, View
+from maeface.studio.cast import Action
+from maeface.studio.people import Subject
 from maeface.studio.rig import AUS
 from maeface.studio.scene import Picture, Studio
+from maeface.studio.views import Backdrop, View
 
 PLAIN = View(
     yaw=8.0, pitch=0.0, roll=0.0, distance=90.0, height=28.0, shift=(0.0, 0.0),
     lamps=((35.0, 30.0, 20.0, 1.0, (1.0, 1.0, 1.0)), (-50.0, 5.0, 30.0, 0.4, (1.0, 1.0, 1.0))),
-    ambient=(0.3, 0.3, 0.3), exposure=1.0, balance=(1.0, 1.0, 1.0),
-    background=((0.25, 0.25, 0.27), (0.45, 0.45, 0.47)), turn=1.6, clutter=0.0, backdrop=0,
+    ambient=(0.3, 0.3, 0.3), backdrop=Backdrop(light=0.3),
 )  # fmt: skip
 LABEL_PX = 44
 
