@@ -10,11 +10,12 @@ from maeface import evaluate, predict
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
 from maeface.faces import finder, media
 from maeface.faces.detector import Detector
-from maeface.model import pixels, weights
+from maeface.model import pixels, weights, zoo
 from maeface.model.au import AUModel
 from maeface.model.mae import MAE
 from maeface.model.metadata import Preprocessing, describe
 from maeface.model.vit import ViT
+from maeface.report.lines import lines
 
 AUS = (4, 12)
 SIZE = 32
@@ -65,6 +66,76 @@ def test_numbers_are_the_models_own(model_file, crops):
         )
     assert len(rows) == 4
     assert rows["score"].isna().all()
+
+
+def test_a_model_may_ask_for_the_mirror_image(model_file, crops, tmp_path):
+    plain = model_file()
+    weights.repack(plain, tmp_path / "both.safetensors", "fp32", mirror=True)
+    expected = []
+    model, _ = weights.load_au(plain)
+    for k in range(4):
+        crop = torch.from_numpy(media.read_image(crops / "s01" / f"{k}.png")).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            views = [
+                model(each) for each in (pixels.to_input(crop, SIZE), pixels.to_input(crop, SIZE).flip(3))
+            ]
+        means = [
+            (one + other) / 2
+            for one, other in (
+                (views[0].probabilities(), views[1].probabilities()),
+                (views[0].intensities(), views[1].intensities()),
+            )
+        ]
+        expected.append(torch.cat(means, dim=1)[0].numpy())
+    rows = predict.Predictor(tmp_path / "both.safetensors", device="cpu", aligned=True, precision="fp32")(
+        crops
+    )
+    np.testing.assert_allclose(rows.iloc[:, 9:].to_numpy(float), expected, atol=1e-5)
+    alone = predict.Predictor(plain, device="cpu", aligned=True, precision="fp32")(crops)
+    assert np.abs(alone.iloc[:, 9:].to_numpy(float) - expected).max() > 1e-3
+
+
+def test_without_a_file_a_line_a_face_is_printed(model_file, crops, capsys):
+    path = model_file(thresholds=(0.0, 1.0))
+    summary = predict.run([crops], path, None, aligned=True, device="cpu")
+    rows = predict.Predictor(path, device="cpu", aligned=True)(crops)
+    printed = capsys.readouterr().out.splitlines()
+    first = rows.iloc[0]
+    assert printed[0] == (
+        f"s01/0.png, face 0: AU04 Brow lowerer {first['AU04_p']:.2f} ({first['AU04_i']:.1f})"
+    )
+    assert len(printed) == len(rows) == summary.faces == 4
+    assert str(summary).startswith("predicted: inputs: 5")
+
+
+def test_lines_for_people():
+    rows = pd.DataFrame(
+        {
+            "input": "c.mp4",
+            "frame": [0, 6, 7],
+            "time_s": [0, 0.25, 0.3],
+            "face": [0, 1, -1],
+            "AU12_i": [0.4, 3, np.nan],
+        }
+    )
+    assert list(lines(rows, {})) == [
+        "c.mp4, face 0: none of 1 action units",
+        "c.mp4, frame 6 (0.25 s), face 1: AU12 Lip corner puller 3.0",
+        "c.mp4, frame 7 (0.30 s): no face",
+    ]
+
+
+def test_weights_by_name_and_by_default(model_file, crops, tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "folder", lambda: tmp_path / "zoo")
+    with pytest.raises(WeightsError, match="no weights were named, and maeface-tiny does not come"):
+        predict.run([crops], None, tmp_path / "p.csv", aligned=True, device="cpu")
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "maeface-tiny.safetensors").write_bytes(model_file().read_bytes())
+    for name in (None, "maeface-tiny"):
+        rows = predict.Predictor(name, device="cpu", aligned=True)(crops)
+        pd.testing.assert_frame_equal(
+            rows, predict.Predictor(model_file(), device="cpu", aligned=True)(crops)
+        )
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -109,7 +109,9 @@ def pretrain(
     recipe: Recipe,
     data: Data,
     out: Run,
-    init: Annotated[str | None, typer.Option(help="Weights to start from, or 'random'.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Weights to start from: a file, a name, or 'random'.")
+    ] = None,
     overrides: Set = None,
 ) -> None:
     """Learn faces without labels: a masked autoencoder."""
@@ -124,7 +126,7 @@ def finetune(
     recipe: Recipe,
     data: Data,
     labels: Annotated[Path, typer.Option(help="Table of labels, CSV or Parquet.")],
-    init: Annotated[str, typer.Option(help="Weights to start from, or 'random'.")],
+    init: Annotated[str, typer.Option(help="Weights to start from: a file, a name, or 'random'.")],
     out: Run,
     overrides: Set = None,
 ) -> None:
@@ -156,8 +158,18 @@ def predict(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Photos, videos, or folders of them.")
     ],
-    weights: Annotated[Path, typer.Option(help="Weights of an AU model, as finetune writes them.")],
-    out: Annotated[Path, typer.Option(help="The table: a .csv or a .parquet file.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The table: a .csv or a .parquet file; if not given, a line a face is printed."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME",
+            help="Weights of an AU model, as finetune writes them, or the name of some that come with the "
+            "package; maeface-tiny if not given.",
+        ),
+    ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for a picture of each photo, with boxes and AU bars.")
     ] = None,
@@ -173,7 +185,9 @@ def predict(
     """Action units of photos and videos, as a table, with pictures."""
     from maeface import predict as verb
 
-    console.show(str(verb.run(inputs, weights, out, pictures, every, fps, faces, aligned, device, precision)))
+    summary = verb.run(inputs, weights, out, pictures, every, fps, faces, aligned, device, precision)
+    tell = console.show if out else console.say  # the lines are the result
+    tell(str(summary))
 
 
 @app.command()

@@ -54,7 +54,8 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
         settings: ``config.load(config.Finetune, recipe)``.
         data: prepared folders, or plain folders of face crops.
         labels: the labels table, CSV or Parquet.
-        init: "random", or a weights file: maeface's own or a public checkpoint.
+        init: "random", a weights file (maeface's own or a public checkpoint), or the name of weights that
+            come with the package.
         out: folder of the run.
 
     Returns:
@@ -169,7 +170,7 @@ def start(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[A
         came = f"from random weights, size {head.size}"
     else:
         encoder, report = weights.load_encoder(
-            Path(init), image_size=head.image_size, drop_path=head.drop_path, interpolate=True
+            weights.find(init), image_size=head.image_size, drop_path=head.drop_path, interpolate=True
         )
         came = f"from {init}: {report}"
     return AUModel(encoder, aus, head.task), came

@@ -5,6 +5,7 @@ Inputs stream through in small batches, so memory does not grow with their numbe
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from maeface import console, facts, files
 from maeface.config import Precision
 from maeface.data import inputs as listing
 from maeface.data import predictions, shots
-from maeface.data.predictions import WHERE
+from maeface.data.predictions import WHERE, Writer
 from maeface.data.shots import Shot
 from maeface.errors import DataError
 from maeface.faces import finder
@@ -27,7 +28,8 @@ from maeface.faces.detector import Detector
 from maeface.faces.finder import FaceCrop, Faces
 from maeface.model import pixels
 from maeface.model.device import choose_device, computes_bf16
-from maeface.model.weights import load_au
+from maeface.model.weights import find, load_au
+from maeface.report.lines import lines
 
 Call = Callable[[Tensor], list[Tensor]]
 
@@ -57,7 +59,7 @@ class Summary:
     """What a prediction came to.
 
     Attributes:
-        out: the table.
+        out: the table; None where lines were printed.
         inputs: photos and videos.
         images: photos and frames that were looked at.
         faces: rows with a face.
@@ -66,7 +68,7 @@ class Summary:
         pictures: files written to the folder of pictures.
     """
 
-    out: Path
+    out: Path | None
     inputs: int
     images: int
     faces: int
@@ -76,7 +78,7 @@ class Summary:
 
     def __str__(self) -> str:
         """One line for people."""
-        line = f"{self.out}: inputs: {self.inputs}; images: {self.images}; faces: {self.faces}"
+        line = f"{self.out or 'predicted'}: inputs: {self.inputs}; images: {self.images}; faces: {self.faces}"
         line += f"; without a face: {self.without_face}" if self.without_face else ""
         if self.skipped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
@@ -88,7 +90,8 @@ class Predictor:
     """A model and a face detector, ready for use.
 
     Args:
-        weights: a file that ``maeface finetune`` wrote.
+        weights: a file that ``maeface finetune`` wrote, or the name of weights that come with the package;
+            None: ``maeface-tiny``, which does.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         aligned: the images are ready face crops; no face is looked for.
         faces: which faces of an image: "all" by score, the "largest" or the most "central".
@@ -106,7 +109,7 @@ class Predictor:
 
     def __init__(
         self,
-        weights: Path | str,
+        weights: Path | str | None = None,
         device: str = "auto",
         aligned: bool = False,
         faces: Faces = "all",
@@ -114,7 +117,7 @@ class Predictor:
     ) -> None:
         self.device = choose_device(device)
         self.bf16 = computes_bf16(precision, self.device)
-        model, self.metadata = load_au(Path(weights))
+        model, self.metadata = load_au(find(weights))
         self.model = model.to(self.device)
         self.faces: Faces = faces
         self.detector = None if aligned else Detector(device=self.device)
@@ -209,14 +212,16 @@ class Predictor:
         return np.concatenate(values) if values else np.zeros((0, 0), dtype=np.float32)
 
     def _aus(self, inputs: Tensor) -> list[Tensor]:
-        output = self.model(inputs)
-        return [each for each in (output.probabilities(), output.intensities()) if each is not None]
+        views = [inputs, inputs.flip(3)] if self.metadata.preprocessing.mirror else [inputs]
+        outputs = [self.model(view) for view in views]
+        kinds = [[output.probabilities() for output in outputs], [output.intensities() for output in outputs]]
+        return [torch.stack(seen).mean(dim=0) for seen in kinds if seen[0] is not None]
 
 
 def run(
     inputs: Sequence[Path],
-    weights: Path,
-    out: Path,
+    weights: Path | str | None,
+    out: Path | None,
     pictures: Path | None = None,
     every: int = 1,
     fps: float | None = None,
@@ -229,8 +234,9 @@ def run(
 
     Args:
         inputs: files and folders, entered recursively. Those that cannot be read are skipped with a line.
-        weights: a file that ``maeface finetune`` wrote.
-        out: the table, ``.csv`` or ``.parquet``: a row a face, and one with face -1 for an image without.
+        weights: a file, or the name of weights that come with the package; None: see ``Predictor``.
+        out: the table, ``.csv`` or ``.parquet``: a row a face, and one with face -1 for an image without;
+            None: a line a face on stdout instead.
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: of a video, take every n-th frame.
         fps: of a video, take at most so many frames a second instead.
@@ -245,14 +251,16 @@ def run(
         WeightsError: not the weights of an AU model, or damaged.
         ResourceError: no such device, a full disk, no face detector weights and no network.
     """
-    predictions.check_suffix(out)
-    found = listing.find(inputs, [out] if pictures is None else [out, pictures])
+    if out is not None:
+        predictions.check_suffix(out)
+    found = listing.find(inputs, [output for output in (out, pictures) if output is not None])
     predictor = Predictor(weights, device, aligned, faces, precision)
     skipped = shots.Skipped()
+    target = predictions.writer(out, predictor.columns) if out else nullcontext(_printer(predictor))
     images = count = drawn = 0
     with (
         console.progress("predict", len(found), "inputs") as advance,
-        predictions.writer(out, predictor.columns) as write,
+        target as write,
     ):
         for seen in predictor.stream(shots.read(found, every, fps, skipped, advance)):
             write(table(seen, predictor.columns))
@@ -265,6 +273,12 @@ def run(
             raise DataError(f"none of {len(found)} inputs could be read: {skipped}")
         empty = write.rows - count
     return Summary(out, len(found), images, count, empty, dict(skipped.reasons.most_common()), drawn)
+
+
+def _printer(predictor: Predictor) -> Writer:
+    """Takes tables of rows as a file does, and prints them."""
+    thresholds = dict(zip(predictor.metadata.aus, predictor.metadata.thresholds, strict=False))
+    return Writer(lambda rows, _: console.show("\n".join(lines(rows, thresholds))))
 
 
 def table(seen: Sequence[Seen], columns: Sequence[str]) -> pd.DataFrame:

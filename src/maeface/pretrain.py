@@ -52,7 +52,7 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
         model = mae.build(settings.model)
         report = None
         if settings.init != "random":
-            report = weights.load_encoder_into(model, Path(settings.init), interpolate=True)
+            report = weights.load_encoder_into(model, weights.find(settings.init), interpolate=True)
         if session.writes:
             console.say(f"{len(rows)} faces, {int(held_out.sum())} of them held out; {session.describe()}")
             if report is not None:

@@ -30,6 +30,7 @@ def inputs(init: str, ids: Iterable[object]) -> dict[str, Any]:
 
     Raises:
         ConfigError: no such weights file.
+        WeightsError: a name of no weights, or some of its parts are missing.
     """
     names = [str(value) for value in ids]
     found: dict[str, Any] = {
@@ -38,9 +39,10 @@ def inputs(init: str, ids: Iterable[object]) -> dict[str, Any]:
         "ids": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
     }
     if init != "random":
-        if not Path(init).is_file():
+        paths = weights.files_of(weights.find(init))
+        if not paths[0].is_file():
             raise ConfigError(f"no weights file {init} to start from; give a file, or 'random'")
-        found |= {"init": Path(init).name, "init_sha256": files.sha256(Path(init))}
+        found |= {"init": Path(init).name, "init_sha256": " ".join(files.sha256(path) for path in paths)}
     return found
 
 
