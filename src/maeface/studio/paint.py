@@ -14,10 +14,20 @@ from maeface.studio import skin
 from maeface.studio.canvas import Canvas, bump, soft
 from maeface.studio.eyes import eye
 from maeface.studio.look import CLOTH_TONES, IRIS_TONES, Look
-from maeface.studio.pigment import HAIR_TONES, absorbed, encoded, hair_tone, linear, noise, over, skin_tone
+from maeface.studio.pigment import (
+    HAIR_TONES,
+    SKIN_TONES,
+    absorbed,
+    encoded,
+    hair_tone,
+    linear,
+    noise,
+    over,
+    skin_tone,
+)
 from maeface.studio.rig import Floats
 
-__all__ = ["CLOTH_TONES", "HAIR_TONES", "IRIS_TONES", "Look", "Textures"]
+__all__ = ["CLOTH_TONES", "HAIR_TONES", "IRIS_TONES", "SKIN_TONES", "Look", "Textures"]
 __all__ += ["hair_share", "linear", "noise", "textures"]
 
 

@@ -17,6 +17,12 @@ SKIN_LAB = (
 )  # fmt: skip
 """L*, a*, b* (D65) of skin in even light, from little to much melanin; a subject lies anywhere between."""
 
+SKIN_TONES = (
+    (210, 178, 161), (200, 163, 143), (187, 147, 123), (170, 127, 102),
+    (148, 107, 83), (124, 87, 68), (101, 70, 57), (79, 57, 48),
+)  # fmt: skip
+"""sRGB of ``skin_tone`` at even steps of melanin, for what needs only a colour."""
+
 MELANIN = np.array([0.41, 0.60, 0.68], np.float32)
 BLOOD = np.array([0.23, 0.75, 0.62], np.float32)
 
