@@ -1,3 +1,4 @@
+import io
 import multiprocessing
 import random
 
@@ -7,7 +8,8 @@ import torch
 from PIL import Image, ImageFilter
 
 import drawn
-from maeface.data import augment, batches
+from maeface import config
+from maeface.data import augment, batches, photometric
 from maeface.data.augment import Crops
 from maeface.data.order import Order, draws
 from maeface.errors import ConfigError, DataError
@@ -172,6 +174,92 @@ def test_erasing_fills_rectangles_of_some_samples():
     assert 0.18 < (erased > 0).float().mean() < 0.32
     assert erased.max() < 0.45
     assert torch.equal(augment.erase(images, uniform, 0.0), images)
+
+
+# photometric ---------------------------------------------------------------------------------------------
+
+
+def photo(side=64):
+    """A drawn face without sharp noise, (1, 3, S, S) on 0..1."""
+    face = drawn.face(4, side).filter(ImageFilter.GaussianBlur(1))
+    return torch.tensor(np.asarray(face)).permute(2, 0, 1)[None] / 255
+
+
+def drawn_numbers(count=200, seed=0):
+    return torch.rand(count, photometric.DRAWS, generator=torch.Generator().manual_seed(seed))
+
+
+def changed(after, before):
+    return (after - before).abs().flatten(1).amax(dim=1) > 1e-6
+
+
+def test_the_papers_recipes_leave_pictures_as_they_are():
+    images = photo().expand(4, -1, -1, -1)
+    off = config.FinetuneData().photometric
+    assert not any(off.model_dump().values())
+    assert photometric.apply(images, drawn_numbers(4), off) is images
+
+
+@pytest.mark.parametrize("kind", list(config.Photometric.model_fields))
+def test_each_change_meets_as_many_as_is_asked_and_always_the_same(kind):
+    images, draws = photo(32).expand(400, -1, -1, -1), drawn_numbers(400)
+    some = photometric.apply(images, draws, config.Photometric(**{kind: 0.3}))
+    assert some.shape == images.shape and some.min() >= 0 and some.max() <= 1
+    least = 0.7 if kind == "blur" else 0.97  # some blur is none
+    assert 0.3 * least - 0.07 < changed(some, images).float().mean() < 0.37
+    torch.manual_seed(0)
+    every = photometric.apply(images, draws, config.Photometric(**{kind: 1.0}))
+    assert changed(every, images).float().mean() > least
+    # what happens to a sample does not depend on who else is in the batch
+    if kind != "noise":
+        alone = photometric.apply(images[7:9], draws[7:9], config.Photometric(**{kind: 1.0}))
+        torch.testing.assert_close(alone, every[7:9], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("quality", [10, 35, 60, 90])
+def test_jpeg_is_as_bad_as_pillows(quality):
+    image = photo(64)
+    stored = io.BytesIO()
+    whole = (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    Image.fromarray(whole).save(stored, "JPEG", quality=quality, subsampling=2)
+    theirs = torch.tensor(np.asarray(Image.open(stored))).permute(2, 0, 1)[None] / 255
+    ours = photometric.jpeg(image, torch.tensor([float(quality)]))
+    assert (ours - theirs).abs().mean() < 0.35 * (theirs - image).abs().mean() + 0.5 / 255
+    assert (ours - image).abs().mean() == pytest.approx(float((theirs - image).abs().mean()), rel=0.25)
+
+
+def test_sides_that_are_no_whole_blocks():
+    assert photometric.jpeg(photo(30), torch.tensor([50.0])).shape == (1, 3, 30, 30)
+
+
+def test_shrinking_is_down_by_areas_and_up_again():
+    image, draws = photo(64), torch.zeros(1, photometric.DRAWS)
+    draws[:, 14] = 1.0  # all the way: 8 pixels
+    small = torch.nn.functional.avg_pool2d(image, 8)
+    expected = torch.nn.functional.interpolate(small, size=64, mode="bilinear", align_corners=False)
+    got = photometric.apply(image, draws, config.Photometric(shrink=1.0))
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+    draws[:, 14] = 0.0
+    torch.testing.assert_close(photometric.apply(image, draws, config.Photometric(shrink=1.0)), image)
+
+
+def test_blur_spreads_a_point_as_far_as_it_says():
+    image, draws = torch.zeros(1, 3, 101, 101), torch.zeros(1, photometric.DRAWS)
+    image[..., 50, 50] = 1
+    draws[:, 12] = 1.0
+    across = photometric.apply(image, draws, config.Photometric(blur=1.0))[0, 0].sum(dim=0)
+    place = torch.arange(101) - 50.0
+    assert float(across.sum()) == pytest.approx(1, abs=1e-4)
+    assert float((across * place**2).sum().sqrt()) == pytest.approx(photometric.BLUR * 101, rel=0.02)
+
+
+def test_grey_has_one_value_and_light_changes_both_ways():
+    images = photo(32).expand(300, -1, -1, -1)
+    grey = photometric.apply(images, drawn_numbers(300), config.Photometric(grey=1.0))
+    assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 1], grey[:, 2])
+    lit = photometric.apply(images, drawn_numbers(300), config.Photometric(light=1.0)).mean(dim=(1, 2, 3))
+    brighter = (lit > images[0].mean()).float().mean()
+    assert 0.3 < brighter < 0.7 and lit.std() > 0.05
 
 
 def mixed(mixup, cutmix, seed=0):

@@ -20,6 +20,7 @@ Task = Literal["detection", "intensity", "both"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 class Settings(BaseModel):
@@ -135,6 +136,28 @@ class Head(Settings):
     patch_size: Annotated[int, Field(ge=1)] = 16
 
 
+class Photometric(Settings):
+    """What light, optics, sensors and files do to a picture (``data.augment``): chances, for each face.
+
+    For a model that must leave its own domain, from renders to photographs. Beyond the paper, so all are off.
+    """
+
+    light: Chance = 0.0
+    """Exposure, contrast, gamma, saturation and white balance."""
+    shade: Chance = 0.0
+    """A ramp of brightness across the face."""
+    blur: Chance = 0.0
+    """Out of focus, to a standard deviation of 1.3 % of the side."""
+    shrink: Chance = 0.0
+    """Seen at fewer pixels, down to an eighth of the side, and enlarged."""
+    noise: Chance = 0.0
+    """Of a sensor, to a standard deviation of 0.08."""
+    jpeg: Chance = 0.0
+    """Quality 10 to 90."""
+    grey: Chance = 0.0
+    """Without colour."""
+
+
 class FinetuneData(Settings):
     """Augmentation and split of stage 2."""
 
@@ -146,8 +169,9 @@ class FinetuneData(Settings):
     mixup: Annotated[float, Field(ge=0)] = 0.2
     cutmix: Annotated[float, Field(ge=0)] = 0.75
     """Alpha of mixup and cutmix; 0 for none. The paper uses both for detection, neither for intensity."""
-    erase: Annotated[float, Field(ge=0, le=1)] = 0.0
+    erase: Chance = 0.0
     """Probability of random erasing. Paper silent: none; the official code's default is 0.25."""
+    photometric: Photometric = Photometric()
     validation: Share = 0.2
     """Share of the subjects held out to stop early and to choose the weights. Paper silent."""
     folds: Annotated[int, Field(ge=2)] | None = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maeface import config, console, facts, files, metrics
-from maeface.data import augment, batches, manifest
+from maeface.data import augment, batches, manifest, photometric
 from maeface.data.batches import Batch, FaceDataset
 from maeface.data.manifest import Labelled
 from maeface.data.order import Order, draws
@@ -185,7 +185,9 @@ def au_loss(session: Run, settings: config.Finetune, model: AUModel) -> loop.Los
             batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "au", "known")
         )
         crops = augment.random_crops(uniform, how.crop_scale, how.flip)
-        images = pixels.normalize(augment.resample(pixels.as_float(stored), crops, size))
+        images = augment.resample(pixels.as_float(stored), crops, size)
+        images = photometric.apply(images, uniform[:, augment.OWN_DRAWS :], how.photometric)
+        images = pixels.normalize(images)
         if how.erase:
             images = augment.erase(images, uniform, how.erase)
         generator = draws(settings.run.seed, "step", step)

@@ -1,7 +1,8 @@
 """Augmentation of a whole batch on the device: random crop and flip, erasing, mixup and cutmix.
 
 What differs between samples is drawn per sample (``batches``) and handed in; nothing here draws by itself
-but ``mix`` (from the generator it is given) and ``erase`` (its pixel noise).
+but ``mix`` (from the generator it is given) and ``erase`` (its pixel noise). What light, lenses, sensors and
+files do is in ``photometric``.
 
 B crops, S the side of a crop as stored, I the side that the model takes, O label columns.
 """
@@ -13,11 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maeface.data import photometric
+
 ATTEMPTS = 10
 CROP_DRAWS = 2 * ATTEMPTS + 3
 ERASE_DRAWS = 5
-DRAWS = CROP_DRAWS + ERASE_DRAWS
-"""Uniform numbers on 0..1 that a sample needs: area and ratio of each attempt, x, y, flip; erasing."""
+OWN_DRAWS = CROP_DRAWS + ERASE_DRAWS
+DRAWS = OWN_DRAWS + photometric.DRAWS
+"""Uniform numbers on 0..1 that a sample needs: area and ratio of each attempt, x, y, flip; erasing; and what
+``photometric`` needs."""
 
 CROP_RATIO = (3 / 4, 4 / 3)
 ERASED_AREA = (0.02, 1 / 3)
