@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from maeface.studio import scalp
 from maeface.studio.canvas import Canvas, soft
-from maeface.studio.paint import HAIR_TONES, Look, linear
+from maeface.studio.look import Look
+from maeface.studio.pigment import HAIR_TONES, linear
 from maeface.studio.rig import Floats, Ints, Part, Rig
 from maeface.studio.scalp import Roots, scatter
 from maeface.studio.skull import skull

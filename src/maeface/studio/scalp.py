@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface.studio.paint import Look, hair_share
+from maeface.studio.look import Look
+from maeface.studio.paint import hair_share
 from maeface.studio.rig import Floats, Ints, Rig
 from maeface.studio.skull import Skull, kept, shift
 
@@ -51,8 +52,8 @@ STYLES: dict[int, Style] = {
     3: Style(8.0, 4.5, (0.05, 0.3, -1.0), (0.0, -0.2, -1.0), 0.8, 0.9, 0.1, 0.55, 0.1, -99),
     4: Style(3.5, 3.0, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0, 1.0, 0.0, 0.2, 0.3, -99),
     5: Style(22.0, 18.0, (1.0, 0.1, -0.2), (0.0, -1.0, 0.0), 0.5, 1.0, 0.9, 0.5, 0.1, -7.2),
-    6: Style(32.0, 27.0, (1.0, 0.1, -0.25), (0.0, -1.0, -0.05), 0.4, 0.7, 0.9, 0.55, 0.12, -99),
-    7: Style(31.0, 26.0, (1.0, 0.15, -0.2), (0.1, -1.0, 0.0), 0.6, 1.3, 0.8, 0.65, 0.8, -99),
+    6: Style(32.0, 27.0, (1.0, 0.1, -0.25), (0.0, -1.0, -0.05), 0.4, 0.7, 0.9, 0.55, 0.12, -17),
+    7: Style(31.0, 26.0, (1.0, 0.15, -0.2), (0.1, -1.0, 0.0), 0.6, 1.3, 0.8, 0.6, 0.55, -16),
     8: Style(24.0, 20.0, (0.0, 0.1, -1.0), (0.0, 0.1, -1.0), 0.2, 0.35, 0.3, 0.5, 0.05, -12),
     9: Style(19.0, 16.0, (0.6, 0.0, 0.1), (0.0, -1.0, 0.0), 0.4, 0.8, 1.0, 0.5, 0.08, -6.5),
 }
@@ -144,7 +145,7 @@ def grow(
         return np.zeros((0, POINTS, 3), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32)
     roots = _roots(look, rig, head, normals, rng)
     sides = _parted(style, roots, look, rng)
-    tuft, lead = _tufts(roots.at + np.where(sides > 0, 30.0, 0.0)[:, None], rng)
+    tuft, lead = _tufts(roots.at + (30.0 * (sides > 0) + 60.0 * _fringe(look, roots))[:, None], rng)
     scale = float(0.75 + 0.25 * min(look.hair_cm, 2.5))
     if look.hair_style == CURLY:
         points = _curls(style, roots, scale * look.hair_cm**0.5, rng)
@@ -166,7 +167,8 @@ def _roots(look: Look, rig: Rig, head: Floats, normals: Floats, rng: np.random.G
     bare = np.clip(
         1 - 1.3 * look.baldness * np.clip((y - 10.5) / 2, 0, 1) * np.clip((4 - z) / 3, 0, 1), 0.02, 1
     )
-    density = np.clip(depth / 0.9, 0, 1) * bare * ~(inner | ear)
+    nape = np.clip((y + 5.2) / 0.8, 0, 1)
+    density = np.clip(depth / 0.9, 0, 1) * bare * nape * ~(inner | ear)
     return scatter(rig, head, normals, rig.skin, density, int(STRANDS * (1 - 0.4 * look.baldness)), rng)[0]
 
 
@@ -175,7 +177,7 @@ def _parted(style: Style, roots: Roots, look: Look, rng: np.random.Generator) ->
     side = 1.0 if rng.uniform() < 0.5 else -1.0
     line = {2: 3.0, 5: rng.choice([0.0, 2.0, 2.5]), 6: rng.choice([0.0, 0.0, 2.0])}.get(look.hair_style, 0.6)
     x, _, z = roots.place.T
-    wobble = 0.15 * np.sin(2.1 * z) + rng.normal(0, 0.12, len(x))
+    wobble = 0.15 * np.sin(2.1 * z) + rng.normal(0, 0.25, len(x))
     crown = np.where(z < -3, x, x - side * line + wobble)  # no parting behind the crown
     return np.where(crown > 0, 1.0, -1.0).astype(np.float32)
 
@@ -207,6 +209,7 @@ def _combed(
     top = np.clip((py - 8.5 - 0.15 * (4 - pz)) / 2.5, 0, 1).astype(np.float32)
     length = (style.side_cm + (style.top_cm - style.side_cm) * top) * scale * rng.uniform(0.8, 1.1, count)
     length *= np.where((py < 3) & (style.side_cm < 6), 0.5, 1.0)
+    length *= np.where((py < 4.2) & (pz > -1.5) & (style.top[2] < -0.9), 0.12, 1.0)  # before the ears
     comb = top[:, None] * np.array(style.top, np.float32) + (1 - top[:, None]) * np.array(
         style.side, np.float32
     )
@@ -264,6 +267,7 @@ def _beside(at: Floats, veil: Floats, sides: Floats) -> Floats:
     face = (z > 1.5) & (y < 10)
     away = np.where(np.abs(x) > 1.0, np.sign(x), sides)
     x = np.where(face & (np.abs(x) < least), away * least, x)
+    z = z - 0.3 * np.clip(z - 4.0, 0, None) * (y < 5)
     return np.asarray(np.stack([x, y, z], -1), np.float32)
 
 
@@ -310,7 +314,7 @@ def _waved(points: Floats, wave_cm: float, tuft: Floats, rng: np.random.Generato
     across = np.cross(way, np.array([0.35, 0.2, 1.0], np.float32))
     across /= np.maximum(np.linalg.norm(across, axis=2, keepdims=True), 1e-6)
     phase = 40.0 * tuft[:, None] + rng.normal(0, 0.35, (len(points), 1))
-    swing = wave_cm * np.minimum(length / 6, 1) * np.sin(length * 2 * math.pi / 7.5 + phase)
+    swing = wave_cm * np.clip(length / 14 - 0.15, 0, 1) * np.sin(length * 2 * math.pi / 8.5 + phase)
     return np.asarray(points + across * swing[..., None], np.float32)
 
 

@@ -56,7 +56,10 @@ def kept(skull: Skull, points: Floats, least: Floats | float, most: Floats | flo
     away = points - skull.centre
     distance = np.maximum(np.linalg.norm(away, axis=-1), 1e-3)
     surface = reach(skull, away)
-    wanted = np.clip(distance, surface + least, np.maximum(surface + most, surface + least))
+    least = surface + least
+    # Rays graze the neck, where the shoulders beyond would count as its surface.
+    least = np.where(points[..., 1] < -3, 0.0, least)
+    wanted = np.clip(distance, least, np.maximum(surface + most, least))
     return np.asarray(skull.centre + away * (wanted / distance)[..., None], np.float32)
 
 

@@ -1,8 +1,18 @@
 """What a subject wears, and what gets in front of the face, as meshes on the head at rest."""
 
-from typing import NamedTuple
+import numpy as np
 
-from maeface.studio.rig import Floats, Ints
+from maeface.errors import DataError
+from maeface.studio import occluders
+from maeface.studio.clothes import clothes
+from maeface.studio.glasses import glasses
+from maeface.studio.hats import hat
+from maeface.studio.look import CLOTH_TONES, Look
+from maeface.studio.pigment import HAIR_TONES, linear, skin_tone
+from maeface.studio.rig import Floats, Rig
+from maeface.studio.solids import Colour, Thing
+
+__all__ = ["CLOTHES", "GLASSES", "HATS", "OCCLUDERS", "Thing", "occluder", "worn"]
 
 GLASSES = (
     "none",
@@ -37,19 +47,66 @@ OCCLUDERS = (
 """What ``View.occluder`` counts."""
 
 
-class Thing(NamedTuple):
-    """A mesh of one material."""
+def worn(look: Look, rig: Rig, head: Floats) -> list[Thing]:
+    """Clothes, hat and glasses of a subject.
 
-    vertices: Floats
-    """(n, 3) cm."""
-    normals: Floats
-    """(n, 3) unit."""
-    triangles: Ints
-    """(m, 3)."""
-    colour: tuple[float, float, float]
-    """Linear RGB."""
-    opacity: float
-    roughness: float
-    metal: float
-    anchor: int
-    """The vertex of the head whose displacement it follows; -1: none."""
+    Args:
+        look: what is worn, by ``CLOTHES``, ``HATS`` and ``GLASSES``.
+        rig: the head's rig.
+        head: (V, 3) cm, the subject at rest.
+
+    Returns:
+        Meshes, opaque ones first.
+
+    Raises:
+        DataError: a style that does not exist.
+    """
+    for name, style, styles in (
+        ("glasses", look.glasses, GLASSES),
+        ("hat", look.hat, HATS),
+        ("clothes", look.clothes, CLOTHES),
+    ):
+        _known(name, style, styles)
+    tint = int(look.gloss * 9973)  # any number that differs between subjects
+    things = clothes(look.clothes, _linear(linear(np.array(CLOTH_TONES[look.cloth]))), tint, rig, head)
+    if look.hat:
+        things += hat(look.hat, tint // 7, rig, head)
+    if look.glasses:
+        things += glasses(look.glasses, tint // 11, rig, head)
+    return sorted(things, key=lambda thing: thing.opacity < 1)
+
+
+def occluder(
+    kind: int, rig: Rig, head: Floats, rng: np.random.Generator, look: Look | None = None
+) -> list[Thing]:
+    """Something in front of the face that leaves most of it to be seen.
+
+    Args:
+        kind: by ``OCCLUDERS``.
+        rig: the head's rig.
+        head: (V, 3) cm, the subject at rest.
+        rng: for side, colour and small differences.
+        look: whose hand and hair they are; drawn where not given.
+
+    Raises:
+        DataError: a kind that does not exist.
+    """
+    _known("occluder", kind, OCCLUDERS)
+    if kind == 0:
+        return []
+    melanin = look.melanin if look is not None else float(rng.uniform())
+    tone = look.hair if look is not None else int(rng.integers(4))
+    scene = occluders.Scene(
+        rig, head, _linear(skin_tone(melanin, 0.5)), _linear(linear(np.array(HAIR_TONES[tone]))), rng
+    )
+    return occluders.held(kind, scene)
+
+
+def _known(name: str, style: int, styles: tuple[str, ...]) -> None:
+    if not 0 <= style < len(styles):
+        raise DataError(f"no {name} {style}: expected 0 to {len(styles) - 1} ({', '.join(styles)})")
+
+
+def _linear(rgb: Floats) -> Colour:
+    red, green, blue = (float(c) for c in rgb)
+    return red, green, blue
