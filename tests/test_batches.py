@@ -205,7 +205,7 @@ def test_each_change_meets_as_many_as_is_asked_and_always_the_same(kind):
     images, draws = photo(32).expand(400, -1, -1, -1), drawn_numbers(400)
     some = photometric.apply(images, draws, config.Photometric(**{kind: 0.3}))
     assert some.shape == images.shape and some.min() >= 0 and some.max() <= 1
-    least = 0.7 if kind == "blur" else 0.97  # some blur is none
+    least = 0.45 if kind == "blur" else 0.97  # of 32 pixels, half the blur is none
     assert 0.3 * least - 0.07 < changed(some, images).float().mean() < 0.37
     torch.manual_seed(0)
     every = photometric.apply(images, draws, config.Photometric(**{kind: 1.0}))
