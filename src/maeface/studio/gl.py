@@ -129,7 +129,8 @@ class Renderer:
         self._shadow.use()
         self._shadow.viewport = (0, 0, *self._depths.size)
         self._shadow.clear(depth=1.0)
-        gl.enable_only(_gl().DEPTH_TEST)
+        gl.enable_only(_gl().DEPTH_TEST | _gl().CULL_FACE)  # what faces the light hides the rest
+        gl.cull_face = "back"
         for i, matrix in enumerate(towards):
             row, column = divmod(i, SHADOW_COLUMNS)
             self._shadow.viewport = (
@@ -250,10 +251,10 @@ class Renderer:
 
     def finish(self) -> Floats:
         """The picture, (F, F, 4) linear RGB with alpha, premultiplied."""
-        side, n = self._picture.width, OVERSAMPLE
-        raw = np.frombuffer(self._picture.read(components=4, dtype="f2"), np.float16)
-        pixels = raw.reshape(self.frame, n, self.frame, n, 4).astype(np.float32).mean((1, 3))
-        assert pixels.shape[0] * n == side
+        drawn = self._picture.color_attachments[0]
+        drawn.build_mipmaps(max_level=1)  # a box of OVERSAMPLE x OVERSAMPLE pixels
+        raw = np.frombuffer(drawn.read(level=1), np.float16)
+        pixels = raw.reshape(self.frame, self.frame, 4).astype(np.float32)
         return np.ascontiguousarray(pixels[::-1])
 
     def _filtered(self, texture: Any) -> Any:  # noqa: ANN401

@@ -40,7 +40,7 @@ float highlight(vec3 n, vec3 towards, vec3 l, float rough) {
     vec3 h = normalize(l + towards);
     float a2 = rough * rough * rough * rough;
     float nh = max(dot(n, h), 0.0), d = nh * nh * (a2 - 1.0) + 1.0;
-    float nl = max(dot(n, l), 0.0), nv = max(dot(n, towards), 1e-3), k = rough * rough / 2.0;
+    float nl = max(dot(n, l), 0.0), nv = max(dot(n, towards), 0.15), k = rough * rough / 2.0;
     float shade = 1.0 / ((nl * (1.0 - k) + k) * (nv * (1.0 - k) + k));
     return nl * a2 / (d * d) * shade * 0.25;   // times pi: `glow` is an irradiance
 }
@@ -56,7 +56,8 @@ void main() {
     float wet = glossy > 0.5 ? texture(gloss, texel).r * 2.0 : 1.0;
     vec3 diffuse = around * (1.0 + 0.6 * dot(fine - n, vec3(0.0, 1.0, 0.3)));
     vec3 shine = vec3(0.0);
-    float fresnel = specular + (1.0 - specular) * pow(1.0 - max(dot(fine, towards), 0.0), 5.0) * (1.0 - roughness);
+    float fresnel = specular + (1.0 - specular) * pow(1.0 - max(dot(fine, towards), 0.0), 5.0)
+        * (1.0 - roughness) * (1.0 - roughness);
     for (int i = 0; i < lamp_count; ++i) {
         vec3 cosine = vec3(dot(mix(n, fine, 0.55), lamp[i]), dot(mix(n, fine, 0.85), lamp[i]), dot(fine, lamp[i]));
         vec3 soft = max((cosine + bleed) / (1.0 + bleed), 0.0);
