@@ -178,7 +178,7 @@ def _zones(face: Floats, lips: Floats, ear: NDArray[np.bool_]) -> dict[str, Floa
     chin = bump(np.hypot(x / 1.6, (y + 6.2) / 1.0)) * (z > 8)
     orbit = np.maximum(
         bump(np.hypot((side - 3.1) / 1.75, (y - 2.75) / 0.85)),
-        0.7 * bump(np.hypot((side - 3.1) / 1.7, (y - 4.3) / 0.6)),
+        0.35 * bump(np.hypot((side - 3.2) / 1.6, (y - 4.2) / 0.5)),
     ) * (z > 7)
     inner = bump(np.hypot((side - 1.75) / 0.5, (y - 3.0) / 0.6)) * (z > 8)
     nostrils = bump(np.hypot((side - 0.62) / 0.30, (y + 0.95) / 0.20)) * (z > 9) * (z < 12.4)

@@ -93,7 +93,7 @@ def _face(look: Look, canvas: Canvas, grain: skin.Grain, rng: np.random.Generato
     colour = over(colour, np.array([0.03, 0.02, 0.018], np.float32), 0.75 * edge)
     rim = skin_tone(0.5 * look.melanin, 1.0) * np.array([0.95, 0.62, 0.60], np.float32)
     colour = over(colour, rim, 0.8 * soft((canvas.lid_depth - 0.09) / 0.03))
-    colour = over(colour, hair * 0.85, _scalp(look, canvas.face, rng) * ~canvas.ear)
+    colour = over(colour, hair * 0.7, _scalp(look, canvas.face, rng) * ~canvas.ear)
     return encoded(colour)
 
 
@@ -101,7 +101,7 @@ def _back(look: Look, canvas: Canvas, rng: np.random.Generator) -> NDArray[np.ui
     shape = canvas.back.shape[:2]
     base = skin_tone(look.melanin, look.redness)
     colour = absorbed(base, 0.05 * noise(shape, 40, rng), 0.05 * noise(shape, 20, rng))
-    colour = over(colour, hair_tone(look.hair, look.grey) * 0.85, _scalp(look, canvas.back, rng))
+    colour = over(colour, hair_tone(look.hair, look.grey) * 0.7, _scalp(look, canvas.back, rng))
     fabric = linear(np.array(CLOTH_TONES[look.cloth])) * np.exp(0.1 * noise(shape, 90, rng))[..., None]
     return encoded(over(colour, fabric, soft((-11.0 - canvas.back[..., 1]) / 0.3)))
 
@@ -111,6 +111,6 @@ def _scalp(look: Look, places: Floats, rng: np.random.Generator) -> Floats:
     if look.hair_cm <= 0:
         return np.zeros(places.shape[:2], np.float32)
     shape = places.shape[:2]
-    depth = hair_share(places, look.baldness) + 0.25 * noise(shape, 70, rng) * (shape[0] > 0)
-    thin = 0.6 if look.hair_cm < 0.25 else 0.92
-    return np.asarray(thin * soft(depth / 0.35), np.float32)
+    depth = hair_share(places, look.baldness) + 0.2 * noise(shape, 110, rng) - 0.1
+    thin = 0.6 if look.hair_cm < 0.25 else 0.85
+    return np.asarray(thin * soft(depth / 0.5), np.float32)

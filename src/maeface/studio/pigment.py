@@ -12,7 +12,7 @@ from PIL import Image
 from maeface.studio.rig import Floats
 
 SKIN_LAB = (
-    (75.0, 9.0, 13.0), (69.0, 10.5, 16.0), (62.0, 12.0, 19.0), (53.0, 13.5, 21.0),
+    (72.0, 9.5, 13.0), (67.0, 11.0, 15.5), (61.0, 12.5, 18.0), (53.0, 13.5, 19.5),
     (43.0, 13.5, 18.5), (34.0, 11.5, 14.0), (26.0, 8.5, 9.5),
 )  # fmt: skip
 """L*, a*, b* (D65) of skin in even light, from little to much melanin; a subject lies anywhere between."""
@@ -48,7 +48,7 @@ def skin_tone(melanin: float, redness: float, yellowness: float = 0.0) -> Floats
     """
     at = melanin * (len(SKIN_LAB) - 1)
     lightness, a, b = (np.interp(at, range(len(SKIN_LAB)), column) for column in zip(*SKIN_LAB, strict=True))
-    return _from_lab(float(lightness), float(a + 3.0 * (redness - 0.5)), float(b + 2.5 * yellowness))
+    return _from_lab(float(lightness), float(a + 3.0 * (redness - 0.5)), float(b + 2.0 * yellowness))
 
 
 def hair_tone(index: int, grey: float) -> Floats:

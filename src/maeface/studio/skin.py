@@ -57,11 +57,11 @@ class Grain:
 
 def colour(look: Look, canvas: Canvas, grain: Grain, rng: np.random.Generator) -> Floats:
     """Linear RGB of the skin without its hair, (F, F, 3)."""
-    base = skin_tone(look.melanin, look.redness, float(np.clip(rng.normal(0, 0.6), -1.2, 1.2)))
+    base = skin_tone(look.melanin, look.redness, float(np.clip(rng.normal(0, 0.5), -1, 1)))
     zones, age = canvas.zones, look.age
     fair = 1 - 0.65 * look.melanin
     uneven = 0.6 + 0.8 * age
-    blood = uneven * fair * (0.07 * grain.patches + 0.09 * grain.blotches + 0.08 * grain.mottle)
+    blood = uneven * fair * (0.07 * grain.patches + 0.08 * grain.blotches + 0.06 * grain.mottle)
     blood += fair * (0.08 + 0.30 * look.redness) * zones["flush"] * (1 + 0.35 * grain.mottle)
     blood += fair * 0.10 * zones["orbit"] - 0.08 * zones["forehead"] * fair
     blood += fair * 0.5 * bump((canvas.lid_depth + 0.02) / 0.10)
@@ -93,8 +93,9 @@ def relief(look: Look, canvas: Canvas, grain: Grain, rng: np.random.Generator) -
     skin = (1 - canvas.lips) * (canvas.lid_depth < 0.0)
     pores = 0.0016 + 0.0022 * zones["oily"] + 0.0014 * zones["cheeks"]
     height = -pores * np.maximum(grain.pores, -0.8) * (0.7 + 0.5 * look.age)
-    height += (0.0025 + 0.006 * look.age) * grain.mottle * (1 - 0.5 * zones["forehead"])
-    height += 0.010 * look.age * grain.blotches
+    height += 0.0025 * grain.mottle * (1 - 0.5 * zones["forehead"]) + 0.004 * look.age * grain.blotches
+    if look.age > 0.3:
+        height += 0.007 * (look.age - 0.3) * _lined(canvas, rng)
     height *= skin
     height += _lip_ridges(look, canvas, rng) * canvas.lips
     height += _aged(look, canvas, grain, rng)
@@ -135,9 +136,9 @@ def beard_shade(look: Look, canvas: Canvas, grain: Grain) -> tuple[Floats, Float
 def _lipped(painted: Floats, look: Look, canvas: Canvas, grain: Grain, base: Floats) -> Floats:
     """The lips' own colour or lipstick, lighter inside, dark where they meet, wet behind."""
     light = 1 - look.melanin
-    natural = base * np.array([0.84, 0.52 + 0.16 * look.melanin, 0.55 + 0.14 * look.melanin], np.float32)
+    natural = base * np.array([0.76, 0.40 + 0.22 * look.melanin, 0.43 + 0.20 * look.melanin], np.float32)
     natural = natural + np.array([0.012, 0.004, 0.006], np.float32) * light
-    natural = natural + (base * np.array([0.9, 0.78, 0.78], np.float32) - natural) * 0.35 * look.age
+    natural = natural + (base * np.array([0.9, 0.78, 0.78], np.float32) - natural) * 0.25 * look.age
     stick = linear(np.array([150, 26, 42])) * (0.6 + 0.6 * look.redness)
     share = 0.0 if look.lip_red < 0.2 else 0.8 * look.lip_red
     tone = np.asarray((1 - share) * natural + share * stick, np.float32)
@@ -147,7 +148,7 @@ def _lipped(painted: Floats, look: Look, canvas: Canvas, grain: Grain, base: Flo
         0.05 * grain.mottle + 0.04 * grain.pores
     )
     coloured = tone * value[..., None]
-    painted = over(painted, coloured, canvas.lips * (0.8 + 0.15 * look.lip_red))
+    painted = over(painted, coloured, canvas.lips * (0.88 + 0.1 * look.lip_red))
     rim = bump((canvas.lip_depth + 0.10) / 0.07) * (canvas.lip_depth < 0)
     painted = painted * (1 + 0.05 * rim * light)[..., None]  # the pale edge about the lips
     line = bump(canvas.mouth_depth / 0.09)
@@ -219,6 +220,14 @@ def _stamp(field: Floats, spots: tuple[Spot, ...], height: float) -> None:
         rows, columns = (slice(max(at - reach, 0), at + reach + 1) for at in (spot.row, spot.column))
         part = field[rows, columns]
         part += shape[: part.shape[0], : part.shape[1]].astype(np.float32)
+
+
+def _lined(canvas: Canvas, rng: np.random.Generator) -> Floats:
+    """The web of fine lines of thin skin, deepest about the eyes and on the cheeks."""
+    shape = canvas.face.shape[:2]
+    web = np.minimum(np.abs(noise(shape, 70, rng)), np.abs(noise(shape, 110, rng)))
+    where = np.clip(0.4 + canvas.zones["orbit"] + 0.6 * canvas.zones["cheeks"], 0, 1.3)
+    return np.asarray(-np.exp(-((web / 0.12) ** 2)) * where, np.float32)
 
 
 def _lip_ridges(look: Look, canvas: Canvas, rng: np.random.Generator) -> Floats:
