@@ -295,7 +295,8 @@ def _context() -> Any:  # noqa: ANN401 - moderngl's
         ) from None
     os.environ.setdefault("LP_NUM_THREADS", "0")  # llvmpipe: one process a core instead
     reasons: list[str] = []
-    for options in ({"backend": "egl"}, {}):  # without a screen; with one, or not on Linux
+    ways: tuple[dict[str, Any], ...] = ({"backend": "egl"}, {})  # without a screen; with one, or not Linux
+    for options in ways:
         try:
             return moderngl.create_context(standalone=True, require=330, **options)
         except Exception as error:  # each platform has its own kinds

@@ -22,6 +22,8 @@ CENTRE = np.array([0.0, 0.8, 4.0], np.float32)
 """Middle of the head in cm: what the head turns about and the camera looks at."""
 
 _GUMS, _TEETH, _BAG = (0.42, 0.10, 0.09), (0.70, 0.64, 0.52), (0.16, 0.025, 0.023)
+_BOUNCED = {"M_GumsTongue": 0.07, "M_Teeth": 0.16}
+"""Light that reaches the inside of the mouth from its own walls, which shadows alone leave black."""
 _ROOT_SHADE = {"scalp": 0.6, "brows": 0.15, "lashes": 0.0, "beard": 0.45}
 
 
@@ -79,6 +81,9 @@ class Studio:
         self._renderer = Renderer(frame)
         self._bag, self._outside = split(rig.parts["M_BackHead"], self._canvas.mouth_bag)
         self._casters = shadow_mesh(rig.parts["M_Face"], self._outside)
+        self._bounced = np.zeros((len(rig.neutral), 1), np.float32)
+        for name, share in _BOUNCED.items():
+            self._bounced[rig.parts[name].vertices] = share
 
     @lru_cache(maxsize=2)  # noqa: B019 - a studio lives as long as its process
     def actor(self, subject: Subject, seed: int) -> Actor:
@@ -156,6 +161,7 @@ class Studio:
         placed = [_follow(thing, moved) for thing in about]
         places, across, casters = _gathered(head, normals, self._casters, about, placed)
         lamps, sky = drawn.visibility(places, across, casters, light)
+        sky[: len(head)] += self._bounced
         drawn.begin(camera, light)
         weights = wrinkles.weights(intensities, actor.subject.look.age)
         drawn.heights(actor.bump + np.tensordot(weights, self._folds, axes=1))

@@ -18,7 +18,7 @@ void main() {
     vec3 diffuse = around, shine = vec3(0.0);
     for (int i = 0; i < lamp_count; ++i) {
         float cosine = dot(t, lamp[i]), sine = sqrt(max(1.0 - cosine * cosine, 0.0));
-        float facing = clamp(0.55 + 0.6 * dot(normalize(across), lamp[i]), 0.0, 1.0);
+        float facing = clamp(0.55 + 0.6 * dot(across, lamp[i]), 0.0, 1.0);
         float along = dot(t, normalize(lamp[i] + towards));
         diffuse += glow[i] * reached[i] * facing * sine * 0.8;
         shine += glow[i] * reached[i] * facing * pow(max(1.0 - along * along, 0.0), 30.0);

@@ -33,7 +33,8 @@ vec3 bumped(vec3 n, out float height) {
     vec3 first = cross(dy, n), second = cross(n, dx);
     float size = dot(dx, first);
     vec3 slope = sign(size) * (right * first + up * second);
-    return normalize(abs(size) * n - slope);
+    vec3 tilted = abs(size) * n - slope;
+    return dot(tilted, tilted) > 1e-20 ? normalize(tilted) : n;
 }
 
 float highlight(vec3 n, vec3 towards, vec3 l, float rough) {
@@ -46,8 +47,8 @@ float highlight(vec3 n, vec3 towards, vec3 l, float rough) {
 }
 
 void main() {
-    vec3 n = normalize(across);
     vec3 towards = normalize(eye - at);
+    vec3 n = dot(across, across) > 1e-12 ? normalize(across) : towards;
     if (dot(n, towards) < 0.0 && !gl_FrontFacing) n = -n;
     vec3 fine = n;
     float height = 0.0;
