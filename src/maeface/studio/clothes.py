@@ -42,32 +42,38 @@ def clothes(kind: int, colour: Colour, tint: int, rig: Rig, head: Floats) -> lis
     """
     neck = np.array([0, -11.5, 4.6], np.float32)
     moved = shift(rig, head, neck)
+    skin = head[np.unique(rig.skin)]
+    x, y, z = skin.T
+    shoulders = (y < -9.5) & (np.hypot(x, z + 1) > 6.2) & ((np.abs(x) > 7) | (z < 1))
+    skin = skin[shoulders]
     shirt = _SHIRTS[tint % len(_SHIRTS)]
 
-    def made(mesh: Mesh, of: Colour, roughness: float = 0.85) -> Thing:
-        return thing(Mesh(mesh.vertices + moved * [0.5, 1, 0.5], mesh.triangles), of, roughness=roughness)
+    def made(mesh: Mesh, of: Colour, roughness: float = 0.85, by: float = 0.3) -> Thing:
+        return thing(
+            Mesh(_clear(mesh.vertices + moved * [0.5, 1, 0.5], skin, by), mesh.triangles),
+            of,
+            roughness=roughness,
+        )
 
     if kind == V_NECK:
-        return [made(_shoulders(rig, deep=4.5, sharp=5.0), colour)]
+        return [made(_shoulders(deep=2.4, sharp=7.0), colour)]
     if kind == HOODIE:
         hood = tube(_line(0, 0.9, 0.4), _thick(0.8, 1.9), 12, closed=True)
-        return [made(joined([_shoulders(rig), hood]), colour, 0.95)]
+        return [made(joined([_shoulders(), hood]), colour, 0.95)]
     if kind == SHIRT:
-        return [
-            made(joined([_shoulders(rig, deep=1.2, sharp=6.0), _collar()]), shirt if tint % 2 else colour)
-        ]
+        return [made(joined([_shoulders(deep=0.8, sharp=12.0), _collar()]), shirt if tint % 2 else colour)]
     if kind == TIE:
         return [
-            made(joined([_shoulders(rig), _collar()]), shirt),
+            made(joined([_shoulders(), _collar()]), shirt),
             made(_tie(), _TIES[tint % len(_TIES)], 0.5),
         ]
     if kind == SUIT:
         dark: Colour = (colour[0] * 0.5, colour[1] * 0.5, colour[2] * 0.5)
-        jacket = joined([_shoulders(rig, deep=12.0, sharp=2.2, over=0.5, first=1), _lapels()])
-        inner = made(joined([_shoulders(rig), _collar()]), shirt)
-        return [inner, made(jacket, dark), made(_tie(), _TIES[tint % len(_TIES)], 0.5)]
+        jacket = joined([_shoulders(deep=4.8, sharp=3.5, over=0.8), _lapels()])
+        inner = made(joined([_shoulders(), _collar()]), shirt)
+        return [inner, made(jacket, dark, by=0.9), made(_tie(), _TIES[tint % len(_TIES)], 0.5)]
     rib = tube(_line(0, 0.0, 0.05), 0.28, 8, closed=True)
-    return [made(joined([_shoulders(rig), rib]), colour)]
+    return [made(joined([_shoulders(), rib]), colour)]
 
 
 def _turns() -> Floats:
@@ -96,34 +102,27 @@ def _thick(front: float, back: float) -> Floats:
     return np.asarray(front + (back - front) * behind**2, np.float32)
 
 
-def _shoulders(rig: Rig, deep: float = 0.0, sharp: float = 1.0, over: float = 0.0, first: int = 0) -> Mesh:
-    """From the neckline outwards; ``deep`` cm lower in front, in a V that is narrower the ``sharp``er."""
-    rings = [_ring(row, over) for row in range(first, len(_RINGS))]
+def _shoulders(deep: float = 0.0, sharp: float = 1.0, over: float = 0.0) -> Mesh:
+    """From the neckline outwards; in front from ``deep`` rings lower, in a V (more so the ``sharp``er)."""
+    rings = np.stack([_ring(row, over) for row in range(len(_RINGS))])
+    count = 2 * len(rings) - 1
+    fine = smooth(rings.reshape(len(rings), -1), count).reshape(count, _AROUND, 3)
     ahead = np.clip(np.cos(_turns()), 0, 1) ** sharp
-    inward = rings[0] * [0.97, 1, 0.97] - np.array([0, 0.6, 0])
-    points = np.stack([inward, *rings])
-    fade = np.array([1.0, 1.0, 0.8, 0.5, 0.25, 0.1, 0, 0, 0])[: len(points), None]
-    points[..., 1] -= deep * ahead * fade
-    points[..., 2] += 0.25 * deep * ahead * fade
-    return sheet(_clear(_finer(points), rig), closed=True)
+    at = 2 * deep * ahead + (count - 1 - 2 * deep * ahead) * np.linspace(0, 1, count)[:, None]
+    low = np.minimum(at.astype(int), count - 2)
+    share, column = (at - low)[..., None], np.arange(_AROUND)[None]
+    points = fine[low, column] * (1 - share) + fine[low + 1, column] * share
+    inward = points[0] * [0.97, 1, 0.97] - np.array([0, 0.6, 0])
+    return sheet(np.concatenate([inward[None], points]), closed=True)
 
 
-def _finer(points: Floats) -> Floats:
-    """Rings between the rings, so that the shoulders are round."""
-    rows = len(points)
-    return smooth(points.reshape(rows, -1), 2 * rows - 1).reshape(2 * rows - 1, -1, 3)
-
-
-def _clear(points: Floats, rig: Rig) -> Floats:
-    """Raise points above the skin that lies under them."""
-    skin = rig.neutral[np.unique(rig.skin)]
-    skin = skin[(skin[:, 1] < -9.5) & (np.hypot(skin[:, 0], skin[:, 2] + 1) > 6.2)]
-    flat = points.reshape(-1, 3)
-    near = ((flat[:, None, [0, 2]] - skin[None, :, [0, 2]]) ** 2).sum(2) < 0.8
-    highest = np.where(near, skin[None, :, 1], -99).max(1) + 0.3
-    raised = flat.copy()
-    raised[:, 1] = np.where((highest > flat[:, 1]) & (highest < flat[:, 1] + 2.5), highest, flat[:, 1])
-    return raised.reshape(points.shape)
+def _clear(points: Floats, skin: Floats, by: float) -> Floats:
+    """Raise points (n, 3) to ``by`` cm above the skin that lies under them."""
+    near = ((points[:, None, [0, 2]] - skin[None, :, [0, 2]]) ** 2).sum(2) < 0.8
+    highest = np.where(near, skin[None, :, 1], -99).max(1) + by
+    raised = points.copy()
+    raised[:, 1] = np.where((highest > points[:, 1]) & (highest < points[:, 1] + 4), highest, points[:, 1])
+    return np.asarray(raised, np.float32)
 
 
 def _collar() -> Mesh:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from maeface.studio import scalp
 from maeface.studio.canvas import Canvas, soft
 from maeface.studio.look import Look
-from maeface.studio.pigment import HAIR_TONES, linear
+from maeface.studio.paint import hair_share
+from maeface.studio.pigment import HAIR_TONES, linear, skin_tone
 from maeface.studio.rig import Floats, Ints, Part, Rig
 from maeface.studio.scalp import Roots, scatter
 from maeface.studio.skull import skull
@@ -33,7 +34,7 @@ HAIR_STYLES = (
 BEARDS = ("full", "full", "circle", "moustache", "goatee", "chin strap")
 """What is drawn for ``Look.beard`` above 0.5."""
 
-WHITE = (206, 203, 198)
+WHITE = (172, 170, 166)
 """sRGB of a hair without pigment."""
 
 SHORT_POINTS = 4
@@ -116,7 +117,9 @@ class _Face(NamedTuple):
 def _scalp(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     points, root, tuft = scalp.grow(look, face.rig, face.head, face.normals, skull(face.rig, face.head), rng)
     colour = _colour(look, len(root), look.grey, rng) * np.exp(0.5 * (tuft - 0.5))[:, None]
-    fine = 0.030 if look.hair_style == 1 else 0.042
+    # Hair is finest along the hairline.
+    depth = hair_share(face.rig.neutral[root], look.baldness)
+    fine = (0.026 if look.hair_style == 1 else 0.036) * np.clip(0.45 + 0.45 * depth, 0.45, 1)
     radius = fine * rng.uniform(0.7, 1.3, len(root))
     return Strands(points, root, radius.astype(np.float32), np.clip(colour, 0.002, 0.9).astype(np.float32))
 
@@ -125,7 +128,7 @@ def _brows(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     """Upwards at the inner end, outwards further on, and from both edges towards the middle line."""
     middle = face.part.uv[face.part.triangles].mean(1)
     near = np.abs(face.texel(middle, face.canvas.brow)) < look.brow_cm + 0.4
-    roots, uv = face.roots(near.astype(np.float32), 2600, rng)
+    roots, uv = face.roots(near.astype(np.float32), 2100, rng)
     height, along = face.texel(uv, face.canvas.brow), face.texel(uv, face.canvas.brow_along)
     half = look.brow_cm * np.interp(along, [-0.1, 0.0, 0.1, 0.6, 1.0, 1.06], [0.2, 0.8, 1.0, 0.85, 0.3, -0.6])
     dense = soft((half - np.abs(height)) / 0.07) * (0.30 + 0.70 * look.brow)
@@ -138,9 +141,10 @@ def _brows(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     side = np.sign(roots.place[:, 0])
     way = np.stack([side * np.cos(angle), np.sin(angle), np.zeros(len(angle))], -1)
     bend = np.stack([side * 0.8, np.full(len(side), -0.25), np.full(len(side), -0.25)], -1)
-    length = rng.uniform(0.45, 0.85, len(side)) * (0.75 + 0.5 * look.brow_cm)
+    length = rng.uniform(0.40, 0.76, len(side)) * (0.75 + 0.5 * look.brow_cm)
     points = _short(roots, way, bend, length, 0.12)
-    colour = _colour(look, len(side), 0.45 * look.grey, rng) * 0.7
+    colour = 0.62 * _colour(look, len(side), 0.45 * look.grey, rng)
+    colour += 0.12 * skin_tone(look.melanin, look.redness)  # finer than a pixel
     return Strands(points, roots.vertex, _radius(0.019, len(side), rng), colour.astype(np.float32))
 
 
@@ -148,7 +152,10 @@ def _lashes(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     """Along the margins of the lids, which are where the rig's modelled lashes touch the skin."""
     parts = []
     for eye in (face.rig.landmarks[36:42], face.rig.landmarks[42:48]):
-        for upper, count, length in ((True, int(90 + 50 * look.lash), 0.80), (False, 55, 0.42)):
+        for upper, count, length in (
+            (True, int(34 + 34 * look.lash), 0.66),
+            (False, int(14 + 16 * look.lash), 0.30),
+        ):
             margin = _margin(face.rig, eye, upper)
             along = np.sort(rng.uniform(0.04, 0.97, count)) * (len(margin) - 1)
             low = np.minimum(along.astype(int), len(margin) - 2)
@@ -187,12 +194,12 @@ def _lid(
     count, middle = len(at), at.mean(0)
     fan = (at[:, 0] - middle[0]) / 1.4
     fan = fan + 0.25 * np.sign(middle[0])  # the outer ones sweep outwards
-    up = 0.30 if upper else -0.35
+    up = 0.16 if upper else -0.30
     way = np.stack([0.55 * fan, np.full(count, up), np.full(count, 1.0)], -1) + rng.normal(
         0, 0.10, (count, 3)
     )
     way /= np.linalg.norm(way, axis=1, keepdims=True)
-    curl = np.array([0, 0.75 if upper else -0.35, -0.25], np.float32)
+    curl = np.array([0, 0.62 if upper else -0.35, -0.25], np.float32)
     length = (
         length_cm * rng.uniform(0.65, 1.1, count) * (0.6 + 0.4 * np.sin(np.pi * np.clip(along, 0.1, 0.9)))
     )
@@ -205,7 +212,7 @@ def _beard(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     """Stubble below 0.5, above it one of ``BEARDS``; never on the lips."""
     kind = BEARDS[int(rng.integers(len(BEARDS)))]
     full = look.beard > 0.5
-    count = int(1500 + 3000 * (look.beard - 0.5) / 0.5) if full else int(5200 * max(look.beard - 0.12, 0))
+    count = int(1500 + 3000 * (look.beard - 0.5) / 0.5) if full else int(8500 * max(look.beard - 0.1, 0))
     places = face.rig.neutral[face.triangles].mean(1)
     middle = face.part.uv[face.part.triangles].mean(1)
     area = _beard_area(kind if full else "full", places) * (face.texel(middle, face.canvas.lips) < 0.3)
@@ -230,6 +237,8 @@ def _beard(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     bend = np.stack([-0.15 * np.sign(x), np.full(len(x), -0.6), np.full(len(x), -0.1)], -1)
     points = _short(roots, way, bend, length, 0.32 if full else 0.9)
     colour = _colour(look, len(x), min(1.2 * look.grey, 1.0), rng) * 0.85
+    if not full:  # finer than a pixel, so its colour is mixed with the skin's
+        colour = 0.45 * colour + 0.55 * skin_tone(look.melanin, look.redness)
     radius = _radius(0.026 if full else 0.012, len(x), rng)
     return Strands(points, roots.vertex, radius, colour.astype(np.float32))
 
@@ -274,6 +283,6 @@ def _radius(cm: float, count: int, rng: np.random.Generator) -> Floats:
 def _colour(look: Look, count: int, grey: float, rng: np.random.Generator) -> Floats:
     """Strands of the subject's tone, a share of them white, (count, 3)."""
     tone = linear(np.array(HAIR_TONES[look.hair])) * np.exp(rng.normal(0, 0.28, (count, 1)))
-    white = linear(np.array(WHITE)) * rng.uniform(0.55, 1.0, (count, 1))
-    share = (rng.uniform(size=(count, 1)) < grey) * rng.uniform(0.75, 1, (count, 1))
+    white = linear(np.array(WHITE)) * rng.uniform(0.5, 1.0, (count, 1))
+    share = (rng.uniform(size=(count, 1)) < 1.05 * grey - 0.05) * rng.uniform(0.5, 1, (count, 1))
     return np.asarray(tone + (white - tone) * share, np.float32)

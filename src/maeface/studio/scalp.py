@@ -48,12 +48,12 @@ class Style(NamedTuple):
 
 STYLES: dict[int, Style] = {
     1: Style(1.3, 0.8, (0.0, 0.3, 0.6), (0.0, -0.4, -0.3), 1.1, 0.3, 0.0, 0.15, 0.0, -99),
-    2: Style(7.0, 3.0, (1.0, 0.2, -0.1), (0.0, -0.8, -0.55), 0.8, 0.9, 0.25, 0.45, 0.15, -99),
-    3: Style(8.0, 4.5, (0.05, 0.3, -1.0), (0.0, -0.2, -1.0), 0.8, 0.9, 0.1, 0.55, 0.1, -99),
-    4: Style(3.5, 3.0, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0, 1.0, 0.0, 0.2, 0.3, -99),
-    5: Style(22.0, 18.0, (1.0, 0.1, -0.2), (0.0, -1.0, 0.0), 0.5, 1.0, 0.9, 0.5, 0.1, -7.2),
-    6: Style(32.0, 27.0, (1.0, 0.1, -0.25), (0.0, -1.0, -0.05), 0.4, 0.7, 0.9, 0.55, 0.12, -17),
-    7: Style(31.0, 26.0, (1.0, 0.15, -0.2), (0.1, -1.0, 0.0), 0.6, 1.3, 0.8, 0.6, 0.55, -16),
+    2: Style(6.2, 2.0, (1.0, 0.25, -0.25), (0.0, -0.7, -0.6), 0.7, 0.75, 0.2, 0.4, 0.12, -5.5),
+    3: Style(8.0, 4.5, (0.05, 0.3, -1.0), (0.0, -0.2, -1.0), 0.8, 0.8, 0.1, 0.5, 0.1, -5.5),
+    4: Style(2.9, 2.4, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0, 1.0, 0.0, 0.12, 0.3, -99),
+    5: Style(22.0, 18.0, (1.0, 0.2, -0.45), (0.0, -1.0, 0.0), 0.5, 1.0, 0.9, 0.5, 0.1, -7.2),
+    6: Style(32.0, 27.0, (1.0, 0.2, -0.5), (0.0, -1.0, -0.05), 0.4, 0.7, 0.9, 0.55, 0.12, -17),
+    7: Style(31.0, 26.0, (1.0, 0.25, -0.45), (0.1, -1.0, 0.0), 0.6, 1.3, 0.8, 0.6, 0.55, -16),
     8: Style(24.0, 20.0, (0.0, 0.1, -1.0), (0.0, 0.1, -1.0), 0.2, 0.35, 0.3, 0.5, 0.05, -12),
     9: Style(19.0, 16.0, (0.6, 0.0, 0.1), (0.0, -1.0, 0.0), 0.4, 0.8, 1.0, 0.5, 0.08, -6.5),
 }
@@ -103,12 +103,8 @@ def scatter(
     """
     a, b, c = (head[triangles[:, i]] for i in range(3))
     total = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1) * density)
-    if not count or not len(total) or total[-1] <= 0:
-        return (
-            Roots(*(np.zeros((0, 3), np.float32),) * 2, np.zeros(0, np.int32), np.zeros((0, 3), np.float32)),
-            np.zeros(0, np.int32),
-            np.zeros((0, 3), np.float32),
-        )
+    if not len(total) or total[-1] <= 0:
+        count, triangles, total = 0, rig.skin, np.ones(1)
     chosen = np.minimum(np.searchsorted(total, rng.uniform(0, total[-1], count)), len(total) - 1)
     u, v = np.sqrt(rng.uniform(size=count)), rng.uniform(size=count)
     share = np.stack([1 - u, u * (1 - v), u * v], -1).astype(np.float32)
@@ -151,7 +147,7 @@ def grow(
         points = _curls(style, roots, scale * look.hair_cm**0.5, rng)
     else:
         points = _combed(look, style, roots, sides, skull, shift(rig, head, _KNOT), scale, rng)
-    points = _clumped(points, tuft, lead, style.clump)
+    points = _clumped(points, tuft, lead, style.clump * np.where(_fringe(look, roots), 0.4, 1.0))
     if look.hair_style != CURLY:
         points = _waved(points, style.wave_cm, tuft, rng)
     points[:, 1:] = kept(skull, points[:, 1:], 0.03)
@@ -208,7 +204,7 @@ def _combed(
     _, py, pz = roots.place.T
     top = np.clip((py - 8.5 - 0.15 * (4 - pz)) / 2.5, 0, 1).astype(np.float32)
     length = (style.side_cm + (style.top_cm - style.side_cm) * top) * scale * rng.uniform(0.8, 1.1, count)
-    length *= np.where((py < 3) & (style.side_cm < 6), 0.5, 1.0)
+    length *= np.clip((py + 6.0) / 10, 0.12, 1.0) if style.side_cm < 6 else 1.0
     length *= np.where((py < 4.2) & (pz > -1.5) & (style.top[2] < -0.9), 0.12, 1.0)  # before the ears
     comb = top[:, None] * np.array(style.top, np.float32) + (1 - top[:, None]) * np.array(
         style.side, np.float32
@@ -263,7 +259,7 @@ def _fringe(look: Look, roots: Roots) -> Floats:
 def _beside(at: Floats, veil: Floats, sides: Floats) -> Floats:
     """Keep points off the face: beside a curve from the hairline's middle to the cheekbone and down."""
     x, y, z = at.T
-    least = np.interp(y, [-3.0, 3.0, 6.0, 8.0, 10.0], [1.0, 1.0, 0.88, 0.6, 0.0]) * veil
+    least = np.interp(y, [-3.0, 3.0, 6.0, 8.0, 10.0], [1.0, 1.0, 0.9, 0.7, 0.15]) * veil
     face = (z > 1.5) & (y < 10)
     away = np.where(np.abs(x) > 1.0, np.sign(x), sides)
     x = np.where(face & (np.abs(x) < least), away * least, x)
@@ -289,22 +285,22 @@ def _curls(style: Style, roots: Roots, scale: float, rng: np.random.Generator) -
     t = np.linspace(0, 1, POINTS, dtype=np.float32)[None, :, None]
     _, y, z = roots.place.T
     short = np.clip(0.35 + 0.12 * np.maximum(y - 4, -0.2 * z), 0.35, 1)
-    length = style.top_cm * scale * short * rng.uniform(0.35, 1.0, count)
-    out = _unit(roots.normal + rng.normal(0, 0.28, (count, 3)))
+    length = style.top_cm * scale * short * rng.uniform(0.15, 1.0, count) ** 0.5
+    out = _unit(roots.normal + rng.normal(0, 0.30, (count, 3)))
     first = _unit(np.cross(out, rng.normal(0, 1, (count, 3))))
     second = np.cross(out, first)
-    turns = rng.uniform(1.0, 2.2, count)[:, None, None] * 2 * math.pi * t
-    wide = np.minimum(t * 4, 1) * (rng.uniform(0.12, 0.4, count) * min(scale, 1.2))[:, None, None]
+    turns = rng.uniform(1.2, 2.2, count)[:, None, None] * 2 * math.pi * t
+    wide = np.minimum(t * 4, 1) * (rng.uniform(0.22, 0.5, count) * min(scale, 1.2))[:, None, None]
     spring = wide * (
         np.cos(turns) * first[:, None] + np.sin(turns) * second[:, None] - first[:, None] * (t < 0.01)
     )
     return np.asarray(roots.at[:, None] + out[:, None] * length[:, None, None] * t + spring, np.float32)
 
 
-def _clumped(points: Floats, tuft: Floats, lead: Ints, share: float) -> Floats:
+def _clumped(points: Floats, tuft: Floats, lead: Ints, share: Floats) -> Floats:
     """Draw strands towards the strand that leads their tuft, more so at the tip."""
     along = np.linspace(0, 1, POINTS, dtype=np.float32) ** 1.3
-    pull = share * along[None, :, None] * (0.5 + 0.5 * tuft)[:, None, None]
+    pull = along[None, :, None] * (share * (0.5 + 0.5 * tuft))[:, None, None]
     return np.asarray(points + (points[lead] - points) * pull, np.float32)
 
 
