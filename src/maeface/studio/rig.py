@@ -56,6 +56,20 @@ LIP_GAP_CM = (0.0, 0.10, 0.30, 0.65, 1.10, 1.80)
 WEIGHT_RANGE = (-0.4, 1.4)
 """No shape is used beyond this: they are linear, and a little over 1 still looks right on brows and lids."""
 
+RESTING: dict[str, tuple[float, float]] = {
+    "eyeBlink": (0.02, 0.26),
+    "eyeSquint": (0.0, 0.22),
+    "browDown": (-0.10, 0.22),
+    "browInnerUp": (-0.10, 0.12),
+    "mouthSmile": (-0.06, 0.08),
+    "mouthFrown": (-0.04, 0.12),
+    "mouthPress": (0.0, 0.12),
+    "jawForward": (-0.25, 0.25),
+}
+"""How faces at rest differ beyond their bones: lids that hang, corners of the mouth that point up or down.
+
+Weights of shapes, even between the two. The rig's own neutral head is wide-eyed; no AU is labelled for these."""
+
 AUS: tuple[int, ...] = tuple(sorted({*AU_SHAPES, 25}))
 """The labelled action units."""
 
@@ -110,6 +124,10 @@ class Rig:
         head = self.neutral + np.tensordot(
             np.asarray(identity, np.float32), self.identity[: len(identity)], axes=1
         )
+        return self.moved(head, shapes)
+
+    def moved(self, head: Floats, shapes: Mapping[str, float]) -> Floats:
+        """A head (V, 3) with more of some shapes, named as for ``vertices``."""
         for name, value in shapes.items():
             for shape in (name,) if name in self.expressions else (f"{name}_L", f"{name}_R"):
                 head = head + np.float32(value) * self.expressions[shape]
@@ -177,6 +195,11 @@ def shape_weights(
     for shape, gain in PARTED_SHAPES.items() if parting else ():
         add(shape, gain * parting, asymmetry.get(25, 0.0))
     return {shape: min(max(value, WEIGHT_RANGE[0]), WEIGHT_RANGE[1]) for shape, value in weights.items()}
+
+
+def resting(rng: np.random.Generator) -> dict[str, float]:
+    """The shape weights of one person's face at rest (``RESTING``), the same on both sides."""
+    return {name: float(rng.uniform(low, high)) for name, (low, high) in RESTING.items()}
 
 
 def parted(gap_cm: float) -> float:

@@ -53,6 +53,8 @@ class Actor:
     """A subject ready to be shot: what stays the same over its pictures."""
 
     subject: Subject
+    resting: dict[str, float]
+    """Shape weights of the face at rest."""
     rest: Floats
     """The head at rest, (V, 3) cm."""
     gap_cm: float
@@ -89,7 +91,8 @@ class Studio:
     def actor(self, subject: Subject, seed: int) -> Actor:
         """Paint and dress a subject; the last two are kept."""
         rng = generator(seed, 5, subject.number)
-        look, rest = subject.look, self.rig.vertices(subject.identity, {})
+        look, resting = subject.look, rigs.resting(generator(seed, 9, subject.number))
+        rest = self.rig.vertices(subject.identity, resting)
         painted = textures(look, self._canvas, rng)
         grown = hair.grow(look, self._canvas, self.rig, rest, normals_of(rest, self.rig.skin), rng)
         strands = tuple(
@@ -104,6 +107,7 @@ class Studio:
         )
         return Actor(
             subject,
+            resting,
             rest,
             self.rig.lip_gap(rest),
             self._surfaces(look, painted),
@@ -119,7 +123,11 @@ class Studio:
         weights = rigs.shape_weights(posed, action.asymmetry, parting)
         for shape, value in action.speech.items():
             weights[shape] = weights.get(shape, 0.0) + value
-        vertices = self.rig.vertices(actor.subject.identity, weights | _gaze(*action.gaze))
+        for name, there in actor.resting.items():  # lids that hang by a fifth close by the other four
+            for shape in (f"{name}_L", f"{name}_R"):
+                if shape in weights:
+                    weights[shape] *= 1 - max(there, 0.0)
+        vertices = self.rig.moved(actor.rest, weights | _gaze(*action.gaze))
         gap = self.rig.lip_gap(vertices) - actor.gap_cm
         return vertices, speech.told(posed, action.speech) | {25: rigs.parted(gap)}
 
