@@ -179,7 +179,7 @@ def _freckles(look: Look, canvas: Canvas, rng: np.random.Generator) -> tuple[Spo
     density = canvas.zones["cheeks"] + 0.25 * canvas.zones["forehead"] + 0.08
     density = density * np.clip(1 + 0.8 * noise(x.shape, 12, rng), 0.1, 3) * (canvas.lips < 0.1)
     density *= (canvas.lid_depth < -0.3) & (y > -7.5)
-    return _spots(density, int(700 * (look.freckles - 0.2)), (0.9, 2.0), rng, (0.15, 0.9))
+    return _spots(density, int(800 * (look.freckles - 0.2)), (1.2, 3.0), rng, (0.15, 0.9))
 
 
 def _age_spots(look: Look, canvas: Canvas, rng: np.random.Generator) -> tuple[Spot, ...]:
