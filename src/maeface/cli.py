@@ -203,9 +203,11 @@ def synth(
     clip_frames: Annotated[int, typer.Option(help="Frames of a clip, 24 a second.")] = 48,
     size: Annotated[int, typer.Option(help="Side of a crop, in pixels.")] = 224,
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
-    samples: Annotated[int, typer.Option(help="Light paths a pixel: more, less noise.")] = 16,
     quality: Annotated[int, typer.Option(help="Of the JPEG crops, 1 to 95.")] = 90,
     frames: Annotated[bool, typer.Option("--frames", help="Also write the whole frames, as PNG.")] = False,
+    disfa: Annotated[
+        bool, typer.Option("--disfa", help="Also write the clips as DISFA does: videos, and a file per AU.")
+    ] = False,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
 ) -> None:
     """Render faces with exact action unit labels."""
@@ -219,9 +221,9 @@ def synth(
         clip_frames=clip_frames,
         size=size,
         seed=seed,
-        samples=samples,
         quality=quality,
         frames=frames,
+        disfa=disfa,
     )
     console.show(str(verb.run(rig, out, settings, workers)))
 

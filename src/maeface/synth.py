@@ -1,13 +1,13 @@
 """``maeface synth``: faces rendered from a 3D head, with the action units they were posed with.
 
 Writes a prepared folder (crops through the project's one crop, at the head's true points and box), a
-labels table beside it, and on request the full frames.
+labels table beside it, and on request the full frames, and the clips as DISFA keeps its recordings.
 """
 
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,9 +22,9 @@ from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, ShardWriter
 from maeface.data.workers import Job, Notify, cores, work
 from maeface.errors import ConfigError, DataError
-from maeface.studio import cast, rig, scene, store
+from maeface.studio import cast, disfa, gl, people, rig, scene, store
 
-SUBJECTS_PER_SHARD = 5
+SUBJECTS_PER_SHARD = 2
 FRAME_PER_CROP = 1.5
 """Side of the rendered frame over that of the crop: at this the crop is cut about pixel for pixel."""
 
@@ -32,6 +32,7 @@ LABELS = "labels.parquet"
 RECORD = "prepare.json"
 _PARTS = "parts"
 _FRAMES = "frames"
+_DISFA = "disfa"
 _SETTINGS = "synth.json"
 
 
@@ -49,12 +50,12 @@ class Settings:
     size: int = 224
     """Side of a crop in px."""
     seed: int = 0
-    samples: int = scene.SAMPLES
-    """Light paths a pixel."""
     quality: int = 90
     """Of the JPEG crops."""
     frames: bool = False
     """Also write the full frames, as PNG under ``frames/``."""
+    disfa: bool = False
+    """Also write the full frames of the clips in DISFA's layout, under ``disfa/``."""
 
     def check(self) -> None:
         """Refuse what cannot be made.
@@ -69,7 +70,6 @@ class Settings:
             "clip_subjects": 0,
             "clip_frames": 1,
             "size": 16,
-            "samples": 1,
             "seed": 0,
         }
         for name, low in least.items():
@@ -80,6 +80,8 @@ class Settings:
             raise ConfigError(f"quality must be 1 to 95, got {self.quality}")
         if _total(self, 0) == 0:  # the first subjects have the clips
             raise ConfigError("nothing to make: no images, and no clips of anybody")
+        if self.disfa and not _clips(self, 0):
+            raise ConfigError("DISFA's layout holds clips only, and there are none; give --clips as well")
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,13 @@ def run(
         ConfigError: a setting out of range, ``out`` holds something else, or was begun with other settings
             or another rig.
         DataError: the rig is missing or not a rig, or what an earlier run left is damaged.
-        ResourceError: Mitsuba is not installed, the disk is full, ``out`` is in use, or a process died.
+        ResourceError: no OpenGL is to be had, the disk is full, ``out`` is in use, or a process died.
     """
     settings.check()
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
     rig.load(rig_file)  # fail early, in this process
-    scene.mitsuba()
+    gl.check()
     with files.exclusive(out):
         _begin(out, settings, rig_file)
         _clean(out)
@@ -140,7 +142,7 @@ def shots(settings: Settings, number: int) -> Iterator[cast.Shot]:
     """The shots of a shard, in the order they are stored."""
     first = number * SUBJECTS_PER_SHARD
     for who in range(first, min(first + SUBJECTS_PER_SHARD, settings.subjects)):
-        subject = cast.subject(settings.seed, who)
+        subject = people.subject(settings.seed, who)
         yield from cast.stills(settings.seed, subject, settings.images)
         for clip in range(_clips(settings, who)):
             yield from cast.clip(settings.seed, subject, clip, settings.clip_frames)
@@ -192,7 +194,7 @@ def _begin(out: Path, settings: Settings, rig_file: Path) -> None:
 
 def _clean(out: Path) -> None:
     """Remove what a killed run was about to write; the lock is ours, so nobody is writing now."""
-    files.clean(out, out / FOLDER, out / _PARTS, *(out / _FRAMES).glob("**/"))
+    files.clean(out, out / FOLDER, out / _PARTS, *(out / _FRAMES).glob("**/"), *(out / _DISFA).glob("**/"))
 
 
 def _render(rig_file: Path, out: Path, settings: Settings, workers: int) -> None:
@@ -204,8 +206,7 @@ def _render(rig_file: Path, out: Path, settings: Settings, workers: int) -> None
     total, todo = (sum(_total(settings, number) for number in some) for some in (numbers, left))
     if not left:
         return
-    threads = cores() if min(workers, len(left)) == 1 else 1
-    setup = partial(_make_job, rig_file, out, settings, threads)
+    setup = partial(_make_job, rig_file, out, settings)
     try:
         with (
             console.progress("render", total, "images", total - todo) as advance,
@@ -217,13 +218,9 @@ def _render(rig_file: Path, out: Path, settings: Settings, workers: int) -> None
         _clean(out)  # what a stopped process was about to write
 
 
-def _make_job(rig_file: Path, out: Path, settings: Settings, threads: int) -> Job[int, None]:
+def _make_job(rig_file: Path, out: Path, settings: Settings) -> Job[int, None]:
     """Runs in a worker process: one rig and one renderer for all its shards."""
-    scene.mitsuba()
-    import drjit
-
-    drjit.set_thread_count(threads)
-    studio = scene.Studio(rig.load(rig_file), round(settings.size * FRAME_PER_CROP), settings.samples)
+    studio = scene.Studio(rig.load(rig_file), round(settings.size * FRAME_PER_CROP))
     return lambda number, notify: _shard(studio, out, settings, number, notify)
 
 
@@ -231,7 +228,10 @@ def _shard(studio: scene.Studio, out: Path, settings: Settings, number: int, not
     """Render, crop and store one shard; its rows come last, so their file says that it is done."""
     name = f"{number:05d}"
     frames = out / _FRAMES if settings.frames else None
-    with files.atomic(_tar(out, number)) as temporary, ShardWriter(temporary, name) as writer:
+    with ExitStack() as stack:
+        temporary = stack.enter_context(files.atomic(_tar(out, number)))
+        writer = stack.enter_context(ShardWriter(temporary, name))
+        recordings: dict[int, disfa.Recording] = {}
         rows = []
         for shot in shots(settings, number):
             picture = studio.take(shot, settings.seed)
@@ -239,6 +239,11 @@ def _shard(studio: scene.Studio, out: Path, settings: Settings, number: int, not
             rows.append(store.row(shot, picture) | stored | {"shard": f"{name}.tar"})
             if frames:
                 store.write_frame(frames, shot, picture)
+            if settings.disfa and shot.clip:
+                who = shot.subject.number
+                if who not in recordings:
+                    recordings[who] = stack.enter_context(disfa.Recording(out / _DISFA, who, cast.FPS))
+                recordings[who].add(picture.pixels, store.levels(picture))
             notify(1)
     table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
     with files.atomic(_part(out, number)) as temporary:

@@ -33,10 +33,18 @@ def paint(backdrop: Backdrop, side: int) -> Floats:
     if backdrop.blur:
         image = image.filter(ImageFilter.GaussianBlur(backdrop.blur * SIDE))
     light = _LINEAR[np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))]
+    light *= _falloff(rng, side)[..., None]
     return np.asarray(np.minimum(light * (backdrop.light / max(float(light.mean()), 0.01)), 1.0), np.float32)
 
 
-def _tone(rng: np.random.Generator, low: float = 40, high: float = 220, spread: float = 0.25) -> Tone:
+def _falloff(rng: np.random.Generator, side: int) -> Floats:
+    """A lamp's light that falls off across the scene, (side, side)."""
+    across, down = rng.uniform(-0.7, 0.7, 2)
+    along = np.linspace(-0.5, 0.5, side, dtype=np.float32)
+    return np.asarray(1 + np.float32(across) * along + np.float32(down) * along[:, None], np.float32)
+
+
+def _tone(rng: np.random.Generator, low: float = 40, high: float = 220, spread: float = 0.14) -> Tone:
     """A muted colour, sRGB."""
     colour = between(rng, low, high) * np.exp(rng.normal(0, spread, 3))
     red, green, blue = (int(c) for c in np.clip(colour, 0, 255))
@@ -88,7 +96,7 @@ def _room(rng: np.random.Generator) -> Image.Image:
     wall = _tone(rng, 90, 220, 0.12)
     image = Image.new("RGB", (SIDE, SIDE), wall)
     draw = ImageDraw.Draw(image)
-    corner, slope = between(rng, -0.2, 1.2) * SIDE, between(rng, -0.35, 0.35)
+    corner, slope = between(rng, -0.2, 1.0) * SIDE, between(rng, -0.35, 0.35)
     shaded: Tone = tuple(int(c * between(rng, 0.6, 0.9)) for c in wall)  # type: ignore[assignment]
     draw.rectangle((corner, 0, SIDE, SIDE), fill=shaded)
     top = between(rng, -0.3, 0.2) * SIDE
@@ -124,7 +132,7 @@ def _shelves(rng: np.random.Generator) -> Image.Image:
         while x < SIDE:
             width, height = between(rng, 3, 11), gap * between(rng, 0.5, 0.92)
             if happens(rng, 0.85):
-                draw.rectangle((x, y + gap - height, x + width, y + gap), fill=_tone(rng, 30, 220, 0.35))
+                draw.rectangle((x, y + gap - height, x + width, y + gap), fill=_tone(rng, 30, 200, 0.25))
             x += width + 1
         draw.rectangle((0, y + gap, SIDE, y + gap + 4), fill=board)
         y += gap + 4
@@ -153,7 +161,7 @@ def _bokeh(rng: np.random.Generator) -> Image.Image:
         x, y = rng.uniform(0, SIDE, 2)
         r = radius * between(rng, 0.7, 1.3)
         draw.ellipse(
-            (x - r, y - r, x + r, y + r), fill=(*_tone(rng, 150, 240, 0.35), int(rng.integers(40, 170)))
+            (x - r, y - r, x + r, y + r), fill=(*_tone(rng, 150, 240, 0.3), int(rng.integers(40, 170)))
         )
     return image.filter(ImageFilter.GaussianBlur(1.2))
 
@@ -163,7 +171,7 @@ def _curtain(rng: np.random.Generator) -> Image.Image:
     x = np.linspace(0, 1, SIDE, dtype=np.float32)
     phase = x * between(rng, 4, 14) + 0.15 * _clouds(rng, 3, 2)
     folds = 0.65 + 0.3 * np.sin(2 * math.pi * phase)
-    colours = np.array([_tone(rng, 60, 210, 0.4) for _ in range(3)], np.float32)
+    colours = np.array([_tone(rng, 60, 210, 0.3) for _ in range(3)], np.float32)
     bands = np.zeros(SIDE, np.int64) if happens(rng, 0.6) else (x * between(rng, 2, 9)).astype(np.int64) % 3
     cloth = colours[bands]
     cloth = cloth[:, None] if happens(rng, 0.5) else cloth[None]

@@ -12,7 +12,7 @@ from maeface.studio import backdrop
 from maeface.studio.rig import Floats
 from maeface.studio.views import Camera, View
 
-FACE_LIGHT = (0.30, 0.075)
+FACE_LIGHT = (0.38, 0.085)
 """Linear brightness that the median of the head is exposed to, for the lightest and the darkest skin."""
 
 FACE_RANGE = (0.03, 0.55)
@@ -93,14 +93,16 @@ def _focus(image: Image.Image, camera: Camera) -> Image.Image:
         image = image.filter(ImageFilter.GaussianBlur(camera.defocus * side))
     across, down = (length * side for length in camera.motion)
     steps = math.ceil(math.hypot(across, down))
-    total = image
+    if steps == 0:
+        return image
+    edge = steps + 1  # so that what moves in from outside is not black
+    wide = Image.fromarray(np.pad(np.asarray(image), ((edge, edge), (edge, edge), (0, 0)), mode="edge"))
+    total = wide
     for step in range(1, steps + 1):
-        dx, dy = across * step / steps, down * step / steps
-        moved = image.transform(
-            image.size, Image.Transform.AFFINE, (1, 0, dx, 0, 1, dy), Image.Resampling.BILINEAR
-        )
+        path = (1, 0, across * step / steps, 0, 1, down * step / steps)
+        moved = wide.transform(wide.size, Image.Transform.AFFINE, path, Image.Resampling.BILINEAR)
         total = Image.blend(total, moved, 1 / (step + 1))
-    return total
+    return total.crop((edge, edge, edge + side, edge + side))
 
 
 def _noisy(image: Image.Image, camera: Camera, rng: np.random.Generator) -> Image.Image:

@@ -93,7 +93,7 @@ TASKS: dict[str, tuple[tuple[int, ...], ...]] = {
 and a conversation."""
 
 TALK = "T9"
-FPS = 24.0
+FPS = 24
 EVENT_S = 3.0
 """About how long an expression and the rest before the next one take together, in a long clip."""
 

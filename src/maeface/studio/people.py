@@ -24,6 +24,11 @@ sexes, each effect in standard deviations of its length.
 SEX_SHIFT = 0.6
 """How far men and women are moved along ``MASCULINE``, in standard deviations; they overlap widely."""
 
+BENCHMARK_SUBJECTS = 120
+"""How many subjects SynthAU, the benchmark, has."""
+
+FOLDS = 3
+
 SKIN_BANDS = ("very light", "light", "intermediate", "tan", "brown", "dark")
 """Sixths of ``Look.melanin``."""
 
@@ -93,6 +98,11 @@ def subject(seed: int, number: int) -> Subject:
     return Subject(name, number, tuple(identity.tolist()), look, "m" if male else "f")
 
 
+def fold(number: int) -> int:
+    """The fold of SynthAU, from 0, in which subject ``number`` (from 0) is tested."""
+    return number % FOLDS
+
+
 _STEPS = (0.6180339887, 0.7548776662, 0.3247179572)
 """Of the golden ratio and of the plastic number: their multiples spread evenly, also against each other."""
 
@@ -103,7 +113,7 @@ def _look(rng: np.random.Generator, melanin: float, male: bool, age: float) -> L
     baldness = between(rng, 0.35, 1.0) if bald else between(rng, 0, 0.1 + 0.2 * age * male)
     style = _style(rng, melanin, male, baldness)
     dyed = not male and happens(rng, 0.35)
-    grey = 0.0 if dyed else float(np.clip((age - 0.30) / 0.55 + rng.normal(0, 0.18), 0, 1))
+    grey = 0.0 if dyed else float(np.clip((age - 0.36) / 0.55 + rng.normal(0, 0.18), 0, 1))
     beard = (
         (between(rng, 0.0, 0.15), between(rng, 0.2, 0.5), between(rng, 0.55, 1.0))[
             pick(rng, (0.4, 0.28, 0.32))

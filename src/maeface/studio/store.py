@@ -51,10 +51,14 @@ def row(shot: Shot, picture: Picture) -> dict[str, Any]:
         for i, xy in enumerate(picture.points)
         for axis, value in zip("xy", xy, strict=True)
     }
-    for au in rig.AUS:
-        level = int(picture.intensities.get(au, 0.0) + 0.5)
+    for au, level in levels(picture).items():
         row |= {f"AU{au:02d}_i": level, f"AU{au:02d}_o": int(level >= rig.OCCURRENCE)}
     return row
+
+
+def levels(picture: Picture) -> dict[int, int]:
+    """Every AU's intensity, as a coder gives it: whole, 0 to 5."""
+    return {au: int(picture.intensities.get(au, 0.0) + 0.5) for au in rig.AUS}
 
 
 def write_frame(folder: Path, shot: Shot, picture: Picture) -> None:

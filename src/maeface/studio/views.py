@@ -18,6 +18,8 @@ WHITE: RGB = (1.0, 1.0, 1.0)
 BACKDROPS = ("plain", "gradient", "portrait", "room", "shelves", "outdoors", "bokeh", "curtain", "noise")
 """What ``Backdrop.kind`` counts."""
 
+_BACKDROP_WEIGHTS = (0.12, 0.14, 0.17, 0.2, 0.08, 0.12, 0.06, 0.05, 0.06)
+
 LIGHTS = (
     "key and fill", "window", "overhead", "hard sun", "ring", "frontal", "key and rim", "low key",
     "monitor", "two colours", "overcast",
@@ -111,7 +113,7 @@ def view(rng: np.random.Generator) -> View:
         ambient=ambient,
         camera=camera(rng, dim=LIGHTS[kind] in ("low key", "monitor", "two colours")),
         backdrop=Backdrop(
-            kind=int(rng.integers(len(BACKDROPS))),
+            kind=pick(rng, _BACKDROP_WEIGHTS),
             blur=0.0 if happens(rng, 0.25) else between(rng, 0.002, 0.03),
             light=float(np.exp(rng.uniform(math.log(0.02), math.log(0.7)))),
             seed=int(rng.integers(2**31)),
