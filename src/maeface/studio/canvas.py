@@ -46,7 +46,7 @@ class Canvas:
     lid_depth: Floats
     """(F, F) cm from the edge of the lids towards the eyeball, negative on the face."""
     zones: Mapping[str, Floats]
-    """Parts of the face by name, (F, F) 0..1, soft: flush, orbit, beard, cheeks, oily, forehead, nostrils."""
+    """Parts of the face by name, (F, F) 0..1, soft: flush, orbit, beard, cheeks, oily, forehead, rim, nostrils."""
     ear: NDArray[np.bool_]
     mouth_bag: NDArray[np.bool_]
     """Triangles of the back part that line mouth and eye sockets, (T,)."""
@@ -197,6 +197,7 @@ def _zones(face: Floats, lips: Floats, ear: NDArray[np.bool_]) -> dict[str, Floa
         "cheeks": np.asarray(np.clip(cheeks + nose, 0, 1), np.float32),
         "oily": np.asarray(np.clip(nose + 0.7 * bump(np.hypot(x / 3.0, (y - 7.4) / 1.4)) + chin, 0, 1)),
         "forehead": np.asarray(forehead, np.float32),
+        "rim": np.asarray(soft((np.hypot(side / 5.6, (y - 1.0) / 7.5) - 1) / 0.15), np.float32),
         "nostrils": np.asarray(nostrils, np.float32),
     }
 

@@ -65,9 +65,9 @@ def colour(look: Look, canvas: Canvas, grain: Grain, rng: np.random.Generator) -
     blood += fair * (0.08 + 0.30 * look.redness) * zones["flush"] * (1 + 0.35 * grain.mottle)
     blood += fair * 0.10 * zones["orbit"] - 0.08 * zones["forehead"] * fair
     blood += fair * 0.5 * bump((canvas.lid_depth + 0.02) / 0.10)
-    pigment = (
-        uneven * (0.05 * grain.patches + 0.04 * grain.blotches) + 0.03 * grain.mottle + 0.035 * grain.pores
-    )
+    pigment = uneven * (1 + look.melanin) * (0.05 * grain.patches + 0.035 * grain.blotches)
+    pigment += 0.03 * grain.mottle + 0.035 * grain.pores
+    pigment += look.melanin * (0.14 * zones["rim"] - 0.10 * zones["cheeks"])
     dark = rng.uniform(0.04, 0.16) + 0.12 * age + 0.12 * look.melanin
     pigment += dark * zones["orbit"] * (1 - 0.6 * look.makeup)
     pigment += (
