@@ -46,7 +46,7 @@ class Canvas:
     lid_depth: Floats
     """(F, F) cm from the edge of the lids towards the eyeball, negative on the face."""
     zones: Mapping[str, Floats]
-    """Parts of the face by name, (F, F) 0..1, soft: flush, orbit, beard, cheeks, oily, forehead, rim, nostrils."""
+    """Parts of the face, (F, F) 0..1, soft: flush, orbit, beard, cheeks, oily, forehead, rim, nostrils."""
     ear: NDArray[np.bool_]
     mouth_bag: NDArray[np.bool_]
     """Triangles of the back part that line mouth and eye sockets, (T,)."""

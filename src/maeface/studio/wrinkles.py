@@ -64,6 +64,18 @@ def maps(canvas: Canvas) -> Floats:
     return np.stack([made[name] * shown for name in NAMES]).astype(np.float32)
 
 
+def personal(canvas: Canvas, rng: np.random.Generator) -> Floats:
+    """A subject's own folds: ``maps`` a little displaced, deeper here and shallower there, (K, F, F) cm."""
+    own = np.empty_like(maps(canvas))
+    for name, height, out in zip(NAMES, maps(canvas), own, strict=True):
+        reach = 10 if name.startswith("forehead") else 4
+        shift = tuple(int(i) for i in rng.integers(-reach, reach + 1, 2))
+        gain = float(np.exp(rng.normal(0, 0.22)))
+        uneven = np.clip(1 + 0.3 * noise(height.shape, 18, rng), 0.3, 1.6)
+        np.multiply(np.roll(height, shift, (0, 1)), np.float32(gain) * uneven, out=out)
+    return own
+
+
 @lru_cache(maxsize=1)
 def resting(canvas: Canvas) -> Mapping[str, Floats]:
     """Heights in cm of the folds of ``AT_REST`` at weight 1, each (F, F); kept."""
