@@ -29,7 +29,7 @@ class Frame(NamedTuple):
     opacity: float
 
 
-_CLEAR, _DARK = (0.75, 0.82, 0.82), (0.012, 0.012, 0.014)
+_CLEAR, _DARK = (0.10, 0.12, 0.12), (0.012, 0.012, 0.014)
 _METALS: tuple[Colour, ...] = (
     (0.62, 0.50, 0.28),
     (0.55, 0.55, 0.56),
@@ -45,12 +45,12 @@ _PLASTICS: tuple[Colour, ...] = (
 
 FRAMES = (
     Frame(4.7, 4.3, 2.0, 0.07, 0.07, 0.0, 0.9, _METALS, _CLEAR, 0.05),
-    Frame(5.2, 3.2, 4.0, 0.09, 0.09, 0.0, 0.5, _METALS + _PLASTICS, _CLEAR, 0.06),
-    Frame(5.2, 3.9, 3.4, 0.21, 0.26, 0.0, 0.0, _PLASTICS, _CLEAR, 0.06),
-    Frame(5.2, 3.1, 3.2, 0.0, 0.11, 0.0, 0.6, _METALS, _CLEAR, 0.06),
-    Frame(5.6, 4.6, 2.4, 0.08, 0.08, 0.45, 0.9, _METALS, _CLEAR, 0.08),
-    Frame(5.1, 3.8, 2.8, 0.06, 0.27, 0.0, 0.0, _PLASTICS, _CLEAR, 0.06),
-    Frame(5.0, 3.2, 2.8, 0.0, 0.0, 0.0, 0.9, _METALS, _CLEAR, 0.07),
+    Frame(5.2, 3.2, 4.0, 0.09, 0.09, 0.0, 0.5, _METALS + _PLASTICS, _CLEAR, 0.05),
+    Frame(5.2, 3.9, 3.4, 0.21, 0.26, 0.0, 0.0, _PLASTICS, _CLEAR, 0.05),
+    Frame(5.2, 3.1, 3.2, 0.0, 0.11, 0.0, 0.6, _METALS, _CLEAR, 0.05),
+    Frame(5.6, 4.6, 2.4, 0.08, 0.08, 0.45, 0.9, _METALS, _CLEAR, 0.05),
+    Frame(5.1, 3.8, 2.8, 0.06, 0.27, 0.0, 0.0, _PLASTICS, _CLEAR, 0.05),
+    Frame(5.0, 3.2, 2.8, 0.0, 0.0, 0.0, 0.9, _METALS, _CLEAR, 0.05),
     Frame(5.7, 4.5, 2.8, 0.17, 0.20, 0.25, 0.0, _PLASTICS, _DARK, 0.88),
 )
 """By ``Look.glasses`` - 1; see ``things.GLASSES``."""
@@ -68,7 +68,7 @@ def glasses(kind: int, tint: int, rig: Rig, head: Floats) -> list[Thing]:
         head: (V, 3) cm at rest.
     """
     frame = FRAMES[kind - 1]
-    anchor = int(rig.landmarks[27])
+    anchor = int(rig.landmarks[29])  # they rest on the nose, below what brows move
     marks = head[rig.landmarks]
     eyes = marks[36:42].mean(0), marks[42:48].mean(0)
     bridge = marks[27] + 0.35 * (marks[28] - marks[27])
@@ -132,9 +132,9 @@ def _temple(frame: Frame, outline: Floats, middle: Floats, side: int, ear: Float
     at = int(np.abs(outline[: _AROUND // 4, 1] - middle[1] - 0.22 * frame.height).argmin())
     hinge = outline[at]
     out = np.array([ear[0] - 0.05 * side, hinge[1] + 0.05, hinge[2] - 1.1])
-    out[0] = side * max(abs(out[0]) - 0.35, abs(hinge[0]) + 0.15)
+    out[0] = hinge[0] + 0.7 * (ear[0] - hinge[0])
     behind = ear + np.array([0.1 * side, -1.6, -1.3])
-    line = smooth([hinge, out, (out + ear) / 2 + [0.1 * side, 0.15, 0], ear, behind], 18)
+    line = smooth([hinge, out, (out + ear) / 2 + [0.25 * side, 0.15, 0], ear, behind], 18)
     thick = {True: 0.085, False: 0.16}[frame.metal > 0.4]
     return tube(line, thick, 6)
 

@@ -14,7 +14,7 @@ from maeface.studio.look import Look
 from maeface.studio.paint import hair_share
 from maeface.studio.pigment import HAIR_TONES, linear, skin_tone
 from maeface.studio.rig import Floats, Ints, Part, Rig
-from maeface.studio.scalp import Roots, scatter
+from maeface.studio.roots import Roots, scatter
 from maeface.studio.skull import skull
 
 HAIR_STYLES = (
@@ -45,7 +45,7 @@ class Strands(NamedTuple):
     """Strands of one kind of hair."""
 
     points: Floats
-    """(N, P, 3) cm on the head at rest, root first; P is ``scalp.POINTS`` or ``SHORT_POINTS``."""
+    """(N, P, 3) cm on the head at rest, root first; P is ``SHORT_POINTS``, on the scalp the style's."""
     root: Ints
     """(N,) the vertex of the head that a strand moves with."""
     radius: Floats
@@ -119,7 +119,7 @@ def _scalp(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     colour = _colour(look, len(root), look.grey, rng) * np.exp(0.5 * (tuft - 0.5))[:, None]
     # Hair is finest along the hairline.
     depth = hair_share(face.rig.neutral[root], look.baldness)
-    fine = (0.026 if look.hair_style == 1 else 0.036) * np.clip(0.45 + 0.45 * depth, 0.45, 1)
+    fine = (0.027 if look.hair_style == 1 else 0.042) * np.clip(0.45 + 0.45 * depth, 0.45, 1)
     radius = fine * rng.uniform(0.7, 1.3, len(root))
     return Strands(points, root, radius.astype(np.float32), np.clip(colour, 0.002, 0.9).astype(np.float32))
 
@@ -128,7 +128,7 @@ def _brows(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     """Upwards at the inner end, outwards further on, and from both edges towards the middle line."""
     middle = face.part.uv[face.part.triangles].mean(1)
     near = np.abs(face.texel(middle, face.canvas.brow)) < look.brow_cm + 0.4
-    roots, uv = face.roots(near.astype(np.float32), 2100, rng)
+    roots, uv = face.roots(near.astype(np.float32), 2400, rng)
     height, along = face.texel(uv, face.canvas.brow), face.texel(uv, face.canvas.brow_along)
     half = look.brow_cm * np.interp(along, [-0.1, 0.0, 0.1, 0.6, 1.0, 1.06], [0.2, 0.8, 1.0, 0.85, 0.3, -0.6])
     dense = soft((half - np.abs(height)) / 0.07) * (0.30 + 0.70 * look.brow)
@@ -153,8 +153,8 @@ def _lashes(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     parts = []
     for eye in (face.rig.landmarks[36:42], face.rig.landmarks[42:48]):
         for upper, count, length in (
-            (True, int(34 + 34 * look.lash), 0.66),
-            (False, int(14 + 16 * look.lash), 0.30),
+            (True, int(44 + 40 * look.lash), 0.55),
+            (False, int(16 + 18 * look.lash), 0.27),
         ):
             margin = _margin(face.rig, eye, upper)
             along = np.sort(rng.uniform(0.04, 0.97, count)) * (len(margin) - 1)
@@ -164,7 +164,8 @@ def _lashes(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
             parts.append(_lid(at, along / (len(margin) - 1), upper, length * (0.7 + 0.4 * look.lash), rng))
             parts[-1] = (parts[-1][0], margin[low + (share[:, 0] > 0.5)])
     points, root = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-    colour = _colour(look, len(root), 0.0, rng) * (0.35 - 0.3 * look.makeup)
+    colour = _colour(look, len(root), 0.0, rng) * (0.4 - 0.35 * look.makeup)
+    colour += 0.2 * (1 - look.makeup) * skin_tone(look.melanin, look.redness)  # finer than a pixel
     radius = _radius(0.012 + 0.012 * look.lash, len(root), rng)
     return Strands(
         points.astype(np.float32), root.astype(np.int32), radius, np.clip(colour, 0.002, 1).astype(np.float32)
@@ -212,7 +213,7 @@ def _beard(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     """Stubble below 0.5, above it one of ``BEARDS``; never on the lips."""
     kind = BEARDS[int(rng.integers(len(BEARDS)))]
     full = look.beard > 0.5
-    count = int(1500 + 3000 * (look.beard - 0.5) / 0.5) if full else int(8500 * max(look.beard - 0.1, 0))
+    count = int(2600 + 2600 * (look.beard - 0.5) / 0.5) if full else int(8500 * max(look.beard - 0.1, 0))
     places = face.rig.neutral[face.triangles].mean(1)
     middle = face.part.uv[face.part.triangles].mean(1)
     area = _beard_area(kind if full else "full", places) * (face.texel(middle, face.canvas.lips) < 0.3)
@@ -239,7 +240,7 @@ def _beard(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     colour = _colour(look, len(x), min(1.2 * look.grey, 1.0), rng) * 0.85
     if not full:  # finer than a pixel, so its colour is mixed with the skin's
         colour = 0.45 * colour + 0.55 * skin_tone(look.melanin, look.redness)
-    radius = _radius(0.026 if full else 0.012, len(x), rng)
+    radius = _radius(0.030 if full else 0.012, len(x), rng)
     return Strands(points, roots.vertex, radius, colour.astype(np.float32))
 
 

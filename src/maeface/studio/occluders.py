@@ -258,12 +258,12 @@ def _lock(scene: Scene) -> list[Thing]:
     """A lock of hair from the hairline past the outer half of one eye to the cheek."""
     by = (4.5, 3.0, 9.0)
     drift, hairs = scene.rng.uniform(0, 1.0), []
-    for _ in range(60):
+    for _ in range(44):
         a, b = scene.rng.normal(0, 1, 2)
         end = -1.5 + 1.2 * abs(b)
         path = [
-            [2.2 + 0.5 * a, 10.0, 9.0], [3.6 + 0.40 * a + drift, 7.5, 10.6],
-            [4.9 + 0.30 * a + 0.2 * b + drift, 3.6, 10.0],
+            [2.2 + 0.5 * a, 10.0, 9.0], [3.6 + 0.50 * a + drift, 7.5, 10.6],
+            [4.9 + 0.45 * a + 0.2 * b + drift, 3.6, 10.0],
             [5.6 + 0.25 * a + 0.4 * b + drift, end, 9.2],
         ]  # fmt: skip
         on = kept(scene.outside, scene.line(path, by, 12), 0.15)

@@ -8,17 +8,13 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from maeface.studio.look import Look
 from maeface.studio.paint import hair_share
 from maeface.studio.rig import Floats, Ints, Rig
+from maeface.studio.roots import Roots, scatter
 from maeface.studio.skull import Skull, kept, shift
 
-POINTS = 10
-"""Points of a strand of scalp hair."""
-
-STRANDS = 8500
 _STEPS = 18
 
 HAT_RIM = {1: (4.4, 0.44), 2: (5.2, 0.40), 3: (5.4, 0.36), 5: (4.0, 0.46)}
@@ -44,79 +40,26 @@ class Style(NamedTuple):
     wave_cm: float
     end_y: float
     """Where it is cut off, as a height on the neutral head; -99: nowhere."""
+    strands: int
+    points: int
+    """Of a strand."""
 
 
 STYLES: dict[int, Style] = {
-    1: Style(1.3, 0.8, (0.0, 0.3, 0.6), (0.0, -0.4, -0.3), 1.1, 0.3, 0.0, 0.15, 0.0, -99),
-    2: Style(6.2, 2.0, (1.0, 0.25, -0.25), (0.0, -0.7, -0.6), 0.7, 0.75, 0.2, 0.4, 0.12, -5.5),
-    3: Style(8.0, 4.5, (0.05, 0.3, -1.0), (0.0, -0.2, -1.0), 0.8, 0.8, 0.1, 0.5, 0.1, -5.5),
-    4: Style(2.9, 2.4, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0, 1.0, 0.0, 0.12, 0.3, -99),
-    5: Style(22.0, 18.0, (1.0, 0.2, -0.45), (0.0, -1.0, 0.0), 0.5, 1.0, 0.9, 0.5, 0.1, -7.2),
-    6: Style(32.0, 27.0, (1.0, 0.2, -0.5), (0.0, -1.0, -0.05), 0.4, 0.7, 0.9, 0.55, 0.12, -17),
-    7: Style(31.0, 26.0, (1.0, 0.25, -0.45), (0.1, -1.0, 0.0), 0.6, 1.3, 0.8, 0.6, 0.55, -16),
-    8: Style(24.0, 20.0, (0.0, 0.1, -1.0), (0.0, 0.1, -1.0), 0.2, 0.35, 0.3, 0.5, 0.05, -12),
-    9: Style(19.0, 16.0, (0.6, 0.0, 0.1), (0.0, -1.0, 0.0), 0.4, 0.8, 1.0, 0.5, 0.08, -6.5),
+    1: Style(1.3, 0.8, (0.0, 0.3, 0.6), (0.0, -0.4, -0.3), 1.1, 0.3, 0.0, 0.15, 0.0, -99, 8000, 4),
+    2: Style(6.2, 2.0, (1.0, 0.25, -0.25), (0.0, -0.7, -0.6), 0.7, 0.75, 0.2, 0.4, 0.12, -5.5, 7500, 6),
+    3: Style(8.0, 4.5, (0.05, 0.3, -1.0), (0.0, -0.2, -1.0), 0.8, 0.8, 0.1, 0.5, 0.1, -5.5, 7000, 6),
+    4: Style(2.9, 2.4, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0, 1.0, 0.0, 0.12, 0.3, -99, 6500, 9),
+    5: Style(22.0, 18.0, (1.0, 0.2, -0.45), (0.0, -1.0, 0.0), 0.5, 1.0, 0.9, 0.5, 0.1, -7.2, 6200, 8),
+    6: Style(32.0, 27.0, (1.0, 0.2, -0.5), (0.0, -1.0, -0.05), 0.4, 0.7, 0.9, 0.55, 0.12, -17, 6000, 8),
+    7: Style(31.0, 26.0, (1.0, 0.25, -0.45), (0.1, -1.0, 0.0), 0.6, 1.3, 0.8, 0.6, 0.55, -16, 6000, 9),
+    8: Style(24.0, 20.0, (0.0, 0.1, -1.0), (0.0, 0.1, -1.0), 0.2, 0.35, 0.3, 0.5, 0.05, -12, 6500, 7),
+    9: Style(19.0, 16.0, (0.6, 0.0, 0.1), (0.0, -1.0, 0.0), 0.4, 0.8, 1.0, 0.5, 0.08, -6.5, 6500, 8),
 }
 """By ``Look.hair_style``; see ``hair.HAIR_STYLES``. 0 is shaved."""
 
 CURLY, TIED, FRINGE = 4, 8, 9
 _KNOT = np.array([0.0, 6.5, -9.0], np.float32)
-
-
-class Roots(NamedTuple):
-    """Where strands start, (R, ...)."""
-
-    at: Floats
-    """cm, on the head at rest."""
-    normal: Floats
-    vertex: Ints
-    place: Floats
-    """The same places on the neutral head, by which regions are told apart."""
-
-    def only(self, chosen: NDArray[np.bool_]) -> "Roots":
-        """Those that are chosen (R,)."""
-        return Roots(self.at[chosen], self.normal[chosen], self.vertex[chosen], self.place[chosen])
-
-
-def scatter(
-    rig: Rig,
-    head: Floats,
-    normals: Floats,
-    triangles: Ints,
-    density: Floats,
-    count: int,
-    rng: np.random.Generator,
-) -> tuple[Roots, Ints, Floats]:
-    """Draw roots on triangles of the head, in proportion to area and density.
-
-    Args:
-        rig: the head's rig.
-        head: (V, 3) cm.
-        normals: (V, 3).
-        triangles: (T, 3) vertices of the head.
-        density: (T,) weight per area, >= 0.
-        count: how many.
-        rng: for the draws.
-
-    Returns:
-        The roots, the triangle (R,) and the shares of its corners (R, 3) of each.
-    """
-    a, b, c = (head[triangles[:, i]] for i in range(3))
-    total = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1) * density)
-    if not len(total) or total[-1] <= 0:
-        count, triangles, total = 0, rig.skin, np.ones(1)
-    chosen = np.minimum(np.searchsorted(total, rng.uniform(0, total[-1], count)), len(total) - 1)
-    u, v = np.sqrt(rng.uniform(size=count)), rng.uniform(size=count)
-    share = np.stack([1 - u, u * (1 - v), u * v], -1).astype(np.float32)
-    corners = triangles[chosen]
-
-    def mean(of: Floats) -> Floats:
-        return np.asarray((of[corners] * share[..., None]).sum(1), np.float32)
-
-    normal = mean(normals)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
-    nearest = corners[np.arange(count), share.argmax(1)].astype(np.int32)
-    return Roots(mean(head), normal, nearest, mean(rig.neutral)), chosen.astype(np.int32), share
 
 
 def grow(
@@ -133,12 +76,12 @@ def grow(
         rng: for the draws.
 
     Returns:
-        Points (N, POINTS, 3) in cm, the vertex (N,) each moves with, and the tuft (N,) it belongs to as a
+        Points (N, P, 3) in cm, the vertex (N,) each moves with, and the tuft (N,) it belongs to as a
         number on 0..1.
     """
     style = STYLES.get(look.hair_style)
     if style is None or look.hair_cm <= 0 or look.hat == 4:
-        return np.zeros((0, POINTS, 3), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32)
+        return np.zeros((0, 2, 3), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32)
     roots = _roots(look, rig, head, normals, rng)
     sides = _parted(style, roots, look, rng)
     tuft, lead = _tufts(roots.at + (30.0 * (sides > 0) + 60.0 * _fringe(look, roots))[:, None], rng)
@@ -165,7 +108,15 @@ def _roots(look: Look, rig: Rig, head: Floats, normals: Floats, rng: np.random.G
     )
     nape = np.clip((y + 5.2) / 0.8, 0, 1)
     density = np.clip(depth / 0.9, 0, 1) * bare * nape * ~(inner | ear)
-    return scatter(rig, head, normals, rig.skin, density, int(STRANDS * (1 - 0.4 * look.baldness)), rng)[0]
+    return scatter(
+        rig,
+        head,
+        normals,
+        rig.skin,
+        density,
+        int(STYLES[look.hair_style].strands * (1 - 0.4 * look.baldness)),
+        rng,
+    )[0]
 
 
 def _parted(style: Style, roots: Roots, look: Look, rng: np.random.Generator) -> Floats:
@@ -199,10 +150,10 @@ def _combed(
     scale: float,
     rng: np.random.Generator,
 ) -> Floats:
-    """Step from the roots along the comb's way, then down; (N, POINTS, 3)."""
+    """Step from the roots along the comb's way, then down; (N, P, 3)."""
     count = len(roots.at)
     _, py, pz = roots.place.T
-    top = np.clip((py - 8.5 - 0.15 * (4 - pz)) / 2.5, 0, 1).astype(np.float32)
+    top = np.clip((py - 8.5 + np.where(pz > 4, 0.45, 0.15) * (pz - 4)) / 2.5, 0, 1).astype(np.float32)
     length = (style.side_cm + (style.top_cm - style.side_cm) * top) * scale * rng.uniform(0.8, 1.1, count)
     length *= np.clip((py + 6.0) / 10, 0.12, 1.0) if style.side_cm < 6 else 1.0
     length *= np.where((py < 4.2) & (pz > -1.5) & (style.top[2] < -0.9), 0.12, 1.0)  # before the ears
@@ -228,26 +179,31 @@ def _combed(
     at, way, trace = roots.at, _unit(comb + style.lift * roots.normal), [roots.at]
     for step in range(1, _STEPS + 1):
         share = step / _STEPS
-        pull = _pull(look, style, comb, at, moved, share)
+        pull = _pull(look, style, comb, at, sides, moved, share)
         way = _unit(0.55 * way + 0.45 * pull)
         at = at + way * (length / _STEPS)[:, None]
         over = layer * min(1.0, share * 3)
         hugs = np.where(at[:, 1] > 0, over + 0.35 + 0.5 * style.lift * min(length.mean(), 2.0) / 2, 99)
         at = kept(skull, at, over + 0.04, hugs)
-        at = np.where(fringe[:, None], at, _beside(at, veil, sides))
+        at = np.where(fringe[:, None], at, _beside(at, veil * min(1.0, 3 * share), sides))
         trace.append(at)
     end = np.full(count, style.end_y) + rng.normal(0, 0.5, count) * (style.end_y > -99)
     end = np.where(fringe, 6.6 + rng.normal(0, 0.3, count), end)
-    return _cut(np.stack(trace, 1), end)
+    return _cut(np.stack(trace, 1), end, style.points)
 
 
-def _pull(look: Look, style: Style, comb: Floats, at: Floats, moved: Floats, share: float) -> Floats:
+def _pull(
+    look: Look, style: Style, comb: Floats, at: Floats, sides: Floats, moved: Floats, share: float
+) -> Floats:
     if look.hair_style == TIED:
         to = _KNOT + moved - at
         far = np.linalg.norm(to, axis=1, keepdims=True)
         return np.asarray(np.where(far > 1.6, to / far, np.array([0, -1.0, -0.25])), np.float32)
     falls = min(1.0, style.falls * share * 2.2)
-    return np.asarray(_unit(comb) * (1 - falls) + np.array([0, -1.0, 0], np.float32) * falls, np.float32)
+    aside = np.stack([sides, np.full(len(at), -0.35), np.full(len(at), -0.8)], -1)
+    brow = np.clip((at[:, 1:2] - 5.5) / 1.5, 0, 1) * np.clip((at[:, 2:] - 2.0) / 2, 0, 1)
+    down = np.array([0, -1.0, 0]) * (1 - brow) + aside * brow  # what falls on the forehead is put aside
+    return np.asarray(_unit(comb) * (1 - falls) + down * falls, np.float32)
 
 
 def _fringe(look: Look, roots: Roots) -> Floats:
@@ -259,7 +215,7 @@ def _fringe(look: Look, roots: Roots) -> Floats:
 def _beside(at: Floats, veil: Floats, sides: Floats) -> Floats:
     """Keep points off the face: beside a curve from the hairline's middle to the cheekbone and down."""
     x, y, z = at.T
-    least = np.interp(y, [-3.0, 3.0, 6.0, 8.0, 10.0], [1.0, 1.0, 0.9, 0.7, 0.15]) * veil
+    least = np.interp(y, [-3.0, 3.0, 6.0, 8.0, 10.0], [1.0, 1.0, 0.9, 0.75, 0.3]) * veil
     face = (z > 1.5) & (y < 10)
     away = np.where(np.abs(x) > 1.0, np.sign(x), sides)
     x = np.where(face & (np.abs(x) < least), away * least, x)
@@ -267,12 +223,12 @@ def _beside(at: Floats, veil: Floats, sides: Floats) -> Floats:
     return np.asarray(np.stack([x, y, z], -1), np.float32)
 
 
-def _cut(trace: Floats, end: Floats) -> Floats:
-    """Strands cut where they first fall below ``end`` (N,), in POINTS even pieces."""
+def _cut(trace: Floats, end: Floats, points: int) -> Floats:
+    """Strands cut where they first fall below ``end`` (N,), in even pieces; (N, points, 3)."""
     count, steps, _ = trace.shape
     below = trace[..., 1] < end[:, None]
     last = np.where(below.any(1), np.maximum(below.argmax(1), 2), steps - 1).astype(np.float32)
-    at = last[:, None] * np.linspace(0, 1, POINTS, dtype=np.float32)
+    at = last[:, None] * np.linspace(0, 1, points, dtype=np.float32)
     low = np.minimum(at.astype(int), steps - 2)
     rows = np.arange(count)[:, None]
     share = (at - low)[..., None]
@@ -280,9 +236,9 @@ def _cut(trace: Floats, end: Floats) -> Floats:
 
 
 def _curls(style: Style, roots: Roots, scale: float, rng: np.random.Generator) -> Floats:
-    """Springs that stand out from the scalp, shorter towards the hairline; (N, POINTS, 3)."""
+    """Springs that stand out from the scalp, shorter towards the hairline; (N, P, 3)."""
     count = len(roots.at)
-    t = np.linspace(0, 1, POINTS, dtype=np.float32)[None, :, None]
+    t = np.linspace(0, 1, style.points, dtype=np.float32)[None, :, None]
     _, y, z = roots.place.T
     short = np.clip(0.35 + 0.12 * np.maximum(y - 4, -0.2 * z), 0.35, 1)
     length = style.top_cm * scale * short * rng.uniform(0.15, 1.0, count) ** 0.5
@@ -299,7 +255,7 @@ def _curls(style: Style, roots: Roots, scale: float, rng: np.random.Generator) -
 
 def _clumped(points: Floats, tuft: Floats, lead: Ints, share: Floats) -> Floats:
     """Draw strands towards the strand that leads their tuft, more so at the tip."""
-    along = np.linspace(0, 1, POINTS, dtype=np.float32) ** 1.3
+    along = np.linspace(0, 1, points.shape[1], dtype=np.float32) ** 1.3
     pull = along[None, :, None] * (share * (0.5 + 0.5 * tuft))[:, None, None]
     return np.asarray(points + (points[lead] - points) * pull, np.float32)
 

@@ -162,7 +162,8 @@ class Studio:
         moved = head - actor.rest
         about = [thing for thing in actor.worn if thing.anchor != -2]
         if view.occluder:
-            about += things.occluder(view.occluder, self.rig, actor.rest, generator(view.backdrop.seed, 8))
+            at_random, look = generator(view.backdrop.seed, 8), actor.subject.look
+            about += things.occluder(view.occluder, self.rig, actor.rest, at_random, look)
         normals = normals_of(head, self.rig.skin)
         inner = normals_of(head, self._inside)
         normals = np.where(np.abs(normals).sum(1, keepdims=True) > 0, normals, inner)

@@ -58,7 +58,7 @@ def kept(skull: Skull, points: Floats, least: Floats | float, most: Floats | flo
     surface = reach(skull, away)
     least = surface + least
     # Rays graze the neck, where the shoulders beyond would count as its surface.
-    least = np.where(points[..., 1] < -3, 0.0, least)
+    least = np.minimum(least, distance + 3 * np.clip((points[..., 1] + 2.5) / 2, 0, 1))
     wanted = np.clip(distance, least, np.maximum(surface + most, least))
     return np.asarray(skull.centre + away * (wanted / distance)[..., None], np.float32)
 
