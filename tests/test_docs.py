@@ -13,7 +13,7 @@ from maeface import cli, config
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs"
 COMMANDS = typer.main.get_command(cli.app).commands
-VERBS = ["prepare", "pretrain", "finetune", "evaluate", "predict", "synth", "demo"]
+VERBS = ["prepare", "pretrain", "finetune", "evaluate", "predict", "synth", "demo", "reproduce"]
 
 
 def test_verbs_are_commands():
@@ -54,6 +54,6 @@ def test_links_and_pictures_exist(page):
 def test_pages_name_only_recipes_that_exist():
     for page in [ROOT / "README.md", *PAGES.glob("*.md")]:
         for verb, recipe in re.findall(
-            r"maeface (pretrain|finetune) ([a-z0-9-]+)\b(?!\.toml)", page.read_text()
+            r"maeface (pretrain|finetune|reproduce) ([a-z0-9-]+)\b(?!\.toml)", page.read_text()
         ):
             assert recipe in config.recipes(), f"{page.name}: maeface {verb} {recipe}"

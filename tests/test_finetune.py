@@ -6,9 +6,9 @@ import torch
 
 import drawn
 from maeface import finetune, pretrain
-from maeface.data import batches, manifest
+from maeface.data import batches, manifest, photometric
 from maeface.errors import ConfigError, DataError
-from maeface.model import vit, weights
+from maeface.model import vit, weights, zoo
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +98,63 @@ def test_both_takes_the_action_units_that_have_both_kinds(faces):
     assert aus == (12, 4) and part.labels.shape == (24, 4)
     assert part.labels[5].tolist() == [1, 0, 5, 0]  # AU12 and AU04, occurrence then intensity
     assert part.known[0].tolist() == [True, True, True, False]
+
+
+def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_path):
+    """A teacher says occurrence of one AU and intensity of another; the rest of its rows is empty."""
+    table = tmp_path / "labels.csv"
+    rows = ["source,subject,AU12_o,AU12_i,AU04_o,AU04_i"]
+    rows += [f"{n:02d}.png,S{n},{n % 2},{n % 6},{n % 2},{n % 6}" for n in range(12)]
+    rows += [f"{n:02d}.png,T{n},{n % 2},,,{n % 6}" for n in range(12, 24)]
+    table.write_text("\n".join(rows))
+    _, part = finetune.choose(
+        manifest.join_labels(batches.gather([faces[0]]), table), drawn.finetune(model={"aus": (12, 4)}).model
+    )
+    assert part.known[11].all() and part.known[12].tolist() == [True, False, False, True]
+    assert not np.isnan(part.labels).any()
+    plain = {"randaugment": "", "mixup": 0, "cutmix": 0, "validation": 0.25}
+    path = finetune.run(drawn.finetune(data=plain), [faces[0]], table, "random", tmp_path / "run")
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(row["loss"]) for row in log if "loss" in row)
+    assert any("validation_loss" in row for row in log)
+    kept = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert len(kept["validation"]) == 6 and not set(kept["validation"]) & set(kept["train"])
+    assert weights.load_au(path)[1].task == "both"
+
+
+def test_unknown_labels_give_no_gradient(faces):
+    model = finetune.start(drawn.finetune(model={"aus": (12, 4)}), (12, 4), "random")[0]
+    images, labels = torch.rand(2, 3, 16, 16), torch.tensor([[1.0, 0, 5, 0], [0, 1, 0, 3]])
+    known = torch.tensor([[True, False, False, True], [False, False, False, False]])
+    summed, weight = finetune._summed(model, model(images), labels, known)
+    summed.backward()
+    assert weight == 1  # two labels of four kinds of output, halved for "both"
+    assert [bool(row.any()) for row in model.head.weight.grad] == [True, False, False, True]
+
+
+def test_faces_of_one_name_in_two_folders_are_refused(faces, tmp_path):
+    other = drawn.faces(tmp_path / "other", 3)
+    with pytest.raises(DataError, match=r"two of the data folders have a face called 00\.png#0\.0"):
+        finetune.run(drawn.finetune(), [faces[0], other], faces[1], "random", tmp_path / "run")
+
+
+def test_photometric_changes_reach_training(faces, tmp_path, monkeypatch):
+    seen = []
+    inner = photometric.apply
+    monkeypatch.setattr(photometric, "apply", lambda *given: seen.append(given[2]) or inner(*given))
+    tune(faces, tmp_path, data={"photometric": {"jpeg": 1.0, "noise": 0.5}}, optim={"epochs": 1})
+    assert seen and all(how.jpeg == 1.0 for how in seen)
+
+
+def test_weights_of_the_package_are_a_start_by_name(faces, tmp_path, monkeypatch):
+    first = tune(faces, tmp_path / "first", optim={"epochs": 1})
+    (tmp_path / "zoo").mkdir()
+    weights.repack(first, tmp_path / "zoo" / "small.safetensors", "bf16", part_bytes=20_000)
+    monkeypatch.setattr(zoo, "folder", lambda: tmp_path / "zoo")
+    none = {"epochs": 0, "warmup_epochs": 0}
+    second = tune(faces, tmp_path / "second", "small", optim=none)
+    before, after = (weights.load_au(path)[0].encoder.state_dict() for path in (first, second))
+    assert all(torch.equal(after[name], value.bfloat16().float()) for name, value in before.items())
 
 
 def test_scores_follow_the_columns():

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "maeface"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 GROUND = {"errors", "files", "console", "config", "facts", "metrics"}
-VERBS = {"prepare", "pretrain", "finetune", "evaluate", "predict", "synth", "demo"}
+VERBS = {"prepare", "pretrain", "finetune", "evaluate", "predict", "synth", "demo", "reproduce"}
 # folder -> the folders of its own column below it
 BELOW = {
     "faces": set(),
@@ -22,7 +22,7 @@ BELOW = {
     "train": {"model"},
     "report": set(),
 }
-VERBS_USED_BY = {"demo": VERBS - {"demo"}}
+VERBS_USED_BY = {"demo": VERBS - {"demo", "reproduce"}, "reproduce": VERBS - {"demo", "reproduce"}}
 
 
 def owner(path: Path) -> str:

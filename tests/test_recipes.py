@@ -3,9 +3,9 @@ from importlib import resources
 
 import pytest
 
-from maeface import config
+from maeface import config, reproduce
 
-KINDS = {"pretrain": config.Pretrain, "finetune": config.Finetune}
+KINDS = {"pretrain": config.Pretrain, "finetune": config.Finetune, "reproduce": reproduce.Settings}
 
 
 @pytest.mark.parametrize("name", config.recipes())

@@ -242,5 +242,27 @@ def demo(
     console.show(f"{summary.report}, in {summary.seconds:.0f} s")
 
 
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="What to make: maeface-tiny, or a TOML file.")],
+    data: Annotated[Path, typer.Option(help="Folder with rig/, photos/ and videos/.")],
+    out: Annotated[Path, typer.Option(help="Folder for every stage; the same command goes on with it.")],
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="A labels table of the real faces, a second source of labels; none if not given."),
+    ] = None,
+    overrides: Set = None,
+) -> None:
+    """Make the weights that come with the package again, from nothing."""
+    from maeface import evaluate as scoring
+    from maeface import reproduce as verb
+
+    summary = verb.run(config.load(verb.Settings, name, overrides or ()), data, out, teacher)
+    for what, scores in summary.scores.items():
+        console.show(f"{what}: {scores.summary()}")
+        console.show(scoring.render(scores))
+    console.show(str(summary))
+
+
 if __name__ == "__main__":
     main()

@@ -67,7 +67,13 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
         WeightsError: ``init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
-    labelled = manifest.join_labels(batches.gather(data), labels)
+    rows = batches.gather(data)
+    if (twice := rows["id"].duplicated()).any():
+        raise DataError(
+            f"two of the data folders have a face called {rows.loc[twice, 'id'].iloc[0]}, so there is no "
+            "telling whose label is meant; rename the files and prepare again"
+        )
+    labelled = manifest.join_labels(rows, labels)
     aus, everything = choose(labelled, settings.model)
     parts = split(everything, settings)
     inputs = result.inputs(init, everything.rows["id"]) | {"labels_sha256": files.sha256(labels)}

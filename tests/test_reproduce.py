@@ -1,0 +1,135 @@
+"""The whole way to shipped weights, tiny: 24-pixel renders, a few portraits, two blocks."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from maeface import config, facts, finetune, reproduce
+from maeface.data import manifest
+from maeface.errors import ConfigError
+from maeface.model import vit, weights
+
+SMALL = [
+    "name=small",
+    "synth.subjects=3",
+    "synth.images=2",
+    "synth.clips=0",
+    "synth.size=24",
+    "prepare.size=32",
+    "prepare.videos=[]",
+    *(f"pretrain.model.{setting}" for setting in ("image_size=16", "patch_size=8", "decoder_heads=2")),
+    *(f"pretrain.{setting}" for setting in ("model.decoder_width=16", "model.decoder_depth=1")),
+    *(f"finetune.{setting}" for setting in ("model.image_size=16", "data.folds=3", "data.validation=0.3")),
+    *(
+        f"{verb}.{setting}"
+        for verb in ("pretrain", "finetune")
+        for setting in ("optim.epochs=1", "optim.warmup_epochs=0", "optim.batch=8")
+    ),
+    *(
+        f"{verb}.run.{setting}"
+        for verb in ("pretrain", "finetune")
+        for setting in ("device=cpu", "workers=0")
+    ),
+]
+
+
+def settings(*more):
+    return config.load(reproduce.Settings, "maeface-tiny", [*SMALL, *more])
+
+
+@pytest.fixture(scope="module")
+def data(shared, tmp_path_factory):
+    """A data folder with a few portraits, two of them held out."""
+    folder = tmp_path_factory.mktemp("data")
+    shutil.copytree(shared / "rig", folder / "rig")
+    (folder / "photos" / "congress").mkdir(parents=True)
+    held_out = facts.held_out_portraits()
+    names = sorted(file.name for file in (shared / "photos" / "congress").glob("*.jpg"))
+    held, free = ([name for name in names if (name in held_out) == kind] for kind in (True, False))
+    for name in [*held[:2], *free[:4]]:
+        shutil.copyfile(shared / "photos" / "congress" / name, folder / "photos" / "congress" / name)
+    table = folder / "teacher.csv"
+    table.write_text("source,AU12_o\n" + "".join(f"{name},{k % 2}\n" for k, name in enumerate(free[:4])))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_and_offline(shared, monkeypatch):
+    monkeypatch.setitem(vit.SIZES, "tiny", vit.Shape(16, 2, 2))
+    monkeypatch.setenv("MAEFACE_WEIGHTS", str(shared / "weights"))
+
+
+def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monkeypatch):
+    pytest.importorskip("moderngl", reason="renders")
+    out, how = tmp_path / "out", settings("scratch=true")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(finetune, "run", stopped)
+        reproduce.run(how, data, out, data / "teacher.csv")
+    done = [out / name for name in ("synth", "portraits", "mae")]
+    before = {path: path.stat().st_mtime_ns for base in done for path in base.rglob("*.[tsp]a[rf]*")}
+    assert before
+    summary = reproduce.run(how, data, out, data / "teacher.csv")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    (packed,) = summary.weights
+    assert packed == out / "small.safetensors"
+    _, metadata = weights.load_au(packed)
+    assert metadata.preprocessing.mirror and metadata.provenance["stored_as"] == "bf16"
+    assert metadata.task == "both" and len(metadata.aus) == 20
+    assert (out / "small-from-scratch.safetensors").is_file()
+
+    sources = set(manifest.load(out / "portraits")["source"])
+    assert len(sources) == 4 and not sources & facts.held_out_portraits()
+    labels = pd.read_parquet(out / "labels.parquet")
+    theirs = labels[labels["AU04_o"].isna()]
+    assert len(theirs) == 4 and theirs["AU12_o"].notna().all() and theirs["AU12_i"].isna().all()
+    assert len(labels) == 6 + 4
+
+    test = set(json.loads((out / "au" / "split.json").read_text())["test"])
+    renders = pd.read_parquet(out / "scores" / "renders.parquet")
+    assert {name.split("/")[0] for name in renders["id"]} == {name for name in test if name.startswith("S")}
+    assert len(pd.read_parquet(out / "scores" / "portraits.parquet")) == 2
+    assert {"renders", "renders from scratch"} <= set(summary.scores)
+    scored = (out / "scores" / "renders.parquet").stat().st_mtime_ns
+    again = reproduce.run(how, data, out, data / "teacher.csv")
+    assert (out / "scores" / "renders.parquet").stat().st_mtime_ns == scored
+    assert again.scores["renders"].means == pytest.approx(summary.scores["renders"].means, nan_ok=True)
+
+    with pytest.raises(ConfigError, match=r"labels_sha256|faces: "):
+        reproduce.run(how, data, out)
+
+
+def test_what_the_data_folder_lacks_is_named(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"lacks photos/congress, videos, rig/ict_facekit\.npz; docs/reprod"
+    ):
+        reproduce.run(config.load(reproduce.Settings, "maeface-tiny"), tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_held_out_portraits_alone_are_nothing_to_learn_from(tmp_path):
+    folder = tmp_path / "photos" / "congress"
+    folder.mkdir(parents=True)
+    (folder / sorted(facts.held_out_portraits())[0]).touch()
+    (tmp_path / "rig").mkdir()
+    (tmp_path / reproduce.RIG).touch()
+    with pytest.raises(ConfigError, match="no photograph to learn from in photos/congress"):
+        reproduce.sources(settings().prepare, tmp_path)
+
+
+def test_the_rendered_people_are_not_those_of_the_demo():
+    how = config.load(reproduce.Settings, "maeface-tiny")
+    sample = json.loads((demo_sample() / "prepare.json").read_text())["settings"]
+    assert how.synth.seed != sample["seed"]
+
+
+def demo_sample():
+    from maeface import demo
+
+    return demo.sample_folder()
