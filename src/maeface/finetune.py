@@ -67,13 +67,7 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
         WeightsError: ``init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
-    rows = batches.gather(data)
-    if (twice := rows["id"].duplicated()).any():
-        raise DataError(
-            f"two of the data folders have a face called {rows.loc[twice, 'id'].iloc[0]}, so there is no "
-            "telling whose label is meant; rename the files and prepare again"
-        )
-    labelled = manifest.join_labels(rows, labels)
+    labelled = join(data, labels)
     aus, everything = choose(labelled, settings.model)
     parts = split(everything, settings)
     inputs = result.inputs(init, everything.rows["id"]) | {"labels_sha256": files.sha256(labels)}
@@ -117,6 +111,21 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
         if session.writes:
             _finish(session, settings, model, inputs, labels)
         return out / result.FILE
+
+
+def join(data: Sequence[Path], labels: Path) -> Labelled:
+    """The faces of several folders that have labels.
+
+    Raises:
+        DataError: labels that do not fit the faces, or two folders with a face of one ``id``.
+    """
+    rows = batches.gather(data)
+    if (twice := rows["id"].duplicated()).any():
+        raise DataError(
+            f"two of the data folders have a face called {rows.loc[twice, 'id'].iloc[0]}, so there is no "
+            "telling whose label is meant; rename the files and prepare again"
+        )
+    return manifest.join_labels(rows, labels)
 
 
 def choose(labelled: Labelled, head: config.Head) -> tuple[tuple[int, ...], Part]:
