@@ -24,12 +24,13 @@ def eye(look: Look, canvas: Canvas, rng: np.random.Generator) -> NDArray[np.uint
         soft((iris_cm - radius) / 0.022),
     )
     colour = over(colour, np.full(3, 0.003, np.float32), soft((pupil_cm - radius) / 0.012))
-    return encoded(colour)
+    shadow = 1 - 0.38 * soft((y - 0.22) / 0.10)  # of the upper lid, too near for the lamps' shadows to show
+    return encoded(colour * shadow[..., None])
 
 
 def _sclera(look: Look, x: Floats, radius: Floats, around: Floats, rng: np.random.Generator) -> Floats:
     """Off-white, yellower with age, pinker and more veined towards the corners, darker towards the lids."""
-    white = linear(np.array([206, 196, 190])) * np.array([1.0, 1 - 0.03 * look.age, 1 - 0.12 * look.age])
+    white = linear(np.array([196, 186, 180])) * np.array([1.0, 1 - 0.03 * look.age, 1 - 0.12 * look.age])
     white = white * (1 - 0.10 * look.melanin)
     corner = np.clip((radius - 0.65) / 0.9, 0, 1)
     veins = np.zeros_like(radius)
@@ -41,7 +42,7 @@ def _sclera(look: Look, x: Floats, radius: Floats, around: Floats, rng: np.rando
             veins, rng.uniform(0.3, 1) * bump(off / 0.012) * soft((radius - rng.uniform(0.75, 1.1)) / 0.1)
         )
     pink = 0.10 + 0.25 * corner * (0.4 + look.redness) + 0.45 * veins * (0.3 + 0.7 * look.redness)
-    shade = 1 - 0.25 * corner
+    shade = 1 - 0.35 * corner
     absorb = np.array([0.10, 0.75, 0.70])
     return np.asarray(white * shade[..., None] * np.exp(-pink[..., None] * absorb), np.float32)
 
@@ -49,7 +50,7 @@ def _sclera(look: Look, x: Floats, radius: Floats, around: Floats, rng: np.rando
 def _iris(look: Look, share: Floats, pupil: float, around: Floats, rng: np.random.Generator) -> Floats:
     """``share`` is 0 at the middle and 1 at the edge."""
     tone = linear(np.array(IRIS_TONES[look.iris]))
-    tone = tone * np.float32(np.exp(rng.normal(0, 0.15)))
+    tone = (0.75 * tone + 0.25 * tone.mean()) * np.float32(np.exp(rng.normal(0, 0.15)))
     fibres = np.zeros_like(share)
     for k in range(5, 46, 2):
         twist = 0.25 * np.sin(3 * share + rng.uniform(0, 6.3))
@@ -58,6 +59,5 @@ def _iris(look: Look, share: Floats, pupil: float, around: Floats, rng: np.rando
     collarette = 0.35 * bump((share - (pupil + 0.18)) / 0.08)
     light = 0.9 * fibres * np.clip((share - pupil) / 0.2, 0, 1) * 0.6 - 0.5 * crypts + collarette
     ring = 1.6 * soft((share - 0.93) / 0.06) + 0.5 * bump((share - pupil) / 0.06)
-    top = 0.0  # the lid's shadow is the light's affair
     warm = bump((share - pupil) / 0.22)[..., None] * np.array([0.25, 0.02, -0.15]) * (look.iris > 2)
-    return np.asarray(tone * 1.15 * np.exp((light - ring - top)[..., None] + warm), np.float32)
+    return np.asarray(tone * np.exp((light - ring)[..., None] + warm), np.float32)

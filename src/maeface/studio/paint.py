@@ -93,7 +93,7 @@ def _face(look: Look, canvas: Canvas, grain: skin.Grain, rng: np.random.Generato
     colour = over(colour, np.array([0.03, 0.02, 0.018], np.float32), 0.75 * edge)
     rim = skin_tone(0.5 * look.melanin, 1.0) * np.array([0.95, 0.62, 0.60], np.float32)
     colour = over(colour, rim, 0.8 * soft((canvas.lid_depth - 0.09) / 0.03))
-    colour = over(colour, hair * 0.7, _scalp(look, canvas.face, rng) * ~canvas.ear)
+    colour = over(colour, _ground(look), _scalp(look, canvas.face, rng) * ~canvas.ear)
     return encoded(colour)
 
 
@@ -101,9 +101,15 @@ def _back(look: Look, canvas: Canvas, rng: np.random.Generator) -> NDArray[np.ui
     shape = canvas.back.shape[:2]
     base = skin_tone(look.melanin, look.redness)
     colour = absorbed(base, 0.05 * noise(shape, 40, rng), 0.05 * noise(shape, 20, rng))
-    colour = over(colour, hair_tone(look.hair, look.grey) * 0.7, _scalp(look, canvas.back, rng))
+    colour = over(colour, _ground(look), _scalp(look, canvas.back, rng))
     fabric = linear(np.array(CLOTH_TONES[look.cloth])) * np.exp(0.1 * noise(shape, 90, rng))[..., None]
     return encoded(over(colour, fabric, soft((-11.0 - canvas.back[..., 1]) / 0.3)))
+
+
+def _ground(look: Look) -> Floats:
+    """What is seen between the hairs: scalp in their shade."""
+    shaded = 0.5 * hair_tone(look.hair, look.grey) + 0.15 * skin_tone(look.melanin, 0.5)
+    return np.asarray(shaded, np.float32)
 
 
 def _scalp(look: Look, places: Floats, rng: np.random.Generator) -> Floats:

@@ -60,9 +60,9 @@ def colour(look: Look, canvas: Canvas, grain: Grain, rng: np.random.Generator) -
     base = skin_tone(look.melanin, look.redness, float(np.clip(rng.normal(0, 0.5), -1, 1)))
     zones, age = canvas.zones, look.age
     fair = 1 - 0.65 * look.melanin
-    uneven = 0.6 + 0.8 * age
+    uneven = 0.6 + 0.6 * age
     blood = uneven * fair * (0.07 * grain.patches + 0.08 * grain.blotches + 0.06 * grain.mottle)
-    blood += fair * (0.08 + 0.30 * look.redness) * zones["flush"] * (1 + 0.35 * grain.mottle)
+    blood += fair * (0.08 + 0.26 * look.redness) * zones["flush"] * (1 + 0.35 * grain.mottle)
     blood += fair * 0.10 * zones["orbit"] - 0.08 * zones["forehead"] * fair
     blood += fair * 0.5 * bump((canvas.lid_depth + 0.02) / 0.10)
     pigment = uneven * (1 + look.melanin) * (0.05 * grain.patches + 0.035 * grain.blotches)
@@ -106,7 +106,7 @@ def relief(look: Look, canvas: Canvas, grain: Grain, rng: np.random.Generator) -
 def shine(look: Look, canvas: Canvas, grain: Grain) -> NDArray[np.uint8]:
     """How much the skin shines, (F, F): 128 is skin, more on lips and the edge of the lids."""
     zones = canvas.zones
-    wet = 118 + (14 + 34 * look.gloss) * zones["oily"] * (1 - 0.5 * look.makeup) - 14 * look.age
+    wet = 118 + (12 + 22 * look.gloss) * zones["oily"] * (1 - 0.5 * look.makeup) - 14 * look.age
     wet = wet + 7 * grain.mottle + 5 * grain.pores
     hairy = np.clip(zones["beard"] * (look.beard > 0.3) * (0.2 + look.beard), 0, 1)
     wet -= 50 * hairy
