@@ -31,8 +31,8 @@ class Frame(NamedTuple):
 
 _CLEAR, _DARK = (0.10, 0.12, 0.12), (0.012, 0.012, 0.014)
 _METALS: tuple[Colour, ...] = (
-    (0.62, 0.50, 0.28),
-    (0.55, 0.55, 0.56),
+    (0.40, 0.28, 0.12),
+    (0.28, 0.28, 0.29),
     (0.06, 0.06, 0.065),
     (0.30, 0.22, 0.18),
 )
@@ -44,13 +44,13 @@ _PLASTICS: tuple[Colour, ...] = (
 )
 
 FRAMES = (
-    Frame(4.7, 4.3, 2.0, 0.07, 0.07, 0.0, 0.9, _METALS, _CLEAR, 0.05),
+    Frame(4.7, 4.3, 2.0, 0.07, 0.07, 0.0, 0.5, _METALS, _CLEAR, 0.05),
     Frame(5.2, 3.2, 4.0, 0.09, 0.09, 0.0, 0.5, _METALS + _PLASTICS, _CLEAR, 0.05),
     Frame(5.2, 3.9, 3.4, 0.21, 0.26, 0.0, 0.0, _PLASTICS, _CLEAR, 0.05),
-    Frame(5.2, 3.1, 3.2, 0.0, 0.11, 0.0, 0.6, _METALS, _CLEAR, 0.05),
-    Frame(5.6, 4.6, 2.4, 0.08, 0.08, 0.45, 0.9, _METALS, _CLEAR, 0.05),
+    Frame(5.2, 3.1, 3.2, 0.0, 0.11, 0.0, 0.5, _METALS, _CLEAR, 0.05),
+    Frame(5.6, 4.6, 2.4, 0.08, 0.08, 0.45, 0.5, _METALS, _CLEAR, 0.05),
     Frame(5.1, 3.8, 2.8, 0.06, 0.27, 0.0, 0.0, _PLASTICS, _CLEAR, 0.05),
-    Frame(5.0, 3.2, 2.8, 0.0, 0.0, 0.0, 0.9, _METALS, _CLEAR, 0.05),
+    Frame(5.0, 3.2, 2.8, 0.0, 0.0, 0.0, 0.5, _METALS, _CLEAR, 0.05),
     Frame(5.7, 4.5, 2.8, 0.17, 0.20, 0.25, 0.0, _PLASTICS, _DARK, 0.88),
 )
 """By ``Look.glasses`` - 1; see ``things.GLASSES``."""
@@ -88,7 +88,7 @@ def glasses(kind: int, tint: int, rig: Rig, head: Floats) -> list[Thing]:
     top = float(eyes[0][1] + eyes[1][1]) / 2 - 0.3 + 0.22 * frame.height
     solid.append(_bridge(frame, inner, top, front, bridge))
     colour = frame.colours[tint % len(frame.colours)]
-    shine = 0.25 if frame.metal > 0.4 else 0.35
+    shine = 0.4 if frame.metal > 0.4 else 0.35
     worn = [thing(joined(solid), colour, anchor, shine, frame.metal)]
     worn.append(thing(joined(panes), frame.lens, anchor, 0.05, 0.0, frame.opacity))
     return worn

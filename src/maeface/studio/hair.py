@@ -178,10 +178,8 @@ def _margin(rig: Rig, eye: Ints, upper: bool) -> Ints:
     marks = rig.neutral[eye]
     near = skin[np.abs(rig.neutral[skin] - marks.mean(0)).max(1) < 2.6]
     lash = lash[np.abs(rig.neutral[lash] - marks.mean(0)).max(1) < 2.6]
-    apart = ((rig.neutral[lash][:, None] - rig.neutral[near][None]) ** 2).sum(2).min(1)
-    touching = lash[apart < 1e-4]
-    _, once = np.unique(np.round(rig.neutral[touching], 3), axis=0, return_index=True)
-    touching = touching[once]
+    apart = ((rig.neutral[near][:, None] - rig.neutral[lash][None]) ** 2).sum(2).min(1)
+    touching = near[apart < 1e-4]
     x, y, _ = rig.neutral[touching].T
     corners = marks[marks[:, 0].argsort()][[0, -1]]
     line = np.interp(x, corners[:, 0], corners[:, 1])

@@ -194,5 +194,7 @@ def _headscarf(over: Skull) -> Mesh:
     spread = [reach(over, way + np.array(d)) for d in ((0.12, 0, 0), (-0.12, 0, 0), (0, 0.1, 0), (0, 0, 0))]
     distance = np.maximum(np.mean(spread, 0), reach(over, way) - 0.2)
     folds = 0.10 * np.sin(9 * turn + 5 * share[..., 0]) * np.minimum(share[..., 0] * 3, 1)
+    near = np.linalg.norm(edge, axis=1) + 0.15 + 16 * share[..., 0]  # close to the face, loose behind it
     hem = np.where(share[..., 0] == 0, 0.05, 0.55)
-    return sheet(over.centre + way * (distance + hem + folds)[..., None], closed=True)
+    distance = np.minimum(distance + hem + folds, near)
+    return sheet(over.centre + way * distance[..., None], closed=True)

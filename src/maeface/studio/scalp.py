@@ -103,9 +103,8 @@ def _roots(look: Look, rig: Rig, head: Floats, normals: Floats, rng: np.random.G
     inner = (np.abs(x) < 5.6) & (y < 7) & (z > -2)  # the lining of mouth and sockets
     ear = (y < 4.0) & (z > -2.0) & (z < 2.4) & (np.abs(x) > 6.4)
     depth = hair_share(places, look.baldness)
-    bare = np.clip(
-        1 - 1.3 * look.baldness * np.clip((y - 10.5) / 2, 0, 1) * np.clip((4 - z) / 3, 0, 1), 0.02, 1
-    )
+    top = np.clip((y - 10.0) / 2, 0, 1) * np.clip((z + 6) / 3, 0, 1)
+    bare = np.clip(1 - 1.3 * look.baldness * top, 0.02, 1)
     nape = np.clip((y + 5.2) / 0.8, 0, 1)
     density = np.clip(depth / 0.9, 0, 1) * bare * nape * ~(inner | ear)
     return scatter(
@@ -187,7 +186,7 @@ def _combed(
         at = kept(skull, at, over + 0.04, hugs)
         at = np.where(fringe[:, None], at, _beside(at, veil * min(1.0, 3 * share), sides))
         trace.append(at)
-    end = np.full(count, style.end_y) + rng.normal(0, 0.5, count) * (style.end_y > -99)
+    end = np.full(count, style.end_y) + rng.normal(0, 0.8, count) * (style.end_y > -99)
     end = np.where(fringe, 6.6 + rng.normal(0, 0.3, count), end)
     return _cut(np.stack(trace, 1), end, style.points)
 
