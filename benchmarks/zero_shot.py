@@ -50,11 +50,13 @@ class Portraits:
         images: (H, W, 3) uint8 each.
         points: (5, 2) px each.
         labels: (N, A) 0 or 1, NaN where not known.
+        agreed: (N, A) bool: both readers said the same.
     """
 
     images: list[NDArray[np.uint8]]
     points: list[NDArray[np.floating]]
     labels: NDArray[np.float64]
+    agreed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,14 @@ class Judge:
 
 def read(folder: Path, aus: Sequence[int]) -> Portraits:
     """The held-out portraits and their labels."""
-    truth = labels.read(Path(facts.__file__).parent / "datasets" / "portraits.csv")
+    table = Path(facts.__file__).parent / "datasets" / "portraits.csv"
+    truth = labels.read(table)
+    settled = pd.read_csv(table, usecols=["settled"]).fillna("")["settled"].str.split()
+    agreed = np.array([[facts.au_name(au) not in names for au in aus] for names in settled])
     images = [media.read_image(folder / name) for name in truth.rows["source"]]
     detector = Detector()
     points = [max(detector.find([image])[0], key=lambda face: face.score).points for image in images]
-    return Portraits(images, points, np.stack([truth.occurrence[au] for au in aus], axis=1))
+    return Portraits(images, points, np.stack([truth.occurrence[au] for au in aus], axis=1), agreed)
 
 
 def ours(path: Path, aus: Sequence[int]) -> Judge:
@@ -157,6 +162,8 @@ def measure(portraits: Portraits, judges: Sequence[Judge], resamples: int) -> pd
         held = {name: scores[chosen] for name, scores in plain.items()}
         whom = judges if where[0] == "all" else main
         rows += _rows(where, held, portraits.labels[chosen], whom, resamples)
+    clear = np.where(portraits.agreed, portraits.labels, np.nan)
+    rows += _rows(("label", "both readers agree"), plain, clear, judges, resamples)
     for where, images in worsened(portraits).items():
         scores = {judge.name: judge.scores(images) for judge in main}
         rows += _rows(where, scores, portraits.labels, main, resamples)
