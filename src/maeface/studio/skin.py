@@ -129,8 +129,8 @@ def beard_shade(look: Look, canvas: Canvas, grain: Grain) -> tuple[Floats, Float
     dots = np.clip(0.8 + 0.22 * grain.pores + 0.15 * grain.mottle, 0.2, 1.3)
     if look.beard < 0.5:
         return grey * 0.8 + hair * 0.2, 0.42 * stubble**1.3 * darkness * canvas.zones["beard"] * dots
-    full = 0.35 + 0.25 * (look.beard - 0.5) / 0.5
-    return hair, full * canvas.zones["beard"] * np.clip(dots, 0, 1)
+    # a beard may leave cheeks or lip bare (``hair`` draws its kind): there, shaven skin is what is seen
+    return grey * 0.7 + hair * 0.15, 0.34 * (0.4 + 0.6 * darkness) * canvas.zones["beard"] * dots
 
 
 def _lipped(painted: Floats, look: Look, canvas: Canvas, grain: Grain, base: Floats) -> Floats:
