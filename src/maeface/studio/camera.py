@@ -13,10 +13,13 @@ from maeface.studio.rig import Floats
 from maeface.studio.views import Camera, View
 
 FACE_LIGHT = (0.38, 0.085)
-"""Linear brightness that the median of the head is exposed to, for the lightest and the darkest skin."""
+"""Linear brightness that the median of the face is exposed to, for the lightest and the darkest skin."""
 
 FACE_RANGE = (0.03, 0.55)
-"""The median of the head stays within it, whatever the exposure: a face remains one."""
+"""The median of the face stays within it, whatever the exposure: a face remains one."""
+
+METER = ((0.32, 0.72), (0.34, 0.66))
+"""Rows and columns, as shares of the side, in which the camera meters: the face, not hat or hair."""
 
 _BRIGHTEST = 4.0
 _STEPS = 4096
@@ -37,6 +40,7 @@ def develop(rendered: Floats, view: View, melanin: float, rng: np.random.Generat
         (H, H, 3) sRGB.
     """
     camera = view.camera
+    rendered = np.nan_to_num(rendered)  # a driver's odd pixel must not stop a night's work
     side = rendered.shape[0]
     alpha = np.clip(rendered[..., 3:], 0, 1)
     behind = backdrop.paint(view.backdrop, side) * np.float32(camera.exposure)
@@ -55,12 +59,13 @@ def develop(rendered: Floats, view: View, melanin: float, rng: np.random.Generat
 
 
 def _gain(rendered: Floats, exposure: float, melanin: float) -> float:
-    """Factor that brings the head to its light, times the camera's exposure, within ``FACE_RANGE``."""
-    sparse = rendered[::6, ::6]
-    head = sparse[sparse[..., 3] > 0.9][:, :3]
-    if len(head) == 0:
+    """Factor that brings the face to its light, times the camera's exposure, within ``FACE_RANGE``."""
+    (top, bottom), (left, right) = (tuple(round(rendered.shape[0] * at) for at in span) for span in METER)
+    sparse = rendered[top:bottom:3, left:right:3]
+    face = sparse[sparse[..., 3] > 0.9][:, :3]
+    if len(face) == 0:
         return exposure
-    median = max(float(np.median(head @ np.array([0.2126, 0.7152, 0.0722], np.float32))), 1e-4)
+    median = max(float(np.median(face @ np.array([0.2126, 0.7152, 0.0722], np.float32))), 1e-4)
     light, dark = FACE_LIGHT
     wanted = light * (dark / light) ** melanin * exposure
     return float(np.clip(wanted, *FACE_RANGE)) / median

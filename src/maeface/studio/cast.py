@@ -75,6 +75,12 @@ CLOSED_LIPS = (24, 28)
 SPEECH_SHARE = 0.18
 """Share of the stills that are taken in the middle of a word, if the lips are free."""
 
+CONTACT_SHARE = 0.5
+"""Share of the stills in which the eyes look at the camera, roughly, however the head is turned."""
+
+GAZE_DEG = (38.0, 30.0)
+"""How far the eyes turn at a gaze of 1, across and up."""
+
 LOPSIDED_SHARE = 0.12
 """Share of the posed AUs that are clearly stronger on one side."""
 
@@ -127,8 +133,10 @@ def stills(seed: int, who: Subject, count: int) -> Iterator[Shot]:
     """The still images of a subject, each with its own pose, light and action."""
     for frame in range(count):
         rng = generator(seed, 2, who.number, frame)
-        action = _still(rng)
-        yield Shot(who, None, frame, 0.0, views.view(rng), action, int(rng.integers(2**31)))
+        action, view = _still(rng), views.view(rng)
+        if happens(rng, CONTACT_SHARE):
+            action = replace(action, gaze=_at_camera(action.gaze, view))
+        yield Shot(who, None, frame, 0.0, view, action, int(rng.integers(2**31)))
 
 
 def clip(seed: int, who: Subject, number: int, frames: int, fps: float = FPS) -> Iterator[Shot]:
@@ -180,6 +188,12 @@ def _still(rng: np.random.Generator) -> Action:
     talks = free and kind != "neutral" and happens(rng, SPEECH_SHARE)
     gaze = (normal(rng, 0.3, 0.9), normal(rng, 0.17, 0.5))
     return Action(intensities, _asymmetry(rng), gaze, speech.mouth(rng) if talks else {})
+
+
+def _at_camera(gaze: tuple[float, float], view: View) -> tuple[float, float]:
+    """A gaze that makes up for the head's turn, but for a little of the one drawn."""
+    across, up = 0.2 * gaze[0] - view.yaw / GAZE_DEG[0], 0.2 * gaze[1] - view.pitch / GAZE_DEG[1]
+    return min(max(across, -0.9), 0.9), min(max(up, -0.6), 0.6)
 
 
 def _together(

@@ -122,6 +122,7 @@ def _look(rng: np.random.Generator, melanin: float, male: bool, age: float) -> L
         else 0.0
     )
     made_up = not male and happens(rng, 0.6)
+    painted = made_up and happens(rng, 0.6)
     return Look(
         melanin=melanin,
         redness=between(rng, 0, 1),
@@ -135,7 +136,7 @@ def _look(rng: np.random.Generator, melanin: float, male: bool, age: float) -> L
         beard=beard,
         freckles=between(rng, 0, 1) ** 3 * (1.0 if band == 0 else 0.5),
         makeup=between(rng, 0.1, 1.0) if made_up else 0.0,
-        lip_red=between(rng, 0.2, 1.0) if made_up and happens(rng, 0.7) else between(rng, 0, 0.2),
+        lip_red=0.2 + 0.8 * between(rng, 0, 1) ** 1.7 if painted else between(rng, 0, 0.2),
         lash=between(rng, 0.4, 0.7) if male else between(rng, 0.55, 0.95),
         gloss=between(rng, 0, 1),
         age=age,

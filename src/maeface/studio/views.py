@@ -133,7 +133,7 @@ def camera(rng: np.random.Generator, dim: bool = False) -> Camera:
     return Camera(
         exposure=float(np.clip(np.exp(rng.normal(-0.25 if dim else 0.0, 0.28)), 0.4, 2.0)),
         balance=(math.exp(warmth), math.exp(green), math.exp(-warmth)),
-        noise=float(np.clip(np.exp(rng.normal(-4.4 + 1.5 * bad + 0.6 * dim, 0.6)), 0.002, 0.12)),
+        noise=float(np.clip(np.exp(rng.normal(-4.7 + 1.5 * bad + 0.6 * dim, 0.6)), 0.002, 0.12)),
         coarse=happens(rng, 0.4),
         defocus=between(rng, 0.001, 0.003 + 0.006 * bad) if blurred else 0.0,
         motion=(path * math.cos(angle), path * math.sin(angle)) if moved else (0.0, 0.0),
