@@ -22,7 +22,7 @@ from maeface import facts, synth
 from maeface.data import manifest, workers
 from maeface.data.shards import FOLDER, Shards
 from maeface.errors import ConfigError, DataError, ResourceError
-from maeface.studio import disfa, gl, people, rig, scene, sheet, store
+from maeface.studio import context, disfa, people, rig, scene, sheet, store
 from maeface.studio.cast import Action
 from maeface.studio.rig import AUS
 
@@ -37,7 +37,7 @@ def jpeg(folder, row):
 @pytest.fixture(scope="session")
 def rig_file(shared):
     try:
-        gl.check()
+        context.check()
     except ResourceError as error:
         pytest.skip(f"needs OpenGL: {error}")
     return shared / "rig" / "ict_facekit.npz"

@@ -22,7 +22,7 @@ from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, ShardWriter
 from maeface.data.workers import Job, Notify, cores, work
 from maeface.errors import ConfigError, DataError
-from maeface.studio import cast, disfa, gl, people, rig, scene, store
+from maeface.studio import cast, context, disfa, people, rig, scene, store
 
 SUBJECTS_PER_SHARD = 2
 FRAME_PER_CROP = 1.5
@@ -126,7 +126,7 @@ def run(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
     rig.load(rig_file)  # fail early, in this process
-    gl.check()
+    context.check()
     with files.exclusive(out):
         _begin(out, settings, rig_file)
         _clean(out)

@@ -4,17 +4,15 @@ What is drawn and how it is lit is decided elsewhere (scene, light); here are bu
 V vertices of the head, R rays of light, F pixels a side of the picture.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface.errors import ResourceError
+from maeface.studio.context import context, moderngl
 from maeface.studio.light import Lighting
 from maeface.studio.rig import Floats, Ints
 
@@ -80,7 +78,7 @@ class Renderer:
 
     def __init__(self, frame: int) -> None:
         self.frame = frame
-        self.context = _context()
+        self.context = context()
         side = frame * OVERSAMPLE
         self._picture = self.context.framebuffer(
             [self.context.texture((side, side), 4, dtype="f2")], self.context.depth_renderbuffer((side, side))
@@ -89,7 +87,7 @@ class Renderer:
         down = SHADOW_TEXELS * -(-_RAYS // SHADOW_COLUMNS)
         self._depths = self.context.depth_texture((across, down))
         self._depths.compare_func = ""
-        self._depths.filter = (_gl().NEAREST, _gl().NEAREST)
+        self._depths.filter = (moderngl().NEAREST, moderngl().NEAREST)
         self._shadow = self.context.framebuffer(depth_attachment=self._depths)
         self._depth = self._program("depth.vert", "depth.frag")
         self._visibility = self._program("visibility.vert", varyings=("lamps", "sky"))
@@ -129,7 +127,7 @@ class Renderer:
         self._shadow.use()
         self._shadow.viewport = (0, 0, *self._depths.size)
         self._shadow.clear(depth=1.0)
-        gl.enable_only(_gl().DEPTH_TEST | _gl().CULL_FACE)  # what faces the light hides the rest
+        gl.enable_only(moderngl().DEPTH_TEST | moderngl().CULL_FACE)  # what faces the light hides the rest
         gl.cull_face = "back"
         for i, matrix in enumerate(towards):
             row, column = divmod(i, SHADOW_COLUMNS)
@@ -203,9 +201,9 @@ class Renderer:
         _set(program, glossy=float(surface.gloss is not None))
         _set(program, roughness=finish.roughness, specular=finish.specular, opacity=finish.opacity)
         program["bleed"] = finish.bleed
-        flags = _gl().DEPTH_TEST | (_gl().BLEND if finish.opacity < 1 else 0)
+        flags = moderngl().DEPTH_TEST | (moderngl().BLEND if finish.opacity < 1 else 0)
         gl.enable_only(flags)
-        gl.blend_func = _gl().ONE, _gl().ONE_MINUS_SRC_ALPHA
+        gl.blend_func = moderngl().ONE, moderngl().ONE_MINUS_SRC_ALPHA
         self._picture.depth_mask = finish.opacity >= 1
         array.render()
         self._picture.depth_mask = True
@@ -244,8 +242,8 @@ class Renderer:
                 (data, "3f 3f 3f 3f/i", "moved", "normal", "lamps", "sky"),
             ],
         )
-        gl.enable_only(_gl().DEPTH_TEST)
-        array.render(_gl().TRIANGLE_STRIP, vertices=4, instances=len(rooted) * per_strand)
+        gl.enable_only(moderngl().DEPTH_TEST)
+        array.render(moderngl().TRIANGLE_STRIP, vertices=4, instances=len(rooted) * per_strand)
         array.release()
         data.release()
 
@@ -259,7 +257,7 @@ class Renderer:
 
     def _filtered(self, texture: Any) -> Any:  # noqa: ANN401
         texture.build_mipmaps()
-        texture.filter = (_gl().LINEAR_MIPMAP_LINEAR, _gl().LINEAR)
+        texture.filter = (moderngl().LINEAR_MIPMAP_LINEAR, moderngl().LINEAR)
         texture.repeat_x = texture.repeat_y = False
         return texture
 
@@ -268,43 +266,6 @@ class Renderer:
         sources = [(folder / name).read_text(encoding="utf-8") for name in (vertex, fragment) if name]
         options: dict[str, Any] = {"varyings": tuple(varyings)} if fragment is None else {}
         return self.context.program(*sources, **options)
-
-
-def check() -> None:
-    """Refuse to start where nothing can be drawn.
-
-    Raises:
-        ResourceError: moderngl is not installed, or no OpenGL 3.3 is to be had.
-    """
-    _context().release()
-
-
-def _gl() -> ModuleType:
-    import moderngl
-
-    return moderngl  # type: ignore[no-any-return,unused-ignore]
-
-
-def _context() -> Any:  # noqa: ANN401 - moderngl's
-    try:
-        import moderngl
-    except ImportError as error:
-        raise ResourceError(
-            f"rendering needs moderngl ({error}), which comes with: "
-            "uv run --extra synth maeface synth --rig ict_facekit.npz --out faces"
-        ) from None
-    os.environ.setdefault("LP_NUM_THREADS", "0")  # llvmpipe: one process a core instead
-    reasons: list[str] = []
-    ways: tuple[dict[str, Any], ...] = ({"backend": "egl"}, {})  # without a screen; with one, or not Linux
-    for options in ways:
-        try:
-            return moderngl.create_context(standalone=True, require=330, **options)
-        except Exception as error:  # each platform has its own kinds
-            reasons.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
-    raise ResourceError(
-        f"rendering needs OpenGL 3.3 ({'; '.join(reasons)}); on a machine without a GPU install Mesa, "
-        "on Debian and Ubuntu: apt install libegl1 libgl1-mesa-dri"
-    )
 
 
 def _towards(directions: Floats) -> Floats:

@@ -61,6 +61,8 @@ class Actor:
     """Between the lips at rest."""
     surfaces: tuple[Surface, ...]
     bump: Floats
+    folds: Floats
+    """(K, F, F) cm, see ``wrinkles``."""
     hair: tuple[_Hair, ...]
     worn: tuple[things.Thing, ...]
 
@@ -79,13 +81,14 @@ class Studio:
     def __init__(self, rig: Rig, frame: int) -> None:
         self.rig, self.frame = rig, frame
         self._canvas: Canvas = canvas(rig)
-        self._folds = wrinkles.maps(self._canvas)
         self._renderer = Renderer(frame)
         self._bag, self._outside = split(rig.parts["M_BackHead"], self._canvas.mouth_bag)
         self._casters = shadow_mesh(rig.parts["M_Face"], self._outside)
         self._bounced = np.zeros((len(rig.neutral), 1), np.float32)
         for name, share in _BOUNCED.items():
-            self._bounced[rig.parts[name].vertices] = share
+            inside = rig.parts[name].vertices
+            front = np.clip((rig.neutral[inside, 2] - 7.0) / 3.0, 0.1, 1.0)
+            self._bounced[inside, 0] = share * front
 
     @lru_cache(maxsize=2)  # noqa: B019 - a studio lives as long as its process
     def actor(self, subject: Subject, seed: int) -> Actor:
@@ -112,6 +115,7 @@ class Studio:
             self.rig.lip_gap(rest),
             self._surfaces(look, painted),
             painted.bump,
+            wrinkles.personal(self._canvas, generator(seed, 10, subject.number)),
             strands,
             tuple(things.worn(look, self.rig, rest)),
         )
@@ -173,7 +177,7 @@ class Studio:
         sky[: len(head)] += self._bounced
         drawn.begin(camera, light)
         weights = wrinkles.weights(intensities, actor.subject.look.age)
-        drawn.heights(actor.bump + np.tensordot(weights, self._folds, axes=1))
+        drawn.heights(actor.bump + np.tensordot(weights, actor.folds, axes=1))
         lit = joined([places, across, lamps, sky])
         for surface in actor.surfaces:
             drawn.surface(surface, lit)
@@ -202,7 +206,8 @@ class Studio:
 
     def _surfaces(self, look: Look, painted: Any) -> tuple[Surface, ...]:  # noqa: ANN401 - Textures
         new = self._renderer.texture
-        skin = Finish(0.52 - 0.14 * look.gloss, 0.030 + 0.012 * look.gloss, (0.32, 0.16, 0.10))
+        oil = look.gloss * (1 - 0.5 * look.melanin)
+        skin = Finish(0.54 - 0.12 * oil, 0.028 + 0.010 * oil, (0.32, 0.16, 0.10))
         cloth, wet = Finish(0.75, 0.03, (0.05, 0.05, 0.05)), Finish(0.10, 0.03, (0.15, 0.12, 0.10))
         eye = new(painted.eye)
         parts = self.rig.parts
