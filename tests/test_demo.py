@@ -3,8 +3,9 @@ import re
 import pandas as pd
 import pytest
 
-from maeface import demo
+from maeface import config, demo, finetune
 from maeface.data import manifest
+from maeface.model import zoo
 
 SMALL = ["optim.epochs=1", "optim.warmup_epochs=0", "run.device=cpu"]
 
@@ -48,7 +49,27 @@ def test_scores_are_those_of_the_tables_that_are_left(summary):
     again = evaluate.run(folder / "labels.csv", folder / "predictions.csv")
     assert again.matched == 200
     assert again.means["icc"] == pytest.approx(summary.scores.loc[demo.MAE, "icc"], abs=1e-12)
-    assert {demo.MAE, demo.SCRATCH} == set(summary.scores.index)
+    assert {demo.MAE, demo.SCRATCH} <= set(summary.scores.index)
+
+
+def test_shipped_weights_predict_too(summary, tmp_path, monkeypatch):
+    """With weights of more action units than the demo's in the place of the package's own."""
+    out = summary.report.parent
+    recipe = config.load(
+        config.Finetune, "demo-finetune", [*SMALL, "optim.epochs=0", "model.aus=[1,2,4,6,9,12,17,25,26]"]
+    )
+    faces = next(out.glob("faces-*"))
+    made = finetune.run(recipe, [faces], demo.sample_folder() / demo.LABELS, "random", tmp_path / "other")
+    (tmp_path / "zoo").mkdir()
+    made.rename(tmp_path / "zoo" / "maeface-tiny.safetensors")
+    monkeypatch.setattr(zoo, "folder", lambda: tmp_path / "zoo")
+    again = demo.run(out, overrides=SMALL)
+    assert list(again.scores.index) == [demo.MAE, demo.SCRATCH, demo.SHIPPED]
+    assert again.scores.loc[demo.SHIPPED].notna().any()
+    html = again.report.read_text()
+    assert "Unseen faces, maeface-tiny" in html and "comes with the package" in html
+    columns = pd.read_csv(out / "maeface-tiny" / "predictions.csv").columns
+    assert "AU12_p" in columns and "AU17_p" not in columns
 
 
 def test_the_table_for_the_terminal_has_both(summary):

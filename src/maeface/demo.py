@@ -2,7 +2,7 @@
 
 Some subjects are set aside. On the others a small masked autoencoder is pre-trained; then one network is
 fine-tuned from it and one from scratch, with the same settings. Both predict the faces that were set
-aside, and a report shows what came out.
+aside, and so do the weights that come with the package; a report shows what came out.
 """
 
 import shutil
@@ -24,7 +24,7 @@ from maeface import config, console, evaluate, facts, files, finetune, predict, 
 from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, Shards
 from maeface.faces import media
-from maeface.model import pixels, weights
+from maeface.model import pixels, weights, zoo
 from maeface.report import charts, figures
 from maeface.report.page import Picture, Section, Table, page
 
@@ -33,6 +33,8 @@ UNSEEN_SUBJECTS = 10
 
 LABELS = "labels.parquet"
 MAE, SCRATCH = "from MAE", "from scratch"
+SHIPPED = zoo.DEFAULT
+"""The weights of the package, trained on other people than the sample's; predicted with if they are there."""
 RATIOS = (0.5, 0.75, 0.9)
 BARS_SHOWN = 4
 CURVES_SHOWN = 2
@@ -90,13 +92,18 @@ def run(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Summary:
     crops = _crops(sample, unseen)
     truth = pd.read_parquet(sample / LABELS).set_index("id").loc[unseen["id"]].reset_index()
     predictions = {name: _predict(path, unseen, crops) for name, path in models.items()}
+    shown = [_faces(truth, predictions[MAE], crops, MAE)]
+    if SHIPPED in zoo.names():
+        whole = _predict(weights.find(SHIPPED), unseen, crops)
+        shown.append(_faces(truth, whole, crops, SHIPPED))
+        predictions[SHIPPED] = whole[[name for name in predictions[MAE] if name in whole]]  # the same AUs
     scores = {name: _evaluate(out, name, truth, table) for name, table in predictions.items()}
 
     sections = [
         _about(seen, unseen),
         _reconstructions(encoder, [crops[i] for i in _spread(unseen, 6)]),
         _comparison(scores),
-        _faces(truth, predictions[MAE], crops),
+        *shown,
         _curves(truth, unseen, predictions),
     ]
     report = out / "report.html"
@@ -226,12 +233,19 @@ def _comparison(scores: dict[str, evaluate.Scores]) -> Section:
         pictures.append(
             Picture(charts.comparison_bars(table, columns[key]), f"{columns[key]} for each action unit")
         )
-    return Section("Fine-tuning: with and without pre-training", (), tables, pictures)
+    said = (
+        [f"{SHIPPED} comes with the package: it learned from other, many more faces."]
+        if SHIPPED in scores
+        else []
+    )
+    return Section("Fine-tuning: with and without pre-training", said, tables, pictures)
 
 
-def _faces(truth: pd.DataFrame, predicted: pd.DataFrame, crops: list[NDArray[np.uint8]]) -> Section:
+def _faces(
+    truth: pd.DataFrame, predicted: pd.DataFrame, crops: list[NDArray[np.uint8]], name: str
+) -> Section:
     """Bars for the face with most action of some subjects."""
-    aus = [int(name[2:4]) for name in predicted.columns if name.endswith("_i")]
+    aus = [int(column[2:4]) for column in predicted.columns if column.endswith("_i")]
     columns = [f"{facts.au_name(au)}_i" for au in aus]
     stills = truth[truth["clip"].isna()]
     liveliest = stills[columns].sum(axis=1).groupby(stills["subject"]).idxmax()
@@ -247,8 +261,8 @@ def _faces(truth: pd.DataFrame, predicted: pd.DataFrame, crops: list[NDArray[np.
         posed_text = ", ".join(f"AU{au} at {level}" for au, level in posed.items() if level) or "none"
         pictures.append(Picture(figures.au_bars(crops[i], aus, [face]), f"Posed: {posed_text}."))
     return Section(
-        "Unseen faces",
-        [f"From the network {MAE}: of each of {len(pictures)} subjects, the face with most action."],
+        f"Unseen faces, {name}",
+        [f"From the network {name}: of each of {len(pictures)} subjects, the face with most action."],
         (),
         pictures,
     )

@@ -54,8 +54,7 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
         settings: ``config.load(config.Finetune, recipe)``.
         data: prepared folders, or plain folders of face crops.
         labels: the labels table, CSV or Parquet.
-        init: "random", a weights file (maeface's own or a public checkpoint), or the name of weights that
-            come with the package.
+        init: "random", a weights file (maeface's own or a public one), or the name of a packaged one.
         out: folder of the run.
 
     Returns:
