@@ -68,7 +68,7 @@ RESTING: dict[str, tuple[float, float]] = {
 }
 """How faces at rest differ beyond their bones: lids that hang, corners of the mouth that point up or down.
 
-Weights of shapes, even between the two. The rig's own neutral head is wide-eyed. No AU is labelled for these."""
+Weights of shapes, even between the two. The rig's own head is wide-eyed. No AU is labelled for these."""
 
 AUS: tuple[int, ...] = tuple(sorted({*AU_SHAPES, 25}))
 """The labelled action units."""

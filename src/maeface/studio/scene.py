@@ -21,8 +21,8 @@ from maeface.studio.rig import Floats, Rig
 CENTRE = np.array([0.0, 0.8, 4.0], np.float32)
 """Middle of the head in cm: what the head turns about and the camera looks at."""
 
-_GUMS, _TEETH, _BAG = (0.42, 0.10, 0.09), (0.70, 0.64, 0.52), (0.16, 0.025, 0.023)
-_BOUNCED = {"M_GumsTongue": 0.07, "M_Teeth": 0.16}
+_GUMS, _TEETH, _BAG = (0.42, 0.10, 0.09), (0.62, 0.56, 0.45), (0.16, 0.025, 0.023)
+_BOUNCED = {"M_GumsTongue": 0.07, "M_Teeth": 0.13}
 """Light that reaches the inside of the mouth from its own walls, which shadows alone leave black."""
 _ROOT_SHADE = {"scalp": 0.6, "brows": 0.15, "lashes": 0.0, "beard": 0.45}
 
