@@ -119,7 +119,7 @@ def _scalp(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     colour = _colour(look, len(root), look.grey, rng) * np.exp(0.5 * (tuft - 0.5))[:, None]
     # Hair is finest along the hairline.
     depth = hair_share(face.rig.neutral[root], look.baldness)
-    fine = (0.027 if look.hair_style == 1 else 0.042) * np.clip(0.45 + 0.45 * depth, 0.45, 1)
+    fine = (0.027 if look.hair_style == 1 else 0.042) * np.clip(0.6 + 0.4 * depth, 0.6, 1)
     radius = fine * rng.uniform(0.7, 1.3, len(root))
     return Strands(points, root, radius.astype(np.float32), np.clip(colour, 0.002, 0.9).astype(np.float32))
 
@@ -136,7 +136,7 @@ def _brows(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     kept = rng.uniform(size=len(dense)) < dense
     roots, height, along, half = roots.only(kept), height[kept], along[kept], half[kept]
     lean = height / np.maximum(half, 0.08)
-    angle = np.interp(along, [-0.05, 0.1, 0.35, 1.0], [82, 58, 26, 4]) - 24 * np.clip(lean, -1, 1)
+    angle = np.interp(along, [-0.05, 0.1, 0.35, 1.0], [76, 48, 17, -2]) - 24 * np.clip(lean, -1, 1)
     angle = np.radians(angle + rng.normal(0, 9, len(angle)))
     side = np.sign(roots.place[:, 0])
     way = np.stack([side * np.cos(angle), np.sin(angle), np.zeros(len(angle))], -1)
@@ -154,7 +154,7 @@ def _lashes(look: Look, face: _Face, rng: np.random.Generator) -> Strands:
     for eye in (face.rig.landmarks[36:42], face.rig.landmarks[42:48]):
         for upper, count, length in (
             (True, int(44 + 40 * look.lash), 0.55),
-            (False, int(16 + 18 * look.lash), 0.27),
+            (False, int(12 + 14 * look.lash), 0.23),
         ):
             margin = _margin(face.rig, eye, upper)
             along = np.sort(rng.uniform(0.04, 0.97, count)) * (len(margin) - 1)
@@ -283,5 +283,6 @@ def _colour(look: Look, count: int, grey: float, rng: np.random.Generator) -> Fl
     """Strands of the subject's tone, a share of them white, (count, 3)."""
     tone = linear(np.array(HAIR_TONES[look.hair])) * np.exp(rng.normal(0, 0.28, (count, 1)))
     white = linear(np.array(WHITE)) * rng.uniform(0.5, 1.0, (count, 1))
-    share = (rng.uniform(size=(count, 1)) < 1.05 * grey - 0.05) * rng.uniform(0.5, 1, (count, 1))
+    turned = (rng.uniform(size=(count, 1)) < 1.05 * grey - 0.05) * rng.uniform(0.4, 1, (count, 1))
+    share = 0.35 * grey + (1 - 0.35 * grey) * turned  # from afar the two run together
     return np.asarray(tone + (white - tone) * share, np.float32)

@@ -50,15 +50,16 @@ STYLES: dict[int, Style] = {
     2: Style(6.2, 2.0, (1.0, 0.25, -0.25), (0.0, -0.7, -0.6), 0.7, 0.75, 0.2, 0.4, 0.12, -5.5, 7500, 6),
     3: Style(8.0, 4.5, (0.05, 0.3, -1.0), (0.0, -0.2, -1.0), 0.8, 0.8, 0.1, 0.5, 0.1, -5.5, 7000, 6),
     4: Style(2.9, 2.4, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0, 1.0, 0.0, 0.12, 0.3, -99, 6500, 9),
-    5: Style(22.0, 18.0, (1.0, 0.2, -0.45), (0.0, -1.0, 0.0), 0.5, 1.0, 0.9, 0.5, 0.1, -7.2, 6200, 8),
-    6: Style(32.0, 27.0, (1.0, 0.2, -0.5), (0.0, -1.0, -0.05), 0.4, 0.7, 0.9, 0.55, 0.12, -17, 6000, 8),
-    7: Style(31.0, 26.0, (1.0, 0.25, -0.45), (0.1, -1.0, 0.0), 0.6, 1.3, 0.8, 0.6, 0.55, -16, 6000, 9),
+    5: Style(22.0, 18.0, (0.9, 0.2, -0.25), (0.0, -1.0, 0.0), 0.5, 1.0, 0.9, 0.5, 0.1, -7.2, 6200, 8),
+    6: Style(32.0, 27.0, (0.9, 0.2, -0.25), (0.0, -1.0, -0.05), 0.6, 0.7, 0.9, 0.55, 0.12, -17, 6000, 8),
+    7: Style(31.0, 26.0, (0.9, 0.25, -0.25), (0.1, -1.0, 0.0), 0.6, 1.3, 0.8, 0.6, 0.55, -16, 6000, 9),
     8: Style(24.0, 20.0, (0.0, 0.1, -1.0), (0.0, 0.1, -1.0), 0.2, 0.35, 0.3, 0.5, 0.05, -12, 6500, 7),
     9: Style(19.0, 16.0, (0.6, 0.0, 0.1), (0.0, -1.0, 0.0), 0.4, 0.8, 1.0, 0.5, 0.08, -6.5, 6500, 8),
 }
 """By ``Look.hair_style``; see ``hair.HAIR_STYLES``. 0 is shaved."""
 
 CURLY, TIED, FRINGE = 4, 8, 9
+_PARTED = (5, 6, 7)
 _KNOT = np.array([0.0, 6.5, -9.0], np.float32)
 
 
@@ -105,8 +106,10 @@ def _roots(look: Look, rig: Rig, head: Floats, normals: Floats, rng: np.random.G
     depth = hair_share(places, look.baldness)
     top = np.clip((y - 10.0) / 2, 0, 1) * np.clip((z + 6) / 3, 0, 1)
     bare = np.clip(1 - 1.3 * look.baldness * top, 0.02, 1)
+    if look.hair_style in _PARTED:  # all that covers the scalp at the parting starts there
+        bare *= 1 + 3.5 * np.exp(-((x / 2.2) ** 2)) * np.clip((z + 3) / 4, 0, 1) * (y > 8)
     nape = np.clip((y + 5.2) / 0.8, 0, 1)
-    density = np.clip(depth / 0.9, 0, 1) * bare * nape * ~(inner | ear)
+    density = np.clip(depth / 0.5, 0, 1) * bare * nape * ~(inner | ear)
     return scatter(
         rig,
         head,
@@ -160,7 +163,7 @@ def _combed(
         style.side, np.float32
     )
     comb = comb * np.stack([sides, np.ones(count), np.ones(count)], -1)
-    comb = comb + rng.normal(0, 0.10, (count, 3))
+    comb = comb + rng.normal(0, 0.16, (count, 3))
     fringe = _fringe(look, roots)
     comb = np.where(
         fringe[:, None],
@@ -188,7 +191,9 @@ def _combed(
         trace.append(at)
     end = np.full(count, style.end_y) + rng.normal(0, 0.8, count) * (style.end_y > -99)
     end = np.where(fringe, 6.6 + rng.normal(0, 0.3, count), end)
-    return _cut(np.stack(trace, 1), end, style.points)
+    return _cut(
+        np.stack(trace, 1), end, np.linspace(0, 1, style.points) ** (1.6 if style.wave_cm < 0.3 else 1.3)
+    )
 
 
 def _pull(
@@ -201,6 +206,7 @@ def _pull(
     falls = min(1.0, style.falls * share * 2.2)
     aside = np.stack([sides, np.full(len(at), -0.35), np.full(len(at), -0.8)], -1)
     brow = np.clip((at[:, 1:2] - 5.5) / 1.5, 0, 1) * np.clip((at[:, 2:] - 2.0) / 2, 0, 1)
+    brow *= 0.3 if look.hair_style == FRINGE else 1.0
     down = np.array([0, -1.0, 0]) * (1 - brow) + aside * brow  # what falls on the forehead is put aside
     return np.asarray(_unit(comb) * (1 - falls) + down * falls, np.float32)
 
@@ -214,7 +220,7 @@ def _fringe(look: Look, roots: Roots) -> Floats:
 def _beside(at: Floats, veil: Floats, sides: Floats) -> Floats:
     """Keep points off the face: beside a curve from the hairline's middle to the cheekbone and down."""
     x, y, z = at.T
-    least = np.interp(y, [-3.0, 3.0, 6.0, 8.0, 10.0], [1.0, 1.0, 0.9, 0.75, 0.3]) * veil
+    least = np.interp(y, [-3.0, 3.0, 6.0, 8.0, 10.0], [1.0, 1.0, 0.9, 0.6, 0.0]) * veil
     face = (z > 1.5) & (y < 10)
     away = np.where(np.abs(x) > 1.0, np.sign(x), sides)
     x = np.where(face & (np.abs(x) < least), away * least, x)
@@ -222,12 +228,15 @@ def _beside(at: Floats, veil: Floats, sides: Floats) -> Floats:
     return np.asarray(np.stack([x, y, z], -1), np.float32)
 
 
-def _cut(trace: Floats, end: Floats, points: int) -> Floats:
-    """Strands cut where they first fall below ``end`` (N,), in even pieces; (N, points, 3)."""
+def _cut(trace: Floats, end: Floats, shares: Floats) -> Floats:
+    """Strands cut where they first fall below ``end`` (N,), as points at ``shares`` (P,) of what is left.
+
+    Shares lie close together at the root, where a strand bends round the head and must not cut into it.
+    """
     count, steps, _ = trace.shape
     below = trace[..., 1] < end[:, None]
     last = np.where(below.any(1), np.maximum(below.argmax(1), 2), steps - 1).astype(np.float32)
-    at = last[:, None] * np.linspace(0, 1, points, dtype=np.float32)
+    at = last[:, None] * shares.astype(np.float32)
     low = np.minimum(at.astype(int), steps - 2)
     rows = np.arange(count)[:, None]
     share = (at - low)[..., None]
