@@ -129,6 +129,26 @@ CASES = {
         4,
         "absent.safetensors",
     ),
+    "no weights of this name": (
+        "predict {f}/faces --aligned --weights maeface-tny --out {o}/p.csv",
+        4,
+        "no weights 'maeface-tny'",
+    ),
+    "a start of no name": (
+        "finetune detection --data {f}/faces --labels {f}/labels.csv --init maeface-tny --out {o}/r",
+        4,
+        "no weights 'maeface-tny'",
+    ),
+    "nothing to reproduce from": (
+        "reproduce maeface-tiny --data {f} --out {o}/r",
+        2,
+        "lacks photos/congress, videos, rig/ict_facekit.npz",
+    ),
+    "a recipe that reproduces nothing": (
+        "reproduce detection --data {f} --out {o}/r",
+        2,
+        "Input should be 'reproduce', got 'finetune'",
+    ),
     "pickle that runs code": (
         "finetune detection --data {f}/faces --labels {f}/labels.csv --init {f}/hostile.pth --out {o}/r",
         4,
