@@ -189,7 +189,7 @@ def _light(rng: np.random.Generator, kind: str) -> tuple[tuple[Lamp, ...], RGB]:
 
     fill = lamp(beside(-70, -25), (-5, 25), (25, 40), (0.15, 0.6))
     cool: RGB = (between(rng, 0.45, 0.8), between(rng, 0.7, 1.0), 1.25)
-    gel: RGB = _tint(rng, 1.0, 0.7)
+    gel: RGB = _tint(rng, 1.0, 0.45)
     setups: dict[str, tuple[Lamp, ...]] = {
         "key and fill": (lamp(beside(20, 60), (10, 50), (14, 30)), fill),
         "window": (lamp(beside(45, 90), (0, 25), (30, 45)), fill),
@@ -209,7 +209,7 @@ def _light(rng: np.random.Generator, kind: str) -> tuple[tuple[Lamp, ...], RGB]:
         ),
         "two colours": (
             lamp(beside(35, 80), (0, 40), (15, 30), tint=gel),
-            lamp(beside(-80, -35), (0, 40), (15, 30), (0.6, 1.0), tint=_tint(rng, 1.0, 0.7)),
+            lamp(beside(-80, -35), (0, 40), (15, 30), (0.6, 1.0), tint=_tint(rng, 1.0, 0.45)),
         ),
         "overcast": (lamp((-40, 40), (40, 85), (50, 70)),),
     }  # fmt: skip
