@@ -8,6 +8,7 @@ import pytest
 
 from maeface import facts
 from maeface.studio import cast, people, speech, views
+from maeface.studio.draws import generator
 from maeface.studio.rig import AU_SHAPES, AUS, weight
 from maeface.studio.things import GLASSES, HATS, OCCLUDERS
 
@@ -126,7 +127,7 @@ def test_a_jaw_that_drops_for_a_vowel_is_dropped():
 
 
 def test_speech_is_small_and_moves_on(drawn):
-    rng = cast.generator(0, 99)
+    rng = generator(0, 99)
     words = speech.talk(rng, 48, 24)
     jaw = np.array([shapes.get("jawOpen", 0.0) for shapes in words])
     assert len(words) == 48 and jaw.std() > 0.02 and np.abs(np.diff(jaw)).max() < 0.15

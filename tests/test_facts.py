@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from maeface import facts
 from maeface.data import labels
 from maeface.errors import ConfigError
-from maeface.studio import cast, rig
+from maeface.studio import people, rig
 
 IN_USE = [1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24, 25, 26, 27, 28, 43, 45]
 
@@ -88,7 +88,7 @@ def test_synthau_is_what_the_studio_renders():
     dataset = facts.dataset("synthau")
     assert dataset.aus_occurrence == dataset.aus_intensity == rig.AUS
     assert dataset.threshold == rig.OCCURRENCE
-    assert re.fullmatch(dataset.subjects, cast.subject(0, 3).name)
+    assert re.fullmatch(dataset.subjects, people.subject(0, 3).name)
 
 
 def test_held_out_portraits_are_fixed_by_their_names(shared):

@@ -8,11 +8,9 @@ import numpy as np
 
 from maeface.studio import speech, views
 from maeface.studio.draws import between, generator, happens, normal, pick
-from maeface.studio.people import Subject, subject
+from maeface.studio.people import Subject
 from maeface.studio.rig import AU_SHAPES
 from maeface.studio.views import View
-
-__all__ = ["Action", "Shot", "Subject", "View", "clip", "generator", "replace", "stills", "subject"]
 
 PATTERNS: tuple[tuple[float, tuple[int, ...]], ...] = (
     (3.0, (6, 12, 25)),

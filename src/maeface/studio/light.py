@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maeface.studio.cast import View
 from maeface.studio.rig import Floats
+from maeface.studio.views import View
 
 SKY_RAYS = 17
 RAYS_PER_LAMP = 5

@@ -126,7 +126,7 @@ def _look(rng: np.random.Generator, melanin: float, male: bool, age: float) -> L
     return Look(
         melanin=melanin,
         redness=between(rng, 0, 1),
-        hair=pick(rng, _TONE_WEIGHTS[0 if dyed and happens(rng, 0.15) else band]),
+        hair=pick(rng, _TONE_WEIGHTS[0 if dyed and band < 2 and happens(rng, 0.3) else band]),
         iris=min(pick(rng, _IRIS_WEIGHTS[band]), len(IRIS_TONES) - 1),
         cloth=int(rng.integers(len(CLOTH_TONES))),
         baldness=baldness,

@@ -11,12 +11,15 @@ from maeface.studio import hair, speech, things, wrinkles
 from maeface.studio import rig as rigs
 from maeface.studio.camera import develop
 from maeface.studio.canvas import Canvas, canvas
-from maeface.studio.cast import Action, Shot, Subject, View, generator
+from maeface.studio.cast import Action, Shot
+from maeface.studio.draws import generator
 from maeface.studio.gl import Camera, Finish, Renderer, Surface, joined
 from maeface.studio.light import Lighting, lighting
 from maeface.studio.mesh import normals_of, rotation, shadow_mesh, split
 from maeface.studio.paint import Look, textures
+from maeface.studio.people import Subject
 from maeface.studio.rig import Floats, Rig
+from maeface.studio.views import View
 
 CENTRE = np.array([0.0, 0.8, 4.0], np.float32)
 """Middle of the head in cm: what the head turns about and the camera looks at."""
