@@ -192,7 +192,7 @@ def answer(monkeypatch, outcome):
 def test_offline_says_which_file_to_put_where(empty_places, monkeypatch, error):
     answer(monkeypatch, error)
     with pytest.raises(ResourceError) as caught:
-        download.retinaface_weights("mobilenet0.25")
+        download.retinaface_weights("mobilenet0.25", "public")
     for part in ("retinaface_mobilenet0.25_Final.pth", "2979b33ffafda5d7", "MAEFACE_WEIGHTS", "\n"):
         assert (part in str(caught.value)) == (part != "\n")
 
@@ -200,7 +200,7 @@ def test_offline_says_which_file_to_put_where(empty_places, monkeypatch, error):
 def test_a_download_of_other_bytes_is_refused_and_not_kept(empty_places, monkeypatch):
     answer(monkeypatch, b"<html>")
     with pytest.raises(WeightsError, match="sha256"):
-        download.retinaface_weights("mobilenet0.25")
+        download.retinaface_weights("mobilenet0.25", "public")
     assert not list((empty_places / "cache").rglob("*.pth"))
 
 
@@ -211,7 +211,8 @@ def test_one_download_then_the_cache(empty_places, monkeypatch):
     )
     monkeypatch.setitem(download.PUBLISHED, "mobilenet0.25", published)
     answer(monkeypatch, data)
-    path = download.retinaface_weights("mobilenet0.25")
+    assert download.retinaface_weights("mobilenet0.25") == download.EMBEDDED  # nothing comes unasked
+    path = download.retinaface_weights("mobilenet0.25", "public")
     assert path.read_bytes() == data and path.parent == empty_places / "cache" / "maeface"
     answer(monkeypatch, AssertionError("downloaded twice"))
     assert download.retinaface_weights("mobilenet0.25") == path
@@ -221,6 +222,45 @@ def test_one_download_then_the_cache(empty_places, monkeypatch):
     mine.write_bytes(b"other")
     with pytest.raises(WeightsError, match="expected"):
         download.retinaface_weights("mobilenet0.25")
+    assert download.retinaface_weights("mobilenet0.25", "embedded") == download.EMBEDDED
+
+
+def test_without_the_public_weights_the_embedded_ones_are_taken_and_one_line_says_so(
+    empty_places, monkeypatch, capsys
+):
+    answer(monkeypatch, AssertionError("downloaded without being asked"))
+    download._say_embedded.cache_clear()
+    for _ in range(3):
+        assert download.retinaface_weights("mobilenet0.25") == download.EMBEDDED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "MAEFACE_WEIGHTS" in line and "--detector public" in line
+    assert download.kind(download.EMBEDDED) == "embedded"
+    with pytest.raises(ConfigError, match="resnet50"):
+        download.retinaface_weights("resnet50", "embedded")
+    with pytest.raises(ConfigError, match="auto, public, embedded"):
+        download.retinaface_weights("mobilenet0.25", "mine")
+
+
+def test_the_embedded_weights_are_small_and_damaged_ones_are_refused(tmp_path):
+    data = download.EMBEDDED.read_bytes()
+    assert len(data) <= 2 * 2**20
+    load(RetinaFace(), download.EMBEDDED)
+    path = tmp_path / "weights.safetensors"
+    for damaged in (b"", data[:1000], data[:-1]):
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match="not a RetinaFace checkpoint"):
+            load(RetinaFace(), path)
+
+
+def test_the_embedded_detector_finds_the_faces_of_the_public_one(shared, detector):
+    embedded = Detector(download.EMBEDDED)
+    photos = sorted((shared / "photos" / "congress").glob("*.jpg"))[::60]
+    images = [np.array(Image.open(path).convert("RGB")) for path in photos]
+    for one, other in zip(detector.find(images), embedded.find(images), strict=True):
+        eyes = np.hypot(*(one[0].points[1] - one[0].points[0]))
+        assert np.hypot(*(one[0].points - other[0].points).T).mean() < 0.1 * eyes
+    montage = np.array(Image.open(shared / "photos" / "group" / "congress_montage_12.jpg").convert("RGB"))
+    assert len(embedded.find([montage])[0]) == 12
 
 
 def test_resnet50_is_asked_for(empty_places):

@@ -18,6 +18,7 @@ BELOW = {
     "faces": set(),
     "data": {"faces"},
     "studio": {"faces", "data"},
+    "distillation": {"faces"},
     "model": set(),
     "train": {"model"},
     "report": set(),

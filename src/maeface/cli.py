@@ -29,6 +29,13 @@ Backbone = Literal["mobilenet0.25", "resnet50"]
 
 Recipe = Annotated[str, typer.Argument(help="The name of a recipe, or a TOML file.")]
 Run = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")]
+Detector = Annotated[
+    Literal["auto", "public", "embedded"],
+    typer.Option(
+        help="Weights that find the faces: the public ones (downloaded once), the package's own (embedded), "
+        "or auto: the public ones where they are at hand, without a download."
+    ),
+]
 Where = Annotated[config.Device, typer.Option("--device", help="Where the networks run.")]
 Set = Annotated[
     list[str] | None,
@@ -87,6 +94,7 @@ def prepare(
     min_side: Annotated[int, typer.Option(help="Drop photos with a side below this, in pixels.")] = 32,
     threshold: Annotated[float, typer.Option(help="Least score of a face, 0 to 1.")] = 0.5,
     backbone: Annotated[Backbone, typer.Option(help="Network that finds the faces.")] = "mobilenet0.25",
+    detector: Detector = "auto",
     jpeg_quality: Annotated[int, typer.Option(help="Of the stored crops, 1 to 100.")] = 95,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
     device: Where = "auto",
@@ -177,6 +185,7 @@ def predict(
     fps: Fps = None,
     faces: Annotated[Faces, typer.Option(help="Which faces of an image to predict.")] = "all",
     aligned: Aligned = False,
+    detector: Detector = "auto",
     device: Where = "auto",
     precision: Annotated[
         config.Precision, typer.Option(help="Of the AU model; auto: bf16 where the hardware computes in it.")
@@ -185,7 +194,9 @@ def predict(
     """Action units of photos and videos, as a table, with pictures."""
     from maeface import predict as verb
 
-    summary = verb.run(inputs, weights, out, pictures, every, fps, faces, aligned, device, precision)
+    summary = verb.run(
+        inputs, weights, out, pictures, every, fps, faces, aligned, device, precision, detector
+    )
     tell = console.show if out else console.say  # the lines are the result
     tell(str(summary))
 
@@ -249,7 +260,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder for every stage; the same command goes on with it.")],
     teacher: Annotated[
         Path | None,
-        typer.Option(help="A labels table of the real faces, a second source of labels; none if not given."),
+        typer.Option(help="A table of the real faces, a second source of labels; none if not given."),
     ] = None,
     overrides: Set = None,
 ) -> None:

@@ -25,6 +25,7 @@ from maeface.data.shots import Shot
 from maeface.errors import DataError
 from maeface.faces import finder
 from maeface.faces.detector import Detector
+from maeface.faces.download import Weights, retinaface_weights
 from maeface.faces.finder import FaceCrop, Faces
 from maeface.model import pixels
 from maeface.model.device import choose_device, computes_bf16
@@ -97,6 +98,8 @@ class Predictor:
         faces: which faces of an image: "all" by score, the "largest" or the most "central".
         precision: of the AU model: "bf16" (several times faster where the hardware computes in it, off by
             some thousandths), "fp32", or "auto" (bf16 on such hardware).
+        detector: whose weights find the faces: "public" (downloaded once), "embedded" (the package's own), or
+            "auto": the public ones where they are at hand.
 
     Attributes:
         metadata: what the file says of the model: ``aus``, ``task``, ``thresholds``, ...
@@ -114,13 +117,16 @@ class Predictor:
         aligned: bool = False,
         faces: Faces = "all",
         precision: Precision = "auto",
+        detector: Weights = "auto",
     ) -> None:
         self.device = choose_device(device)
         self.bf16 = computes_bf16(precision, self.device)
         model, self.metadata = load_au(find(weights))
         self.model = model.to(self.device)
         self.faces: Faces = faces
-        self.detector = None if aligned else Detector(device=self.device)
+        self.detector = None
+        if not aligned:
+            self.detector = Detector(retinaface_weights("mobilenet0.25", detector), device=self.device)
         names = [facts.au_name(au) for au in self.metadata.aus]
         self.columns = [*WHERE, *BOX, "score"]
         self.columns += [f"{name}_p" for name in names if self.metadata.task != "intensity"]
@@ -229,6 +235,7 @@ def run(
     aligned: bool = False,
     device: str = "auto",
     precision: Precision = "auto",
+    detector: Weights = "auto",
 ) -> Summary:
     """Predict action units of photos and videos.
 
@@ -244,6 +251,7 @@ def run(
         aligned: the images are ready face crops; no face is looked for.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         precision: of the AU model: "auto", "fp32" or "bf16"; see ``Predictor``.
+        detector: "auto", "public" or "embedded"; see ``Predictor``.
 
     Raises:
         ConfigError: no such input, or ``out`` of another kind.
@@ -254,7 +262,7 @@ def run(
     if out is not None:
         predictions.check_suffix(out)
     found = listing.find(inputs, [output for output in (out, pictures) if output is not None])
-    predictor = Predictor(weights, device, aligned, faces, precision)
+    predictor = Predictor(weights, device, aligned, faces, precision, detector)
     skipped = shots.Skipped()
     target = predictions.writer(out, predictor.columns) if out else nullcontext(_printer(predictor))
     images = count = drawn = 0

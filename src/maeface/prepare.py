@@ -37,6 +37,9 @@ LIBRARIES = ("maeface", "numpy", "pillow", "av", "torch", "torchvision", "pyarro
 LIST_SCHEMA = pa.schema([("source", pa.string()), ("bytes", pa.int64()), ("video", pa.bool_())])
 
 
+Setup = Callable[[], Callable[[Unit, workers.Notify], Fact]]
+
+
 class MakeFind(Protocol):
     """Makes, in a worker process, what finds the crops in images."""
 
@@ -115,12 +118,18 @@ def run(
     found = inputs.find(sources, [out])
     with files.exclusive(out):
         _clean(out)
-        _keep_list(out, found, settings)
+        weights = None
+        if make_find is None and not settings.aligned and not (out / RESULT).is_file():
+            from maeface.faces.download import retinaface_weights
+
+            weights = retinaface_weights(settings.backbone, settings.detector)  # before the processes start
+        header = _header(settings, weights)
+        _keep_list(out, found, header)
         images = 0
         if not (out / RESULT).is_file():
             todo = inputs.cut(found, settings.per_shard)
-            images = _do_units(todo, out, settings, make_find or _make_find)
-            _join(out, todo, settings)
+            images = _do_units(todo, out, settings, partial(_make_job, out, settings, make_find, weights))
+            _join(out, todo, header)
         shutil.rmtree(out / units.PARTS, ignore_errors=True)
         return _summary(out, settings, images, time.monotonic() - started)
 
@@ -145,13 +154,13 @@ def _make_find(settings: Settings, weights: Path | None) -> Find:
 
 
 def _make_job(
-    out: Path, settings: Settings, make_find: MakeFind, weights: Path | None
+    out: Path, settings: Settings, make_find: MakeFind | None, weights: Path | None
 ) -> Callable[[Unit, workers.Notify], Fact]:
-    find = make_find(settings, weights)
+    find = (make_find or _make_find)(settings, weights)
     return lambda unit, notify: units.do(unit, out, settings, find, notify)
 
 
-def _do_units(todo: Sequence[Unit], out: Path, settings: Settings, make_find: MakeFind) -> int:
+def _do_units(todo: Sequence[Unit], out: Path, settings: Settings, setup: Setup) -> int:
     """Do the units that are not finished; returns the number of images looked at."""
     left = [unit for unit in todo if units.finished(unit, out) is None]
     total = sum(len(unit.inputs) for unit in todo)
@@ -160,12 +169,6 @@ def _do_units(todo: Sequence[Unit], out: Path, settings: Settings, make_find: Ma
         console.say(f"prepare: going on with {out}, {done} of {total} files are done")
     if not left:
         return 0
-    weights = None
-    if make_find is _make_find and not settings.aligned:
-        from maeface.faces.download import retinaface_weights
-
-        weights = retinaface_weights(settings.backbone)  # once, before the processes start
-    setup = partial(_make_job, out, settings, make_find, weights)
     images = faces = 0
 
     def notify(new: int) -> None:
@@ -186,7 +189,7 @@ def _do_units(todo: Sequence[Unit], out: Path, settings: Settings, make_find: Ma
     return images
 
 
-def _join(out: Path, todo: Sequence[Unit], settings: Settings) -> None:
+def _join(out: Path, todo: Sequence[Unit], header: dict[str, Any]) -> None:
     """Parts to one manifest, one index and one account; the account last, because it says "finished"."""
     facts = [units.finished(unit, out) for unit in todo]
     counts: Counter[str] = Counter()
@@ -201,7 +204,7 @@ def _join(out: Path, todo: Sequence[Unit], settings: Settings) -> None:
     manifest.write(out / manifest.FILE, (units.table(unit, out) for unit in todo))
     files.write_json(out / shards.INDEX, index)
     account = {
-        **_header(settings),
+        **header,
         "counts": dict(sorted(counts.items())),
         "files": sum(len(unit.inputs) for unit in todo),
         "files_dropped": dropped,
@@ -220,21 +223,23 @@ def _summary(out: Path, settings: Settings, images: int, seconds: float) -> Summ
     return Summary(out, counts, total, dropped, images, seconds, dropped > settings.max_bad * total)
 
 
-def _header(settings: Settings) -> dict[str, Any]:
+def _header(settings: Settings, weights: Path | None) -> dict[str, Any]:
+    from maeface.faces import download
+
     return {
         "format_version": manifest.FORMAT_VERSION,
         "settings": settings.model_dump(mode="json", exclude=NOT_IN_RESULT),
+        "detector": None if weights is None else download.kind(weights),  # what "auto" came to
         "versions": {name: version(name) for name in LIBRARIES},
     }
 
 
-def _keep_list(out: Path, found: Sequence[Input], settings: Settings) -> None:
+def _keep_list(out: Path, found: Sequence[Input], header: dict[str, Any]) -> None:
     """Write down what is to be done, or compare with what was written down by an earlier run.
 
     Raises:
         ConfigError: it is something else.
     """
-    header = _header(settings)
     listed_before = (out / LIST).is_file()
     begun = (out / RESULT).is_file() or any((out / units.PARTS).glob("*.parquet"))
     if not listed_before and ((out / manifest.FILE).exists() or (out / shards.FOLDER).exists()):
@@ -268,6 +273,8 @@ def _other_settings(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield f"{name} was {old.get(name)}, now {new.get(name)}"
+    if now["detector"] not in (None, before.get("detector", "public")):  # None: nothing is left to do
+        yield f"the face detector's weights were {before.get('detector', 'public')}, now {now['detector']}"
 
 
 def _other_inputs(listed: dict[str, int], found: Sequence[Input]) -> Iterator[str]:

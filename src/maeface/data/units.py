@@ -56,6 +56,8 @@ class Settings(config.Settings):
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Least score of a face."""
     backbone: Literal["mobilenet0.25", "resnet50"] = "mobilenet0.25"
+    detector: Literal["auto", "public", "embedded"] = "auto"
+    """Its weights: the public ones, the package's own, or (auto) the public ones where they are at hand."""
     device: config.Device = "auto"
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     """With colour at full resolution (4:4:4): lips are where action units show."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+import safetensors
+import safetensors.torch
 import torch
 import torchvision
 from numpy.typing import NDArray
@@ -34,6 +36,7 @@ MAX_SIDE = 2048
 NMS_OVERLAP = 0.4
 GPU_BATCH_PIXELS = 32 * 640 * 640
 _CACHED_SHAPES = 64
+_DAMAGED = (pickle.UnpicklingError, safetensors.SafetensorError)
 
 
 class Detector:
@@ -43,7 +46,8 @@ class Detector:
     a face's numbers then cannot depend on the images beside it. On a GPU images of one shape share a batch.
 
     Args:
-        weights: a public checkpoint; None takes ``retinaface_weights(backbone)``.
+        weights: a public checkpoint, or one that ``distillation`` wrote; None takes
+            ``retinaface_weights(backbone)``.
         backbone: ``mobilenet0.25`` or ``resnet50``.
         device: a torch device.
         precision: ``float32``, or ``bfloat16`` for the convolutions; ``auto`` is float32, because
@@ -136,16 +140,21 @@ class Detector:
 
 
 def load(network: RetinaFace, path: Path) -> None:
-    """Read a public checkpoint into ``network``, by name and strictly.
+    """Read a checkpoint, public or ``.safetensors``, into ``network``, by name and strictly.
 
     Raises:
         WeightsError: the file cannot be read, or its names or shapes are others.
     """
     try:
-        state: Any = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+        state: Any = (
+            safetensors.torch.load(data)
+            if path.suffix == ".safetensors"
+            else torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        )
     except FileNotFoundError as error:
         raise WeightsError(f"no face detector weights at {path}") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, *_DAMAGED) as error:
         raise WeightsError(f"{path} is not a RetinaFace checkpoint: {str(error).splitlines()[0]}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]

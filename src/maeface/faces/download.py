@@ -1,14 +1,21 @@
-"""Where the face detector's weights lie, and the one download that brings them."""
+"""Where the face detector's weights lie: at hand, in the package, or where the one download puts them."""
 
+import functools
 import hashlib
 import os
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import Literal, get_args
 
 from maeface import console, files
 from maeface.errors import ConfigError, ResourceError, WeightsError
+
+Weights = Literal["auto", "public", "embedded"]
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+EMBEDDED = Path(__file__).parent / "weights" / "retinaface-maeface.safetensors"
+EMBEDDED_BACKBONE = "mobilenet0.25"
 
 FOLDER_VARIABLE = "MAEFACE_WEIGHTS"
 TIMEOUT_S = 30
@@ -35,11 +42,17 @@ PUBLISHED = {
 }
 
 
-def retinaface_weights(backbone: str) -> Path:
-    """The checkpoint of ``backbone``: from the folder ``MAEFACE_WEIGHTS``, the cache, or one download.
+def retinaface_weights(backbone: str, which: Weights = "auto") -> Path:
+    """The checkpoint of ``backbone``.
+
+    Args:
+        backbone: as ``RetinaFace`` takes it.
+        which: ``public``: from the folder ``MAEFACE_WEIGHTS``, the cache, or one download. ``embedded``: the
+            project's own, which come with the package. ``auto``: the public ones where they are at hand, else
+            the embedded ones, and a line that says so; nothing is downloaded.
 
     Raises:
-        ConfigError: an unknown backbone.
+        ConfigError: an unknown backbone or choice, or one that is not embedded.
         WeightsError: the file there is not the published one.
         ResourceError: it is nowhere and cannot be downloaded.
     """
@@ -47,12 +60,19 @@ def retinaface_weights(backbone: str) -> Path:
         raise ConfigError(
             f"unknown backbone {backbone!r} of the face detector; choose one of {', '.join(PUBLISHED)}"
         )
+    if which not in WEIGHTS:
+        raise ConfigError(
+            f"unknown weights {which!r} of the face detector; choose one of {', '.join(WEIGHTS)}"
+        )
+    if which == "embedded":
+        return _embedded(backbone)
     published = PUBLISHED[backbone]
-    folder = os.environ.get(FOLDER_VARIABLE)
-    for path in ([Path(folder) / published.name] if folder else []) + [cache_folder() / published.name]:
-        if path.is_file():
-            _check(path, published)
-            return path
+    at_hand = _at_hand(published)
+    if at_hand is not None:
+        return at_hand
+    if which == "auto" and backbone == EMBEDDED_BACKBONE:
+        _say_embedded(published.name)
+        return _embedded(backbone)
     if published.address is None:
         raise ResourceError(
             f"the face detector needs {published.name} (RetinaFace, {backbone}, from the release of "
@@ -61,6 +81,39 @@ def retinaface_weights(backbone: str) -> Path:
     path = cache_folder() / published.name
     files.write_bytes(path, _download(published, path))
     return path
+
+
+def kind(path: Path) -> Weights:
+    """Whether ``path`` is that of the embedded weights or of others."""
+    return "embedded" if path == EMBEDDED else "public"
+
+
+def _embedded(backbone: str) -> Path:
+    if backbone != EMBEDDED_BACKBONE:
+        raise ConfigError(
+            f"no weights of {backbone} come with the package, only of {EMBEDDED_BACKBONE}; "
+            "choose that backbone, or the public weights"
+        )
+    return EMBEDDED
+
+
+def _at_hand(published: Published) -> Path | None:
+    """Where the public checkpoint lies on this machine."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    for path in ([Path(folder) / published.name] if folder else []) + [cache_folder() / published.name]:
+        if path.is_file():
+            _check(path, published)
+            return path
+    return None
+
+
+@functools.cache
+def _say_embedded(name: str) -> None:
+    """Once a process."""
+    console.say(
+        f"faces are found with the package's own detector; {name} is neither in the cache nor in a folder "
+        f"that {FOLDER_VARIABLE} names (--detector public downloads it)"
+    )
 
 
 def cache_folder() -> Path:
