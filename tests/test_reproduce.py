@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from maeface import config, facts, finetune, reproduce
-from maeface.data import manifest
-from maeface.errors import ConfigError
+from maeface.data import manifest, teacher
+from maeface.errors import ConfigError, DataError
 from maeface.model import vit, weights
 
 SMALL = [
@@ -121,6 +121,32 @@ def test_held_out_portraits_alone_are_nothing_to_learn_from(tmp_path):
     (tmp_path / reproduce.RIG).touch()
     with pytest.raises(ConfigError, match="no photograph to learn from in photos/congress"):
         reproduce.sources(settings().prepare, tmp_path)
+
+
+def test_of_probabilities_only_what_is_sure_and_chosen_is_believed(tmp_path):
+    table = tmp_path / "teacher.csv"
+    table.write_text(
+        "source,frame,face,AU12_p,AU12_i,AU06_p,jawOpen\n"
+        "a.jpg,0,0,0.05,0.2,0.9,0.1\nb.jpg,0,0,0.3,2,0.9,0.1\nc.mp4,4,0,0.5,3,0.9,0.1\nd.jpg,0,0,,,,\n"
+    )
+    with pytest.raises(ConfigError, match=r"has probabilities: say which to believe, such as --set teacher"):
+        teacher.believed(table, {}, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"has no AU43, which teacher\.aus names"):
+        teacher.believed(table, {43: (0.1, 0.5)}, tmp_path / "t.parquet")
+    how = settings("teacher.aus.12=[0.1,0.5]").teacher.aus
+    rows = pd.read_parquet(teacher.believed(table, how, tmp_path / "t.parquet")).set_index("source")
+    assert list(rows.columns) == ["frame", "face", "AU12_o"]
+    assert rows["AU12_o"].fillna(-1).to_dict() == {"a.jpg": 0, "b.jpg": -1, "c.mp4": 1}
+    assert rows.loc["c.mp4", "frame"] == 4
+    with pytest.raises(ConfigError, match=r"no such file: .*none"):
+        teacher.believed(tmp_path / "none.csv", how, tmp_path / "t.parquet")
+    for bad in ("bad.csv", "bad.parquet"):
+        (tmp_path / bad).write_bytes(b"")
+        with pytest.raises(DataError, match=f"{bad} is no readable table"):
+            teacher.believed(tmp_path / bad, how, tmp_path / "t.parquet")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("source,AU12_o\na.jpg,1\n")
+    assert teacher.believed(labels, how, tmp_path / "t.parquet") == labels
 
 
 def test_the_rendered_people_are_not_those_of_the_demo():

@@ -30,6 +30,7 @@ from maeface import config, console, evaluate, facts, files, finetune, predict, 
 from maeface.data import batches, manifest
 from maeface.data.labels import Labelled
 from maeface.data.shards import Shards
+from maeface.data.teacher import believed
 from maeface.errors import ConfigError
 from maeface.faces import media
 from maeface.model import weights
@@ -67,6 +68,15 @@ class Real(config.Settings):
     """Frames a second of a video, at most."""
 
 
+class Teacher(config.Settings):
+    """What is believed of a teacher's table."""
+
+    aus: dict[int, tuple[float, float]] = Field(default_factory=dict)
+    """Of a table of probabilities (``AU12_p``), the action units to take, and of each the probabilities up to
+    which it is absent and from which it is present; in between it is unknown. Its intensities are not taken.
+    A table of labels (``AU12_o``, ``AU12_i``) is taken as it is."""
+
+
 class Pack(config.Settings):
     """How the weights are stored."""
 
@@ -89,6 +99,7 @@ class Settings(config.Settings):
     """Also fine-tune from random weights, which shows what pre-training gives."""
     synth: Cast = Cast()
     prepare: Real = Real()
+    teacher: Teacher = Teacher()
     pretrain: config.Pretrain = config.Pretrain()
     finetune: config.Finetune = config.Finetune()
     pack: Pack = Pack()
@@ -131,8 +142,8 @@ def run(settings: Settings, data: Path, out: Path, teacher: Path | None = None) 
         settings: ``config.load(Settings, recipe)``.
         data: folder with ``rig/ict_facekit.npz`` and the folders that ``settings.prepare`` names.
         out: folder for everything.
-        teacher: a labels table of the real faces, as a weak second source of labels; what it does not say
-            stays unknown. None: only the renders have labels.
+        teacher: a table of labels or predictions of the real faces, as a weak second source of labels; what
+            it does not say stays unknown. None: only the renders have labels.
 
     Raises:
         ConfigError: ``data`` lacks something, or ``out`` holds a run with other settings.
@@ -142,16 +153,17 @@ def run(settings: Settings, data: Path, out: Path, teacher: Path | None = None) 
     """
     found = sources(settings.prepare, data)
     with files.exclusive(out):
-        record = {"settings": settings.model_dump(mode="json"), "maeface": version("maeface")}
-        files.write_json(out / RECORD, record)
+        how = settings.model_dump(mode="json")
+        files.write_json(out / RECORD, {"settings": how, "maeface": version("maeface")})
+        taught = believed(teacher, settings.teacher.aus, out / "teacher.parquet") if teacher else None
         console.say("1/6 render faces")
         rendered = synth.run(found.rig, out / "synth", synth.Settings(**settings.synth.model_dump()))
         console.say(str(rendered))
         console.say("2/6 prepare photographs and videos")
         real = _prepare(settings.prepare, found, out)
         faces = [out / "synth", *real]
-        labelled = faces if teacher is not None else faces[:1]
-        labels = _labels(out, rendered.labels, real, teacher)
+        labelled = faces if taught else faces[:1]
+        labels = _labels(out, rendered.labels, real, taught)
         console.say("3/6 pre-train")
         encoder = pretrain.run(settings.pretrain, faces, out / "mae")
         console.say("4/6 fine-tune")
