@@ -267,6 +267,14 @@ def test_no_opengl(rig_file, tmp_path, monkeypatch):
         synth.run(rig_file, tmp_path / "out")
 
 
+def test_torch_can_compile_after_something_was_drawn(rig_file):
+    """Both bring an LLVM; loaded in the wrong order they crash the process."""
+    pytest.importorskip("triton")
+    code = "from maeface.studio import context\ncontext.check()\nimport triton._C.libtriton\nprint('both')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "both\n"), done.stderr
+
+
 def test_the_points_lie_on_the_picture(studio):
     """Where the points say the eyes are there is an iris: darker than the skin below it."""
     who = people.subject(0, 4)

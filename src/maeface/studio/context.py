@@ -1,6 +1,8 @@
 """OpenGL without a window: the library, and a context."""
 
 import os
+from contextlib import suppress
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +38,7 @@ def context() -> Any:  # noqa: ANN401 - moderngl's
             f"rendering needs moderngl ({error}), which comes with: "
             "uv run --extra synth maeface synth --rig ict_facekit.npz --out faces"
         ) from None
+    _load_first()
     os.environ.setdefault("LP_NUM_THREADS", "0")  # llvmpipe: one process a core instead
     reasons: list[str] = []
     ways: tuple[dict[str, Any], ...] = ({"backend": "egl"}, {})  # without a screen; with one, or not Linux
@@ -48,3 +51,13 @@ def context() -> Any:  # noqa: ANN401 - moderngl's
         f"rendering needs OpenGL 3.3 ({'; '.join(reasons)}); on a machine without a GPU install Mesa, "
         "on Debian and Ubuntu: apt install libegl1 libgl1-mesa-dri"
     )
+
+
+def _load_first() -> None:
+    """Load torch's compiler, if it is there, before Mesa.
+
+    Both bring an LLVM. Loaded after Mesa's, Triton's crashes the process (torch 2.15, Mesa 22.3); the other
+    way round both work.
+    """
+    with suppress(ImportError):
+        import_module("triton._C.libtriton")
