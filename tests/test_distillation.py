@@ -188,7 +188,9 @@ def trained(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "collect", lambda *_: material())
 
     def train(name, stop=None, **changes):
-        settings = Settings(**{"steps": 4, "batch": 2, "sizes": (64, 96), "kept": 4, "fresh": 1} | changes)
+        settings = Settings(
+            **{"steps": 4, "coarse": 2, "batch": 2, "sizes": (64, 96), "kept": 4, "fresh": 1} | changes
+        )
         if stop is not None:
             original = training._Learner.learn
 
@@ -221,6 +223,17 @@ def test_a_stopped_training_ends_with_the_same_bytes(trained, tmp_path):
     (tmp_path / "broken.ckpt").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="delete it"):
         trained("broken.safetensors")
+
+
+def test_the_two_parts_of_the_schedule():
+    settings = Settings()
+    first, last = settings.phase(settings.coarse - 1), settings.phase(settings.coarse + 200)
+    assert settings.phase(0).rate < 0.02 * settings.rate and first.rate < 0.1 * settings.rate
+    assert last.rate > first.rate and last.points > first.points and last.corner < first.corner
+    assert settings.phase(settings.steps - 1).rate < 0.01 * settings.fine_rate
+    short = settings.shortened(settings.steps // 10)
+    assert short.phase(short.coarse).points == last.points
+    assert short.phase(short.coarse - 1).points == first.points
 
 
 def test_the_student_comes_nearer(monkeypatch, tmp_path):

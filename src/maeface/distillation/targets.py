@@ -94,7 +94,7 @@ def mirrored(values: Tensor, size: int) -> Tensor:
 
 
 def loss(
-    outputs: tuple[Tensor, Tensor, Tensor], targets: tuple[Tensor, Tensor, Tensor]
+    outputs: tuple[Tensor, Tensor, Tensor], targets: tuple[Tensor, Tensor, Tensor], corner: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """How far the student is from the targets: (faces, boxes, points), scalars.
 
@@ -105,6 +105,7 @@ def loss(
     Args:
         outputs: the network's (B, A, 2), (B, A, 4), (B, A, 10).
         targets: (B, A), (B, A, 4), (B, A, 10).
+        corner: error, in units of the offsets, under which smooth L1 of boxes and points is quadratic.
     """
     said = (outputs[0][..., 1] - outputs[0][..., 0]).float()
     logit, box, point = targets
@@ -117,8 +118,11 @@ def loss(
         said.clamp(min=-_LOGIT_RANGE), logit.clamp(-_LOGIT_RANGE, _LOGIT_RANGE), reduction="none"
     )
     faces = (focus * entropy).sum() / total * 2 + near.mean() + 0.3 * (near * weight).sum() / total
-    boxes = (F.smooth_l1_loss(outputs[1].float(), box, reduction="none").mean(-1) * weight).sum() / total
-    points = (F.smooth_l1_loss(outputs[2].float(), point, reduction="none").mean(-1) * weight).sum() / total
+    boxes, points = (
+        (F.smooth_l1_loss(said.float(), target, reduction="none", beta=corner).mean(-1) * weight).sum()
+        / total
+        for said, target in ((outputs[1], box), (outputs[2], point))
+    )
     return faces, boxes, points
 
 

@@ -8,7 +8,7 @@ new; the rest are recent canvases, mirrored and disturbed in another way each ti
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -28,36 +28,78 @@ from maeface.faces.download import retinaface_weights
 from maeface.faces.retinaface import RetinaFace
 
 WARM_UP = 200  # steps
+FINE_WARM_UP = 100
 PRIOR_LOGIT = 2.0
 
 
 @dataclass(frozen=True)
+class Phase:
+    """What holds at a step.
+
+    Attributes:
+        rate: learning rate.
+        boxes: weight of their loss; that of faces has weight 1.
+        points: likewise.
+        corner: see ``targets.loss``.
+        average: of the weights: what each step keeps of the mean so far.
+    """
+
+    rate: float
+    boxes: float
+    points: float
+    corner: float
+    average: float
+
+
+@dataclass(frozen=True)
 class Settings:
-    """Of a training.
+    """Of a training. It has two parts: faces come first, and then boxes and points are made exact.
 
     Attributes:
         steps: of the optimiser.
+        coarse: how many of them belong to the first part.
+        horizon: length of the first part's cosine of learning rates; it is left before its end.
         batch: canvases a step, of the smaller size.
         sizes: sides of the canvases, px; every third step takes the second, a proportionally smaller batch.
         kept: canvases of the smaller size that are at hand at any time.
         fresh: how many of each batch are new.
-        rate: highest learning rate, after the warm-up; a cosine leads it to nearly zero.
+        rate: highest learning rate of the first part, after its warm-up.
+        fine_rate: highest learning rate of the second part, which a cosine leads to nearly zero.
         decay: weight decay.
-        average: of the weights: what each step keeps of the mean so far.
         exclude: names of files that must not be learned from.
         checkpoint_every_s: time between checkpoints.
     """
 
-    steps: int = 4500
+    steps: int = 5400
+    coarse: int = 4060
+    horizon: int = 4500
     batch: int = 8
     sizes: tuple[int, int] = (256, 384)
     kept: int = 1500
     fresh: int = 2
     rate: float = 2.5e-3
+    fine_rate: float = 1.2e-3
     decay: float = 1e-3
-    average: float = 0.998
     exclude: tuple[str, ...] = ()
     checkpoint_every_s: float = 120.0
+
+    def shortened(self, steps: int) -> "Settings":
+        """The same with fewer (or more) steps, in the same proportions."""
+        part = steps / self.steps
+        return replace(
+            self, steps=steps, coarse=round(self.coarse * part), horizon=max(1, round(self.horizon * part))
+        )
+
+    def phase(self, step: int) -> Phase:
+        """What holds at ``step``."""
+        if step < self.coarse:
+            rate = self.rate * min(1.0, (step + 1) / WARM_UP) * _cosine(step / self.horizon)
+            return Phase(rate, 2.0, 2.0, 1.0, 0.998)
+        done = step - self.coarse
+        rate = (
+            self.fine_rate * min(1.0, (done + 1) / FINE_WARM_UP) * _cosine(done / (self.steps - self.coarse))
+        )
+        return Phase(rate, 5.0, 10.0, 0.25, 0.995)
 
 
 def train(
@@ -179,19 +221,18 @@ class _Learner:
 
     def learn(self, step: int, pixels: Tensor, targets: tuple[Tensor, Tensor, Tensor]) -> str:
         """One step; says how it goes."""
-        part = min(1.0, (step + 1) / WARM_UP)
-        part *= 0.5 * (1 + math.cos(math.pi * step / self.settings.steps)) + 0.005
+        phase = self.settings.phase(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate * part
+            group["lr"] = phase.rate
         self.network.train()
         with torch.autocast("cpu", torch.bfloat16):
             outputs = self.network(network_input(pixels))
-        parts = loss(outputs, targets)
+        parts = loss(outputs, targets, phase.corner)
         self.optimizer.zero_grad()
-        (parts[0] + 2 * parts[1] + 2 * parts[2]).backward()  # type: ignore[no-untyped-call]
+        (parts[0] + phase.boxes * parts[1] + phase.points * parts[2]).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
         self.optimizer.step()
-        keep = min(self.settings.average, (step + 1) / (step + 10))
+        keep = min(phase.average, (step + 1) / (step + 10))
         with torch.no_grad():
             for mean, now in zip(
                 self.mean.state_dict().values(), self.network.state_dict().values(), strict=True
@@ -236,3 +277,7 @@ class _Learner:
 
 def _identity(settings: Settings) -> str:
     return repr(sorted((k, v) for k, v in asdict(settings).items() if k != "checkpoint_every_s"))
+
+
+def _cosine(part: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * part)) + 0.005
