@@ -193,8 +193,6 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_bad_input_is_one_line_and_an_exit_code(maeface, files, tmp_path, case):
-    if case == "no rig":
-        pytest.importorskip("mitsuba", reason="needs the extra `synth`")
     drawn.faces(files / "bad-names" / "other", 8, 64)
     command, expected, says = CASES[case]
     code, out, err = maeface(*command.format(f=files, o=tmp_path).split())

@@ -43,7 +43,9 @@ def test_every_option_has_help_and_stands_on_its_page(verb):
             assert parameter.opts[0] in page, f"docs/{verb}.md does not mention {parameter.opts[0]}"
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in PAGES.glob("*.md"))])
+@pytest.mark.parametrize(
+    "page", sorted(str(p.relative_to(ROOT)) for f in (ROOT, PAGES) for p in f.glob("*.md"))
+)
 def test_links_and_pictures_exist(page):
     file = ROOT / page
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", file.read_text()):
@@ -52,7 +54,7 @@ def test_links_and_pictures_exist(page):
 
 
 def test_pages_name_only_recipes_that_exist():
-    for page in [ROOT / "README.md", *PAGES.glob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *PAGES.glob("*.md")]:
         for verb, recipe in re.findall(
             r"maeface (pretrain|finetune|reproduce) ([a-z0-9-]+)\b(?!\.toml)", page.read_text()
         ):
