@@ -6,6 +6,7 @@ import urllib.error
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from maeface.errors import ConfigError, ResourceError, WeightsError
@@ -258,9 +259,13 @@ def test_the_embedded_detector_finds_the_faces_of_the_public_one(shared, detecto
     images = [np.array(Image.open(path).convert("RGB")) for path in photos]
     for one, other in zip(detector.find(images), embedded.find(images), strict=True):
         eyes = np.hypot(*(one[0].points[1] - one[0].points[0]))
-        assert np.hypot(*(one[0].points - other[0].points).T).mean() < 0.1 * eyes
-    montage = np.array(Image.open(shared / "photos" / "group" / "congress_montage_12.jpg").convert("RGB"))
-    assert len(embedded.find([montage])[0]) == 12
+        assert np.hypot(*(one[0].points - other[0].points).T).mean() < 0.25 * eyes
+    for name, least in (("congress_montage_12", 12), ("situation_room", 10)):
+        image = np.array(Image.open(shared / "photos" / "group" / f"{name}.jpg").convert("RGB"))
+        seen = np.stack([face.box for face in embedded.find([image])[0]])
+        truth = np.stack([face.box for face in detector.find([image])[0]])
+        overlaps = torchvision.ops.box_iou(torch.from_numpy(truth), torch.from_numpy(seen))
+        assert (overlaps.amax(dim=1) > 0.5).sum() >= least, name
 
 
 def test_resnet50_is_asked_for(empty_places):

@@ -70,7 +70,7 @@ class Settings:
         checkpoint_every_s: time between checkpoints.
     """
 
-    steps: int = 5400
+    steps: int = 6500
     coarse: int = 4060
     horizon: int = 4500
     batch: int = 8
