@@ -32,8 +32,8 @@ def split(part: Part, chosen: NDArray[np.bool_]) -> tuple[Part, Part]:
     return one, other
 
 
-def shadow_mesh(*parts: Part) -> Ints:
-    """Triangles of parts in vertices of the head, (T, 3)."""
+def whole(*parts: Part) -> Ints:
+    """The triangles of parts together, in vertices of the head, (T, 3)."""
     return np.concatenate([part.vertices[part.triangles] for part in parts]).astype(np.int32)
 
 

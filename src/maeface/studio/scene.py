@@ -15,7 +15,7 @@ from maeface.studio.cast import Action, Shot
 from maeface.studio.draws import generator
 from maeface.studio.gl import Camera, Finish, Renderer, Surface, joined
 from maeface.studio.light import Lighting, lighting
-from maeface.studio.mesh import normals_of, rotation, shadow_mesh, split
+from maeface.studio.mesh import normals_of, rotation, split, whole
 from maeface.studio.paint import Look, textures
 from maeface.studio.people import Subject
 from maeface.studio.rig import Floats, Rig
@@ -25,6 +25,8 @@ CENTRE = np.array([0.0, 0.8, 4.0], np.float32)
 """Middle of the head in cm: what the head turns about and the camera looks at."""
 
 _GUMS, _TEETH, _BAG = (0.42, 0.10, 0.09), (0.62, 0.56, 0.45), (0.16, 0.025, 0.023)
+_INNER = ("M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_ScleraRight")
+"""What is not skin."""
 _BOUNCED = {"M_GumsTongue": 0.07, "M_Teeth": 0.13}
 """Light that reaches the inside of the mouth from its own walls, which shadows alone leave black."""
 _ROOT_SHADE = {"scalp": 0.6, "brows": 0.15, "lashes": 0.0, "beard": 0.45}
@@ -86,7 +88,10 @@ class Studio:
         self._canvas: Canvas = canvas(rig)
         self._renderer = Renderer(frame)
         self._bag, self._outside = split(rig.parts["M_BackHead"], self._canvas.mouth_bag)
-        self._casters = shadow_mesh(rig.parts["M_Face"], self._outside)
+        self._casters = whole(rig.parts["M_Face"], self._outside)
+        inner = [rig.parts[name] for name in _INNER]
+        self._inner = whole(*inner)
+        self._within = np.setdiff1d(self._inner, rig.skin)
         self._bounced = np.zeros((len(rig.neutral), 1), np.float32)
         for name, share in _BOUNCED.items():
             inside = rig.parts[name].vertices
@@ -167,13 +172,12 @@ class Studio:
     ) -> Floats:
         drawn = self._renderer
         moved = head - actor.rest
-        about = [thing for thing in actor.worn if thing.anchor != -2]
+        about = list(actor.worn)
         if view.occluder:
             at_random, look = generator(view.backdrop.seed, 8), actor.subject.look
             about += things.occluder(view.occluder, self.rig, actor.rest, at_random, look)
         normals = normals_of(head, self.rig.skin)
-        inner = normals_of(head, self._inside)
-        normals = np.where(np.abs(normals).sum(1, keepdims=True) > 0, normals, inner)
+        normals[self._within] = normals_of(head, self._inner)[self._within]
         placed = [_follow(thing, moved) for thing in about]
         places, across, casters = _gathered(head, normals, self._casters, about, placed)
         lamps, sky = drawn.visibility(places, across, casters, light)
@@ -184,28 +188,15 @@ class Studio:
         lit = joined([places, across, lamps, sky])
         for surface in actor.surfaces:
             drawn.surface(surface, lit)
-        first = len(head)
-        ranges = np.cumsum([first, *(len(thing.vertices) for thing in about)])
-        solid_first = sorted(range(len(about)), key=lambda i: about[i].opacity < 1)
-        for i in (i for i in solid_first if about[i].opacity >= 1):
-            drawn.surface(_surface_of(about[i], ranges[i]), lit)
+        solid, clear = _solid_and_clear(about, len(head))
+        for surface in solid:
+            drawn.surface(surface, lit)
         for some in actor.hair:
             rooted = joined([moved[some.root], *(part[some.root] for part in (normals, lamps, sky))])
             drawn.strands(some.segments, some.per_strand, rooted, some.deep)
-        for i in (i for i in solid_first if about[i].opacity < 1):
-            drawn.surface(_surface_of(about[i], ranges[i]), lit)
+        for surface in clear:
+            drawn.surface(surface, lit)
         return drawn.finish()
-
-    @property
-    def _inside(self) -> NDArray[np.int32]:
-        return self._inner_triangles()
-
-    @lru_cache(maxsize=1)  # noqa: B019
-    def _inner_triangles(self) -> NDArray[np.int32]:
-        """Triangles of what is not skin: teeth, gums, eyes."""
-        names = ("M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_ScleraRight")
-        parts = (self.rig.parts[name] for name in names)
-        return np.concatenate([part.vertices[part.triangles] for part in parts]).astype(np.int32)
 
     def _surfaces(self, look: Look, painted: Any) -> tuple[Surface, ...]:  # noqa: ANN401 - Textures
         new = self._renderer.texture
@@ -284,11 +275,18 @@ def _gathered(
     )
 
 
-def _surface_of(thing: things.Thing, first: int) -> Surface:
-    corners = np.arange(first, first + len(thing.vertices), dtype=np.int32)
-    metal = np.asarray(thing.colour) * (1 - 0.8 * thing.metal)
-    finish = Finish(thing.roughness, 0.04 + 0.6 * thing.metal, opacity=thing.opacity)
-    return Surface(corners, None, thing.triangles, finish, metal)
+def _solid_and_clear(about: list[things.Thing], first: int) -> tuple[list[Surface], list[Surface]]:
+    """Things as surfaces, whose vertices follow the head's from ``first``: solid ones, and clear ones."""
+    solid: list[Surface] = []
+    clear: list[Surface] = []
+    for thing in about:
+        corners = np.arange(first, first + len(thing.vertices), dtype=np.int32)
+        colour = np.asarray(thing.colour) * (1 - 0.8 * thing.metal)
+        finish = Finish(thing.roughness, 0.04 + 0.6 * thing.metal, opacity=thing.opacity)
+        surface = Surface(corners, None, thing.triangles, finish, colour)
+        (solid if thing.opacity >= 1 else clear).append(surface)
+        first += len(thing.vertices)
+    return solid, clear
 
 
 def _gaze(right: float, up: float) -> dict[str, float]:
