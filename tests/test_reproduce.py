@@ -133,7 +133,8 @@ def test_of_probabilities_only_what_is_sure_and_chosen_is_believed(tmp_path):
         teacher.believed(table, {}, tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"has no AU43, which teacher\.aus names"):
         teacher.believed(table, {43: (0.1, 0.5)}, tmp_path / "t.parquet")
-    how = settings("teacher.aus.12=[0.1,0.5]").teacher.aus
+    assert settings("teacher.aus.12=[0.1,0.5]").teacher.aus[12] == (0.1, 0.5)
+    how = {12: (0.1, 0.5)}
     rows = pd.read_parquet(teacher.believed(table, how, tmp_path / "t.parquet")).set_index("source")
     assert list(rows.columns) == ["frame", "face", "AU12_o"]
     assert rows["AU12_o"].fillna(-1).to_dict() == {"a.jpg": 0, "b.jpg": -1, "c.mp4": 1}
@@ -149,8 +150,9 @@ def test_of_probabilities_only_what_is_sure_and_chosen_is_believed(tmp_path):
     assert teacher.believed(labels, how, tmp_path / "t.parquet") == labels
 
 
-def test_the_rendered_people_are_not_those_of_the_demo():
-    how = config.load(reproduce.Settings, "maeface-tiny")
+@pytest.mark.parametrize("name", ["maeface-nano", "maeface-tiny"])
+def test_the_rendered_people_are_not_those_of_the_demo(name):
+    how = config.load(reproduce.Settings, name)
     sample = json.loads((demo_sample() / "prepare.json").read_text())["settings"]
     assert how.synth.seed != sample["seed"]
 
