@@ -1,7 +1,6 @@
 """Rendering end to end: truth, determinism, resuming; and the sample that comes with the package."""
 
 import io
-import json
 import os
 import shutil
 import signal
@@ -22,7 +21,7 @@ from maeface import facts, synth
 from maeface.data import manifest, workers
 from maeface.data.shards import FOLDER, Shards
 from maeface.errors import ConfigError, DataError, ResourceError
-from maeface.studio import context, disfa, people, rig, scene, sheet, store
+from maeface.studio import context, disfa, people, rig, scene, sheet
 from maeface.studio.cast import Action
 from maeface.studio.rig import AUS
 
@@ -335,21 +334,5 @@ def test_the_sample_is_balanced():
     for au in AUS:
         level, occurs = stills[f"AU{au:02d}_i"], stills[f"AU{au:02d}_o"]
         assert (occurs == (level >= known.threshold)).all()
-        assert 0.08 <= occurs.mean() <= 0.5, au
+        assert 0.15 <= occurs.mean() <= 0.5, au
         assert set(level) == {0, 1, 2, 3, 4, 5}, au
-
-
-def test_the_sample_is_what_the_code_makes(studio):
-    """One still is rendered again; a little room for another machine's arithmetic."""
-    made = json.loads((SAMPLE / synth.RECORD).read_text())["settings"]
-    if "samples" in made:
-        pytest.skip("the sample is still of the path tracer that came before; make it anew (docs/synth.md)")
-    settings = synth.Settings(**made)
-    studio = scene.Studio(studio.rig, round(settings.size * synth.FRAME_PER_CROP))
-    shot = next(synth.shots(settings, 3))
-    picture = studio.take(shot, settings.seed)
-    row = manifest.load(SAMPLE).set_index("subject").loc[shot.subject.name].iloc[0]
-    again = store._jpeg(sheet.face_of(picture, settings.size), settings.quality)
-    again = np.asarray(Image.open(io.BytesIO(again))).astype(float)
-    assert np.abs(again - jpeg(SAMPLE, row)).mean() < 1
-    np.testing.assert_allclose(picture.box, row[["x1", "y1", "x2", "y2"]].astype(float), atol=0.01)
