@@ -61,14 +61,14 @@ def test_shipped_weights_predict_too(summary, tmp_path, monkeypatch):
     faces = next(out.glob("faces-*"))
     made = finetune.run(recipe, [faces], demo.sample_folder() / demo.LABELS, "random", tmp_path / "other")
     (tmp_path / "zoo").mkdir()
-    made.rename(tmp_path / "zoo" / "maeface-tiny.safetensors")
+    made.rename(tmp_path / "zoo" / "maeface-nano.safetensors")
     monkeypatch.setattr(zoo, "folder", lambda: tmp_path / "zoo")
     again = demo.run(out, overrides=SMALL)
     assert list(again.scores.index) == [demo.MAE, demo.SCRATCH, demo.SHIPPED]
     assert again.scores.loc[demo.SHIPPED].notna().any()
     html = again.report.read_text()
-    assert "Unseen faces, maeface-tiny" in html and "comes with the package" in html
-    columns = pd.read_csv(out / "maeface-tiny" / "predictions.csv").columns
+    assert "Unseen faces, maeface-nano" in html and "comes with the package" in html
+    columns = pd.read_csv(out / "maeface-nano" / "predictions.csv").columns
     assert "AU12_p" in columns and "AU17_p" not in columns
 
 

@@ -127,11 +127,11 @@ def test_lines_for_people():
 
 def test_weights_by_name_and_by_default(model_file, crops, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "folder", lambda: tmp_path / "zoo")
-    with pytest.raises(WeightsError, match="no weights were named, and maeface-tiny does not come"):
+    with pytest.raises(WeightsError, match="no weights were named, and maeface-nano does not come"):
         predict.run([crops], None, tmp_path / "p.csv", aligned=True, device="cpu")
     (tmp_path / "zoo").mkdir()
-    (tmp_path / "zoo" / "maeface-tiny.safetensors").write_bytes(model_file().read_bytes())
-    for name in (None, "maeface-tiny"):
+    (tmp_path / "zoo" / "maeface-nano.safetensors").write_bytes(model_file().read_bytes())
+    for name in (None, "maeface-nano"):
         rows = predict.Predictor(name, device="cpu", aligned=True)(crops)
         pd.testing.assert_frame_equal(
             rows, predict.Predictor(model_file(), device="cpu", aligned=True)(crops)

@@ -291,26 +291,26 @@ def shelf(tmp_path, monkeypatch):
 
 def test_weights_are_found_by_name_or_path(shelf, au_file, monkeypatch):
     model, size = au_model(), Preprocessing(image_size=16)
-    saved(shelf / "maeface-tiny.safetensors", model)
+    saved(shelf / "maeface-nano.safetensors", model)
     weights.save(shelf / "cut.safetensors", model, weights.describe(model, size), part_bytes=10_000)
     (shelf / "README.md").touch()
-    assert zoo.names() == ("cut", "maeface-tiny")
-    assert weights.find() == weights.find("maeface-tiny") == shelf / "maeface-tiny.safetensors"
+    assert zoo.names() == ("cut", "maeface-nano")
+    assert weights.find() == weights.find("maeface-nano") == shelf / "maeface-nano.safetensors"
     for name in zoo.names():
         assert_same_encoder(model, weights.load_au(weights.find(name))[0].encoder)
     assert weights.find(au_file) == weights.find(str(au_file)) == au_file
     monkeypatch.chdir(shelf)
-    assert weights.find("./maeface-tiny") == weights.find(Path("maeface-tiny")) == Path("maeface-tiny")
+    assert weights.find("./maeface-nano") == weights.find(Path("maeface-nano")) == Path("maeface-nano")
     assert weights.find("absent.safetensors") == Path("absent.safetensors")  # loading says what is wrong
     Path("mine").touch()
     assert weights.find("mine") == Path("mine")
 
 
 def test_an_unknown_name_is_told_the_known_ones(shelf):
-    refused(lambda: weights.find(), "no weights were named, and maeface-tiny does not come with this package")
-    refused(lambda: weights.find("maeface-tiny"), "no weights 'maeface-tiny': no such file, .* with: none")
-    saved(shelf / "maeface-tiny.safetensors", au_model())
-    refused(lambda: weights.find("maeface-tny"), "no weights 'maeface-tny': .* comes with: maeface-tiny")
+    refused(lambda: weights.find(), "no weights were named, and maeface-nano does not come with this package")
+    refused(lambda: weights.find("maeface-nano"), "no weights 'maeface-nano': no such file, .* with: none")
+    saved(shelf / "maeface-nano.safetensors", au_model())
+    refused(lambda: weights.find("maeface-nno"), "no weights 'maeface-nno': .* comes with: maeface-nano")
 
 
 # ---- what is refused

@@ -175,7 +175,7 @@ def predict(
         typer.Option(
             metavar="FILE|NAME",
             help="Weights of an AU model, as finetune writes them, or the name of some that come with the "
-            "package; maeface-tiny if not given.",
+            "package; maeface-nano if not given.",
         ),
     ] = None,
     pictures: Annotated[
@@ -255,7 +255,7 @@ def demo(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help="What to make: maeface-tiny, or a TOML file.")],
+    name: Annotated[str, typer.Argument(help="What to make: maeface-nano, maeface-tiny, or a TOML file.")],
     data: Annotated[Path, typer.Option(help="Folder with rig/, photos/ and videos/.")],
     out: Annotated[Path, typer.Option(help="Folder for every stage; the same command goes on with it.")],
     teacher: Annotated[

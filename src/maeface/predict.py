@@ -92,7 +92,7 @@ class Predictor:
 
     Args:
         weights: a file that ``maeface finetune`` wrote, or the name of weights that come with the package;
-            None: ``maeface-tiny``, which does.
+            None: ``maeface-nano``, which does.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         aligned: the images are ready face crops; no face is looked for.
         faces: which faces of an image: "all" by score, the "largest" or the most "central".

@@ -6,7 +6,7 @@ from pathlib import Path
 from maeface.errors import WeightsError
 from maeface.model.storage import PART, SUFFIX, files_of
 
-DEFAULT = "maeface-tiny"
+DEFAULT = "maeface-nano"
 """What predicts where no weights are named."""
 
 
@@ -28,7 +28,7 @@ def find(weights: str | Path | None = None) -> Path:
     """Where weights lie that are named by a path or by the name of some that come with the package.
 
     Args:
-        weights: a text is one of ``names()`` or else a path (``./maeface-tiny`` is always a path); a ``Path``
+        weights: a text is one of ``names()`` or else a path (``./maeface-nano`` is always a path); a ``Path``
             is a path; None stands for ``DEFAULT``.
 
     Returns:
