@@ -14,9 +14,9 @@ from maeface.studio import people, rig, sheet
 from maeface.studio.rig import AUS
 from maeface.studio.scene import Studio
 
-SIZE = 160
+SIZE, SMALL = 160, 120
 SHOWN = (3, 10, 25, 34)
-"""Numbers of the subjects that show the AUs: both sexes, several skins and ages, no glasses."""
+"""Numbers of the subjects that show the AUs: both sexes, several skins and ages."""
 
 
 def main(rig_file: Path, out: Path) -> None:
@@ -27,13 +27,13 @@ def main(rig_file: Path, out: Path) -> None:
     shown = [people.subject(0, number) for number in SHOWN]
 
     def save(name: str, picture: Image.Image) -> None:
-        picture.save(out / f"{name}.jpg", quality=84, optimize=True)
+        picture.save(out / f"{name}.jpg", quality=78, optimize=True)
 
     started = time.perf_counter()
     save("synth_cast", sheet.cast_of(studio, 0, 40, 8, SIZE))
     save("synth_clips", sheet.clips(studio, 0, shown, 8, 128))
     # one subject after the other: each is painted once
-    strips = [[sheet.intensities(studio, 0, who, au, SIZE) for au in AUS] for who in shown]
+    strips = [[sheet.intensities(studio, 0, who, au, SMALL) for au in AUS] for who in shown]
     for au, rows in zip(AUS, zip(*strips, strict=True), strict=True):
         save(f"synth_au{au:02d}", sheet.labelled(rows, [who.name for who in shown]))
     small = [np.asarray(Image.fromarray(strip).resize((6 * 104, 104))) for strip in strips[0]]
