@@ -1,0 +1,74 @@
+"""The weights that come with the package: there, small, whole, and at work on a fresh machine."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from maeface import evaluate, facts, predict
+from maeface.data import manifest
+from maeface.data.shards import Shards
+from maeface.demo import LABELS, sample_folder
+from maeface.faces import media
+from maeface.model import weights, zoo
+
+ROOM = 3_000_000
+"""Bytes of maeface-nano in the wheel, at most."""
+
+
+def test_maeface_nano_is_there_and_small():
+    assert zoo.DEFAULT in zoo.names()
+    files = weights.files_of(weights.find())
+    assert sum(file.stat().st_size for file in files) <= ROOM
+    for name in zoo.names():
+        assert all(file.stat().st_size <= 16 * 2**20 for file in weights.files_of(weights.find(name)))
+
+
+def test_it_knows_what_it_is():
+    model, metadata = weights.load_au(weights.find("maeface-nano"))
+    assert 1.1e6 < sum(parameter.numel() for parameter in model.parameters()) < 1.3e6
+    assert metadata.task == "both" and set(metadata.aus) <= set(facts.dataset("synthau").aus_occurrence)
+    assert {"settings", "recipe", "stored_as"} <= metadata.provenance.keys()
+
+
+def test_it_reads_faces_that_it_has_never_seen(tmp_path):
+    """The demo's sample is of other people than those that it learned from; chance is an AUC of 0.5."""
+    rows = manifest.load(sample_folder())
+    rows = rows[rows["clip"].isna()].iloc[::4]
+    shards = Shards(sample_folder())
+    places = zip(rows["shard"], rows["offset"], rows["size"], strict=True)
+    crops = [media.decode_image(shards.read_range(*place), "jpeg") for place in places]
+    table = predict.Predictor(aligned=True, device="cpu")(crops)
+    table.assign(id=rows["id"].to_numpy()).to_parquet(tmp_path / "predictions.parquet")
+    scores = evaluate.run(sample_folder() / LABELS, tmp_path / "predictions.parquet")
+    assert scores.table.loc[[12, 25, 26], "auc"].min() > 0.8
+
+
+def test_a_photo_needs_nothing_but_its_name(tmp_path, capsys):
+    shards, rows = Shards(sample_folder()), manifest.load(sample_folder())
+    row = rows.iloc[0]
+    picture = Image.open(io.BytesIO(shards.read_range(row["shard"], row["offset"], row["size"])))
+    picture.save(tmp_path / "face.png")
+    predict.run([tmp_path / "face.png"], None, None, aligned=True, device="cpu")
+    assert capsys.readouterr().out.startswith("face.png, face 0: ")
+    predict.run([tmp_path / "face.png"], "maeface-nano", tmp_path / "p.csv", aligned=True, device="cpu")
+    values = pd.read_csv(tmp_path / "p.csv").filter(regex=r"_[pi]$").to_numpy()
+    assert values.shape == (1, 18) and np.isfinite(values).all()
+
+
+@pytest.fixture
+def detector_weights(shared, monkeypatch):
+    monkeypatch.setenv("MAEFACE_WEIGHTS", str(shared / "weights"))
+
+
+def test_smiles_of_real_people(shared, detector_weights, tmp_path):
+    """Held-out portraits against the labels in the package; bounds well below what the model card reports."""
+    names = sorted(facts.held_out_portraits())
+    photos = [shared / "photos" / "congress" / name for name in names]
+    predict.run(photos, None, tmp_path / "p.parquet", faces="largest", device="cpu")
+    labels = Path(evaluate.__file__).parent / "datasets" / "portraits.csv"
+    scores = evaluate.run(labels, tmp_path / "p.parquet")
+    assert scores.table.loc[12, "auc"] > 0.85 and scores.table.loc[25, "auc"] > 0.88
