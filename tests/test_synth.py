@@ -1,5 +1,6 @@
 """Rendering end to end: truth, determinism, resuming; and the sample that comes with the package."""
 
+import gc
 import io
 import os
 import shutil
@@ -21,7 +22,7 @@ from maeface import facts, synth
 from maeface.data import manifest, workers
 from maeface.data.shards import FOLDER, Shards
 from maeface.errors import ConfigError, DataError, ResourceError
-from maeface.studio import context, disfa, people, rig, scene, sheet
+from maeface.studio import cast, context, disfa, people, rig, scene, sheet
 from maeface.studio.cast import Action
 from maeface.studio.rig import AUS
 
@@ -290,6 +291,17 @@ def test_the_points_lie_on_the_picture(studio):
         assert (picture.points > (x1, y1)).all() and (picture.points < (x2, y2)).all()
         nose = picture.points[2, 0] - picture.points[:2, 0].mean()
         assert abs(nose) < 1.5 if yaw == 0 else np.sign(nose) == np.sign(yaw)
+
+
+def test_studios_in_one_process_do_not_disturb_one_another(studio):
+    shot = next(cast.stills(0, people.subject(0, 4), 1))
+    alone = studio.take(shot, 0).pixels
+    other = scene.Studio(studio.rig, 64)
+    for number in range(3):  # so that the other frees what it painted first
+        other.take(next(cast.stills(0, people.subject(0, number), 1)), 0)
+    del other
+    gc.collect()
+    np.testing.assert_array_equal(studio.take(shot, 0).pixels, alone)
 
 
 def test_light_comes_from_where_the_lamp_is(studio):

@@ -44,12 +44,9 @@ def context() -> Any:  # noqa: ANN401 - moderngl's
     ways: tuple[dict[str, Any], ...] = ({"backend": "egl"}, {})  # without a screen; with one, or not Linux
     for options in ways:
         try:
-            made = library.create_context(standalone=True, require=330, **options)
+            return library.create_context(standalone=True, require=330, **options)
         except Exception as error:  # each platform has its own kinds
             reasons.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
-        else:
-            made.gc_mode = "auto"  # what no subject uses any more is freed with its last name
-            return made
     raise ResourceError(
         f"rendering needs OpenGL 3.3 ({'; '.join(reasons)}); on a machine without a GPU install Mesa, "
         "on Debian and Ubuntu: apt install libegl1 libgl1-mesa-dri"

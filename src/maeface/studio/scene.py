@@ -1,7 +1,6 @@
 """A shot to pixels: the head of a subject in action, in its light, and where its face lies in the picture."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,6 +70,15 @@ class Actor:
     hair: tuple[_Hair, ...]
     worn: tuple[things.Thing, ...]
 
+    def release(self) -> None:
+        """Free the memory of the graphics library; its context must be the current one."""
+        for surface in self.surfaces:
+            for texture in (surface.colours, surface.gloss):
+                if texture is not None and not isinstance(texture, np.ndarray):
+                    texture.release()
+        for some in self.hair:
+            some.segments.release()
+
 
 class Studio:
     """Renders shots of one rig.
@@ -87,6 +95,7 @@ class Studio:
         self.rig, self.frame = rig, frame
         self._canvas: Canvas = canvas(rig)
         self._renderer = Renderer(frame)
+        self._actors: dict[tuple[Subject, int], Actor] = {}
         self._bag, self._outside = split(rig.parts["M_BackHead"], self._canvas.mouth_bag)
         self._casters = whole(rig.parts["M_Face"], self._outside)
         inner = [rig.parts[name] for name in _INNER]
@@ -98,9 +107,17 @@ class Studio:
             front = np.clip((rig.neutral[inside, 2] - 7.0) / 3.0, 0.1, 1.0)
             self._bounced[inside, 0] = share * front
 
-    @lru_cache(maxsize=2)  # noqa: B019 - a studio lives as long as its process
     def actor(self, subject: Subject, seed: int) -> Actor:
-        """Paint and dress a subject; the last two are kept."""
+        """Paint and dress a subject; the last two are kept, and one before them can no longer be shot."""
+        key = (subject, seed)
+        if key not in self._actors:
+            with self._renderer.context:  # there may be another studio in this process
+                if len(self._actors) == 2:
+                    self._actors.pop(next(iter(self._actors))).release()
+                self._actors[key] = self._dressed(subject, seed)
+        return self._actors[key]
+
+    def _dressed(self, subject: Subject, seed: int) -> Actor:
         rng = generator(seed, 5, subject.number)
         look, resting = subject.look, rigs.resting(generator(seed, 9, subject.number))
         rest = self.rig.vertices(subject.identity, resting)
@@ -148,7 +165,8 @@ class Studio:
         head, intensities = self.head(actor, action)
         turn = rotation(view.yaw, view.pitch, view.roll)
         light = lighting(view, turn)
-        rendered = self._render(actor, head, intensities, self._camera(view, turn), light, view)
+        with self._renderer.context:
+            rendered = self._render(actor, head, intensities, self._camera(view, turn), light, view)
         rng = generator(seed, 6)
         return Picture(
             develop(rendered, view, actor.subject.look.melanin, rng),
