@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from maeface.studio.context import context, moderngl
 from maeface.studio.light import Lighting
+from maeface.studio.mesh import frame
 from maeface.studio.rig import Floats, Ints
 
 OVERSAMPLE = 2
@@ -272,10 +273,7 @@ def _towards(directions: Floats) -> Floats:
     """Head to the square seen along each ray, (R, 4, 4); depth grows away from the light."""
     matrices = np.zeros((len(directions), 4, 4), np.float32)
     for matrix, forward in zip(matrices, directions, strict=True):
-        helper = np.array([0, 1, 0] if abs(forward[1]) < 0.9 else [1, 0, 0], np.float32)
-        right = np.cross(helper, forward)
-        right /= np.linalg.norm(right)
-        basis = np.stack([right, np.cross(forward, right), -forward]) / SHADOW_RADIUS_CM
+        basis = np.stack([*frame(forward), -forward]) / SHADOW_RADIUS_CM
         matrix[:3, :3] = basis
         matrix[:3, 3] = -basis @ _MIDDLE
         matrix[3, 3] = 1

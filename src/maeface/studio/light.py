@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maeface.studio.mesh import frame
 from maeface.studio.rig import Floats
 from maeface.studio.views import View
 
@@ -90,10 +91,7 @@ def _sphere(count: int) -> Floats:
 
 def _cone(axis: Floats, angle: float, count: int) -> Floats:
     """The axis and directions about it at ``angle`` rad, (count, 3)."""
-    helper = np.array([0.0, 1.0, 0.0] if abs(axis[1]) < 0.9 else [1.0, 0.0, 0.0])
-    right = np.cross(helper, axis)
-    right /= np.linalg.norm(right)
-    up = np.cross(axis, right)
+    right, up = frame(axis)
     turns = np.arange(count - 1) / (count - 1) * 2 * math.pi
     rim = math.cos(angle) * axis + math.sin(angle) * (
         np.cos(turns)[:, None] * right + np.sin(turns)[:, None] * up

@@ -46,5 +46,13 @@ def rotation(yaw: float, pitch: float, roll: float) -> Floats:
     return np.asarray(about_z @ about_x @ about_y, np.float32)
 
 
+def frame(axis: Floats) -> tuple[Floats, Floats]:
+    """Two unit vectors across a unit vector (3,) and across one another; the second points more upwards."""
+    upright = np.array([0, 1, 0] if abs(axis[1]) < 0.9 else [1, 0, 0], axis.dtype)
+    right = np.cross(upright, axis)
+    right /= np.linalg.norm(right)
+    return right, np.cross(axis, right)
+
+
 def _both(degrees: float) -> tuple[float, float]:
     return math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
