@@ -229,10 +229,16 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
         ConfigError: no such recipe, not TOML, an unknown key (the nearest right one is named), or a
             value out of its range.
     """
-    values = _read(recipe)
+    values = assigned(overrides, _read(recipe))
+    return check(kind, _merge(kind().model_dump(), values), f"recipe {recipe}")
+
+
+def assigned(overrides: Sequence[str], values: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Overrides as from ``--set``, laid over ``values``, not checked; ConfigError for a malformed one."""
+    values = values or {}
     for override in overrides:
         _override(values, override)
-    return check(kind, _merge(kind().model_dump(), values), f"recipe {recipe}")
+    return values
 
 
 def check(kind: type[RunSettings], values: dict[str, Any], where: str) -> RunSettings:

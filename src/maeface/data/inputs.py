@@ -20,12 +20,16 @@ class Input(NamedTuple):
         path: where it lies.
         size: bytes; -1 where that cannot be told.
         video: whether it is taken for a video.
+        frames: of a video, the ascending [start, stop) spans of 0-based frames to look at; () for all.
+        offset: the image is ``size`` bytes from here in a file of many records; None: the whole file.
     """
 
     source: str
     path: str
     size: int
     video: bool
+    frames: tuple[tuple[int, int], ...] = ()
+    offset: int | None = None
 
 
 class Unit(NamedTuple):

@@ -1,0 +1,303 @@
+"""What several readers need: strict tables of whole numbers, folders in natural order, checked labels."""
+
+import io
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from maeface.data.inputs import Input
+from maeface.data.manifest import IMAGE_SUFFIXES, escape
+from maeface.errors import DataError
+
+UNKNOWN = (9, -1)
+"""Codes of "not known" in the AU datasets."""
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Ints:
+    """A text table of whole numbers.
+
+    Attributes:
+        path: the file.
+        names: the cells of its header line, stripped; () without one.
+        values: (rows, columns) int64.
+        lines: (rows,) int64, where each row stands in the file, from 1.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    values: NDArray[np.int64]
+    lines: NDArray[np.int64]
+
+    def where(self, row: int) -> str:
+        """The file and the line of a row, for messages."""
+        return f"{self.path}, line {self.lines[row]}"
+
+
+def ints(path: Path, header: bool = False, columns: int | None = None, separator: str = ",") -> Ints:
+    """Read a text table of whole numbers, strictly.
+
+    A byte order mark, blank lines and spaces around numbers are accepted; anything else is refused.
+
+    Args:
+        path: the file.
+        header: whether the first line has names, not numbers.
+        columns: how many there must be; None for any number, the same in each line.
+        separator: "," or " " (any run of spaces and tabs).
+
+    Raises:
+        DataError: no such file, not text, empty, separated otherwise, a cell that is no whole number, or
+            lines of different lengths; the line is named.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    data = data.removeprefix(BOM).rstrip()
+    names: tuple[str, ...] = ()
+    body = data
+    if header:
+        first, _, body = data.partition(b"\n")
+        names = tuple(
+            cell.strip() for cell in _text(path, first).split(separator if separator == "," else None)
+        )
+        _refuse_semicolons(path, 1, _text(path, first))
+        columns = len(names)
+    if not body.strip():
+        raise DataError(f"{path} has no rows; expected whole numbers, copy the file again")
+    table = _quick(body, separator) or _careful(path, body, separator, int(header))
+    values, lines = table
+    lines = lines + int(header)
+    if columns is not None and values.shape[1] != columns:
+        raise DataError(f"{path}, line {lines[0]}: {values.shape[1]} columns where {columns} are expected")
+    return Ints(path, names, values, lines)
+
+
+def labels(
+    table: Ints, column: int, what: str, highest: int, unknown: Sequence[int] = UNKNOWN
+) -> NDArray[np.float32]:
+    """A column of a table as labels.
+
+    Args:
+        table: from ``ints``.
+        column: which.
+        what: its name, for messages ("AU12").
+        highest: 1 for occurrence, 5 for intensity.
+        unknown: codes of "not known".
+
+    Returns:
+        (rows,) float32, 0 to ``highest``, NaN where not known.
+
+    Raises:
+        DataError: any other value; file and line are named.
+    """
+    values = table.values[:, column]
+    masked = np.isin(values, unknown)
+    wrong = ~masked & ((values < 0) | (values > highest))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"{table.where(row)}: {what} is {values[row]}; expected 0 to {highest}, or 9 for not known"
+        )
+    return np.where(masked, np.nan, values).astype(np.float32)
+
+
+def unique_frames(table: Ints, column: int = 0) -> NDArray[np.int64]:
+    """A column of frame numbers, each once and none negative.
+
+    Raises:
+        DataError: a frame that is negative or there twice; file and line are named.
+    """
+    frames = table.values[:, column]
+    if (frames < 0).any():
+        row = int(np.argmax(frames < 0))
+        raise DataError(f"{table.where(row)}: frame {frames[row]}; expected 0 or more")
+    _, first = np.unique(frames, return_index=True)
+    if len(first) < len(frames):
+        row = int(np.setdiff1d(np.arange(len(frames)), first)[0])
+        raise DataError(f"{table.where(row)}: frame {frames[row]} is there a second time; remove one row")
+    return frames
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A key to sort names as people do: ``"2.jpg"`` before ``"10.jpg"``."""
+    parts = re.split(r"([0-9]+)", name)
+    return tuple((0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts if part)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a folder: its name and its bytes."""
+
+    name: str
+    size: int
+
+
+def listed(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> list[File]:
+    """The files of a folder with one of the suffixes (lower case), in natural order, listed once.
+
+    Names that begin with a dot are passed over; an absent folder is an empty one.
+    """
+    wanted = tuple(suffixes)
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                File(entry.name, entry.stat().st_size)
+                for entry in entries
+                if not entry.name.startswith(".") and entry.name.lower().endswith(wanted) and entry.is_file()
+            ]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
+    return sorted(found, key=lambda file: natural(file.name))
+
+
+def folders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, in natural order; an absent one has none."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
+    return sorted(found, key=natural)
+
+
+def numbered(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[int, File]:
+    """The images of a folder by the number that their names end with, padded or not, ascending.
+
+    Raises:
+        DataError: a name without a number, or two files of one number.
+    """
+    found: dict[int, File] = {}
+    for file in listed(folder, suffixes):
+        digits = re.search(r"[0-9]+$", Path(file.name).stem)
+        if digits is None:
+            raise DataError(
+                f"{folder / file.name}: the name has no frame number; expected one such as 0732.jpg"
+            )
+        other = found.setdefault(int(digits[0]), file)
+        if other is not file:
+            raise DataError(f"{folder}: {other.name} and {file.name} are the same frame; remove one of them")
+    return dict(sorted(found.items()))
+
+
+def first_folder(root: Path, candidates: Sequence[str], what: str) -> Path:
+    """The first of the candidates that is a folder of ``root``.
+
+    Raises:
+        DataError: none is; all are named.
+    """
+    for candidate in candidates:
+        if (root / candidate).is_dir():
+            return root / candidate
+    raise DataError(f"{root} has no folder of {what}; expected {' or '.join(candidates)}")
+
+
+def image(root: Path, relative: str, size: int) -> Input:
+    """An image file as an input; ``relative`` is its path below ``root``, posix."""
+    return Input(escape(Path(relative)), os.path.join(root, relative), size, video=False)  # noqa: PTH118 - many
+
+
+def video(root: Path, path: Path, frames: NDArray[np.int64] | None = None) -> Input:
+    """A video below ``root`` as an input; ``frames``: ascending 0-based indices to read, None for all."""
+    chosen = () if frames is None else spans(frames)
+    source = escape(path.relative_to(root))
+    return Input(source, str(path), path.stat().st_size, video=True, frames=chosen)
+
+
+def spans(frames: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    """Ascending indices as [start, stop) spans: ``[3, 4, 5, 9] -> ((3, 6), (9, 10))``."""
+    if not len(frames):
+        return ()
+    breaks = np.flatnonzero(np.diff(frames) != 1) + 1
+    groups = np.split(frames, breaks)
+    return tuple((int(group[0]), int(group[-1]) + 1) for group in groups)
+
+
+def refuse_missing(
+    root: Path, expected: Sequence[str], found: Iterable[str], partial: bool, what: str
+) -> None:
+    """Refuse a dataset that is not whole, unless ``partial``.
+
+    Args:
+        root: of the dataset.
+        expected: every name; empty where not known.
+        found: the names that are there.
+        partial: whether some may be missing.
+        what: what is missing, for the message ("subjects").
+
+    Raises:
+        DataError: some are missing, or none of them is there; up to eight are named.
+    """
+    there = set(found)
+    missing = [name for name in expected if name not in there]
+    if missing and (not partial or len(missing) == len(expected)):
+        named = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        advice = "" if len(missing) == len(expected) else ", or take what is there: --set partial=true"
+        raise DataError(
+            f"{root}: {len(missing)} of {len(expected)} {what} missing: {named}; complete it{advice}"
+        )
+
+
+def _quick(body: bytes, separator: str) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """A clean table, by pyarrow; None where a closer look is needed."""
+    if separator != "," or b"\n\n" in body or b"\n\r" in body or b";" in body or body[:1] in (b"\r", b"\n"):
+        return None
+    read = pa.csv.ReadOptions(autogenerate_column_names=True, use_threads=False)
+    convert = pa.csv.ConvertOptions(strings_can_be_null=False, null_values=[])
+    try:
+        table = pa.csv.read_csv(io.BytesIO(body), read, convert_options=convert)
+    except pa.ArrowException:
+        return None
+    if any(column.type != pa.int64() for column in table.columns):
+        return None
+    values = np.stack([column.to_numpy() for column in table.columns], axis=1)
+    return values, np.arange(1, len(values) + 1, dtype=np.int64)
+
+
+def _careful(
+    path: Path, body: bytes, separator: str, before: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same table cell by cell, which finds the line that is wrong."""
+    rows: list[list[int]] = []
+    lines: list[int] = []
+    for number, line in enumerate(_text(path, body).splitlines(), 1):
+        if not line.strip():
+            continue
+        _refuse_semicolons(path, number + before, line)
+        cells = line.split(separator if separator == "," else None)
+        row = []
+        for cell in cells:
+            if not re.fullmatch(r"\s*-?\d{1,18}\s*", cell, re.ASCII):
+                raise DataError(f"{path}, line {number + before}: {cell.strip()!r} is no whole number")
+            row.append(int(cell))
+        if rows and len(row) != len(rows[0]):
+            raise DataError(
+                f"{path}, line {number + before}: {len(row)} cells where the lines above have {len(rows[0])}"
+            )
+        rows.append(row)
+        lines.append(number)
+    return np.array(rows, dtype=np.int64), np.array(lines, dtype=np.int64)
+
+
+def _refuse_semicolons(path: Path, line: int, text: str) -> None:
+    if ";" in text:
+        raise DataError(f"{path}, line {line}: separated by semicolons; save it separated by commas")
+
+
+def _text(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not text in UTF-8; copy the file again") from error
