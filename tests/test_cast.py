@@ -196,7 +196,7 @@ def test_a_long_clip_has_several_expressions_and_blinks():
 
 
 def test_the_published_folds_are_a_function_of_the_subjects_number():
-    folds = facts.dataset("synthau").folds
+    folds = facts.protocol("synthau", "threefold")
     assert list(folds) == ["1", "2", "3"]
     for number in range(people.BENCHMARK_SUBJECTS):
         name = people.subject(0, number).name

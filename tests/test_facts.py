@@ -73,7 +73,7 @@ def test_other_columns(column):
 def test_every_dataset_file_is_sound(name):
     dataset = facts.dataset(name)
     assert dataset.name == name
-    assert dataset.aus_occurrence or dataset.aus_intensity
+    assert bool(dataset.aus_occurrence or dataset.aus_intensity) == (dataset.kind == "au")
     re.compile(dataset.subjects)
 
 
@@ -117,8 +117,14 @@ def test_unknown_dataset_names_the_known_ones():
         ({"aus_occurrence": (1, 1)}, "twice"),
         ({"aus_intensity": (1, 99)}, r"\[99\], which aus.toml lacks"),
         ({"threshold": 6.0}, "scale"),
-        ({"folds": {"1": ("F001",), "2": ("F001",)}}, "two folds"),
-        ({"folds": {"1": ("X1",)}}, "look like"),
+        ({"protocols": {"p": {"1": ("F001",), "2": ("F001",)}}}, "F001 is twice in the folds of protocol p"),
+        ({"protocols": {"p": {"1": ("X1",)}}}, "look like"),
+        ({"protocols": {"p": {"1": ("F001",), "2": ()}}}, "tests nobody"),
+        ({"protocols": {"p": {"1": ("F002",)}}, "subject_names": ("F001",)}, "subject_names lacks"),
+        ({"subject_names": ("F001", "F001")}, "names a subject twice"),
+        ({"same_people": {"y": ("SN001",)}}, "look like"),
+        ({"origins": {"p": "me"}}, "not protocols"),
+        ({"kind": "faces"}, "no action units"),
         ({"colour": "red"}, "colour"),
     ],
 )

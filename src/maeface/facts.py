@@ -3,7 +3,7 @@
 import csv
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
@@ -34,27 +34,45 @@ class AU(BaseModel):
 
 
 class Dataset(BaseModel):
-    """One dataset of faces with action units."""
+    """One dataset of faces, with action units or, where it is a source for pre-training, without."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     """As the file is called."""
     title: str
+    kind: Literal["au", "faces"] = "au"
+    """``faces``: read for pre-training, whatever labels it has are left out."""
     aus_occurrence: tuple[int, ...] = ()
     """In the order of the dataset's own tables."""
     aus_intensity: tuple[int, ...] = ()
     scale: tuple[float, float] = (0.0, INTENSITY_MAX)
     """Lowest and highest intensity."""
-    threshold: float
-    """Present means an intensity of this or more, where occurrence is not coded by itself."""
-    subjects: str
+    threshold: float | None = None
+    """Present means an intensity of this or more; None where occurrence is coded by itself, or not at all."""
+    subjects: str = ".+"
     """A regular expression that every subject's name matches whole."""
-    folds: dict[str, tuple[str, ...]] = {}
-    """Published folds: the subjects tested in each. Empty: none are published, a run cuts its own."""
+    subject_names: tuple[str, ...] = ()
+    """Every subject, in the dataset's own order; empty where they are not known."""
+    protocols: dict[str, dict[str, tuple[str, ...]]] = {}
+    """Protocol -> fold -> the subjects TESTED in it. A fold trains on all others of ``subject_names``."""
+    origins: dict[str, str] = {}
+    """Protocol -> where it comes from, or the rule by which its subjects are dealt."""
+    same_people: dict[str, tuple[str, ...]] = {}
+    """Other dataset -> the subjects, by the name that both give them, that are in both."""
+    frames: int | None = None
+    """Labelled frames of its videos, as the paper or public lists count them."""
+    images: int | None = None
+    """Photographs, as those who made it count them."""
+    readings: tuple[str, ...] = ()
+    """Where public projects read it differently: which reading is taken here, and why."""
+    layout: tuple[str, ...] = ()
+    """What a folder of it must contain, a line each."""
     licence: str
     obtain: str
     """How to get it."""
+    homepage: str | None = None
+    cite: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Dataset":
@@ -63,14 +81,36 @@ class Dataset(BaseModel):
                 raise ValueError(f"{label} names an action unit twice")
             if unknown := sorted(set(aus) - set(_aus())):
                 raise ValueError(f"{label} has {unknown}, which aus.toml lacks")
-        if not self.scale[0] < self.threshold <= self.scale[1]:
+        if self.kind == "faces" and (self.aus_occurrence or self.aus_intensity):
+            raise ValueError("a source of faces for pre-training has no action units")
+        if self.threshold is not None and not self.scale[0] < self.threshold <= self.scale[1]:
             raise ValueError(f"threshold {self.threshold} is not within the scale {self.scale}")
-        tested = [subject for fold in self.folds.values() for subject in fold]
-        if len(set(tested)) != len(tested):
-            raise ValueError("a subject is in two folds")
-        if wrong := [subject for subject in tested if not re.fullmatch(self.subjects, subject)]:
-            raise ValueError(f"subjects {wrong} of the folds do not look like {self.subjects!r}")
+        if len(set(self.subject_names)) != len(self.subject_names):
+            raise ValueError("subject_names names a subject twice")
+        self._look_right("subject_names", self.subject_names)
+        for other, both in self.same_people.items():
+            self._look_right(f"same_people.{other}", both)
+        for name, folds in self.protocols.items():
+            self._consistent_protocol(name, folds)
+        if extra := sorted(set(self.origins) - set(self.protocols)):
+            raise ValueError(f"origins has {extra}, which are not protocols")
         return self
+
+    def _consistent_protocol(self, name: str, folds: Mapping[str, tuple[str, ...]]) -> None:
+        tested = [subject for fold in folds.values() for subject in fold]
+        if not tested or not all(folds.values()):
+            raise ValueError(f"protocol {name} has a fold that tests nobody")
+        if twice := sorted({subject for subject in tested if tested.count(subject) > 1}):
+            raise ValueError(
+                f"{twice[0]} is twice in the folds of protocol {name}; its folds must be disjoint"
+            )
+        self._look_right(f"protocols.{name}", tested)
+        if self.subject_names and (unknown := sorted(set(tested) - set(self.subject_names))):
+            raise ValueError(f"protocol {name} tests {unknown}, which subject_names lacks")
+
+    def _look_right(self, where: str, names: Iterable[str]) -> None:
+        if wrong := [name for name in names if not re.fullmatch(self.subjects, name)]:
+            raise ValueError(f"subjects {wrong} of {where} do not look like {self.subjects!r}")
 
 
 def au_name(number: int) -> str:
@@ -132,6 +172,21 @@ def dataset(name: str) -> Dataset:
     facts = Dataset.model_validate(_read(name))
     assert facts.name == name, f"datasets/{name}.toml is named {facts.name!r} inside"
     return facts
+
+
+def protocol(name: str, protocol: str) -> dict[str, tuple[str, ...]]:
+    """The folds of one protocol: fold -> the subjects tested in it, in the dataset's own order.
+
+    A fold trains on the ``subject_names`` of the dataset that it does not test.
+
+    Raises:
+        ConfigError: no such dataset, or it has no such protocol.
+    """
+    known = dataset(name).protocols
+    if protocol not in known:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise ConfigError(f"dataset {name} has no protocol {protocol!r}; {has}")
+    return dict(known[protocol])
 
 
 @cache
