@@ -177,11 +177,21 @@ class FinetuneData(Settings):
     folds: Annotated[int, Field(ge=2)] | None = None
     """Cut the subjects into this many folds; ``fold`` is the test part, never seen in training."""
     fold: Annotated[int, Field(ge=0)] = 0
+    train_subjects: tuple[str, ...] = ()
+    """Learn from these only (validation is held out of them); empty: from all that are not tested."""
+    test_subjects: tuple[str, ...] = ()
+    """The test part by name, as a published protocol gives it, instead of ``folds`` and ``fold``."""
+    every: Annotated[int, Field(ge=1)] = 1
+    """Of the training faces, clip by clip in the order of their frames, take every n-th (section 4.2)."""
 
     @model_validator(mode="after")
-    def _fold_exists(self) -> "FinetuneData":
+    def _parts_fit(self) -> "FinetuneData":
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold ({self.fold}) must be below folds ({self.folds})")
+        if self.folds is not None and (self.train_subjects or self.test_subjects):
+            raise ValueError("give folds, or train_subjects and test_subjects, not both")
+        if both := sorted(set(self.train_subjects) & set(self.test_subjects)):
+            raise ValueError(f"{', '.join(both)} are in train_subjects and in test_subjects")
         return self
 
 
@@ -205,6 +215,9 @@ class Finetune(Settings):
     """Section 4 (BP4D). Paper silent: min_lr, betas and layer_decay are the official code's recipe."""
     patience: Annotated[int, Field(ge=1)] | None = 5
     """Evaluations without a better validation loss after which training stops; None for never."""
+    selection: Literal["validation", "test"] = "validation"
+    """Whose loss chooses the epoch whose weights are kept. ``test``: the test part's, as much of the field
+    does; nothing is then held out of the training subjects, and the score is of what chose it."""
     run: Run = Run()
 
 

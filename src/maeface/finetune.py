@@ -1,7 +1,6 @@
 """``maeface finetune``: stage 2, the encoder learns action units (sections 3.2.2, 3.3 and 4)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from maeface.data import augment, batches, manifest, photometric
 from maeface.data.batches import Batch, FaceDataset
 from maeface.data.manifest import Labelled
 from maeface.data.order import Order, draws
+from maeface.data.parts import Part, split
 from maeface.errors import DataError
 from maeface.model import au, pixels, weights
 from maeface.model.au import AUModel
@@ -25,24 +25,6 @@ from maeface.train.run import Run, opened
 
 SPLIT = "split.json"
 THRESHOLD = 0.5
-FOLD_SEED = 0
-"""Folds do not change with the seed of a run, so that runs of several seeds have the same test part."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Faces and their labels: table columns of ``aus`` in the order of the model's outputs, (N, O) each.
-
-    ``known`` is False where there is no label; O is A, or 2A for task "both" (occurrence, then intensity).
-    """
-
-    rows: Any
-    labels: np.ndarray
-    known: np.ndarray
-
-    def of(self, chosen: np.ndarray) -> "Part":
-        """The faces where ``chosen`` (N,) is True."""
-        return Part(self.rows[chosen], self.labels[chosen], self.known[chosen])
 
 
 def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str, out: Path) -> Path:
@@ -93,8 +75,8 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
             pin=session.device.type == "cuda",
         )
         judge = None
-        if len(parts["validation"].rows):
-            held_out = _dataset(settings, model, data, parts["validation"], training=False)
+        if len(parts[settings.selection].rows):
+            held_out = _dataset(settings, model, data, parts[settings.selection], training=False)
             judge = _evaluation(session, settings, model, held_out)
         loop.fit(
             session,
@@ -153,27 +135,6 @@ def choose(labelled: Labelled, head: config.Head) -> tuple[tuple[int, ...], Part
         labels.append(getattr(labelled, kind)[:, columns])
         known.append(getattr(labelled, f"{kind}_known")[:, columns])
     return aus, Part(labelled.rows, np.concatenate(labels, axis=1), np.concatenate(known, axis=1))
-
-
-def split(everything: Part, settings: config.Finetune) -> dict[str, Part]:
-    """``train``, ``validation`` and ``test`` faces, by subject; the last two may be empty.
-
-    Raises:
-        DataError: too few subjects, or a part to learn or judge from without any known label.
-    """
-    how = settings.data
-    subjects = manifest.subjects(everything.rows)
-    test = np.zeros(len(subjects), dtype=bool)
-    if how.folds is not None:
-        test = manifest.folds(subjects, how.folds, FOLD_SEED) == how.fold
-    validation = np.zeros(len(subjects), dtype=bool)
-    validation[~test] = manifest.hold_out(subjects[~test], how.validation, settings.run.seed)
-    chosen = {"train": ~test & ~validation, "validation": validation, "test": test}
-    parts = {name: everything.of(mask) for name, mask in chosen.items()}
-    for name in ("train", "validation"):
-        if len(parts[name].rows) and not parts[name].known.any():
-            raise DataError(f"no label of the {name} faces is known for the chosen action units")
-    return parts
 
 
 def start(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:
