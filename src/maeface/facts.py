@@ -18,6 +18,9 @@ Kind = Literal["occurrence", "probability", "intensity"]
 INTENSITY_MAX = 5.0
 """Intensity runs from 0 (absent) over 1 (A, trace) to 5 (E, maximum)."""
 
+OURS = "MAE-Face"
+"""What the paper's tables call the method that is implemented here."""
+
 
 class AU(BaseModel):
     """One action unit of the Facial Action Coding System."""
@@ -113,6 +116,79 @@ class Dataset(BaseModel):
             raise ValueError(f"subjects {wrong} of {where} do not look like {self.subjects!r}")
 
 
+class PublishedRow(BaseModel):
+    """What one method reaches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    """As the table names it."""
+    aus: tuple[float, ...] = ()
+    """A value for each action unit of the column; empty where only the mean is printed."""
+    avg: float
+    """The mean as it is printed."""
+    note: str = ""
+    """What is odd about the row, e.g. a printed mean that is not the mean of the printed values."""
+
+
+class Comparison(BaseModel):
+    """One measure on one dataset, of several methods: a table of the paper, or a part of one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    protocol: str
+    metric: Literal["f1", "icc", "mse", "mae"]
+    unit: Literal["%", ""] = ""
+    aus: tuple[int, ...] = ()
+    """In the table's order; empty where it has the mean alone."""
+    rows: tuple[PublishedRow, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Comparison":
+        for row in self.rows:
+            if row.aus and len(row.aus) != len(self.aus):
+                raise ValueError(f"{row.method} has {len(row.aus)} values for {len(self.aus)} action units")
+        if len({row.method for row in self.rows}) != len(self.rows):
+            raise ValueError("a method has two rows")
+        return self
+
+    @property
+    def factor(self) -> float:
+        """What a value from 0 to 1 is multiplied by to be in the table's unit."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    def row(self, method: str) -> PublishedRow | None:
+        """The row of one method; None where the table has none."""
+        return next((row for row in self.rows if row.method == method), None)
+
+    @property
+    def ours(self) -> PublishedRow | None:
+        """The row of the method that is implemented here."""
+        return self.row(OURS)
+
+    def by_au(self, method: str) -> dict[int, float]:
+        """Action unit -> value of one method; empty where the table has none."""
+        row = self.row(method)
+        return dict(zip(self.aus, row.aus, strict=True)) if row and row.aus else {}
+
+
+class Published(BaseModel):
+    """A table or a figure of the paper, as numbers, in the paper's units."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    what: str = "score"
+    """What a value is."""
+    comparisons: tuple[Comparison, ...]
+
+    def of(self, dataset: str, metric: str) -> Comparison | None:
+        """The part about one measure on one dataset; None where there is none."""
+        return next((c for c in self.comparisons if (c.dataset, c.metric) == (dataset, metric)), None)
+
+
 def au_name(number: int) -> str:
     """``12 -> "AU12"``, ``1 -> "AU01"``: the name in tables and pictures."""
     return f"AU{number:02d}"
@@ -155,9 +231,7 @@ def au_column(name: str) -> tuple[int, Kind] | None:
 
 def datasets() -> tuple[str, ...]:
     """The names that ``dataset`` knows."""
-    files = (resources.files("maeface") / "datasets").iterdir()
-    names = (file.name for file in files if file.name.endswith(".toml") and file.name != "aus.toml")
-    return tuple(sorted(name.removesuffix(".toml") for name in names))
+    return tuple(name for name in _names("datasets") if name != "aus")
 
 
 @cache
@@ -187,6 +261,18 @@ def protocol(name: str, protocol: str) -> dict[str, tuple[str, ...]]:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise ConfigError(f"dataset {name} has no protocol {protocol!r}; {has}")
     return dict(known[protocol])
+
+
+@cache
+def published(name: str) -> Published:
+    """A table or figure of the paper as numbers: ``table1`` to ``table6``, ``fig7``.
+
+    Raises:
+        ConfigError: nothing of this name.
+    """
+    if name not in (known := _names("published")):
+        raise ConfigError(f"nothing published is called {name!r}; known are: {', '.join(known)}")
+    return Published.model_validate(_read(name, "published"))
 
 
 @cache
@@ -220,5 +306,11 @@ def _aus() -> Mapping[int, AU]:
     return MappingProxyType({au.number: au for au in aus})
 
 
-def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads((resources.files("maeface") / "datasets" / f"{name}.toml").read_text("utf-8"))
+def _names(folder: str) -> tuple[str, ...]:
+    """The TOML files of a folder of package data, without the ending, sorted."""
+    files = (file.name for file in (resources.files("maeface") / folder).iterdir())
+    return tuple(sorted(file.removesuffix(".toml") for file in files if file.endswith(".toml")))
+
+
+def _read(name: str, folder: str = "datasets") -> dict[str, Any]:
+    return tomllib.loads((resources.files("maeface") / folder / f"{name}.toml").read_text("utf-8"))
