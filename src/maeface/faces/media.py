@@ -31,9 +31,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from maeface.faces.formats import HEAD_BYTES, BadMedia, sniff
 from maeface.faces.headers import check_whole, exif_orientation, jpeg_header, webp_size
-from maeface.faces.video import MAX_PIXELS, Frame, video_frames
+from maeface.faces.video import MAX_PIXELS, Frame, Spans, count_frames, video_frames
 
-__all__ = ["BadMedia", "Frame", "frames", "kind", "read_image"]
+__all__ = ["BadMedia", "Frame", "frame_count", "frames", "image_in", "kind", "read_image"]
 
 MAX_BYTES = 512 * 2**20  # of an image file
 MAX_ASPECT = 50
@@ -118,13 +118,20 @@ def decode_image(data: bytes, name: str, min_side: int = 32) -> NDArray[np.uint8
         return _upright(pixels, exif_orientation(exif) if isinstance(exif, bytes) else 1)
 
 
-def frames(path: Path, every: int = 1, fps: float | None = None) -> Iterator[Frame]:
+def image_in(data: bytes, min_side: int = 32) -> NDArray[np.uint8]:
+    """A photo that is in memory; otherwise as ``read_image``."""
+    return decode_image(data, _image_format(data[:HEAD_BYTES]), min_side)
+
+
+def frames(path: Path, every: int = 1, fps: float | None = None, spans: Spans = ()) -> Iterator[Frame]:
     """The frames of a video in order, with constant memory; a photo is one frame.
 
     Args:
         path: a video or a photo.
         every: take each n-th frame.
         fps: take at most so many frames a second instead, by their timestamps.
+        spans: of a video, ascending [start, stop) spans of frames to take these from; () for all. What lies
+            behind the last is not read.
 
     Raises:
         BadMedia: the file as a whole is of no use. Damage in the middle is passed over.
@@ -134,11 +141,29 @@ def frames(path: Path, every: int = 1, fps: float | None = None) -> Iterator[Fra
         what, name = sniff(head)
         if what == "video":
             file.seek(0)
-            yield from video_frames(file, name, every, fps)
+            yield from video_frames(file, name, every, fps, spans)
             return
         if what == "unknown" and path.suffix.lower() in _VIDEO_NAMES:
             raise BadMedia("unreadable" if head else "no_video", "not a video of a known container")
     yield Frame(read_image(path), 0, 0.0)
+
+
+def frame_count(path: Path, exact: bool = False) -> int:
+    """How many frames a video has, without decoding them.
+
+    Args:
+        path: a video.
+        exact: count them in the file, which reads all of it; else what its header says, if it does.
+
+    Raises:
+        BadMedia: not a video that can be opened.
+    """
+    with _open(path) as file:
+        what, name = sniff(_read(file, HEAD_BYTES))
+        if what != "video":
+            raise BadMedia("no_video", "not a video of a known container")
+        file.seek(0)
+        return count_frames(file, name, exact)
 
 
 def _open(path: Path) -> BinaryIO:

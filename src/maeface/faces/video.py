@@ -4,7 +4,9 @@ Pixels are those of the stored frame, turned as the container says. Times are th
 presentation timestamps, so a varying rate is kept.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -16,6 +18,8 @@ from maeface.faces.formats import BadMedia
 
 MAX_PIXELS = 100_000_000
 _MAX_DAMAGED_READS = 1000
+Spans = tuple[tuple[int, int], ...]
+"""Ascending [start, stop) spans of 0-based frames; () for all frames."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +37,21 @@ class Frame:
     time_s: float
 
 
-def video_frames(file: BinaryIO, demuxer: str, every: int = 1, fps: float | None = None) -> Iterator[Frame]:
-    """The frames of an open video file; see ``media.frames``.
-
-    The file object is handed over, never a name, and the demuxer is given, so that nothing in the file
-    can make FFmpeg open another file or an address.
-    """
+def video_frames(
+    file: BinaryIO, demuxer: str, every: int = 1, fps: float | None = None, spans: Spans = ()
+) -> Iterator[Frame]:
+    """The frames of an open video file; see ``media.frames``."""
     every = max(1, every)
-    try:
-        container = av.open(
-            file, format=demuxer, options={"protocol_whitelist": "none"}, metadata_errors="ignore"
-        )
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise BadMedia("unreadable", f"no {demuxer} video that can be opened: {_said(error)}") from error
-    with container:
-        if not container.streams.video:
-            raise BadMedia("no_video", "the file has no video stream")
+    with _container(file, demuxer) as container:
         stream = container.streams.video[0]
         _check(stream)
         given, slot, step = 0, -1, 0.0
         for index, frame, time_s in _decoded(container, stream):
             given += 1
+            if spans and index >= spans[-1][1]:
+                return
+            if not _within(index, spans):
+                continue
             if fps is None:
                 if index % every:
                     continue
@@ -65,6 +63,39 @@ def video_frames(file: BinaryIO, demuxer: str, every: int = 1, fps: float | None
                 yield Frame(rgb, index, time_s)
         if not given:
             raise BadMedia("no_video", "no frame of the video stream can be decoded")
+
+
+def count_frames(file: BinaryIO, demuxer: str, exact: bool = False) -> int:
+    """The number of frames of an open video file; see ``media.frame_count``."""
+    with _container(file, demuxer) as container:
+        stream = container.streams.video[0]
+        if stream.frames > 0 and not exact:
+            return int(stream.frames)
+        return sum(1 for packet in container.demux(stream) if packet.size)
+
+
+def _within(index: int, spans: Spans) -> bool:
+    at = bisect_right(spans, index, key=lambda span: span[0]) - 1
+    return not spans or (at >= 0 and index < spans[at][1])
+
+
+@contextmanager
+def _container(file: BinaryIO, demuxer: str) -> Iterator[Any]:
+    """An open container with a video stream.
+
+    The file object is handed over, never a name, and the demuxer is given, so that nothing in the file
+    can make FFmpeg open another file or an address.
+    """
+    try:
+        container = av.open(
+            file, format=demuxer, options={"protocol_whitelist": "none"}, metadata_errors="ignore"
+        )
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise BadMedia("unreadable", f"no {demuxer} video that can be opened: {_said(error)}") from error
+    with container:
+        if not container.streams.video:
+            raise BadMedia("no_video", "the file has no video stream")
+        yield container
 
 
 def _check(stream: Any) -> None:  # noqa: ANN401 - PyAV has no types

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from maeface import config
+from maeface import config, facts
 from maeface.data.inputs import Input
 from maeface.errors import ConfigError
 
 PACKAGE = "maeface.data.readers"
-NOT_READERS = frozenset({"reading", "parsing", "records"})
+TABLE = "table"
+"""The reader that belongs to no dataset."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Reading:
 def names() -> tuple[str, ...]:
     """The datasets that can be read, sorted."""
     package = importlib.import_module(PACKAGE)
-    modules = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return tuple(sorted(name for name in modules if name not in NOT_READERS))
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    return tuple(sorted(modules & {*facts.datasets(), TABLE}))
 
 
 def read(name: str, root: Path, overrides: Sequence[str] = ()) -> Reading:
@@ -69,6 +70,8 @@ def read(name: str, root: Path, overrides: Sequence[str] = ()) -> Reading:
     reader = importlib.import_module(f"{PACKAGE}.{name}")
     options = config.check(reader.Options, config.assigned(overrides), f"--dataset {name}")
     reading: Reading = reader.read(root, options)
-    return Reading(
-        tuple(sorted(reading.inputs, key=lambda item: item.source.encode())), reading.labels, reading.notes
-    )
+    labels = reading.labels
+    if labels is not None:
+        labels = labels.sort_values(["source", "frame"], ignore_index=True)
+    inputs = tuple(sorted(reading.inputs, key=lambda item: item.source.encode()))
+    return Reading(inputs, labels, reading.notes)
