@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "maeface"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 GROUND = {"errors", "files", "console", "config", "facts", "metrics"}
-VERBS = {"prepare", "pretrain", "finetune", "evaluate", "predict", "synth", "demo", "reproduce"}
+VERBS = {"datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "synth", "demo", "reproduce"}
 # folder -> the folders of its own column below it
 BELOW = {
     "faces": set(),

@@ -81,6 +81,19 @@ def _options(
 
 
 @app.command()
+def datasets(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A dataset, to see all that is known of it; all of them if not given."),
+    ] = None,
+) -> None:
+    """What is known of each dataset: labels, folds, licence, how to get it and how to prepare it."""
+    from maeface import datasets as verb
+
+    console.show(verb.render(verb.run(name)))
+
+
+@app.command()
 def prepare(
     sources: Annotated[
         list[Path], typer.Argument(metavar="SOURCE...", help="Photos, videos, or folders of them.")
