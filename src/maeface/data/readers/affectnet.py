@@ -1,0 +1,110 @@
+"""AffectNet: faces from web searches, about half of them labelled by people, the others by a network.
+
+Its makers give out 414,799 and 5,500 images with labels by people (training, validation) and 539,607 with
+automatic ones: 959,906. The paper does not say which it took; its 2,170,000 images in all are reached only
+with both (959,906 + 490,623 or 494,414 + 523,051 + 202,599 = 2,176,179 or 2,179,970; without the automatic
+ones it would be 1.64 million). So all are taken unless ``part`` says otherwise.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from maeface import config
+from maeface.data.inputs import Input
+from maeface.data.manifest import escape
+from maeface.data.readers import photos
+from maeface.data.readers.reading import Reading
+from maeface.errors import DataError
+
+LAYOUT = (
+    "Manually_Annotated_Images/ and Automatically_Annotated_Images/, human_annotated/ and "
+    "no_human_annotated/, or train_set/images/ and val_set/images/"
+)
+# A folder's name in lower case, without what some copies append to it -> the part; the most telling first.
+FOLDERS = (
+    ("automatically_annotated", "automatic"),
+    ("no_human_annotated", "automatic"),
+    ("manually_annotated", "manual"),
+    ("human_annotated", "manual"),
+    ("train_set", "manual"),
+    ("val_set", "manual"),
+)
+LISTS = {
+    "training.csv": "manually_annotated_images",
+    "validation.csv": "manually_annotated_images",
+    "automatically_annotated.csv": "automatically_annotated_images",
+}
+COLUMN = "subDirectory_filePath"
+
+
+class Options(config.Settings):
+    """What to take."""
+
+    part: Literal["all", "manual", "automatic"] = "all"
+    """The images labelled by people, by a network, or both (as the paper's count says)."""
+
+
+def read(root: Path, options: Options) -> Reading:
+    """Read it.
+
+    Raises:
+        DataError: none of its folders is there, or one of its lists is wrong.
+    """
+    parts: dict[str, list[Input]] = {"manual": [], "automatic": [], "": []}
+    for item in photos.below(root):
+        parts[_part(item.source)].append(item)
+    if not parts["manual"] and not parts["automatic"]:
+        raise DataError(f"{root} is not AffectNet: expected {LAYOUT}; got {photos.contents(root)}")
+    wanted = ("manual", "automatic") if options.part == "all" else (options.part,)
+    taken = [item for part in wanted for item in parts[part]]
+    if not taken:
+        raise DataError(
+            f"{root} holds no image of the {options.part} part: expected {LAYOUT}; or choose --set part=all"
+        )
+    counts = ", ".join(f"{len(parts[part]):,} {part}" for part in wanted)
+    notes = [
+        photos.counted("affectnet", len(taken)),
+        f"{counts}; expression, valence and arousal are left out",
+    ]
+    notes += [f"the {part} part is not there" for part in wanted if not parts[part]]
+    if parts[""]:
+        others = [item.source for item in parts[""]]
+        notes.append(f"images outside AffectNet's folders are left out: {photos.such_as(others)}")
+    return Reading(tuple(taken), None, (*notes, *_missing(root, taken)))
+
+
+def _part(source: str) -> str:
+    folders = [folder.lower().replace(" ", "_") for folder in source.split("/")[:-1]]
+    for name, part in FOLDERS:
+        if any(folder.startswith(name) for folder in folders):
+            return part
+    return ""
+
+
+def _missing(root: Path, taken: list[Input]) -> Iterator[str]:
+    """What AffectNet's own lists name and its folders lack."""
+    there: dict[str, set[str]] = {folder: set() for folder in LISTS.values()}
+    for item in taken:
+        pieces = item.source.split("/")
+        if len(pieces) >= 3:  # .../Manually_Annotated_Images/<number>/<name>
+            there.setdefault(pieces[-3].lower(), set()).add(f"{pieces[-2]}/{pieces[-1]}")
+    for path in sorted(path for name in LISTS for path in (*root.glob(name), *root.glob(f"*/{name}"))):
+        if not (present := there[LISTS[path.name]]):
+            continue  # the other part was chosen, or the images lie otherwise
+        listed = _listed(path)
+        gone = [name for name in listed if name not in present]
+        if gone:
+            yield f"{path.name} lists {len(listed):,} images; not there are {photos.such_as(gone)}"
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        names = pd.read_csv(path, usecols=[COLUMN], dtype=str, encoding="utf-8-sig")[COLUMN]
+    except (ValueError, OSError) as error:  # UnicodeDecodeError and ParserError are ValueErrors
+        raise DataError(f"{path}: expected a column {COLUMN} separated by commas, got: {error}") from error
+    if names.isna().any():
+        raise DataError(f"{path} row {int(names.isna().to_numpy().argmax()) + 2}: {COLUMN} is empty")
+    return [escape(Path(name)) for name in names]
