@@ -2,6 +2,7 @@
 
 import gc
 import io
+import json
 import os
 import shutil
 import signal
@@ -22,12 +23,17 @@ from maeface import facts, synth
 from maeface.data import manifest, workers
 from maeface.data.shards import FOLDER, Shards
 from maeface.errors import ConfigError, DataError, ResourceError
-from maeface.studio import cast, context, disfa, people, rig, scene, sheet
+from maeface.studio import cast, context, people, rig, scene, sheet
 from maeface.studio.cast import Action
+from maeface.studio.layouts import bp4d, bp4dplus, casting, disfa
+from maeface.studio.layouts.recording import Format
 from maeface.studio.rig import AUS
 
 SAMPLE = Path(str(resources.files("maeface") / "sample"))
-SMALL = synth.Settings(subjects=3, images=1, clips=1, clip_subjects=1, clip_frames=2, size=24, disfa=True)
+SMALL = synth.Settings(subjects=3, images=1, clips=1, clip_subjects=1, clip_frames=2, size=24, layout="disfa")
+
+
+FORM = Format(fps=24, frames=30, quality=90)
 
 
 def jpeg(folder, row):
@@ -92,22 +98,126 @@ def test_clips_in_the_layout_of_disfa(made):
 
 def test_a_recording_holds_what_it_is_given(tmp_path):
     red, green = np.full((33, 47, 3), (200, 20, 20), np.uint8), np.full((33, 47, 3), (20, 180, 20), np.uint8)
-    with disfa.Recording(tmp_path, 11, 24) as recording:
+    with disfa.Recording(tmp_path, "SN012", FORM) as recording:
         for number in range(30):
-            recording.add(red if number < 10 else green, {12: min(number, 5), 18: 4})
-    with av.open(str(disfa.video(tmp_path, 11))) as video:
+            recording.add(number, red if number < 10 else green, {12: min(number, 5), 18: 4})
+    with av.open(str(disfa.video(tmp_path, "SN012"))) as video:
         frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in video.decode(video=0)]
     assert len(frames) == 30 and frames[0].shape == (32, 46, 3)
     assert np.abs(frames[5] - red[:32, :46]).mean() < 6 and np.abs(frames[25] - green[:32, :46]).mean() < 6
-    assert disfa.labels(tmp_path, 11, 12).read_text().splitlines()[:7:3] == ["1,0", "4,3", "7,5"]
-    assert set(disfa.labels(tmp_path, 11, 26).read_text().splitlines()) == {f"{n},0" for n in range(1, 31)}
+    assert disfa.labels(tmp_path, "SN012", 12).read_text().splitlines()[:7:3] == ["1,0", "4,3", "7,5"]
+    assert set(disfa.labels(tmp_path, "SN012", 26).read_text().splitlines()) == {
+        f"{n},0" for n in range(1, 31)
+    }
 
 
 def test_a_recording_that_breaks_off_leaves_nothing(tmp_path):
-    with pytest.raises(KeyError, match="stop"), disfa.Recording(tmp_path, 0, 24) as recording:
-        recording.add(np.zeros((16, 16, 3), np.uint8), {})
+    with pytest.raises(KeyError, match="stop"), disfa.Recording(tmp_path, "SN001", FORM) as recording:
+        recording.add(0, np.zeros((16, 16, 3), np.uint8), {})
         raise KeyError("stop")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def flat(number):
+    return np.full((32, 32, 3), 30 + 8 * number, np.uint8)
+
+
+def test_a_recording_of_bp4d(tmp_path):
+    with bp4d.Recording(tmp_path, "M018", Format(fps=4, frames=3, quality=90)) as recording:
+        for clip in range(2):
+            for frame in range(3):
+                recording.add(frame, flat(3 * clip + frame), {12: frame + clip, 6: 2, 26: 5})
+    pictures = sorted(path.name for path in (tmp_path / "M018" / "T2").iterdir())
+    assert pictures == ["0001.jpg", "0002.jpg", "0003.jpg"]
+    second = np.asarray(Image.open(tmp_path / "M018" / "T2" / "0002.jpg")).astype(int)
+    assert np.abs(second - flat(4)).max() <= 2
+    table = pd.read_csv(tmp_path / "AUCoding" / "AU_OCC" / "M018_T2.csv")
+    assert list(table) == [str(number) for number in range(100)]
+    assert table["0"].tolist() == [2, 3]  # the first frame is not coded
+    assert table["12"].tolist() == [1, 1] and table["6"].tolist() == [1, 1] and table["13"].tolist() == [9, 9]
+    folder = tmp_path / "AU Intensity Codes3.0"
+    assert sorted(path.name for path in folder.iterdir()) == ["AU06", "AU10", "AU12", "AU14", "AU17"]
+    assert (folder / "AU12" / "M018_T1_AU12.csv").read_text() == "2,1\n3,2\n"
+    assert (folder / "AU10" / "M018_T1_AU10.csv").read_text() == "2,9\n3,9\n"
+
+
+def test_a_long_clip_of_bp4d_has_a_gap():
+    assert [bp4d.coded(frame, 24) for frame in (0, 1, 11, 12, 13, 14, 23)] == [0, 1, 1, 0, 0, 1, 1]
+    assert bp4d.coded(0, 1) and all(bp4d.coded(frame, 23) for frame in range(1, 23))
+
+
+def test_a_recording_of_bp4dplus(tmp_path):
+    with bp4dplus.Recording(tmp_path, "F082", Format(fps=2.5, frames=4, quality=90)) as recording:
+        for clip in range(2):
+            for frame in range(4):
+                recording.add(frame, flat(4 * clip + frame), {24: frame, 6: 0})
+    assert sorted(path.name for path in (tmp_path / "Videos").iterdir()) == ["F082_T1.mp4", "F082_T6.mp4"]
+    with av.open(str(bp4dplus.video(tmp_path, "F082", "T6"))) as video:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in video.decode(video=0)]
+        assert video.streams.video[0].average_rate == 2.5
+    assert [round((frame.mean() - 30) / 8) for frame in frames] == [4, 5, 6, 7]
+    table = pd.read_csv(tmp_path / "AU_OCC" / "F082_T6.csv")
+    assert [list(table).index(str(au)) for au in facts.dataset("bp4dplus").aus_occurrence] == [
+        *(1, 2, 3, 5, 6, 8, 10, 12, 13, 15, 20, 21)
+    ]
+    assert table["0"].tolist() == [2, 3, 4] and table["24"].tolist() == [0, 1, 1]
+    assert table["6"].tolist() == [0, 0, 0] and table["1"].tolist() == [9, 9, 9]
+
+
+@pytest.mark.parametrize("layout", [bp4d, bp4dplus])
+def test_a_recording_that_breaks_off_has_no_labels_of_the_clip(layout, tmp_path):
+    with pytest.raises(KeyError, match="stop"), layout.Recording(tmp_path, "F001", FORM) as recording:
+        recording.add(0, flat(0), {})
+        raise KeyError("stop")
+    assert [path for path in tmp_path.rglob("*") if path.suffix != ".jpg" and path.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["bp4d", "bp4dplus", "disfa"])
+def test_everybody_is_played_by_somebody_of_their_sex(name):
+    names = facts.dataset(name).subject_names
+    everyone = casting.parts(0, len(names), 2, None, name)
+    assert sorted(part.name for part in everyone) == sorted(names)
+    assert len({part.subject.number for part in everyone}) == len(names)
+    if name == "disfa":
+        assert [part.name for part in everyone] == list(names)
+    else:
+        assert all(part.name[0].lower() == part.subject.sex for part in everyone)
+        men = [part.name for part in everyone if part.subject.sex == "m"]
+        assert men == sorted(men)
+    shown = {clip for part in everyone for clip in part.clips}
+    assert shown == set(range(9) if name == "bp4dplus" else range(2))
+
+
+def test_without_a_layout_everybody_keeps_their_number():
+    everyone = casting.parts(0, 5, 11, 2, None)
+    assert [part.subject.number for part in everyone] == list(range(5))
+    assert [part.clips for part in everyone] == [tuple(range(11))] * 2 + [()] * 3
+    assert {part.name for part in everyone} == {None}
+
+
+def test_with_fewer_clips_only_those_are_named():
+    everyone = casting.parts(0, 60, 1, 3, "disfa")
+    assert [part.name for part in everyone[:4]] == ["SN001", "SN002", "SN003", None]
+    assert [part.subject.number for part in everyone] == list(range(60))
+
+
+def test_clips_in_the_layout_of_bp4d(rig_file, tmp_path):
+    settings = synth.Settings(
+        subjects=2, images=0, clips=1, clip_frames=3, fps=1.5, size=24, layout="bp4d", seed=5
+    )
+    synth.run(rig_file, tmp_path, settings, workers=1)
+    rows, labels = manifest.load(tmp_path), pd.read_parquet(tmp_path / synth.LABELS)
+    assert rows["time_s"].round(3).tolist() == [0.0, 0.667, 1.333] * 2
+    names = json.loads((tmp_path / synth.RECORD).read_text())["subjects"]
+    assert list(names) == ["S001", "S002"]
+    for subject, name in names.items():
+        assert people.subject(5, int(subject[1:]) - 1).sex == name[0].lower()
+        table = pd.read_csv(bp4d.occurrences(tmp_path / "bp4d", name, "T1"))
+        mine = labels[labels["subject"] == subject]
+        for au in facts.dataset("bp4d").aus_occurrence:
+            assert table[str(au)].tolist() == mine[f"AU{au:02d}_o"].tolist()[1:]
+        with Image.open(bp4d.picture(tmp_path / "bp4d", name, "T1", 3)) as picture:
+            assert picture.size == (36, 36)
 
 
 def leftovers(out):
@@ -237,7 +347,17 @@ def test_a_damaged_record(rig_file, tmp_path):
         ({"size": 3}, "size must be at least 16, got 3"),
         ({"clip_subjects": -1}, "clip_subjects must be at least 0, got -1"),
         ({"images": 0}, "nothing to make"),
-        ({"disfa": True}, "DISFA's layout holds clips only, and there are none; give --clips"),
+        ({"layout": "disfa"}, r"layout of DISFA .* holds clips only, and there are none; give --clips"),
+        (
+            {"layout": "bp4d", "clips": 9, "subjects": 41},
+            "BP4D-Spontaneous has 8 tasks a subject, and 9 clips",
+        ),
+        (
+            {"layout": "disfa", "clips": 1},
+            "DISFA .* has 27 subjects, and clips of 40 .* give --clip-subjects 27",
+        ),
+        ({"layout": "bp5d", "clips": 1}, "layout must be one of bp4d, bp4dplus, disfa, got bp5d"),
+        ({"fps": float("nan")}, "fps must be 0.1 to 240, got nan"),
         ({"images": 0, "clips": 1, "clip_subjects": 0}, "nothing to make"),
     ],
 )

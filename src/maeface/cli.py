@@ -27,6 +27,8 @@ Faces = Literal["largest", "central", "all"]
 
 Backbone = Literal["mobilenet0.25", "resnet50"]
 
+Layout = Literal["bp4d", "bp4dplus", "disfa"]
+
 Recipe = Annotated[str, typer.Argument(help="The name of a recipe, or a TOML file.")]
 Run = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")]
 Detector = Annotated[
@@ -224,14 +226,15 @@ def synth(
     clip_subjects: Annotated[
         int | None, typer.Option(help="Clips of the first so many only; all if not given.")
     ] = None,
-    clip_frames: Annotated[int, typer.Option(help="Frames of a clip, 24 a second.")] = 48,
+    clip_frames: Annotated[int, typer.Option(help="Frames of a clip.")] = 48,
+    clip_fps: Annotated[float, typer.Option("--fps", help="Frames of a clip a second.")] = 24.0,
     size: Annotated[int, typer.Option(help="Side of a crop, in pixels.")] = 224,
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
     quality: Annotated[int, typer.Option(help="Of the JPEG crops, 1 to 95.")] = 90,
     frames: Annotated[bool, typer.Option("--frames", help="Also write the whole frames, as PNG.")] = False,
-    disfa: Annotated[
-        bool, typer.Option("--disfa", help="Also write the clips as DISFA does: videos, and a file per AU.")
-    ] = False,
+    layout: Annotated[
+        Layout | None, typer.Option(help="Also write the clips as this dataset does, for its reader.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
 ) -> None:
     """Render faces with exact action unit labels."""
@@ -243,11 +246,12 @@ def synth(
         clips=clips,
         clip_subjects=clip_subjects,
         clip_frames=clip_frames,
+        fps=clip_fps,
         size=size,
         seed=seed,
         quality=quality,
         frames=frames,
-        disfa=disfa,
+        layout=layout,
     )
     console.show(str(verb.run(rig, out, settings, workers)))
 

@@ -1,7 +1,7 @@
 """``maeface synth``: faces rendered from a 3D head, with the action units they were posed with.
 
 Writes a prepared folder (crops through the project's one crop, at the head's true points and box), a
-labels table beside it, and on request the full frames, and the clips as DISFA keeps its recordings.
+labels table beside it, and on request the full frames, and the clips as another dataset lays them out.
 """
 
 import json
@@ -22,7 +22,8 @@ from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, ShardWriter
 from maeface.data.workers import Job, Notify, cores, work
 from maeface.errors import ConfigError, DataError
-from maeface.studio import cast, context, disfa, people, rig, scene, store
+from maeface.studio import cast, context, rig, scene, store
+from maeface.studio.layouts import casting, recording
 
 SUBJECTS_PER_SHARD = 2
 FRAME_PER_CROP = 1.5
@@ -32,7 +33,6 @@ LABELS = "labels.parquet"
 RECORD = "prepare.json"
 _PARTS = "parts"
 _FRAMES = "frames"
-_DISFA = "disfa"
 _SETTINGS = "synth.json"
 
 
@@ -47,6 +47,8 @@ class Settings:
     """Clips a subject, for the first ``clip_subjects`` subjects."""
     clip_subjects: int | None = None
     clip_frames: int = 48
+    fps: float = cast.FPS
+    """Frames a second of a clip: fewer, and head and eyes get farther in as many frames."""
     size: int = 224
     """Side of a crop in px."""
     seed: int = 0
@@ -54,8 +56,8 @@ class Settings:
     """Of the JPEG crops."""
     frames: bool = False
     """Also write the full frames, as PNG under ``frames/``."""
-    disfa: bool = False
-    """Also write the full frames of the clips in DISFA's layout, under ``disfa/``."""
+    layout: casting.Name | None = None
+    """Also write the full frames of the clips as this dataset has them, in a folder of its name."""
 
     def check(self) -> None:
         """Refuse what cannot be made.
@@ -78,10 +80,13 @@ class Settings:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
         if not 1 <= self.quality <= 95:
             raise ConfigError(f"quality must be 1 to 95, got {self.quality}")
+        if not 0.1 <= self.fps <= 240:
+            raise ConfigError(f"fps must be 0.1 to 240, got {self.fps}")
+        if self.layout is not None and self.layout not in casting.RECORDINGS:
+            known = ", ".join(casting.RECORDINGS)
+            raise ConfigError(f"layout must be one of {known}, got {self.layout}")
         if _total(self, 0) == 0:  # the first subjects have the clips
             raise ConfigError("nothing to make: no images, and no clips of anybody")
-        if self.disfa and not _clips(self, 0):
-            raise ConfigError("DISFA's layout holds clips only, and there are none; give --clips as well")
 
 
 @dataclass(frozen=True)
@@ -138,25 +143,33 @@ def run(
     return Summary(len(who), len(who.unique()), out / manifest.FILE, out / LABELS)
 
 
-def shots(settings: Settings, number: int) -> Iterator[cast.Shot]:
-    """The shots of a shard, in the order they are stored."""
+def shots(settings: Settings, part: casting.Part) -> Iterator[cast.Shot]:
+    """The shots of a person, in the order they are stored."""
+    yield from cast.stills(settings.seed, part.subject, settings.images)
+    for clip in part.clips:
+        yield from cast.clip(settings.seed, part.subject, clip, settings.clip_frames, settings.fps)
+
+
+def parts(settings: Settings) -> tuple[casting.Part, ...]:
+    """Who is shown, and in which clips.
+
+    Raises:
+        ConfigError: the dataset of the layout has fewer subjects or tasks.
+    """
+    return casting.parts(
+        settings.seed, settings.subjects, settings.clips, settings.clip_subjects, settings.layout
+    )
+
+
+def _shot_in(settings: Settings, number: int) -> tuple[casting.Part, ...]:
+    """The people of a shard."""
     first = number * SUBJECTS_PER_SHARD
-    for who in range(first, min(first + SUBJECTS_PER_SHARD, settings.subjects)):
-        subject = people.subject(settings.seed, who)
-        yield from cast.stills(settings.seed, subject, settings.images)
-        for clip in range(_clips(settings, who)):
-            yield from cast.clip(settings.seed, subject, clip, settings.clip_frames)
-
-
-def _clips(settings: Settings, subject: int) -> int:
-    everyone = settings.clip_subjects is None
-    return settings.clips if everyone or subject < (settings.clip_subjects or 0) else 0
+    return parts(settings)[first : first + SUBJECTS_PER_SHARD]
 
 
 def _total(settings: Settings, number: int) -> int:
-    first = number * SUBJECTS_PER_SHARD
-    who = range(first, min(first + SUBJECTS_PER_SHARD, settings.subjects))
-    return sum(settings.images + _clips(settings, subject) * settings.clip_frames for subject in who)
+    shown = _shot_in(settings, number)
+    return sum(settings.images + len(part.clips) * settings.clip_frames for part in shown)
 
 
 def _numbers(settings: Settings) -> list[int]:
@@ -181,7 +194,8 @@ def _begin(out: Path, settings: Settings, rig_file: Path) -> None:
         files.write_json(record, wanted)
         return
     try:
-        begun = dict(json.loads(record.read_text(encoding="utf-8")))
+        # a setting that there was not yet is as if it had been left alone
+        begun = asdict(Settings()) | dict(json.loads(record.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise DataError(f"{record} is damaged; delete {out} and run again") from error
     other = [name for name in wanted if begun.get(name) != wanted[name]]
@@ -194,7 +208,9 @@ def _begin(out: Path, settings: Settings, rig_file: Path) -> None:
 
 def _clean(out: Path) -> None:
     """Remove what a killed run was about to write; the lock is ours, so nobody is writing now."""
-    files.clean(out, out / FOLDER, out / _PARTS, *(out / _FRAMES).glob("**/"), *(out / _DISFA).glob("**/"))
+    files.clean(out, out / FOLDER, out / _PARTS, *(out / _FRAMES).glob("**/"))
+    for name in casting.RECORDINGS:
+        files.clean(*(out / name).glob("**/"))
 
 
 def _render(rig_file: Path, out: Path, settings: Settings, workers: int) -> None:
@@ -228,23 +244,25 @@ def _shard(studio: scene.Studio, out: Path, settings: Settings, number: int, not
     """Render, crop and store one shard; its rows come last, so their file says that it is done."""
     name = f"{number:05d}"
     frames = out / _FRAMES if settings.frames else None
+    form = recording.Format(settings.fps, settings.clip_frames, settings.quality)
     with ExitStack() as stack:
         temporary = stack.enter_context(files.atomic(_tar(out, number)))
         writer = stack.enter_context(ShardWriter(temporary, name))
-        recordings: dict[int, disfa.Recording] = {}
         rows = []
-        for shot in shots(settings, number):
-            picture = studio.take(shot, settings.seed)
-            stored = store.crop_into(writer, picture, settings.size, settings.quality)
-            rows.append(store.row(shot, picture) | stored | {"shard": f"{name}.tar"})
-            if frames:
-                store.write_frame(frames, shot, picture)
-            if settings.disfa and shot.clip:
-                who = shot.subject.number
-                if who not in recordings:
-                    recordings[who] = stack.enter_context(disfa.Recording(out / _DISFA, who, cast.FPS))
-                recordings[who].add(picture.pixels, store.levels(picture))
-            notify(1)
+        for part in _shot_in(settings, number):
+            clips: recording.Recording | None = None
+            if settings.layout and part.name:
+                folder = out / settings.layout
+                clips = stack.enter_context(casting.RECORDINGS[settings.layout](folder, part.name, form))
+            for shot in shots(settings, part):
+                picture = studio.take(shot, settings.seed)
+                stored = store.crop_into(writer, picture, settings.size, settings.quality)
+                rows.append(store.row(shot, picture) | stored | {"shard": f"{name}.tar"})
+                if frames:
+                    store.write_frame(frames, shot, picture)
+                if clips and shot.clip:
+                    clips.add(shot.frame, picture.pixels, store.levels(picture))
+                notify(1)
     table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
     with files.atomic(_part(out, number)) as temporary:
         pq.write_table(table, temporary)
@@ -282,6 +300,8 @@ def _finish(out: Path, settings: Settings) -> None:
         "settings": asdict(settings),
         "counts": {"ok": len(rows)},
     }
+    if settings.layout:
+        about["subjects"] = {part.subject.name: part.name for part in parts(settings) if part.name}
     files.write_json(out / RECORD, about)
     table = pa.table(
         {field.name: pa.array(rows[field.name], field.type, from_pandas=True) for field in manifest.SCHEMA},

@@ -20,7 +20,7 @@ def crop_into(writer: ShardWriter, picture: Picture, size: int, quality: int) ->
     """Append the crop of a picture's true face, cut as prepare does; returns offset, size and angle."""
     face = Face(picture.box.astype(np.float32), picture.points.astype(np.float32), 1.0)
     region = square(face, angle_deg=eye_angle(picture.points))
-    offset, count = writer.add(_jpeg(crop(picture.pixels, region, size), quality))
+    offset, count = writer.add(jpeg(crop(picture.pixels, region, size), quality))
     return {"offset": offset, "size": count, "angle": region.angle_deg}
 
 
@@ -74,7 +74,8 @@ def write_frame(folder: Path, shot: Shot, picture: Picture) -> None:
     files.write_bytes(path, buffer.getvalue())
 
 
-def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+def jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """The bytes of a JPEG of (H, W, 3) RGB, at a quality of 1 to 95."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()
