@@ -23,6 +23,7 @@ from maeface import config, files
 from maeface.data import shards
 from maeface.data.inputs import Input, Unit
 from maeface.data.manifest import SCHEMA
+from maeface.data.readers.records import image_bytes
 from maeface.data.shards import ShardWriter
 from maeface.faces import media
 
@@ -197,13 +198,23 @@ def _entries(unit: Unit, settings: Settings) -> Iterator[_Image | dict[str, Any]
         last = -1
         try:
             if not item.video:
-                yield _Image(item, 0, 0.0, media.read_image(Path(item.path), settings.min_side))
+                yield _Image(item, 0, 0.0, _pixels(item, settings.min_side))
                 continue
-            for frame in media.frames(Path(item.path), settings.every, settings.fps):
+            for frame in media.frames(Path(item.path), settings.every, settings.fps, item.frames):
                 last = frame.index
                 yield _Image(item, frame.index, frame.time_s, frame.rgb)
         except media.BadMedia as error:
             yield _dropped(item, last + 1, 0.0, error.reason, error.detail or None)
+
+
+def _pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
+    if item.offset is None:
+        return media.read_image(Path(item.path), min_side)
+    try:
+        data = image_bytes(Path(item.path), item.offset, item.size)
+    except OSError as error:
+        raise media.BadMedia("unreadable", error.strerror or str(error)) from error
+    return media.image_in(data, min_side)
 
 
 def _image_rows(

@@ -146,19 +146,7 @@ def listed(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> list[File]
 
     Names that begin with a dot are passed over; an absent folder is an empty one.
     """
-    wanted = tuple(suffixes)
-    try:
-        with os.scandir(folder) as entries:
-            found = [
-                File(entry.name, entry.stat().st_size)
-                for entry in entries
-                if not entry.name.startswith(".") and entry.name.lower().endswith(wanted) and entry.is_file()
-            ]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
-    return sorted(found, key=lambda file: natural(file.name))
+    return sorted(_files(folder, suffixes), key=lambda file: natural(file.name))
 
 
 def folders(folder: Path) -> list[str]:
@@ -180,8 +168,8 @@ def numbered(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[int
         DataError: a name without a number, or two files of one number.
     """
     found: dict[int, File] = {}
-    for file in listed(folder, suffixes):
-        digits = re.search(r"[0-9]+$", Path(file.name).stem)
+    for file in sorted(_files(folder, suffixes), key=lambda file: file.name):
+        digits = re.search(r"[0-9]+$", file.name.rpartition(".")[0])
         if digits is None:
             raise DataError(
                 f"{folder / file.name}: the name has no frame number; expected one such as 0732.jpg"
@@ -206,7 +194,9 @@ def first_folder(root: Path, candidates: Sequence[str], what: str) -> Path:
 
 def image(root: Path, relative: str, size: int) -> Input:
     """An image file as an input; ``relative`` is its path below ``root``, posix."""
-    return Input(escape(Path(relative)), os.path.join(root, relative), size, video=False)  # noqa: PTH118 - many
+    plain = relative.isascii() and "\\" not in relative  # nothing to escape, and a Path is slow
+    source = relative if plain else escape(Path(relative))
+    return Input(source, os.path.join(root, relative), size, video=False)  # noqa: PTH118 - millions
 
 
 def video(root: Path, path: Path, frames: NDArray[np.int64] | None = None) -> Input:
@@ -248,6 +238,21 @@ def refuse_missing(
         raise DataError(
             f"{root}: {len(missing)} of {len(expected)} {what} missing: {named}; complete it{advice}"
         )
+
+
+def _files(folder: Path, suffixes: Iterable[str]) -> list[File]:
+    wanted = tuple(suffixes)
+    try:
+        with os.scandir(folder) as entries:
+            return [
+                File(entry.name, entry.stat().st_size)
+                for entry in entries
+                if not entry.name.startswith(".") and entry.name.lower().endswith(wanted) and entry.is_file()
+            ]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
 
 
 def _quick(body: bytes, separator: str) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:

@@ -1,0 +1,242 @@
+"""BP4D-Spontaneous: occurrence and intensity by frame number, frames as images or in videos.
+
+    AUCoding/AU_OCC/F001_T1.csv           header 0,1,2,...: the frame, then action units by number; 0, 1, 9
+    AU Intensity Codes3.0/AU06/F001_T1*   no header; frame, intensity; 9 is not known; the names' ends vary
+    F001/T1/2440.jpg                      frames, padded or not; or a video: F001_T1.avi, 2F01_01.avi
+
+Columns are found by the header's names, never by place. 9 is not known. A frame is labelled if it is in the
+occurrence file, or has a known intensity. Frames without a label are left out.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from maeface import facts
+from maeface.data.inputs import Input
+from maeface.data.readers import clips, parsing
+from maeface.data.readers.clips import Choices, Pictures
+from maeface.data.readers.reading import Reading
+from maeface.errors import DataError
+
+OCCURRENCE = ("AUCoding/AU_OCC", "AU_OCC", "AUCoding")
+INTENSITY = ("AU Intensity Codes3.0", "AUCoding/AU Intensity Codes3.0", "AUCoding/AU_INT", "AU_INT")
+PICTURES = (
+    ".",
+    "2D+3D",
+    "Sequences(2D+3D)",
+    "BP4D",
+    "BP4D-Spontaneous",
+    "Images",
+    "images",
+    "Videos",
+    "videos",
+)
+TASK_CODES = {1: "T1", 3: "T2", 7: "T3", 8: "T4", 9: "T5", 10: "T6", 11: "T7", 13: "T8"}
+"""Tasks as the older release numbers its videos: 2F01_13.avi is F001, T8."""
+
+
+class Options(Choices):
+    """What may be chosen of BP4D."""
+
+    intensity: bool | None = None
+    """Read the intensity files; None: where their folder is there."""
+
+
+def read(root: Path, options: Options) -> Reading:
+    """Read BP4D; see ``readers.reading``."""
+    known = facts.dataset("bp4d")
+    tables = occurrences(root, parsing.first_folder(root, OCCURRENCE, "occurrence files"), known)
+    complete(root, list(tables), known.subject_names, options.partial)
+    folder = next((root / name for name in INTENSITY if (root / name).is_dir()), None)
+    notes = []
+    if options.intensity is not False and folder is not None:
+        tables = _with_intensities(tables, folder, known.aus_intensity, options.partial)
+    elif options.intensity:
+        parsing.first_folder(root, INTENSITY, "intensity files")
+    else:
+        notes.append("no intensities: " + ("not asked for" if folder else f"no folder {INTENSITY[0]}"))
+    pictures = clips.find(root, options.pictures or PICTURES, list(tables), TASK_CODES)
+    return assemble(root, tables, pictures, options, notes)
+
+
+@dataclass(frozen=True)
+class Coding:
+    """The labels of a clip (N frames).
+
+    Attributes:
+        path: the file that they are of, for messages.
+        numbers: (N,) int64, frames as the files number them, ascending.
+        columns: {"AU06_o": (N,) float32, NaN where not known}.
+    """
+
+    path: Path
+    numbers: NDArray[np.int64]
+    columns: Mapping[str, NDArray[np.float32]]
+
+
+def occurrences(root: Path, folder: Path, known: facts.Dataset) -> dict[str, Coding]:
+    """The occurrence files of a folder: clip ("F001/T1") -> labels, in natural order.
+
+    Raises:
+        DataError: no file, one that is named or filled otherwise, two of one clip.
+    """
+    codings: dict[str, Coding] = {}
+    for file in parsing.listed(folder, [".csv"]):
+        name = re.fullmatch(rf"({known.subjects})_(T[0-9]+).*", Path(file.name).stem)
+        if name is None:
+            raise DataError(
+                f"{folder / file.name}: expected a name such as F001_T1.csv; move other files away"
+            )
+        clip = f"{name[1]}/{name[2]}"
+        if clip in codings:
+            raise DataError(f"{folder}: {codings[clip].path.name} and {file.name} are both of {clip}")
+        codings[clip] = _occurrence(folder / file.name, known.aus_occurrence)
+    if not codings:
+        raise DataError(f"{folder} has no occurrence file; expected such as {folder / 'F001_T1.csv'}")
+    return codings
+
+
+def complete(root: Path, there: Sequence[str], subjects: Sequence[str], partial: bool) -> None:
+    """Refuse missing subjects, and clips that other subjects have, unless ``partial``.
+
+    Raises:
+        DataError: something is missing; up to eight are named.
+    """
+    pairs = [clip.split("/") for clip in there]
+    parsing.refuse_missing(root, subjects, (subject for subject, _ in pairs), partial, "subjects")
+    tasks = sorted({task for _, task in pairs}, key=parsing.natural)
+    people = sorted({subject for subject, _ in pairs})
+    every = [f"{subject}/{task}" for subject in people for task in tasks]
+    parsing.refuse_missing(root, every, there, partial, "occurrence files")
+
+
+def assemble(
+    root: Path, codings: Mapping[str, Coding], pictures: Pictures, options: Choices, notes: Sequence[str] = ()
+) -> Reading:
+    """Labels and pictures of all clips to one reading.
+
+    Raises:
+        DataError: a clip without pictures, or a label of a frame that is not there.
+    """
+    shown = [clip for clip in codings if clip in pictures]
+    parsing.refuse_missing(root, list(codings), shown, options.partial, "clips (frames or a video)")
+    inputs: list[Input] = []
+    tables: list[pd.DataFrame] = []
+    counts: Counter[str] = Counter()
+    counts["labelled clips without frames or a video, left out"] += len(codings) - len(shown)
+    for clip in shown:
+        coding = codings[clip]
+        frames = pictures.of(clip, options.first_frame, int(coding.numbers[-1]))
+        there = frames.has(coding.numbers)
+        if not there.all() and not options.skip_missing:
+            number = coding.numbers[int(np.argmin(there))]
+            raise DataError(
+                f"{coding.path}: frame {number} is labelled, but {frames.describe()}; complete it, or leave "
+                f"such labels out: --set skip_missing=true"
+            )
+        counts["labels of frames that are not there, left out"] += int((~there).sum())
+        numbers = coding.numbers[there]
+        new, sources, indices = frames.take(numbers)
+        inputs += new
+        counts["frames without a label, left out"] += frames.count - len(numbers)
+        columns = {name: values[there] for name, values in coding.columns.items()}
+        keys = {"source": sources, "frame": indices, "subject": clip.split("/")[0], "clip": clip}
+        tables.append(pd.DataFrame(keys | columns))
+    labels = pd.concat(tables, ignore_index=True)
+    left_out = [f"{count} {what}" for what, count in counts.items() if count]
+    return Reading(tuple(inputs), labels, (*summary(labels), *left_out, *notes))
+
+
+def summary(labels: pd.DataFrame) -> list[str]:
+    """What the labels hold: a line on the frames, and one on what is not known."""
+    values = labels.filter(regex="_[oi]$")
+    unknown = int(values.isna().to_numpy().sum())
+    subjects, clips = labels["subject"].nunique(), labels["clip"].nunique()
+    lines = [f"{len(labels)} labelled frames of {subjects} subjects in {clips} clips"]
+    if unknown:
+        lines.append(f"{unknown} of {values.size} labels are not known (9 or none) and are masked")
+    return lines
+
+
+def _occurrence(path: Path, aus: Sequence[int]) -> Coding:
+    table = parsing.ints(path, header=True)
+    at: dict[int, int] = {}
+    for column, name in enumerate(table.names):
+        number = re.fullmatch(r"(?:au_?)?0*([0-9]+)", name.strip('"').lower(), re.ASCII)
+        if number and at.setdefault(int(number[1]), column) != column:
+            raise DataError(
+                f"{path}, line 1: the column {name} is there twice; expected 0,1,2,... (a header)"
+            )
+    frame = at.get(0, 0 if not table.names[0].strip('"').isdigit() else None)  # "0", or a word
+    if frame is None:
+        raise DataError(f"{path}, line 1: no column 0 (the frame); expected a header such as 0,1,2,...")
+    if lacking := [str(au) for au in aus if au not in at]:
+        raise DataError(f"{path}, line 1: no column of AU {', '.join(lacking)}; expected one by that name")
+    numbers = parsing.unique_frames(table, frame)
+    order = np.argsort(numbers, kind="stable")
+    columns = {
+        f"{facts.au_name(au)}_o": parsing.labels(table, at[au], facts.au_name(au), 1)[order] for au in aus
+    }
+    return Coding(path, numbers[order], columns)
+
+
+def _with_intensities(
+    codings: Mapping[str, Coding], folder: Path, aus: Sequence[int], partial: bool
+) -> dict[str, Coding]:
+    """The codings with the intensities of the folder beside them."""
+    files = {au: _intensity_files(folder, au, list(codings), partial) for au in aus}
+    joined = {}
+    for clip, coding in codings.items():
+        series = {}
+        for au in aus:
+            name = f"{facts.au_name(au)}_i"
+            series[name] = (
+                _intensity(files[au][clip], au) if clip in files[au] else pd.Series(dtype="float32")
+            )
+        known = [values.index[values.notna()].to_numpy(np.int64) for values in series.values()]
+        numbers = np.unique(np.concatenate([coding.numbers, *known]))
+        columns = {
+            name: pd.Series(values, coding.numbers) for name, values in coding.columns.items()
+        } | series
+        joined[clip] = replace(
+            coding,
+            numbers=numbers,
+            columns={n: c.reindex(numbers).to_numpy(np.float32) for n, c in columns.items()},
+        )
+    return joined
+
+
+def _intensity_files(folder: Path, au: int, wanted: Sequence[str], partial: bool) -> dict[str, Path]:
+    """Clip -> file of an action unit; by the first characters of its name, as the end varies."""
+    names = [n for n in parsing.folders(folder) if re.fullmatch(rf"(?i)au_?0*{au}", n)]
+    if not names and not partial:
+        raise DataError(f"{folder} has no folder {facts.au_name(au)}; complete it, or --set partial=true")
+    found: dict[str, Path] = {}
+    for name in names:
+        for file in parsing.listed(folder / name, [".csv", ".txt"]):
+            start = re.match(r"([FM][0-9]{3})_(T[0-9]+)(?![0-9])", file.name)
+            clip = f"{start[1]}/{start[2]}" if start else ""
+            if clip in found:
+                raise DataError(f"{folder / name}: {found[clip].name} and {file.name} are both of {clip}")
+            found[clip] = folder / name / file.name
+    lacking = [clip for clip in wanted if clip not in found]
+    if lacking and not partial:
+        name = lacking[0].replace("/", "_")
+        raise DataError(
+            f"{folder / facts.au_name(au)} has no file {name}* ({len(lacking)} of {len(wanted)} missing); "
+            "complete it, or --set partial=true"
+        )
+    return found
+
+
+def _intensity(path: Path, au: int) -> "pd.Series[float]":
+    table = parsing.ints(path, columns=2)
+    numbers = parsing.unique_frames(table)
+    return pd.Series(parsing.labels(table, 1, facts.au_name(au), 5), numbers)
