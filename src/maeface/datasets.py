@@ -9,6 +9,7 @@ import inspect
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import get_args
 
 from rich import box
@@ -23,7 +24,7 @@ KINDS = {"au": "faces with action units", "faces": "sources of faces for pre-tra
 
 @dataclass(frozen=True)
 class Option:
-    """What a reader lets one choose: ``--set name=value`` of ``maeface prepare``."""
+    """What a reader lets one choose: ``--set name=value`` of ``maeface prepare``; no default: found out."""
 
     name: str
     default: str
@@ -170,7 +171,7 @@ def _use(known: Known) -> Rows:
         yield "DIR has", f"• {line}"
     yield "prepare", known.command
     for option in known.options:
-        yield "  options", f"--set {option.name}={option.default}: {option.help}"
+        yield "  options", f"--set {option.name}={option.default or '...'}: {option.help}"
 
 
 def _people(names: Sequence[str]) -> str:
@@ -203,7 +204,11 @@ def _options(name: str) -> tuple[Option, ...]:
         found.append(
             Option(
                 key,
-                str(default).lower() if isinstance(default, bool) else str(default),
+                ""
+                if default is None
+                else str(default).lower()
+                if isinstance(default, bool)
+                else str(default),
                 f"{text} One of {', '.join(choices)}." if choices else text,
             )
         )
@@ -211,15 +216,17 @@ def _options(name: str) -> tuple[Option, ...]:
 
 
 def _texts(model: type[config.Settings]) -> dict[str, str]:
-    """Field -> its docstring: the text right below it."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in zip(tree.body, tree.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-        and isinstance(text.value.value, str)
-    }
+    """Field -> its docstring, the text right below it, of a model and of those that it extends."""
+    found: dict[str, str] = {}
+    for layer in reversed([one for one in model.__mro__ if issubclass(one, config.Settings)]):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(layer))).body[0]
+        assert isinstance(tree, ast.ClassDef)
+        for field, text in pairwise(tree.body):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+            ):
+                found[field.target.id] = " ".join(str(text.value.value).split())
+    return found
