@@ -181,6 +181,8 @@ class FinetuneData(Settings):
     """Learn from these only (validation is held out of them); empty: from all that are not tested."""
     test_subjects: tuple[str, ...] = ()
     """The test part by name, as a published protocol gives it, instead of ``folds`` and ``fold``."""
+    repeats: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """How often an epoch shows the faces of each data folder; empty: once. Beyond the paper."""
     every: Annotated[int, Field(ge=1)] = 1
     """Of the training faces, clip by clip in the order of their frames, take every n-th (section 4.2)."""
 
@@ -216,8 +218,9 @@ class Finetune(Settings):
     patience: Annotated[int, Field(ge=1)] | None = 5
     """Evaluations without a better validation loss after which training stops; None for never."""
     selection: Literal["validation", "test"] = "validation"
-    """Whose loss chooses the epoch whose weights are kept. ``test``: the test part's, as much of the field
-    does; nothing is then held out of the training subjects, and the score is of what chose it."""
+    """Whose loss chooses the weights. ``test``: the test part's, as in much of the field; none is held out."""
+    guide: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the loss of a guide (``data.guide``), if one is given. Beyond the paper."""
     run: Run = Run()
 
 
@@ -242,8 +245,8 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
         ConfigError: no such recipe, not TOML, an unknown key (the nearest right one is named), or a
             value out of its range.
     """
-    values = assigned(overrides, _read(recipe))
-    return check(kind, _merge(kind().model_dump(), values), f"recipe {recipe}")
+    values = assigned(overrides, read(recipe))
+    return check(kind, merge(kind().model_dump(), values), f"recipe {recipe}")
 
 
 def assigned(overrides: Sequence[str], values: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -267,7 +270,8 @@ def check(kind: type[RunSettings], values: dict[str, Any], where: str) -> RunSet
         raise ConfigError(f"{where}: " + "; ".join(_problems(kind, error))) from error
 
 
-def _read(recipe: str) -> dict[str, Any]:
+def read(recipe: str) -> dict[str, Any]:
+    """The values of a recipe as they stand, not checked; ConfigError where there is none, or no TOML."""
     file = Path(recipe)
     if file.suffix != ".toml" and recipe in recipes():
         text = (resources.files("maeface") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
@@ -281,12 +285,12 @@ def _read(recipe: str) -> dict[str, Any]:
         raise ConfigError(f"recipe {recipe} is not TOML: {error}") from error
 
 
-def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+def merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """``values`` over ``defaults``, section by section, so that a recipe names only what it changes."""
     merged = dict(defaults)
     for key, value in values.items():
         inner = defaults.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+        merged[key] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return merged
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maeface import config, console, facts, files, metrics
 from maeface.data import augment, batches, manifest, photometric
+from maeface.data import guide as guides
 from maeface.data.batches import Batch, FaceDataset
 from maeface.data.manifest import Labelled
 from maeface.data.order import Order, draws
@@ -27,7 +28,14 @@ SPLIT = "split.json"
 THRESHOLD = 0.5
 
 
-def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str, out: Path) -> Path:
+def run(
+    settings: config.Finetune,
+    data: Sequence[Path],
+    labels: Path,
+    init: str,
+    out: Path,
+    guide: Path | None = None,
+) -> Path:
     """Teach an encoder action units. Subjects are never shared between training, validation and test.
 
     The same call goes on with a run that was stopped; a finished run is left as it is.
@@ -38,6 +46,7 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
         labels: the labels table, CSV or Parquet.
         init: "random", a weights file (maeface's own or a public one), or the name of a packaged one.
         out: folder of the run.
+        guide: measures of faces, to be learned beside the action units (``data.guide``); None for none.
 
     Returns:
         The weights file, ``out/weights.safetensors``, of the lowest validation loss.
@@ -52,6 +61,7 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
     aus, everything = choose(labelled, settings.model)
     parts = split(everything, settings)
     inputs = result.inputs(init, everything.rows["id"]) | {"labels_sha256": files.sha256(labels)}
+    inputs |= {} if guide is None else {"guide_sha256": files.sha256(guide)}
     with opened(out, settings, inputs) as session:
         if result.finished(session):
             return out / result.FILE
@@ -64,7 +74,11 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
                 out / SPLIT, {name: sorted(set(manifest.subjects(part.rows))) for name, part in parts.items()}
             )
         model.to(session.device)
-        train = _dataset(settings, model, data, parts["train"], training=True)
+        learned = parts["train"].repeated(settings.data.repeats) if settings.data.repeats else parts["train"]
+        measures = None if guide is None else guides.read(guide, list(learned.rows["id"]))
+        pupil = model if measures is None else au.GuidedAUModel(model, len(measures.names))
+        pupil.to(session.device)
+        train = _dataset(settings, model, data, learned, training=True, guide=measures)
         loader = batches.Loader(
             train,
             Order(len(train), settings.optim.batch, settings.run.seed),
@@ -80,7 +94,7 @@ def run(settings: config.Finetune, data: Sequence[Path], labels: Path, init: str
             judge = _evaluation(session, settings, model, held_out)
         loop.fit(
             session,
-            model,
+            pupil,
             model.encoder.shape.depth,
             loader,
             au_loss(session, settings, model),
@@ -166,8 +180,19 @@ def au_loss(session: Run, settings: config.Finetune, model: AUModel) -> loop.Los
         if how.erase:
             images = augment.erase(images, uniform, how.erase)
         generator = draws(settings.run.seed, "step", step)
+        if "guide" not in batch:
+            images, labels, known = augment.mix(images, labels, known, generator, how.mixup, how.cutmix)
+            return _summed(model, replica(images), labels, known)
+        widths = [labels.shape[1], batch["guide"].shape[1]]
+        labels = torch.cat([labels, batch["guide"].to(session.device)], dim=1)
+        known = torch.cat([known, batch["measured"].to(session.device)], dim=1)
         images, labels, known = augment.mix(images, labels, known, generator, how.mixup, how.cutmix)
-        return _summed(model, replica(images), labels, known)
+        labels, guide = torch.split(labels, widths, dim=1)
+        known, measured = torch.split(known, widths, dim=1)
+        output, measures = replica(images)
+        total, weight = _summed(model, output, labels, known)
+        # as a face whose action units are all known weighs, so that the weight is the same in every batch
+        return total + settings.guide * len(model.aus) * au.guide_loss(measures, guide, measured), weight
 
     return loss
 
@@ -179,14 +204,20 @@ def _summed(model: AUModel, output: au.AUOutput, labels: Tensor, known: Tensor) 
 
 
 def _dataset(
-    settings: config.Finetune, model: AUModel, data: Sequence[Path], part: Part, training: bool
+    settings: config.Finetune,
+    model: AUModel,
+    data: Sequence[Path],
+    part: Part,
+    training: bool,
+    guide: guides.Guide | None = None,
 ) -> FaceDataset:
+    measures = {} if guide is None else {"guide": guide.values, "measured": guide.known}
     return FaceDataset(
         data,
         part.rows,
         model.encoder.image_size,
         settings.run.seed,
-        labels={"au": part.labels.astype(np.float32), "known": part.known},
+        labels={"au": part.labels.astype(np.float32), "known": part.known, **measures},
         randaugment=settings.data.randaugment,
         training=training,
     )

@@ -28,8 +28,19 @@ class Part:
     known: np.ndarray
 
     def of(self, chosen: np.ndarray) -> "Part":
-        """The faces where ``chosen`` (N,) is True."""
-        return Part(self.rows[chosen], self.labels[chosen], self.known[chosen])
+        """The faces where ``chosen`` (N,) is True, or those at these places, in their order."""
+        return Part(self.rows.iloc[chosen], self.labels[chosen], self.known[chosen])
+
+    def repeated(self, times: Sequence[int]) -> "Part":
+        """Each face as often as ``times`` says of its data folder, the copies side by side.
+
+        Raises:
+            DataError: there are more or fewer folders than ``times``.
+        """
+        folders = self.rows["folder"].to_numpy()
+        if len(times) <= folders.max(initial=0):
+            raise DataError(f"data.repeats has {len(times)} numbers; expected one for each data folder")
+        return self.of(np.repeat(np.arange(len(folders)), np.asarray(times)[folders]))
 
 
 def split(everything: Part, settings: config.Finetune) -> dict[str, Part]:

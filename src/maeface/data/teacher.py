@@ -51,7 +51,8 @@ def believed(table: Path, aus: Mapping[int, tuple[float, float]], out: Path) -> 
         values = read.detection[au]
         sure = np.where(values >= present, 1.0, np.where(values <= absent, 0.0, np.nan))
         columns[f"{facts.au_name(au)}_o"] = sure
-    rows = pd.concat([read.rows[["source", "frame", "face"]], pd.DataFrame(columns)], axis=1)
+    keys = ["id"] if "id" in read.given else ["source", "frame", "face"]
+    rows = pd.concat([read.rows[keys], pd.DataFrame(columns)], axis=1)
     with files.atomic(out) as temporary:
         rows[read.rows["found"]].to_parquet(temporary, index=False)
     return out

@@ -59,12 +59,35 @@ class AUModel(nn.Module):
 
     def forward(self, images: Tensor) -> AUOutput:
         """Images (B, 3, S, S) float, normalised by mean and standard deviation, to AUs."""
-        values = self.head(self.features(images))  # (B, O)
+        return self.read(self.features(images))
+
+    def read(self, features: Tensor) -> AUOutput:
+        """Features (B, D) to AUs."""
+        values = self.head(features)  # (B, O)
         if self.task == "detection":
             return AUOutput(values, None)
         if self.task == "intensity":
             return AUOutput(None, values)
         return AUOutput(*values.chunk(2, dim=1))
+
+
+class GuidedAUModel(nn.Module):
+    """An AU model that also says what a guide measures (``data.guide``), from the same features.
+
+    Args:
+        model: the AU model, which is all that is kept.
+        measures: G of the guide.
+    """
+
+    def __init__(self, model: AUModel, measures: int) -> None:
+        super().__init__()
+        self.model = model
+        self.guide = nn.Linear(model.encoder.shape.width, measures)
+
+    def forward(self, images: Tensor) -> tuple[AUOutput, Tensor]:
+        """Images (B, 3, S, S) to AUs and measures (B, G) in their standard deviations."""
+        features = self.model.features(images)
+        return self.model.read(features), self.guide(features)
 
 
 def outputs(aus: tuple[int, ...], task: Task) -> int:
@@ -126,6 +149,18 @@ def intensity_loss(values: Tensor, labels: Tensor, known: Tensor, total: Tensor 
     """
     labels = torch.where(known, labels, 0.0).to(_precision(values)) / INTENSITY_MAX
     return _mean_of_known((values.to(labels.dtype) - labels).square(), known, total)
+
+
+def guide_loss(measured: Tensor, guide: Tensor, known: Tensor) -> Tensor:
+    """The sum over faces of the mean smooth L1 error of what is known of each.
+
+    Args:
+        measured: (B, G), as ``GuidedAUModel`` gives it.
+        guide: (B, G), in standard deviations; anything where not known.
+        known: (B, G) bool.
+    """
+    errors = F.smooth_l1_loss(measured.float(), guide.float(), reduction="none")
+    return (torch.where(known, errors, 0.0).sum(dim=1) / known.sum(dim=1).clamp(min=1)).sum()
 
 
 def _mean_of_known(errors: Tensor, known: Tensor, total: Tensor | None) -> Tensor:

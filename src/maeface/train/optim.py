@@ -19,10 +19,11 @@ def layer_of(name: str, depth: int) -> int:
     """The layer that a parameter counts to: 0 tokens, positions and patches; i + 1 block i; else depth + 1.
 
     Args:
-        name: published parameter name (``blocks.0.attn.qkv.weight``), with or without ``encoder.`` before it.
+        name: published parameter name (``blocks.0.attn.qkv.weight``), as it is or below ``encoder.`` or
+            ``model.encoder.``.
         depth: transformer blocks of the encoder.
     """
-    name = name.removeprefix("encoder.")
+    name = name.removeprefix("model.").removeprefix("encoder.")
     if name in ("cls_token", "pos_embed") or name.startswith("patch_embed."):
         return 0
     if name.startswith("blocks."):
