@@ -1,4 +1,4 @@
-"""Charts: intensity over time, training curves, bars that compare models; drawn by matplotlib's Agg.
+"""Charts of intensity, training, scores and classes; drawn by matplotlib's Agg.
 
 Figures are made without pyplot, so nothing global changes and threads may draw at once. Every function
 gives a Pillow image, RGB, at twice the size that it is shown in.
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -116,6 +117,129 @@ def comparison_bars(table: pd.DataFrame, score: str) -> Image.Image:
     return _image(figure)
 
 
+def against_methods(
+    ours: pd.DataFrame,
+    methods: pd.DataFrame,
+    score: str,
+    low: pd.DataFrame | None = None,
+    high: pd.DataFrame | None = None,
+    paper: str = "",
+) -> Image.Image:
+    """Our bars for each action unit, and a dot for each published method in the same place.
+
+    Many methods cannot each have a colour: they are grey dots, the one that is reproduced a black diamond.
+
+    Args:
+        ours: one row an action unit or "avg" (the index, in order), one column a model; NaN where undefined.
+        methods: the same rows, one column a published method; no column for none.
+        score: what is compared, for the axis ("F1 (%)").
+        low: lower ends of intervals, as ``ours``.
+        high: upper ends.
+        paper: the column of ``methods`` that is reproduced.
+    """
+    names, models = list(ours.index), list(ours.columns)
+    figure, axes = _figure(max(6.2, 1.4 + len(names) * (0.45 + 0.17 * len(models))), 3.5)
+    place = np.arange(len(names)) + 0.35 * np.array([name == "avg" for name in names])
+    room = 0.6 if len(methods.columns) else 0.8  # of a unit, for the bars; the dots stand to their right
+    wide = room / max(1, len(models))
+    for k, model in enumerate(models):
+        at = place - 0.4 + (k + 0.5) * wide
+        values = ours[model].to_numpy(dtype=float)
+        axes.bar(at, np.nan_to_num(values), wide * 0.9, color=_lighter(k), label=model)
+        if low is not None and high is not None:
+            ends = low[model].to_numpy(dtype=float), high[model].to_numpy(dtype=float)
+            axes.vlines(at, ends[0], ends[1], color=COLOURS[k % len(COLOURS)], linewidth=1.8)
+        for x in at[np.isnan(values)]:
+            axes.text(x, 0, "n/a", ha="center", va="bottom", color="0.3", fontsize=7)
+    others = [name for name in methods.columns if name != paper]
+    for k, name in enumerate(others):
+        # Side by side a little, so that equal values show; always the same method in the same place.
+        shift = 0.33 + 0.16 * (k / max(1, len(others) - 1) - 0.5)
+        label = (
+            None if k else "a published method" if len(others) == 1 else f"{len(others)} published methods"
+        )
+        axes.plot(place + shift, methods[name], "o", color="0.35", alpha=0.6, ms=3, mew=0, label=label)
+    if paper in methods:
+        (mark,) = axes.plot(place + 0.33, methods[paper], "D", color="black", ms=4.5, mfc="white", mew=1.2)
+        mark.set_label(f"{paper} in the paper")
+    axes.axhline(0, color="0.3", linewidth=0.8)
+    axes.set_xticks(place, ["mean" if name == "avg" else str(name) for name in names])
+    if len(names) > 9:
+        axes.tick_params(axis="x", labelrotation=45)
+    axes.set(ylabel=score, title=f"{score} by action unit")
+    axes.margins(x=0.02)
+    axes.grid(axis="x", visible=False)
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda k: labels[k] not in models)  # ours first
+    _legend(axes, [handles[k] for k in order])
+    return _image(figure)
+
+
+def class_distribution(shares: pd.DataFrame, scores: Mapping[str, pd.DataFrame] | None = None) -> Image.Image:
+    """How often each action unit is there, a panel a dataset, as the paper's Fig. 4; with scores, its Fig. 3.
+
+    Args:
+        shares: one row an action unit (index "AU12"), one column a dataset; per cent of the
+            labelled faces in which it is present, NaN where it is not coded.
+        scores: by dataset, F1 in per cent: one row an action unit, one column a method, drawn as lines.
+    """
+    panels = list(shares.columns)
+    counts = [int(shares[name].notna().sum()) for name in panels]
+    figure = Figure(figsize=(max(4.0, 0.42 * sum(counts) + 0.9 * len(panels)), 3.5))
+    grid = figure.add_gridspec(1, max(1, len(panels)), width_ratios=[max(3, n) for n in counts] or None)
+    for k, name in enumerate(panels):
+        axes = figure.add_subplot(grid[0, k])
+        _plain(axes)
+        held = shares[name].dropna()
+        place = np.arange(len(held))
+        label = "share of faces in which it is present"
+        axes.bar(place, held, 0.72, color="0.82" if scores else COLOURS[0], label=label)
+        lines = pd.DataFrame(index=held.index) if scores is None else scores.get(name, pd.DataFrame())
+        for m, method in enumerate(lines.columns):
+            values = lines[method].reindex(held.index).to_numpy(dtype=float)
+            colour = COLOURS[m % len(COLOURS)]
+            axes.plot(place, values, DASHES[m % 4], color=colour, marker="o", ms=3, lw=1.5, label=method)
+        axes.set_xticks(place, [str(au).removeprefix("AU") for au in held.index])
+        axes.set(title=name, xlabel="action unit", ylim=(0, 100))
+        if k == 0:
+            axes.set_ylabel("per cent" if scores else "faces in which it is present (%)")
+        if scores:
+            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2, frameon=False, fontsize=8)
+    return _image(figure)
+
+
+def share_curve(curves: Mapping[str, pd.DataFrame], score: str) -> Image.Image:
+    """A score over the share of the training data, as the paper's Fig. 7; the share's axis is logarithmic.
+
+    Args:
+        curves: by name, a table of ``share`` (of the training data, above 0, at most 1) and ``value``, and of
+            ``low`` and ``high``, the ends of its interval, where there is one.
+        score: for the axis ("mean F1 (%)").
+    """
+    figure, axes = _figure(6.0, 3.4)
+    shares: set[float] = set()
+    for k, (name, table) in enumerate(curves.items()):
+        rows = table.sort_values("share")
+        along, colour = rows["share"].to_numpy(dtype=float) * 100, COLOURS[k % len(COLOURS)]
+        shares |= set(along)
+        axes.plot(along, rows["value"], DASHES[k % 4], color=colour, marker="o", ms=4, lw=1.8, label=name)
+        if {"low", "high"} <= set(rows.columns):
+            axes.fill_between(along, rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
+    axes.set_xscale("log")
+    axes.set_xticks(sorted(shares), [f"{share:g}" for share in sorted(shares)])
+    axes.minorticks_off()
+    axes.set(xlabel="share of the training faces (%)", ylabel=score)
+    _legend(axes)
+    return _image(figure)
+
+
+def _lighter(k: int) -> tuple[float, float, float]:
+    """A model's colour, half as strong, so that dots and intervals on it can be seen."""
+    colour = COLOURS[k % len(COLOURS)]
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return (0.45 + 0.55 * red, 0.45 + 0.55 * green, 0.45 + 0.55 * blue)
+
+
 def _agreement(truth: ArrayLike | None, curve: np.ndarray) -> str:
     if truth is None:
         return ""
@@ -145,8 +269,11 @@ def _plain(axes: Axes) -> None:
     axes.title.set_fontsize(11)
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.24), ncols=3, frameon=False, fontsize=9)
+def _legend(axes: Axes, handles: Sequence[Artist] | None = None) -> None:
+    chosen = axes.get_legend_handles_labels()[0] if handles is None else handles
+    axes.legend(
+        handles=chosen, loc="upper left", bbox_to_anchor=(0, -0.24), ncols=3, frameon=False, fontsize=9
+    )
 
 
 def _image(figure: Figure) -> Image.Image:

@@ -1,6 +1,7 @@
 """A report as one HTML file that opens by itself: pictures inside, nothing fetched, no script."""
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,11 +26,31 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A table and the line above it. The index is the first column if it has a name."""
+    """A table and the line above it. The index is the first column if it has a name.
+
+    Attributes:
+        data: its cells.
+        caption: the line above it.
+        decimals: of numbers that are not whole.
+        strong: rows to set off, by their place.
+    """
 
     data: pd.DataFrame
     caption: str = ""
     decimals: int = 3
+    strong: frozenset[int] = frozenset()
+
+    def cells(self) -> tuple[list[str], list[list[str]], list[bool]]:
+        """Column names, the text of every cell row by row, and which columns hold numbers."""
+        data = self.data if self.data.index.name is None else self.data.reset_index()
+        rows = [
+            [_text(value, self.decimals) for value in row] for row in data.itertuples(index=False, name=None)
+        ]
+        numeric = [
+            pd.api.types.is_numeric_dtype(dtype) or _numbers([row[k] for row in rows])
+            for k, dtype in enumerate(data.dtypes)
+        ]
+        return [str(name) for name in data.columns], rows, numeric
 
 
 @dataclass(frozen=True)
@@ -42,7 +63,13 @@ class Section:
     pictures: Sequence[Picture] = ()
 
 
-def page(title: str, sections: Sequence[Section], lead: Sequence[str] = (), footer: str = "") -> str:
+def page(
+    title: str,
+    sections: Sequence[Section],
+    lead: Sequence[str] = (),
+    footer: str = "",
+    warnings: Sequence[str] = (),
+) -> str:
     """One self-contained HTML page. All text is escaped; it may come from file names or labels.
 
     Args:
@@ -50,6 +77,7 @@ def page(title: str, sections: Sequence[Section], lead: Sequence[str] = (), foot
         sections: the parts, in order.
         lead: paragraphs below the heading.
         footer: a last line: versions, settings.
+        warnings: what nobody may miss, in a box above everything else.
     """
     environment = Environment(
         loader=PackageLoader("maeface", "report"),
@@ -61,6 +89,7 @@ def page(title: str, sections: Sequence[Section], lead: Sequence[str] = (), foot
     return environment.get_template("page.html.jinja").render(
         title=title,
         lead=lead,
+        warnings=warnings,
         sections=[_section(section) for section in sections],
         footer=footer,
     )
@@ -81,16 +110,23 @@ def _section(section: Section) -> dict[str, object]:
 
 
 def _table(table: Table) -> dict[str, object]:
-    data = table.data if table.data.index.name is None else table.data.reset_index()
-    numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in data.dtypes]
+    head, rows, numeric = table.cells()
     return {
         "caption": table.caption,
-        "head": [_Cell(str(name), right) for name, right in zip(data.columns, numeric, strict=True)],
+        "head": [_Cell(name, right) for name, right in zip(head, numeric, strict=True)],
         "rows": [
-            [_Cell(_text(v, table.decimals), right) for v, right in zip(row, numeric, strict=True)]
-            for row in data.itertuples(index=False, name=None)
+            {
+                "cells": [_Cell(text, right) for text, right in zip(row, numeric, strict=True)],
+                "strong": k in table.strong,
+            }
+            for k, row in enumerate(rows)
         ],
     }
+
+
+def _numbers(column: Sequence[str]) -> bool:
+    """Whether text is numbers throughout, however they are written."""
+    return all(re.fullmatch(r"-?[\d,.]+%?|–", text) for text in column) and any(set(column) - {"–"})
 
 
 def _text(value: object, decimals: int) -> str:
