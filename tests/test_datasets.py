@@ -1,13 +1,12 @@
 """The verb that tells what is known of each dataset."""
 
 import io
-import subprocess
 import sys
 
 import pytest
 from rich.console import Console
 
-from maeface import datasets, facts
+from maeface import cli, datasets, facts
 from maeface.data.readers import reading
 from maeface.errors import ConfigError
 
@@ -86,10 +85,16 @@ def test_an_unknown_dataset():
         datasets.run("bp4")
 
 
-def test_the_command():
-    words = [sys.executable, "-m", "maeface", "datasets"]
-    done = subprocess.run([*words, "bp4dplus"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "fourfold" in done.stdout and done.stderr == ""
-    done = subprocess.run([*words, "nobody"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("maeface: no dataset 'nobody'; known are:")
+def test_the_command(monkeypatch, capsys):
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["maeface", "datasets", *words])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return (stopped.value.code, *capsys.readouterr())
+
+    code, out, err = run("bp4dplus")
+    assert (code, err) == (0, "") and "fourfold" in out
+    code, out, err = run()
+    assert (code, err) == (0, "") and all(name in out for name in facts.datasets())
+    code, out, err = run("nobody")
+    assert (code, out) == (2, "") and err.startswith("maeface: no dataset 'nobody'; known are:")
