@@ -46,6 +46,7 @@ def read(root: Path, options: Options) -> Reading:
     known = facts.dataset("disfaplus")
     aus = tuple(sorted({*known.aus_occurrence, *known.aus_intensity}))
     images = parsing.first_folder(root, (options.images,), "images")
+    folder = images.relative_to(root).as_posix()
     labels = parsing.first_folder(root, (LABELS,), "labels")
     inputs: list[Input] = []
     rows: list[facs.Image] = []
@@ -61,12 +62,12 @@ def read(root: Path, options: Options) -> Reading:
                 left += values is None
                 if values is None and not options.unlabelled:
                     continue
-                item = parsing.image(root, f"{options.images}/{clip}/{file.name}", file.size)
+                item = parsing.image(root, f"{folder}/{clip}/{file.name}", file.size)
                 inputs.append(item)
                 if values is not None:
                     rows.append(facs.Image(item.source, subject, clip))
                     parts.append(values)
-            absent += [f"{options.images}/{clip}/{name}" for name in coded]
+            absent += [f"{folder}/{clip}/{name}" for name in coded]
     facs.refuse_absent(root, absent, options.partial)
     if not rows:
         raise DataError(

@@ -44,6 +44,7 @@ def read(root: Path, options: Options) -> Reading:
     """
     known = facts.dataset("unbc")
     images = parsing.first_folder(root, (options.images,), "images")
+    folder = images.relative_to(root).as_posix()
     labels = parsing.first_folder(root, (CODES,), "FACS labels")
     inputs: list[Input] = []
     rows: list[facs.Image] = []
@@ -62,12 +63,12 @@ def read(root: Path, options: Options) -> Reading:
                 left += label is None
                 if label is None and not options.unlabelled:
                     continue
-                item = parsing.image(root, f"{options.images}/{clip}/{file.name}", file.size)
+                item = parsing.image(root, f"{folder}/{clip}/{file.name}", file.size)
                 inputs.append(item)
                 if label is not None:
                     rows.append(facs.Image(item.source, subject, clip))
                     coded.append(facs.codes(labels / clip / label.name, 4))
-            absent += [f"{options.images}/{clip}/{stem}.png" for stem in waiting]
+            absent += [f"{folder}/{clip}/{stem}.png" for stem in waiting]
     facs.refuse_absent(root, absent, options.partial)
     if not rows:
         raise DataError(
