@@ -7,6 +7,9 @@ import pytest
 from PIL import Image
 
 import layouts
+from maeface.data.readers import reading
+from maeface.studio.layouts import casting
+from maeface.studio.layouts.recording import Format
 
 
 def _frames(path):
@@ -72,3 +75,27 @@ def test_disfa_as_images(tmp_path, given, first):
     assert truth["source"][0] == first
     pictures = [np.asarray(Image.open(tmp_path / source)) for source in truth["source"]]
     assert [layouts.number(picture) for picture in pictures] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "who", "first"), [("bp4d", "M018", 1), ("bp4dplus", "F082", 1), ("disfa", "SN001", 0)]
+)
+def test_the_readers_read_what_synth_writes(tmp_path, name, who, first):
+    aus = {au: au % 6 for au in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26)}
+    with casting.RECORDINGS[name](tmp_path, who, Format(fps=4, frames=3, quality=90)) as recording:
+        for index in range(6):
+            picture = np.full((32, 32, 3), layouts.grey(index), np.uint8)
+            levels = {au: (level + index) % 6 for au, level in aus.items()}
+            recording.add(index % 3, picture, levels)
+    labels = reading.read(name, tmp_path, ("partial=true",)).labels
+    taken = [index for index in range(6) if index % 3 >= first]
+    assert len(labels) == len(taken) and set(labels["subject"]) == {who}
+    assert labels["AU12_i" if name == "disfa" else "AU12_o"].tolist() == [
+        (index % 6 if name == "disfa" else float(index % 6 >= 2)) for index in taken
+    ]
+    videos = {source: _frames(tmp_path / source) for source in set(labels["source"]) if name != "bp4d"}
+    shown = [
+        videos[source][frame] if videos else layouts.number(np.asarray(Image.open(tmp_path / source)))
+        for source, frame in zip(labels["source"], labels["frame"], strict=True)
+    ]
+    assert shown == taken
