@@ -2,19 +2,24 @@
 
 import builtins
 import io
+import json
 import shutil
 import struct
 import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.io import savemat
 
-from maeface import facts
+from maeface import facts, prepare
+from maeface.data import manifest
 from maeface.data.readers import photos, reading, records
+from maeface.data.shards import Shards
 from maeface.errors import ConfigError, DataError
-from maeface.faces import media
+from maeface.faces import finder, geometry, media
+from maeface.faces.detector import Detector
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 
@@ -524,6 +529,54 @@ def test_a_wrong_partition_of_celeba_is_refused(celeba, text, message):
         reading.read("celeba", celeba, ["partition=train"])
 
 
+def points_file(path, lines):
+    places = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+    names = " ".join(f"{place}_{axis}" for place in places for axis in "xy")
+    return write(path, f"{len(lines)}\n{names}\n" + "".join(f"{line}\n" for line in lines))
+
+
+def test_the_landmarks_of_celeba(celeba):
+    with pytest.raises(DataError, match=r"has no list_landmarks_align_celeba\.txt"):
+        reading.read("celeba", celeba, ["landmarks=true"])
+    lines = [f"{n:06d}.jpg {n} 110   111  112  90  133   73  151  108  152" for n in (1, 2, 3)]
+    path = points_file(celeba / "Anno" / "list_landmarks_align_celeba.txt", lines)
+    found = reading.read("celeba", celeba, ["landmarks=true"])
+    assert found.inputs[1].points == ((2, 110), (111, 112), (90, 133), (73, 151), (108, 152))
+    assert found.inputs[3].points == ()
+    assert "looked at by RetinaFace: 1 (such as Img/img_align_celeba/000004.jpg)" in said(found)
+    assert not any(item.points for item in reading.read("celeba", celeba).inputs)
+    points_file(path, [lines[0], "000002.jpg 1 2 3"])
+    with pytest.raises(DataError, match=r"line 4: expected a name and 10 numbers, got '000002\.jpg 1 2 3'"):
+        reading.read("celeba", celeba, ["landmarks=true"])
+
+
+@pytest.mark.parametrize("angle", [0, -37, 90, 160])
+def test_a_crop_from_points_is_upright_and_holds_the_face(angle):
+    upright = np.array([[-20.0, -15], [20, -15], [0, 5], [-15, 25], [15, 25]])
+    turn = np.radians(angle)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    points = upright @ matrix.T + [150, 140]
+    found = finder.from_points(np.zeros((300, 280, 3), np.uint8), points, 128)
+    seen = geometry.to_crop(points, found.square, 128)
+    assert found.pixels.shape == (128, 128, 3) and found.square.angle_deg == angle
+    assert abs(seen[0, 1] - seen[1, 1]) < 0.5 and seen[0, 0] < seen[1, 0] and seen[3, 1] > seen[0, 1]
+    assert abs(seen[2, 0] - 64) < 1.5
+    assert seen.min() > 25 and seen.max() < 103
+
+
+def test_a_crop_from_points_is_about_the_one_of_two_looks(shared):
+    weights = shared / "weights" / "retinaface_mobilenet0.25_Final.pth"
+    detector = Detector(weights, "mobilenet0.25", torch.device("cpu"))
+    images = [
+        media.read_image(path) for path in sorted((shared / "photos" / "congress").glob("*.jpg"))[5:800:100]
+    ]
+    for image, (looked,) in zip(images, finder.find_crops(detector, images), strict=True):
+        known = finder.from_points(image, looked.face.points)
+        assert 0.85 < known.square.side / looked.square.side < 1.15
+        shift = np.hypot(known.square.cx - looked.square.cx, known.square.cy - looked.square.cy)
+        assert shift < 0.1 * looked.square.side
+
+
 def test_any_folder(tmp_path):
     photo(tmp_path / "holiday" / "b.jpg")
     photo(tmp_path / "a.jpg")
@@ -555,3 +608,79 @@ def test_wrong_choices_are_refused(tmp_path):
         with pytest.raises(ConfigError, match="colour"):
             reading.read(name, tmp_path, ["colour=red"])
         assert facts.dataset(name).kind == "faces"
+
+
+READY = prepare.Settings(aligned=True, size=32, min_side=16, per_shard=4)
+
+
+def crops(out):
+    rows = manifest.load(out)
+    stored = Shards(out)
+    read = [stored.read_range(row.shard, row.offset, row.size) for row in rows.itertuples()]
+    return rows, [media.decode_image(data, "jpeg") for data in read]
+
+
+@pytest.fixture
+def inline(monkeypatch):
+    """The work without processes, for speed."""
+
+    def work(setup, items, count, notify):
+        job = setup()
+        for item in items:
+            yield item, job(item, notify)
+
+    monkeypatch.setattr(prepare.workers, "work", work)
+
+
+def test_a_record_file_is_prepared_in_place(tmp_path, inline):
+    insightface(tmp_path / "raw")
+    summary = prepare.run([tmp_path / "raw"], tmp_path / "out", READY, dataset="casia")
+    rows, pixels = crops(tmp_path / "out")
+    assert summary.faces == 6 and list(rows["source"]) == [f"train.rec/{key:07d}" for key in range(1, 7)]
+    assert rows["subject"].isna().all()
+    assert [round(float(picture[..., 0].mean()) / 10) for picture in pixels] == [0, 1, 2, 3, 4, 5]
+    account = json.loads((tmp_path / "out" / "prepare.json").read_text())
+    assert account["dataset"] == "casia"
+    assert any("train.rec: 6 images" in note for note in account["notes"])
+
+
+def test_an_image_of_a_record_file_that_is_damaged_gets_a_row(tmp_path, inline):
+    write_rec(tmp_path / "raw", [image_record(jpeg()), image_record(jpeg()[:300]), image_record(b"no image")])
+    prepare.run([tmp_path / "raw"], tmp_path / "out", READY, dataset="casia")
+    rows = manifest.load(tmp_path / "out", all_rows=True)
+    assert list(rows["status"]) == ["ok", "truncated", "not_an_image"]
+
+
+def test_the_four_sources_become_one_set(tmp_path, affectnet, imdbwiki, celeba, inline):
+    roots = [tmp_path / name for name in ("affectnet", "casia", "imdbwiki", "celeba")]
+    for root, names in zip(
+        roots,
+        (["Manually_*", "Automatically_*"], [], ["imdb_crop", "wiki_crop"], ["Img", "Eval"]),
+        strict=True,
+    ):
+        root.mkdir()
+        for path in [path for name in names for path in tmp_path.glob(name)]:
+            path.rename(root / path.name)
+    insightface(roots[1])
+    summary = prepare.run(roots, tmp_path / "out", READY, dataset="affectnet,casia,imdbwiki,celeba")
+    rows = manifest.load(tmp_path / "out")
+    assert summary.faces == len(rows) == 4 + 6 + 3 + 4
+    counts = rows["source"].str.split("/").str[0].value_counts()
+    assert counts.to_dict() == {"affectnet": 4, "casia": 6, "imdbwiki": 3, "celeba": 4}
+    notes = json.loads((tmp_path / "out" / "prepare.json").read_text())["notes"]
+    assert any("17 images in all" in note and "2,170,000" in note for note in notes)
+
+
+def no_face(settings, weights):
+    return lambda images: [[] for _ in images]
+
+
+def test_with_landmarks_no_face_is_looked_for(celeba, inline):
+    line = "{:06d}.jpg 16 18 32 18 24 26 18 34 30 34"
+    points_file(celeba / "Anno" / "list_landmarks_align_celeba.txt", [line.format(n) for n in (1, 2, 4)])
+    settings = prepare.Settings(size=32, min_side=16)
+    prepare.run([celeba], celeba / "out", settings, no_face, dataset="celeba", options=["landmarks=true"])
+    rows = manifest.load(celeba / "out", all_rows=True)
+    assert list(rows["status"]) == ["ok", "ok", "no_face", "ok"]
+    assert rows["p0x"].iloc[0] == 16 and rows["p4y"].iloc[0] == 34
+    assert manifest.load(celeba / "out").shape[0] == 3

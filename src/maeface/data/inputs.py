@@ -22,6 +22,8 @@ class Input(NamedTuple):
         video: whether it is taken for a video.
         frames: of a video, the ascending [start, stop) spans of 0-based frames to look at; () for all.
         offset: the image is ``size`` bytes from here in a file of many records; None: the whole file.
+        points: the dataset's own five points of the face (x, y in px: eyes, nose, corners of the mouth, as
+            seen from the left); () to have the face found.
     """
 
     source: str
@@ -30,6 +32,7 @@ class Input(NamedTuple):
     video: bool
     frames: tuple[tuple[int, int], ...] = ()
     offset: int | None = None
+    points: tuple[tuple[float, float], ...] = ()
 
 
 class Unit(NamedTuple):
@@ -72,7 +75,7 @@ def find(sources: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Input]:
     if not bases:
         raise DataError(f"no file in {', '.join(map(str, sources))}; give a folder with photos or videos")
     names = _names(bases)
-    listed = (Input(names[path], path, _size(path), _is_video(path)) for path in bases)
+    listed = (Input(names[path], path, _size(path), is_video(path)) for path in bases)
     return sorted(listed, key=lambda item: item.source.encode())
 
 
@@ -139,7 +142,10 @@ def _size(path: str) -> int:
         return -1
 
 
-def _is_video(path: str) -> bool:
-    """By content, but a file that is named as a photo is not opened for it: the list has to be quick."""
+def is_video(path: str) -> bool:
+    """Whether a file is taken for a video.
+
+    By content, but a file that is named as a photo is not opened for it: the list has to be quick.
+    """
     file = Path(path)
     return file.suffix.lower() not in IMAGE_SUFFIXES and media.kind(file) == "video"

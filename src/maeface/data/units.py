@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,9 +26,7 @@ from maeface.data.manifest import SCHEMA
 from maeface.data.readers.records import image_bytes
 from maeface.data.shards import ShardWriter
 from maeface.faces import media
-
-if TYPE_CHECKING:  # it needs torch, which ready crops do without
-    from maeface.faces.finder import FaceCrop
+from maeface.faces.finder import FaceCrop, from_points
 
 PARTS = "parts"
 FACT_KEY = b"maeface.unit"
@@ -37,7 +35,7 @@ TOGETHER = 32
 TOGETHER_PIXELS = 50_000_000
 ROWS_TOGETHER = 4096
 
-Find = Callable[[Sequence[NDArray[np.uint8]]], list[list["FaceCrop"]]]
+Find = Callable[[Sequence[NDArray[np.uint8]]], list[list[FaceCrop]]]
 
 
 class Settings(config.Settings):
@@ -168,7 +166,7 @@ def _rows(
     """Number of images and rows, some images at a time, in the order of the inputs."""
     for batch in _batches(unit, settings):
         images = [entry for entry in batch if isinstance(entry, _Image)]
-        crops = iter(find([image.pixels for image in images]) if images else [])
+        crops = iter(_crops(images, settings, find))
         rows: list[dict[str, Any]] = []
         for entry in batch:
             rows += (
@@ -177,6 +175,18 @@ def _rows(
                 else [entry]
             )
         yield len(images), rows
+
+
+def _crops(images: Sequence[_Image], settings: Settings, find: Find) -> list[list[FaceCrop]]:
+    """The crops of each image: by its dataset's own points where they are known, else as they are found."""
+    looked = [image.pixels for image in images if not image.item.points]
+    found = iter(find(looked) if looked else [])
+    return [
+        [from_points(image.pixels, np.array(image.item.points), settings.size)]
+        if image.item.points
+        else next(found)
+        for image in images
+    ]
 
 
 def _batches(unit: Unit, settings: Settings) -> Iterator[list[_Image | dict[str, Any]]]:
@@ -218,7 +228,7 @@ def _pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
 
 
 def _image_rows(
-    image: _Image, crops: list["FaceCrop"], settings: Settings, writer: ShardWriter, unit: Unit
+    image: _Image, crops: list[FaceCrop], settings: Settings, writer: ShardWriter, unit: Unit
 ) -> list[dict[str, Any]]:
     if not crops:
         return [_dropped(image.item, image.frame, image.time_s, "no_face", None)]

@@ -8,6 +8,7 @@ in px around the face instead of the whole turned image: every face then costs t
 photo. The crop itself is resampled once, from the photo.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maeface.errors import ConfigError
-from maeface.faces.geometry import Face, Square, crop, eye_angle, snap, square, to_crop, to_image
+from maeface.faces.geometry import MARGIN, Face, Square, crop, eye_angle, snap, square, to_crop, to_image
 
 if TYPE_CHECKING:
     from maeface.faces.detector import Detector
@@ -34,6 +35,11 @@ LEAST_PX = 640
 SMALL_PX, LARGE_PX = 128, 320
 _PART = 0.6  # a box of which so much lies in a known face is a part of that
 _SURE = 0.8  # a face under this score that the second look does not confirm is none
+# Where a face's points are known and no look is taken, its crop follows from the lengths between them: with
+# the hypotenuse of (eye to eye, eyes to mouth) as unit, the side is so many, and the crop's centre lies so
+# much of a side above the middle between eyes and mouth. Medians of 228 photos that were looked at twice
+# (official portraits, and faces turned and near); the side's 5 % and 95 % are 2.23 and 2.60.
+_SIDE, _ABOVE = 2.4, 0.07
 _SAME_FACE = 0.3  # least overlap (intersection over union) of the second box with the first
 
 
@@ -102,6 +108,29 @@ def aligned(image: NDArray[np.uint8], size: int = 256) -> FaceCrop:
         [(width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2], dtype=np.float32
     )
     face = Face(box, np.full((5, 2), np.nan, np.float32), 1.0)
+    return FaceCrop(face, region, crop(image, region, size))
+
+
+def from_points(image: NDArray[np.uint8], points: NDArray[np.floating], size: int = 256) -> FaceCrop:
+    """A face whose points are known, cut out upright without a look at the image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        points: (5, 2) px: left eye, right eye, nose, left and right corner of the mouth, as seen.
+        size: side of the crop.
+
+    Returns:
+        the crop; its face's box is the one that such points mostly lie in, its score 1.
+    """
+    known = np.asarray(points, np.float64)
+    eyes, mouth = known[:2].mean(axis=0), known[3:].mean(axis=0)
+    side = _SIDE * math.hypot(*(known[1] - known[0]), *(mouth - eyes))
+    angle = eye_angle(known)
+    up = np.array([math.sin(math.radians(angle)), -math.cos(math.radians(angle))])
+    x, y = (eyes + mouth) / 2 + _ABOVE * side * up
+    region = snap(Square(float(x), float(y), side, angle))
+    half = side / MARGIN / 2
+    face = Face(np.array([x - half, y - half, x + half, y + half], np.float32), known.astype(np.float32), 1.0)
     return FaceCrop(face, region, crop(image, region, size))
 
 

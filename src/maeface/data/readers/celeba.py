@@ -6,10 +6,16 @@
 1 (validation, 19,867) or 2 (test, 19,962). The tables of the copy on
 Kaggle, the same with commas and a line of names, are read as well.
 
-The paper is silent on both choices: all three parts are taken, and the originals where both forms are there,
+``list_landmarks_celeba.txt`` (alone or in ``Anno``; ``list_landmarks_align_celeba.txt`` for the turned and
+cut photos) has the number of images, the names of the columns, and a line an image: its name and x and y of
+the left eye, the right eye, the nose, the left and the right corner of the mouth, as seen, in px. With the
+option ``landmarks`` the crops are made from these points, and no face is looked for.
+
+The paper is silent on these choices: all three parts are taken, and the originals where both forms are there,
 because its own three steps (find, turn, cut) are then done here.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Literal
@@ -32,6 +38,7 @@ FORMS = {
 }
 PLACES = ("", "Eval/", "Anno/")
 PARTITION = "list_eval_partition"
+LANDMARKS = {"original": "list_landmarks_celeba", "aligned": "list_landmarks_align_celeba"}
 
 
 class Options(config.Settings):
@@ -41,13 +48,15 @@ class Options(config.Settings):
     """``img_celeba``, ``img_align_celeba``, or the first of the two that is there."""
     partition: Literal["all", "train", "val", "test"] = "all"
     """Of the makers' own parts, one or all."""
+    landmarks: bool = False
+    """Cut the faces out by the makers' own five points; false: by RetinaFace, as the paper does."""
 
 
 def read(root: Path, options: Options) -> Reading:
     """Read it.
 
     Raises:
-        DataError: no folder of images, no list of the parts where one is to be taken, or a wrong list.
+        DataError: no folder of images, a list that an option needs is not there, or a list is wrong.
     """
     form, folder, found = _images(root, options)
     notes = [f"taken from {folder}; its attributes and who is in a photo are left out"]
@@ -68,6 +77,13 @@ def read(root: Path, options: Options) -> Reading:
         raise DataError(f"{root / folder} has no image of the partition {options.partition}")
     if form == "original" and any((root / other).is_dir() for other in FORMS["aligned"]):
         notes.append("img_align_celeba is there too and is left out: it shows the same photos")
+    if options.landmarks:
+        points = _landmarks(root, form)
+        lacking = [item.source for item in taken if _stem(item.source) not in points]
+        taken = [item._replace(points=points.get(_stem(item.source), ())) for item in taken]
+        notes.append("faces are cut out by the makers' own landmarks, not by RetinaFace")
+        if lacking:
+            notes.append(f"without landmarks, and looked at by RetinaFace: {photos.such_as(lacking)}")
     return Reading(tuple(taken), None, (photos.counted("celeba", len(taken)), *notes))
 
 
@@ -104,6 +120,27 @@ def _partition(root: Path) -> dict[str, int] | None:
             raise DataError(f"{path} line {number}: {cells[0]} is there a second time; get the list again")
         parts[stem] = int(cells[1])
     return parts
+
+
+def _landmarks(root: Path, form: str) -> dict[str, tuple[tuple[float, float], ...]]:
+    """The five points of each image by the stem of its name."""
+    path = _table(root, LANDMARKS[form])
+    if path is None:
+        raise DataError(
+            f"{root} has no {LANDMARKS[form]}.txt, which the option landmarks needs for {FORMS[form][0]}"
+        )
+    points: dict[str, tuple[tuple[float, float], ...]] = {}
+    for number, cells in _rows(path):
+        try:
+            values = [float(cell) for cell in cells[1:]]
+        except ValueError:
+            values = []
+        if len(values) != 10 or not all(math.isfinite(value) for value in values):
+            raise DataError(
+                f"{path} line {number}: expected a name and 10 numbers, got {' '.join(cells)[:60]!r}"
+            )
+        points[Path(cells[0]).stem] = tuple(zip(values[::2], values[1::2], strict=True))
+    return points
 
 
 def _table(root: Path, name: str) -> Path | None:
