@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from maeface import config, console
-from maeface.errors import MaefaceError
+from maeface.errors import ConfigError, MaefaceError
 
 app = typer.Typer(
     help="Facial action units from photos and videos: prepare, pre-train, fine-tune, evaluate, predict.",
@@ -98,9 +98,25 @@ def datasets(
 @app.command()
 def prepare(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE...", help="Photos, videos, or folders of them.")
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...", help="Photos, videos, or folders of them; with --dataset, its folder."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the crops and the manifest.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Read SOURCE as this dataset is handed out, with its labels; several with commas between. "
+            "`maeface datasets` lists them; 'table' is any CSV."
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Of the dataset, e.g. --set camera=right. Repeatable."
+        ),
+    ] = None,
     every: Every = 1,
     fps: Fps = None,
     size: Annotated[int, typer.Option(help="Side of a crop, in pixels.")] = 256,
@@ -121,7 +137,8 @@ def prepare(
     from maeface import prepare as verb
 
     values = {name: value for name, value in locals().items() if name in verb.Settings.model_fields}
-    summary = verb.run(sources, out, config.check(verb.Settings, values, "prepare"))
+    settings = config.check(verb.Settings, values, "prepare")
+    summary = verb.run(sources, out, settings, dataset=dataset, options=overrides or ())
     console.show(str(summary))
     if summary.too_many_bad:
         raise typer.Exit(1)
@@ -148,17 +165,31 @@ def pretrain(
 def finetune(
     recipe: Recipe,
     data: Data,
-    labels: Annotated[Path, typer.Option(help="Table of labels, CSV or Parquet.")],
     init: Annotated[str, typer.Option(help="Weights to start from: a file, a name, or 'random'.")],
     out: Run,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of labels, CSV or Parquet; if not given, those of the prepared folder (--data)."
+        ),
+    ] = None,
     overrides: Set = None,
 ) -> None:
     """Learn action units from labelled crops: occurrence, intensity, or both."""
     from maeface import finetune as verb
 
-    console.show(
-        str(verb.run(config.load(config.Finetune, recipe, overrides or ()), data, labels, init, out))
-    )
+    settings = config.load(config.Finetune, recipe, overrides or ())
+    console.show(str(verb.run(settings, data, labels or _labels_of(data), init, out)))
+
+
+def _labels_of(data: list[Path]) -> Path:
+    """The labels that ``prepare --dataset`` left in the one prepared folder."""
+    labels = data[0] / "labels.parquet"
+    if len(data) > 1:
+        raise ConfigError("--labels is needed with several --data folders; give one table for all of them")
+    if not labels.is_file():
+        raise ConfigError(f"{data[0]} has no {labels.name}; give --labels, or prepare it with --dataset")
+    return labels
 
 
 @app.command()

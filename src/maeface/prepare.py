@@ -6,12 +6,13 @@ not. The list and the settings are written first, which is how the same command 
 """
 
 import json
+import os
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,8 @@ import pyarrow.parquet as pq
 from maeface import console, files
 from maeface.data import inputs, manifest, shards, units, workers
 from maeface.data.inputs import Input, Unit
+from maeface.data.readers import store
+from maeface.data.readers.reading import Reading, read_all
 from maeface.data.units import Fact, Find, Settings
 from maeface.errors import ConfigError, DataError
 
@@ -96,26 +99,32 @@ def run(
     out: Path,
     settings: Settings | None = None,
     make_find: MakeFind | None = None,
+    dataset: str | None = None,
+    options: Sequence[str] = (),
 ) -> Summary:
-    """Prepare files and folders.
+    """Prepare files and folders, or datasets as they are handed out.
 
     The same call goes on with an interrupted preparation, and does nothing where it was finished.
 
     Args:
-        sources: photos, videos, and folders of them, entered recursively.
+        sources: photos, videos, and folders of them, entered recursively; of a dataset, its folder.
         out: folder for the result; made if it is not there.
         settings: how; None for the defaults.
         make_find: another finder of faces, a module's function; None for RetinaFace and the paper's steps.
+        dataset: a reader's name, or several with commas between and a source for each (``data.readers``);
+            its labels are written beside the crops.
+        options: of the reader, ``key=value`` each.
 
     Raises:
         ConfigError: a source does not exist, or ``out`` holds a preparation of other inputs or settings.
-        DataError: nothing to prepare, or no file gave a face.
+        DataError: nothing to prepare, a dataset that is laid out or labelled otherwise, or no face.
         WeightsError: the face detector's weights are wrong.
         ResourceError: the disk is full, ``out`` is in use, a process was killed, no weights and no network.
     """
     settings = settings or Settings()
     started = time.monotonic()
-    found = inputs.find(sources, [out])
+    reading = _read(sources, out, dataset, options)
+    found = reading.inputs
     with files.exclusive(out):
         _clean(out)
         weights = None
@@ -123,8 +132,11 @@ def run(
             from maeface.faces.download import retinaface_weights
 
             weights = retinaface_weights(settings.backbone, settings.detector)  # before the processes start
-        header = _header(settings, weights)
+        header = _header(settings, weights) | store.account(reading, dataset, options)
         _keep_list(out, found, header)
+        if reading.labels is not None and not (out / store.FILE).is_file():
+            store.write(out, reading.labels)
+        del reading  # what follows takes hours, and the labels are a file now
         images = 0
         if not (out / RESULT).is_file():
             todo = inputs.cut(found, settings.per_shard)
@@ -132,6 +144,22 @@ def run(
             _join(out, todo, header)
         shutil.rmtree(out / units.PARTS, ignore_errors=True)
         return _summary(out, settings, images, time.monotonic() - started)
+
+
+def _read(sources: Sequence[Path], out: Path, dataset: str | None, options: Sequence[str]) -> Reading:
+    """What is to be prepared; files of an output folder that lies in a source are left out."""
+    if dataset is None:
+        if options:
+            raise ConfigError(f"--set {options[0]} is for a reader; say which: --dataset NAME")
+        return Reading(tuple(inputs.find(sources, [out])), None)
+    reading = read_all(dataset, sources, options)
+    for note in reading.notes:
+        console.say(f"{dataset}: {note}")
+    output = os.path.join(os.path.abspath(out), "")  # noqa: PTH100, PTH118 - resolve() would follow links
+    found = tuple(item for item in reading.inputs if not os.path.abspath(item.path).startswith(output))  # noqa: PTH100
+    if not found:
+        raise DataError(f"no file of {dataset} in {', '.join(map(str, sources))}")
+    return replace(reading, inputs=found)
 
 
 def _make_find(settings: Settings, weights: Path | None) -> Find:
@@ -201,7 +229,7 @@ def _join(out: Path, todo: Sequence[Unit], header: dict[str, Any]) -> None:
         dropped += fact.files_dropped
         if fact.shard is not None:
             index[f"{unit.name}.tar"] = fact.shard
-    manifest.write(out / manifest.FILE, (units.table(unit, out) for unit in todo))
+    manifest.write(out / manifest.FILE, store.name_people(out, (units.table(unit, out) for unit in todo)))
     files.write_json(out / shards.INDEX, index)
     account = {
         **header,
@@ -273,6 +301,11 @@ def _other_settings(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield f"{name} was {old.get(name)}, now {new.get(name)}"
+    for name in ("dataset", "options"):
+        if (before.get(name) or None) != (now[name] or None):
+            yield f"{name} was {before.get(name) or 'none'}, now {now[name] or 'none'}"
+    if before.get("labels_sha256") != now["labels_sha256"]:
+        yield "its labels were others"
     if now["detector"] not in (None, before.get("detector", "public")):  # None: nothing is left to do
         yield f"the face detector's weights were {before.get('detector', 'public')}, now {now['detector']}"
 

@@ -3,7 +3,7 @@
 import csv
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -41,16 +41,21 @@ class Table:
     rows: Sequence[str]
 
 
-def read(path: Path) -> Table:
+def read(path: Path, renamed: Mapping[str, str] | None = None) -> Table:
     """Read a labels file and check each cell; see ``labels.read``.
+
+    Args:
+        path: the file, CSV or Parquet.
+        renamed: the file's name of a column -> the name to read it by.
 
     Raises:
         ConfigError: no such file.
-        DataError: see ``labels.read``.
+        DataError: see ``labels.read``; a column of ``renamed`` is not there.
     """
     if not path.is_file():
         raise ConfigError(f"no such labels file: {path}")
-    table = _read_parquet(path) if path.suffix.lower() in {".parquet", ".pq"} else _read_csv(path)
+    parquet = path.suffix.lower() in {".parquet", ".pq"}
+    table = _read_parquet(path, renamed or {}) if parquet else _read_csv(path, renamed or {})
     if not table.rows:
         raise DataError(f"{path} has no rows")
     checked = {
@@ -85,6 +90,12 @@ def _choose(path: Path, columns: list[str]) -> tuple[list[str], dict[str, tuple[
     return texts, aus, tuple(column for column in named if column not in texts and column not in aus)
 
 
+def _renamed(path: Path, columns: list[str], renamed: Mapping[str, str]) -> list[str]:
+    if lacking := [name for name in renamed if name not in columns]:
+        raise DataError(f"{path} has no column {lacking[0]!r}; it has {', '.join(filter(None, columns[:8]))}")
+    return [renamed.get(name, name) for name in columns]
+
+
 def _au(path: Path, column: str) -> tuple[int, str] | None:
     """The AU and kind of a column; None if it is something else. Probabilities are not labels."""
     found = facts.au_column(column)
@@ -95,7 +106,7 @@ def _au(path: Path, column: str) -> tuple[int, str] | None:
     return (found[0], found[1]) if found and found[1] in ("occurrence", "intensity") else None
 
 
-def _read_csv(path: Path) -> Table:
+def _read_csv(path: Path, renamed: Mapping[str, str]) -> Table:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
@@ -103,7 +114,7 @@ def _read_csv(path: Path) -> Table:
             if not any(columns):
                 raise DataError(f"{path} is empty; a labels table begins with a line of column names")
             file.seek(0)
-            return _parse(path, file, delimiter)
+            return _parse(path, file, delimiter, renamed)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text; save it as CSV in UTF-8, or as Parquet") from error
     except csv.Error as error:
@@ -120,9 +131,9 @@ def _names(cells: Iterable[str]) -> list[str]:
     return [cell.strip() for cell in cells]
 
 
-def _parse(path: Path, file: TextIO, delimiter: str) -> Table:
+def _parse(path: Path, file: TextIO, delimiter: str, renamed: Mapping[str, str]) -> Table:
     lines = csv.reader(file, delimiter=delimiter, strict=True)
-    columns = _names(next(lines))
+    columns = _renamed(path, _names(next(lines)), renamed)
     texts, aus, ignored = _choose(path, columns)
     text_at = [(columns.index(name), name) for name in texts]
     au_at = [(columns.index(name), name) for name in aus]
@@ -163,11 +174,15 @@ def _number(path: Path, column: str, row: str, cell: str) -> float:
         raise DataError(f"{path}, {row}: {column} is {text!r}; {advice}") from None
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path, renamed: Mapping[str, str]) -> Table:
     try:
         file = pq.ParquetFile(path)
-        texts, aus, ignored = _choose(path, list(file.schema_arrow.names))
-        table = file.read(columns=[*texts, *aus])
+        columns = _renamed(path, list(file.schema_arrow.names), renamed)
+        texts, aus, ignored = _choose(path, columns)
+        theirs = dict(zip(columns, file.schema_arrow.names, strict=True))
+        names = [*texts, *aus]
+        table = file.read(columns=[theirs[name] for name in names])
+        table = table.select([theirs[name] for name in names]).rename_columns(names)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error
     arrays: dict[str, np.ndarray] = {}
