@@ -1,12 +1,16 @@
 """DISFA+, Aff-Wild2, UNBC-McMaster, CK+ and RAF-AU, each built as it is distributed, with its traps."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from maeface import facts
-from maeface.data import facs
+import layouts
+from maeface import facts, prepare
+from maeface.data import facs, labels, manifest
 from maeface.data.readers import reading
+from maeface.data.shards import Shards
 from maeface.errors import ConfigError, DataError
 
 DISFAPLUS_AUS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
@@ -169,6 +173,22 @@ def test_ckplus_label_off_the_last_frame(ckplus, monkeypatch):
     assert len(reading.read("ckplus", ckplus, ["partial=true"]).labels) == 2
 
 
+def test_ckplus_prepared_keeps_labels_subjects_and_what_is_not_known(ckplus, tmp_path):
+    out = tmp_path / "out"
+    settings = prepare.Settings(aligned=True, size=32, min_side=16)
+    options = ["partial=true", "unlabelled=true"]
+    summary = prepare.run([ckplus], out, settings, dataset="ckplus", options=options)
+    assert summary.faces == 8
+    joined = labels.join_labels(manifest.load(out), out / "labels.parquet")
+    assert (len(joined.rows), joined.unlabelled, joined.unmatched) == (3, 5, 0)
+    assert list(joined.rows["subject"]) == ["S005", "S010", "S010"]
+    assert list(joined.rows["clip"]) == ["S005/001", "S010/002", "S010/010"]
+    nine, seventeen = joined.aus_intensity.index(9), joined.aus_intensity.index(17)
+    assert joined.intensity[:, nine].tolist() == [5, 5, 0]
+    assert joined.intensity_known[:, seventeen].tolist() == [False, False, True]
+    assert joined.occurrence[:, joined.aus_occurrence.index(17)].tolist() == [1, 1, 0]
+
+
 # --- UNBC-McMaster
 
 
@@ -212,7 +232,7 @@ def test_unbc_unlabelled_and_other_images(unbc):
     assert len(reading.read("unbc", unbc, ["unlabelled=true"]).inputs) == 6
     (unbc / "Images").rename(unbc / "aligned")
     refused("unbc", unbc, says=["Images", "images"])
-    read = reading.read("unbc", unbc, ["images=aligned"])
+    read = reading.read("unbc", unbc, ["images=aligned/"])
     assert sources(read)[0] == "aligned/042-ll042/ll042t1aaaff/ll042t1aaaff002.png"
 
 
@@ -400,6 +420,25 @@ def test_affwild2_videos(affwild2):
     assert any("video5_left" in note for note in read.notes)
     write(affwild2 / "batch2/48-30-720x1280.avi", "x")
     refused("affwild2", affwild2, "images=videos", says=["batch1", "batch2", "one name"])
+
+
+def test_affwild2_video_prepared_shows_the_frames_that_were_labelled(affwild2, tmp_path):
+    layouts.video(affwild2 / "batch1/48-30-720x1280.mp4", 6, side=32)
+    settings = prepare.Settings(aligned=True, size=32, min_side=16)
+    prepare.run(
+        [affwild2], tmp_path / "out", settings, dataset="affwild2", options=["images=videos", "part=train"]
+    )
+    joined = labels.join_labels(manifest.load(tmp_path / "out"), tmp_path / "out/labels.parquet")
+    assert joined.unlabelled == joined.unmatched == 0
+    assert list(joined.rows["frame"]) == [0, 2, 3]
+    crops = Shards(tmp_path / "out")
+    rows = joined.rows.to_dict("records")
+    shown = [layouts.number(Image.open(io.BytesIO(crops.read(row)))) for row in rows]
+    crops.close()
+    assert shown == [0, 2, 3]
+    assert joined.occurrence[:, joined.aus_occurrence.index(12)].tolist() == [1, 0, 0]
+    assert joined.occurrence[:, joined.aus_occurrence.index(6)].tolist() == [0, 0, 1]
+    assert joined.occurrence_known[:, joined.aus_occurrence.index(26)].tolist() == [True, False, True]
 
 
 def test_affwild2_wrong_layouts(affwild2):
