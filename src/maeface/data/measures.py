@@ -1,9 +1,13 @@
 """What MediaPipe measures of a face, as numbers that do not change when it is mirrored, moved or enlarged.
 
 The numbers make a guide (``data.guide``) and, as action units, labels that are believed where they are sure
-(``data.teacher``). They are read from stored crops, of photographs and of renders alike.
+(``data.teacher``). They are read from stored crops, of photographs and of renders alike. As a command, with
+the extra ``teacher`` installed::
+
+    python -m maeface.data.measures face_landmarker.task PREPARED ... --out measures.parquet
 """
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from PIL import Image, ImageOps
 from maeface import console, facts, files
 from maeface.data import blendshapes, manifest
 from maeface.data.shards import Shards
-from maeface.errors import DataError
+from maeface.errors import DataError, MaefaceError
 from maeface.faces import media
 
 Pairs = tuple[tuple[int, int], ...]
@@ -117,3 +121,24 @@ def _shown(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A crop as MediaPipe is shown it, (SIDE + 2 MARGIN) px square."""
     resized = Image.fromarray(crop).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     return np.asarray(ImageOps.expand(resized, MARGIN, GREY))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the faces of prepared folders and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m maeface.data.measures", description=table.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("task", type=Path, help="face_landmarker.task")
+    parser.add_argument("folders", type=Path, nargs="+", help="prepared folders")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="a .parquet file; left as it is if it is there"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        write(given.folders, given.task, given.out)
+    except MaefaceError as error:
+        parser.exit(1, f"error: {error}\n")
+    console.say(f"{given.out}: {len(pd.read_parquet(given.out, columns=['id']))} faces")
+
+
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -191,6 +191,14 @@ def run(settings: Settings, data: Path, out: Path, teacher: Path | None = None) 
             split = models[name].parent / finetune.SPLIT
             scores |= {what + name: score for what, score in _score(folder, paths, out, split, found)}
         return Summary(packed[""], scores)
+
+
+def shown(summary: Summary) -> Iterator[Any]:
+    """The scores and the files, each for ``console.show``."""
+    for what, scores in summary.scores.items():
+        yield f"{what}: {scores.summary()}"
+        yield evaluate.render(scores)
+    yield str(summary)
 
 
 def sources(settings: Real, data: Path) -> Sources:
