@@ -283,9 +283,12 @@ def _careful(
         _refuse_semicolons(path, number + before, line)
         cells = line.split(separator if separator == "," else None)
         row = []
-        for cell in cells:
+        for column, cell in enumerate(cells, 1):
             if not re.fullmatch(r"\s*-?\d{1,18}\s*", cell, re.ASCII):
-                raise DataError(f"{path}, line {number + before}: {cell.strip()!r} is no whole number")
+                raise DataError(
+                    f"{path}, line {number + before}: column {column} is {cell.strip()!r}; "
+                    "expected a whole number"
+                )
             row.append(int(cell))
         if rows and len(row) != len(rows[0]):
             raise DataError(
