@@ -21,6 +21,10 @@ SILENT = frozenset(
     }
 )
 """Ends of settings that change speed, not what is learned."""
+SELDOM = frozenset({"name", "title", "cost", "note", "seeds", "selection", "published"})
+"""Settings that are told elsewhere, or that take nothing from the numbers."""
+CHANGES = 12
+"""Changed settings that are named."""
 
 
 def reasons(parts: Sequence[Part], changed: Sequence[str] = ()) -> list[str]:
@@ -69,7 +73,8 @@ def _data(parts: Sequence[Part], dataset: str) -> Iterator[str]:
     if known.frames is None:
         return
     most = max(part.faces_train + part.faces_validation + part.faces_test for part in parts)
-    if abs(most - known.frames) > FACES_DIFFER * known.frames:
+    told = any(f"{known.frames:,}" in note for part in parts for note in part.notes)
+    if not told and abs(most - known.frames) > FACES_DIFFER * known.frames:
         yield f"{known.title}: {most:,} faces in this run, {known.frames:,} labelled frames in the dataset."
 
 
@@ -77,16 +82,29 @@ def changed(settings: Mapping[str, Any], packaged: Mapping[str, Any]) -> list[st
     """Settings that differ from the packaged recipe's, "finetune.optim.epochs 2 (recipe: 20)".
 
     Args:
-        settings: as the run was called with.
+        settings: as the run was called with; what is ``forced`` by the call counts as set.
         packaged: those of the recipe of the same name that comes with the package.
     """
-    own, theirs = flat(settings), flat(packaged)
+    own, theirs = _effective(settings), _effective(packaged)
     names = [name for name in {**theirs, **own} if own.get(name) != theirs.get(name) and not _silent(name)]
-    return [f"{name} {own.get(name, 'none')} (recipe: {theirs.get(name, 'none')})" for name in names]
+    lines = [
+        f"{name} {own.get(name, 'as by default')} (recipe: {theirs.get(name, 'as by default')})"
+        for name in names
+    ]
+    more = len(lines) - CHANGES
+    return lines if more <= 0 else [*lines[:CHANGES], f"and {more} more"]
+
+
+def _effective(settings: Mapping[str, Any]) -> dict[str, str]:
+    found = flat(settings)
+    forced = {
+        name.removeprefix("forced."): found.pop(name) for name in list(found) if name.startswith("forced.")
+    }
+    return {name: value for name, value in (found | forced).items() if value not in ("None", "[]", "")}
 
 
 def _silent(name: str) -> bool:
-    return any(name == end or name.endswith(f".{end}") for end in SILENT)
+    return name.partition(".")[0] in SELDOM or any(name == end or name.endswith(f".{end}") for end in SILENT)
 
 
 def flat(values: object, prefix: str = "") -> dict[str, str]:

@@ -90,11 +90,7 @@ def compose(
     sections += [details.classes(parts), details.trainings(found, parts), details.gaps(found)]
     sections += [details.settings_of(recipe, parts)]
     lead = [_headline(summary, rows, paper, comparable=not reasons), _selection(parts), HOW_TO_READ]
-    warnings = (
-        [f"These numbers are not a reproduction of the paper's. {reasons[0]}", *reasons[1:]]
-        if reasons
-        else []
-    )
+    warnings = ["These numbers are not a reproduction of the paper's:", *reasons] if reasons else []
     warnings += doubts.optimistic(parts)
     if missing:
         warnings.append(f"Not everything was run: {len(missing)} missing, named below with the reason.")

@@ -30,6 +30,7 @@ def intensity_curve(
     truth: ArrayLike | None,
     predicted: ArrayLike | Mapping[str, ArrayLike],
     au: int,
+    along: str = "time (s)",
 ) -> Image.Image:
     """One action unit's intensity over a clip, coded and predicted, as the paper's Fig. 6.
 
@@ -38,6 +39,7 @@ def intensity_curve(
         truth: (T,) intensity 0..5, NaN where not coded; None where there are no labels.
         predicted: (T,) intensity 0..5, NaN where no face was found; or several, by the model's name.
         au: the action unit's number.
+        along: what the x axis counts, where ``time_s`` is not seconds.
     """
     time = np.asarray(time_s, dtype=float)
     curves = predicted if isinstance(predicted, Mapping) else {"predicted": predicted}
@@ -50,7 +52,7 @@ def intensity_curve(
         curve = np.asarray(values, dtype=float)
         label = f"{name}{_agreement(truth, curve)}"
         axes.plot(time, curve, DASHES[k % 4], color=COLOURS[k % len(COLOURS)], linewidth=1.8, label=label)
-    axes.set(title=facts.au_title(au), xlabel="time (s)", ylabel="intensity (0 to 5)")
+    axes.set(title=facts.au_title(au), xlabel=along, ylabel="intensity (0 to 5)")
     axes.set_ylim(-0.1, facts.INTENSITY_MAX + 0.1)
     axes.margins(x=0)
     if truth is not None or len(curves) > 1:

@@ -18,6 +18,7 @@ from maeface.report.charts import COLOURS, comparison_bars, intensity_curve, tra
 __all__ = [
     "FaceBars",
     "au_bars",
+    "columns",
     "comparison_bars",
     "contact_sheet",
     "intensity_curve",
@@ -67,6 +68,24 @@ def reconstructions(
             sheet.paste(tiles[k][i], (x, top))
             if i < columns:
                 draw.text((x + side / 2, head - 6), title, INK, _font(12), anchor="ms")
+    return sheet
+
+
+def columns(stages: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
+    """The same faces at several stages: a row a face, a column a stage with its title above.
+
+    Args:
+        stages: titles, and N square tiles of one side each.
+    """
+    side, count, head = stages[0][1][0].width, len(stages[0][1]), 22
+    line = side + GAP
+    sheet = Image.new("RGB", (GAP + len(stages) * line, head + count * line), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for k, (title, tiles) in enumerate(stages):
+        x = GAP + k * line
+        draw.text((x + side / 2, head - 6), _fit(title, side, 12), INK, _font(12), anchor="ms")
+        for i, tile in enumerate(tiles):
+            sheet.paste(tile, (x, head + i * line))
     return sheet
 
 
