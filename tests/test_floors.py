@@ -24,7 +24,7 @@ BELOW = {
     "report": set(),
 }
 ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs
-VERBS_USED_BY = {"demo": VERBS - ENTIRE, "reproduce": (VERBS - ENTIRE) | {"experiments"}}
+VERBS_USED_BY = {"demo": VERBS - ENTIRE, "reproduce": {"experiments"}}
 # between the verbs and what runs many of them
 ABOVE = {"experiments"}
 

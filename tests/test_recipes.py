@@ -1,21 +1,146 @@
-import tomllib
+"""Every recipe of the package is sound, says what it is, and trains."""
+
+import json
+import re
 from importlib import resources
 
 import pytest
 
-from maeface import config, reproduce
+import drawn
+from maeface import config, facts, finetune, pretrain, reproduce
+from maeface.experiments import plan, settings, shipped
+from maeface.experiments.settings import Experiment, Figure
+from maeface.model import vit
 
-KINDS = {"pretrain": config.Pretrain, "finetune": config.Finetune, "reproduce": reproduce.Settings}
+VERBS = {"pretrain": config.Pretrain, "finetune": config.Finetune}
+EXPERIMENTS = [name for name in config.recipes() if config.read(name).get("kind") == "experiment"]
+TWO_STEPS = ["optim.epochs=2", "optim.warmup_epochs=0", "optim.batch=8", "optim.micro_batch=4"]
+SMALL = ["model.image_size=16", "model.patch_size=8", "run.device=cpu", "run.workers=0", "data.validation=0"]
+DECODER = ["model.decoder_depth=1", "model.decoder_width=32", "model.decoder_heads=2"]
+TUNED = [*TWO_STEPS, *SMALL, "model.aus=[12]", "data.folds=2"]
+
+
+def text(name):
+    return (resources.files("maeface") / "recipes" / f"{name}.toml").read_text()
+
+
+def load(name, tuned=(), pretrained=()):
+    """A recipe whose trainings are changed."""
+    verb = config.read(name)["verb"]
+    if verb in VERBS:
+        return config.load(VERBS[verb], name, tuned if verb == "finetune" else pretrained)
+    changes = [f"finetune.{change}" for change in tuned] + [f"pretrain.{change}" for change in pretrained]
+    return reproduce.load(name, changes)
 
 
 @pytest.mark.parametrize("name", config.recipes())
 def test_every_recipe_is_sound_and_says_what_it_is(name):
-    text = (resources.files("maeface") / "recipes" / f"{name}.toml").read_text()
-    settings = config.load(KINDS[tomllib.loads(text)["verb"]], name)
-    assert settings.title and settings.cost
+    made = load(name)
+    assert made.title and made.cost
+    if config.read(name)["verb"] == "reproduce":
+        assert made.name == name
 
 
 def test_the_papers_values_are_the_defaults():
     assert config.load(config.Pretrain, "mae-face").model_dump(exclude={"title", "cost"}) == (
         config.Pretrain().model_dump(exclude={"title", "cost"})
     )
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_has_its_command_and_what_the_paper_prints(name):
+    made = settings.load(name)
+    first, second = text(name).splitlines()[:2]
+    assert first.startswith(f"# maeface reproduce {name} ") and "--data DIR" in first
+    assert "paper" in second
+    table = facts.published(made.published) if made.published else None
+    values = {
+        (single.name, row.name): table.of(single.dataset, "f1" if single.task == "detection" else "icc")
+        for single in settings.benchmarks(made)
+        for row in made.rows
+        if row.published
+    }
+    for (single, name_of_row), comparison in values.items():
+        row = next(row for row in made.rows if row.name == name_of_row)
+        printed = comparison.row(row.method).avg
+        assert row.published[single] == printed
+        assert f"{printed:.3f}".lstrip("0") in text(name).replace("0.", ".") or f"{printed:.1f}" in text(name)
+    assert bool(values) == (name not in ("fig7", "cross"))
+
+
+def test_the_settings_of_section_4():
+    found = {}
+    for name in ("ex1", "ex2", "ex3", "ex4", "ex5"):
+        (single,) = settings.benchmarks(settings.load(name))
+        how = plan.finetuning(single, single.rows[0])
+        found[name] = (single.dataset, single.protocol, single.task, how.optim.base_lr)
+        assert (how.optim.epochs, how.optim.warmup_epochs, how.optim.batch) == (20, 10, 512)
+        assert (how.optim.weight_decay, how.model.drop_path, how.patience) == (0.05, 0.1, None)
+        mixed = (0.2, 0.75) if single.task == "detection" else (0.0, 0.0)
+        assert (how.data.mixup, how.data.cutmix) == mixed and how.data.randaugment.startswith("rand-m9")
+    assert found == {
+        "ex1": ("bp4d", "threefold", "detection", 1e-4),
+        "ex2": ("bp4dplus", "threefold", "detection", 2e-4),
+        "ex3": ("disfa", "threefold", "detection", 2e-4),
+        "ex4": ("bp4d", "fera2015", "intensity", 3e-5),
+        "ex5": ("disfa", "threefold", "intensity", 1.5e-4),
+    }
+    table5, table6, fig7 = (settings.load(name) for name in ("table5", "table6", "fig7"))
+    scratch = plan.finetuning(settings.benchmarks(table5)[1], table5.rows[0])
+    assert (scratch.optim.epochs, scratch.optim.warmup_epochs, scratch.optim.base_lr) == (200, 20, 2e-4)
+    for row in table6.rows:
+        how = plan.pretraining(table6, row)
+        assert (how.optim.epochs, how.optim.batch, how.init) == (200, 4096, "in1k")
+    few = {row.share: plan.finetuning(settings.benchmarks(fig7)[3], row) for row in fig7.rows}
+    assert {share: how.optim.epochs for share, how in few.items()} == {
+        1.0: 20,
+        0.1: 200,
+        0.01: 2000,
+        0.005: 4000,
+        0.002: 10000,
+        0.001: 20000,
+    }
+    assert all(how.data.every == round(1 / share) for share, how in few.items())
+    (cross,) = settings.benchmarks(settings.load("cross", ["dataset=disfa", "tested=bp4d"]))
+    assert plan.finetuning(cross, cross.rows[0]).optim.base_lr == 2e-4
+
+
+def test_where_the_paper_is_silent_the_recipe_says_so():
+    for name in [name for name in EXPERIMENTS if re.fullmatch(r"ex\d|table.|fig7", name)]:
+        assert "paper silent:" in text(name), name
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    base = tmp_path_factory.mktemp("recipes")
+    return drawn.faces(base / "crops", 16, 16), drawn.labels(base / "labels.csv", 16)
+
+
+@pytest.mark.parametrize("name", [name for name in config.recipes() if not isinstance(load(name), Figure)])
+def test_every_recipe_trains_two_steps(name, faces, tmp_path, monkeypatch):
+    for size in ("nano", "tiny", "base"):
+        monkeypatch.setitem(vit.SIZES, size, vit.Shape(16, 2, 2))
+    for verb in (finetune, pretrain):
+        monkeypatch.setattr(verb.journal, "lines", lambda folder: [])  # no picture of curves: seconds each
+    made = load(name, TUNED, [*TWO_STEPS, *SMALL, *DECODER, "optim.batch=16", "init=random"])
+    pretraining, finetuning = _trainings(made)
+    if pretraining is not None:
+        pretrain.run(pretraining, [faces[0]], tmp_path / "mae")
+        assert _steps(tmp_path / "mae") == 2
+    if finetuning is not None:
+        finetune.run(finetuning, [faces[0]], faces[1], "random", tmp_path / "au")
+        assert _steps(tmp_path / "au") == 2
+
+
+def _trainings(made):
+    if isinstance(made, Experiment):
+        single, row = settings.benchmarks(made)[0], made.rows[-1]
+        own = plan.start(row, {}).row
+        return (plan.pretraining(made, row) if own else None), plan.finetuning(single, row)
+    if isinstance(made, shipped.Settings):
+        return made.pretrain, made.finetune
+    return (made, None) if isinstance(made, config.Pretrain) else (None, made)
+
+
+def _steps(folder):
+    return max(json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines())

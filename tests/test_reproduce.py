@@ -9,6 +9,7 @@ import pytest
 from maeface import config, facts, finetune, reproduce
 from maeface.data import manifest, teacher
 from maeface.errors import ConfigError, DataError
+from maeface.experiments import shipped
 from maeface.model import vit, weights
 
 SMALL = [
@@ -36,7 +37,7 @@ SMALL = [
 
 
 def settings(*more):
-    return config.load(reproduce.Settings, "maeface-tiny", [*SMALL, *more])
+    return config.load(shipped.Settings, "maeface-tiny", [*SMALL, *more])
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +71,11 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monk
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(finetune, "run", stopped)
-        reproduce.run(how, data, out, data / "teacher.csv")
+        reproduce.run(how, data, out, teacher=data / "teacher.csv")
     done = [out / name for name in ("synth", "portraits", "mae")]
     before = {path: path.stat().st_mtime_ns for base in done for path in base.rglob("*.[tsp]a[rf]*")}
     assert before
-    summary = reproduce.run(how, data, out, data / "teacher.csv")
+    summary = reproduce.run(how, data, out, teacher=data / "teacher.csv")
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
     (packed,) = summary.weights
@@ -97,7 +98,7 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monk
     assert len(pd.read_parquet(out / "scores" / "portraits.parquet")) == 2
     assert {"renders", "renders from scratch"} <= set(summary.scores)
     scored = (out / "scores" / "renders.parquet").stat().st_mtime_ns
-    again = reproduce.run(how, data, out, data / "teacher.csv")
+    again = reproduce.run(how, data, out, teacher=data / "teacher.csv")
     assert (out / "scores" / "renders.parquet").stat().st_mtime_ns == scored
     assert again.scores["renders"].means == pytest.approx(summary.scores["renders"].means, nan_ok=True)
 
@@ -109,7 +110,7 @@ def test_what_the_data_folder_lacks_is_named(tmp_path):
     with pytest.raises(
         ConfigError, match=r"lacks photos/congress, videos, rig/ict_facekit\.npz; docs/reprod"
     ):
-        reproduce.run(config.load(reproduce.Settings, "maeface-tiny"), tmp_path, tmp_path / "out")
+        reproduce.run(config.load(shipped.Settings, "maeface-tiny"), tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -118,9 +119,9 @@ def test_held_out_portraits_alone_are_nothing_to_learn_from(tmp_path):
     folder.mkdir(parents=True)
     (folder / sorted(facts.held_out_portraits())[0]).touch()
     (tmp_path / "rig").mkdir()
-    (tmp_path / reproduce.RIG).touch()
+    (tmp_path / shipped.RIG).touch()
     with pytest.raises(ConfigError, match="no photograph to learn from in photos/congress"):
-        reproduce.sources(settings().prepare, tmp_path)
+        shipped.sources(settings().prepare, tmp_path)
 
 
 def test_of_probabilities_only_what_is_sure_and_chosen_is_believed(tmp_path):
@@ -152,7 +153,7 @@ def test_of_probabilities_only_what_is_sure_and_chosen_is_believed(tmp_path):
 
 @pytest.mark.parametrize("name", ["maeface-nano", "maeface-tiny"])
 def test_the_rendered_people_are_not_those_of_the_demo(name):
-    how = config.load(reproduce.Settings, name)
+    how = config.load(shipped.Settings, name)
     sample = json.loads((demo_sample() / "prepare.json").read_text())["settings"]
     assert how.synth.seed != sample["seed"]
 

@@ -173,13 +173,16 @@ def finetune(
             help="Table of labels, CSV or Parquet; if not given, those of the prepared folder (--data)."
         ),
     ] = None,
+    guide: Annotated[
+        Path | None, typer.Option(help="Table of measures of the faces, to be learned beside; Parquet.")
+    ] = None,
     overrides: Set = None,
 ) -> None:
     """Learn action units from labelled crops: occurrence, intensity, or both."""
     from maeface import finetune as verb
 
     settings = config.load(config.Finetune, recipe, overrides or ())
-    console.show(str(verb.run(settings, data, labels or _labels_of(data), init, out)))
+    console.show(str(verb.run(settings, data, labels or _labels_of(data), init, out, guide)))
 
 
 def _labels_of(data: list[Path]) -> Path:
@@ -303,24 +306,50 @@ def demo(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help="What to make: maeface-nano, maeface-tiny, or a TOML file.")],
-    data: Annotated[Path, typer.Option(help="Folder with rig/, photos/ and videos/.")],
-    out: Annotated[Path, typer.Option(help="Folder for every stage; the same command goes on with it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="What: ex1 to ex5, table5, table6, fig1 to fig8, cross, maeface-nano, or a TOML file."
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with the datasets by name (bp4d, bp4dplus, disfa, faces), raw or prepared."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for everything; the same command goes on with it.")],
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|NAME=FILE",
+            help="The pre-trained encoder, or, where a recipe has several, each by its name. Repeatable.",
+        ),
+    ] = None,
+    selection: Annotated[
+        Literal["validation", "paper"] | None,
+        typer.Option(
+            help="What picks the epoch: held-out training subjects, or as in the field the test fold (paper)."
+        ),
+    ] = None,
+    train: Annotated[str | None, typer.Option(help="Of cross: the dataset to learn from.")] = None,
+    test: Annotated[str | None, typer.Option(help="Of cross: the dataset to test on.")] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(help="A table of the real faces, a second source of labels; none if not given."),
+        typer.Option(help="Of maeface-nano: MediaPipe's face_landmarker.task, or a table of the real faces."),
     ] = None,
     overrides: Set = None,
 ) -> None:
-    """Make the weights that come with the package again, from nothing."""
-    from maeface import evaluate as scoring
+    """An experiment or a figure of the paper, or the weights that come with the package, whole."""
     from maeface import reproduce as verb
 
-    summary = verb.run(config.load(verb.Settings, name, overrides or ()), data, out, teacher)
-    for what, scores in summary.scores.items():
-        console.show(f"{what}: {scores.summary()}")
-        console.show(scoring.render(scores))
-    console.show(str(summary))
+    changes = [*(overrides or [])]
+    changes += [f"selection={'test' if selection == 'paper' else selection}"] if selection else []
+    changes += [f"dataset={train}"] if train else []
+    changes += [f"tested={test}"] if test else []
+    outcome = verb.run(verb.load(name, changes), data, out, verb.named(weights or ()), teacher)
+    for part in verb.shown(outcome):
+        console.show(part)
 
 
 if __name__ == "__main__":

@@ -1,298 +1,88 @@
-"""``maeface reproduce``: what comes with the package, made again from nothing by one command.
+"""``maeface reproduce``: an experiment of the paper, a figure of it, or the weights of the package, whole.
 
-Each stage is a call of another verb in a folder of its own below ``out``, and these verbs go on where they
-were stopped and leave alone what they finished; so does this one. The recipe names every setting.
-
-    out/synth       rendered faces with exact labels             synth
-    out/portraits   crops of photographs, without the held-out   prepare
-    out/frames      crops of video frames                        prepare
-    out/labels.parquet   renders, and what a teacher says of real faces
-    out/mae         masked autoencoder of all of them            pretrain
-    out/au          action units                                 finetune
-    out/NAME.safetensors   the same, rounded and small enough to ship
-    out/scores      renders of unseen subjects, held-out real portraits: predictions and scores
+What is made, and how, is a recipe; its ``kind`` says what it is of. Whatever it is, the same call goes on
+where it was stopped, and repeats nothing that is finished.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
-from importlib.metadata import version
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-from pydantic import Field
-
-from maeface import config, console, evaluate, facts, files, finetune, predict, prepare, pretrain, synth
-from maeface.data import batches, manifest
-from maeface.data.labels import Labelled
-from maeface.data.shards import Shards
-from maeface.data.teacher import believed
+from maeface import config
 from maeface.errors import ConfigError
-from maeface.faces import media
-from maeface.model import weights
-from maeface.model.storage import Dtype
+from maeface.experiments import drawing, runner, settings, shipped
+from maeface.experiments.settings import Experiment, Figure
 
-RIG = "rig/ict_facekit.npz"
-RECORD = "reproduce.json"
-OF = "weights.json"
-CROPS_TOGETHER = 512
+Recipe = shipped.Settings | Experiment | Figure
+Outcome = shipped.Summary | runner.Summary | drawing.Drawn
 
 
-class Cast(config.Settings):
-    """Who is rendered; see ``synth.Settings``."""
+def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The settings of a recipe, of whatever kind it is.
 
-    subjects: Annotated[int, Field(ge=1)] = 40
-    images: Annotated[int, Field(ge=0)] = 20
-    clips: Annotated[int, Field(ge=0)] = 0
-    clip_subjects: Annotated[int, Field(ge=0)] | None = None
-    clip_frames: Annotated[int, Field(ge=1)] = 48
-    size: Annotated[int, Field(ge=16)] = 224
-    seed: Annotated[int, Field(ge=0)] = 1
-    """Not 0, which drew the people of the demo's sample."""
-    quality: Annotated[int, Field(ge=1, le=95)] = 90
-
-
-class Real(config.Settings):
-    """Real faces, without labels; folders below the data folder."""
-
-    photos: tuple[str, ...] = ("photos/congress",)
-    """The held-out portraits among them are left out by name (``facts.held_out_portraits``)."""
-    videos: tuple[str, ...] = ("videos",)
-    size: Annotated[int, Field(ge=16)] = 256
-    """Side of a crop, px."""
-    fps: Annotated[float, Field(gt=0)] = 4.0
-    """Frames a second of a video, at most."""
-
-
-class Teacher(config.Settings):
-    """What is believed of a teacher's table."""
-
-    aus: dict[int, tuple[float, float]] = Field(default_factory=dict)
-    """Of a table of probabilities (``AU12_p``), the action units to take, and of each the probabilities up to
-    which it is absent and from which it is present; in between it is unknown. Its intensities are not taken.
-    A table of labels (``AU12_o``, ``AU12_i``) is taken as it is."""
-
-
-class Pack(config.Settings):
-    """How the weights are stored."""
-
-    dtype: Dtype = "bf16"
-    part_mib: Annotated[float, Field(gt=0)] = 16.0
-    """No file larger than this, in MiB."""
-    mirror: bool = True
-    """Predict from the mean over the face and its mirror image."""
-
-
-class Settings(config.Settings):
-    """A recipe of ``maeface reproduce``."""
-
-    verb: Literal["reproduce"] = "reproduce"
-    title: str = ""
-    cost: str = ""
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "weights"
-    """What the weights are called."""
-    scratch: bool = False
-    """Also fine-tune from random weights, which shows what pre-training gives."""
-    synth: Cast = Cast()
-    prepare: Real = Real()
-    teacher: Teacher = Teacher()
-    pretrain: config.Pretrain = config.Pretrain()
-    finetune: config.Finetune = config.Finetune()
-    pack: Pack = Pack()
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What came out.
-
-    Attributes:
-        weights: the packed files.
-        scores: by what was predicted, and "from scratch" after it for the network without pre-training.
+    Raises:
+        ConfigError: as ``config.load``.
     """
-
-    weights: tuple[Path, ...]
-    scores: dict[str, evaluate.Scores]
-
-    def __str__(self) -> str:
-        """One line for people."""
-        sizes = ", ".join(f"{path} ({path.stat().st_size / 1e6:.1f} MB)" for path in self.weights)
-        return f"weights: {sizes}"
+    kind = config.read(recipe).get("kind", "weights")
+    if kind == "experiment":
+        return settings.load(recipe, overrides)
+    if kind == "figure":
+        return config.load(Figure, recipe, overrides)
+    return config.load(shipped.Settings, recipe, overrides)
 
 
-@dataclass(frozen=True)
-class Sources:
-    """What a recipe needs from the data folder, all of it there."""
-
-    rig: Path
-    photos: tuple[Path, ...]
-    held_out: tuple[Path, ...]
-    videos: tuple[Path, ...]
-
-
-def run(settings: Settings, data: Path, out: Path, teacher: Path | None = None) -> Summary:
-    """Render, prepare, pre-train, fine-tune, pack and score.
-
-    The same call goes on where it was stopped, and repeats nothing that is finished.
+def run(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    weights: Mapping[str, str] | None = None,
+    teacher: Path | None = None,
+) -> Outcome:
+    """Make what a recipe is of.
 
     Args:
-        settings: ``config.load(Settings, recipe)``.
-        data: folder with ``rig/ict_facekit.npz`` and the folders that ``settings.prepare`` names.
+        recipe: from ``load``.
+        data: folder with what it is made from: datasets by name (``data/bp4d``, ...), as they are handed out
+            or as ``prepare`` left them; for packaged weights ``rig/``, ``photos/`` and ``videos/``.
         out: folder for everything.
-        teacher: a table of labels or predictions of the real faces, as a weak second source of labels; what
-            it does not say stays unknown. None: only the renders have labels.
+        weights: name -> file or packaged name of encoders to start from (``named``).
+        teacher: for packaged weights only: labels or predictions of the real faces.
 
     Raises:
-        ConfigError: ``data`` lacks something, or ``out`` holds a run with other settings.
-        DataError: a teacher's table that is none, or fits no face; damaged data.
-        WeightsError: values that cannot be packed so.
+        ConfigError: ``data`` or ``weights`` lack something, or ``out`` holds a run with other settings.
+        DataError: data that is damaged or laid out otherwise.
+        WeightsError: weights that cannot be used.
         ResourceError: disk, memory, device, no renderer, or ``out`` is in use.
     """
-    found = sources(settings.prepare, data)
-    with files.exclusive(out):
-        how = settings.model_dump(mode="json")
-        files.write_json(out / RECORD, {"settings": how, "maeface": version("maeface")})
-        taught = believed(teacher, settings.teacher.aus, out / "teacher.parquet") if teacher else None
-        console.say("1/6 render faces")
-        rendered = synth.run(found.rig, out / "synth", synth.Settings(**settings.synth.model_dump()))
-        console.say(str(rendered))
-        console.say("2/6 prepare photographs and videos")
-        real = _prepare(settings.prepare, found, out)
-        faces = [out / "synth", *real]
-        labelled = faces if taught else faces[:1]
-        labels = _labels(out, rendered.labels, real, taught)
-        console.say("3/6 pre-train")
-        encoder = pretrain.run(settings.pretrain, faces, out / "mae")
-        console.say("4/6 fine-tune")
-        models = {"": finetune.run(settings.finetune, labelled, labels, str(encoder), out / "au")}
-        if settings.scratch:
-            console.say("4/6 fine-tune from random weights, for comparison")
-            scratch = finetune.run(settings.finetune, labelled, labels, "random", out / "scratch")
-            models[" from scratch"] = scratch
-        console.say("5/6 pack")
-        packed = {name: _pack(settings, path, name) for name, path in models.items()}
-        console.say("6/6 score")
-        scores: dict[str, evaluate.Scores] = {}
-        for name, paths in packed.items():
-            folder = out / f"scores{name.replace(' ', '-')}"
-            split = models[name].parent / finetune.SPLIT
-            scores |= {what + name: score for what, score in _score(folder, paths, out, split, found)}
-        return Summary(packed[""], scores)
+    weights = weights or {}
+    if isinstance(recipe, shipped.Settings):
+        if weights:
+            raise ConfigError(f"{recipe.name} starts from nothing: leave out --weights")
+        return shipped.run(recipe, data, out, teacher)
+    if teacher is not None:
+        raise ConfigError(f"{recipe.name} has no teacher: leave out --teacher")
+    if isinstance(recipe, Figure):
+        return drawing.run(recipe, data, out, weights)
+    return runner.run(recipe, data, out, weights)
 
 
-def sources(settings: Real, data: Path) -> Sources:
-    """The files that are used.
+def named(given: Sequence[str]) -> dict[str, str]:
+    """``--weights`` of the command line by name: ``FILE`` is called "weights", ``in1k=FILE`` "in1k".
 
     Raises:
-        ConfigError: some of it is not there; all that is missing is named.
+        ConfigError: two of one name.
     """
-    folders = [*settings.photos, *settings.videos]
-    missing = [name for name in folders if not (data / name).is_dir()]
-    missing += [] if (data / RIG).is_file() else [RIG]
-    if missing:
-        raise ConfigError(f"{data} lacks {', '.join(missing)}; docs/reproduce.md says where to get them")
-    held_out = facts.held_out_portraits()
-    photos = [file for name in settings.photos for file in _images(data / name)]
-    used = tuple(file for file in photos if file.name not in held_out)
-    if settings.photos and not used:
-        raise ConfigError(f"{data} has no photograph to learn from in {', '.join(settings.photos)}")
-    return Sources(
-        data / RIG,
-        used,
-        tuple(file for file in photos if file.name in held_out),
-        tuple(data / name for name in settings.videos),
-    )
+    found: dict[str, str] = {}
+    for text in given:
+        match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_-]*)=(.+)", text)
+        name, file = (match[1], match[2]) if match and not Path(text).exists() else ("weights", text)
+        if name in found:
+            raise ConfigError(f"--weights: two are called {name!r}; name each, as in --weights in1k=FILE")
+        found[name] = file
+    return found
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("[!.]*") if file.suffix.lower() in manifest.IMAGE_SUFFIXES)
-
-
-def _prepare(settings: Real, found: Sources, out: Path) -> list[Path]:
-    """The prepared folders of real faces."""
-    folders = []
-    for name, inputs in (("portraits", found.photos), ("frames", found.videos)):
-        if inputs:
-            how = prepare.Settings(size=settings.size, fps=settings.fps)
-            console.say(str(prepare.run(inputs, out / name, how)))
-            folders.append(out / name)
-    return folders
-
-
-def _labels(out: Path, rendered: Path, real: Sequence[Path], teacher: Path | None) -> Path:
-    """One table by ``id``: what was posed, and what a teacher says; the rest is empty."""
-    tables = [_table(manifest.join_labels(manifest.load(rendered.parent), rendered))]
-    if teacher is not None:
-        theirs = manifest.join_labels(batches.gather(real), teacher)
-        console.say(f"teacher {teacher}: {theirs.summary()}")
-        tables.append(_table(theirs))
-    path = out / "labels.parquet"
-    with files.atomic(path) as temporary:
-        pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
-    return path
-
-
-def _table(labelled: Labelled) -> pd.DataFrame:
-    columns: dict[str, NDArray[np.float32]] = {}
-    for letter, aus, values, known in (
-        ("o", labelled.aus_occurrence, labelled.occurrence, labelled.occurrence_known),
-        ("i", labelled.aus_intensity, labelled.intensity, labelled.intensity_known),
-    ):
-        masked = np.where(known, values, np.float32(np.nan))
-        columns |= {f"{facts.au_name(au)}_{letter}": masked[:, k] for k, au in enumerate(aus)}
-    return pd.concat([labelled.rows[["id", "subject", "clip"]], pd.DataFrame(columns)], axis=1)
-
-
-def _pack(settings: Settings, path: Path, name: str) -> tuple[Path, ...]:
-    how = settings.pack
-    target = path.parents[1] / f"{settings.name}{name.replace(' ', '-')}.safetensors"
-    return weights.repack(path, target, how.dtype, round(how.part_mib * 2**20), how.mirror)
-
-
-def _score(
-    folder: Path, packed: Sequence[Path], out: Path, split: Path, found: Sources
-) -> Iterator[tuple[str, evaluate.Scores]]:
-    """Predict what was never trained on, unless these weights have, and score it."""
-    of = {"weights": [files.sha256(path) for path in packed]}
-    if not (folder / OF).is_file() or json.loads((folder / OF).read_text(encoding="utf-8")) != of:
-        (folder / OF).unlink(missing_ok=True)
-        _predict_renders(folder, packed[0], out, split)
-        if found.held_out:
-            predict.run(found.held_out, packed[0], folder / "portraits.parquet", faces="largest")
-        files.write_json(folder / OF, of)
-    if (folder / "renders.parquet").is_file():
-        renders = folder / "renders.parquet"
-        yield "renders", evaluate.run(out / "synth" / synth.LABELS, renders, out=folder / "renders.csv")
-    if found.held_out:
-        yield from _score_portraits(folder)
-
-
-def _score_portraits(folder: Path) -> Iterator[tuple[str, evaluate.Scores]]:
-    """Real faces against the labels that people read off them, once there are some."""
-    resource = resources.files("maeface") / "datasets" / "portraits.csv"
-    with resources.as_file(resource) as labels:
-        read = pd.read_csv(labels).filter(regex=r"^AU\d\d_[oi]$")
-        if read.notna().any(axis=None):
-            predicted = folder / "portraits.parquet"
-            yield "portraits", evaluate.run(labels, predicted, out=folder / "portraits.csv")
-
-
-def _predict_renders(folder: Path, packed: Path, out: Path, split: Path) -> None:
-    """Predictions of the rendered subjects that were kept for the test, by ``id``."""
-    kept: Mapping[str, list[str]] = json.loads(split.read_text(encoding="utf-8"))
-    rows = manifest.load(out / "synth")
-    rows = rows[rows["subject"].isin(set(kept["test"]))]
-    if rows.empty:
-        return
-    predictor, shards = predict.Predictor(packed, aligned=True), Shards(out / "synth")
-    tables = []
-    for start in range(0, len(rows), CROPS_TOGETHER):
-        some = rows.iloc[start : start + CROPS_TOGETHER]
-        places = zip(some["shard"], some["offset"], some["size"], strict=True)
-        table = predictor([media.decode_image(shards.read_range(*place), "jpeg", 1) for place in places])
-        tables.append(table.assign(id=some["id"].to_numpy()))
-    with files.atomic(folder / "renders.parquet") as temporary:
-        pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
+def shown(outcome: Outcome) -> Iterable[Any]:
+    """What came out, for people, each for ``console.show``."""
+    return shipped.shown(outcome) if isinstance(outcome, shipped.Summary) else [str(outcome)]
