@@ -96,12 +96,13 @@ def table(folders: Sequence[Path], task: Path) -> pd.DataFrame:
     total = sum(len(faces) for _, faces in loaded)
     with blendshapes.Reader(task) as reader, console.progress("measure", total, "faces") as advance:
         for shards, faces in loaded:
-            for face in faces.itertuples():
-                data = shards.read_range(face.shard, int(face.offset), int(face.size))
+            places = zip(faces["shard"], faces["offset"], faces["size"], strict=True)
+            for name, (shard, offset, size) in zip(faces["id"], places, strict=True):
+                data = shards.read_range(str(shard), int(offset), int(size))
                 reading = reader(_shown(media.decode_image(data, "jpeg", 1)))
                 if reading is not None:
                     aus = {f"{facts.au_name(au)}_p": score for au, score in reading.aus().items()}
-                    rows.append({"id": face.id, **aus, **of(reading)})
+                    rows.append({"id": name, **aus, **of(reading)})
                 advance(1)
     if not rows:
         raise DataError(f"MediaPipe reads no face of {', '.join(map(str, folders))}")
