@@ -150,6 +150,22 @@ def test_nothing_is_warned_of_where_all_is_as_in_the_paper(tmp_path, few, monkey
     assert float(page.row("MAE-Face")[0][1]) - paper == pytest.approx(difference, abs=0.11)
 
 
+def test_several_benchmarks_stand_side_by_side_as_in_table_5(tmp_path, few):
+    for row in ("mae-face", "scratch"):
+        parts.write(tmp_path, row, "P1", ["F001", "F002"])
+        parts.write(tmp_path, f"{row}-i", "P1", ["SN001", "SN002"], dataset="disfa", task="intensity")
+        record = tmp_path / "parts" / f"{row}-i" / "P1-s0" / "part.json"
+        record.write_text(record.read_text().replace(f'"row": "{row}-i"', f'"row": "{row}"'))
+    rows = (Row(name="mae-face", method="MAE-Face"), Row(name="scratch", method="train from scratch"))
+    found = results.load(tmp_path)
+    page = read(report.write(tmp_path, Experiment(name="t5", published="table5", rows=rows), found))
+    assert ["row", "BP4D F1 (%)", "DISFA ICC(3,1)"] in page.rows
+    assert page.row("train from scratch (paper)")[0][1:] == ["50.0", "0.418"]
+    means = tables.scores(found).query("row == 'scratch' and au == 'avg'").set_index("metric")["value"]
+    ours = [f"{100 * means['f1']:.1f}", f"{means['icc']:.3f}"]
+    assert page.row("train from scratch (this run)")[0][1:] == ours
+
+
 def test_selection_on_the_test_part_is_told(tmp_path):
     parts.write(tmp_path, "a", "P1", ["F001"], selection="test", validation=())
     assert "optimistic" in doubts.optimistic(results.load(tmp_path))[0]
@@ -158,9 +174,11 @@ def test_selection_on_the_test_part_is_told(tmp_path):
 def test_settings_other_than_the_recipes_are_named():
     packaged = config.load(Experiment, "ex1").model_dump()
     changed = config.load(Experiment, "ex1", ["epochs_factor=0.1", "seeds=[0,1]"]).model_dump()
-    changed["forced"] = {"finetune": {"optim": {"epochs": 2}, "run": {"workers": 0}}}
+    forced = {"optim": {"epochs": 2}, "data": {"randaugment": ""}, "run": {"workers": 0}}
+    changed["forced"] = {"finetune": forced}
     assert sorted(doubts.changed(changed, packaged)) == [
         "epochs_factor 0.1 (recipe: 1.0)",
+        "finetune.data.randaugment empty (recipe: rand-m9-mstd0.5-inc1)",
         "finetune.optim.epochs 2 (recipe: 20)",
     ]
     assert doubts.changed(packaged, packaged) == []
@@ -238,7 +256,8 @@ def test_gaps_are_named(tmp_path, few):
 
 def test_every_part_has_a_line(finished, recipe):
     page = read(report.write(finished, recipe, results.load(finished)))
-    lines = [row for row in page.rows if row[:2] in (["bp4d", "MAE-Face"], ["bp4d", "train from scratch"])]
+    folds = [row for row in page.rows if row[2:3] in (["P1"], ["P2"])]
+    lines = [row for row in folds if row[:2] in (["BP4D", "MAE-Face"], ["BP4D", "train from scratch"])]
     assert [(row[2], row[3], row[8]) for row in lines] == [("P1", "0", "3"), ("P2", "0", "2")] * 2
 
 
@@ -370,7 +389,7 @@ def test_reconstructions_have_a_row_a_face_and_a_column_a_stage(tmp_path, name, 
     assert image.shape[:2] == (22 + 3 * step, 6 + columns * step)
     again = pictures.draw(recipe, {"faces": faces, "bp4d": faces}, models, tmp_path / "again")
     assert path.read_bytes() == again.read_bytes()
-    assert read(tmp_path / "out" / "report.html").fetched == []
+    assert read(path.with_suffix(".html")).fetched == []
     originals = image[22:, -step:-6].reshape(-1, 3)
     assert len(np.unique(originals, axis=0)) > 20
 
@@ -406,7 +425,7 @@ def test_classes_are_shares_of_what_is_known(tmp_path):
     table = pd.read_csv(path.with_suffix(".csv"), index_col="action unit")
     assert table.loc["AU01", "BP4D"] == pytest.approx(100 * 49 / 199)
     assert np.isnan(table.loc["AU09", "BP4D"]) and table.loc["AU09", "DISFA"] == pytest.approx(100 * 19 / 199)
-    assert any("NOT the 146,847" in text for text in read(tmp_path / "out" / "report.html").text)
+    assert any("NOT the 146,847" in text for text in read(path.with_suffix(".html")).text)
     path = pictures.draw(figure("fig3"), data, {}, tmp_path / "out")
     table = pd.read_csv(path.with_suffix(".csv"), index_col="action unit")
     assert table.loc["AU12", "DISFA, F1 of CaFNet"] == 79.0

@@ -87,7 +87,7 @@ def results(table: pd.DataFrame, rows: Sequence[str], paper: Paper, comparable: 
         paper: what is printed of the experiment.
         comparable: whether the run is of the paper's data and settings, so that a difference says something.
     """
-    made = []
+    made = [_overview(table, rows, paper)] if len(groups(table)) > 1 else []
     for dataset, task in groups(table):
         how = unit(task)
         lines = []
@@ -113,6 +113,27 @@ def results(table: pd.DataFrame, rows: Sequence[str], paper: Paper, comparable: 
         caption = f"{title(dataset)}, {task}: {names}{how.sign}, mean over action units."
         made.append(Table(pd.DataFrame(lines), caption, how.decimals))
     return Section("Result", tables=made)
+
+
+def _overview(table: pd.DataFrame, rows: Sequence[str], paper: Paper) -> Table:
+    """One line a row and one column a benchmark, as the paper's Tables 5 and 6; the paper's lines first."""
+    ours: dict[str, dict[str, str]] = {}
+    theirs: dict[str, dict[str, str]] = {}
+    for dataset, task in groups(table):
+        metric, how = HEADLINES[task][0], unit(task)
+        column = f"{title(dataset)} {TITLES[metric]}{how.sign}"
+        means = pick(table, dataset=dataset, task=task, metric=metric, au=AVERAGE).set_index("row")["mean"]
+        for row in rows:
+            printed = paper.printed(dataset, metric, row)
+            for lines, value in ((ours, float(means.get(row, np.nan))), (theirs, printed)):
+                if not np.isnan(value):
+                    lines.setdefault(row, {})[column] = f"{value * how.factor:.{how.decimals}f}"
+    named = {f"{row} (paper)": line for row, line in theirs.items()}
+    named |= {f"{row} (this run)": line for row, line in ours.items()}
+    frame = pd.DataFrame.from_dict(named, orient="index").fillna("–")
+    frame.index.name = "row"
+    strong = frozenset(range(len(theirs), len(frame)))
+    return Table(frame, "Mean over action units on each benchmark.", strong=strong)
 
 
 def groups(table: pd.DataFrame) -> list[tuple[str, str]]:

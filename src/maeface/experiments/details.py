@@ -113,7 +113,7 @@ def trainings(found: pd.DataFrame, parts: Sequence[Part]) -> Section:
     values = headline.set_index(["dataset", "task", "row", "fold", "seed"])["value"]
     for part in parts:
         line: dict[str, object] = {
-            "dataset": part.dataset,
+            "dataset": comparison.title(part.dataset),
             "row": part.row,
             "fold": part.fold,
             "seed": part.seed,

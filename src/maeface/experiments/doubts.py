@@ -68,7 +68,7 @@ def _data(parts: Sequence[Part], dataset: str) -> Iterator[str]:
             for f in tested
             if f in folds and tested[f] != len(folds[f])
         ]
-        if few:
+        if few and not any("subjects are not there" in note for part in parts for note in part.notes):
             yield f"{known.title}: subjects tested, of those that {protocol} tests: {', '.join(few)}."
     if known.frames is None:
         return
@@ -97,10 +97,9 @@ def changed(settings: Mapping[str, Any], packaged: Mapping[str, Any]) -> list[st
 
 def _effective(settings: Mapping[str, Any]) -> dict[str, str]:
     found = flat(settings)
-    forced = {
-        name.removeprefix("forced."): found.pop(name) for name in list(found) if name.startswith("forced.")
-    }
-    return {name: value for name, value in (found | forced).items() if value not in ("None", "[]", "")}
+    forced = {name: found.pop(name) for name in list(found) if name.startswith("forced.")}
+    found |= {name.removeprefix("forced."): value for name, value in forced.items()}
+    return {name: value or "empty" for name, value in found.items() if value not in ("None", "[]")}
 
 
 def _silent(name: str) -> bool:

@@ -1,6 +1,6 @@
 """The paper's figures of faces, classes and clips, from prepared folders, weights and finished parts.
 
-Every figure leaves ``OUT/<name>.png`` and ``OUT/report.html``, which says what is seen and of what it is
+Every figure leaves ``OUT/<name>.png`` and ``OUT/<name>.html``, which says what is seen and of what it is
 made; where the figure has numbers, also ``OUT/<name>.csv``.
 """
 
@@ -28,7 +28,6 @@ from maeface.model.mae import MAE
 from maeface.report import charts, figures
 from maeface.report.page import Picture, Section, Table, page
 
-REPORT = "report.html"
 TILE = 112
 """Faces are drawn at this side at least, px."""
 
@@ -74,7 +73,7 @@ def draw(
         tables = [table]
     section = Section("Numbers", tables=tables)
     sections = [Section("Figure", pictures=[picture]), *([section] if tables else [])]
-    files.write_text(out / REPORT, page(recipe.title or recipe.name, sections))
+    files.write_text(path.with_suffix(".html"), page(recipe.title or recipe.name, sections))
     console.say(f"{path}: {picture.caption}")
     return path
 
