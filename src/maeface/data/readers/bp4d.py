@@ -194,23 +194,25 @@ def _with_intensities(
     files = {au: _intensity_files(folder, au, list(codings), partial) for au in aus}
     joined = {}
     for clip, coding in codings.items():
-        series = {}
-        for au in aus:
-            name = f"{facts.au_name(au)}_i"
-            series[name] = (
-                _intensity(files[au][clip], au) if clip in files[au] else pd.Series(dtype="float32")
-            )
-        known = [values.index[values.notna()].to_numpy(np.int64) for values in series.values()]
-        numbers = np.unique(np.concatenate([coding.numbers, *known]))
-        columns = {
-            name: pd.Series(values, coding.numbers) for name, values in coding.columns.items()
-        } | series
-        joined[clip] = replace(
-            coding,
-            numbers=numbers,
-            columns={n: c.reindex(numbers).to_numpy(np.float32) for n, c in columns.items()},
-        )
+        series = {f"{facts.au_name(au)}_i": _intensity(files[au].get(clip), au) for au in aus}
+        known = [numbers[~np.isnan(values)] for numbers, values in series.values()]
+        union = np.unique(np.concatenate([coding.numbers, *known]))
+        columns = {name: (coding.numbers, values) for name, values in coding.columns.items()} | series
+        placed = {name: _placed(*column, union) for name, column in columns.items()}
+        joined[clip] = replace(coding, numbers=union, columns=placed)
     return joined
+
+
+def _placed(
+    numbers: NDArray[np.int64], values: NDArray[np.float32], wanted: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Values by frame number at the ascending numbers that are wanted; NaN where there is none."""
+    if np.array_equal(numbers, wanted):
+        return values
+    found = np.full(len(wanted), np.nan, np.float32)
+    there = np.isin(numbers, wanted)
+    found[np.searchsorted(wanted, numbers[there])] = values[there]
+    return found
 
 
 def _intensity_files(folder: Path, au: int, wanted: Sequence[str], partial: bool) -> dict[str, Path]:
@@ -236,7 +238,9 @@ def _intensity_files(folder: Path, au: int, wanted: Sequence[str], partial: bool
     return found
 
 
-def _intensity(path: Path, au: int) -> "pd.Series[float]":
+def _intensity(path: Path | None, au: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Frame numbers and intensities of a file; none without one."""
+    if path is None:
+        return np.zeros(0, np.int64), np.zeros(0, np.float32)
     table = parsing.ints(path, columns=2)
-    numbers = parsing.unique_frames(table)
-    return pd.Series(parsing.labels(table, 1, facts.au_name(au), 5), numbers)
+    return parsing.unique_frames(table), parsing.labels(table, 1, facts.au_name(au), 5)

@@ -1,0 +1,110 @@
+"""How fast labels are read, and how much memory a listing and a preparation take, on flat miniatures.
+
+    python benchmarks/readers.py labels           BP4D's 328 occurrence and 5 x 328 intensity files
+    python benchmarks/readers.py prepare 20000    memory of `prepare --dataset bp4d --aligned`
+
+The images of a clip are links to one small JPEG. Peaks are of the process (ru_maxrss), and of its workers.
+"""
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from maeface import facts, prepare
+from maeface.data.readers import reading
+
+TASKS = [f"T{number}" for number in range(1, 9)]
+
+
+def write(root: Path, frames: int, subjects: tuple[str, ...]) -> None:
+    """BP4D with about ``frames`` labelled frames; ids from 643 up, and every picture the same file."""
+    rng = np.random.default_rng(0)
+    (root / "AUCoding/AU_OCC").mkdir(parents=True)
+    face = Image.fromarray(rng.integers(0, 256, (48, 48, 3), dtype=np.uint8))
+    rows = -(-frames // (len(subjects) * len(TASKS)))
+    numbers = np.arange(643, 643 + rows)
+    for clip in [f"{subject}_{task}" for subject in subjects for task in TASKS]:
+        table = np.column_stack(
+            [numbers, np.where(np.arange(1, 100) <= 28, rng.integers(2, size=(rows, 99)), 9)]
+        )
+        header = ",".join(map(str, range(100)))
+        np.savetxt(root / f"AUCoding/AU_OCC/{clip}.csv", table, "%d", ",", header=header, comments="")
+        for au in (6, 10, 12, 14, 17):
+            folder = root / f"AU Intensity Codes3.0/AU{au:02d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            values = np.column_stack([numbers, rng.integers(6, size=rows)])
+            np.savetxt(folder / f"{clip}_AU{au:02d}.csv", values, "%d", ",")
+        pictures = root / clip.replace("_", "/")
+        pictures.mkdir(parents=True)
+        face.save(pictures / f"{numbers[0]:04d}.jpg")
+        for number in numbers[1:]:
+            os.link(pictures / f"{numbers[0]:04d}.jpg", pictures / f"{number:04d}.jpg")
+
+
+def labels(root: Path, frames: int) -> None:
+    """Seconds and memory of reading everything but pixels."""
+    write(root, frames, facts.dataset("bp4d").subject_names)
+    for options in (["intensity=false"], []):
+        times = []
+        for _ in range(3):
+            start = time.perf_counter(), time.process_time()
+            found = reading.read("bp4d", root, options)
+            times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+        what = options[0] if options else "with intensities"
+        wall, cpu = ([f"{seconds:.1f}" for seconds in sorted(column)] for column in zip(*times, strict=True))
+        say(f"{len(found.labels)} rows, {what}: {' '.join(wall)} s, on the processor {' '.join(cpu)} s")
+    tracemalloc.start()
+    found = reading.read("bp4d", root)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    labelled = found.labels.memory_usage(deep=True).sum()
+    say(f"kept {kept / 2**20:.0f} MiB (labels {labelled / 2**20:.0f}), peak {peak / 2**20:.0f} MiB")
+    say(f"peak of the process {peak_mib(resource.RUSAGE_SELF):.0f} MiB")
+
+
+def whole(root: Path, frames: int) -> None:
+    """Memory of a preparation of so many frames."""
+    write(root / "raw", frames, facts.dataset("bp4d").subject_names)
+    before = peak_mib(resource.RUSAGE_SELF)
+    settings = prepare.Settings(aligned=True, size=16, min_side=16, workers=1)
+    start = time.perf_counter()
+    summary = prepare.run([root / "raw"], root / "out", settings, dataset="bp4d")
+    seconds = time.perf_counter() - start
+    own, worker = peak_mib(resource.RUSAGE_SELF), peak_mib(resource.RUSAGE_CHILDREN)
+    say(f"{summary.faces} frames, {seconds:.0f} s: peak {own:.0f} MiB ({before:.0f} before)")
+    say(f"peak of the worker {worker:.0f} MiB")
+
+
+def peak_mib(who: int) -> float:
+    """Peak resident memory so far."""
+    return resource.getrusage(who).ru_maxrss / 1024
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run one of the two."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["labels", "prepare"])
+    parser.add_argument("frames", type=int, nargs="?", default=147_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        {"labels": labels, "prepare": whole}[arguments.what](Path(folder), arguments.frames)
+
+
+if __name__ == "__main__":
+    main()
