@@ -242,8 +242,7 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
         overrides: ``section.key=value`` each, as from ``--set``; the value is read as TOML, else as text.
 
     Raises:
-        ConfigError: no such recipe, not TOML, an unknown key (the nearest right one is named), or a
-            value out of its range.
+        ConfigError: no such recipe, not TOML, an unknown key (the nearest is named), or a value out of range.
     """
     values = assigned(overrides, read(recipe))
     return check(kind, merge(kind().model_dump(), values), f"recipe {recipe}")
@@ -261,8 +260,7 @@ def check(kind: type[RunSettings], values: dict[str, Any], where: str) -> RunSet
     """Values as settings of a kind.
 
     Raises:
-        ConfigError: an unknown key (the nearest right one is named), or a value out of its range; the
-            message starts with ``where``.
+        ConfigError: an unknown key (the nearest is named), or a value out of range; it starts with ``where``.
     """
     try:
         return kind.model_validate(values)
