@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 import tempfile
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -76,11 +77,26 @@ def whole(root: Path, frames: int) -> None:
     before = peak_mib(resource.RUSAGE_SELF)
     settings = prepare.Settings(aligned=True, size=16, min_side=16, workers=1)
     start = time.perf_counter()
+    done = threading.Event()
+    sizes: list[float] = []
+    sampler = threading.Thread(target=sample, args=(done, sizes))
+    sampler.start()
     summary = prepare.run([root / "raw"], root / "out", settings, dataset="bp4d")
     seconds = time.perf_counter() - start
+    done.set()
+    sampler.join()
     own, worker = peak_mib(resource.RUSAGE_SELF), peak_mib(resource.RUSAGE_CHILDREN)
     say(f"{summary.faces} frames, {seconds:.0f} s: peak {own:.0f} MiB ({before:.0f} before)")
+    parts = [sizes[int(share * (len(sizes) - 1))] for share in (0.25, 0.5, 0.75, 1)]
+    say(f"after 25, 50, 75, 100 % of the time: {' '.join(f'{size:.0f}' for size in parts)} MiB")
     say(f"peak of the worker {worker:.0f} MiB")
+
+
+def sample(done: threading.Event, sizes: list[float]) -> None:
+    """Resident memory of this process, in MiB, twice a second."""
+    while not done.wait(0.5):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        sizes.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 
 
 def peak_mib(who: int) -> float:
