@@ -274,19 +274,9 @@ def synth(
     """Render faces with exact action unit labels."""
     from maeface import synth as verb
 
-    settings = verb.Settings(
-        subjects=subjects,
-        images=images,
-        clips=clips,
-        clip_subjects=clip_subjects,
-        clip_frames=clip_frames,
-        fps=clip_fps,
-        size=size,
-        seed=seed,
-        quality=quality,
-        frames=frames,
-        layout=layout,
-    )
+    fields = verb.Settings.__dataclass_fields__
+    values = {name: value for name, value in locals().items() if name in fields} | {"fps": clip_fps}
+    settings = verb.Settings(**values)
     console.show(str(verb.run(rig, out, settings, workers)))
 
 
@@ -306,47 +296,26 @@ def demo(
 
 @app.command()
 def reproduce(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="What: ex1 to ex5, table5, table6, fig1 to fig8, cross, maeface-nano, or a TOML file."
-        ),
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Folder with the datasets by name (bp4d, bp4dplus, disfa, faces), raw or prepared."
-        ),
-    ],
+    name: Annotated[str, typer.Argument(help="ex1 to ex5, table5, ..., fig1, ..., cross, or a TOML file.")],
+    data: Annotated[Path, typer.Option(help="Folder with the datasets by name, raw or prepared.")],
     out: Annotated[Path, typer.Option(help="Folder for everything; the same command goes on with it.")],
     weights: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE|NAME=FILE",
-            help="The pre-trained encoder, or, where a recipe has several, each by its name. Repeatable.",
-        ),
+        typer.Option(metavar="FILE|NAME=FILE", help="The encoder, or several by their names. Repeatable."),
     ] = None,
     selection: Annotated[
-        Literal["validation", "paper"] | None,
-        typer.Option(
-            help="What picks the epoch: held-out training subjects, or as in the field the test fold (paper)."
-        ),
-    ] = None,
+        Literal["validation", "paper"], typer.Option(help="What picks the epoch; paper: the test fold.")
+    ] = "validation",
     train: Annotated[str | None, typer.Option(help="Of cross: the dataset to learn from.")] = None,
     test: Annotated[str | None, typer.Option(help="Of cross: the dataset to test on.")] = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(help="Of maeface-nano: MediaPipe's face_landmarker.task, or a table of the real faces."),
-    ] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Of maeface-nano: a table of real faces.")] = None,
     overrides: Set = None,
 ) -> None:
     """An experiment or a figure of the paper, or the weights that come with the package, whole."""
     from maeface import reproduce as verb
 
-    changes = [*(overrides or [])]
-    changes += [f"selection={'test' if selection == 'paper' else selection}"] if selection else []
-    changes += [f"dataset={train}"] if train else []
-    changes += [f"tested={test}"] if test else []
+    changes = [*(overrides or []), *(["selection=test"] if selection == "paper" else [])]
+    changes += [f"{key}={value}" for key, value in (("dataset", train), ("tested", test)) if value]
     outcome = verb.run(verb.load(name, changes), data, out, verb.named(weights or ()), teacher)
     for part in verb.shown(outcome):
         console.show(part)

@@ -218,7 +218,7 @@ class Finetune(Settings):
     patience: Annotated[int, Field(ge=1)] | None = 5
     """Evaluations without a better validation loss after which training stops; None for never."""
     selection: Literal["validation", "test"] = "validation"
-    """Whose loss chooses the weights. ``test``: the test part's, as in much of the field; none is held out."""
+    """Whose loss chooses the weights. ``test``: the test part's, as in much of the field; none validates."""
     guide: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the loss of a guide (``data.guide``), if one is given. Beyond the paper."""
     run: Run = Run()
