@@ -313,7 +313,7 @@ def _problems(kind: type[BaseModel], error: ValidationError) -> Iterable[str]:
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(where, _keys(kind), n=1, cutoff=0.0)
-            yield f"unknown key {where!r}; did you mean {near[0]!r}?"
+            yield f"unknown key {where!r}; " + (f"did you mean {near[0]!r}?" if near else "there are none")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             got = f", got {problem['input']!r}" if problem["type"] != "value_error" else ""

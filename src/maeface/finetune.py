@@ -1,6 +1,6 @@
 """``maeface finetune``: stage 2, the encoder learns action units (sections 3.2.2, 3.3 and 4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,39 +73,51 @@ def run(
             files.write_json(
                 out / SPLIT, {name: sorted(set(manifest.subjects(part.rows))) for name, part in parts.items()}
             )
-        model.to(session.device)
-        learned = parts["train"].repeated(settings.data.repeats) if settings.data.repeats else parts["train"]
-        measures = None if guide is None else guides.read(guide, list(learned.rows["id"]))
-        pupil = model if measures is None else au.GuidedAUModel(model, len(measures.names))
-        pupil.to(session.device)
-        train = _dataset(settings, model, data, learned, training=True, guide=measures)
-        loader = batches.Loader(
-            train,
-            Order(len(train), settings.optim.batch, settings.run.seed),
-            settings.optim.micro_batch,
-            settings.run.workers,
-            session.rank,
-            session.world,
-            pin=session.device.type == "cuda",
-        )
-        judge = None
-        if len(parts[settings.selection].rows):
-            held_out = _dataset(settings, model, data, parts[settings.selection], training=False)
-            judge = _evaluation(session, settings, model, held_out)
-        loop.fit(
-            session,
-            pupil,
-            model.encoder.shape.depth,
-            loader,
-            au_loss(session, settings, model),
-            settings.optim,
-            judge,
-            settings.patience,
-            keep_best=True,
-        )
+        _learn(session, settings, model.to(session.device), data, parts, guide)
         if session.writes:
             _finish(session, settings, model, inputs, labels)
         return out / result.FILE
+
+
+def _learn(
+    session: Run,
+    settings: config.Finetune,
+    model: AUModel,
+    data: Sequence[Path],
+    parts: Mapping[str, Part],
+    guide: Path | None,
+) -> None:
+    """Train the model, and beside it what the guide measures; it ends with the weights to keep."""
+    learned, chosen_on = parts["train"], parts[settings.selection]
+    if settings.data.repeats:
+        learned = learned.repeated(settings.data.repeats)
+    measures = None if guide is None else guides.read(guide, list(learned.rows["id"]))
+    pupil = model if measures is None else au.GuidedAUModel(model, len(measures.names)).to(session.device)
+    train = _dataset(settings, model, data, learned, training=True, guide=measures)
+    loader = batches.Loader(
+        train,
+        Order(len(train), settings.optim.batch, settings.run.seed),
+        settings.optim.micro_batch,
+        settings.run.workers,
+        session.rank,
+        session.world,
+        pin=session.device.type == "cuda",
+    )
+    judge = None
+    if len(chosen_on.rows):
+        held_out = _dataset(settings, model, data, chosen_on, training=False)
+        judge = _evaluation(session, settings, model, held_out)
+    loop.fit(
+        session,
+        pupil,
+        model.encoder.shape.depth,
+        loader,
+        au_loss(session, settings, model),
+        settings.optim,
+        judge,
+        settings.patience,
+        keep_best=True,
+    )
 
 
 def join(data: Sequence[Path], labels: Path) -> Labelled:

@@ -44,7 +44,7 @@ def sections(summary: pd.DataFrame, shares: Mapping[str, float], published: str)
                 f"{score} over the share of the training faces (the paper's Fig. 7); bands: 95 % intervals."
             )
             pictures.append(Picture(charts.share_curve(curves, score), caption))
-    text = "Of the training faces of each clip, every n-th is taken; the test part is whole."
+    text = "Of the training faces, clip by clip and counted on, every n-th is taken; the test part is whole."
     yield Section("Share of the training data", [text], made, pictures)
 
 
