@@ -273,6 +273,8 @@ def _keep_list(out: Path, found: Sequence[Input], header: dict[str, Any]) -> Non
     if not listed_before and ((out / manifest.FILE).exists() or (out / shards.FOLDER).exists()):
         raise ConfigError(f"{out} holds another dataset (without {LIST}); choose another --out")
     if not (listed_before and begun):  # a run that failed before its first unit binds nobody
+        if listed_before:
+            (out / store.FILE).unlink(missing_ok=True)  # that run's labels are not this one's
         names, sizes, videos = ([item[i] for item in found] for i in (0, 2, 3))
         table = pa.table([names, sizes, videos], schema=LIST_SCHEMA)
         with files.atomic(out / LIST) as temporary:
