@@ -67,18 +67,34 @@ def read(root: Path, options: Options) -> Reading:
 
 
 @dataclass(frozen=True)
+class _Lines:
+    """Frame numbers of a file, (M,), and the lines that they stand in."""
+
+    path: Path
+    numbers: NDArray[np.int64]
+    lines: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Coding:
     """The labels of a clip (N frames).
 
     Attributes:
-        path: the file that they are of, for messages.
+        path: the occurrence file.
+        lines: of each file where a frame with a label stands, for messages.
         numbers: (N,) int64, frames as the files number them, ascending.
         columns: {"AU06_o": (N,) float32, NaN where not known}.
     """
 
     path: Path
+    lines: tuple[_Lines, ...]
     numbers: NDArray[np.int64]
     columns: Mapping[str, NDArray[np.float32]]
+
+    def where(self, number: int) -> str:
+        """The first file that labels a frame, and the line."""
+        file = next(file for file in self.lines if number in file.numbers)
+        return f"{file.path}, line {file.lines[int(np.argmax(file.numbers == number))]}"
 
 
 def occurrences(root: Path, folder: Path, known: facts.Dataset) -> dict[str, Coding]:
@@ -138,8 +154,8 @@ def assemble(
         if not there.all() and not options.skip_missing:
             number = coding.numbers[int(np.argmin(there))]
             raise DataError(
-                f"{coding.path}: frame {number} is labelled, but {frames.describe()}; complete it, or leave "
-                f"such labels out: --set skip_missing=true"
+                f"{coding.where(number)}: frame {number} is labelled, but {frames.describe()}; complete it, "
+                "or leave such labels out: --set skip_missing=true"
             )
         counts["labels of frames that are not there, left out"] += int((~there).sum())
         numbers = coding.numbers[there]
@@ -184,7 +200,7 @@ def _occurrence(path: Path, aus: Sequence[int]) -> Coding:
     columns = {
         f"{facts.au_name(au)}_o": parsing.labels(table, at[au], facts.au_name(au), 1)[order] for au in aus
     }
-    return Coding(path, numbers[order], columns)
+    return Coding(path, (_Lines(path, numbers, table.lines),), numbers[order], columns)
 
 
 def _with_intensities(
@@ -194,12 +210,13 @@ def _with_intensities(
     files = {au: _intensity_files(folder, au, list(codings), partial) for au in aus}
     joined = {}
     for clip, coding in codings.items():
-        series = {f"{facts.au_name(au)}_i": _intensity(files[au].get(clip), au) for au in aus}
-        known = [numbers[~np.isnan(values)] for numbers, values in series.values()]
-        union = np.unique(np.concatenate([coding.numbers, *known]))
+        found = {f"{facts.au_name(au)}_i": _intensity(files[au].get(clip), au) for au in aus}
+        series = {name: (numbers, values) for name, (numbers, values, _) in found.items()}
+        lines = (*coding.lines, *(known for *_, known in found.values() if known is not None))
+        union = np.unique(np.concatenate([file.numbers for file in lines]))
         columns = {name: (coding.numbers, values) for name, values in coding.columns.items()} | series
         placed = {name: _placed(*column, union) for name, column in columns.items()}
-        joined[clip] = replace(coding, numbers=union, columns=placed)
+        joined[clip] = replace(coding, lines=lines, numbers=union, columns=placed)
     return joined
 
 
@@ -224,7 +241,12 @@ def _intensity_files(folder: Path, au: int, wanted: Sequence[str], partial: bool
     for name in names:
         for file in parsing.listed(folder / name, [".csv", ".txt"]):
             start = re.match(r"([FM][0-9]{3})_(T[0-9]+)(?![0-9])", file.name)
-            clip = f"{start[1]}/{start[2]}" if start else ""
+            if start is None:
+                raise DataError(
+                    f"{folder / name / file.name}: expected a name that begins such as F001_T1; "
+                    "move other files away"
+                )
+            clip = f"{start[1]}/{start[2]}"
             if clip in found:
                 raise DataError(f"{folder / name}: {found[clip].name} and {file.name} are both of {clip}")
             found[clip] = folder / name / file.name
@@ -238,9 +260,11 @@ def _intensity_files(folder: Path, au: int, wanted: Sequence[str], partial: bool
     return found
 
 
-def _intensity(path: Path | None, au: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Frame numbers and intensities of a file; none without one."""
+def _intensity(path: Path | None, au: int) -> tuple[NDArray[np.int64], NDArray[np.float32], _Lines | None]:
+    """Frame numbers and intensities of a file, and where those that are known stand; none without one."""
     if path is None:
-        return np.zeros(0, np.int64), np.zeros(0, np.float32)
+        return np.zeros(0, np.int64), np.zeros(0, np.float32), None
     table = parsing.ints(path, columns=2)
-    return parsing.unique_frames(table), parsing.labels(table, 1, facts.au_name(au), 5)
+    numbers, values = parsing.unique_frames(table), parsing.labels(table, 1, facts.au_name(au), 5)
+    known = ~np.isnan(values)
+    return numbers, values, _Lines(path, numbers[known], table.lines[known])

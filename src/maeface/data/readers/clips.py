@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ class Choices(config.Settings):
 
     pictures: str = ""
     """The folder, below DIR, of the frames or the videos; "": it is looked for."""
-    first_frame: int = 1
+    first_frame: Literal[0, 1] = 1
     """Of a video: the number by which the labels mean its first frame."""
     partial: bool = False
     """Take what is there, where subjects, clips or files of labels are missing."""

@@ -178,10 +178,11 @@ def _find(root: Path, options: Options, people: list[str]) -> _Source:
     if options.kind != "videos":
         folder = _image_folder(root, (options.pictures,) if options.pictures else PICTURES, people)
     if folder is None:
-        raise DataError(
-            f"{root}: no frames found; expected videos in {CAMERAS[options.camera][0]} or folders of images "
-            f"such as {people[0] if people else 'SN001'} (or say where: --set pictures=FOLDER)"
-        )
+        where = options.pictures or CAMERAS[options.camera][0]
+        films = f"videos of the {options.camera} camera in {where}"
+        images = f"folders of images such as {Path(options.pictures, people[0])}"
+        expected = {"videos": films, "images": images}.get(options.kind, f"{films}, or {images}")
+        raise DataError(f"{root}: no frames found; expected {expected} (say where: --set pictures=FOLDER)")
     return _Source(root, {}, folder, "images")
 
 

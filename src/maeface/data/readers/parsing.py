@@ -16,7 +16,7 @@ from maeface.errors import DataError
 UNKNOWN = (9, -1)
 """Codes of "not known" in the AU datasets."""
 BOM = b"\xef\xbb\xbf"
-_NEWLINE, _MINUS, _ZERO = b"\n-0"
+_NEWLINE, _COMMA, _MINUS, _ZERO = b"\n,-0"
 _DIGITS = 18  # of a number that fits
 
 
@@ -41,8 +41,8 @@ class Ints:
         return f"{self.path}, line {self.lines[row]}"
 
 
-def ints(path: Path, header: bool = False, columns: int | None = None, separator: str = ",") -> Ints:
-    """Read a text table of whole numbers, strictly.
+def ints(path: Path, header: bool = False, columns: int | None = None) -> Ints:
+    """Read a text table of whole numbers with commas between, strictly.
 
     A byte order mark, blank lines and spaces around numbers are accepted; anything else is refused.
 
@@ -50,7 +50,6 @@ def ints(path: Path, header: bool = False, columns: int | None = None, separator
         path: the file.
         header: whether the first line has names, not numbers.
         columns: how many there must be; None for any number, the same in each line.
-        separator: "," or " " (any run of spaces and tabs).
 
     Raises:
         DataError: no such file, not text, empty, separated otherwise, a cell that is no whole number, or
@@ -65,14 +64,12 @@ def ints(path: Path, header: bool = False, columns: int | None = None, separator
     body = data
     if header:
         first, _, body = data.partition(b"\n")
-        names = tuple(
-            cell.strip() for cell in _text(path, first).split(separator if separator == "," else None)
-        )
+        names = tuple(cell.strip() for cell in _text(path, first).split(","))
         _refuse_semicolons(path, 1, _text(path, first))
         columns = len(names)
     if not body.strip():
         raise DataError(f"{path} has no rows; expected whole numbers, copy the file again")
-    table = _quick(body, separator) or _careful(path, body, separator, int(header))
+    table = _quick(body) or _careful(path, body, int(header))
     values, lines = table
     lines = lines + int(header)
     if columns is not None and values.shape[1] != columns:
@@ -104,7 +101,8 @@ def labels(
     if wrong.any():
         row = int(np.argmax(wrong))
         raise DataError(
-            f"{table.where(row)}: {what} is {values[row]}; expected 0 to {highest}, or 9 for not known"
+            f"{table.where(row)}: {what} is {values[row]}; "
+            f"expected 0 to {highest}, or {unknown[0]} for not known"
         )
     return np.where(masked, np.nan, values).astype(np.float32)
 
@@ -188,7 +186,9 @@ def first_folder(root: Path, candidates: Sequence[str], what: str) -> Path:
     for candidate in candidates:
         if (root / candidate).is_dir():
             return root / candidate
-    raise DataError(f"{root} has no folder of {what}; expected {' or '.join(candidates)}")
+    raise DataError(
+        f"{root} has no folder of {what}; expected {' or '.join(candidates)}; is it the right one?"
+    )
 
 
 def image(root: Path, relative: str, size: int) -> Input:
@@ -254,10 +254,10 @@ def _files(folder: Path, suffixes: Iterable[str]) -> list[File]:
         raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
 
 
-def _quick(body: bytes, separator: str) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+def _quick(body: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """A clean table, all cells at once; None where a closer look is needed."""
     text = np.frombuffer(body.replace(b"\r\n", b"\n") + b"\n", np.uint8)
-    ends = np.flatnonzero((text == ord(separator)) | (text == _NEWLINE))
+    ends = np.flatnonzero((text == _COMMA) | (text == _NEWLINE))
     starts = np.concatenate([[0], ends[:-1] + 1])
     negative = text[starts] == _MINUS
     starts += negative
@@ -276,9 +276,7 @@ def _quick(body: bytes, separator: str) -> tuple[NDArray[np.int64], NDArray[np.i
     return table, np.arange(1, len(table) + 1, dtype=np.int64)
 
 
-def _careful(
-    path: Path, body: bytes, separator: str, before: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _careful(path: Path, body: bytes, before: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The same table cell by cell, which finds the line that is wrong."""
     rows: list[list[int]] = []
     lines: list[int] = []
@@ -286,7 +284,7 @@ def _careful(
         if not line.strip():
             continue
         _refuse_semicolons(path, number + before, line)
-        cells = line.split(separator if separator == "," else None)
+        cells = line.split(",")
         row = []
         for column, cell in enumerate(cells, 1):
             if not re.fullmatch(r"\s*-?\d{1,18}\s*", cell, re.ASCII):

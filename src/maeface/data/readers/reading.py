@@ -64,6 +64,11 @@ def read(name: str, root: Path, overrides: Sequence[str] = ()) -> Reading:
         ConfigError: no such dataset, folder or option.
         DataError: the folder is not laid out as the dataset is, or a label is wrong.
     """
+    if name in facts.datasets() and name not in names():
+        raise ConfigError(
+            f"{name} is known, but not how its files are laid out: bring its labels as a table, "
+            f"--dataset table --set labels=FILE (see `maeface datasets {name}`)"
+        )
     if name not in names():
         raise ConfigError(f"no dataset {name!r} can be read; known are: {', '.join(names())}")
     if not root.is_dir():
