@@ -30,8 +30,8 @@ KEYS = ("source", "frame", "subject", "clip")
 class Options(config.Settings):
     """How the table is read."""
 
-    labels: Path
-    """The table, CSV or Parquet: as given, or below DIR."""
+    labels: Path | None = None
+    """The table, CSV or Parquet: as given, or below DIR. It must be given."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Our name -> the table's: ``source``, ``frame``, ``subject``, ``clip``, ``AU12_o``, ``AU12_i`` ..."""
     folder: str = ""
@@ -48,9 +48,11 @@ def read(root: Path, options: Options) -> Reading:
     """Read the table; see ``readers.reading``.
 
     Raises:
-        ConfigError: no such file.
+        ConfigError: no table is given, or no such file.
         DataError: a column that is not there, a label that is wrong, a file or a frame that is not there.
     """
+    if options.labels is None:
+        raise ConfigError("--dataset table needs the table of labels: --set labels=FILE.csv (or .parquet)")
     path = options.labels if options.labels.is_file() else root / options.labels
     if odd := [
         name for name in options.columns if name not in KEYS and not re.fullmatch(r"AU\d+_[oi]", name)
@@ -65,12 +67,13 @@ def read(root: Path, options: Options) -> Reading:
     listing = _Listing(path, root, tuple(table.rows), tuple(names), found)
     frames = _frames(listing, texts.get("frame"), options.first_frame)
     there = _there(listing, frames, options)
+    subjects = _filled(texts.get("subject"), names)
     labels = pd.DataFrame(
         {
             "source": [found[name].source if name in found else "" for name in names],
             "frame": frames,
-            "subject": texts.get("subject") or names,
-            "clip": texts.get("clip") or texts.get("subject") or names,
+            "subject": subjects,
+            "clip": _filled(texts.get("clip"), subjects),
             **dict(_columns(table)),
         }
     )
@@ -89,14 +92,15 @@ def read(root: Path, options: Options) -> Reading:
 
 
 def _input(root: Path, name: str) -> Input | None:
-    path = root / name
+    path = root / name  # where the name is a whole path, this is it
     if not path.is_file():
         return None
-    return (
-        parsing.video(root, path)
-        if inputs.is_video(str(path))
-        else parsing.image(root, name, path.stat().st_size)
-    )
+    return parsing.image(root, name, path.stat().st_size)._replace(video=inputs.is_video(str(path)))
+
+
+def _filled(texts: Sequence[str] | None, otherwise: Sequence[str]) -> list[str]:
+    """Texts, and where there is none the other: who is not named is not one person with all such."""
+    return [text or other for text, other in zip(texts or otherwise, otherwise, strict=True)]
 
 
 @dataclass(frozen=True)
