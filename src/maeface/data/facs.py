@@ -94,11 +94,12 @@ def lines(path: Path) -> list[tuple[int, list[str]]]:
         raise DataError(f"{path} is not text in UTF-8; copy the file again") from error
     found = []
     for number, line in enumerate(text.splitlines(), 1):
+        cells = line.split()
+        if not cells or cells[0].startswith("#"):
+            continue
         if ";" in line:
             raise DataError(f"{path}, line {number}: separated by semicolons; expected spaces")
-        cells = line.split()
-        if cells and not cells[0].startswith("#"):
-            found.append((number, cells))
+        found.append((number, cells))
     return found
 
 
@@ -165,9 +166,25 @@ def column(coded: Sequence[Mapping[int, float]], au: int) -> NDArray[np.float32]
     return np.array([found.get(au, 0.0) for found in coded], dtype=np.float32)
 
 
+def listed(coded: Sequence[Mapping[int, float]], au: int) -> NDArray[np.float32]:
+    """1 where an image lists an action unit, whatever its intensity, else 0, NaN where it is not known."""
+    values = column(coded, au)
+    return np.where(np.isnan(values), np.nan, [au in found for found in coded]).astype(np.float32)
+
+
 def present(values: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
     """1 where an intensity is ``threshold`` or more, else 0, NaN where it is not known."""
     return np.where(np.isnan(values), np.nan, values >= threshold).astype(np.float32)
+
+
+def remainder(unlabelled: int, taken: bool, absent: int = 0, what: str = "frames") -> list[str]:
+    """Notes about images without a label (taken all the same, or not) and labels without an image."""
+    notes = []
+    if unlabelled:
+        notes.append(f"{unlabelled} {what} without a label, {'taken without' if taken else 'left out'}")
+    if absent:
+        notes.append(f"{absent} labels without an image, left out")
+    return notes
 
 
 def others(coded: Iterable[Mapping[int, float]], taken: Collection[int]) -> tuple[str, ...]:

@@ -123,11 +123,7 @@ def _from_crops(root: Path, crops: str, tracks: Sequence[_Track], options: Optio
         options.partial,
         "tracks",
     )
-    notes = []
-    if left:
-        notes.append(
-            f"{left} images without a label, {'taken without' if options.unlabelled else 'left out'}"
-        )
+    notes = facs.remainder(left, options.unlabelled, what="images")
     if faceless:
         notes.append(f"{faceless} labels of frames without a cropped image, left out")
     if missing:

@@ -92,10 +92,7 @@ def read(root: Path, options: Options) -> Reading:
     if not rows:
         raise DataError(f"{labels} has no label; expected S005/001/S005_001_00000011{ENDING} and the like")
     values = {au: facs.column(coded, au) for au in {*known.aus_occurrence, *known.aus_intensity}}
-    listed = {
-        au: np.array([float(au in found) for found in coded], np.float32) for au in known.aus_occurrence
-    }
-    occurrence = {au: np.where(np.isnan(values[au]), np.nan, listed[au]) for au in known.aus_occurrence}
+    occurrence = {au: facs.listed(coded, au) for au in known.aus_occurrence}
     intensity = {}
     for au in known.aus_intensity:
         given = (values[au] > 0) | np.array([au not in found for found in coded])
@@ -145,7 +142,6 @@ def _notes(sequences: list[_Sequence], options: Options, left: int) -> Iterator[
     yield f"CK+: {labelled} labelled peaks of {len(sequences)} sequences, {subjects} subjects"
     if options.neutral:
         yield "the first frame of each sequence is taken as neutral, which nobody coded"
-    if left:
-        yield f"{left} frames without a label, {'taken without' if options.unlabelled else 'left out'}"
+    yield from facs.remainder(left, options.unlabelled)
     if labelled < len(sequences):
         yield f"{len(sequences) - labelled} sequences have no label at an image"

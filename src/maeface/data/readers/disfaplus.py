@@ -10,6 +10,7 @@ each trial is a clip; present means intensity 2 or more, as in DISFA. All nine s
 under the same names: who learned from one of the two must not be tested on the same person in the other.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +80,7 @@ def read(root: Path, options: Options) -> Reading:
         f"DISFA+: {len(rows)} labelled frames of {len({row.clip for row in rows})} trials, "
         f"{len({row.subject for row in rows})} subjects, all of whom are in DISFA too"
     ]
-    if left:
-        notes.append(
-            f"{left} frames without a label, {'taken without' if options.unlabelled else 'left out'}"
-        )
-    if absent:
-        notes.append(f"{len(absent)} labels without an image, left out")
+    notes += facs.remainder(left, options.unlabelled, len(absent))
     return Reading(
         tuple(inputs),
         facs.table(
@@ -133,7 +129,7 @@ def _trial(folder: Path, aus: tuple[int, ...], partial: bool) -> dict[str, NDArr
 def _intensities(path: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for line, cells in facs.lines(path):
-        if len(cells) != 2 or not cells[1].lstrip("-").isdecimal():
+        if len(cells) != 2 or not re.fullmatch(r"-?\d{1,9}", cells[1], re.ASCII):
             raise DataError(f"{path}, line {line}: {' '.join(cells)!r}; expected an image and a whole number")
         name, intensity = cells[0], int(cells[1])
         if name in found:

@@ -71,12 +71,7 @@ def read(root: Path, options: Options) -> Reading:
         f"RAF-AU: {len(rows)} labelled images, "
         f"{sum(not found for found in coded)} of them without any action unit"
     ]
-    if left:
-        notes.append(
-            f"{left} images without a label, {'taken without' if options.unlabelled else 'left out'}"
-        )
-    if waiting:
-        notes.append(f"{len(waiting)} labels without an image, left out")
+    notes += facs.remainder(left, options.unlabelled, len(waiting), "images")
     return Reading(tuple(inputs), labels, (*notes, *facs.others(coded, known.aus_occurrence)))
 
 

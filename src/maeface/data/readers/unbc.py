@@ -7,7 +7,8 @@ DIR must contain, as the archives unpack::
 
 A label file lists four numbers a line: action unit, intensity, and two that are not read. What is taken: a
 unit that is not listed is absent, so an empty file is a face at rest. Present means intensity 1 or more. Eye
-closure (AU43) has no degrees: it is present or not, and gets no intensity. A frame without a file stays
+closure (AU43) has no degrees: it is present where it is listed, and gets no
+intensity. A frame without a file stays
 without a label.
 """
 
@@ -76,19 +77,16 @@ def read(root: Path, options: Options) -> Reading:
         )
     values = {au: facs.column(coded, au) for au in {*known.aus_occurrence, *known.aus_intensity}}
     assert known.threshold is not None, "datasets/unbc.toml has a threshold"
-    least = {au: known.threshold if au in known.aus_intensity else 1.0 for au in known.aus_occurrence}
-    occurrence = {au: facs.present(values[au], least[au]) for au in known.aus_occurrence}
+    occurrence = {
+        au: facs.present(values[au], known.threshold) if au in known.aus_intensity else facs.listed(coded, au)
+        for au in known.aus_occurrence
+    }
     intensity = {au: values[au] for au in known.aus_intensity}
     notes = [
         f"UNBC-McMaster: {len(rows)} labelled frames of {len({row.clip for row in rows})} sequences, "
         f"{len({row.subject for row in rows})} subjects"
     ]
-    if left:
-        notes.append(
-            f"{left} frames without a label, {'taken without' if options.unlabelled else 'left out'}"
-        )
-    if absent:
-        notes.append(f"{len(absent)} labels without an image, left out")
+    notes += facs.remainder(left, options.unlabelled, len(absent))
     return Reading(
         tuple(inputs), facs.table(rows, occurrence, intensity), (*notes, *facs.others(coded, values))
     )
