@@ -11,7 +11,7 @@ import layouts
 from maeface import cli, facts, prepare
 from maeface.data import manifest, shards
 from maeface.data.readers import disfa, parsing, reading
-from maeface.errors import ConfigError, DataError, MaefaceError
+from maeface.errors import ConfigError, DataError, MaefaceError, ResourceError
 from maeface.faces import media
 
 QUICK = prepare.Settings(aligned=True, size=16, min_side=8, workers=1)
@@ -248,8 +248,18 @@ FILM = "ActionUnit_Labels/SN002/SN002_au12.txt"
         ),
         (
             "bp4d",
+            lambda d: (d / INT).with_name("notes.txt").write_text("by the coder"),
+            r"AU12/notes.txt: expected a name that begins such as F001_T1",
+        ),
+        (
+            "bp4d",
+            lambda d: edit(d / INT, lambda b: b + b"700,9\n701,2\n"),
+            r"M001_T2_AU12.csv, line 7: frame 701 is labelled, but",
+        ),
+        (
+            "bp4d",
             lambda d: (d / "M001/T2/0648.jpg").unlink(),
-            r"M001_T2.csv: frame 648 is labelled, but .*T2 has no such image \(it has 641 to 650\)",
+            r"M001_T2.csv, line 5: frame 648 is labelled, but .*T2 has no such image \(it has 641 to 650\)",
         ),
         ("bp4d", lambda d: layouts.image(d / "M001/T2/648.jpg", 1), r"0648.jpg and 648.jpg are the same"),
         ("bp4d", lambda d: layouts.image(d / "M001/T2/face.jpg", 1), r"face.jpg: the name has no frame"),
@@ -262,7 +272,7 @@ FILM = "ActionUnit_Labels/SN002/SN002_au12.txt"
         (
             "bp4dplus",
             lambda d: layouts.video(d / "Videos/F001_T6.mp4", 4),
-            r"F001_T6.csv: frame 7 is labelled, but .*F001_T6.mp4 has 4 frames \(1 to 4\)",
+            r"F001_T6.csv, line 4: frame 7 is labelled, but .*F001_T6.mp4 has 4 frames \(1 to 4\)",
         ),
         (
             "bp4dplus",
@@ -406,6 +416,25 @@ def test_spans():
     assert parsing.spans(np.array([], np.int64)) == ()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["pictures=away"], r"videos of the left camera in away, or folders of images such as away/SN001"),
+        (["kind=videos", "camera=right", "pictures=away"], r"expected videos of the right camera in away \("),
+        (["kind=images"], r"expected folders of images such as SN001 \("),
+    ],
+)
+def test_disfa_without_frames_is_told_what_was_looked_for(tmp_path, options, message):
+    layouts.disfa(tmp_path, ("SN001",), 2)
+    with pytest.raises(DataError, match=message):
+        read("disfa", tmp_path, *options)
+
+
+def test_a_first_frame_is_0_or_1(tmp_path):
+    with pytest.raises(ConfigError, match=r"first_frame"):
+        reading.read("bp4dplus", tmp_path, ["first_frame=2"])
+
+
 @pytest.mark.parametrize("wrong", ["nobody", "photos", "parsing"])
 def test_an_unknown_dataset_or_option_is_named(tmp_path, wrong):
     with pytest.raises(ConfigError, match=f"no dataset {wrong!r}.*bp4d.*table"):
@@ -449,6 +478,23 @@ def test_any_table(tmp_path):
     assert films.labels["frame"].tolist() == [1, 2, 5]
     assert films.labels["AU04_i"].isna().all()
     assert films.inputs[0].frames == ((1, 3), (5, 6))
+
+
+def test_a_table_may_name_whole_paths_and_leave_people_unnamed(tmp_path):
+    custom(tmp_path / "there")
+    film, photo = (tmp_path / "there/faces" / name for name in ("cat.avi", "bob/0.jpg"))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/all.csv").write_text(
+        f"source,frame,subject,AU12_o\n{film},2,,1\n{photo},,,0\n{photo.with_name('1.jpg')},,bob,\n"
+    )
+    found = reading.read("table", tmp_path / "here", ["labels=all.csv"])
+    labels = found.labels.set_index("source")
+    assert {item.path for item in found.inputs} == set(labels.index)
+    assert labels.loc[str(film), "frame"] == 2
+    assert labels["subject"].tolist() == [str(photo), "bob", str(film)]  # two unnamed are not one person
+    assert labels["AU12_o"].isna().tolist() == [False, True, False]
+    with pytest.raises(ConfigError, match=r"--dataset table needs the table of labels: --set labels=FILE"):
+        reading.read("table", tmp_path / "here")
 
 
 @pytest.mark.parametrize(
@@ -544,6 +590,28 @@ def test_a_dataset_is_prepared_with_its_labels_and_known_again(tmp_path, capsys)
     edit(tmp_path / "raw" / OCC, line(2, lambda x: x.translate(bytes.maketrans(b"1", b"0"))))
     assert "its labels were others" in failure(command, capsys)
     assert "dataset was bp4d, now none" in failure([c for c in command if c not in command[2:6]], capsys)
+
+
+@pytest.mark.parametrize("dataset", ["disfa", None])
+def test_labels_of_a_run_that_failed_at_once_are_not_kept(tmp_path, monkeypatch, dataset):
+    layouts.disfa(tmp_path / "raw", ("SN001",), kind="images")
+
+    def fail(*_):
+        raise ResourceError("a process was killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "_do_units", fail)
+        with pytest.raises(ResourceError):
+            prepare.run(
+                [tmp_path / "raw"], tmp_path / "out", QUICK, dataset="disfa", options=["partial=true"]
+            )
+    options = ["partial=true", "threshold=1"] if dataset else []
+    prepare.run([tmp_path / "raw"], tmp_path / "out", QUICK, dataset=dataset, options=options)
+    if dataset is None:
+        assert not (tmp_path / "out/labels.parquet").exists()
+        return
+    labels = pd.read_parquet(tmp_path / "out/labels.parquet")
+    assert (labels["AU12_o"] == (labels["AU12_i"] >= 1)).all()
 
 
 def test_labels_beside_the_crops_are_what_finetune_takes(tmp_path, capsys):

@@ -204,7 +204,7 @@ def unbc(tmp_path, monkeypatch):
     write(
         root / "Frame_Labels/FACS/042-ll042/ll042t1aaaff/ll042t1aaaff010_facs.txt",
         "   4.0000000e+00   3.0000000e+00   0.0000000e+00   0.0000000e+00\n"
-        "43 1 0 0\n6 1 100 200\n12 9 0 0\n50 1 0 0\n",
+        "43 0 0 0\n6 1 100 200\n12 9 0 0\n50 1 0 0\n",
     )
     (root / "Frame_Labels/FACS/043-jh043/jh043t1afaff/jh043t1afaff009_facs.txt").unlink()
     return root
@@ -313,6 +313,7 @@ def test_disfaplus_wrong_layouts(disfaplus):
         ("000.jpg 6\n", ["line 1", "AU12 is 6", "0 to 5"]),
         ("# x\n000.jpg 1.5\n", ["line 2", "'000.jpg 1.5'", "whole number"]),
         ("000.jpg,1\n", ["line 1", "'000.jpg,1'"]),
+        ("# a; b\n000.jpg --1\n", ["line 2", "'000.jpg --1'", "whole number"]),
         ("000.jpg 1\n000.jpg 1\n", ["line 2", "a second time"]),
         ("000.jpg;1\n", ["line 1", "semicolons"]),
         ("000.jpg 1\n001.jpg 1\n", ["002.jpg is in the files before it but not in AU12.txt"]),
@@ -450,7 +451,7 @@ def test_affwild2_wrong_layouts(affwild2):
         (good.partition("\n")[2], ["line 1", "lacks AU1, "]),
         (good.replace(",", ";"), ["line 1", "semicolons"]),
         (good + row(AU7=2) + "\n", ["line 6", "AU7 is 2"]),
-        (good + row(AU7=9) + "\n", ["line 6", "AU7 is 9"]),
+        (good + row(AU7=9) + "\n", ["line 6", "AU7 is 9", "or -1 for not known"]),
         (good + "0,1\n", ["line 6", "2 cells"]),
         (good + row(AU7="x") + "\n", ["line 6", "'x'"]),
     ):
@@ -538,7 +539,7 @@ def test_rafau_wrong_layouts(rafau):
 def test_gft_is_known_but_has_no_reader(tmp_path):
     assert "gft" in facts.datasets()
     assert "gft" not in reading.names()
-    with pytest.raises(ConfigError, match="gft"):
+    with pytest.raises(ConfigError, match=r"gft is known, .* --dataset table"):
         reading.read("gft", tmp_path)
     assert any("table" in line for line in facts.dataset("gft").layout)
 
