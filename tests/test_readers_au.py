@@ -354,6 +354,20 @@ def test_missing_subjects_are_named_unless_partial(tmp_path, name):
     assert read(name, tmp_path).labels["subject"].nunique() == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "there", "stranger", "where"),
+    [
+        ("bp4d", layouts.bp4dplus, "F024", "F024_T1.csv"),  # whoever is in BP4D has a namesake in BP4D+
+        ("bp4dplus", layouts.bp4dplus, "M059", "M059_T1.csv"),
+        ("disfa", layouts.disfa, "SN014", "ActionUnit_Labels"),
+    ],
+)
+def test_subjects_of_another_dataset_are_refused(tmp_path, name, there, stranger, where):
+    there(tmp_path, (facts.dataset(name).subject_names[0], stranger))
+    with pytest.raises(DataError, match=rf"{where}: {stranger}: no subject of .* or is this another dataset"):
+        read(name, tmp_path)
+
+
 def test_labels_of_absent_frames_can_be_left_out(tmp_path):
     expected = layouts.bp4d(tmp_path)
     (tmp_path / "M001/T2/0648.jpg").unlink()

@@ -117,6 +117,7 @@ def subjects(root: Path, folder: Path, dataset: facts.Dataset, partial: bool) ->
         )
     if not found:
         raise DataError(f"{folder} has no folder; expected one for each subject of {dataset.title}")
+    parsing.refuse_strangers(folder, dataset.subject_names, found, dataset.title)
     parsing.refuse_missing(root, dataset.subject_names, found, partial, "subjects")
     return found
 

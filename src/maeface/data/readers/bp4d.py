@@ -113,6 +113,7 @@ def occurrences(root: Path, folder: Path, known: facts.Dataset) -> dict[str, Cod
         clip = f"{name[1]}/{name[2]}"
         if clip in codings:
             raise DataError(f"{folder}: {codings[clip].path.name} and {file.name} are both of {clip}")
+        parsing.refuse_strangers(folder / file.name, known.subject_names, [name[1]], known.title)
         codings[clip] = _occurrence(folder / file.name, known.aus_occurrence)
     if not codings:
         raise DataError(f"{folder} has no occurrence file; expected such as {folder / 'F001_T1.csv'}")
@@ -188,7 +189,7 @@ def _occurrence(path: Path, aus: Sequence[int]) -> Coding:
         number = re.fullmatch(r"(?:au_?)?0*([0-9]+)", name.strip('"').lower(), re.ASCII)
         if number and at.setdefault(int(number[1]), column) != column:
             raise DataError(
-                f"{path}, line 1: the column {name} is there twice; expected 0,1,2,... (a header)"
+                f"{path}, line 1: the column {name} is there twice; expected a header such as 0,1,2,..."
             )
     frame = at.get(0, 0 if not table.names[0].strip('"').isdigit() else None)  # "0", or a word
     if frame is None:
@@ -200,7 +201,8 @@ def _occurrence(path: Path, aus: Sequence[int]) -> Coding:
     columns = {
         f"{facts.au_name(au)}_o": parsing.labels(table, at[au], facts.au_name(au), 1)[order] for au in aus
     }
-    return Coding(path, (_Lines(path, numbers, table.lines),), numbers[order], columns)
+    lines = _Lines(path, numbers.copy(), table.lines)  # a view would keep all hundred columns
+    return Coding(path, (lines,), numbers[order], columns)
 
 
 def _with_intensities(

@@ -59,6 +59,7 @@ def read(root: Path, options: Options) -> Reading:
     known = facts.dataset("disfa")
     folder = parsing.first_folder(root, LABELS, "labels")
     people = [name for name in parsing.folders(folder) if re.fullmatch(known.subjects, name)]
+    parsing.refuse_strangers(folder, known.subject_names, people, known.title)
     parsing.refuse_missing(root, known.subject_names, people, options.partial, "subjects (labels)")
     source = _find(root, options, people)
     shown = [subject for subject in people if source.has(subject)]

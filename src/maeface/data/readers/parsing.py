@@ -239,6 +239,27 @@ def refuse_missing(
         )
 
 
+def refuse_strangers(folder: Path, expected: Sequence[str], found: Iterable[str], dataset: str) -> None:
+    """Refuse subjects that a dataset does not have: it may be another's folder, with names alike.
+
+    Args:
+        folder: where they were found.
+        expected: every subject; empty where not known.
+        found: the names that are there.
+        dataset: its title, for the message.
+
+    Raises:
+        DataError: there are some; up to eight are named.
+    """
+    strangers = sorted(set(found) - set(expected), key=natural)
+    if expected and strangers:
+        named = ", ".join(strangers[:8]) + (f" and {len(strangers) - 8} more" if len(strangers) > 8 else "")
+        raise DataError(
+            f"{folder}: {named}: no subject of {dataset}, which has {expected[0]} to {expected[-1]}; "
+            "move it elsewhere, or is this another dataset?"
+        )
+
+
 def _files(folder: Path, suffixes: Iterable[str]) -> list[File]:
     wanted = tuple(suffixes)
     try:
