@@ -11,7 +11,7 @@ import drawn
 import layouts
 from maeface import facts, files, finetune, reproduce
 from maeface.data import manifest
-from maeface.errors import ConfigError, DataError
+from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.experiments import cross, plan, report, results, settings
 from maeface.model import vit
 
@@ -254,3 +254,29 @@ def test_a_part_that_another_process_is_at_is_left_to_it(data, tmp_path):
     assert (summary.parts, summary.done, summary.elsewhere) == (1, 1, 1)
     assert "1 are with another process" in str(summary)
     assert run("ex5", data, tmp_path / "o", "folds=['P1', 'P3']").done == 1
+
+
+def test_who_is_tested_is_the_protocols_alone():
+    for setting in ("data.folds=3", "data.train_subjects=['F001']", "data.test_subjects=['F001']"):
+        made = settings.load("ex1", [f"finetune.{setting}"])
+        with pytest.raises(ConfigError, match="are the protocol's; leave them out"):
+            plan.finetuning(made, made.rows[0])
+    made = settings.load("ex1", ["finetune.model.task=intensity"])
+    with pytest.raises(ConfigError, match="the experiment's task is detection"):
+        plan.finetuning(made, made.rows[0])
+    with pytest.raises(ConfigError, match="--train and --test are of cross"):
+        settings.load("ex1", ["tested=disfa"])
+
+
+def test_a_call_reports_what_it_asks_for_and_names_folds_that_are_not_there(data, tmp_path):
+    out = tmp_path / "o"
+    run("ex5", data, out, "folds=['P1', 'P2']")
+    assert run("ex5", data, out, "folds=['P2']", "threshold=0.4", "note=new").parts == 1
+    first, second = results.load(out)
+    assert (first.threshold, second.threshold) == (0.5, 0.4) and "new" in second.notes
+    assert second.weights == "random"
+    some = facts.protocol("disfa", "threefold")["P1"]
+    assert plan.absent(settings.load("ex5"), some) == ("P2", "P3")
+    with pytest.raises(WeightsError, match="nowhere"):
+        run("ex1", data, tmp_path / "p", weights={"weights": str(tmp_path / "nowhere.pth")})
+    assert not (tmp_path / "p").exists()

@@ -154,6 +154,15 @@ def folds_of(benchmark: Experiment, subjects: Sequence[str]) -> list[Fold]:
     return found
 
 
+def absent(benchmark: Experiment, subjects: Sequence[str]) -> tuple[str, ...]:
+    """Names of the folds that cannot be run, as none of their test subjects is there."""
+    if benchmark.tested:
+        return ()
+    wanted = benchmark.folds or tuple(facts.protocol(benchmark.dataset, benchmark.protocol))
+    there = {fold.name for fold in folds_of(benchmark, subjects)}
+    return tuple(name for name in wanted if name not in there)
+
+
 def finetuning(benchmark: Experiment, row: Row) -> config.Finetune:
     """The settings of a row's fine-tuning, without fold and seed.
 
@@ -170,7 +179,19 @@ def finetuning(benchmark: Experiment, row: Row) -> config.Finetune:
         "patience": None,
         "model": {"task": benchmark.task, "aus": aus},
     }
-    return _laid(config.Finetune, benchmark, row, "finetune", chosen)
+    settings = _laid(config.Finetune, benchmark, row, "finetune", chosen)
+    how = settings.data
+    if how.folds is not None or how.train_subjects or how.test_subjects:
+        raise ConfigError(
+            f"{benchmark.name}, row {row.name}: finetune.data: folds, train_subjects and test_subjects are "
+            "the protocol's; leave them out, and choose with --set protocol=... or --set folds=..."
+        )
+    if settings.model.task != benchmark.task:
+        raise ConfigError(
+            f"{benchmark.name}, row {row.name}: finetune.model.task is {settings.model.task}, but the "
+            f"experiment's task is {benchmark.task}; leave it out"
+        )
+    return settings
 
 
 def pretraining(experiment: Experiment, row: Row) -> config.Pretrain:

@@ -205,7 +205,7 @@ def _origin(weights: object) -> str:
     """Where the encoder came from, in a few words: a name and the first digits of its hash."""
     if not isinstance(weights, Mapping):
         return str(weights or "")
-    name = str(weights.get("init") or weights.get("name") or weights.get("path") or "")
+    name = str(weights.get("init") or weights.get("path") or weights.get("name") or "")
     digest = str(weights.get("sha256") or "")
     return Path(name).name + (f" (SHA-256 {digest[:12]}…)" if digest else "")
 

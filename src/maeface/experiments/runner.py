@@ -19,11 +19,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from maeface import console, files, pretrain
-from maeface.errors import ConfigError, ResourceError
+from maeface.errors import ConfigError, ResourceError, WeightsError
 from maeface.experiments import cross, plan, ready, report, results, settings, training
 from maeface.experiments.plan import Part
 from maeface.experiments.ready import Ready
 from maeface.experiments.settings import Experiment
+from maeface.model import zoo
 
 RECORD = "experiment.json"
 PRETRAINED = "pretrained"
@@ -92,7 +93,7 @@ def run(experiment: Experiment, data: Path, out: Path, weights: Mapping[str, str
     _record(sweep)
     for line in (*sweep.notes, *_lines(sweep.missing)):
         console.say(line)
-    done = elsewhere = 0
+    done, left = 0, dict[str, str]()
     for number, part in enumerate(todo, start=1):
         console.say(f"part {number}/{len(todo)}: {part}")
         with ExitStack() as stack:
@@ -100,14 +101,32 @@ def run(experiment: Experiment, data: Path, out: Path, weights: Mapping[str, str
                 stack.enter_context(files.exclusive(out / part.place))
             except ResourceError as error:
                 console.say(f"left to the process that is at it: {error}")
-                elsewhere += 1
+                left[str(part)] = "another process is at it"
                 continue
             init = _encoder(sweep, part)
             done += training.finish(part, out, datasets, init, _notes(part, datasets, experiment))
-    found = results.load(out)
+    found = _asked(sweep, singles, results.load(out))
     if found:
-        report.write(out, experiment, found, sweep.missing)
-    return Summary(out, len(found), done, elsewhere, sweep.missing)
+        report.write(out, experiment, found, sweep.missing | left)
+    return Summary(out, len(found), done, len(left), sweep.missing)
+
+
+def _asked(sweep: _Sweep, singles: Sequence[Experiment], found: Sequence[results.Part]) -> list[results.Part]:
+    """Finished parts of this recipe, not those of other folds, seeds or protocols that ``out`` holds."""
+    protocols = {(single.name, single.protocol, single.task) for single in singles}
+    rows = {row.name for row in sweep.experiment.rows}
+    folds, seeds = sweep.experiment.folds, sweep.experiment.seeds
+    asked = [
+        part
+        for part in found
+        if (part.experiment, part.protocol, part.task) in protocols
+        and part.row in rows
+        and part.seed in seeds
+        and (not folds or part.fold in folds)
+    ]
+    if others := len(found) - len(asked):
+        console.say(f"{others} finished parts of other folds, seeds or protocols are not in the report")
+    return asked
 
 
 def _check(sweep: _Sweep, singles: Sequence[Experiment]) -> None:
@@ -115,6 +134,7 @@ def _check(sweep: _Sweep, singles: Sequence[Experiment]) -> None:
     experiment = sweep.experiment
     if not sweep.data.is_dir():
         raise ConfigError(f"no such folder: {sweep.data}; give the folder with the datasets (--data)")
+    _before(sweep)
     used = {"weights"} if any(row.init == "weights" for row in experiment.rows) else set()
     for row in experiment.rows:
         begin = plan.start(row, sweep.weights)
@@ -130,6 +150,11 @@ def _check(sweep: _Sweep, singles: Sequence[Experiment]) -> None:
             f"no row of {experiment.name} starts from weights called {', '.join(unused)}; "
             f"its rows start from {', '.join(sorted(used))}"
         )
+    for file in sweep.weights.values():
+        if file != "random":
+            path = zoo.find(file)  # of packaged weights there may be several files, and none of this name
+            if file not in zoo.names() and not path.exists() and not [*path.parent.glob(f"{path.stem}-*")]:
+                raise WeightsError(f"no such file: {path}; give the file of the weights (--weights)")
     for single in singles:
         if single.tested:
             sweep.notes.extend(cross.people(single))
@@ -169,6 +194,8 @@ def _parts(sweep: _Sweep, singles: Sequence[Experiment], datasets: Mapping[str, 
         if not {single.dataset, single.tested or single.dataset} <= set(datasets):
             continue
         subjects = datasets[single.dataset].subjects()
+        for name in plan.absent(single, subjects):
+            sweep.missing[f"{single.name}, fold {name}"] = "none of its test subjects is there"
         for part in plan.parts(single, subjects, sweep.weights, len(singles) > 1):
             if part.fold.note and part.fold.note not in sweep.notes:
                 sweep.notes.append(part.fold.note)
@@ -215,17 +242,20 @@ def _notes(part: Part, datasets: Mapping[str, Ready], experiment: Experiment) ->
     return [line for line in (experiment.note, part.fold.note, datasets[tested].note()) if line]
 
 
-def _record(sweep: _Sweep) -> None:
-    """Write down what is run here; another experiment's folder is refused."""
-    path = sweep.out / RECORD
-    name = sweep.experiment.name
+def _before(sweep: _Sweep) -> None:
+    """Refuse the folder of another experiment."""
+    path, name = sweep.out / RECORD, sweep.experiment.name
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if before.get("name", name) != name:
         raise ConfigError(f"{sweep.out} holds experiment {before['name']}; choose another --out for {name}")
+
+
+def _record(sweep: _Sweep) -> None:
+    """Write down what is run here."""
     files.write_json(
-        path,
+        sweep.out / RECORD,
         {
-            "name": name,
+            "name": sweep.experiment.name,
             "maeface": version("maeface"),
             "settings": sweep.experiment.model_dump(mode="json"),
             "weights": dict(sweep.weights),

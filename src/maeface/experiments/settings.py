@@ -94,6 +94,10 @@ class Experiment(config.Settings):
             raise ValueError("rows: two have one name")
         if not self.rows or not self.seeds:
             raise ValueError("rows and seeds need at least one each")
+        if self.tested and self.protocol:
+            raise ValueError(
+                "a test on another dataset has no protocol; --train and --test are of cross, not of this"
+            )
         if self.tested and self.selection == "test":
             raise ValueError(
                 "across datasets the epoch is chosen on validation subjects of the training dataset; "

@@ -51,6 +51,7 @@ def finish(part: Part, out: Path, datasets: Mapping[str, Ready], init: str, note
     stamp = plan.stamp(part.settings, inputs)
     if _finished(folder, stamp):
         console.say("finished before")
+        _renewed(folder / results.RECORD, {**_what(part), "note": list(notes)})
         return False
     whole = not (folder / RUN).exists()
     began = time.monotonic()
@@ -84,6 +85,13 @@ def _finished(folder: Path, stamp: str) -> bool:
         return bool(record["settings_sha256"] == stamp) and (folder / results.FACES).is_file()
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _renewed(path: Path, what: Mapping[str, Any]) -> None:
+    """Threshold and notes of a finished part cost nothing: write down those that it is called with now."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record | what != record:
+        files.write_json(path, record | what)
 
 
 def _what(part: Part) -> dict[str, Any]:
