@@ -24,7 +24,10 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: as ``config.load``.
     """
-    kind = config.read(recipe).get("kind", "weights")
+    values = config.read(recipe)
+    if (verb := values.get("verb", "reproduce")) != "reproduce":
+        raise ConfigError(f"{recipe} is a recipe of `maeface {verb}`; give it there")
+    kind = values.get("kind", "weights")
     if kind == "experiment":
         return settings.load(recipe, overrides)
     if kind == "figure":
