@@ -39,12 +39,12 @@ PRETRAINING = (
     "pretrain.model.decoder_width=96",
     "pretrain.model.decoder_heads=4",
     "pretrain.data.crop_scale=[0.8,1.0]",
-    "pretrain.optim.epochs=20",
-    "pretrain.optim.warmup_epochs=2",
+    "pretrain.optim.epochs=10",
+    "pretrain.optim.warmup_epochs=1",
     "pretrain.optim.batch=32",
     "pretrain.optim.base_lr=16e-3",
     "pretrain.run.workers=0",
-    "pretrain.run.evaluate_every=20",
+    "pretrain.run.evaluate_every=10",
 )
 
 ONLY = {
