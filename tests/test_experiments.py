@@ -114,6 +114,7 @@ def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_nothing(data, tm
     assert np.array_equal(faces["AU12_o"], truth.loc[faces["source"], "AU12_o"])
     notes = " ".join(part.notes)
     assert "24 labelled frames are there" in notes and "12 of 14 test subjects are not there" in notes
+    assert "the paper's is 768 wide and 12 deep" in notes  # a nano is no ViT-Base
     assert not list(out.rglob("checkpoints"))
 
 

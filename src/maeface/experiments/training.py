@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from maeface.data.parts import Part as Faces
 from maeface.experiments import plan, results, stored
 from maeface.experiments.plan import Part
 from maeface.experiments.ready import Ready
+from maeface.model.weights import read_metadata
 from maeface.train import checkpoints, journal, result
 
 RUN = "au"
+VIT_BASE = (768, 12, 16)
+"""Width, depth and patches (px) of the paper's encoder (section 3.2.1)."""
 WHERE = ("subject", "clip", "source", "frame")
 
 
@@ -51,7 +54,8 @@ def finish(part: Part, out: Path, datasets: Mapping[str, Ready], init: str, note
     stamp = plan.stamp(part.settings, inputs)
     if _finished(folder, stamp):
         console.say("finished before")
-        _renewed(folder / results.RECORD, {**_what(part), "note": list(notes)})
+        said = [*notes, *_departures(part, init, folder / RUN / result.FILE)]
+        _renewed(folder / results.RECORD, {**_what(part), "note": said})
         return False
     whole = not (folder / RUN).exists()
     began = time.monotonic()
@@ -69,7 +73,7 @@ def finish(part: Part, out: Path, datasets: Mapping[str, Ready], init: str, note
         "seconds": round(seconds, 1) if whole else None,  # of the last of several attempts says nothing
         "weights": {"name": part.row.init, "path": init, "sha256": inputs.get("init_sha256", "")},
         "settings_sha256": stamp,
-        "note": list(notes),
+        "note": [*notes, *_departures(part, init, weights)],
         "test": means,
     }
     files.write_json(folder / results.RECORD, record)
@@ -92,6 +96,17 @@ def _renewed(path: Path, what: Mapping[str, Any]) -> None:
     record = json.loads(path.read_text(encoding="utf-8"))
     if record | what != record:
         files.write_json(path, record | what)
+
+
+def _departures(part: Part, init: str, weights: Path) -> Iterator[str]:
+    """Where the encoder is not such as the paper's, which no comparison with its numbers may hide."""
+    if init == "random" and part.row.init != "random":
+        yield f"row {part.row.name} began from random weights, not from pre-trained ones"
+    encoder = read_metadata(weights).encoder
+    shape = encoder.width, encoder.depth, encoder.patch_size
+    if shape != VIT_BASE:
+        words = "{} wide and {} deep with patches of {} px"
+        yield f"the encoder is {words.format(*shape)}; the paper's is {words.format(*VIT_BASE)}"
 
 
 def _what(part: Part) -> dict[str, Any]:
