@@ -262,7 +262,7 @@ FILM = "ActionUnit_Labels/SN002/SN002_au12.txt"
             r"M001_T2.csv, line 5: frame 648 is labelled, but .*T2 has no such image \(it has 641 to 650\)",
         ),
         ("bp4d", lambda d: layouts.image(d / "M001/T2/648.jpg", 1), r"0648.jpg and 648.jpg are the same"),
-        ("bp4d", lambda d: layouts.image(d / "M001/T2/face.jpg", 1), r"face.jpg: the name has no frame"),
+        ("bp4d", lambda d: layouts.image(d / "M001/T2/face.jpg", 1), r"face.jpg: no frame number"),
         ("bp4d", lambda d: (d / "M001").rename(d / "away"), r"2 of 4 clips .* missing: M001/T1, M001/T2"),
         (
             "bp4d",

@@ -54,8 +54,8 @@ def finish(part: Part, out: Path, datasets: Mapping[str, Ready], init: str, note
     stamp = plan.stamp(part.settings, inputs)
     if _finished(folder, stamp):
         console.say("finished before")
-        said = [*notes, *_departures(part, init, folder / RUN / result.FILE)]
-        _renewed(folder / results.RECORD, {**_what(part), "note": said})
+        known = [*notes, *_departures(part, init, folder / RUN / result.FILE)]
+        _renewed(folder / results.RECORD, {**_what(part), "note": known})
         return False
     whole = not (folder / RUN).exists()
     began = time.monotonic()

@@ -69,8 +69,7 @@ def ints(path: Path, header: bool = False, columns: int | None = None) -> Ints:
         columns = len(names)
     if not body.strip():
         raise DataError(f"{path} has no rows; expected whole numbers, copy the file again")
-    table = _quick(body) or _careful(path, body, int(header))
-    values, lines = table
+    values, lines = _quick(body) or _careful(path, body, int(header))
     lines = lines + int(header)
     if columns is not None and values.shape[1] != columns:
         raise DataError(f"{path}, line {lines[0]}: {values.shape[1]} columns where {columns} are expected")
@@ -168,9 +167,7 @@ def numbered(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[int
     for file in sorted(_files(folder, suffixes), key=lambda file: file.name):
         digits = re.search(r"[0-9]+$", file.name.rpartition(".")[0])
         if digits is None:
-            raise DataError(
-                f"{folder / file.name}: the name has no frame number; expected one such as 0732.jpg"
-            )
+            raise DataError(f"{folder / file.name}: no frame number in its name; expected one as in 0732.jpg")
         other = found.setdefault(int(digits[0]), file)
         if other is not file:
             raise DataError(f"{folder}: {other.name} and {file.name} are the same frame; remove one of them")
@@ -209,8 +206,7 @@ def spans(frames: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
     """Ascending indices as [start, stop) spans: ``[3, 4, 5, 9] -> ((3, 6), (9, 10))``."""
     if not len(frames):
         return ()
-    breaks = np.flatnonzero(np.diff(frames) != 1) + 1
-    groups = np.split(frames, breaks)
+    groups = np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1)
     return tuple((int(group[0]), int(group[-1]) + 1) for group in groups)
 
 
@@ -229,8 +225,7 @@ def refuse_missing(
     Raises:
         DataError: some are missing, or none of them is there; up to eight are named.
     """
-    there = set(found)
-    missing = [name for name in expected if name not in there]
+    missing = sorted(set(expected) - set(found), key=natural)
     if missing and (not partial or len(missing) == len(expected)):
         named = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         advice = "" if len(missing) == len(expected) else ", or take what is there: --set partial=true"
