@@ -147,7 +147,7 @@ CASES = {
     "a recipe that reproduces nothing": (
         "reproduce detection --data {f} --out {o}/r",
         2,
-        "Input should be 'reproduce', got 'finetune'",
+        "detection is a recipe of `maeface finetune`",
     ),
     "pickle that runs code": (
         "finetune detection --data {f}/faces --labels {f}/labels.csv --init {f}/hostile.pth --out {o}/r",
