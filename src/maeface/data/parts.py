@@ -1,6 +1,5 @@
 """Which labelled faces are learned from, which judge and which are tested on: never a subject in two."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 
 from maeface import config
 from maeface.data import manifest
+from maeface.data.readers.parsing import natural
 from maeface.errors import DataError
 
 FOLD_SEED = 0
@@ -35,7 +35,7 @@ class Part:
         """Each face as often as ``times`` says of its data folder, the copies side by side.
 
         Raises:
-            DataError: there are more or fewer folders than ``times``.
+            DataError: fewer numbers than data folders.
         """
         folders = self.rows["folder"].to_numpy()
         if len(times) <= folders.max(initial=0):
@@ -95,15 +95,10 @@ def _thinned(rows: pd.DataFrame, chosen: np.ndarray, every: int) -> np.ndarray:
     clips = some["clip"].fillna(some["subject"]).fillna("").astype(str)
     frames = some["frame"].fillna(0).astype(int)
     keys = [
-        (_natural(clip), _natural(str(source)), frame)
+        (natural(clip), natural(str(source)), frame)
         for clip, source, frame in zip(clips, some["source"], frames, strict=True)
     ]
     order = sorted(range(len(at)), key=keys.__getitem__)
     thinned = np.zeros(len(chosen), dtype=bool)
     thinned[at[order[::every]]] = True
     return thinned
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """``F001/T1/90.jpg`` before ``F001/T1/100.jpg``: numbers count as numbers."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
