@@ -3,14 +3,16 @@ import pytest
 import torch
 from PIL import Image
 
-from maeface.distillation import targets, training
+from maeface.distillation import finding, placing, targets, training
 from maeface.distillation.canvas import Canvas, compose
 from maeface.distillation.cutouts import Cutout, Material, Placed, collect, paste
+from maeface.distillation.finding import Settings
+from maeface.distillation.learner import Learner
 from maeface.distillation.targets import Answers, ask, disturb, loss, mirrored, network_input
-from maeface.distillation.training import Settings
 from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.faces.detector import Detector
 from maeface.faces.geometry import Face
+from maeface.faces.points import USUAL
 from maeface.faces.retinaface import RetinaFace, anchors, decode
 
 POINTS = np.array([[40, 40], [60, 40], [50, 52], [42, 62], [58, 62]], np.float32)
@@ -33,7 +35,7 @@ def material():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_points_lie_where_the_pixels_lie(seed, monkeypatch):
-    monkeypatch.setattr("maeface.distillation.cutouts._lit", lambda picture, random: picture)
+    monkeypatch.setattr("maeface.distillation.cutouts.lit", lambda picture, random: picture)
     canvas, owner = Image.new("RGB", (300, 300)), Image.new("L", (300, 300))
     placed = paste(canvas, owner, 7, cutout(), 110.0, np.random.default_rng(seed))
     pixels, covered = np.asarray(canvas).astype(int), np.asarray(owner)
@@ -187,42 +189,80 @@ def trained(tmp_path, monkeypatch):
     torch.save(RetinaFace().state_dict(), tmp_path / "teacher.pth")
     monkeypatch.setattr(training, "collect", lambda *_: material())
 
-    def train(name, stop=None, **changes):
-        settings = Settings(
-            **{"steps": 4, "coarse": 2, "batch": 2, "sizes": (64, 96), "kept": 4, "fresh": 1} | changes
+    def train(name, stop=None, keep=None, **changes):
+        small = {"steps": 4, "coarse": 2, "batch": 2, "sizes": (64, 96), "kept": 4, "fresh": 1}
+        placed = placing.Settings(
+            steps=3, batch=2, checkpoint_every_s=changes.get("checkpoint_every_s", 120.0)
         )
-        if stop is not None:
-            original = training._Learner.learn
-
-            def learn(self, step, *rest):
-                if step == stop:
-                    raise KeyboardInterrupt
-                return original(self, step, *rest)
-
-            monkeypatch.setattr(training._Learner, "learn", learn)
-        try:
-            return training.train([], tmp_path / name, settings, 0, tmp_path / "teacher.pth").read_bytes()
-        finally:
+        settings = training.Settings(Settings(**small | changes), placed)
+        with monkeypatch.context() as patch:
             if stop is not None:
-                monkeypatch.setattr(training._Learner, "learn", original)
+                part, last = stop
+                original = Learner.update
+
+                def update(self, loss, rate, average, step):
+                    if step == last and ("sizes" in self.identity) == (part == "finding"):
+                        raise KeyboardInterrupt
+                    original(self, loss, rate, average, step)
+
+                patch.setattr(Learner, "update", update)
+            teacher = tmp_path / "teacher.pth"
+            return training.train([], tmp_path / name, settings, 0, teacher, keep).read_bytes()
 
     return train
 
 
-def test_a_stopped_training_ends_with_the_same_bytes(trained, tmp_path):
+@pytest.mark.parametrize("part", ["finding", "placing"])
+def test_a_stopped_training_ends_with_the_same_bytes(trained, tmp_path, part):
     whole = trained("whole.safetensors")
     with pytest.raises(KeyboardInterrupt):
-        trained("stopped.safetensors", stop=3, checkpoint_every_s=0.0)
-    assert (tmp_path / "stopped.ckpt").is_file()
+        trained("stopped.safetensors", stop=(part, 2), checkpoint_every_s=0.0)
+    assert (tmp_path / f"stopped.{part}.ckpt").is_file()
     with pytest.raises(WeightsError, match="other settings"):
         trained("stopped.safetensors", steps=5)
     assert trained("stopped.safetensors", checkpoint_every_s=0.0) == whole
-    assert not (tmp_path / "stopped.ckpt").exists()
+    assert not list(tmp_path.glob("*.ckpt"))
     assert len(whole) < 2 * 2**20
-    Detector(tmp_path / "whole.safetensors").find([np.zeros((64, 64, 3), np.uint8)])
-    (tmp_path / "broken.ckpt").write_bytes(b"nothing")
+    (tmp_path / f"broken.{part}.ckpt").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="delete it"):
         trained("broken.safetensors")
+
+
+def test_an_earlier_file_can_be_kept_for_finding(trained, tmp_path):
+    whole = trained("whole.safetensors")
+    path = tmp_path / "whole.safetensors"
+    assert trained("again.safetensors", keep=path) == whole
+    found = Detector(path)
+    assert found.placing is not None
+    found.find([np.zeros((64, 64, 3), np.uint8)])
+    with pytest.raises(WeightsError, match="no face detector weights"):
+        trained("none.safetensors", keep=tmp_path / "none")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_sample_has_its_points_where_its_pixels_have_them(seed, monkeypatch):
+    for name in ("disturb", "lit"):
+        monkeypatch.setattr(f"maeface.distillation.placing.{name}", lambda picture, random: picture)
+    monkeypatch.setattr("maeface.distillation.placing._spoilt", lambda picture, random: picture)
+    pixels, points = placing.sample(material(), np.random.default_rng(seed))
+    assert pixels.shape == (64, 64, 3) and pixels.dtype == np.uint8
+    assert points[0, 0] < points[1, 0] and points[3, 0] < points[4, 0]  # mirrored or not
+    assert np.abs(points - USUAL).max() < 0.45
+    for x, y in (points + 0.5) * 64:
+        around = pixels[max(int(y) - 1, 0) : int(y) + 2, max(int(x) - 1, 0) : int(x) + 2].astype(int)
+        assert (around.max(axis=2) - around.min(axis=2)).max() > 60  # a coloured dot, and not grey
+
+
+def test_points_are_learned(tmp_path, monkeypatch):
+    monkeypatch.setattr(placing, "WARM_UP", 10)
+    settings = placing.Settings(steps=50, batch=16, average=0.9)
+    network = placing.train(material(), tmp_path / "a.ckpt", settings)
+    random = np.random.default_rng(7)
+    pixels, points = map(np.stack, zip(*(placing.sample(material(), random) for _ in range(64)), strict=True))
+    truth = torch.from_numpy(points).float()
+    with torch.no_grad():
+        said = network(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
+    assert placing.off(said, truth) < 0.8 * placing.off(torch.tensor(USUAL).expand_as(truth), truth)
 
 
 def test_the_two_parts_of_the_schedule():
@@ -241,7 +281,7 @@ def test_the_student_comes_nearer(monkeypatch, tmp_path):
     answers = ask(Teacher(), canvas)
     pixels = network_input(torch.from_numpy(np.stack([canvas.pixels] * 2)))
     assert pixels.shape == (2, 3, 128, 128) and pixels[0, :, 0, 0].tolist() == [-104, -117, -123]
-    learner = training._Learner(Settings(steps=1000), 0)
+    learner = finding._Learner(Settings(steps=1000), 0)
     rows = [
         torch.from_numpy(x).float()[None].repeat_interleave(2, 0)
         for x in (answers.logits, answers.boxes, answers.points)

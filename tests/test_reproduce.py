@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib import resources
 
 import pandas as pd
 import pytest
@@ -88,8 +89,16 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monk
     sources = set(manifest.load(out / "portraits")["source"])
     assert len(sources) == 4 and not sources & facts.held_out_portraits()
     labels = pd.read_parquet(out / "labels.parquet")
-    theirs = labels[labels["AU04_o"].isna()]
+    real = labels["id"].str.contains(".jpg", regex=False)
+    theirs = labels[real].set_index("id")
     assert len(theirs) == 4 and theirs["AU12_o"].notna().all() and theirs["AU12_i"].isna().all()
+    read = pd.read_csv(resources.files("maeface") / "datasets" / "readings.csv", index_col="id")
+    for face, row in theirs.iterrows():
+        for au in how.readings.aus:  # readers come first, and the teacher says what they leave open
+            name = f"{facts.au_name(au)}_o"
+            known = read.loc[face, name]
+            assert known != known or row[name] == known
+    assert theirs["AU09_o"].eq(0).all() and theirs["AU15_o"].isna().all()
     assert len(labels) == 6 + 4
 
     test = set(json.loads((out / "au" / "split.json").read_text())["test"])
@@ -104,6 +113,12 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monk
 
     with pytest.raises(ConfigError, match=r"labels_sha256|faces: "):
         reproduce.run(how, data, out)
+
+
+def test_readings_that_nobody_made_are_refused(data, tmp_path):
+    pytest.importorskip("moderngl", reason="renders")
+    with pytest.raises(ConfigError, match=r"readings\.aus: readings\.csv has no AU07; it has AU01, AU02"):
+        reproduce.run(settings("readings.aus=[7, 12]"), data, tmp_path / "out")
 
 
 def test_what_the_data_folder_lacks_is_named(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from maeface import facts
 from maeface.data import label_file
 from maeface.data.label_file import KEYS, WHO
 from maeface.errors import DataError
@@ -66,6 +67,17 @@ class Labelled:
     unlabelled: int
     unmatched: int
     ignored: tuple[str, ...] = ()
+
+    def table(self) -> pd.DataFrame:
+        """As a labels table: ``id``, ``subject``, ``clip``, and AU columns with NaN where not known."""
+        columns: dict[str, np.ndarray] = {}
+        for letter, aus, values, known in (
+            ("o", self.aus_occurrence, self.occurrence, self.occurrence_known),
+            ("i", self.aus_intensity, self.intensity, self.intensity_known),
+        ):
+            masked = np.where(known, values, np.float32(np.nan))
+            columns |= {f"{facts.au_name(au)}_{letter}": masked[:, k] for k, au in enumerate(aus)}
+        return pd.concat([self.rows[["id", "subject", "clip"]], pd.DataFrame(columns)], axis=1)
 
     def summary(self) -> str:
         """One line: how much matched, and what did not."""

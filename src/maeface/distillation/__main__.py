@@ -30,18 +30,25 @@ def main() -> None:
         help="a text, CSV or JSON file that names the files not to learn from",
     )
     parser.add_argument("--teacher", type=Path, help="its weights; the public ones if not given")
+    parser.add_argument(
+        "--keep", type=Path, help="an earlier file: find faces as it does, learn only to place their points"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="fewer, for a trial; both parts shrink alike")
+    parser.add_argument("--steps", type=int, help="of learning to find faces; both of its parts shrink alike")
+    parser.add_argument("--place-steps", type=int, help="of learning to place their points")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # so that the result does not depend on the machine's cores
     try:
         names = {name for path in arguments.exclude for name in NAME.findall(_read(path))}
-        settings = replace(Settings(), exclude=tuple(sorted(names)))
+        settings = Settings(exclude=tuple(sorted(names)))
         if arguments.steps:
-            settings = settings.shortened(arguments.steps)
-        console.show(
-            str(train(arguments.sources, arguments.out, settings, arguments.seed, arguments.teacher))
+            settings = replace(settings, finding=settings.finding.shortened(arguments.steps))
+        if arguments.place_steps:
+            settings = replace(settings, placing=replace(settings.placing, steps=arguments.place_steps))
+        out = train(
+            arguments.sources, arguments.out, settings, arguments.seed, arguments.teacher, arguments.keep
         )
+        console.show(str(out))
     except MaefaceError as error:
         console.say(f"maeface: {error}")
         sys.exit(error.exit_code)

@@ -146,7 +146,7 @@ def paste(
     offset = (back @ (low - place) + middle) / shrink
     matrix = (back / shrink).tolist()
     data = (*matrix[0], offset[0], *matrix[1], offset[1])
-    layer = _lit(picture, random).convert("RGB")
+    layer = lit(picture, random).convert("RGB")
     layer.putalpha(_mask(picture.size, cutout.box / shrink, random))
     layer = layer.transform(
         tuple((high - low).tolist()), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC
@@ -226,7 +226,7 @@ def _shape(scale: float, random: Generator) -> NDArray[np.float64]:
     return matrix
 
 
-def _lit(picture: Image.Image, random: Generator) -> Image.Image:
+def lit(picture: Image.Image, random: Generator) -> Image.Image:
     """Other light: gain of each channel and, often, a ramp as from a window at one side."""
     if random.random() < 0.3:
         return picture

@@ -6,7 +6,7 @@ were stopped and leave alone what they finished; so does this one. The recipe na
     out/synth       rendered faces with exact labels             synth
     out/portraits   crops of photographs, without the held-out   prepare
     out/frames      crops of video frames                        prepare
-    out/labels.parquet   renders, and what a teacher says of real faces
+    out/labels.parquet   renders, and what readers and a teacher say of real faces
     out/mae         masked autoencoder of all of them            pretrain
     out/au          action units                                 finetune
     out/NAME.safetensors   the same, rounded and small enough to ship
@@ -14,21 +14,18 @@ were stopped and leave alone what they finished; so does this one. The recipe na
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field
 
 from maeface import config, console, evaluate, facts, files, finetune, predict, prepare, pretrain, synth
 from maeface.data import batches, blendshapes, manifest, measures
-from maeface.data.labels import Labelled
 from maeface.data.teacher import believed
 from maeface.errors import ConfigError
 from maeface.experiments import stored
@@ -38,6 +35,7 @@ from maeface.model.storage import Dtype
 RIG = "rig/ict_facekit.npz"
 RECORD = "reproduce.json"
 TAUGHT = "teacher.parquet"
+READINGS = "readings.csv"
 OF = "weights.json"
 
 
@@ -76,6 +74,13 @@ class Teacher(config.Settings):
     A table of labels (``AU12_o``, ``AU12_i``) is taken as it is."""
 
 
+class Readings(config.Settings):
+    """What is taken of what readers saw in the real faces (``datasets/readings.csv``)."""
+
+    aus: tuple[int, ...] = ()
+    """The action units; where its two readers agree they are believed, before any teacher."""
+
+
 class Pack(config.Settings):
     """How the weights are stored."""
 
@@ -100,6 +105,7 @@ class Settings(config.Settings):
     synth: Cast = Cast()
     prepare: Real = Real()
     teacher: Teacher = Teacher()
+    readings: Readings = Readings()
     pretrain: config.Pretrain = config.Pretrain()
     finetune: config.Finetune = config.Finetune()
     pack: Pack = Pack()
@@ -172,8 +178,9 @@ def run(settings: Settings, data: Path, out: Path, teacher: Path | None = None) 
         guide = measures.write(faces, teacher, out / "measures.parquet") if teacher and measuring else None
         if guide is not None:
             taught = believed(guide, settings.teacher.aus, out / TAUGHT)
-        labelled = faces if taught else faces[:1]
-        labels = _labels(out, rendered.labels, real, taught)
+        read = settings.readings.aus
+        labelled = faces if taught or read else faces[:1]
+        labels = _labels(out, rendered.labels, real, taught, read)
         console.say("3/6 pre-train")
         encoder = pretrain.run(settings.pretrain, faces, out / "mae")
         console.say("4/6 fine-tune")
@@ -240,28 +247,35 @@ def _prepare(settings: Real, found: Sources, out: Path) -> list[Path]:
     return folders
 
 
-def _labels(out: Path, rendered: Path, real: Sequence[Path], teacher: Path | None) -> Path:
-    """One table by ``id``: what was posed, and what a teacher says; the rest is empty."""
-    tables = [_table(manifest.join_labels(manifest.load(rendered.parent), rendered))]
+def _labels(
+    out: Path, rendered: Path, real: Sequence[Path], teacher: Path | None, read: Collection[int]
+) -> Path:
+    """One table by ``id``: what was posed, what readers saw, what a teacher says; the rest is empty."""
+    posed = manifest.join_labels(manifest.load(rendered.parent), rendered).table()
+    said = []
+    if read:
+        with resources.as_file(resources.files("maeface") / "datasets" / READINGS) as table:
+            seen = manifest.join_labels(batches.gather(real), table)
+        console.say(f"readers: {seen.summary()}")
+        taken = [f"{facts.au_name(au)}_o" for au in read]
+        if lacking := sorted(set(read) - set(seen.aus_occurrence)):
+            raise ConfigError(
+                f"readings.aus: {READINGS} has no {', '.join(map(facts.au_name, lacking))}; "
+                f"it has {', '.join(map(facts.au_name, seen.aus_occurrence))}"
+            )
+        said.append(seen.table()[["id", "subject", "clip", *taken]])
     if teacher is not None:
         theirs = manifest.join_labels(batches.gather(real), teacher)
         console.say(f"teacher {teacher}: {theirs.summary()}")
-        tables.append(_table(theirs))
+        said.append(theirs.table())
+    tables = [posed]
+    if said:
+        first, *others = (table.set_index("id") for table in said)
+        tables.append((first.combine_first(others[0]) if others else first).reset_index())
     path = out / "labels.parquet"
     with files.atomic(path) as temporary:
         pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
     return path
-
-
-def _table(labelled: Labelled) -> pd.DataFrame:
-    columns: dict[str, NDArray[np.float32]] = {}
-    for letter, aus, values, known in (
-        ("o", labelled.aus_occurrence, labelled.occurrence, labelled.occurrence_known),
-        ("i", labelled.aus_intensity, labelled.intensity, labelled.intensity_known),
-    ):
-        masked = np.where(known, values, np.float32(np.nan))
-        columns |= {f"{facts.au_name(au)}_{letter}": masked[:, k] for k, au in enumerate(aus)}
-    return pd.concat([labelled.rows[["id", "subject", "clip"]], pd.DataFrame(columns)], axis=1)
 
 
 def _pack(settings: Settings, path: Path, name: str) -> tuple[Path, ...]:
@@ -289,7 +303,7 @@ def _score(
 
 
 def _score_portraits(folder: Path) -> Iterator[tuple[str, evaluate.Scores]]:
-    """Real faces against the labels that people read off them, once there are some."""
+    """Real faces against the labels read off them, once there are some."""
     resource = resources.files("maeface") / "datasets" / "portraits.csv"
     with resources.as_file(resource) as labels:
         read = pd.read_csv(labels).filter(regex=r"^AU\d\d_[oi]$")

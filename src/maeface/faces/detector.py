@@ -3,6 +3,7 @@
 import io
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,11 +14,12 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from maeface.errors import ConfigError, ResourceError, WeightsError
 from maeface.faces.download import retinaface_weights
 from maeface.faces.geometry import Face
+from maeface.faces.points import PointNet, refine
 from maeface.faces.retinaface import (
     BACKBONES,
     MEAN_BGR,
@@ -35,6 +37,7 @@ __all__ = ["Detector", "RetinaFace"]
 MAX_SIDE = 2048
 NMS_OVERLAP = 0.4
 GPU_BATCH_PIXELS = 32 * 640 * 640
+POINTS = "points."  # how the names of the network that places points begin
 _CACHED_SHAPES = 64
 _DAMAGED = (pickle.UnpicklingError, safetensors.SafetensorError)
 
@@ -79,11 +82,12 @@ class Detector:
         self.threshold = threshold
         self.half = precision == "bfloat16"
         network = RetinaFace(backbone)
-        load(network, weights or retinaface_weights(backbone))
+        placing = load(network, weights or retinaface_weights(backbone))
         try:
             self.device = torch.device(device)
             network = fuse(network.eval()).requires_grad_(False).to(self.device)
             self.network = network.to(memory_format=torch.channels_last)
+            self.placing = fuse(placing.eval()).requires_grad_(False).to(self.device) if placing else None
         except (RuntimeError, AssertionError) as error:
             raise ResourceError(
                 f"the face detector cannot use device {device!s}: {str(error).splitlines()[0]}"
@@ -107,8 +111,15 @@ class Detector:
             for start in range(0, len(members), batch):
                 chunk = members[start : start + batch]
                 for i, rows in zip(chunk, self._look([shrunk[i] for i in chunk]), strict=True):
-                    found[i] = _faces(rows, shrunk[i].shape[:2], images[i].shape[:2])
+                    found[i] = self._placed(images[i], _faces(rows, shrunk[i].shape[:2], images[i].shape[:2]))
         return found
+
+    def _placed(self, image: NDArray[np.uint8], faces: list[Face]) -> list[Face]:
+        """The faces with their points as the second network, if there is one, sees them."""
+        if self.placing is None:
+            return faces
+        points = refine(self.placing, image, [face.points for face in faces])
+        return [replace(face, points=exact) for face, exact in zip(faces, points, strict=True)]
 
     @torch.inference_mode()
     def _look(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
@@ -139,8 +150,11 @@ class Detector:
         return known
 
 
-def load(network: RetinaFace, path: Path) -> None:
+def load(network: RetinaFace, path: Path) -> PointNet | None:
     """Read a checkpoint, public or ``.safetensors``, into ``network``, by name and strictly.
+
+    Returns:
+        the network that places the points, where the file has one too.
 
     Raises:
         WeightsError: the file cannot be read, or its names or shapes are others.
@@ -161,6 +175,15 @@ def load(network: RetinaFace, path: Path) -> None:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} is not a RetinaFace checkpoint: expected a dictionary of tensors")
     state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    points = {name.removeprefix(POINTS): state.pop(name) for name in list(state) if name.startswith(POINTS)}
+    placing = PointNet() if points else None
+    _fill(network, state, path)
+    if placing is not None:
+        _fill(placing, points, path)
+    return placing
+
+
+def _fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     expected = dict(parameter_shapes(network))
     wrong = [
         n

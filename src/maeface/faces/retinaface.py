@@ -8,7 +8,7 @@ Legend: B images, C channels, H W pixels, A anchors (2 at each cell of strides 8
 
 import itertools
 from collections.abc import Iterator
-from typing import Literal, cast, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 import torch
 import torchvision
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+Network = TypeVar("Network", bound=nn.Module)
 Backbone = Literal["mobilenet0.25", "resnet50"]
 BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
 
@@ -91,7 +92,7 @@ def decode(anchor: Tensor, boxes: Tensor, points: Tensor) -> tuple[Tensor, Tenso
     return torch.cat([middle - half, middle + half], dim=1), located
 
 
-def fuse(network: RetinaFace) -> RetinaFace:
+def fuse(network: Network) -> Network:
     """Fold every batch norm into the convolution before it, in place; for inference only."""
     for module in list(network.modules()):
         children = list(module.named_children())

@@ -1,0 +1,140 @@
+"""The training of the embedded detector's second network, which places the points of a face.
+
+Its faces are those that canvases are composed of, with the teacher's points. The faces of step ``s`` are a
+function of (seed, s).
+"""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from maeface import console
+from maeface.distillation.cutouts import Material, lit
+from maeface.distillation.learner import Learner, cosine, smoothed
+from maeface.distillation.targets import disturb
+from maeface.faces.points import CROP_PX, PointNet, surroundings
+
+WARM_UP = 200  # steps
+_MIRRORED = [1, 0, 2, 4, 3]  # left and right change places
+_LEAST_EYES = (
+    0.15  # shares of the crop: errors are counted in distances of the eyes, but no shorter one than this
+)
+_MOST_ERROR = 1.0  # of the eyes' distance: what is further off (a hidden face) teaches nothing
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a training.
+
+    Attributes:
+        steps: of the optimiser.
+        batch: faces a step.
+        rate: highest learning rate, after the warm-up; a cosine leads to nearly zero.
+        decay: weight decay.
+        average: of the weights: what each step keeps of the mean so far.
+        checkpoint_every_s: time between checkpoints.
+    """
+
+    steps: int = 20000
+    batch: int = 64
+    rate: float = 2e-3
+    decay: float = 1e-3
+    average: float = 0.998
+    checkpoint_every_s: float = 120.0
+
+
+def train(material: Material, checkpoint: Path, settings: Settings, seed: int = 0) -> PointNet:
+    """Teach a new network where the teacher sees the points of the material's faces.
+
+    The same call goes on with a run that was stopped.
+
+    Args:
+        material: faces with their points.
+        checkpoint: where the run is put by.
+        settings: how.
+        seed: of the initial weights and of all draws.
+
+    Returns:
+        the mean of its weights, in evaluation mode.
+
+    Raises:
+        WeightsError: the checkpoint is of another training, or damaged.
+    """
+    learner = Learner(PointNet, asdict(settings), settings.decay, seed)
+    begun = learner.restore(checkpoint)
+    saved, smooth = time.monotonic(), math.nan
+    with console.progress("place", settings.steps, "steps", begun) as advance:
+        for step in range(begun, settings.steps):
+            random = np.random.default_rng([seed, 2, step])
+            pixels, targets = zip(*(sample(material, random) for _ in range(settings.batch)), strict=True)
+            crops = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
+            learner.network.train()
+            error = off(learner.network(crops), torch.from_numpy(np.stack(targets)).float())
+            rate = settings.rate * min(1.0, (step + 1) / WARM_UP) * cosine(step / settings.steps)
+            learner.update(error, rate, settings.average, step)
+            smooth = smoothed(smooth, float(error.detach()))
+            advance(1, f"points {100 * smooth:.1f} % of the eyes' distance off")
+            if time.monotonic() - saved > settings.checkpoint_every_s:
+                learner.save(checkpoint, step + 1)
+                saved = time.monotonic()
+    learner.save(checkpoint, settings.steps)
+    return learner.mean
+
+
+def off(said: Tensor, truth: Tensor) -> Tensor:
+    """How far points (B, 5, 2) are off, as a share of the distance of the eyes; scalar."""
+    eyes = (truth[:, 1] - truth[:, 0]).norm(dim=-1).clamp(min=_LEAST_EYES)
+    apart: Tensor = (said - truth).norm(dim=-1) / eyes[:, None]  # (B, 5)
+    return apart.clamp(max=_MOST_ERROR).mean()
+
+
+def sample(material: Material, random: Generator) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """A face as ``PointNet`` sees one, around points that are a little or more off.
+
+    Returns:
+        (64, 64, 3) uint8 RGB, and its points (5, 2) in shares of the side from the middle.
+    """
+    cutout = material.draw(random)
+    around = surroundings(cutout.points)
+    loose = 1.0 if random.random() < 0.5 else 0.25  # as the first look finds it, and the second
+    side = around.side * math.exp(random.normal(0, 0.12 * loose))
+    angle = math.radians(around.angle_deg + random.normal(0, 12 * loose))
+    middle = np.array([around.cx, around.cy]) + random.normal(0, 0.07 * loose, 2) * around.side
+    narrow = random.uniform(0.65, 0.95) if random.random() < 0.3 else 1.0
+    mirror = -1.0 if random.random() < 0.5 else 1.0
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    shear = np.array([[1.0, random.uniform(-0.08, 0.08)], [0.0, 1.0]])
+    forward = turn @ shear @ np.diag([mirror / narrow, 1.0]) * side  # shares of the crop to px of the image
+
+    points = (cutout.points - middle) @ np.linalg.inv(forward).T
+    if mirror < 0:
+        points = points[_MIRRORED]
+    level = int(np.clip(round(math.log2(side / CROP_PX)), 0, len(cutout.levels) - 1))
+    picture = cutout.levels[level]
+    shrink = cutout.levels[0].width / picture.width
+    step, start = forward / CROP_PX / shrink, (middle - forward @ [0.5, 0.5]) / shrink
+    data = (*step[0].tolist(), float(start[0]), *step[1].tolist(), float(start[1]))
+    crop = lit(picture, random).transform(
+        (CROP_PX, CROP_PX), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC
+    )
+    return disturb(np.array(_spoilt(crop, random)), random), points
+
+
+def _spoilt(crop: Image.Image, random: Generator) -> Image.Image:
+    """Now and then as of a small face, or with something before it."""
+    if random.random() < 0.25:
+        small = int(random.integers(12, 48))
+        crop = crop.resize((small, small), Image.Resampling.BOX).resize(crop.size, Image.Resampling.BICUBIC)
+    if random.random() < 0.12:
+        corner, extent = random.uniform(-8, 60, 2), random.uniform(8, 34, 2)
+        colour = tuple(random.integers(0, 256, 3).tolist())
+        ImageDraw.Draw(crop).rectangle((*corner.tolist(), *(corner + extent).tolist()), fill=colour)
+    return crop

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from maeface.faces.geometry import to_image
+from maeface.faces.points import CROP_PX, LOOKS, USUAL, PointNet, refine, surroundings
+
+FACE = np.array([[40, 50], [72, 50], [56, 68], [43, 83], [69, 83]], np.float32)
+
+
+class Oracle(PointNet):
+    """Knows where the points are: reads the crops' red and green, which hold x and y of the image."""
+
+    def __init__(self, truth):
+        super().__init__()
+        self.truth, self.looks = truth, 0
+
+    def forward(self, crops):
+        self.looks += 1
+        x, y = crops[:, 0], crops[:, 1]  # (B, 64, 64)
+        found = []
+        for across, down in zip(x, y, strict=True):
+            for point in self.truth:
+                away = (across - point[0]) ** 2 + (down - point[1]) ** 2
+                row, column = divmod(int(away.argmin()), CROP_PX)
+                found.append(((column + 0.5) / CROP_PX - 0.5, (row + 0.5) / CROP_PX - 0.5))
+        return torch.tensor(found).view(len(crops), 5, 2)
+
+
+def test_what_the_network_says_is_put_back_into_the_image():
+    y, x = np.mgrid[:120, :120].astype(np.uint8)
+    image = np.stack([x, y, x], axis=-1)
+    angle = np.radians(20)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    truth = ((FACE - 60) @ turn.T + 60).astype(np.float32)
+    rough = truth + np.random.default_rng(0).normal(0, 2, (5, 2)).astype(np.float32)
+    oracle = Oracle(truth)
+    (found,) = refine(oracle, image, [rough])
+    assert found.shape == (5, 2) and found.dtype == np.float32
+    assert np.hypot(*(found - truth).T).max() < 1.6  # a px of the crop is about a px of the image
+    assert oracle.looks == LOOKS
+    assert refine(oracle, image, []) == []
+
+
+def test_an_untrained_network_says_where_points_usually_lie():
+    network = PointNet().eval()
+    said = network(torch.rand(3, 3, CROP_PX, CROP_PX) * 255)
+    assert said.shape == (3, 5, 2) and torch.equal(said[1], torch.tensor(USUAL))
+    assert sum(p.numel() for p in network.parameters()) == 329_290
+
+
+def test_the_square_follows_the_face():
+    square = surroundings(FACE)
+    assert square.angle_deg == 0 and square.cx == 56 and square.cy == pytest.approx(66.5)
+    seen = to_image((np.array(USUAL) + 0.5) * CROP_PX, square, CROP_PX)
+    assert np.hypot(*(seen - FACE).T).max() < 5
+    twice = surroundings(2 * FACE)
+    assert twice.side == pytest.approx(2 * square.side)
+    mirrored = surroundings(FACE[:, ::-1])  # lies on its side
+    assert abs(mirrored.angle_deg) == pytest.approx(90)
+    assert surroundings(np.zeros((5, 2))).side == 1  # a point: nothing is divided by it
