@@ -6,6 +6,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
@@ -325,3 +326,23 @@ def test_a_wrong_dataset_is_refused(change, message):
     facts.Dataset.model_validate(right)
     with pytest.raises(ValidationError, match=message):
         facts.Dataset.model_validate(right | change)
+
+
+def test_the_readings_are_what_both_readers_say():
+    folder = Path(__file__).parents[1] / "benchmarks" / "portraits"
+    readings = resources.files("maeface") / "datasets" / "readings.csv"
+    table = pd.read_csv(readings, index_col="id")
+    one, two = (
+        pd.read_csv(folder / f"learned_{name}.csv", index_col="id", dtype=str)["present"].fillna("")
+        for name in "ab"
+    )
+    assert len(table) == len(one) == len(two) == 706 and set(table.index) == set(one.index) == set(two.index)
+    assert not {name.split("#")[0] for name in table.index} & facts.held_out_portraits()
+    for column in table:
+        au = str(facts.au_column(column)[0])
+        for face, value in table[column].items():
+            codes = [reading[face].split() for reading in (one, two)]
+            told = "x" not in codes[0] + codes[1]
+            seen = {au in code for code in codes}
+            assert (value != value) == (not told or len(seen) == 2)
+            assert value != value or bool(value) in seen
