@@ -12,6 +12,7 @@ from PIL import Image
 from maeface.errors import ConfigError, ResourceError, WeightsError
 from maeface.faces import download
 from maeface.faces.detector import Detector, _faces, load
+from maeface.faces.geometry import Face
 from maeface.faces.retinaface import RetinaFace, anchors, decode, fuse, parameter_shapes
 
 
@@ -266,6 +267,22 @@ def test_the_embedded_detector_finds_the_faces_of_the_public_one(shared, detecto
         truth = np.stack([face.box for face in detector.find([image])[0]])
         overlaps = torchvision.ops.box_iou(torch.from_numpy(truth), torch.from_numpy(seen))
         assert (overlaps.amax(dim=1) > 0.5).sum() >= least, name
+
+
+def test_what_the_looks_of_the_second_network_disagree_on_is_no_face(monkeypatch):
+    embedded = Detector(download.EMBEDDED)
+    faces = [
+        Face(np.array([0, 0, 20, 20], np.float32), np.full((5, 2), k, np.float32), 0.9) for k in (1, 2, 3)
+    ]
+
+    def refined(network, image, points):
+        return [(one + 10, moved) for one, moved in zip(points, (0.01, 0.5, 0.06), strict=True)]
+
+    monkeypatch.setattr("maeface.faces.detector.refine", refined)
+    seen = embedded._placed(np.zeros((20, 20, 3), np.uint8), faces)
+    assert [face.points[0, 0] for face in seen] == [11, 13]
+    embedded.placing = None
+    assert embedded._placed(np.zeros((20, 20, 3), np.uint8), faces) is faces
 
 
 def test_resnet50_is_asked_for(empty_places):

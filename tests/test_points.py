@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from maeface.faces.geometry import to_image
-from maeface.faces.points import CROP_PX, LOOKS, USUAL, PointNet, refine, surroundings
+from maeface.faces.points import CROP_PX, LOOKS, SETTLED, SIDE, USUAL, PointNet, refine, surroundings
 
 FACE = np.array([[40, 50], [72, 50], [56, 68], [43, 83], [69, 83]], np.float32)
 
@@ -35,10 +35,10 @@ def test_what_the_network_says_is_put_back_into_the_image():
     truth = ((FACE - 60) @ turn.T + 60).astype(np.float32)
     rough = truth + np.random.default_rng(0).normal(0, 2, (5, 2)).astype(np.float32)
     oracle = Oracle(truth)
-    (found,) = refine(oracle, image, [rough])
+    ((found, moved),) = refine(oracle, image, [rough])
     assert found.shape == (5, 2) and found.dtype == np.float32
     assert np.hypot(*(found - truth).T).max() < 1.6  # a px of the crop is about a px of the image
-    assert oracle.looks == LOOKS
+    assert oracle.looks == LOOKS and moved < SETTLED
     assert refine(oracle, image, []) == []
 
 
@@ -59,3 +59,19 @@ def test_the_square_follows_the_face():
     mirrored = surroundings(FACE[:, ::-1])  # lies on its side
     assert abs(mirrored.angle_deg) == pytest.approx(90)
     assert surroundings(np.zeros((5, 2))).side == 1  # a point: nothing is divided by it
+
+
+def test_how_far_the_last_look_moved_is_a_share_of_the_face():
+    class Drifting(PointNet):
+        def forward(self, crops):
+            return self.usual + torch.tensor([0.1, 0.0]).expand(len(crops), 5, 2)
+
+    image = np.zeros((200, 200, 3), np.uint8)
+    square = surroundings(FACE)
+    usual = to_image((np.array(USUAL) + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)
+    for scale in (1, 2):
+        ((found, moved),) = refine(Drifting(), image, [scale * usual])
+        assert moved == pytest.approx(0.1 * SIDE, rel=0.02)
+        assert found[:, 0] - scale * usual[:, 0] == pytest.approx(
+            2 * moved * scale * square.side / SIDE, rel=0.05
+        )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from maeface.errors import ConfigError, ResourceError, WeightsError
 from maeface.faces.download import retinaface_weights
 from maeface.faces.geometry import Face
-from maeface.faces.points import PointNet, refine
+from maeface.faces.points import SETTLED, PointNet, refine
 from maeface.faces.retinaface import (
     BACKBONES,
     MEAN_BGR,
@@ -115,11 +115,15 @@ class Detector:
         return found
 
     def _placed(self, image: NDArray[np.uint8], faces: list[Face]) -> list[Face]:
-        """The faces with their points as the second network, if there is one, sees them."""
+        """With a second network: faces on which its looks agree, with their points as it sees them."""
         if self.placing is None:
             return faces
-        points = refine(self.placing, image, [face.points for face in faces])
-        return [replace(face, points=exact) for face, exact in zip(faces, points, strict=True)]
+        looks = refine(self.placing, image, [face.points for face in faces])
+        return [
+            replace(face, points=points)
+            for face, (points, moved) in zip(faces, looks, strict=True)
+            if moved <= SETTLED
+        ]
 
     @torch.inference_mode()
     def _look(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:

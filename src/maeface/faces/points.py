@@ -19,6 +19,9 @@ CROP_PX = 64
 LOOKS = 2
 # Side of the square, where the hypotenuse of (eye to eye, eyes to mouth) is one: from the brows to the chin.
 SIDE = 2.1
+# The points of a face settle: the second look moves them by 1 % of its size, in 99 of 100 faces by less than
+# 6 % (n = 356, of 14 px and more, on composed pictures). Of what is no face it moves them by 11 % (median of 72).
+SETTLED = 0.06
 # Where the points of most faces lie, as shares of the side from the middle; a face differs by a little.
 USUAL = ((-0.165, -0.17), (0.165, -0.17), (0.0, 0.02), (-0.135, 0.165), (0.135, 0.165))
 
@@ -80,7 +83,7 @@ def surroundings(points: NDArray[np.floating]) -> Square:
 @torch.inference_mode()
 def refine(
     network: PointNet, image: NDArray[np.uint8], points: Sequence[NDArray[np.float32]]
-) -> list[NDArray[np.float32]]:
+) -> list[tuple[NDArray[np.float32], float]]:
     """The points of an image's faces, looked at again.
 
     Args:
@@ -89,15 +92,19 @@ def refine(
         points: (5, 2) px of each face, roughly.
 
     Returns:
-        (5, 2) px of each face.
+        of each face its points (5, 2) px, and how far the last look moved them, as a share of the face's size
+        (the hypotenuse of eye to eye and eyes to mouth).
     """
-    found = list(points)
+    found, moved = list(points), np.zeros(len(points))
     for _ in range(LOOKS if found else 0):
         squares = [surroundings(one) for one in found]
         crops = torch.from_numpy(np.stack([crop(image, square, CROP_PX) for square in squares]))
         said = network(crops.to(network.usual.device).permute(0, 3, 1, 2).float()).cpu().numpy()
+        before = np.stack(found)
         found = [
             to_image((one + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)
             for one, square in zip(said, squares, strict=True)
         ]
-    return found
+        sizes = np.array([square.side for square in squares]) / SIDE
+        moved = np.linalg.norm(np.stack(found) - before, axis=-1).mean(axis=1) / sizes
+    return list(zip(found, moved.tolist(), strict=True))
