@@ -20,7 +20,8 @@ LOOKS = 2
 # Side of the square, where the hypotenuse of (eye to eye, eyes to mouth) is one: from the brows to the chin.
 SIDE = 2.1
 # The points of a face settle: the second look moves them by 1 % of its size, in 99 of 100 faces by less than
-# 6 % (n = 356, of 14 px and more, on composed pictures). Of what is no face it moves them by 11 % (median of 72).
+# 6 % (n = 356, of 14 px and more, on composed pictures). Of what is no face it moves them by 11 % (median of
+# 72 false faces).
 SETTLED = 0.06
 # Where the points of most faces lie, as shares of the side from the middle; a face differs by a little.
 USUAL = ((-0.165, -0.17), (0.165, -0.17), (0.0, 0.02), (-0.135, 0.165), (0.135, 0.165))
