@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from maeface.distillation import finding, placing, targets, training
 from maeface.distillation.canvas import Canvas, compose
@@ -189,25 +190,24 @@ def trained(tmp_path, monkeypatch):
     torch.save(RetinaFace().state_dict(), tmp_path / "teacher.pth")
     monkeypatch.setattr(training, "collect", lambda *_: material())
 
-    def train(name, stop=None, keep=None, **changes):
-        small = {"steps": 4, "coarse": 2, "batch": 2, "sizes": (64, 96), "kept": 4, "fresh": 1}
-        placed = placing.Settings(
-            steps=3, batch=2, checkpoint_every_s=changes.get("checkpoint_every_s", 120.0)
-        )
-        settings = training.Settings(Settings(**small | changes), placed)
+    def train(name, stop=None, keep=None, steps=4, place_steps=3, seed=0):
+        small = {"steps": steps, "coarse": 2, "batch": 2, "sizes": (64, 96), "kept": 4, "fresh": 1}
+        settings = training.Settings(Settings(**small), placing.Settings(steps=place_steps, batch=2))
         with monkeypatch.context() as patch:
+            for part in (finding, placing):
+                patch.setattr(part, "CHECKPOINT_EVERY_S", 0.0)
             if stop is not None:
                 part, last = stop
                 original = Learner.update
 
                 def update(self, loss, rate, average, step):
-                    if step == last and ("sizes" in self.identity) == (part == "finding"):
+                    if step == last and part in self.checkpoint.name:
                         raise KeyboardInterrupt
                     original(self, loss, rate, average, step)
 
                 patch.setattr(Learner, "update", update)
             teacher = tmp_path / "teacher.pth"
-            return training.train([], tmp_path / name, settings, 0, teacher, keep).read_bytes()
+            return training.train([], tmp_path / name, settings, seed, teacher, keep).read_bytes()
 
     return train
 
@@ -216,47 +216,85 @@ def trained(tmp_path, monkeypatch):
 def test_a_stopped_training_ends_with_the_same_bytes(trained, tmp_path, part):
     whole = trained("whole.safetensors")
     with pytest.raises(KeyboardInterrupt):
-        trained("stopped.safetensors", stop=(part, 2), checkpoint_every_s=0.0)
+        trained("stopped.safetensors", stop=(part, 2))
     assert (tmp_path / f"stopped.{part}.ckpt").is_file()
-    with pytest.raises(WeightsError, match="other settings"):
-        trained("stopped.safetensors", steps=5)
-    assert trained("stopped.safetensors", checkpoint_every_s=0.0) == whole
+    for other in ({"steps": 5} if part == "finding" else {"place_steps": 5}, {"seed": 1}):
+        with pytest.raises(
+            WeightsError, match=f"{part}.ckpt belongs to a training with other settings or faces"
+        ):
+            trained("stopped.safetensors", **other)
+    assert trained("stopped.safetensors") == whole
     assert not list(tmp_path.glob("*.ckpt"))
     assert len(whole) < 2 * 2**20
+
+
+@pytest.mark.parametrize("part", ["finding", "placing"])
+def test_a_damaged_checkpoint_is_refused_before_anything_is_trained(trained, tmp_path, part):
     (tmp_path / f"broken.{part}.ckpt").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="delete it"):
-        trained("broken.safetensors")
+        trained("broken.safetensors", stop=("finding", 0))
+
+
+def test_a_checkpoint_of_other_faces_is_refused(trained, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        trained("stopped.safetensors", stop=("finding", 2))
+    other = Material(((cutout(),),), (), ())
+    monkeypatch.setattr(training, "collect", lambda *_: other)
+    with pytest.raises(WeightsError, match="other settings or faces"):
+        trained("stopped.safetensors")
 
 
 def test_an_earlier_file_can_be_kept_for_finding(trained, tmp_path):
-    whole = trained("whole.safetensors")
+    trained("whole.safetensors")
     path = tmp_path / "whole.safetensors"
-    assert trained("again.safetensors", keep=path) == whole
-    found = Detector(path)
-    assert found.placing is not None
-    found.find([np.zeros((64, 64, 3), np.uint8)])
+    unfinished = tmp_path / "again.finding.ckpt"
+    unfinished.write_bytes(b"of another call")
+    trained("again.safetensors", keep=path, place_steps=5)
+    one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "again"))
+    same = {name for name, value in one.items() if torch.equal(value, other[name])}
+    assert {name for name in one if not name.startswith("points.")} <= same
+    assert "points.features.0.weight" not in same  # learned anew
+    assert unfinished.is_file()
+    assert Detector(path).placing is not None
     with pytest.raises(WeightsError, match="no face detector weights"):
         trained("none.safetensors", keep=tmp_path / "none")
+    with pytest.raises(WeightsError, match="only what it wrote can be kept"):
+        trained("theirs.safetensors", keep=tmp_path / "teacher.pth")
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_a_sample_has_its_points_where_its_pixels_have_them(seed, monkeypatch):
-    for name in ("disturb", "lit"):
+@pytest.mark.parametrize("width", [100, 225, 301])
+def test_a_sample_has_its_points_where_its_pixels_have_them(width, monkeypatch):
+    """Of a picture whose red and green tell the place, whatever the level that is looked at."""
+    for name in ("disturb", "lit", "_spoilt"):
         monkeypatch.setattr(f"maeface.distillation.placing.{name}", lambda picture, random: picture)
-    monkeypatch.setattr("maeface.distillation.placing._spoilt", lambda picture, random: picture)
-    pixels, points = placing.sample(material(), np.random.default_rng(seed))
-    assert pixels.shape == (64, 64, 3) and pixels.dtype == np.uint8
-    assert points[0, 0] < points[1, 0] and points[3, 0] < points[4, 0]  # mirrored or not
-    assert np.abs(points - USUAL).max() < 0.45
-    for x, y in (points + 0.5) * 64:
-        around = pixels[max(int(y) - 1, 0) : int(y) + 2, max(int(x) - 1, 0) : int(x) + 2].astype(int)
-        assert (around.max(axis=2) - around.min(axis=2)).max() > 60  # a coloured dot, and not grey
+    scale, rows = width / 100, round(1.1 * width)
+    y, x = np.mgrid[:rows, :width] + 0.5
+    pixels = np.stack([x / width, y / rows, np.zeros_like(x)], axis=-1) * 255
+    picture = Image.fromarray(pixels.round().astype(np.uint8))
+    levels = (picture, picture.reduce(2), picture.reduce(2).reduce(2))
+    face = Cutout(levels, scale * np.array([30, 25, 70, 75], np.float32), scale * POINTS)
+    apart = []
+    for seed in range(12):
+        seen, points = placing.sample(Material(((face,),), (), ()), np.random.default_rng(seed))
+        assert seen.shape == (64, 64, 3) and seen.dtype == np.uint8
+        assert points[0, 0] < points[1, 0] and points[3, 0] < points[4, 0]  # mirrored or not
+        for column, row in (points + 0.5) * 64:
+            if not (1 < column < 63 and 1 < row < 63):
+                continue
+            # whether mirrored or not, some point of the face lies there
+            left, top = int(column - 0.5), int(row - 0.5)
+            across, down = column - 0.5 - left, row - 0.5 - top
+            four = seen[top : top + 2, left : left + 2, :2].astype(float)
+            weights = np.outer([1 - down, down], [1 - across, across])[..., None]
+            place = (four * weights).sum(axis=(0, 1)) / 255 * [width, rows]
+            apart.append(np.abs(place - scale * POINTS).sum(axis=1).min() / (20 * scale))
+    assert len(apart) > 40 and np.mean(apart) < 0.02  # shares of the eyes' distance
 
 
 def test_points_are_learned(tmp_path, monkeypatch):
     monkeypatch.setattr(placing, "WARM_UP", 10)
     settings = placing.Settings(steps=50, batch=16, average=0.9)
-    network = placing.train(material(), tmp_path / "a.ckpt", settings)
+    network = placing.train(placing.begin(tmp_path / "a.ckpt", settings, 0, {}), material(), settings, 0)
     random = np.random.default_rng(7)
     pixels, points = map(np.stack, zip(*(placing.sample(material(), random) for _ in range(64)), strict=True))
     truth = torch.from_numpy(points).float()
@@ -281,7 +319,8 @@ def test_the_student_comes_nearer(monkeypatch, tmp_path):
     answers = ask(Teacher(), canvas)
     pixels = network_input(torch.from_numpy(np.stack([canvas.pixels] * 2)))
     assert pixels.shape == (2, 3, 128, 128) and pixels[0, :, 0, 0].tolist() == [-104, -117, -123]
-    learner = finding._Learner(Settings(steps=1000), 0)
+    settings = Settings(steps=1000)
+    learner = finding.begin(tmp_path / "a.ckpt", settings, 0, {})
     rows = [
         torch.from_numpy(x).float()[None].repeat_interleave(2, 0)
         for x in (answers.logits, answers.boxes, answers.points)
@@ -290,7 +329,7 @@ def test_the_student_comes_nearer(monkeypatch, tmp_path):
     with torch.no_grad():
         before = sum(map(float, loss(learner.network(pixels), tuple(rows))))
     for step in range(12):
-        learner.learn(step + 150, *batch)
+        finding.learn(learner, settings.phase(step + 150), step + 150, *batch)
     with torch.no_grad():
         after = sum(map(float, loss(learner.network(pixels), tuple(rows))))
     assert after < 0.9 * before

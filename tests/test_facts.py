@@ -329,11 +329,11 @@ def test_a_wrong_dataset_is_refused(change, message):
 
 
 def test_the_readings_are_what_both_readers_say():
-    folder = Path(__file__).parents[1] / "benchmarks" / "portraits"
+    folder = Path(__file__).parents[1] / "benchmarks" / "readings"
     readings = resources.files("maeface") / "datasets" / "readings.csv"
     table = pd.read_csv(readings, index_col="id")
     one, two = (
-        pd.read_csv(folder / f"learned_{name}.csv", index_col="id", dtype=str)["present"].fillna("")
+        pd.read_csv(folder / f"reading_{name}.csv", index_col="id", dtype=str)["present"].fillna("")
         for name in "ab"
     )
     assert len(table) == len(one) == len(two) == 706 and set(table.index) == set(one.index) == set(two.index)

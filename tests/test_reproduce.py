@@ -116,7 +116,6 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monk
 
 
 def test_readings_that_nobody_made_are_refused(data, tmp_path):
-    pytest.importorskip("moderngl", reason="renders")
     with pytest.raises(ConfigError, match=r"readings\.aus: readings\.csv has no AU07; it has AU01, AU02"):
         reproduce.run(settings("readings.aus=[7, 12]"), data, tmp_path / "out")
 

@@ -34,9 +34,13 @@ def main() -> None:
         "--keep", type=Path, help="an earlier file: find faces as it does, learn only to place their points"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="of learning to find faces; both of its parts shrink alike")
-    parser.add_argument("--place-steps", type=int, help="of learning to place their points")
+    parser.add_argument(
+        "--steps", type=_positive, help="of learning to find faces; both of its parts shrink alike"
+    )
+    parser.add_argument("--place-steps", type=_positive, help="of learning to place their points")
     arguments = parser.parse_args()
+    if arguments.keep and arguments.steps:
+        parser.error("--steps is of learning to find faces, which --keep leaves out")
     torch.set_num_threads(1)  # so that the result does not depend on the machine's cores
     try:
         names = {name for path in arguments.exclude for name in NAME.findall(_read(path))}
@@ -52,6 +56,12 @@ def main() -> None:
     except MaefaceError as error:
         console.say(f"maeface: {error}")
         sys.exit(error.exit_code)
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError(text)
+    return value
 
 
 def _read(path: Path) -> str:

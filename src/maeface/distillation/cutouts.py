@@ -1,5 +1,6 @@
 """Photographs and frames to cut-outs: a face with its points, ready to be pasted at any size and angle."""
 
+import hashlib
 import io
 import math
 import tarfile
@@ -52,6 +53,17 @@ class Material:
     cutouts: tuple[tuple[Cutout, ...], ...]
     scenes: tuple[Image.Image, ...]
     plain: tuple[Image.Image, ...]
+
+    def digest(self) -> str:
+        """The same for the same material."""
+        hashed = hashlib.sha256()
+        for group in self.cutouts:
+            hashed.update(b"source")
+            for one in group:
+                hashed.update(one.levels[0].tobytes() + one.box.tobytes() + one.points.tobytes())
+        for picture in (*self.scenes, *self.plain):
+            hashed.update(picture.tobytes())
+        return hashed.hexdigest()
 
     def draw(self, random: Generator) -> Cutout:
         """A cut-out. Sources weigh as the square root of their faces: no one of them is all there is."""
@@ -128,7 +140,7 @@ def paste(
 
     level = int(np.clip(-math.log2(max(abs(np.linalg.det(forward)) ** 0.5, 1e-3)), 0, len(cutout.levels) - 1))
     picture = cutout.levels[level]
-    shrink = cutout.levels[0].width / picture.width
+    shrink = 2**level  # not the ratio of the widths: halving rounds odd ones up
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * cutout.levels[0].size
     reached = (corners - middle) @ forward.T + place
     low = np.clip(np.floor(reached.min(axis=0)), 0, canvas.size).astype(int)

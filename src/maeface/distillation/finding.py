@@ -6,7 +6,7 @@ new; the rest are recent canvases, mirrored and disturbed in another way each ti
 """
 
 import math
-import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from maeface import console
 from maeface.distillation.canvas import Canvas, compose
 from maeface.distillation.cutouts import Material
-from maeface.distillation.learner import Learner, cosine, smoothed
+from maeface.distillation.learner import CHECKPOINT_EVERY_S, Learner, cosine, smoothed
 from maeface.distillation.targets import Answers, ask, disturb, loss, mirrored, network_input
 from maeface.faces.retinaface import RetinaFace
 
@@ -61,7 +61,6 @@ class Settings:
         rate: highest learning rate of the first part, after its warm-up.
         fine_rate: highest learning rate of the second part, which a cosine leads to nearly zero.
         decay: weight decay.
-        checkpoint_every_s: time between checkpoints.
     """
 
     steps: int = 6500
@@ -74,7 +73,6 @@ class Settings:
     rate: float = 2.5e-3
     fine_rate: float = 1.2e-3
     decay: float = 1e-3
-    checkpoint_every_s: float = 120.0
 
     def shortened(self, steps: int) -> "Settings":
         """The same with fewer (or more) steps, in the same proportions."""
@@ -95,39 +93,61 @@ class Settings:
         return Phase(rate, 5.0, 10.0, 0.25, 0.995)
 
 
-def train(
-    material: Material, teacher: RetinaFace, checkpoint: Path, settings: Settings, seed: int = 0
-) -> RetinaFace:
-    """Teach a new network what another one answers.
-
-    The same call goes on with a run that was stopped.
+def begin(checkpoint: Path, settings: Settings, seed: int, of: Mapping[str, object]) -> Learner[RetinaFace]:
+    """A new network, or the one of the checkpoint.
 
     Args:
-        material: what canvases are composed of.
-        teacher: in evaluation mode.
-        checkpoint: where the run is put by.
+        checkpoint: where the training is put by.
         settings: how.
-        seed: of the initial weights and of all draws.
-
-    Returns:
-        the mean of its weights, in evaluation mode.
+        seed: of the initial weights.
+        of: what else makes this training what it is.
 
     Raises:
         WeightsError: the checkpoint is of another training, or damaged.
     """
-    learner = _Learner(settings, seed)
-    begun = learner.restore(checkpoint)
-    stock = _Stock(material, teacher, settings, seed)
-    saved = time.monotonic()
-    with console.progress("distil", settings.steps, "steps", begun) as advance:
-        for step in range(begun, settings.steps):
-            note = learner.learn(step, *stock.batch(step))
-            advance(1, note)
-            if time.monotonic() - saved > settings.checkpoint_every_s:
-                learner.save(checkpoint, step + 1)
-                saved = time.monotonic()
-    learner.save(checkpoint, settings.steps)
+    return Learner(_student, settings.decay, seed, checkpoint, {**asdict(settings), **of})
+
+
+def train(
+    learner: Learner[RetinaFace], material: Material, teacher: RetinaFace, settings: Settings, seed: int
+) -> RetinaFace:
+    """Teach a network what another one answers.
+
+    Args:
+        learner: of ``begin``.
+        material: what canvases are composed of.
+        teacher: in evaluation mode.
+        settings: how.
+        seed: of all draws.
+
+    Returns:
+        the mean of its weights, in evaluation mode.
+    """
+    stock, smooth = _Stock(material, teacher, settings, seed), [math.nan] * 3
+    with console.progress("distil", settings.steps, "steps", learner.begun) as advance:
+        for step in range(learner.begun, settings.steps):
+            parts = learn(learner, settings.phase(step), step, *stock.batch(step))
+            learner.put_by(step + 1, CHECKPOINT_EVERY_S)
+            smooth = [smoothed(before, new) for before, new in zip(smooth, parts, strict=True)]
+            advance(1, "faces {:.3f}, boxes {:.3f}, points {:.3f}".format(*smooth))
+    learner.put_by(settings.steps)
     return learner.mean
+
+
+def learn(
+    learner: Learner[RetinaFace],
+    phase: Phase,
+    step: int,
+    pixels: Tensor,
+    targets: tuple[Tensor, Tensor, Tensor],
+) -> list[float]:
+    """One step; the losses of faces, boxes and points."""
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = learner.network(network_input(pixels))
+    parts = loss(outputs, targets, phase.corner)
+    whole = parts[0] + phase.boxes * parts[1] + phase.points * parts[2]
+    learner.update(whole, phase.rate, phase.average, step)
+    return [float(part.detach()) for part in parts]
 
 
 class _Stock:
@@ -169,30 +189,6 @@ class _Stock:
         if random.random() < 0.5:
             pixels, targets = pixels[:, ::-1], [mirrored(x, size) for x in targets]
         return torch.from_numpy(pixels.copy()), targets[0], targets[1], targets[2]
-
-
-class _Learner(Learner[RetinaFace]):
-    """The student of the detector."""
-
-    def __init__(self, settings: Settings, seed: int) -> None:
-        super().__init__(_student, asdict(settings), settings.decay, seed)
-        self.settings = settings
-        self.smooth = [math.nan] * 3
-
-    def learn(self, step: int, pixels: Tensor, targets: tuple[Tensor, Tensor, Tensor]) -> str:
-        """One step; says how it goes."""
-        phase = self.settings.phase(step)
-        self.network.train()
-        with torch.autocast("cpu", torch.bfloat16):
-            outputs = self.network(network_input(pixels))
-        parts = loss(outputs, targets, phase.corner)
-        self.update(
-            parts[0] + phase.boxes * parts[1] + phase.points * parts[2], phase.rate, phase.average, step
-        )
-        self.smooth = [
-            smoothed(before, float(new.detach())) for before, new in zip(self.smooth, parts, strict=True)
-        ]
-        return "faces {:.3f}, boxes {:.3f}, points {:.3f}".format(*self.smooth)
 
 
 def _student() -> RetinaFace:

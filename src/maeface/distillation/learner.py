@@ -1,6 +1,8 @@
 """A network, its optimiser and the mean of its weights, which can be put by and taken up again."""
 
+import copy
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,31 +14,47 @@ from torch import Tensor, nn
 from maeface import files
 from maeface.errors import WeightsError
 
+CHECKPOINT_EVERY_S = 120.0
 Network = TypeVar("Network", bound=nn.Module)
 
 
 class Learner(Generic[Network]):
-    """What is trained.
+    """What is trained. Where there is a checkpoint it goes on from there.
 
     Args:
-        make: makes the network; called once, after seeding.
-        settings: of the training, by name; a checkpoint of other settings is refused.
+        make: makes the network, after seeding.
         decay: weight decay of all but biases and norms.
         seed: of the initial weights.
+        checkpoint: where it is put by.
+        identity: what the training is, by name; a checkpoint of another one is refused.
+
+    Attributes:
+        begun: the step to go on with.
+        network: in training mode.
+        mean: the mean of its weights, in evaluation mode.
+
+    Raises:
+        WeightsError: the checkpoint is of another training, or damaged.
     """
 
     def __init__(
-        self, make: Callable[[], Network], settings: Mapping[str, object], decay: float, seed: int
+        self,
+        make: Callable[[], Network],
+        decay: float,
+        seed: int,
+        checkpoint: Path,
+        identity: Mapping[str, object],
     ) -> None:
-        self.identity = repr(sorted((k, v) for k, v in settings.items() if k != "checkpoint_every_s"))
+        self.checkpoint, self.identity = checkpoint, repr(sorted(identity.items()))
         torch.manual_seed(seed)
-        self.network, self.mean = make(), make()
-        self.mean.load_state_dict(self.network.state_dict())
-        self.mean.eval().requires_grad_(False)
+        self.network = make().train()
+        self.mean = copy.deepcopy(self.network).eval().requires_grad_(False)
         flat = [p for p in self.network.parameters() if p.ndim == 1]
         deep = [p for p in self.network.parameters() if p.ndim > 1]
         groups = [{"params": deep, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups)
+        self.begun = self._restore()
+        self._saved = time.monotonic()
 
     def update(self, loss: Tensor, rate: float, average: float, step: int) -> None:
         """One step down a loss.
@@ -60,31 +78,30 @@ class Learner(Generic[Network]):
             ):
                 mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
 
-    def save(self, path: Path, step: int) -> None:
-        """Write what ``restore`` reads."""
+    def put_by(self, step: int, every_s: float = 0.0) -> None:
+        """Write the checkpoint after ``step`` steps, unless there is one of the last ``every_s`` seconds."""
+        if time.monotonic() - self._saved < every_s:
+            return
         state = {
             "step": step,
-            "settings": self.identity,
+            "identity": self.identity,
             "network": self.network.state_dict(),
             "mean": self.mean.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        with files.atomic(path) as temporary:
+        with files.atomic(self.checkpoint) as temporary:
             torch.save(state, temporary)
+        self._saved = time.monotonic()
 
-    def restore(self, path: Path) -> int:
-        """The step to go on with.
-
-        Raises:
-            WeightsError: another file, or of a training with other settings.
-        """
+    def _restore(self) -> int:
+        path = self.checkpoint
         if not path.is_file():
             return 0
         try:
             state = torch.load(path, weights_only=True)
-            if state["settings"] != self.identity:
+            if state["identity"] != self.identity:
                 raise WeightsError(
-                    f"{path} belongs to a training with other settings; delete it to start anew"
+                    f"{path} belongs to a training with other settings or faces; delete it to start anew"
                 )
             self.network.load_state_dict(state["network"])
             self.mean.load_state_dict(state["mean"])

@@ -5,7 +5,7 @@ function of (seed, s).
 """
 
 import math
-import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from maeface import console
 from maeface.distillation.cutouts import Material, lit
-from maeface.distillation.learner import Learner, cosine, smoothed
+from maeface.distillation.learner import CHECKPOINT_EVERY_S, Learner, cosine, smoothed
 from maeface.distillation.targets import disturb
 from maeface.faces.points import CROP_PX, PointNet, surroundings
 
@@ -40,7 +40,6 @@ class Settings:
         rate: highest learning rate, after the warm-up; a cosine leads to nearly zero.
         decay: weight decay.
         average: of the weights: what each step keeps of the mean so far.
-        checkpoint_every_s: time between checkpoints.
     """
 
     steps: int = 20000
@@ -48,44 +47,48 @@ class Settings:
     rate: float = 2e-3
     decay: float = 1e-3
     average: float = 0.998
-    checkpoint_every_s: float = 120.0
 
 
-def train(material: Material, checkpoint: Path, settings: Settings, seed: int = 0) -> PointNet:
-    """Teach a new network where the teacher sees the points of the material's faces.
-
-    The same call goes on with a run that was stopped.
+def begin(checkpoint: Path, settings: Settings, seed: int, of: Mapping[str, object]) -> Learner[PointNet]:
+    """A new network, or the one of the checkpoint.
 
     Args:
-        material: faces with their points.
-        checkpoint: where the run is put by.
+        checkpoint: where the training is put by.
         settings: how.
-        seed: of the initial weights and of all draws.
-
-    Returns:
-        the mean of its weights, in evaluation mode.
+        seed: of the initial weights.
+        of: what else makes this training what it is.
 
     Raises:
         WeightsError: the checkpoint is of another training, or damaged.
     """
-    learner = Learner(PointNet, asdict(settings), settings.decay, seed)
-    begun = learner.restore(checkpoint)
-    saved, smooth = time.monotonic(), math.nan
-    with console.progress("place", settings.steps, "steps", begun) as advance:
-        for step in range(begun, settings.steps):
+    return Learner(PointNet, settings.decay, seed, checkpoint, {**asdict(settings), **of})
+
+
+def train(learner: Learner[PointNet], material: Material, settings: Settings, seed: int) -> PointNet:
+    """Teach a network where the teacher sees the points of the material's faces.
+
+    Args:
+        learner: of ``begin``.
+        material: faces with their points.
+        settings: how.
+        seed: of all draws.
+
+    Returns:
+        the mean of its weights, in evaluation mode.
+    """
+    smooth = math.nan
+    with console.progress("place", settings.steps, "steps", learner.begun) as advance:
+        for step in range(learner.begun, settings.steps):
             random = np.random.default_rng([seed, 2, step])
             pixels, targets = zip(*(sample(material, random) for _ in range(settings.batch)), strict=True)
             crops = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
-            learner.network.train()
             error = off(learner.network(crops), torch.from_numpy(np.stack(targets)).float())
             rate = settings.rate * min(1.0, (step + 1) / WARM_UP) * cosine(step / settings.steps)
             learner.update(error, rate, settings.average, step)
+            learner.put_by(step + 1, CHECKPOINT_EVERY_S)
             smooth = smoothed(smooth, float(error.detach()))
             advance(1, f"points {100 * smooth:.1f} % of the eyes' distance off")
-            if time.monotonic() - saved > settings.checkpoint_every_s:
-                learner.save(checkpoint, step + 1)
-                saved = time.monotonic()
-    learner.save(checkpoint, settings.steps)
+    learner.put_by(settings.steps)
     return learner.mean
 
 
@@ -118,18 +121,17 @@ def sample(material: Material, random: Generator) -> tuple[NDArray[np.uint8], ND
     if mirror < 0:
         points = points[_MIRRORED]
     level = int(np.clip(round(math.log2(side / CROP_PX)), 0, len(cutout.levels) - 1))
-    picture = cutout.levels[level]
-    shrink = cutout.levels[0].width / picture.width
+    shrink = 2**level
     step, start = forward / CROP_PX / shrink, (middle - forward @ [0.5, 0.5]) / shrink
     data = (*step[0].tolist(), float(start[0]), *step[1].tolist(), float(start[1]))
-    crop = lit(picture, random).transform(
+    crop = lit(cutout.levels[level], random).transform(
         (CROP_PX, CROP_PX), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC
     )
     return disturb(np.array(_spoilt(crop, random)), random), points
 
 
 def _spoilt(crop: Image.Image, random: Generator) -> Image.Image:
-    """Now and then as of a small face, or with something before it."""
+    """Now and then as of a small face, with something before it, or cut off by the border of the image."""
     if random.random() < 0.25:
         small = int(random.integers(12, 48))
         crop = crop.resize((small, small), Image.Resampling.BOX).resize(crop.size, Image.Resampling.BICUBIC)
@@ -137,4 +139,8 @@ def _spoilt(crop: Image.Image, random: Generator) -> Image.Image:
         corner, extent = random.uniform(-8, 60, 2), random.uniform(8, 34, 2)
         colour = tuple(random.integers(0, 256, 3).tolist())
         ImageDraw.Draw(crop).rectangle((*corner.tolist(), *(corner + extent).tolist()), fill=colour)
+    if random.random() < 0.15:
+        edge = random.uniform(2, 34)
+        sides = ((0, 0, edge, 64), (64 - edge, 0, 64, 64), (0, 0, 64, edge), (0, 64 - edge, 64, 64))
+        ImageDraw.Draw(crop).rectangle(sides[int(random.integers(4))], fill=0)
     return crop

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
@@ -13,11 +14,15 @@ from maeface.distillation import finding, placing
 from maeface.distillation.cutouts import collect
 from maeface.distillation.finding import Settings as Finding
 from maeface.distillation.placing import Settings as Placing
+from maeface.errors import WeightsError
 from maeface.faces.detector import POINTS, Detector, load
 from maeface.faces.download import retinaface_weights
 from maeface.faces.retinaface import RetinaFace
 
 MARGIN = 0.85  # taken off the logit in the file: clothes of the training's portraits score up to about 0.7
+
+
+HEADER = {"maeface": "RetinaFace mobilenet0.25, by maeface.distillation"}  # of several, the order would vary
 
 
 @dataclass(frozen=True)
@@ -65,15 +70,20 @@ def train(
         ResourceError: the teacher's weights are not there and cannot be had.
     """
     settings = settings or Settings()
-    detector = Detector(teacher or retinaface_weights("mobilenet0.25", "public"))
-    checkpoints = [out.with_suffix(f".{name}.ckpt") for name in ("finding", "placing")]
+    teacher = teacher or retinaface_weights("mobilenet0.25", "public")
+    detector = Detector(teacher)
     kept = _found_in(keep) if keep else None
     material = collect(sources, detector, settings.exclude)
-    found = kept or _rounded(
-        finding.train(material, detector.network, checkpoints[0], settings.finding, seed).state_dict()
-    )
-    placed = placing.train(material, checkpoints[1], settings.placing, seed).state_dict()
-    write(out, found | {POINTS + name: value for name, value in _half(placed).items()})
+    of = {"seed": seed, "teacher": files.sha256(teacher), "material": material.digest()}
+    to_place = placing.begin(out.with_suffix(".placing.ckpt"), settings.placing, seed, of)
+    checkpoints = [to_place.checkpoint]
+    if kept is None:
+        to_find = finding.begin(out.with_suffix(".finding.ckpt"), settings.finding, seed, of)
+        checkpoints.append(to_find.checkpoint)
+        found = finding.train(to_find, material, detector.network, settings.finding, seed)
+        kept = _rounded(found.state_dict())
+    placed = placing.train(to_place, material, settings.placing, seed).state_dict()
+    write(out, kept | {POINTS + name: value for name, value in _half(placed).items()})
     for checkpoint in checkpoints:
         checkpoint.unlink(missing_ok=True)
     return out
@@ -101,7 +111,14 @@ def _rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _found_in(path: Path) -> dict[str, Tensor]:
-    """The first network of a file as it is there: its numbers were rounded when it was written."""
+    """The first network of a file that ``write`` wrote, as it is there."""
     network = RetinaFace()
     load(network, path)
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata()
+    except SafetensorError:
+        header = None
+    if header != HEADER:
+        raise WeightsError(f"{path} is not of maeface.distillation; only what it wrote can be kept")
     return _half(network.state_dict())

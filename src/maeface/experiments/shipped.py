@@ -25,7 +25,7 @@ import pandas as pd
 from pydantic import Field
 
 from maeface import config, console, evaluate, facts, files, finetune, predict, prepare, pretrain, synth
-from maeface.data import batches, blendshapes, manifest, measures
+from maeface.data import batches, blendshapes, manifest, measures, readings
 from maeface.data.teacher import believed
 from maeface.errors import ConfigError
 from maeface.experiments import stored
@@ -35,7 +35,6 @@ from maeface.model.storage import Dtype
 RIG = "rig/ict_facekit.npz"
 RECORD = "reproduce.json"
 TAUGHT = "teacher.parquet"
-READINGS = "readings.csv"
 OF = "weights.json"
 
 
@@ -164,7 +163,9 @@ def run(settings: Settings, data: Path, out: Path, teacher: Path | None = None) 
         files.write_json(out / RECORD, {"settings": how, "maeface": version("maeface")})
         measuring = teacher is not None and teacher.suffix == ".task"
         taught = None
-        if teacher is not None:  # what is wrong with it is said now, not after hours
+        read = settings.readings.aus
+        readings.columns(read)  # what is wrong with these is said now, not after hours
+        if teacher is not None:
             if measuring:
                 blendshapes.Reader(teacher).close()
             else:
@@ -178,7 +179,6 @@ def run(settings: Settings, data: Path, out: Path, teacher: Path | None = None) 
         guide = measures.write(faces, teacher, out / "measures.parquet") if teacher and measuring else None
         if guide is not None:
             taught = believed(guide, settings.teacher.aus, out / TAUGHT)
-        read = settings.readings.aus
         labelled = faces if taught or read else faces[:1]
         labels = _labels(out, rendered.labels, real, taught, read)
         console.say("3/6 pre-train")
@@ -251,27 +251,18 @@ def _labels(
     out: Path, rendered: Path, real: Sequence[Path], teacher: Path | None, read: Collection[int]
 ) -> Path:
     """One table by ``id``: what was posed, what readers saw, what a teacher says; the rest is empty."""
-    posed = manifest.join_labels(manifest.load(rendered.parent), rendered).table()
-    said = []
-    if read:
-        with resources.as_file(resources.files("maeface") / "datasets" / READINGS) as table:
-            seen = manifest.join_labels(batches.gather(real), table)
-        console.say(f"readers: {seen.summary()}")
-        taken = [f"{facts.au_name(au)}_o" for au in read]
-        if lacking := sorted(set(read) - set(seen.aus_occurrence)):
-            raise ConfigError(
-                f"readings.aus: {READINGS} has no {', '.join(map(facts.au_name, lacking))}; "
-                f"it has {', '.join(map(facts.au_name, seen.aus_occurrence))}"
-            )
-        said.append(seen.table()[["id", "subject", "clip", *taken]])
+    tables = [manifest.join_labels(manifest.load(rendered.parent), rendered).table()]
+    theirs = None
     if teacher is not None:
-        theirs = manifest.join_labels(batches.gather(real), teacher)
-        console.say(f"teacher {teacher}: {theirs.summary()}")
-        said.append(theirs.table())
-    tables = [posed]
-    if said:
-        first, *others = (table.set_index("id") for table in said)
-        tables.append((first.combine_first(others[0]) if others else first).reset_index())
+        said = manifest.join_labels(batches.gather(real), teacher)
+        console.say(f"teacher {teacher}: {said.summary()}")
+        theirs = said.table()
+    if read and real:
+        faces = batches.gather(real)
+        theirs, count = readings.over(faces, read, theirs)
+        console.say(f"readers: {count} of {len(faces)} faces")
+    if theirs is not None:
+        tables.append(theirs)
     path = out / "labels.parquet"
     with files.atomic(path) as temporary:
         pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)

@@ -45,6 +45,9 @@ _DAMAGED = (pickle.UnpicklingError, safetensors.SafetensorError)
 class Detector:
     """Finds faces in images.
 
+    Where the weights bring a second network (the embedded ones do), it places the points; what its looks
+    disagree on is no face.
+
     On a CPU the network runs image by image: the layers are small enough that a batch gains nothing, and
     a face's numbers then cannot depend on the images beside it. On a GPU images of one shape share a batch.
 
@@ -181,13 +184,13 @@ def load(network: RetinaFace, path: Path) -> PointNet | None:
     state = {str(name).removeprefix("module."): value for name, value in state.items()}
     points = {name.removeprefix(POINTS): state.pop(name) for name in list(state) if name.startswith(POINTS)}
     placing = PointNet() if points else None
-    _fill(network, state, path)
+    _fill(network, state, path, "this backbone", "choose the backbone it was made for")
     if placing is not None:
-        _fill(placing, points, path)
+        _fill(placing, points, path, "the network that places points", "get the file anew")
     return placing
 
 
-def _fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+def _fill(network: nn.Module, state: dict[str, Tensor], path: Path, what: str, advice: str) -> None:
     expected = dict(parameter_shapes(network))
     wrong = [
         n
@@ -196,8 +199,8 @@ def _fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     ]
     if wrong:
         raise WeightsError(
-            f"{path} does not fit this backbone: {len(wrong)} of {len(expected)} parameters are missing, "
-            f"left over or of another shape, for example {min(wrong)}; choose the backbone it was made for"
+            f"{path} does not fit {what}: {len(wrong)} of {len(expected)} parameters are missing, "
+            f"left over or of another shape, for example {min(wrong)}; {advice}"
         )
     network.load_state_dict(state)
 

@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maeface.errors import ConfigError
-from maeface.faces.geometry import MARGIN, Face, Square, crop, eye_angle, snap, square, to_crop, to_image
+from maeface.faces.geometry import (
+    MARGIN,
+    Face,
+    Square,
+    crop,
+    extent,
+    eye_angle,
+    snap,
+    square,
+    to_crop,
+    to_image,
+)
 
 if TYPE_CHECKING:
     from maeface.faces.detector import Detector
@@ -123,11 +134,10 @@ def from_points(image: NDArray[np.uint8], points: NDArray[np.floating], size: in
         the crop; its face's box is the one that such points mostly lie in, its score 1.
     """
     known = np.asarray(points, np.float64)
-    eyes, mouth = known[:2].mean(axis=0), known[3:].mean(axis=0)
-    side = _SIDE * math.hypot(*(known[1] - known[0]), *(mouth - eyes))
-    angle = eye_angle(known)
+    *middle, length = extent(known)
+    side, angle = _SIDE * length, eye_angle(known)
     up = np.array([math.sin(math.radians(angle)), -math.cos(math.radians(angle))])
-    x, y = (eyes + mouth) / 2 + _ABOVE * side * up
+    x, y = np.array(middle) + _ABOVE * side * up
     region = snap(Square(float(x), float(y), side, angle))
     half = side / MARGIN / 2
     face = Face(np.array([x - half, y - half, x + half, y + half], np.float32), known.astype(np.float32), 1.0)

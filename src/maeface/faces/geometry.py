@@ -72,6 +72,21 @@ def eye_angle(points: NDArray[np.floating]) -> float:
     return math.degrees(math.atan2(across[1], across[0]))
 
 
+def extent(points: NDArray[np.floating]) -> tuple[float, float, float]:
+    """Where five points lie and how large the face is: middle between eyes and mouth, and a length.
+
+    Args:
+        points: (5, 2) px, finite.
+
+    Returns:
+        x, y, and the hypotenuse of (eye to eye, eyes to mouth), which a turn of the head changes little; px.
+    """
+    known = np.asarray(points, np.float64)
+    eyes, mouth = known[:2].mean(axis=0), known[3:].mean(axis=0)
+    x, y = ((eyes + mouth) / 2).tolist()
+    return x, y, math.hypot(*(known[1] - known[0]), *(mouth - eyes))
+
+
 def square(face: Face, margin: float = MARGIN, angle_deg: float = 0.0) -> Square:
     """The square around a face's box: its side is the longer side of the box times ``margin``.
 

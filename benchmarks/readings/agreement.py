@@ -1,7 +1,7 @@
 """How far two readers of the real faces that the weights learn from agree, and the table that comes of it.
 
-``uv run python benchmarks/portraits/learned.py`` prints, for portraits and for video frames, how often the two
-readings (``learned_a.csv``, ``learned_b.csv``) of each action unit are equal, Cohen's kappa, and how many faces
+``uv run python benchmarks/readings/agreement.py`` prints, for portraits and for video frames, how often the two
+readings (``reading_a.csv``, ``reading_b.csv``) of each action unit are equal, Cohen's kappa, and how many faces
 show it. ``--write`` also writes ``src/maeface/datasets/readings.csv``: what both say; where they differ, nothing.
 """
 
@@ -68,7 +68,7 @@ def main() -> None:
     )
     parser.add_argument("--write", action="store_true", help=f"write {TABLE.name}")
     arguments = parser.parse_args()
-    a, b = read(HERE / "learned_a.csv"), read(HERE / "learned_b.csv")
+    a, b = read(HERE / "reading_a.csv"), read(HERE / "reading_b.csv")
     if a.keys() != b.keys() or any(face.split("#")[0] in facts.held_out_portraits() for face in a):
         raise SystemExit("the two readings must be of the same faces, and of none that is held out")
     faces = sorted(a)
