@@ -269,14 +269,14 @@ def test_the_embedded_detector_finds_the_faces_of_the_public_one(shared, detecto
         assert (overlaps.amax(dim=1) > 0.5).sum() >= least, name
 
 
-def test_what_the_looks_of_the_second_network_disagree_on_is_no_face(monkeypatch):
+def test_where_the_points_do_not_settle_there_is_no_face(monkeypatch):
     embedded = Detector(download.EMBEDDED)
     faces = [
         Face(np.array([0, 0, 20, 20], np.float32), np.full((5, 2), k, np.float32), 0.9) for k in (1, 2, 3)
     ]
 
     def refined(network, image, points):
-        return [(one + 10, moved) for one, moved in zip(points, (0.01, 0.5, 0.06), strict=True)]
+        return [(one + 10, settled) for one, settled in zip(points, (True, False, True), strict=True)]
 
     monkeypatch.setattr("maeface.faces.detector.refine", refined)
     seen = embedded._placed(np.zeros((20, 20, 3), np.uint8), faces)

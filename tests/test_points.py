@@ -35,10 +35,10 @@ def test_what_the_network_says_is_put_back_into_the_image():
     truth = ((FACE - 60) @ turn.T + 60).astype(np.float32)
     rough = truth + np.random.default_rng(0).normal(0, 2, (5, 2)).astype(np.float32)
     oracle = Oracle(truth)
-    ((found, moved),) = refine(oracle, image, [rough])
+    ((found, settled),) = refine(oracle, image, [rough])
     assert found.shape == (5, 2) and found.dtype == np.float32
     assert np.hypot(*(found - truth).T).max() < 1.6  # a px of the crop is about a px of the image
-    assert oracle.looks == LOOKS and moved < SETTLED
+    assert oracle.looks == LOOKS and settled
     assert refine(oracle, image, []) == []
 
 
@@ -61,17 +61,20 @@ def test_the_square_follows_the_face():
     assert surroundings(np.zeros((5, 2))).side == 1  # a point: nothing is divided by it
 
 
-def test_how_far_the_last_look_moved_is_a_share_of_the_face():
+@pytest.mark.parametrize(("drift", "settles"), [(0.0, True), (0.95, True), (1.05, False), (3.0, False)])
+@pytest.mark.parametrize("scale", [1, 2])
+def test_points_settle_if_the_second_look_hardly_moves_them(drift, settles, scale):
     class Drifting(PointNet):
-        def forward(self, crops):
-            return self.usual + torch.tensor([0.1, 0.0]).expand(len(crops), 5, 2)
+        """Always sees the face this much further to the right, in units of what is allowed."""
 
-    image = np.zeros((200, 200, 3), np.uint8)
+        def forward(self, crops):
+            return self.usual + torch.tensor([drift * SETTLED / SIDE, 0.0]).expand(len(crops), 5, 2)
+
     square = surroundings(FACE)
-    usual = to_image((np.array(USUAL) + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)
-    for scale in (1, 2):
-        ((found, moved),) = refine(Drifting(), image, [scale * usual])
-        assert moved == pytest.approx(0.1 * SIDE, rel=0.02)
-        assert found[:, 0] - scale * usual[:, 0] == pytest.approx(
-            2 * moved * scale * square.side / SIDE, rel=0.05
-        )
+    usual = scale * to_image((np.array(USUAL) + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)
+    ((found, settled),) = refine(Drifting(), np.zeros((300, 300, 3), np.uint8), [usual])
+    assert settled == settles
+    length = scale * square.side / SIDE
+    assert found[:, 0] - usual[:, 0] == pytest.approx(LOOKS * drift * SETTLED * length, abs=0.03 * length)
+    cut = np.zeros((300, round(scale * square.cx), 3), np.uint8)  # at the middle of the face
+    assert refine(Drifting(), cut, [usual])[0][1]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from maeface.errors import ConfigError, ResourceError, WeightsError
 from maeface.faces.download import retinaface_weights
 from maeface.faces.geometry import Face
-from maeface.faces.points import SETTLED, PointNet, refine
+from maeface.faces.points import PointNet, refine
 from maeface.faces.retinaface import (
     BACKBONES,
     MEAN_BGR,
@@ -45,8 +45,8 @@ _DAMAGED = (pickle.UnpicklingError, safetensors.SafetensorError)
 class Detector:
     """Finds faces in images.
 
-    Where the weights bring a second network (the embedded ones do), it places the points; what its looks
-    disagree on is no face.
+    Where the weights bring a second network (the embedded ones do), it places the points; where these
+    do not settle, there is no face.
 
     On a CPU the network runs image by image: the layers are small enough that a batch gains nothing, and
     a face's numbers then cannot depend on the images beside it. On a GPU images of one shape share a batch.
@@ -118,14 +118,14 @@ class Detector:
         return found
 
     def _placed(self, image: NDArray[np.uint8], faces: list[Face]) -> list[Face]:
-        """With a second network: faces on which its looks agree, with their points as it sees them."""
+        """With a second network: the faces whose points settle, with the points as it sees them."""
         if self.placing is None:
             return faces
         looks = refine(self.placing, image, [face.points for face in faces])
         return [
             replace(face, points=points)
-            for face, (points, moved) in zip(faces, looks, strict=True)
-            if moved <= SETTLED
+            for face, (points, settled) in zip(faces, looks, strict=True)
+            if settled
         ]
 
     @torch.inference_mode()
