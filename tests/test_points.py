@@ -76,5 +76,3 @@ def test_points_settle_if_the_second_look_hardly_moves_them(drift, settles, scal
     assert settled == settles
     length = scale * square.side / SIDE
     assert found[:, 0] - usual[:, 0] == pytest.approx(LOOKS * drift * SETTLED * length, abs=0.03 * length)
-    cut = np.zeros((300, round(scale * square.cx), 3), np.uint8)  # at the middle of the face
-    assert refine(Drifting(), cut, [usual])[0][1]

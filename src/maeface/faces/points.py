@@ -19,12 +19,8 @@ LOOKS = 2
 # Side of the square, in sizes of the face (``geometry.extent``): from the brows to the chin.
 SIDE = 2.1
 # The points of a face settle: the second look moves them by 1 % of its size, in 99 of 100 faces by less than
-# 6 % (n = 356, of 14 px and more, on composed pictures). Of what is no face it moves them by 11 % (median of
-# 72 false faces).
-SETTLED = 0.06
-# Points of a face that the border cuts off may stay loose: where less of the square lies in the image,
-# nothing is concluded.
-WHOLE = 0.85
+# this (docs/detector.md). Of what is no face it moves most by more.
+SETTLED = 0.08
 # Where the points of most faces lie, as shares of the side from the middle; a face differs by a little.
 USUAL = ((-0.165, -0.17), (0.165, -0.17), (0.0, 0.02), (-0.135, 0.165), (0.135, 0.165))
 
@@ -106,15 +102,6 @@ def refine(
         ]
         moved = np.linalg.norm(np.stack(found) - before, axis=-1).mean(axis=1)  # px
         settled = [
-            bool(far <= SETTLED * square.side / SIDE) or _inside(square, image.shape) < WHOLE
-            for far, square in zip(moved, squares, strict=True)
+            bool(far <= SETTLED * square.side / SIDE) for far, square in zip(moved, squares, strict=True)
         ]
     return list(zip(found, settled, strict=True))
-
-
-def _inside(square: Square, shape: tuple[int, ...]) -> float:
-    """Which part of a square, taken as if it were not turned, lies in an image of that shape."""
-    half, (height, width) = square.side / 2, shape[:2]
-    across = min(square.cx + half, width) - max(square.cx - half, 0)
-    down = min(square.cy + half, height) - max(square.cy - half, 0)
-    return max(across, 0.0) * max(down, 0.0) / square.side**2
