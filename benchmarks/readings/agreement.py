@@ -1,8 +1,9 @@
 """How far two readers of the real faces that the weights learn from agree, and the table that comes of it.
 
-``uv run python benchmarks/readings/agreement.py`` prints, for portraits and for video frames, how often the two
-readings (``reading_a.csv``, ``reading_b.csv``) of each action unit are equal, Cohen's kappa, and how many faces
-show it. ``--write`` also writes ``src/maeface/datasets/readings.csv``: what both say; where they differ, nothing.
+``uv run python benchmarks/readings/agreement.py`` prints, for portraits and for video frames, how often the
+two readings (``reading_a.csv``, ``reading_b.csv``) of each action unit are equal, Cohen's kappa, and how many
+faces show it. ``--write`` also writes ``src/maeface/datasets/readings.csv``: what both say; where they differ,
+nothing.
 """
 
 import argparse
