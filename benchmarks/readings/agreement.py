@@ -2,8 +2,8 @@
 
 ``uv run python benchmarks/readings/agreement.py`` prints, for portraits and for video frames, how often the
 two readings (``reading_a.csv``, ``reading_b.csv``) of each action unit are equal, Cohen's kappa, and how many
-faces show it. ``--write`` also writes ``src/maeface/datasets/readings.csv``: what both say; where they differ,
-nothing.
+faces show it. ``--write`` also writes ``src/maeface/datasets/readings.csv``: what both say; where they
+differ, nothing.
 """
 
 import argparse
