@@ -91,10 +91,7 @@ def train(
 
 def write(path: Path, state: dict[str, Tensor]) -> None:
     """Write the file of the embedded detector."""
-    header = {
-        "maeface": "RetinaFace mobilenet0.25, by maeface.distillation"
-    }  # of several, the order would vary
-    files.write_bytes(path, to_safetensors(state, header))
+    files.write_bytes(path, to_safetensors(state, HEADER))
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:

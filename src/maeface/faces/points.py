@@ -24,15 +24,8 @@ SETTLED = 0.08
 # Where the points of most faces lie, as shares of the side from the middle; a face differs by a little.
 USUAL = ((-0.165, -0.17), (0.165, -0.17), (0.0, 0.02), (-0.135, 0.165), (0.135, 0.165))
 
-_WIDTHS = (
-    (16, 2),
-    (24, 1),
-    (32, 2),
-    (32, 1),
-    (64, 2),
-    (64, 1),
-    (96, 2),
-)  # channels and stride of each convolution
+# Channels and stride of each convolution.
+_WIDTHS = ((16, 2), (24, 1), (32, 2), (32, 1), (64, 2), (64, 1), (96, 2))
 _HIDDEN = 128
 
 
