@@ -13,7 +13,7 @@ from maeface.distillation.targets import Answers, ask, disturb, loss, mirrored, 
 from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.faces.detector import Detector
 from maeface.faces.geometry import Face
-from maeface.faces.points import USUAL
+from maeface.faces.points import USUAL, PointNet
 from maeface.faces.retinaface import RetinaFace, anchors, decode
 
 POINTS = np.array([[40, 40], [60, 40], [50, 52], [42, 62], [58, 62]], np.float32)
@@ -294,7 +294,9 @@ def test_a_sample_has_its_points_where_its_pixels_have_them(width, monkeypatch):
 def test_points_are_learned(tmp_path, monkeypatch):
     monkeypatch.setattr(placing, "WARM_UP", 10)
     settings = placing.Settings(steps=50, batch=16, average=0.9)
-    network = placing.train(placing.begin(tmp_path / "a.ckpt", settings, 0, {}), material(), settings, 0)
+    network = placing.train(
+        Learner(PointNet, settings.decay, 0, tmp_path / "a.ckpt", {}), material(), settings, 0
+    )
     random = np.random.default_rng(7)
     pixels, points = map(np.stack, zip(*(placing.sample(material(), random) for _ in range(64)), strict=True))
     truth = torch.from_numpy(points).float()
@@ -320,7 +322,7 @@ def test_the_student_comes_nearer(monkeypatch, tmp_path):
     pixels = network_input(torch.from_numpy(np.stack([canvas.pixels] * 2)))
     assert pixels.shape == (2, 3, 128, 128) and pixels[0, :, 0, 0].tolist() == [-104, -117, -123]
     settings = Settings(steps=1000)
-    learner = finding.begin(tmp_path / "a.ckpt", settings, 0, {})
+    learner = Learner(finding.student, settings.decay, 0, tmp_path / "a.ckpt", {})
     rows = [
         torch.from_numpy(x).float()[None].repeat_interleave(2, 0)
         for x in (answers.logits, answers.boxes, answers.points)

@@ -6,9 +6,7 @@ new; the rest are recent canvases, mirrored and disturbed in another way each ti
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -93,28 +91,13 @@ class Settings:
         return Phase(rate, 5.0, 10.0, 0.25, 0.995)
 
 
-def begin(checkpoint: Path, settings: Settings, seed: int, of: Mapping[str, object]) -> Learner[RetinaFace]:
-    """A new network, or the one of the checkpoint.
-
-    Args:
-        checkpoint: where the training is put by.
-        settings: how.
-        seed: of the initial weights.
-        of: what else makes this training what it is.
-
-    Raises:
-        WeightsError: the checkpoint is of another training, or damaged.
-    """
-    return Learner(_student, settings.decay, seed, checkpoint, {**asdict(settings), **of})
-
-
 def train(
     learner: Learner[RetinaFace], material: Material, teacher: RetinaFace, settings: Settings, seed: int
 ) -> RetinaFace:
     """Teach a network what another one answers.
 
     Args:
-        learner: of ``begin``.
+        learner: its network is a ``student``.
         material: what canvases are composed of.
         teacher: in evaluation mode.
         settings: how.
@@ -191,7 +174,8 @@ class _Stock:
         return torch.from_numpy(pixels.copy()), targets[0], targets[1], targets[2]
 
 
-def _student() -> RetinaFace:
+def student() -> RetinaFace:
+    """A new network."""
     network = RetinaFace()
     for head in network.ClassHead:  # faces are rare, so that the first steps need not learn that
         weight, bias = head.parameters()

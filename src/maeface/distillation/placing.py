@@ -5,9 +5,7 @@ function of (seed, s).
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -49,26 +47,11 @@ class Settings:
     average: float = 0.998
 
 
-def begin(checkpoint: Path, settings: Settings, seed: int, of: Mapping[str, object]) -> Learner[PointNet]:
-    """A new network, or the one of the checkpoint.
-
-    Args:
-        checkpoint: where the training is put by.
-        settings: how.
-        seed: of the initial weights.
-        of: what else makes this training what it is.
-
-    Raises:
-        WeightsError: the checkpoint is of another training, or damaged.
-    """
-    return Learner(PointNet, settings.decay, seed, checkpoint, {**asdict(settings), **of})
-
-
 def train(learner: Learner[PointNet], material: Material, settings: Settings, seed: int) -> PointNet:
     """Teach a network where the teacher sees the points of the material's faces.
 
     Args:
-        learner: of ``begin``.
+        learner: what is taught.
         material: faces with their points.
         settings: how.
         seed: of all draws.

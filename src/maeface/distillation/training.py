@@ -1,7 +1,7 @@
 """The training of the embedded detector: material, two networks, one file of half-precision numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,10 +13,12 @@ from maeface import files
 from maeface.distillation import finding, placing
 from maeface.distillation.cutouts import collect
 from maeface.distillation.finding import Settings as Finding
+from maeface.distillation.learner import Learner
 from maeface.distillation.placing import Settings as Placing
 from maeface.errors import WeightsError
 from maeface.faces.detector import POINTS, Detector, load
 from maeface.faces.download import retinaface_weights
+from maeface.faces.points import PointNet
 from maeface.faces.retinaface import RetinaFace
 
 MARGIN = 0.85  # taken off the logit in the file: clothes of the training's portraits score up to about 0.7
@@ -75,10 +77,14 @@ def train(
     kept = _found_in(keep) if keep else None
     material = collect(sources, detector, settings.exclude)
     of = {"seed": seed, "teacher": files.sha256(teacher), "material": material.digest()}
-    to_place = placing.begin(out.with_suffix(".placing.ckpt"), settings.placing, seed, of)
+    place = {**asdict(settings.placing), **of}
+    to_place = Learner(PointNet, settings.placing.decay, seed, out.with_suffix(".placing.ckpt"), place)
     checkpoints = [to_place.checkpoint]
     if kept is None:
-        to_find = finding.begin(out.with_suffix(".finding.ckpt"), settings.finding, seed, of)
+        find = {**asdict(settings.finding), **of}
+        to_find = Learner(
+            finding.student, settings.finding.decay, seed, out.with_suffix(".finding.ckpt"), find
+        )
         checkpoints.append(to_find.checkpoint)
         found = finding.train(to_find, material, detector.network, settings.finding, seed)
         kept = _rounded(found.state_dict())
