@@ -7,10 +7,11 @@ from importlib import resources
 import pandas as pd
 
 from maeface import facts
+from maeface.data import label_file
 from maeface.errors import ConfigError
 
 TABLE = "readings.csv"
-WHO = ["subject", "clip"]
+WHO = list(label_file.WHO)
 
 
 @cache

@@ -22,9 +22,8 @@ from maeface.faces.points import CROP_PX, PointNet, surroundings
 
 WARM_UP = 200  # steps
 _MIRRORED = [1, 0, 2, 4, 3]  # left and right change places
-_LEAST_EYES = (
-    0.15  # shares of the crop: errors are counted in distances of the eyes, but no shorter one than this
-)
+# Errors are counted in distances of the eyes, but in no shorter one than this share of the crop.
+_LEAST_EYES = 0.15
 _MOST_ERROR = 1.0  # of the eyes' distance: what is further off (a hidden face) teaches nothing
 
 
@@ -124,6 +123,7 @@ def _spoilt(crop: Image.Image, random: Generator) -> Image.Image:
         ImageDraw.Draw(crop).rectangle((*corner.tolist(), *(corner + extent).tolist()), fill=colour)
     if random.random() < 0.15:
         edge = random.uniform(2, 34)
-        sides = ((0, 0, edge, 64), (64 - edge, 0, 64, 64), (0, 0, 64, edge), (0, 64 - edge, 64, 64))
+        side, rest = CROP_PX, CROP_PX - edge
+        sides = ((0, 0, edge, side), (rest, 0, side, side), (0, 0, side, edge), (0, rest, side, side))
         ImageDraw.Draw(crop).rectangle(sides[int(random.integers(4))], fill=0)
     return crop

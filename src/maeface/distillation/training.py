@@ -22,8 +22,6 @@ from maeface.faces.points import PointNet
 from maeface.faces.retinaface import RetinaFace
 
 MARGIN = 0.85  # taken off the logit in the file: clothes of the training's portraits score up to about 0.7
-
-
 HEADER = {"maeface": "RetinaFace mobilenet0.25, by maeface.distillation"}  # of several, the order would vary
 
 
