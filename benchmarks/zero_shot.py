@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 import conditions
 import tables
 from maeface import facts, files
-from maeface.data import blendshapes, labels
+from maeface.data.tables import labels
 from maeface.faces import media
 from maeface.faces.detector import Detector
 from maeface.predict import Predictor
+from maeface_studio.weights import blendshapes
 
 SIZES = (15, 25, 40)
 BLURS = (0.02, 0.04, 0.08)

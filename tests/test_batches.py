@@ -9,9 +9,9 @@ from PIL import Image, ImageFilter
 
 import drawn
 from maeface import config
-from maeface.data import augment, batches, photometric
-from maeface.data.augment import Crops
-from maeface.data.order import Order, draws
+from maeface.data.loading import augment, batches, photometric
+from maeface.data.loading.augment import Crops
+from maeface.data.loading.order import Order, draws
 from maeface.errors import ConfigError, DataError
 from maeface.model import pixels
 

@@ -139,11 +139,6 @@ CASES = {
         4,
         "no weights 'maeface-tny'",
     ),
-    "nothing to reproduce from": (
-        "reproduce maeface-tiny --data {f} --out {o}/r",
-        2,
-        "lacks photos/congress, videos, rig/ict_facekit.npz",
-    ),
     "a recipe that reproduces nothing": (
         "reproduce detection --data {f} --out {o}/r",
         2,
@@ -187,7 +182,6 @@ CASES = {
         5,
         "cannot write",
     ),
-    "no rig": ("synth --rig {f}/no.npz --out {o}/s", 3, "no.npz"),
 }
 
 

@@ -13,7 +13,7 @@ from maeface import cli, config
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs"
 COMMANDS = typer.main.get_command(cli.app).commands
-VERBS = ["datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "synth", "demo", "reproduce"]
+VERBS = ["datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "demo", "reproduce"]
 
 
 def test_verbs_are_commands():

@@ -14,14 +14,15 @@ import drawn
 import experiment_parts as parts
 from maeface import config, facts
 from maeface.errors import ConfigError, DataError, WeightsError
-from maeface.experiments import comparison, document, doubts, latex, pictures, report, results, tables
-from maeface.experiments.comparison import Paper
+from maeface.experiments.figures import pictures
+from maeface.experiments.reporting import comparison, doubts, report, results, tables
+from maeface.experiments.reporting.comparison import Paper
 from maeface.experiments.settings import Experiment, Figure, Row
 from maeface.model import weights
 from maeface.model.mae import MAE
 from maeface.model.metadata import Preprocessing
 from maeface.model.vit import ViT
-from maeface.report import charts
+from maeface.report import charts, document, latex
 from maeface.report.page import Section, Table
 
 NASTY = r"50% of a_b & {c} $d #e ~f ^g \h <i> | JÂA-Net 0–1 --x 中"

@@ -12,7 +12,9 @@ import layouts
 from maeface import facts, files, finetune, reproduce
 from maeface.data import manifest
 from maeface.errors import ConfigError, DataError, WeightsError
-from maeface.experiments import cross, plan, report, results, settings
+from maeface.experiments import settings
+from maeface.experiments.reporting import report, results
+from maeface.experiments.running import cross, plan
 from maeface.model import vit
 
 TINY = [

@@ -6,14 +6,12 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from pydantic import ValidationError
 
 from maeface import facts
-from maeface.data import labels
+from maeface.data.tables import labels
 from maeface.errors import ConfigError
-from maeface.studio import people, rig
 
 IN_USE = [1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24, 25, 26, 27, 28, 43, 45]
 
@@ -84,13 +82,6 @@ def test_synthau():
     assert dataset.threshold == 2
     assert dataset.scale == (0, facts.INTENSITY_MAX)
     assert "maeface synth" in dataset.obtain
-
-
-def test_synthau_is_what_the_studio_renders():
-    dataset = facts.dataset("synthau")
-    assert dataset.aus_occurrence == dataset.aus_intensity == rig.AUS
-    assert dataset.threshold == rig.OCCURRENCE
-    assert re.fullmatch(dataset.subjects, people.subject(0, 3).name)
 
 
 def with_protocols():
@@ -326,23 +317,3 @@ def test_a_wrong_dataset_is_refused(change, message):
     facts.Dataset.model_validate(right)
     with pytest.raises(ValidationError, match=message):
         facts.Dataset.model_validate(right | change)
-
-
-def test_the_readings_are_what_both_readers_say():
-    folder = Path(__file__).parents[1] / "benchmarks" / "readings"
-    readings = resources.files("maeface") / "datasets" / "readings.csv"
-    table = pd.read_csv(readings, index_col="id")
-    one, two = (
-        pd.read_csv(folder / f"reading_{name}.csv", index_col="id", dtype=str)["present"].fillna("")
-        for name in "ab"
-    )
-    assert len(table) == len(one) == len(two) == 706 and set(table.index) == set(one.index) == set(two.index)
-    assert not {name.split("#")[0] for name in table.index} & facts.held_out_portraits()
-    for column in table:
-        au = str(facts.au_column(column)[0])
-        for face, value in table[column].items():
-            codes = [reading[face].split() for reading in (one, two)]
-            told = "x" not in codes[0] + codes[1]
-            seen = {au in code for code in codes}
-            assert (value != value) == (not told or len(seen) == 2)
-            assert value != value or bool(value) in seen

@@ -6,7 +6,8 @@ import torch
 
 import drawn
 from maeface import finetune, pretrain
-from maeface.data import batches, manifest, photometric
+from maeface.data import manifest
+from maeface.data.loading import batches, photometric
 from maeface.errors import ConfigError, DataError
 from maeface.model import vit, weights, zoo
 

@@ -8,73 +8,90 @@ from pathlib import Path
 
 import pytest
 
+import architecture
+
 PACKAGE = Path(__file__).parents[1] / "src" / "maeface"
-MODULES = sorted(PACKAGE.rglob("*.py"))
+FILES = architecture.modules(PACKAGE)
+GRAPH = architecture.imports(PACKAGE)
 
 GROUND = {"errors", "files", "console", "config", "facts", "metrics"}
-VERBS = {"datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "synth", "demo", "reproduce"}
-# folder -> the folders of its own column below it
+VERBS = {"datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "demo", "reproduce"}
+ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs
+# folder or module -> what it may import beside itself and the ground
 BELOW = {
     "faces": set(),
     "data": {"faces"},
-    "studio": {"faces", "data"},
-    "distillation": {"faces"},
     "model": set(),
     "train": {"model"},
     "report": set(),
+    "prediction": {"faces", "data", "model"},
 }
-ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs
-VERBS_USED_BY = {"demo": VERBS - ENTIRE, "reproduce": {"experiments"}}
-# between the verbs and what runs many of them
-ABOVE = {"experiments"}
+COLUMNS = set(BELOW)
+BELOW |= dict.fromkeys(VERBS - ENTIRE, COLUMNS)
+BELOW |= {
+    "experiments": COLUMNS | (VERBS - ENTIRE),
+    "demo": COLUMNS | (VERBS - ENTIRE),
+    "reproduce": COLUMNS | {"experiments"},
+    "cli": VERBS,
+    "__main__": {"cli"},
+}
+# Inside the two largest folders, from the bottom to the top; a row imports rows below it and itself.
+INSIDE = {
+    "data": [{"tables"}, {"manifest"}, {"shards"}, {"ingest", "loading"}, {"formats"}, {"readers"}],
+    "experiments": [{"settings"}, {"reporting"}, {"running"}, {"figures"}],
+}
 
 
-def owner(path: Path) -> str:
-    """The folder, or the top-level module, that a file belongs to."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+def owner(module: str, depth: int = 1) -> str:
+    """The part of the package that a module belongs to: its folder, or itself."""
+    parts = module.split(".")
+    return parts[depth] if len(parts) > depth else "__init__"
 
 
-def imported(tree: ast.AST) -> set[str]:
-    """The parts of maeface that a module imports, as folder or top-level module names."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.startswith("maeface")}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("maeface"):
-            found |= (
-                {f"maeface.{alias.name}" for alias in node.names}
-                if node.module == "maeface"
-                else {node.module}
-            )
-    return {name.split(".")[1] for name in found if "." in name}
+@pytest.mark.parametrize("module", FILES)
+def test_modules_import_only_from_below(module):
+    name = owner(module)
+    if name == "__init__":
+        allowed = set()
+    elif name in GROUND:
+        allowed = GROUND
+    else:
+        assert name in BELOW, f"{name} has no floor: give it one here and in docs/design.md"
+        allowed = BELOW[name] | GROUND | {name}
+    wrong = {target for target in GRAPH[module] if owner(target) not in allowed}
+    assert not wrong, f"{module} must not import {sorted(wrong)}"
 
 
-def allowed(name: str) -> set[str]:
-    if name in GROUND:
-        return GROUND
-    if name in BELOW:
-        return GROUND | BELOW[name] | {name}
-    if name in VERBS:
-        return GROUND | set(BELOW) | VERBS_USED_BY.get(name, set()) | {name}
-    if name in ABOVE:
-        return GROUND | set(BELOW) | (VERBS - ENTIRE) | {name}
-    if name in {"cli", "__main__"}:
-        return GROUND | VERBS | {"cli"}
-    assert name == "__init__", f"{name} has no floor: give it one here and in docs/design.md"
-    return set()
+@pytest.mark.parametrize("folder", INSIDE)
+def test_folders_import_only_from_below_inside_too(folder):
+    height = {name: k for k, row in enumerate(INSIDE[folder]) for name in row}
+    for module, targets in GRAPH.items():
+        if owner(module) != folder or owner(module, 2) == "__init__":
+            continue
+        here = owner(module, 2)
+        assert here in height, f"{module} has no floor inside {folder}"
+        for target in targets:
+            if owner(target) == folder:
+                there = owner(target, 2)
+                assert there == here or height[there] < height[here], f"{module} imports {target}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_modules_import_only_from_below(path):
-    name = owner(path)
-    wrong = imported(ast.parse(path.read_text())) - allowed(name)
-    assert not wrong, f"{name} must not import {sorted(wrong)}"
+def test_there_is_no_import_circle():
+    assert architecture.circle(GRAPH) == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_modules_and_functions_stay_small(path):
-    text = path.read_text()
+def test_the_tool_does_not_know_the_studio():
+    assert architecture.foreign(PACKAGE, "maeface_studio") == set()
+
+
+@pytest.mark.parametrize("folder", INSIDE)
+def test_a_folder_opens_on_nine_entries_at_most(folder):
+    assert len(architecture.entries(PACKAGE / folder)) <= 9
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_modules_and_functions_stay_small(module):
+    text = FILES[module].read_text()
     assert len(text.splitlines()) <= 330
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
@@ -82,9 +99,10 @@ def test_modules_and_functions_stay_small(path):
 
 
 def test_layout_is_the_one_that_is_documented():
-    names = {owner(path) for path in MODULES} - {"__init__", "__main__", "cli"}
-    assert names == GROUND | VERBS | ABOVE | set(BELOW)
+    names = {owner(module) for module in FILES} - {"__init__", "__main__"}
+    assert names == (GROUND | set(BELOW)) - {"__main__"}
     design = (PACKAGE.parents[1] / "docs" / "design.md").read_text()
+    names |= {entry for folder in INSIDE for row in INSIDE[folder] for entry in row}
     missing = [name for name in sorted(names) if name not in design]
     assert not missing, f"docs/design.md does not mention {missing}"
 
@@ -109,7 +127,7 @@ sys.exit(before != after)
 
 
 def test_sources_hold_no_absolute_paths():
-    for path in MODULES:
+    for path in FILES.values():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert not re.match(r"/\w+/", node.value), path

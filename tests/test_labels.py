@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maeface.data import labels, manifest
+from maeface.data import manifest
+from maeface.data.tables import labels
 from maeface.errors import ConfigError, DataError
 
 

@@ -8,7 +8,8 @@ import pytest
 
 import drawn
 from maeface import finetune
-from maeface.data import manifest, parts
+from maeface.data import manifest
+from maeface.data.loading import parts
 from maeface.errors import ConfigError, DataError
 from maeface.model import vit
 

@@ -281,7 +281,7 @@ def test_crops_are_those_of_prepare(model_file, shared, detector_weights, monkey
         predict.Predictor, "_values", lambda self, crops, call: reached.extend(crops) or np.zeros((1, 4))
     )
     predict.Predictor(model_file(), device="cpu", faces="largest")(photo)
-    from maeface.data.units import Settings
+    from maeface.data.ingest.units import Settings
     from maeface.prepare import _make_find
 
     find = _make_find(Settings(device="cpu"), shared / "weights" / "retinaface_mobilenet0.25_Final.pth")

@@ -10,7 +10,8 @@ import pytest
 import layouts
 from maeface import cli, facts, prepare
 from maeface.data import manifest, shards
-from maeface.data.readers import disfa, parsing, reading
+from maeface.data.formats import parsing
+from maeface.data.readers import disfa, reading
 from maeface.errors import ConfigError, DataError, MaefaceError, ResourceError
 from maeface.faces import media
 

@@ -15,7 +15,9 @@ from scipy.io import savemat
 
 from maeface import facts, prepare
 from maeface.data import manifest
-from maeface.data.readers import photos, reading, records
+from maeface.data.formats import photos
+from maeface.data.ingest import records
+from maeface.data.readers import reading
 from maeface.data.shards import Shards
 from maeface.errors import ConfigError, DataError
 from maeface.faces import finder, geometry, media

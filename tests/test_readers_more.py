@@ -8,9 +8,11 @@ from PIL import Image
 
 import layouts
 from maeface import facts, prepare
-from maeface.data import facs, labels, manifest
+from maeface.data import manifest
+from maeface.data.formats import facs
 from maeface.data.readers import reading
 from maeface.data.shards import Shards
+from maeface.data.tables import labels
 from maeface.errors import ConfigError, DataError
 
 DISFAPLUS_AUS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)

@@ -8,7 +8,8 @@ import pytest
 
 import drawn
 from maeface import config, facts, finetune, pretrain, reproduce
-from maeface.experiments import plan, settings, shipped
+from maeface.experiments import settings
+from maeface.experiments.running import plan
 from maeface.experiments.settings import Experiment, Figure
 from maeface.model import vit
 
@@ -140,8 +141,6 @@ def _trainings(made):
         single, row = settings.benchmarks(made)[0], made.rows[-1]
         own = plan.start(row, {}).row
         return (plan.pretraining(made, row) if own else None), plan.finetuning(single, row)
-    if isinstance(made, shipped.Settings):
-        return made.pretrain, made.finetune
     return (made, None) if isinstance(made, config.Pretrain) else (None, made)
 
 

@@ -9,8 +9,8 @@ import pytest
 import experiment_parts as parts
 from maeface import metrics
 from maeface.errors import DataError
-from maeface.experiments import results, tables
-from maeface.experiments.results import Answers
+from maeface.experiments.reporting import results, tables
+from maeface.experiments.reporting.results import Answers
 
 
 def answers(labels, values):

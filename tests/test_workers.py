@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from maeface.data import workers
+from maeface.data.ingest import workers
 from maeface.errors import DataError, ResourceError
 
 

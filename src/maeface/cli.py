@@ -27,8 +27,6 @@ Faces = Literal["largest", "central", "all"]
 
 Backbone = Literal["mobilenet0.25", "resnet50"]
 
-Layout = Literal["bp4d", "bp4dplus", "disfa"]
-
 Recipe = Annotated[str, typer.Argument(help="The name of a recipe, or a TOML file.")]
 Run = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")]
 Detector = Annotated[
@@ -57,19 +55,24 @@ Aligned = Annotated[bool, typer.Option("--aligned", help="The images are ready f
 
 
 def main() -> None:
-    """Run the command line; the only place that ends the process."""
+    """Run the command line ``maeface``."""
+    run(app, "maeface")
+
+
+def run(commands: typer.Typer, name: str) -> None:
+    """Run a command line called ``name``; the only place that ends the process."""
     try:
-        app()
+        commands()
     except MaefaceError as error:
         if os.environ.get("MAEFACE_DEBUG"):
             raise
-        console.say(f"maeface: {error}")
+        console.say(f"{name}: {error}")
         sys.exit(error.exit_code)
     except (MemoryError, RuntimeError) as error:
         # torch.OutOfMemoryError by its name: the door does not load torch
         if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
             raise
-        console.say("maeface: out of memory; use a smaller batch, fewer workers or a smaller model")
+        console.say(f"{name}: out of memory; use a smaller batch, fewer workers or a smaller model")
         sys.exit(5)
 
 
@@ -251,36 +254,6 @@ def predict(
 
 
 @app.command()
-def synth(
-    rig: Annotated[Path, typer.Option(help="The 3D head: ict_facekit.npz.")],
-    out: Annotated[Path, typer.Option(help="Folder for the crops, the manifest and the labels.")],
-    subjects: Annotated[int, typer.Option(help="How many people.")] = 40,
-    images: Annotated[int, typer.Option(help="Stills of each.")] = 20,
-    clips: Annotated[int, typer.Option(help="Clips of each.")] = 0,
-    clip_subjects: Annotated[
-        int | None, typer.Option(help="Clips of the first so many only; all if not given.")
-    ] = None,
-    clip_frames: Annotated[int, typer.Option(help="Frames of a clip.")] = 48,
-    clip_fps: Annotated[float, typer.Option("--fps", help="Frames of a clip a second.")] = 24.0,
-    size: Annotated[int, typer.Option(help="Side of a crop, in pixels.")] = 224,
-    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
-    quality: Annotated[int, typer.Option(help="Of the JPEG crops, 1 to 95.")] = 90,
-    frames: Annotated[bool, typer.Option("--frames", help="Also write the whole frames, as PNG.")] = False,
-    layout: Annotated[
-        Layout | None, typer.Option(help="Also write the clips as this dataset does, for its reader.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
-) -> None:
-    """Render faces with exact action unit labels."""
-    from maeface import synth as verb
-
-    fields = verb.Settings.__dataclass_fields__
-    values = {name: value for name, value in locals().items() if name in fields} | {"fps": clip_fps}
-    settings = verb.Settings(**values)
-    console.show(str(verb.run(rig, out, settings, workers)))
-
-
-@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Another seed, another split and start.")] = 0,
@@ -308,17 +281,14 @@ def reproduce(
     ] = "validation",
     train: Annotated[str | None, typer.Option(help="Of cross: the dataset to learn from.")] = None,
     test: Annotated[str | None, typer.Option(help="Of cross: the dataset to test on.")] = None,
-    teacher: Annotated[Path | None, typer.Option(help="Of maeface-nano: a table of real faces.")] = None,
     overrides: Set = None,
 ) -> None:
-    """An experiment or a figure of the paper, or the weights that come with the package, whole."""
+    """An experiment or a figure of the paper, whole."""
     from maeface import reproduce as verb
 
     changes = [*(overrides or []), *(["selection=test"] if selection == "paper" else [])]
     changes += [f"{key}={value}" for key, value in (("dataset", train), ("tested", test)) if value]
-    outcome = verb.run(verb.load(name, changes), data, out, verb.named(weights or ()), teacher)
-    for part in verb.shown(outcome):
-        console.show(part)
+    console.show(str(verb.run(verb.load(name, changes), data, out, verb.named(weights or ()))))
 
 
 if __name__ == "__main__":

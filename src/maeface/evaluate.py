@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from maeface import facts, files, metrics
-from maeface.data import labels as label_door
-from maeface.data import matching
-from maeface.data import predictions as prediction_door
+from maeface.data.tables import labels as label_door
+from maeface.data.tables import matching
+from maeface.data.tables import predictions as prediction_door
 from maeface.errors import ConfigError, DataError
 
 DETECTION = ("f1", "precision", "recall", "accuracy", "auc")

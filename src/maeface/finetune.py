@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from maeface import config, console, facts, files, metrics
-from maeface.data import augment, batches, manifest, photometric
-from maeface.data import guide as guides
-from maeface.data.batches import Batch, FaceDataset
+from maeface.data import manifest
+from maeface.data.loading import augment, batches, photometric
+from maeface.data.loading.batches import Batch, FaceDataset
+from maeface.data.loading.order import Order, draws
+from maeface.data.loading.parts import Part, split
 from maeface.data.manifest import Labelled
-from maeface.data.order import Order, draws
-from maeface.data.parts import Part, split
+from maeface.data.tables import guide as guides
 from maeface.errors import DataError
 from maeface.model import au, pixels, weights
 from maeface.model.au import AUModel

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from maeface import console, facts, files
 from maeface.config import Precision
-from maeface.data import inputs as listing
-from maeface.data import predictions, shots
-from maeface.data.predictions import WHERE, Writer
-from maeface.data.shots import Shot
+from maeface.data.ingest import inputs as listing
+from maeface.data.ingest import shots
+from maeface.data.ingest.shots import Shot
+from maeface.data.tables import predictions
+from maeface.data.tables.predictions import WHERE, Writer
 from maeface.errors import DataError
 from maeface.faces import finder
 from maeface.faces.detector import Detector
@@ -306,7 +307,7 @@ def table(seen: Sequence[Seen], columns: Sequence[str]) -> pd.DataFrame:
 
 def _draw(seen: Sequence[Seen], predictor: Predictor, folder: Path) -> int:
     """A picture of each photo, named as the photo; returns how many."""
-    from maeface.report import figures  # matplotlib takes a second to come
+    from maeface.report import figures
 
     aus, task = predictor.metadata.aus, predictor.metadata.task
     threshold = predictor.metadata.thresholds or 0.5

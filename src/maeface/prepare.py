@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maeface import console, files
-from maeface.data import inputs, manifest, shards, units, workers
-from maeface.data.inputs import Input, Unit
+from maeface.data import manifest, shards
+from maeface.data.ingest import inputs, units, workers
+from maeface.data.ingest.inputs import Input, Unit
+from maeface.data.ingest.units import Fact, Find, Settings
 from maeface.data.readers import store
 from maeface.data.readers.reading import Reading, read_all
-from maeface.data.units import Fact, Find, Settings
 from maeface.errors import ConfigError, DataError
 
 __all__ = ["Settings", "Summary", "run"]

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from maeface import config, console, files
-from maeface.data import augment, batches, manifest
-from maeface.data.batches import Batch, FaceDataset
-from maeface.data.order import Order
+from maeface.data import manifest
+from maeface.data.loading import augment, batches
+from maeface.data.loading.batches import Batch, FaceDataset
+from maeface.data.loading.order import Order
 from maeface.model import mae, pixels, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures

@@ -1,21 +1,22 @@
-"""``maeface reproduce``: an experiment of the paper, a figure of it, or the weights of the package, whole.
+"""``maeface reproduce``: an experiment or a figure of the paper, whole.
 
 What is made, and how, is a recipe; its ``kind`` says what it is of. Whatever it is, the same call goes on
 where it was stopped, and repeats nothing that is finished.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from maeface import config
 from maeface.errors import ConfigError
-from maeface.experiments import drawing, runner, settings, shipped
+from maeface.experiments import settings
+from maeface.experiments.figures import drawing
+from maeface.experiments.running import runner
 from maeface.experiments.settings import Experiment, Figure
 
-Recipe = shipped.Settings | Experiment | Figure
-Outcome = shipped.Summary | runner.Summary | drawing.Drawn
+Recipe = Experiment | Figure
+Outcome = runner.Summary | drawing.Drawn
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -27,12 +28,12 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     values = config.read(recipe)
     if (verb := values.get("verb", "reproduce")) != "reproduce":
         raise ConfigError(f"{recipe} is a recipe of `maeface {verb}`; give it there")
-    kind = values.get("kind", "weights")
+    kind = values.get("kind")
     if kind == "experiment":
         return settings.load(recipe, overrides)
     if kind == "figure":
         return config.load(Figure, recipe, overrides)
-    return config.load(shipped.Settings, recipe, overrides)
+    raise ConfigError(f"{recipe}: kind is {kind!r}; expected experiment or figure")
 
 
 def run(
@@ -40,31 +41,23 @@ def run(
     data: Path,
     out: Path,
     weights: Mapping[str, str] | None = None,
-    teacher: Path | None = None,
 ) -> Outcome:
     """Make what a recipe is of.
 
     Args:
         recipe: from ``load``.
         data: folder with what it is made from: datasets by name (``data/bp4d``, ...), as they are handed out
-            or as ``prepare`` left them; for packaged weights ``rig/``, ``photos/`` and ``videos/``.
+            or as ``prepare`` left them.
         out: folder for everything.
         weights: name -> file or packaged name of encoders to start from (``named``).
-        teacher: for packaged weights only: labels or predictions of the real faces.
 
     Raises:
         ConfigError: ``data`` or ``weights`` lack something, or ``out`` holds a run with other settings.
         DataError: data that is damaged or laid out otherwise.
         WeightsError: weights that cannot be used.
-        ResourceError: disk, memory, device, no renderer, or ``out`` is in use.
+        ResourceError: disk, memory, device, or ``out`` is in use.
     """
     weights = weights or {}
-    if isinstance(recipe, shipped.Settings):
-        if weights:
-            raise ConfigError(f"{recipe.name} starts from nothing: leave out --weights")
-        return shipped.run(recipe, data, out, teacher)
-    if teacher is not None:
-        raise ConfigError(f"{recipe.name} has no teacher: leave out --teacher")
     if isinstance(recipe, Figure):
         return drawing.run(recipe, data, out, weights)
     return runner.run(recipe, data, out, weights)
@@ -84,8 +77,3 @@ def named(given: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"--weights: two are called {name!r}; name each, as in --weights in1k=FILE")
         found[name] = file
     return found
-
-
-def shown(outcome: Outcome) -> Iterable[Any]:
-    """What came out, for people, each for ``console.show``."""
-    return shipped.shown(outcome) if isinstance(outcome, shipped.Summary) else [str(outcome)]

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maeface import files
-from maeface.data.labels import Labelled, join_labels
+from maeface.data.tables.labels import Labelled, join_labels
 from maeface.errors import ConfigError, DataError
 
 __all__ = [

@@ -169,7 +169,7 @@ def _first_look(detector: "Detector", images: Sequence[NDArray[np.uint8]]) -> li
 
 def _factors(longest: int) -> list[int]:
     """By what an image is shrunk, most first: 1 and powers of two, down to ``LEAST_PX``."""
-    from maeface.faces.detector import MAX_SIDE  # here, because it brings torch, which ready crops do without
+    from maeface.faces.detector import MAX_SIDE
 
     powers = [1]
     while longest / powers[-1] > LEAST_PX:

@@ -13,9 +13,9 @@ from typing import Literal
 import pandas as pd
 
 from maeface import config
-from maeface.data.inputs import Input
+from maeface.data.formats import photos
+from maeface.data.ingest.inputs import Input
 from maeface.data.manifest import escape
-from maeface.data.readers import photos
 from maeface.data.readers.reading import Reading
 from maeface.errors import DataError
 

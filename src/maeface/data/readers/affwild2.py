@@ -23,10 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maeface import config, facts
-from maeface.data import facs
-from maeface.data.inputs import Input
-from maeface.data.readers import parsing
-from maeface.data.readers.parsing import File
+from maeface.data.formats import facs, parsing
+from maeface.data.formats.parsing import File
+from maeface.data.ingest.inputs import Input
 from maeface.data.readers.reading import Reading
 from maeface.errors import DataError
 

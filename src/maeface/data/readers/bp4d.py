@@ -19,11 +19,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maeface import facts
-from maeface.data.inputs import Input
-from maeface.data.readers import clips, parsing
-from maeface.data.readers.clips import Choices, Pictures
+from maeface.data.formats import clips, parsing
+from maeface.data.formats.clips import Choices, Pictures
+from maeface.data.ingest.inputs import Input
 from maeface.data.readers.reading import Reading
 from maeface.errors import DataError
+from maeface.files import natural_key
 
 OCCURRENCE = ("AUCoding/AU_OCC", "AU_OCC", "AUCoding")
 INTENSITY = ("AU Intensity Codes3.0", "AUCoding/AU Intensity Codes3.0", "AUCoding/AU_INT", "AU_INT")
@@ -128,7 +129,7 @@ def complete(root: Path, there: Sequence[str], subjects: Sequence[str], partial:
     """
     pairs = [clip.split("/") for clip in there]
     parsing.refuse_missing(root, subjects, (subject for subject, _ in pairs), partial, "subjects")
-    tasks = sorted({task for _, task in pairs}, key=parsing.natural)
+    tasks = sorted({task for _, task in pairs}, key=natural_key)
     people = sorted({subject for subject, _ in pairs})
     every = [f"{subject}/{task}" for subject in people for task in tasks]
     parsing.refuse_missing(root, every, there, partial, "occurrence files")

@@ -9,8 +9,9 @@ Columns are found by the header's names, never by place. 9 is not known.
 from pathlib import Path
 
 from maeface import facts
-from maeface.data.readers import bp4d, clips, parsing
-from maeface.data.readers.clips import Choices
+from maeface.data.formats import clips, parsing
+from maeface.data.formats.clips import Choices
+from maeface.data.readers import bp4d
 from maeface.data.readers.reading import Reading
 
 PICTURES = (".", "Videos", "videos", "raw_video", "2D+3D", "BP4D+", "Images", "images")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from maeface import config
-from maeface.data.inputs import Input
-from maeface.data.readers import parsing, photos, records
+from maeface.data.formats import parsing, photos
+from maeface.data.ingest import records
+from maeface.data.ingest.inputs import Input
 from maeface.data.readers.reading import Reading
 from maeface.errors import DataError
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Literal
 
 from maeface import config
-from maeface.data.inputs import Input
-from maeface.data.readers import photos
+from maeface.data.formats import photos
+from maeface.data.ingest.inputs import Input
 from maeface.data.readers.reading import Reading
 from maeface.errors import DataError
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from maeface import config, facts
-from maeface.data import facs
-from maeface.data.inputs import Input
-from maeface.data.readers import parsing
-from maeface.data.readers.parsing import File
+from maeface.data.formats import facs, parsing
+from maeface.data.formats.parsing import File
+from maeface.data.ingest.inputs import Input
 from maeface.data.readers.reading import Reading
 from maeface.errors import DataError
+from maeface.files import natural_key
 
 IMAGES = ("cohn-kanade-images",)
 CODES = ("FACS", "FACS_labels")
@@ -106,7 +106,7 @@ def read(root: Path, options: Options) -> Reading:
 
 def _sequences(images: Path, labels: Path, subject: str, partial: bool) -> Iterator[_Sequence]:
     names = dict.fromkeys((*parsing.folders(labels / subject), *parsing.folders(images / subject)))
-    for name in sorted(names, key=parsing.natural):
+    for name in sorted(names, key=natural_key):
         files = tuple(parsing.listed(images / subject / name))
         found = parsing.listed(labels / subject / name, (ENDING,))
         if len(found) > 1:

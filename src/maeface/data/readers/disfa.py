@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from maeface import config, facts
-from maeface.data.inputs import Input
-from maeface.data.readers import clips, parsing
-from maeface.data.readers.clips import Images, Video
+from maeface.data.formats import clips, parsing
+from maeface.data.formats.clips import Images, Video
+from maeface.data.ingest.inputs import Input
 from maeface.data.readers.reading import Reading
 from maeface.errors import DataError
 

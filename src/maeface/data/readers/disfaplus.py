@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maeface import config, facts
-from maeface.data import facs
-from maeface.data.inputs import Input
-from maeface.data.readers import parsing
+from maeface.data.formats import facs, parsing
+from maeface.data.ingest.inputs import Input
 from maeface.data.readers.reading import Reading
 from maeface.errors import DataError
+from maeface.files import natural_key
 
 LABELS = "Labels"
 
@@ -98,7 +98,7 @@ def _trials(labels: Path, images: Path, subject: str, partial: bool) -> list[str
     if not partial:
         parsing.refuse_missing(images / subject, coded, seen, partial, "trials")
         parsing.refuse_missing(labels / subject, seen, coded, partial, "trials")
-    return sorted({*coded, *seen}, key=parsing.natural)
+    return sorted({*coded, *seen}, key=natural_key)
 
 
 def _trial(folder: Path, aus: tuple[int, ...], partial: bool) -> dict[str, NDArray[np.float32]]:
@@ -116,7 +116,7 @@ def _trial(folder: Path, aus: tuple[int, ...], partial: bool) -> dict[str, NDArr
             )
         values = _intensities(path)
         if found and not partial and values.keys() != found.keys():
-            name = sorted(values.keys() ^ found.keys(), key=parsing.natural)[0]
+            name = sorted(values.keys() ^ found.keys(), key=natural_key)[0]
             has, lacks = (
                 (path.name, "the files before it") if name in values else ("the files before it", path.name)
             )

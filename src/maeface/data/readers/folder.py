@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from maeface import config
-from maeface.data import inputs
+from maeface.data.ingest import inputs
 from maeface.data.readers.reading import Reading
 
 

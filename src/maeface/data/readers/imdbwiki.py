@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maeface import config
-from maeface.data.inputs import Input
+from maeface.data.formats import photos
+from maeface.data.ingest.inputs import Input
 from maeface.data.manifest import escape
-from maeface.data.readers import photos
 from maeface.data.readers.reading import Reading
 from maeface.errors import ConfigError, DataError
 

@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from maeface import config, facts
-from maeface.data import facs
-from maeface.data.inputs import Input
-from maeface.data.readers import parsing
+from maeface.data.formats import facs, parsing
+from maeface.data.ingest.inputs import Input
 from maeface.data.readers.reading import Reading
 from maeface.errors import DataError
 

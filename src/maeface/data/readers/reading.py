@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from maeface import config, facts
-from maeface.data.inputs import Input
-from maeface.data.readers.photos import PAPER_IMAGES
+from maeface.data.formats.photos import PAPER_IMAGES
+from maeface.data.ingest.inputs import Input
 from maeface.errors import ConfigError
 
 PACKAGE = "maeface.data.readers"

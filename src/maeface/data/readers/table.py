@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from maeface import config, facts
-from maeface.data import inputs, label_file
-from maeface.data.inputs import Input
-from maeface.data.readers import clips, parsing
+from maeface.data.formats import clips, parsing
+from maeface.data.ingest import inputs
+from maeface.data.ingest.inputs import Input
 from maeface.data.readers.reading import Reading
+from maeface.data.tables import label_file
 from maeface.errors import ConfigError, DataError
 
 KEYS = ("source", "frame", "subject", "clip")

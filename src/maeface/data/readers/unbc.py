@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from maeface import config, facts
-from maeface.data import facs
-from maeface.data.inputs import Input
-from maeface.data.readers import parsing
+from maeface.data.formats import facs, parsing
+from maeface.data.ingest.inputs import Input
 from maeface.data.readers.reading import Reading
 from maeface.errors import DataError
+from maeface.files import natural_key
 
 CODES = "Frame_Labels/FACS"
 ENDING = "_facs.txt"
@@ -54,7 +54,7 @@ def read(root: Path, options: Options) -> Reading:
     left = 0
     for subject in facs.subjects(root, labels, known, options.partial):
         names = {*parsing.folders(labels / subject), *parsing.folders(images / subject)}
-        for session in sorted(names, key=parsing.natural):
+        for session in sorted(names, key=natural_key):
             clip = f"{subject}/{session}"
             waiting = {
                 file.name.removesuffix(ENDING): file for file in parsing.listed(labels / clip, (ENDING,))

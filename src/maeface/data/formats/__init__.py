@@ -1,0 +1,1 @@
+"""File formats that several AU datasets share: label tables, clips, photos, lists of FACS codes."""

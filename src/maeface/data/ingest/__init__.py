@@ -1,0 +1,1 @@
+"""From files to prepared faces: what there is to read, and the units of work that read it."""

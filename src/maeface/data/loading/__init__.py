@@ -1,0 +1,1 @@
+"""What training reads: the dataset, its order, its augmentation and its split."""

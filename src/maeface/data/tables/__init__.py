@@ -1,0 +1,1 @@
+"""Tables of labels, predictions and measures: reading, checking, writing and matching them."""

@@ -1,0 +1,1 @@
+"""Report an experiment from its finished parts."""

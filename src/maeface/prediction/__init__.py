@@ -1,0 +1,1 @@
+"""Predict action units of images: the predictor, its table, and stored crops."""

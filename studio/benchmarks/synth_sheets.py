@@ -1,0 +1,48 @@
+"""Draw the contact sheets of docs/synth.md, to look at what `maeface synth` makes.
+
+uv run --extra synth python benchmarks/synth_sheets.py ict_facekit.npz docs/images
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from maeface_studio.camera.scene import Studio
+from maeface_studio.cast import people
+from maeface_studio.head import rig
+from maeface_studio.head.rig import AUS
+from maeface_studio.output import sheet
+
+SIZE, SMALL = 160, 120
+SHOWN = (3, 10, 25, 34)
+"""Numbers of the subjects that show the AUs: both sexes, several skins and ages."""
+
+
+def main(rig_file: Path, out: Path) -> None:
+    """Write synth_aus.jpg (one subject, each AU at 0 to 5), synth_au01.jpg ... (each AU on four subjects),
+    synth_cast.jpg (40 subjects), synth_clips.jpg (nine tasks).
+    """  # noqa: D205
+    studio = Studio(rig.load(rig_file), 336)
+    shown = [people.subject(0, number) for number in SHOWN]
+
+    def save(name: str, picture: Image.Image) -> None:
+        picture.save(out / f"{name}.jpg", quality=78, optimize=True)
+
+    started = time.perf_counter()
+    save("synth_cast", sheet.cast_of(studio, 0, 40, 8, SIZE))
+    save("synth_clips", sheet.clips(studio, 0, shown, 8, 128))
+    # one subject after the other: each is painted once
+    strips = [[sheet.intensities(studio, 0, who, au, SMALL) for au in AUS] for who in shown]
+    for au, rows in zip(AUS, zip(*strips, strict=True), strict=True):
+        save(f"synth_au{au:02d}", sheet.labelled(rows, [who.name for who in shown]))
+    small = [np.asarray(Image.fromarray(strip).resize((6 * 104, 104))) for strip in strips[0]]
+    save("synth_aus", sheet.labelled(small, [f"AU{au:02d}" for au in AUS], columns=2))
+    count = 40 + 9 * 8 + 6 * len(AUS) * len(SHOWN)
+    print(f"{count} pictures in {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,1 @@
+"""The workshop of maeface: renders labelled faces, and makes what maeface ships."""

@@ -1,0 +1,1 @@
+"""A scene to pixels: light, backdrop, OpenGL and the camera."""

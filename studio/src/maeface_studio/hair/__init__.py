@@ -1,0 +1,1 @@
+"""Hair as strands: scalp, brows, lashes and beard."""

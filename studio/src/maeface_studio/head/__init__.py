@@ -1,0 +1,1 @@
+"""The 3D head: its shapes, its surface and its skull."""

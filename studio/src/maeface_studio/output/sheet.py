@@ -1,0 +1,89 @@
+"""Contact sheets, to look at what the studio makes: every AU at every intensity, clips, and the cast."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from maeface.faces.geometry import Face, crop, eye_angle, square
+from maeface_studio.camera.scene import Picture, Studio
+from maeface_studio.cast import cast, people
+from maeface_studio.cast.cast import Action
+from maeface_studio.cast.people import Subject
+from maeface_studio.cast.views import Backdrop, View
+
+PLAIN = View(
+    yaw=8.0, pitch=0.0, roll=0.0, distance=90.0, height=28.0, shift=(0.0, 0.0),
+    lamps=((35.0, 30.0, 20.0, 1.0, (1.0, 1.0, 1.0)), (-50.0, 5.0, 30.0, 0.4, (1.0, 1.0, 1.0))),
+    ambient=(0.3, 0.3, 0.3), backdrop=Backdrop(light=0.3),
+)  # fmt: skip
+LEVELS = ("0", "1 (A)", "2 (B)", "3 (C)", "4 (D)", "5 (E)")
+LABEL_PX, HEAD_PX = 48, 20
+
+Strip = NDArray[np.uint8]
+
+
+def intensities(studio: Studio, seed: int, subject: Subject, number: int, size: int) -> Strip:
+    """A subject with one AU at intensities 0 to 5, (size, 6 * size, 3)."""
+    actor = studio.actor(subject, seed)
+    actions = (
+        Action({number: float(level)} if level else {}, {}, (0.0, 0.0)) for level in range(len(LEVELS))
+    )
+    return np.concatenate([face_of(studio.shoot(actor, PLAIN, some, 7), size) for some in actions], axis=1)
+
+
+def cast_of(studio: Studio, seed: int, count: int, columns: int, size: int) -> Image.Image:
+    """The first ``count`` subjects, each in one still of its own."""
+    faces = []
+    for number in range(count):
+        shot = next(cast.stills(seed, people.subject(seed, number), 1))
+        faces.append(face_of(studio.take(replace(shot, view=replace(shot.view, roll=0.0)), seed), size))
+    return _grid(faces, columns)
+
+
+def stills(studio: Studio, seed: int, subject: Subject, count: int, columns: int, size: int) -> Image.Image:
+    """The first stills of one subject."""
+    shots = cast.stills(seed, subject, count)
+    return _grid([face_of(studio.take(shot, seed), size) for shot in shots], columns)
+
+
+def clips(studio: Studio, seed: int, subjects: Sequence[Subject], frames: int, size: int) -> Image.Image:
+    """A row per task, ``frames`` of 48 frames from left to right; the subjects take turns."""
+    rows = []
+    for number in range(len(cast.TASKS)):
+        shots = list(cast.clip(seed, subjects[number % len(subjects)], number, 48))
+        chosen = np.linspace(0, 47, frames).round().astype(int)
+        rows.append(np.concatenate([face_of(studio.take(shots[i], seed), size) for i in chosen], axis=1))
+    return labelled(rows, list(cast.TASKS), heads=())
+
+
+def face_of(picture: Picture, size: int) -> Strip:
+    """The crop of a picture's true face, turned level; (size, size, 3)."""
+    face = Face(picture.box, picture.points, 1.0)
+    return crop(picture.pixels, square(face, angle_deg=eye_angle(picture.points)), size)
+
+
+def labelled(
+    rows: Sequence[Strip], names: Sequence[str], columns: int = 1, heads: Sequence[str] = LEVELS
+) -> Image.Image:
+    """Rows of pictures with their names at the left, in some columns, under heads."""
+    high, width, size = -(-len(rows) // columns), LABEL_PX + rows[0].shape[1], rows[0].shape[0]
+    top = HEAD_PX if heads else 0
+    sheet = Image.new("RGB", (columns * width, top + size * high), (255, 255, 255))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for i, (row, name) in enumerate(zip(rows, names, strict=True)):
+        x, y = i // high * width, top + i % high * size
+        sheet.paste(Image.fromarray(row), (x + LABEL_PX, y))
+        draw.text((x + 4, y + size // 2 - 8), name, fill=(0, 0, 0), font=font)
+    for column in range(columns):
+        for j, head in enumerate(heads):
+            at = column * width + LABEL_PX + j * size + size // 2
+            draw.text((at, 2), head, fill=(0, 0, 0), font=font, anchor="ma")
+    return sheet
+
+
+def _grid(faces: Sequence[Strip], columns: int) -> Image.Image:
+    rows = [np.concatenate(faces[i : i + columns], axis=1) for i in range(0, len(faces), columns)]
+    return Image.fromarray(np.concatenate(rows))

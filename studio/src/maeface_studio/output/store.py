@@ -1,0 +1,81 @@
+"""Pictures of the studio as rows, crops and frames of a dataset."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from maeface import files
+from maeface.data.shards import ShardWriter
+from maeface.faces.geometry import Face, crop, eye_angle, square
+from maeface_studio.camera.scene import Picture
+from maeface_studio.cast.cast import Shot
+from maeface_studio.head import rig
+
+
+def crop_into(writer: ShardWriter, picture: Picture, size: int, quality: int) -> dict[str, Any]:
+    """Append the crop of a picture's true face, cut as prepare does; returns offset, size and angle."""
+    face = Face(picture.box.astype(np.float32), picture.points.astype(np.float32), 1.0)
+    region = square(face, angle_deg=eye_angle(picture.points))
+    offset, count = writer.add(jpeg(crop(picture.pixels, region, size), quality))
+    return {"offset": offset, "size": count, "angle": region.angle_deg}
+
+
+def row(shot: Shot, picture: Picture) -> dict[str, Any]:
+    """Manifest columns (but for the place in a shard) and label columns of a picture.
+
+    A still is a file of its own; the frames of a clip share their source and differ in ``frame``.
+    """
+    source = (
+        f"{shot.subject.name}/{shot.clip}" if shot.clip else f"{shot.subject.name}/still{shot.frame:04d}.png"
+    )
+    frame = shot.frame if shot.clip else 0
+    row: dict[str, Any] = {
+        "id": f"{source}#{frame}.0",
+        "source": source,
+        "subject": shot.subject.name,
+        "clip": source if shot.clip else None,
+        "frame": frame,
+        "time_s": shot.time_s,
+        "face": 0,
+        "score": 1.0,
+        "status": "ok",
+        "detail": None,
+    }
+    row |= dict(zip(("x1", "y1", "x2", "y2"), picture.box.tolist(), strict=True))
+    row |= {
+        f"p{i}{axis}": float(value)
+        for i, xy in enumerate(picture.points)
+        for axis, value in zip("xy", xy, strict=True)
+    }
+    for au, level in levels(picture).items():
+        row |= {f"AU{au:02d}_i": level, f"AU{au:02d}_o": int(level >= rig.OCCURRENCE)}
+    return row
+
+
+def levels(picture: Picture) -> dict[int, int]:
+    """Every AU's intensity, as a coder gives it: whole, 0 to 5."""
+    return {au: int(picture.intensities.get(au, 0.0) + 0.5) for au in rig.AUS}
+
+
+def write_frame(folder: Path, shot: Shot, picture: Picture) -> None:
+    """Write the whole picture as PNG under ``folder``: a file per still, a folder per clip."""
+    folder = folder / shot.subject.name
+    path = (
+        folder / str(shot.clip) / f"{shot.frame:04d}.png"
+        if shot.clip
+        else folder / f"still{shot.frame:04d}.png"
+    )
+    buffer = io.BytesIO()
+    Image.fromarray(picture.pixels).save(buffer, "PNG")
+    files.write_bytes(path, buffer.getvalue())
+
+
+def jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """The bytes of a JPEG of (H, W, 3) RGB, at a quality of 1 to 95."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()

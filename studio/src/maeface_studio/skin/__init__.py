@@ -1,0 +1,1 @@
+"""Skin, eyes and wrinkles as textures over the head."""

@@ -1,0 +1,1 @@
+"""The weights that maeface ships, made again from nothing."""

@@ -1,0 +1,1 @@
+"""What a person wears or holds: clothes, glasses, hats, occluders."""

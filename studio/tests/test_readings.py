@@ -1,0 +1,69 @@
+from importlib import resources
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from maeface import facts
+from maeface.errors import ConfigError
+from maeface_studio.weights import readings
+
+KNOWN = "A000109.jpg#0.0"  # the readers differ on AU12 and agree on AU25
+
+
+def faces(*ids):
+    return pd.DataFrame(
+        {"id": ids, "subject": None, "clip": None, "source": [name.split("#")[0] for name in ids]}
+    )
+
+
+def test_readers_come_first_and_others_say_what_they_leave_open():
+    others = pd.DataFrame(
+        {
+            "id": [KNOWN, "mine.jpg#0.0"],
+            "subject": ["Anna", "Ben"],
+            "clip": [None, None],
+            "AU12_o": [1.0, 0.0],
+            "AU25_o": [0.0, 1.0],
+            "AU12_i": [3.0, float("nan")],
+        }
+    )
+    table, count = readings.over(faces(KNOWN, "mine.jpg#0.0"), [12, 25, 12], others)
+    rows = table.set_index("id")
+    assert count == 1 and len(rows) == 2
+    assert rows.loc[KNOWN, ["AU12_o", "AU25_o", "AU12_i"]].tolist() == [1, 1, 3]
+    assert rows.loc["mine.jpg#0.0", ["AU12_o", "AU25_o"]].tolist() == [0, 1]
+    assert rows["subject"].tolist() == ["Anna", "Ben"]  # one person stays one, whoever labelled the face
+    alone, count = readings.over(faces(KNOWN), [25], None)
+    assert count == 1 and list(alone.columns) == ["id", "subject", "clip", "AU25_o"]
+
+
+def test_faces_that_nobody_read_stay_without():
+    table, count = readings.over(faces("mine.jpg#0.0"), [12], None)
+    assert count == 0 and table.empty
+
+
+def test_what_the_readers_did_not_look_for_is_refused():
+    with pytest.raises(ConfigError, match=r"readings\.csv has no AU07, AU14; it has AU01, AU02"):
+        readings.columns([14, 12, 7])
+    assert readings.columns([]) == []
+
+
+def test_the_readings_are_what_both_readers_say():
+    folder = Path(__file__).parents[1] / "benchmarks" / "readings"
+    readings = resources.files("maeface_studio.weights") / "readings.csv"
+    table = pd.read_csv(readings, index_col="id")
+    one, two = (
+        pd.read_csv(folder / f"reading_{name}.csv", index_col="id", dtype=str)["present"].fillna("")
+        for name in "ab"
+    )
+    assert len(table) == len(one) == len(two) == 706 and set(table.index) == set(one.index) == set(two.index)
+    assert not {name.split("#")[0] for name in table.index} & facts.held_out_portraits()
+    for column in table:
+        au = str(facts.au_column(column)[0])
+        for face, value in table[column].items():
+            codes = [reading[face].split() for reading in (one, two)]
+            told = "x" not in codes[0] + codes[1]
+            seen = {au in code for code in codes}
+            assert (value != value) == (not told or len(seen) == 2)
+            assert value != value or bool(value) in seen

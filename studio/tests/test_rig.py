@@ -1,0 +1,133 @@
+"""The rig: files, parts, and that every action unit moves what it should, where it should."""
+
+import numpy as np
+import pytest
+
+from maeface.errors import DataError
+from maeface_studio.head import rig as rigs
+
+
+@pytest.fixture(scope="module")
+def rig(shared):
+    return rigs.load(shared / "rig" / "ict_facekit.npz")
+
+
+def posed(rig, au, level=5.0):
+    """The 68 landmarks at rest and with one AU, (68, 3) each; AU25 is what draws the lips apart."""
+    weights = (
+        rigs.shape_weights({}, {}, rigs.weight(level)) if au == 25 else rigs.shape_weights({au: level}, {})
+    )
+    rest, moved = rig.vertices(np.zeros(50), {}), rig.vertices(np.zeros(50), weights)
+    return rest[rig.landmarks], moved[rig.landmarks]
+
+
+INNER_BROWS, OUTER_BROWS = [20, 21, 22, 23], [17, 18, 25, 26]
+UPPER_LIDS, LOWER_LIDS = [37, 38, 43, 44], [40, 41, 46, 47]
+CORNERS, UPPER_LIP, LOWER_LIP, CHIN = [48, 54], [50, 51, 52], [56, 57, 58], [7, 8, 9]
+
+# AU, landmarks, axis (0 away from the middle, 1 up, 2 forwards), sign, least excursion in cm
+MOVES = [
+    (1, INNER_BROWS, 1, +1, 0.25),
+    (2, OUTER_BROWS, 1, +1, 0.25),
+    (4, INNER_BROWS, 1, -1, 0.15),
+    (5, UPPER_LIDS, 1, +1, 0.1),
+    (6, LOWER_LIDS, 1, +1, 0.1),
+    (7, LOWER_LIDS, 1, +1, 0.05),
+    (9, [31, 35], 1, +1, 0.1),
+    (10, UPPER_LIP, 1, +1, 0.2),
+    (12, CORNERS, 0, +1, 0.4),
+    (12, CORNERS, 1, +1, 0.3),
+    (14, CORNERS, 2, -1, 0.4),
+    (15, CORNERS, 1, -1, 0.3),
+    (17, LOWER_LIP, 1, +1, 0.2),
+    (18, CORNERS, 0, -1, 0.3),
+    (20, CORNERS, 0, +1, 0.3),
+    (25, LOWER_LIP, 1, -1, 0.2),
+    (26, CHIN, 1, -1, 0.8),
+    (26, LOWER_LIP, 1, -1, 0.8),
+    (43, UPPER_LIDS, 1, -1, 0.4),
+]
+
+
+@pytest.mark.parametrize("au, marks, axis, sign, least", MOVES)
+def test_an_au_moves_the_right_place_the_right_way(rig, au, marks, axis, sign, least):
+    rest, moved = posed(rig, au)
+    if axis == 0:
+        rest, moved = np.abs(rest), np.abs(moved)
+    shift = (moved - rest)[marks, axis].mean()
+    assert sign * shift > least
+
+
+@pytest.mark.parametrize("au", [1, 2, 4, 5, 7, 43])
+def test_the_upper_face_leaves_the_mouth_alone(rig, au):
+    rest, moved = posed(rig, au)
+    assert np.abs(moved - rest)[48:68].max() < 0.02
+
+
+@pytest.mark.parametrize("au", [12, 15, 17, 18, 20, 24, 25, 26, 28])
+def test_the_mouth_leaves_the_brows_alone(rig, au):
+    rest, moved = posed(rig, au)
+    assert np.abs(moved - rest)[17:27].max() < 0.02
+
+
+@pytest.mark.parametrize("au", [23, 24, 28])
+def test_tight_pressed_and_sucked_lips_show_less_red(rig, au):
+    rest, moved = posed(rig, au)
+    height = rest[[50, 51, 52], 1].mean() - rest[[56, 57, 58], 1].mean()
+    assert moved[[50, 51, 52], 1].mean() - moved[[56, 57, 58], 1].mean() < height - 0.1
+
+
+def test_every_au_grows_with_its_intensity(rig):
+    for au in rigs.AUS:
+        shifts = [np.abs(np.subtract(*posed(rig, au, level))).max() for level in range(6)]
+        assert shifts[0] == 0 and all(np.diff(shifts) > 0.01), au
+
+
+def test_sides_follow_the_asymmetry():
+    weights = rigs.shape_weights({12: 5.0}, {12: 0.2})
+    assert weights["mouthSmile_L"] == pytest.approx(0.9 * 1.2)
+    assert weights["mouthSmile_R"] == pytest.approx(0.9 * 0.8)
+    assert rigs.shape_weights({26: 5.0}, {26: 0.2}) == {"jawOpen": pytest.approx(0.5)}
+
+
+def test_shapes_that_many_aus_pull_stay_in_range():
+    weights = rigs.shape_weights({9: 5.0, 4: 5.0, 23: 5.0, 28: 5.0}, {4: 0.3}, parting=0.0)
+    low, high = rigs.WEIGHT_RANGE
+    assert max(weights.values()) == high and all(low <= value <= high for value in weights.values())
+
+
+def test_lips_that_part_are_measured(rig):
+    def gap(au, level):
+        return rig.lip_gap(rig.vertices(np.zeros(50), rigs.shape_weights({au: level}, {})))
+
+    rest = rig.lip_gap(rig.vertices(np.zeros(50), {}))
+    jaw = [rigs.parted(gap(26, level) - rest) for level in range(6)]
+    assert jaw[0] == 0 and jaw[5] > 4 and jaw == sorted(jaw)
+    assert rigs.parted(gap(24, 5) - rest) < 0.5 and rigs.parted(-1.0) == 0.0 and rigs.parted(9.0) == 5.0
+
+
+def test_the_intensity_curve_passes_its_points():
+    assert [rigs.weight(level) for level in range(6)] == list(rigs.INTENSITY_WEIGHTS)
+    assert rigs.weight(1.5) == pytest.approx((rigs.INTENSITY_WEIGHTS[1] + rigs.INTENSITY_WEIGHTS[2]) / 2)
+
+
+def test_parts_are_whole(rig):
+    face = rig.parts["M_Face"]
+    assert face.triangles.max() == len(face.vertices) - 1 == len(face.uv) - 1
+    assert face.uv.min() >= 0 and face.uv.max() <= 1
+    assert len(rig.landmarks) == 68 and len(rig.boxed) > 1000
+
+
+def test_no_rig(tmp_path):
+    with pytest.raises(DataError, match="no rig file"):
+        rigs.load(tmp_path / "ict_facekit.npz")
+
+
+def test_not_a_rig(tmp_path):
+    (tmp_path / "vertex_indices.json").write_text("{}")
+    (tmp_path / "rig.npz").write_bytes(b"text")
+    with pytest.raises(DataError, match="is not a packed ICT-FaceKit rig"):
+        rigs.load(tmp_path / "rig.npz")
+    np.savez(tmp_path / "rig.npz", neutral=np.zeros((3, 3)))
+    with pytest.raises(DataError, match="is not a packed ICT-FaceKit rig"):
+        rigs.load(tmp_path / "rig.npz")
