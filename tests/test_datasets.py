@@ -54,7 +54,7 @@ def test_every_fact_of_a_dataset_is_printed(name):
     text = " ".join(printed((known,), width=4000).split())
     dataset = known.facts
     told = [dataset.title, dataset.licence, dataset.obtain, dataset.cite, dataset.homepage or ""]
-    told += [*dataset.readings, *dataset.layout, *dataset.origins.values(), known.command]
+    told += [*dataset.choices, *dataset.layout, *dataset.origins.values(), known.command]
     told += [" ".join(fold) for folds in dataset.protocols.values() for fold in folds.values()]
     for words in told:
         assert words in text

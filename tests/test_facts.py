@@ -170,7 +170,7 @@ def test_unknown_protocol_names_the_known_ones():
 def test_every_real_dataset_says_how_to_get_and_cite_it():
     for name in set(facts.datasets()) - {"portraits", "synthau", "folder"}:
         dataset = facts.dataset(name)
-        assert dataset.cite and dataset.layout and dataset.readings, name
+        assert dataset.cite and dataset.layout and dataset.choices, name
         assert dataset.origins.keys() == dataset.protocols.keys()
 
 

@@ -117,7 +117,7 @@ def _one(known: Known) -> Table:
     )
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for group in (_faces, _protocols, _readings, _source, _use):
+    for group in (_faces, _protocols, _choices, _source, _use):
         rows = [(label, value) for label, value in group(known) if value]
         if rows:
             table.add_row()
@@ -154,8 +154,8 @@ def _protocols(known: Known) -> Rows:
             yield f"  tests in {fold}", _people(tested)
 
 
-def _readings(known: Known) -> Rows:
-    for line in known.facts.readings:
+def _choices(known: Known) -> Rows:
+    for line in known.facts.choices:
         yield "how it is read", f"• {line}"
 
 

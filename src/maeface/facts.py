@@ -67,8 +67,8 @@ class Dataset(BaseModel):
     """Labelled frames of its videos, as the paper or public lists count them."""
     images: int | None = None
     """Photographs, as those who made it count them."""
-    readings: tuple[str, ...] = ()
-    """Where public projects read it differently: which reading is taken here, and why."""
+    choices: tuple[str, ...] = ()
+    """What is chosen here where its documentation is open or public projects differ, and why; a line each."""
     layout: tuple[str, ...] = ()
     """What a folder of it must contain, a line each."""
     licence: str
