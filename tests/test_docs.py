@@ -11,7 +11,7 @@ import typer.main
 from maeface import cli, config
 
 ROOT = Path(__file__).parents[1]
-PAGES = ROOT / "docs"
+PAGES = ROOT / "docs" / "user_guide"
 COMMANDS = typer.main.get_command(cli.app).commands
 VERBS = ["datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "demo", "reproduce"]
 
@@ -28,7 +28,7 @@ def test_a_verb_has_a_typed_run_and_a_page(verb):
     assert signature.return_annotation is not inspect.Signature.empty
     assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values())
     assert (PAGES / f"{verb}.md").is_file()
-    assert f"docs/{verb}.md" in (ROOT / "README.md").read_text()
+    assert f"docs/user_guide/{verb}.md" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -40,11 +40,11 @@ def test_every_option_has_help_and_stands_on_its_page(verb):
             continue
         assert parameter.help, f"{verb} {parameter.name} has no help"
         if parameter.param_type_name == "option":
-            assert parameter.opts[0] in page, f"docs/{verb}.md does not mention {parameter.opts[0]}"
+            assert parameter.opts[0] in page, f"docs/user_guide/{verb}.md does not mention {parameter.opts[0]}"
 
 
 @pytest.mark.parametrize(
-    "page", sorted(str(p.relative_to(ROOT)) for f in (ROOT, PAGES) for p in f.glob("*.md"))
+    "page", sorted(str(p.relative_to(ROOT)) for f in (ROOT, ROOT / "docs", PAGES) for p in f.glob("*.md"))
 )
 def test_links_and_pictures_exist(page):
     file = ROOT / page
