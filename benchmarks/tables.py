@@ -17,37 +17,37 @@ def scores(truth: Floats, values: Floats, thresholds: Floats, resamples: int) ->
     """AUC, F1 and best F1 of a judge; a row an action unit, numbered by column in ``au``.
 
     Args:
-        truth: (N, A) 0 or 1, NaN where not known.
+        truth: (N, A) 0 or 1, NaN where missing.
         values: (N, A), NaN where there is none.
         thresholds: (A,) from which a value counts as present.
         resamples: of the bootstrap.
     """
-    known = ~np.isnan(truth) & ~np.isnan(values)
+    mask = ~np.isnan(truth) & ~np.isnan(values)
 
     def statistic(rows: NDArray[np.intp]) -> Floats:
-        area = metrics.auc(truth[rows], values[rows], known[rows])
-        return np.stack([area, metrics.f1(truth[rows], values[rows] >= thresholds, known[rows])])
+        area = metrics.auc(truth[rows], values[rows], mask[rows])
+        return np.stack([area, metrics.f1(truth[rows], values[rows] >= thresholds, mask[rows])])
 
     interval = metrics.bootstrap(statistic, len(truth), resamples)
-    table = _counts(truth, known)
+    table = _counts(truth, mask)
     for k, name in enumerate(("auc", "f1")):
         table |= {name: interval.value[k], f"{name}_low": interval.low[k], f"{name}_high": interval.high[k]}
-    table["best_f1"] = np.array([_best_f1(truth[m, a], values[m, a]) for a, m in enumerate(known.T)])
+    table["best_f1"] = np.array([_best_f1(truth[m, a], values[m, a]) for a, m in enumerate(mask.T)])
     table["threshold"] = thresholds
     return pd.DataFrame(table)
 
 
 def difference(truth: Floats, ours: Floats, theirs: Floats, resamples: int) -> pd.DataFrame:
     """AUC of ours less theirs, on the faces that both have a value for."""
-    known = ~np.isnan(truth) & ~np.isnan(ours) & ~np.isnan(theirs)
+    mask = ~np.isnan(truth) & ~np.isnan(ours) & ~np.isnan(theirs)
 
     def statistic(rows: NDArray[np.intp]) -> Floats:
-        mine, other = (metrics.auc(truth[rows], each[rows], known[rows]) for each in (ours, theirs))
+        mine, other = (metrics.auc(truth[rows], each[rows], mask[rows]) for each in (ours, theirs))
         return mine - other
 
     interval = metrics.bootstrap(statistic, len(truth), resamples)
     found = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
-    return pd.DataFrame(_counts(truth, known) | found)
+    return pd.DataFrame(_counts(truth, mask) | found)
 
 
 def markdown(found: pd.DataFrame) -> str:
@@ -64,12 +64,12 @@ def markdown(found: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def _counts(truth: Floats, known: NDArray[np.bool_]) -> dict[str, NDArray[np.generic]]:
+def _counts(truth: Floats, mask: NDArray[np.bool_]) -> dict[str, NDArray[np.generic]]:
     return {
         "au": np.arange(truth.shape[1]),
-        "n": known.sum(0),
-        "present": ((truth > 0) & known).sum(0),
-        "no_value": (~np.isnan(truth) & ~known).sum(0),
+        "n": mask.sum(0),
+        "present": ((truth > 0) & mask).sum(0),
+        "no_value": (~np.isnan(truth) & ~mask).sum(0),
     }
 
 

@@ -86,23 +86,23 @@ def test_the_head_starts_near_zero():
 
 def test_losses_are_means_over_known_labels():
     logits, labels = torch.randn(3, 2), torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    known = torch.tensor([[True, False], [True, True], [False, False]])
-    expected = F.binary_cross_entropy_with_logits(logits[known], labels[known])
-    torch.testing.assert_close(detection_loss(logits, labels, known), expected)
+    mask = torch.tensor([[True, False], [True, True], [False, False]])
+    expected = F.binary_cross_entropy_with_logits(logits[mask], labels[mask])
+    torch.testing.assert_close(detection_loss(logits, labels, mask), expected)
     scale = labels * 5
-    expected = F.mse_loss(logits[known], labels[known])
-    torch.testing.assert_close(intensity_loss(logits, scale, known), expected)
+    expected = F.mse_loss(logits[mask], labels[mask])
+    torch.testing.assert_close(intensity_loss(logits, scale, mask), expected)
 
 
 @pytest.mark.parametrize("loss", [detection_loss, intensity_loss])
 @pytest.mark.parametrize("nothing", [float("nan"), -1.0, 9.0, float("inf")])
 def test_unknown_labels_give_no_gradient(loss, nothing):
     values = torch.randn(2, 3, requires_grad=True)
-    known = torch.tensor([[True, False, True], [False, False, True]])
-    labels = torch.where(known, 1.0, nothing)
-    loss(values, labels, known).backward()
-    assert (values.grad[~known] == 0).all()
-    assert (values.grad[known] != 0).all() and values.grad.isfinite().all()
+    mask = torch.tensor([[True, False, True], [False, False, True]])
+    labels = torch.where(mask, 1.0, nothing)
+    loss(values, labels, mask).backward()
+    assert (values.grad[~mask] == 0).all()
+    assert (values.grad[mask] != 0).all() and values.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("loss", [detection_loss, intensity_loss])
@@ -120,24 +120,24 @@ def test_parts_of_a_batch_add_up_to_its_loss(task):
         model.head.weight.normal_()
     images = torch.rand(4, 3, 16, 16)
     width = au.outputs(model.aus, task)
-    labels, known = torch.rand(4, width), torch.rand(4, width) < 0.6
-    whole = au.loss(model(images), labels, known)
-    total = known.sum(dim=0)
-    parts = [au.loss(model(images[i : i + 2]), labels[i : i + 2], known[i : i + 2], total) for i in (0, 2)]
+    labels, mask = torch.rand(4, width), torch.rand(4, width) < 0.6
+    whole = au.loss(model(images), labels, mask)
+    total = mask.sum(dim=0)
+    parts = [au.loss(model(images[i : i + 2]), labels[i : i + 2], mask[i : i + 2], total) for i in (0, 2)]
     torch.testing.assert_close(sum(parts), whole)
 
 
 def test_loss_of_both_is_the_sum_of_its_parts():
     output = AUOutput(torch.randn(3, 2), torch.randn(3, 2))
-    labels, known = torch.rand(3, 4), torch.rand(3, 4) < 0.7
-    expected = detection_loss(output.occurrence, labels[:, :2], known[:, :2]) + intensity_loss(
-        output.intensity, labels[:, 2:], known[:, 2:]
+    labels, mask = torch.rand(3, 4), torch.rand(3, 4) < 0.7
+    expected = detection_loss(output.occurrence, labels[:, :2], mask[:, :2]) + intensity_loss(
+        output.intensity, labels[:, 2:], mask[:, 2:]
     )
-    assert au.loss(output, labels, known) == expected
+    assert au.loss(output, labels, mask) == expected
 
 
 def test_losses_are_computed_in_float32():
     values = torch.randn(2, 2, dtype=torch.bfloat16)
-    known = torch.ones(2, 2, dtype=torch.bool)
-    assert detection_loss(values, torch.ones(2, 2), known).dtype == torch.float32
-    assert intensity_loss(values, torch.ones(2, 2), known).dtype == torch.float32
+    mask = torch.ones(2, 2, dtype=torch.bool)
+    assert detection_loss(values, torch.ones(2, 2), mask).dtype == torch.float32
+    assert intensity_loss(values, torch.ones(2, 2), mask).dtype == torch.float32

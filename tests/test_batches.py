@@ -265,17 +265,17 @@ def test_grey_has_one_value_and_light_changes_both_ways():
 def mixed(mixup, cutmix, seed=0):
     images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
     labels = torch.tensor([[0.0, 1.0, 5.0], [1.0, 1.0, float("nan")]])
-    known = torch.tensor([[True, True, True], [True, True, False]])
-    return augment.mix(images, labels, known, draws(seed, "step", 1), mixup, cutmix)
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    return augment.mix(images, labels, mask, draws(seed, "step", 1), mixup, cutmix)
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 0.0), (0.0, 0.8)])
 def test_mixed_labels_are_as_much_of_each_as_the_images_are(mixup, cutmix):
     for seed in range(20):
-        images, labels, known = mixed(mixup, cutmix, seed)
+        images, labels, mask = mixed(mixup, cutmix, seed)
         torch.testing.assert_close(images.mean(dim=(1, 2, 3)), labels[:, 0])
         assert labels[:, 1].tolist() == pytest.approx([1, 1])
-        assert known.tolist() == [[True, True, False]] * 2  # one of the two is unknown: so is the mixture
+        assert mask.tolist() == [[True, True, False]] * 2  # one of the two is unknown: so is the mixture
         assert not labels.isnan().any()
 
 
@@ -285,5 +285,5 @@ def test_cutmix_keeps_pixels_whole_and_both_are_used():
 
 
 def test_no_mixing_leaves_all_as_it_is():
-    images, _, known = mixed(0.0, 0.0)
-    assert images[1].min() == 1 and known[0].all()
+    images, _, mask = mixed(0.0, 0.0)
+    assert images[1].min() == 1 and mask[0].all()

@@ -98,7 +98,7 @@ def test_both_takes_the_action_units_that_have_both_kinds(faces):
     aus, part = finetune.choose(labelled, drawn.finetune(model={"aus": (12, 4)}).model)
     assert aus == (12, 4) and part.labels.shape == (24, 4)
     assert part.labels[5].tolist() == [1, 0, 5, 0]  # AU12 and AU04, occurrence then intensity
-    assert part.known[0].tolist() == [True, True, True, False]
+    assert part.mask[0].tolist() == [True, True, True, False]
 
 
 def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_path):
@@ -111,7 +111,7 @@ def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_pat
     _, part = finetune.choose(
         manifest.join_labels(batches.gather([faces[0]]), table), drawn.finetune(model={"aus": (12, 4)}).model
     )
-    assert part.known[11].all() and part.known[12].tolist() == [True, False, False, True]
+    assert part.mask[11].all() and part.mask[12].tolist() == [True, False, False, True]
     assert not np.isnan(part.labels).any()
     plain = {"randaugment": "", "mixup": 0, "cutmix": 0, "validation": 0.25}
     path = finetune.run(drawn.finetune(data=plain), [faces[0]], table, "random", tmp_path / "run")
@@ -126,8 +126,8 @@ def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_pat
 def test_unknown_labels_give_no_gradient(faces):
     model = finetune.start(drawn.finetune(model={"aus": (12, 4)}), (12, 4), "random")[0]
     images, labels = torch.rand(2, 3, 16, 16), torch.tensor([[1.0, 0, 5, 0], [0, 1, 0, 3]])
-    known = torch.tensor([[True, False, False, True], [False, False, False, False]])
-    summed, weight = finetune._summed(model, model(images), labels, known)
+    mask = torch.tensor([[True, False, False, True], [False, False, False, False]])
+    summed, weight = finetune._summed(model, model(images), labels, mask)
     summed.backward()
     assert weight == 1  # two labels of four kinds of output, halved for "both"
     assert [bool(row.any()) for row in model.head.weight.grad] == [True, False, False, True]
@@ -161,7 +161,7 @@ def test_weights_of_the_package_are_a_start_by_name(faces, tmp_path, monkeypatch
 def test_scores_follow_the_columns():
     arrays = {
         "labels": np.array([[1, 0, 5, 0], [0, 0, 0, 1], [1, 1, 3, 2.0]]),
-        "known": np.array([[1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 1, 1]], dtype=bool),
+        "mask": np.array([[1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 1, 1]], dtype=bool),
         "occurrence": np.array([[0.9, 0.9], [0.1, 0.2], [0.5, 0.1]]),
         "intensity": np.array([[5, 0], [0, 1], [3, 2.0]]),
     }

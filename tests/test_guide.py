@@ -26,7 +26,7 @@ def test_measures_are_standardised_in_the_order_of_the_faces_and_what_is_missing
     path = write(tmp_path / "g.parquet", id=["c", "a", "b"], gap=[3.0, 1.0, np.nan], AU12_p=[0.0, 1.0, 1.0])
     found = guide.read(path, ["a", "b", "c", "stranger"])
     assert found.names == ("gap",)  # action units are labels, not measures
-    assert found.known[:, 0].tolist() == [True, False, True, False]
+    assert found.mask[:, 0].tolist() == [True, False, True, False]
     assert found.values[:, 0].tolist() == [-1, 0, 1, 0]
 
 
@@ -96,9 +96,9 @@ def test_layer_decay_sees_the_encoder_below_the_guide():
 
 def test_the_guides_loss_counts_each_face_once_and_nothing_that_is_not_known():
     measured = torch.tensor([[2.0, 9.0], [0.0, 0.0], [5.0, 5.0]])
-    known = torch.tensor([[True, False], [True, True], [False, False]])
+    mask = torch.tensor([[True, False], [True, True], [False, False]])
     # smooth L1 of 2 is 1.5; the second face is right; of the third nothing is known
-    assert float(au.guide_loss(measured, torch.zeros(3, 2), known)) == 1.5
+    assert float(au.guide_loss(measured, torch.zeros(3, 2), mask)) == 1.5
 
 
 def test_a_guide_is_learned_and_left_out_of_the_weights(tmp_path, monkeypatch):

@@ -37,9 +37,9 @@ def test_values_and_masks(tmp_path):
     assert found.aus_intensity == (12,)
     assert found.occurrence.dtype == np.float32
     np.testing.assert_array_equal(found.occurrence, [[0, 1], [0, 0], [0, 0], [0, 1]])
-    np.testing.assert_array_equal(found.occurrence_known, [[0, 1], [0, 1], [0, 0], [1, 1]])
+    np.testing.assert_array_equal(found.occurrence_mask, [[0, 1], [0, 1], [0, 0], [1, 1]])
     np.testing.assert_array_equal(found.intensity, [[2.5], [0], [0], [5]])
-    np.testing.assert_array_equal(found.intensity_known, [[1], [0], [0], [1]])
+    np.testing.assert_array_equal(found.intensity_mask, [[1], [0], [0], [1]])
     assert list(found.rows["subject"].fillna("-")) == ["s1", "s2", "-", "s4"]
     assert list(manifest.subjects(found.rows)) == ["s1", "s2", "c.jpg", "s4"]
     assert found.ignored == ("note",)
@@ -76,8 +76,8 @@ def test_parquet_is_read_as_csv_is(tmp_path):
         for name in ("labels.parquet", "labels.csv")
     ]
     for found in ours:
-        assert found.occurrence_known.tolist() == [[True], [False]]
-        assert found.intensity_known.tolist() == [[True], [False]]
+        assert found.occurrence_mask.tolist() == [[True], [False]]
+        assert found.intensity_mask.tolist() == [[True], [False]]
         assert list(found.rows["subject"]) == ["7", "8"]
 
 

@@ -26,7 +26,7 @@ class Points:
         generator = torch.Generator().manual_seed(1)
         self.x = torch.randn(24, 4, generator=generator)
         self.y = self.x @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]]) + 1
-        self.known = torch.rand(24, 1, generator=generator) < 0.7
+        self.mask = torch.rand(24, 1, generator=generator) < 0.7
         self.micro, self.steps_per_epoch = micro, steps_per_epoch
 
     def steps(self, start, stop):
@@ -37,12 +37,12 @@ class Points:
     def cut(self, first, last):
         where = slice(first, last)
         ids = [f"p{i}" for i in range(first, last)]
-        return {"x": self.x[where], "y": self.y[where], "known": self.known[where], "id": ids}
+        return {"x": self.x[where], "y": self.y[where], "mask": self.mask[where], "id": ids}
 
 
 def squared(model, batch, step):
-    errors = (model(batch["x"]) - batch["y"]).square() * batch["known"]
-    return errors.sum(), batch["known"].sum()
+    errors = (model(batch["x"]) - batch["y"]).square() * batch["mask"]
+    return errors.sum(), batch["mask"].sum()
 
 
 class Line(nn.Module):
@@ -83,7 +83,7 @@ def test_accumulation_equals_the_whole_batch_however_labels_are_known(tmp_path, 
 
 def test_nothing_known_moves_nothing(tmp_path):
     points = Points()
-    points.known[:] = False
+    points.mask[:] = False
     torch.manual_seed(0)
     before = Line().layer.bias.item()  # not 0, and not decayed
     model, state = train(tmp_path, points)
@@ -107,7 +107,7 @@ def test_a_step_draws_the_same_whatever_came_before(tmp_path):
 def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
     points = Points()
     points.y[17] = float("nan")
-    points.known[17] = True
+    points.mask[17] = True
     with pytest.raises(DataError, match=r"nan at step 2 \(epoch 0\).*p16, p17"):
         train(tmp_path, points, settings(run={"checkpoint_every_s": 0}))
     tensors, state = checkpoints.latest(tmp_path)

@@ -43,10 +43,10 @@ def test_shrout_and_fleiss_1979_table_2():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_agrees_with_scikit_learn(seed):
-    labels, scores, known = random_tables(seed)
-    ours = metrics.detection(labels, scores, 0.5, known)
+    labels, scores, mask = random_tables(seed)
+    ours = metrics.detection(labels, scores, 0.5, mask)
     for a in range(labels.shape[1]):
-        truth, values = labels[known[:, a], a], scores[known[:, a], a]
+        truth, values = labels[mask[:, a], a], scores[mask[:, a], a]
         present = values >= 0.5
         assert ours["f1"][a] == pytest.approx(sklearn.f1_score(truth, present), abs=1e-12)
         assert ours["precision"][a] == pytest.approx(sklearn.precision_score(truth, present), abs=1e-12)
@@ -58,12 +58,12 @@ def test_agrees_with_scikit_learn(seed):
 
 
 def test_intensity_agrees_with_scikit_learn():
-    _, scores, known = random_tables()
+    _, scores, mask = random_tables()
     truth = np.round(scores * 5)
     predicted = truth + np.random.default_rng(1).normal(size=truth.shape)
-    ours = metrics.intensity(truth, predicted, known)
+    ours = metrics.intensity(truth, predicted, mask)
     for a in range(truth.shape[1]):
-        pair = truth[known[:, a], a], predicted[known[:, a], a]
+        pair = truth[mask[:, a], a], predicted[mask[:, a], a]
         assert ours["mse"][a] == pytest.approx(sklearn.mean_squared_error(*pair), abs=1e-12)
         assert ours["mae"][a] == pytest.approx(sklearn.mean_absolute_error(*pair), abs=1e-12)
         assert ours["icc"][a] == pytest.approx(metrics.icc(np.stack(pair, 1)), abs=1e-12)
@@ -71,21 +71,19 @@ def test_intensity_agrees_with_scikit_learn():
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: score.__name__)
 def test_an_unknown_label_counts_nowhere(score):
-    labels, scores, known = random_tables()
+    labels, scores, mask = random_tables()
     predicted = scores >= 0.5 if score in SCORES[:4] else scores
-    with_rubbish = np.where(known, labels, np.nan)
-    rubbish = np.where(known, predicted, np.nan)
-    np.testing.assert_array_equal(score(with_rubbish, rubbish, known), score(labels, predicted, known))
-    by_hand = [
-        score(labels[known[:, a], a][:, None], predicted[known[:, a], a][:, None])[0] for a in range(5)
-    ]
-    np.testing.assert_allclose(score(labels, predicted, known), by_hand, rtol=1e-12)
+    with_rubbish = np.where(mask, labels, np.nan)
+    rubbish = np.where(mask, predicted, np.nan)
+    np.testing.assert_array_equal(score(with_rubbish, rubbish, mask), score(labels, predicted, mask))
+    by_hand = [score(labels[mask[:, a], a][:, None], predicted[mask[:, a], a][:, None])[0] for a in range(5)]
+    np.testing.assert_allclose(score(labels, predicted, mask), by_hand, rtol=1e-12)
 
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: score.__name__)
 def test_no_known_label_is_nan_and_no_warning(score):
-    known = np.array([[True, False], [True, False]])
-    got = score([[0, np.nan], [1, np.nan]], [[0, 1], [1, 1]], known)
+    mask = np.array([[True, False], [True, False]])
+    got = score([[0, np.nan], [1, np.nan]], [[0, 1], [1, 1]], mask)
     assert np.isfinite(got[0])
     assert np.isnan(got[1])
 
@@ -128,10 +126,10 @@ def test_mean_leaves_nan_out():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_kappa_agrees_with_scikit_learn(seed):
-    first, scores, known = random_tables(seed)
+    first, scores, mask = random_tables(seed)
     second = scores >= 0.5
-    got = metrics.kappa(first, second, known)
-    for a, m in enumerate(known.T):
+    got = metrics.kappa(first, second, mask)
+    for a, m in enumerate(mask.T):
         assert got[a] == pytest.approx(sklearn.cohen_kappa_score(first[m, a], second[m, a]), abs=1e-12)
 
 
@@ -224,18 +222,18 @@ tables = st.integers(1, 30).flatmap(
 @settings(max_examples=60, deadline=None)
 @given(tables, st.randoms(use_true_random=False))
 def test_bounds_and_order_of_rows(drawn, random):
-    labels, scores, known = drawn
+    labels, scores, mask = drawn
     occurrence = labels >= 2
     order = list(range(len(labels)))
     random.shuffle(order)
-    found = metrics.detection(occurrence, scores, 2.0, known)
-    again = metrics.detection(occurrence[order], scores[order], 2.0, known[order])
+    found = metrics.detection(occurrence, scores, 2.0, mask)
+    again = metrics.detection(occurrence[order], scores[order], 2.0, mask[order])
     for name, values in found.items():
         np.testing.assert_allclose(values, again[name], rtol=1e-9, err_msg=name)
         if name not in ("n", "positives"):
             held = values[~np.isnan(values)]
             assert ((held >= 0) & (held <= 1)).all()
-    measured = metrics.intensity(labels, scores, known)
+    measured = metrics.intensity(labels, scores, mask)
     held = measured["icc"][~np.isnan(measured["icc"])]
     assert (np.abs(held) <= 1 + 1e-9).all()
     assert not (measured["mae"] ** 2 > measured["mse"] + 1e-9).any()  # Jensen
@@ -244,7 +242,7 @@ def test_bounds_and_order_of_rows(drawn, random):
 @settings(max_examples=60, deadline=None)
 @given(tables)
 def test_auc_knows_only_the_order(drawn):
-    labels, scores, known = drawn
-    plain = metrics.auc(labels >= 2, scores, known)
-    np.testing.assert_allclose(metrics.auc(labels >= 2, np.exp2(scores), known), plain, rtol=1e-12)
-    np.testing.assert_allclose(metrics.auc(labels >= 2, -scores, known), 1 - plain, atol=1e-12)
+    labels, scores, mask = drawn
+    plain = metrics.auc(labels >= 2, scores, mask)
+    np.testing.assert_allclose(metrics.auc(labels >= 2, np.exp2(scores), mask), plain, rtol=1e-12)
+    np.testing.assert_allclose(metrics.auc(labels >= 2, -scores, mask), 1 - plain, atol=1e-12)

@@ -187,7 +187,7 @@ def test_ckplus_prepared_keeps_labels_subjects_and_what_is_not_known(ckplus, tmp
     assert list(joined.rows["clip"]) == ["S005/001", "S010/002", "S010/010"]
     nine, seventeen = joined.aus_intensity.index(9), joined.aus_intensity.index(17)
     assert joined.intensity[:, nine].tolist() == [5, 5, 0]
-    assert joined.intensity_known[:, seventeen].tolist() == [False, False, True]
+    assert joined.intensity_mask[:, seventeen].tolist() == [False, False, True]
     assert joined.occurrence[:, joined.aus_occurrence.index(17)].tolist() == [1, 1, 0]
 
 
@@ -441,7 +441,7 @@ def test_affwild2_video_prepared_shows_the_frames_that_were_labelled(affwild2, t
     assert shown == [0, 2, 3]
     assert joined.occurrence[:, joined.aus_occurrence.index(12)].tolist() == [1, 0, 0]
     assert joined.occurrence[:, joined.aus_occurrence.index(6)].tolist() == [0, 0, 1]
-    assert joined.occurrence_known[:, joined.aus_occurrence.index(26)].tolist() == [True, False, True]
+    assert joined.occurrence_mask[:, joined.aus_occurrence.index(26)].tolist() == [True, False, True]
 
 
 def test_affwild2_wrong_layouts(affwild2):

@@ -89,7 +89,7 @@ def test_f1_over_thresholds_is_f1_at_each():
     labels[:, 2] = np.nan
     said = answers(labels, np.round(chance.random((60, 3)), 2))  # many exactly on a threshold
     curve = tables.f1_curve(said, tables.THRESHOLDS)
-    one_by_one = [metrics.f1(said.labels, said.values >= t, said.known) for t in tables.THRESHOLDS]
+    one_by_one = [metrics.f1(said.labels, said.values >= t, said.mask) for t in tables.THRESHOLDS]
     np.testing.assert_allclose(curve, one_by_one)
 
 

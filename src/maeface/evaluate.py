@@ -157,8 +157,8 @@ def detection_table(
     """
     if not aus:
         return pd.DataFrame(index=pd.Index([], dtype=np.int64))
-    known = ~np.isnan(labels) & ~np.isnan(probabilities)
-    scores = metrics.detection(labels, probabilities, threshold, known)
+    mask = ~np.isnan(labels) & ~np.isnan(probabilities)
+    scores = metrics.detection(labels, probabilities, threshold, mask)
     counts = {"faces_o": scores["n"].astype(int), "positives": scores["positives"].astype(int)}
     return pd.DataFrame(counts | {name: scores[name] for name in DETECTION}, index=aus)
 
@@ -167,8 +167,8 @@ def intensity_table(aus: list[int], labels: np.ndarray, intensities: np.ndarray)
     """Intensity scores, one row an action unit; (N, A) labels and predictions on 0..5, NaN where unknown."""
     if not aus:
         return pd.DataFrame(index=pd.Index([], dtype=np.int64))
-    known = ~np.isnan(labels) & ~np.isnan(intensities)
-    scores = metrics.intensity(labels, intensities, known)
+    mask = ~np.isnan(labels) & ~np.isnan(intensities)
+    scores = metrics.intensity(labels, intensities, mask)
     counts = {"faces_i": scores["n"].astype(int)}
     return pd.DataFrame(counts | {name: scores[name] for name in INTENSITY}, index=aus)
 

@@ -156,12 +156,12 @@ def choose(labelled: Labelled, head: config.Head) -> tuple[tuple[int, ...], Part
             raise DataError(
                 f"the labels have no {kind} of {', '.join(lacking) or 'any action unit'}; they have: {have}"
             )
-    labels, known = [], []
+    labels, mask = [], []
     for kind in kinds:
         columns = [there[kind].index(number) for number in aus]
         labels.append(getattr(labelled, kind)[:, columns])
-        known.append(getattr(labelled, f"{kind}_known")[:, columns])
-    return aus, Part(labelled.rows, np.concatenate(labels, axis=1), np.concatenate(known, axis=1))
+        mask.append(getattr(labelled, f"{kind}_mask")[:, columns])
+    return aus, Part(labelled.rows, np.concatenate(labels, axis=1), np.concatenate(mask, axis=1))
 
 
 def start(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:
@@ -179,12 +179,12 @@ def start(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[A
 
 
 def au_loss(session: Run, settings: config.Finetune, model: AUModel) -> loop.Loss:
-    """The loss of the task over augmented and mixed faces; every known label weighs the same."""
+    """The loss of the task over augmented and mixed faces; every label that is there weighs the same."""
     how, size = settings.data, model.encoder.image_size
 
     def loss(replica: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        stored, uniform, labels, known = (
-            batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "au", "known")
+        stored, uniform, labels, mask = (
+            batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "au", "mask")
         )
         crops = augment.random_crops(uniform, how.crop_scale, how.flip)
         images = augment.resample(pixels.as_float(stored), crops, size)
@@ -194,26 +194,26 @@ def au_loss(session: Run, settings: config.Finetune, model: AUModel) -> loop.Los
             images = augment.erase(images, uniform, how.erase)
         generator = draws(settings.run.seed, "step", step)
         if "guide" not in batch:
-            images, labels, known = augment.mix(images, labels, known, generator, how.mixup, how.cutmix)
-            return _summed(model, replica(images), labels, known)
+            images, labels, mask = augment.mix(images, labels, mask, generator, how.mixup, how.cutmix)
+            return _summed(model, replica(images), labels, mask)
         widths = [labels.shape[1], batch["guide"].shape[1]]
         labels = torch.cat([labels, batch["guide"].to(session.device)], dim=1)
-        known = torch.cat([known, batch["measured"].to(session.device)], dim=1)
-        images, labels, known = augment.mix(images, labels, known, generator, how.mixup, how.cutmix)
+        mask = torch.cat([mask, batch["guide_mask"].to(session.device)], dim=1)
+        images, labels, mask = augment.mix(images, labels, mask, generator, how.mixup, how.cutmix)
         labels, guide = torch.split(labels, widths, dim=1)
-        known, measured = torch.split(known, widths, dim=1)
+        mask, guide_mask = torch.split(mask, widths, dim=1)
         output, measures = replica(images)
-        total, weight = _summed(model, output, labels, known)
-        # as a face whose action units are all known weighs, so that the weight is the same in every batch
-        return total + settings.guide * len(model.aus) * au.guide_loss(measures, guide, measured), weight
+        total, weight = _summed(model, output, labels, mask)
+        # as a face whose labels are all there weighs, so that the weight is the same in every batch
+        return total + settings.guide * len(model.aus) * au.guide_loss(measures, guide, guide_mask), weight
 
     return loss
 
 
-def _summed(model: AUModel, output: au.AUOutput, labels: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of the errors at known labels, and its weight: their number, half of it for task "both"."""
+def _summed(model: AUModel, output: au.AUOutput, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of the errors where ``mask`` is True, and its weight: their number (half for "both")."""
     kinds = 2 if model.task == "both" else 1
-    return au.loss(output, labels, known, total=torch.ones(kinds, device=labels.device)), known.sum() / kinds
+    return au.loss(output, labels, mask, total=torch.ones(kinds, device=labels.device)), mask.sum() / kinds
 
 
 def _dataset(
@@ -224,13 +224,13 @@ def _dataset(
     training: bool,
     guide: guides.Guide | None = None,
 ) -> FaceDataset:
-    measures = {} if guide is None else {"guide": guide.values, "measured": guide.known}
+    measures = {} if guide is None else {"guide": guide.values, "guide_mask": guide.mask}
     return FaceDataset(
         data,
         part.rows,
         model.encoder.image_size,
         settings.run.seed,
-        labels={"au": part.labels.astype(np.float32), "known": part.known, **measures},
+        labels={"au": part.labels.astype(np.float32), "mask": part.mask, **measures},
         randaugment=settings.data.randaugment,
         training=training,
     )
@@ -246,7 +246,7 @@ def _evaluation(
         total, weight = 0.0, 0.0
         collected: dict[str, list[np.ndarray]] = {
             "labels": [],
-            "known": [],
+            "mask": [],
             "occurrence": [],
             "intensity": [],
         }
@@ -254,11 +254,11 @@ def _evaluation(
             images = pixels.to_input(batch["image"].to(session.device), model.encoder.image_size)
             with session.autocast():
                 output = model(images)
-            labels, known = batch["au"].to(session.device), batch["known"].to(session.device)
-            summed, count = _summed(model, output, labels, known)
+            labels, mask = batch["au"].to(session.device), batch["mask"].to(session.device)
+            summed, count = _summed(model, output, labels, mask)
             total, weight = total + float(summed), weight + float(count)
             collected["labels"].append(batch["au"].numpy())
-            collected["known"].append(batch["known"].numpy())
+            collected["mask"].append(batch["mask"].numpy())
             for name, values in (("occurrence", output.probabilities()), ("intensity", output.intensities())):
                 if values is not None:
                     collected[name].append(values.cpu().numpy())
@@ -273,18 +273,18 @@ def scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[str, flo
 
     Args:
         aus: A action units.
-        arrays: ``labels`` and ``known`` (N, O) as in ``Part``, and of ``occurrence`` (probabilities) and
+        arrays: ``labels`` and ``mask`` (N, O) as in ``Part``, and of ``occurrence`` (probabilities) and
             ``intensity`` (0 to 5) what the model gives, (N, A) each.
     """
     found: dict[str, float] = {}
     kinds = [kind for kind in ("occurrence", "intensity") if kind in arrays]
     columns = np.split(np.arange(len(aus) * len(kinds)), len(kinds))
     for kind, which in zip(kinds, columns, strict=True):
-        labels, known = arrays["labels"][:, which], arrays["known"][:, which]
+        labels, mask = arrays["labels"][:, which], arrays["mask"][:, which]
         if kind == "occurrence":
-            name, values = "f1", metrics.f1(labels, arrays[kind] >= THRESHOLD, known)
+            name, values = "f1", metrics.f1(labels, arrays[kind] >= THRESHOLD, mask)
         else:
-            name, values = "icc", metrics.icc31(labels, arrays[kind], known)
+            name, values = "icc", metrics.icc31(labels, arrays[kind], mask)
         found |= {f"{name}/{facts.au_name(number)}": float(v) for number, v in zip(aus, values, strict=True)}
         found[f"{name}_mean"] = metrics.mean(values)
     return found

@@ -2,13 +2,14 @@
 
 Beside them ``bootstrap``, the interval of any of them, and ``kappa``, how far two coders agree.
 
-N faces, A action units. Every score of a table takes labels (N, A), predictions (N, A) and ``known``
-(N, A), and gives one number for each action unit, (A,). Where ``known`` is False a label is missing and
-its cell counts nowhere, whatever it holds (NaN included). Without ``known`` all labels count.
+N faces, A action units. Every score of a table takes labels (N, A), predictions (N, A) and ``mask``
+(N, A), and gives one number for each action unit, (A,). ``mask`` is True where the label is there (not
+missing). Where it is False the cell counts nowhere, whatever it holds (NaN included). Without ``mask`` all
+labels count.
 
 What is undefined, and what stands for it:
 
-* an action unit without any known label: NaN, in every score;
+* an action unit without any label: NaN, in every score;
 * no positive in labels or predictions: precision, recall and F1 are 0, as scikit-learn's
   ``zero_division=0``, because published tables are made so; ``positives`` tells such a 0 from a bad one;
 * labels of one class only: AUC is NaN;
@@ -47,7 +48,7 @@ class Interval:
 
 
 def detection(
-    labels: ArrayLike, scores: ArrayLike, threshold: float, known: ArrayLike | None = None
+    labels: ArrayLike, scores: ArrayLike, threshold: float, mask: ArrayLike | None = None
 ) -> dict[str, Floats]:
     """Every score of detection: ``scores`` at or above ``threshold`` count as present.
 
@@ -55,12 +56,12 @@ def detection(
         labels: 0 or 1, (N, A).
         scores: any real numbers, higher for present, (N, A); probabilities as a rule.
         threshold: on the scale of ``scores``.
-        known: bool, (N, A).
+        mask: bool, (N, A); True where the label is there (not missing).
 
     Returns:
         By name, (A,) each: ``f1 precision recall accuracy auc``, and the counts ``n`` and ``positives``.
     """
-    truth, values, mask = _table(labels, scores, known)
+    truth, values, mask = _table(labels, scores, mask)
     present = values >= threshold
     return {
         "f1": f1(truth, present, mask),
@@ -73,18 +74,18 @@ def detection(
     }
 
 
-def intensity(labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None = None) -> dict[str, Floats]:
+def intensity(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None = None) -> dict[str, Floats]:
     """Every score of intensity.
 
     Args:
         labels: on 0..5, (N, A).
         predictions: on the same scale, (N, A).
-        known: bool, (N, A).
+        mask: bool, (N, A); True where the label is there (not missing).
 
     Returns:
         By name, (A,) each: ``icc mse mae``, and the count ``n``.
     """
-    truth, values, mask = _table(labels, predictions, known)
+    truth, values, mask = _table(labels, predictions, mask)
     return {
         "icc": icc31(truth, values, mask),
         "mse": mse(truth, values, mask),
@@ -93,55 +94,55 @@ def intensity(labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None
     }
 
 
-def f1(labels: ArrayLike, present: ArrayLike, known: ArrayLike | None = None) -> Floats:
+def f1(labels: ArrayLike, present: ArrayLike, mask: ArrayLike | None = None) -> Floats:
     """The harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN); 0..1, (A,)."""
-    true_pos, false_pos, false_neg, count = _confusion(labels, present, known)
+    true_pos, false_pos, false_neg, count = _confusion(labels, present, mask)
     return _rate(2 * true_pos, 2 * true_pos + false_pos + false_neg, count)
 
 
-def precision(labels: ArrayLike, present: ArrayLike, known: ArrayLike | None = None) -> Floats:
+def precision(labels: ArrayLike, present: ArrayLike, mask: ArrayLike | None = None) -> Floats:
     """Of the faces called present, the share that are: TP / (TP + FP); 0..1, (A,)."""
-    true_pos, false_pos, _, count = _confusion(labels, present, known)
+    true_pos, false_pos, _, count = _confusion(labels, present, mask)
     return _rate(true_pos, true_pos + false_pos, count)
 
 
-def recall(labels: ArrayLike, present: ArrayLike, known: ArrayLike | None = None) -> Floats:
+def recall(labels: ArrayLike, present: ArrayLike, mask: ArrayLike | None = None) -> Floats:
     """Of the faces that are present, the share called so: TP / (TP + FN); 0..1, (A,)."""
-    true_pos, _, false_neg, count = _confusion(labels, present, known)
+    true_pos, _, false_neg, count = _confusion(labels, present, mask)
     return _rate(true_pos, true_pos + false_neg, count)
 
 
-def accuracy(labels: ArrayLike, present: ArrayLike, known: ArrayLike | None = None) -> Floats:
+def accuracy(labels: ArrayLike, present: ArrayLike, mask: ArrayLike | None = None) -> Floats:
     """The share of faces called right; 0..1, (A,)."""
-    _, false_pos, false_neg, count = _confusion(labels, present, known)
+    _, false_pos, false_neg, count = _confusion(labels, present, mask)
     return _rate(count - false_pos - false_neg, count, count)
 
 
-def auc(labels: ArrayLike, scores: ArrayLike, known: ArrayLike | None = None) -> Floats:
+def auc(labels: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = None) -> Floats:
     """The area under the ROC curve: how often a positive scores above a negative; 0..1, (A,).
 
     A tie counts one half (Mann and Whitney).
     """
-    truth, values, mask = _table(labels, scores, known)
+    truth, values, mask = _table(labels, scores, mask)
     return np.array([_auc(truth[m, a] > 0, values[m, a]) for a, m in enumerate(mask.T)], dtype=np.float64)
 
 
-def icc31(labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None = None) -> Floats:
+def icc31(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None = None) -> Floats:
     """ICC(3,1) of labels and predictions as two raters (Shrout and Fleiss, 1979); -1..1, (A,)."""
-    truth, values, mask = _table(labels, predictions, known)
+    truth, values, mask = _table(labels, predictions, mask)
     pairs = (np.stack([truth[m, a], values[m, a]], axis=1) for a, m in enumerate(mask.T))
     return np.array([icc(pair) for pair in pairs], dtype=np.float64)
 
 
-def mse(labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None = None) -> Floats:
+def mse(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None = None) -> Floats:
     """Mean squared error, in squared units of the labels, (A,)."""
-    truth, values, mask = _table(labels, predictions, known)
+    truth, values, mask = _table(labels, predictions, mask)
     return _rate(((truth - values) ** 2).sum(0), mask.sum(0), mask.sum(0))
 
 
-def mae(labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None = None) -> Floats:
+def mae(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None = None) -> Floats:
     """Mean absolute error, in units of the labels, (A,)."""
-    truth, values, mask = _table(labels, predictions, known)
+    truth, values, mask = _table(labels, predictions, mask)
     return _rate(np.abs(truth - values).sum(0), mask.sum(0), mask.sum(0))
 
 
@@ -170,7 +171,7 @@ def icc(ratings: ArrayLike) -> float:
     return float((between - residual) / (between + (k - 1) * residual))
 
 
-def kappa(first: ArrayLike, second: ArrayLike, known: ArrayLike | None = None) -> Floats:
+def kappa(first: ArrayLike, second: ArrayLike, mask: ArrayLike | None = None) -> Floats:
     """Cohen's kappa of two coders: agreement beyond what their own rates give by chance; -1..1, (A,).
 
     NaN where both give one and the same answer to every face: chance alone then agrees wholly.
@@ -178,9 +179,9 @@ def kappa(first: ArrayLike, second: ArrayLike, known: ArrayLike | None = None) -
     Args:
         first: 0 or 1, (N, A).
         second: 0 or 1, (N, A).
-        known: bool, (N, A); cells that both have coded.
+        mask: bool, (N, A); True where both have coded the face.
     """
-    one, two, mask = _table(first, second, known)
+    one, two, mask = _table(first, second, mask)
     count = np.maximum(mask.sum(0), 1)
     agreed = (((one > 0) == (two > 0)) & mask).sum(0) / count
     rates = (one > 0).sum(0) / count, (two > 0).sum(0) / count
@@ -250,14 +251,12 @@ def mean(values: ArrayLike) -> float:
     return float(held.mean()) if held.size else float("nan")
 
 
-def _table(
-    labels: ArrayLike, predictions: ArrayLike, known: ArrayLike | None
-) -> tuple[Floats, Floats, Bools]:
-    """Both tables as float64 and the mask, with 0 in every cell that is not known."""
+def _table(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None) -> tuple[Floats, Floats, Bools]:
+    """Both tables as float64 and the mask, with 0 in every cell that is missing."""
     truth, values = np.asarray(labels), np.asarray(predictions)
-    mask = np.ones(truth.shape, dtype=np.bool_) if known is None else np.asarray(known, dtype=np.bool_)
+    mask = np.ones(truth.shape, dtype=np.bool_) if mask is None else np.asarray(mask, dtype=np.bool_)
     if not (truth.ndim == 2 and truth.shape == values.shape == mask.shape):
-        shapes = f"labels {truth.shape}, predictions {values.shape}, known {mask.shape}"
+        shapes = f"labels {truth.shape}, predictions {values.shape}, mask {mask.shape}"
         raise ValueError(f"expected three tables of one shape (faces, action units), got {shapes}")
     return (
         np.where(mask, truth, 0).astype(np.float64),
@@ -267,10 +266,10 @@ def _table(
 
 
 def _confusion(
-    labels: ArrayLike, present: ArrayLike, known: ArrayLike | None
+    labels: ArrayLike, present: ArrayLike, mask: ArrayLike | None
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """True positives, false positives, false negatives and known labels, (A,) each."""
-    truth, called, mask = _table(labels, present, known)
+    """True positives, false positives, false negatives and labels, (A,) each."""
+    truth, called, mask = _table(labels, present, mask)
     is_there, is_called = truth > 0, (called > 0) & mask
     counts = (is_there & is_called, ~is_there & is_called, is_there & ~is_called, mask)
     true_pos, false_pos, false_neg, count = (each.sum(0).astype(np.float64) for each in counts)
@@ -278,7 +277,7 @@ def _confusion(
 
 
 def _rate(part: Floats, whole: Floats, count: Floats) -> Floats:
-    """The quotient; 0 where whole is 0, NaN where there is no known label at all."""
+    """The quotient; 0 where whole is 0, NaN where there is no label at all."""
     rate = np.divide(part, whole, out=np.zeros(len(count)), where=np.asarray(whole) > 0)
     return np.where(np.asarray(count) > 0, rate, np.nan)
 

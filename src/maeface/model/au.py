@@ -95,77 +95,77 @@ def outputs(aus: tuple[int, ...], task: Task) -> int:
     return len(aus) * (2 if task == "both" else 1)
 
 
-def loss(output: AUOutput, labels: Tensor, known: Tensor, total: Tensor | None = None) -> Tensor:
+def loss(output: AUOutput, labels: Tensor, mask: Tensor, total: Tensor | None = None) -> Tensor:
     """The loss of the model's task, a scalar: ``detection_loss``, ``intensity_loss`` or their sum.
 
     Args:
         output: of ``AUModel.forward``.
         labels: (B, O): occurrence 0 to 1, or intensity 0 to 5; for both, occurrence then intensity.
-            Unknown places may hold anything.
-        known: (B, O) bool.
-        total: what to divide by in place of the known labels here: (O,), as in ``detection_loss``, or for
+            Missing ones may hold anything.
+        mask: (B, O) bool, True where the label is there (not missing).
+        total: what to divide by in place of the number of labels here: (O,), as in ``detection_loss``, or for
             "both" any even number of values, the first half for occurrence; ones give plain sums.
     """
     if output.occurrence is None:
         assert output.intensity is not None
-        return intensity_loss(output.intensity, labels, known, total)
+        return intensity_loss(output.intensity, labels, mask, total)
     if output.intensity is None:
-        return detection_loss(output.occurrence, labels, known, total)
+        return detection_loss(output.occurrence, labels, mask, total)
     occurrence, intensity = labels.chunk(2, dim=1)
-    occurrence_known, intensity_known = known.chunk(2, dim=1)
+    occurrence_mask, intensity_mask = mask.chunk(2, dim=1)
     occurrences, intensities = (None, None) if total is None else total.chunk(2)
-    return detection_loss(output.occurrence, occurrence, occurrence_known, occurrences) + intensity_loss(
-        output.intensity, intensity, intensity_known, intensities
+    return detection_loss(output.occurrence, occurrence, occurrence_mask, occurrences) + intensity_loss(
+        output.intensity, intensity, intensity_mask, intensities
     )
 
 
-def detection_loss(logits: Tensor, labels: Tensor, known: Tensor, total: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy over the known labels (equation 2).
+def detection_loss(logits: Tensor, labels: Tensor, mask: Tensor, total: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy over the labels that are there (equation 2).
 
-    Equation 2 sums over AUs; this is the mean over known labels, as the field's code takes it: with many
-    unknown labels a sum would also weigh images by how much is known of them. Unknown labels give a gradient
-    of exactly 0; with none known the loss is 0.
+    Equation 2 sums over AUs; this is the mean over the labels, as the field's code takes it: with many
+    missing labels a sum would also weigh images by how many labels they have. Missing labels give a gradient
+    of exactly 0; where all are missing the loss is 0.
 
     Args:
         logits: (B, A).
-        labels: (B, A), 0 to 1 (in between where images are mixed); anything where not known.
-        known: (B, A) bool.
-        total: (A,) how many labels of each AU are known in the whole batch, where this is a part of it
+        labels: (B, A), 0 to 1 (in between where images are mixed); anything where missing.
+        mask: (B, A) bool, True where the label is there (not missing).
+        total: (A,) how many labels each AU has in the whole batch, where this is a part of it
             (accumulation, ranks); the losses of the parts then add up to that of the batch.
     """
-    labels = torch.where(known, labels, 0.0).to(_precision(logits))
+    labels = torch.where(mask, labels, 0.0).to(_precision(logits))
     errors = F.binary_cross_entropy_with_logits(logits.to(labels.dtype), labels, reduction="none")
-    return _mean_of_known(errors, known, total)
+    return _masked_mean(errors, mask, total)
 
 
-def intensity_loss(values: Tensor, labels: Tensor, known: Tensor, total: Tensor | None = None) -> Tensor:
-    """Squared error on the 0 to 1 scale over the known labels (equation 3), with the same mean.
+def intensity_loss(values: Tensor, labels: Tensor, mask: Tensor, total: Tensor | None = None) -> Tensor:
+    """Squared error on the 0 to 1 scale over the labels that are there (equation 3), with the same mean.
 
     Args:
         values: (B, A), 0 to 1 for FACS 0 to 5.
-        labels: (B, A), 0 to 5; anything where not known.
-        known: (B, A) bool.
+        labels: (B, A), 0 to 5; anything where missing.
+        mask: (B, A) bool, True where the label is there (not missing).
         total: as in ``detection_loss``.
     """
-    labels = torch.where(known, labels, 0.0).to(_precision(values)) / INTENSITY_MAX
-    return _mean_of_known((values.to(labels.dtype) - labels).square(), known, total)
+    labels = torch.where(mask, labels, 0.0).to(_precision(values)) / INTENSITY_MAX
+    return _masked_mean((values.to(labels.dtype) - labels).square(), mask, total)
 
 
-def guide_loss(measured: Tensor, guide: Tensor, known: Tensor) -> Tensor:
-    """The sum over faces of the mean smooth L1 error of what is known of each.
+def guide_loss(measured: Tensor, guide: Tensor, mask: Tensor) -> Tensor:
+    """The sum over faces of the mean smooth L1 error of the measures it has.
 
     Args:
         measured: (B, G), as ``GuidedAUModel`` gives it.
-        guide: (B, G), in standard deviations; anything where not known.
-        known: (B, G) bool.
+        guide: (B, G), in standard deviations; anything where missing.
+        mask: (B, G) bool, True where the label is there (not missing).
     """
     errors = F.smooth_l1_loss(measured.float(), guide.float(), reduction="none")
-    return (torch.where(known, errors, 0.0).sum(dim=1) / known.sum(dim=1).clamp(min=1)).sum()
+    return (torch.where(mask, errors, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)).sum()
 
 
-def _mean_of_known(errors: Tensor, known: Tensor, total: Tensor | None) -> Tensor:
-    counted = known.sum() if total is None else total.sum()
-    return torch.where(known, errors, 0.0).sum() / counted.clamp(min=1)
+def _masked_mean(errors: Tensor, mask: Tensor, total: Tensor | None) -> Tensor:
+    counted = mask.sum() if total is None else total.sum()
+    return torch.where(mask, errors, 0.0).sum() / counted.clamp(min=1)
 
 
 def _precision(values: Tensor) -> torch.dtype:

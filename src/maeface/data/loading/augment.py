@@ -102,29 +102,29 @@ def erase(inputs: Tensor, draws: Tensor, probability: float) -> Tensor:
 def mix(
     inputs: Tensor,
     labels: Tensor,
-    known: Tensor,
+    mask: Tensor,
     generator: np.random.Generator,
     mixup: float,
     cutmix: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mix each sample with another of the batch (mixup, or cutmix; one of them by chance where both are on).
 
-    A label of the mixture is the mixture of the labels. Where only one of the two is known the mixture's is
-    unknown: there is no telling what the other would have added.
+    A label of the mixture is the mixture of the labels. Where only one of the two is there the mixture's is
+    missing: there is no telling what the other would have added.
 
     Args:
         inputs: (B, 3, I, I).
-        labels: (B, O), anything where not known.
-        known: (B, O) bool.
+        labels: (B, O), anything where missing.
+        mask: (B, O) bool, True where the label is there (not missing).
         generator: draws how, how much and where, once for the batch.
         mixup: alpha of Beta(alpha, alpha); 0 for none.
         cutmix: the same for cutmix.
 
     Returns:
-        Inputs, labels and known labels of the mixtures.
+        Inputs, labels and mask of the mixtures.
     """
     if not (mixup or cutmix) or len(inputs) < 2:
-        return inputs, labels, known
+        return inputs, labels, mask
     cut = bool(cutmix) and (not mixup or generator.random() < SWITCH_PROBABILITY)
     alpha = cutmix if cut else mixup
     share = float(generator.beta(alpha, alpha))  # of the sample itself; the other is the batch in reverse
@@ -135,9 +135,9 @@ def mix(
         share = 1 - (x2 - x1) * (y2 - y1) / inputs.shape[-1] ** 2
     else:
         inputs = inputs * share + inputs.flip(0) * (1 - share)
-    known = known & known.flip(0)
-    mixed = torch.where(known, labels * share + labels.flip(0) * (1 - share), 0.0)
-    return inputs, mixed, known
+    mask = mask & mask.flip(0)
+    mixed = torch.where(mask, labels * share + labels.flip(0) * (1 - share), 0.0)
+    return inputs, mixed, mask
 
 
 def _cut_box(generator: np.random.Generator, share: float, side: int) -> tuple[int, int, int, int]:

@@ -20,16 +20,17 @@ FOLD_SEED = 0
 class Part:
     """Faces and their labels: table columns of ``aus`` in the order of the model's outputs, (N, O) each.
 
-    ``known`` is False where there is no label; O is A, or 2A for task "both" (occurrence, then intensity).
+    ``mask`` is True where the label is there (not missing); O is A, or 2A for task "both" (occurrence, then
+    intensity).
     """
 
     rows: Any
     labels: np.ndarray
-    known: np.ndarray
+    mask: np.ndarray
 
     def of(self, chosen: np.ndarray) -> "Part":
         """The faces where ``chosen`` (N,) is True, or those at these places, in their order."""
-        return Part(self.rows.iloc[chosen], self.labels[chosen], self.known[chosen])
+        return Part(self.rows.iloc[chosen], self.labels[chosen], self.mask[chosen])
 
     def repeated(self, times: Sequence[int]) -> "Part":
         """Each face as often as ``times`` says of its data folder, the copies side by side.
@@ -48,7 +49,7 @@ def split(everything: Part, settings: config.Finetune) -> dict[str, Part]:
 
     Raises:
         DataError: too few subjects, no such subjects, nothing to learn from, no test part where it chooses
-            the weights, or a part to learn or judge from without any known label.
+            the weights, or a part to learn or judge from without any label.
     """
     how = settings.data
     subjects = manifest.subjects(everything.rows)
@@ -65,10 +66,10 @@ def split(everything: Part, settings: config.Finetune) -> dict[str, Part]:
         validation[learn] = manifest.hold_out(subjects[learn], how.validation, settings.run.seed)
     train = _thinned(everything.rows, learn & ~validation, how.every)
     chosen = {"train": train, "validation": validation, "test": test}
-    parts = {name: everything.of(mask) for name, mask in chosen.items()}
+    parts = {name: everything.of(faces) for name, faces in chosen.items()}
     for name in ("train", settings.selection):
-        if len(parts[name].rows) and not parts[name].known.any():
-            raise DataError(f"no label of the {name} faces is known for the chosen action units")
+        if len(parts[name].rows) and not parts[name].mask.any():
+            raise DataError(f"the {name} faces have no label of the chosen action units")
     return parts
 
 

@@ -30,14 +30,14 @@ class Guide:
 
     Attributes:
         names: G measures.
-        values: (N, G) float32, each measure with mean 0 and standard deviation 1 over the faces it is known
-            of, cut at ``LIMIT``; 0 where not known.
-        known: (N, G) bool.
+        values: (N, G) float32, each measure with mean 0 and standard deviation 1 over the faces that have
+            it, cut at ``LIMIT``; 0 where missing.
+        mask: (N, G) bool, True where the measure is there (not missing).
     """
 
     names: tuple[str, ...]
     values: NDArray[np.float32]
-    known: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
 
 
 def read(path: Path, ids: Sequence[str]) -> Guide:
@@ -64,12 +64,12 @@ def read(path: Path, ids: Sequence[str]) -> Guide:
     numbers = table.set_index("id").select_dtypes("number")
     numbers = numbers[[name for name in numbers if facts.au_column(str(name)) is None]]
     values = numbers.reindex(list(ids)).to_numpy(dtype=np.float64)  # (N, G)
-    known = np.isfinite(values)
-    varies = known.any(axis=0)
+    mask = np.isfinite(values)
+    varies = mask.any(axis=0)
     if not varies.any():
         raise DataError(f"{path} measures none of these faces, such as {ids[0] if len(ids) else 'none'}")
-    values = np.where(known, values, np.nan)[:, varies]
+    values = np.where(mask, values, np.nan)[:, varies]
     mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     standard = np.clip((values - mean) / np.where(deviation > 0, deviation, 1.0), -LIMIT, LIMIT)
     names = tuple(str(name) for name, kept in zip(numbers, varies, strict=True) if kept)
-    return Guide(names, np.nan_to_num(standard).astype(np.float32), known[:, varies])
+    return Guide(names, np.nan_to_num(standard).astype(np.float32), mask[:, varies])

@@ -47,11 +47,11 @@ class Labelled:
         rows: N rows of the manifest, in its order, index 0 to N - 1; ``subject`` and ``clip`` are those of
             the labels where these have them.
         aus_occurrence: numbers of the A action units, ascending.
-        occurrence: (N, A) float32, 0 or 1; 0 where not known.
-        occurrence_known: (N, A) bool.
+        occurrence: (N, A) float32, 0 or 1; 0 where missing.
+        occurrence_mask: (N, A) bool, True where the label is there (not missing).
         aus_intensity: numbers of the B action units, ascending.
-        intensity: (N, B) float32, 0 to 5; 0 where not known.
-        intensity_known: (N, B) bool.
+        intensity: (N, B) float32, 0 to 5; 0 where missing.
+        intensity_mask: (N, B) bool, True where the label is there (not missing).
         unlabelled: faces of the manifest without a label.
         unmatched: label rows without a face.
         ignored: columns of the labels that were not used.
@@ -60,10 +60,10 @@ class Labelled:
     rows: pd.DataFrame
     aus_occurrence: tuple[int, ...]
     occurrence: np.ndarray
-    occurrence_known: np.ndarray
+    occurrence_mask: np.ndarray
     aus_intensity: tuple[int, ...]
     intensity: np.ndarray
-    intensity_known: np.ndarray
+    intensity_mask: np.ndarray
     unlabelled: int
     unmatched: int
     ignored: tuple[str, ...] = ()
@@ -71,12 +71,12 @@ class Labelled:
     def table(self) -> pd.DataFrame:
         """As a labels table: ``id``, ``subject``, ``clip``, and AU columns with NaN where not known."""
         columns: dict[str, np.ndarray] = {}
-        for letter, aus, values, known in (
-            ("o", self.aus_occurrence, self.occurrence, self.occurrence_known),
-            ("i", self.aus_intensity, self.intensity, self.intensity_known),
+        for letter, aus, values, mask in (
+            ("o", self.aus_occurrence, self.occurrence, self.occurrence_mask),
+            ("i", self.aus_intensity, self.intensity, self.intensity_mask),
         ):
-            masked = np.where(known, values, np.float32(np.nan))
-            columns |= {f"{facts.au_name(au)}_{letter}": masked[:, k] for k, au in enumerate(aus)}
+            values_or_nan = np.where(mask, values, np.float32(np.nan))
+            columns |= {f"{facts.au_name(au)}_{letter}": values_or_nan[:, k] for k, au in enumerate(aus)}
         return pd.concat([self.rows[["id", "subject", "clip"]], pd.DataFrame(columns)], axis=1)
 
     def summary(self) -> str:
@@ -126,16 +126,16 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> Labelled:
     for name in WHO:
         given = labels.rows[name].iloc[at].reset_index(drop=True)
         rows[name] = given.where(given.notna(), rows[name])
-    occurrence, occurrence_known = _arrays(labels.occurrence, at)
-    intensity, intensity_known = _arrays(labels.intensity, at)
+    occurrence, occurrence_mask = _arrays(labels.occurrence, at)
+    intensity, intensity_mask = _arrays(labels.intensity, at)
     return Labelled(
         rows=rows,
         aus_occurrence=tuple(sorted(labels.occurrence)),
         occurrence=occurrence,
-        occurrence_known=occurrence_known,
+        occurrence_mask=occurrence_mask,
         aus_intensity=tuple(sorted(labels.intensity)),
         intensity=intensity,
-        intensity_known=intensity_known,
+        intensity_mask=intensity_mask,
         unlabelled=int((~labelled).sum()),
         unmatched=len(labels.rows) - len(np.unique(at)),
         ignored=labels.ignored,
@@ -228,9 +228,9 @@ def _example(rows: pd.DataFrame, keys: list[str]) -> str:
 
 
 def _arrays(columns: dict[int, np.ndarray], at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns by AU -> (N, A) values, 0 where not known, and (N, A) which are known."""
+    """Columns by AU -> (N, A) values, 0 where missing, and the mask (N, A), True where a label is there."""
     values = (
         np.stack([columns[au][at] for au in sorted(columns)], axis=1) if columns else np.zeros((len(at), 0))
     )
-    known = ~np.isnan(values)
-    return np.where(known, values, 0).astype(np.float32), known
+    mask = ~np.isnan(values)
+    return np.where(mask, values, 0).astype(np.float32), mask

@@ -50,10 +50,10 @@ class Answers:
     subjects: NDArray[np.object_]
 
     @property
-    def known(self) -> NDArray[np.bool_]:
-        """(N, A): the cells that count."""
-        known: NDArray[np.bool_] = ~np.isnan(self.labels) & ~np.isnan(self.values)
-        return known
+    def mask(self) -> NDArray[np.bool_]:
+        """(N, A) bool: True where a label and a value are there, so that the cell counts."""
+        mask: NDArray[np.bool_] = ~np.isnan(self.labels) & ~np.isnan(self.values)
+        return mask
 
 
 @dataclass(frozen=True)

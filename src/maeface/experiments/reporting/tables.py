@@ -38,7 +38,7 @@ def scores(parts: Sequence[Part]) -> pd.DataFrame:
 
     Returns:
         ``dataset task row fold seed au metric value n positives threshold``: ``au`` is "AU12" or "avg" (the
-        mean over action units that have a value); ``n`` known labels, ``positives`` those that are present
+        mean over action units that have a value); ``n`` labels, ``positives`` those that are present
         (intensity: above 0); ``threshold`` the one used, NaN for scores that need none.
 
     Raises:
@@ -53,12 +53,12 @@ def _part_scores(part: Part) -> Iterator[tuple[object, ...]]:
     faces = part.faces()
     for kind in part.measures:
         test = part.answers(faces, kind)
-        known = test.known
-        counts = known.sum(0), ((test.labels > 0) & known).sum(0)
+        mask = test.mask
+        counts = mask.sum(0), ((test.labels > 0) & mask).sum(0)
         if kind == "occurrence":
             found = dict(_detection(part, test, part.answers(faces, kind, "validation")))
         else:
-            table = metrics.intensity(test.labels, test.values, known)
+            table = metrics.intensity(test.labels, test.values, mask)
             found = {name: (table[name], float("nan")) for name in METRICS["intensity"]}
         for metric in METRICS[kind]:
             values, threshold = found[metric]
@@ -78,27 +78,27 @@ def _task(kind: Measured) -> str:
 
 def _detection(part: Part, test: Answers, validation: Answers) -> Iterator[tuple[str, tuple[Floats, float]]]:
     """Each score of detection with its threshold."""
-    at = metrics.f1(test.labels, test.values >= part.threshold, test.known)
+    at = metrics.f1(test.labels, test.values >= part.threshold, test.mask)
     yield "f1", (at, part.threshold)
-    if validation.known.any():
+    if validation.mask.any():
         chosen = best_threshold(validation)
         yield (
             "f1_at_validation_threshold",
-            (metrics.f1(test.labels, test.values >= chosen, test.known), chosen),
+            (metrics.f1(test.labels, test.values >= chosen, test.mask), chosen),
         )
     else:
         yield "f1_at_validation_threshold", (np.full(len(part.aus), np.nan), float("nan"))
     best = best_threshold(test)
-    yield "f1_best_on_test", (metrics.f1(test.labels, test.values >= best, test.known), best)
-    yield "auc", (metrics.auc(test.labels, test.values, test.known), float("nan"))
+    yield "f1_best_on_test", (metrics.f1(test.labels, test.values >= best, test.mask), best)
+    yield "auc", (metrics.auc(test.labels, test.values, test.mask), float("nan"))
 
 
 def best_threshold(answers: Answers) -> float:
     """The one threshold for all action units with the highest mean F1; of equals, the nearest to 0.5.
 
-    Without any known label, 0.5.
+    Without any label, 0.5.
     """
-    if not answers.known.any():
+    if not answers.mask.any():
         return 0.5
     means = _nanmean(f1_curve(answers, THRESHOLDS))
     best = THRESHOLDS[means >= means.max() - 1e-12]
@@ -107,15 +107,14 @@ def best_threshold(answers: Answers) -> float:
 
 def f1_curve(answers: Answers, thresholds: Floats) -> Floats:
     """F1 at each of T ascending thresholds, (T, A), by counting each probability once."""
-    known = answers.known
     curve = np.full((len(thresholds), len(answers.aus)), np.nan)
     for a in range(len(answers.aus)):
-        mask = known[:, a]
-        if not mask.any():
+        rows = answers.mask[:, a]
+        if not rows.any():
             continue
         # How many of the thresholds each probability reaches, so that >= holds as in ``metrics``.
-        reached = np.searchsorted(thresholds, answers.values[mask, a], side="right")
-        there = answers.labels[mask, a] > 0
+        reached = np.searchsorted(thresholds, answers.values[rows, a], side="right")
+        there = answers.labels[rows, a] > 0
         called, hits = (
             np.cumsum(np.bincount(group, minlength=len(thresholds) + 1)[::-1])[::-1][1:]
             for group in (reached, reached[there])
@@ -229,25 +228,25 @@ def _subject_sums(parts: Sequence[Part], kind: Measured) -> Floats:
 
 
 def _counts(answers: Answers, threshold: float) -> Floats:
-    """Known, hits, called, there: (N, A, 4)."""
-    known = answers.known
-    there, called = (answers.labels > 0) & known, (answers.values >= threshold) & known
-    return np.stack([known, there & called, called, there], axis=-1).astype(np.float64)
+    """Labels, hits, called, there: (N, A, 4)."""
+    mask = answers.mask
+    there, called = (answers.labels > 0) & mask, (answers.values >= threshold) & mask
+    return np.stack([mask, there & called, called, there], axis=-1).astype(np.float64)
 
 
 def _moments(answers: Answers, threshold: float) -> Floats:
     """Count, x, y, xx, yy, xy, absolute error: (N, A, 7)."""
-    known = answers.known
-    x, y = (np.where(known, values, 0.0) for values in (answers.labels, answers.values))
-    return np.stack([known.astype(np.float64), x, y, x * x, y * y, x * y, np.abs(x - y)], axis=-1)
+    mask = answers.mask
+    x, y = (np.where(mask, values, 0.0) for values in (answers.labels, answers.values))
+    return np.stack([mask.astype(np.float64), x, y, x * x, y * y, x * y, np.abs(x - y)], axis=-1)
 
 
 def _f1_of(sums: Floats) -> Floats:
     """(..., 4) counts to (1, ...) F1, undefined as in ``metrics``."""
-    known, hits, called, there = np.moveaxis(sums, -1, 0)
+    count, hits, called, there = np.moveaxis(sums, -1, 0)
     whole = called + there
     value = np.divide(2 * hits, whole, out=np.zeros_like(whole), where=whole > 0)
-    return np.where(known > 0, value, np.nan)[None]
+    return np.where(count > 0, value, np.nan)[None]
 
 
 def _intensity_of(sums: Floats) -> Floats:
@@ -278,7 +277,7 @@ def distribution(parts: Iterable[Part]) -> pd.DataFrame:
     """How often each action unit is there in the test faces of each dataset, every fold once.
 
     Returns:
-        ``dataset task au``; ``n`` known labels, ``share`` of them present (intensity: above 0), and for
+        ``dataset task au``; ``n`` labels, ``share`` of them present (intensity: above 0), and for
         intensity ``level0``... ``level5``, the share of each level, rounded.
     """
     seen: dict[tuple[str, str, str], list[Part]] = {}

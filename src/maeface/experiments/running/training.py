@@ -153,7 +153,7 @@ def _predicted(
         rows = faces.rows.reset_index(drop=True)
         answers = stored.predicted([source.folder], rows, weights, run.device, run.precision, run.workers)
         values = answers[[f"{au}_{says}" for au in names]].to_numpy()
-        labels = np.where(faces.known, faces.labels, np.nan)
+        labels = np.where(faces.mask, faces.labels, np.nan)
         columns = {f"{au}_{truth}": labels[:, k] for k, au in enumerate(names)}
         columns |= {f"{au}_{said}": values[:, k] for k, au in enumerate(names)}
         table = pd.DataFrame(columns).astype(np.float32)
@@ -161,7 +161,7 @@ def _predicted(
         if name == "test":
             arrays = {
                 "labels": faces.labels,
-                "known": faces.known,
+                "mask": faces.mask,
                 "occurrence" if kind == "detection" else "intensity": values,
             }
             means = {
