@@ -14,7 +14,7 @@ from maeface_studio.camera.scene import Studio
 from maeface_studio.cast import people
 from maeface_studio.head import rig
 from maeface_studio.head.rig import AUS
-from maeface_studio.output import sheet
+from maeface_studio.output import contact_sheets
 
 SIZE, SMALL = 160, 120
 SHOWN = (3, 10, 25, 34)
@@ -32,14 +32,14 @@ def main(rig_file: Path, out: Path) -> None:
         picture.save(out / f"{name}.jpg", quality=78, optimize=True)
 
     started = time.perf_counter()
-    save("synth_cast", sheet.cast_of(studio, 0, 40, 8, SIZE))
-    save("synth_clips", sheet.clips(studio, 0, shown, 8, 128))
+    save("synth_cast", contact_sheets.draw_people(studio, 0, 40, 8, SIZE))
+    save("synth_clips", contact_sheets.draw_clips(studio, 0, shown, 8, 128))
     # one subject after the other: each is painted once
-    strips = [[sheet.intensities(studio, 0, who, au, SMALL) for au in AUS] for who in shown]
+    strips = [[contact_sheets.draw_intensities(studio, 0, who, au, SMALL) for au in AUS] for who in shown]
     for au, rows in zip(AUS, zip(*strips, strict=True), strict=True):
-        save(f"synth_au{au:02d}", sheet.labelled(rows, [who.name for who in shown]))
+        save(f"synth_au{au:02d}", contact_sheets.label_rows(rows, [who.name for who in shown]))
     small = [np.asarray(Image.fromarray(strip).resize((6 * 104, 104))) for strip in strips[0]]
-    save("synth_aus", sheet.labelled(small, [f"AU{au:02d}" for au in AUS], columns=2))
+    save("synth_aus", contact_sheets.label_rows(small, [f"AU{au:02d}" for au in AUS], columns=2))
     count = 40 + 9 * 8 + 6 * len(AUS) * len(SHOWN)
     print(f"{count} pictures in {time.perf_counter() - started:.0f} s")
 

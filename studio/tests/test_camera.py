@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from maeface_studio.camera import backdrop, camera
+from maeface_studio.camera import backdrop, sensor
 from maeface_studio.cast import views
 from maeface_studio.cast.draws import generator
 from maeface_studio.cast.views import Backdrop, Camera
-from maeface_studio.output import sheet
+from maeface_studio.output import contact_sheets
 
 
 def head(light, side=96):
@@ -24,8 +24,8 @@ BEHIND = Backdrop(light=0.3)
 
 
 def shot(rendered=None, melanin=0.3, seed=0, behind=BEHIND, **camera_):
-    view = replace(sheet.PLAIN, camera=Camera(**camera_), backdrop=behind)
-    return camera.develop(head(0.3) if rendered is None else rendered, view, melanin, generator(seed)).astype(
+    view = replace(contact_sheets.PLAIN, camera=Camera(**camera_), backdrop=behind)
+    return sensor.develop(head(0.3) if rendered is None else rendered, view, melanin, generator(seed)).astype(
         int
     )
 
@@ -42,7 +42,7 @@ def detail(pixels):
 def test_the_same_view_and_numbers_give_the_same_picture():
     for n in range(12):
         view = replace(views.view(generator(0, n)))
-        one, other = (camera.develop(head(0.3), view, 0.5, generator(n)) for _ in range(2))
+        one, other = (sensor.develop(head(0.3), view, 0.5, generator(n)) for _ in range(2))
         assert one.shape == (96, 96, 3) and one.dtype == np.uint8
         np.testing.assert_array_equal(one, other)
     assert (shot(noise=0.1) != shot(noise=0.1, seed=1)).mean() > 0.5

@@ -8,7 +8,7 @@ from PIL import Image
 
 import layouts
 from maeface.data.readers import reading
-from maeface_studio.output.layouts import casting
+from maeface_studio.output.layouts import roles
 from maeface_studio.output.layouts.recording import Format
 
 
@@ -82,7 +82,7 @@ def test_disfa_as_images(tmp_path, given, first):
 )
 def test_the_readers_read_what_synth_writes(tmp_path, name, who, first):
     aus = {au: au % 6 for au in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26)}
-    with casting.RECORDINGS[name](tmp_path, who, Format(fps=4, frames=3, quality=90)) as recording:
+    with roles.RECORDINGS[name](tmp_path, who, Format(fps=4, frames=3, quality=90)) as recording:
         for index in range(6):
             picture = np.full((32, 32, 3), layouts.grey(index), np.uint8)
             levels = {au: (level + index) % 6 for au, level in aus.items()}

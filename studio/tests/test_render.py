@@ -24,13 +24,13 @@ from maeface.data import manifest
 from maeface.data.ingest import workers
 from maeface.data.shards import FOLDER, Shards
 from maeface.errors import ConfigError, DataError, ResourceError
-from maeface_studio.camera import context, scene
+from maeface_studio.camera import opengl, scene
 from maeface_studio.cast import cast, people
 from maeface_studio.cast.cast import Action
 from maeface_studio.head import rig
 from maeface_studio.head.rig import AUS
-from maeface_studio.output import render, sheet
-from maeface_studio.output.layouts import bp4d, bp4dplus, casting, disfa
+from maeface_studio.output import contact_sheets, render
+from maeface_studio.output.layouts import bp4d, bp4dplus, disfa, roles
 from maeface_studio.output.layouts.recording import Format
 
 SAMPLE = Path(str(resources.files("maeface") / "sample"))
@@ -44,15 +44,6 @@ FORM = Format(fps=24, frames=30, quality=90)
 
 def jpeg(folder, row):
     return np.asarray(Image.open(io.BytesIO(Shards(folder).read(row))))
-
-
-@pytest.fixture(scope="session")
-def rig_file(shared):
-    try:
-        context.check()
-    except ResourceError as error:
-        pytest.skip(f"needs OpenGL: {error}")
-    return shared / "rig" / "ict_facekit.npz"
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +98,12 @@ def test_a_recording_holds_what_it_is_given(tmp_path):
     with disfa.Recording(tmp_path, "SN012", FORM) as recording:
         for number in range(30):
             recording.add(number, red if number < 10 else green, {12: min(number, 5), 18: 4})
-    with av.open(str(disfa.video(tmp_path, "SN012"))) as video:
+    with av.open(str(disfa.video_path(tmp_path, "SN012"))) as video:
         frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in video.decode(video=0)]
     assert len(frames) == 30 and frames[0].shape == (32, 46, 3)
     assert np.abs(frames[5] - red[:32, :46]).mean() < 6 and np.abs(frames[25] - green[:32, :46]).mean() < 6
-    assert disfa.labels(tmp_path, "SN012", 12).read_text().splitlines()[:7:3] == ["1,0", "4,3", "7,5"]
-    assert set(disfa.labels(tmp_path, "SN012", 26).read_text().splitlines()) == {
+    assert disfa.labels_path(tmp_path, "SN012", 12).read_text().splitlines()[:7:3] == ["1,0", "4,3", "7,5"]
+    assert set(disfa.labels_path(tmp_path, "SN012", 26).read_text().splitlines()) == {
         f"{n},0" for n in range(1, 31)
     }
 
@@ -148,8 +139,8 @@ def test_a_recording_of_bp4d(tmp_path):
 
 
 def test_a_long_clip_of_bp4d_has_a_gap():
-    assert [bp4d.coded(frame, 24) for frame in (0, 1, 11, 12, 13, 14, 23)] == [0, 1, 1, 0, 0, 1, 1]
-    assert bp4d.coded(0, 1) and all(bp4d.coded(frame, 23) for frame in range(1, 23))
+    assert [bp4d.is_coded(frame, 24) for frame in (0, 1, 11, 12, 13, 14, 23)] == [0, 1, 1, 0, 0, 1, 1]
+    assert bp4d.is_coded(0, 1) and all(bp4d.is_coded(frame, 23) for frame in range(1, 23))
 
 
 def test_a_recording_of_bp4dplus(tmp_path):
@@ -158,7 +149,7 @@ def test_a_recording_of_bp4dplus(tmp_path):
             for frame in range(4):
                 recording.add(frame, flat(4 * clip + frame), {24: frame, 6: 0})
     assert sorted(path.name for path in (tmp_path / "Videos").iterdir()) == ["F082_T1.mp4", "F082_T6.mp4"]
-    with av.open(str(bp4dplus.video(tmp_path, "F082", "T6"))) as video:
+    with av.open(str(bp4dplus.video_path(tmp_path, "F082", "T6"))) as video:
         frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in video.decode(video=0)]
         assert video.streams.video[0].average_rate == 2.5
     assert [round((frame.mean() - 30) / 8) for frame in frames] == [4, 5, 6, 7]
@@ -181,30 +172,30 @@ def test_a_recording_that_breaks_off_has_no_labels_of_the_clip(layout, tmp_path)
 @pytest.mark.parametrize("name", ["bp4d", "bp4dplus", "disfa"])
 def test_everybody_is_played_by_somebody_of_their_sex(name):
     names = facts.dataset(name).subject_names
-    everyone = casting.parts(0, len(names), 2, None, name)
-    assert sorted(part.name for part in everyone) == sorted(names)
-    assert len({part.subject.number for part in everyone}) == len(names)
+    everyone = roles.assign_roles(0, len(names), 2, None, name)
+    assert sorted(role.name for role in everyone) == sorted(names)
+    assert len({role.subject.number for role in everyone}) == len(names)
     if name == "disfa":
-        assert [part.name for part in everyone] == list(names)
+        assert [role.name for role in everyone] == list(names)
     else:
-        assert all(part.name[0].lower() == part.subject.sex for part in everyone)
-        men = [part.name for part in everyone if part.subject.sex == "m"]
+        assert all(role.name[0].lower() == role.subject.sex for role in everyone)
+        men = [role.name for role in everyone if role.subject.sex == "m"]
         assert men == sorted(men)
-    shown = {clip for part in everyone for clip in part.clips}
+    shown = {clip for role in everyone for clip in role.clips}
     assert shown == set(range(9) if name == "bp4dplus" else range(2))
 
 
 def test_without_a_layout_everybody_keeps_their_number():
-    everyone = casting.parts(0, 5, 11, 2, None)
-    assert [part.subject.number for part in everyone] == list(range(5))
-    assert [part.clips for part in everyone] == [tuple(range(11))] * 2 + [()] * 3
-    assert {part.name for part in everyone} == {None}
+    everyone = roles.assign_roles(0, 5, 11, 2, None)
+    assert [role.subject.number for role in everyone] == list(range(5))
+    assert [role.clips for role in everyone] == [tuple(range(11))] * 2 + [()] * 3
+    assert {role.name for role in everyone} == {None}
 
 
 def test_with_fewer_clips_only_those_are_named():
-    everyone = casting.parts(0, 60, 1, 3, "disfa")
-    assert [part.name for part in everyone[:4]] == ["SN001", "SN002", "SN003", None]
-    assert [part.subject.number for part in everyone] == list(range(60))
+    everyone = roles.assign_roles(0, 60, 1, 3, "disfa")
+    assert [role.name for role in everyone[:4]] == ["SN001", "SN002", "SN003", None]
+    assert [role.subject.number for role in everyone] == list(range(60))
 
 
 def test_clips_in_the_layout_of_bp4d(rig_file, tmp_path):
@@ -218,11 +209,11 @@ def test_clips_in_the_layout_of_bp4d(rig_file, tmp_path):
     assert list(names) == ["S001", "S002"]
     for subject, name in names.items():
         assert people.subject(5, int(subject[1:]) - 1).sex == name[0].lower()
-        table = pd.read_csv(bp4d.occurrences(tmp_path / "bp4d", name, "T1"))
+        table = pd.read_csv(bp4d.occurrence_path(tmp_path / "bp4d", name, "T1"))
         mine = labels[labels["subject"] == subject]
         for au in facts.dataset("bp4d").aus_occurrence:
             assert table[str(au)].tolist() == mine[f"AU{au:02d}_o"].tolist()[1:]
-        with Image.open(bp4d.picture(tmp_path / "bp4d", name, "T1", 3)) as picture:
+        with Image.open(bp4d.image_path(tmp_path / "bp4d", name, "T1", 3)) as picture:
             assert picture.size == (36, 36)
 
 
@@ -236,10 +227,10 @@ def bytes_of(out):
 
 def test_a_stopped_run_goes_on_with_the_shards_that_are_left(made, rig_file, tmp_path, monkeypatch):
     out, _ = made
-    render._begin(tmp_path, SMALL, rig_file)
+    render._record_settings(tmp_path, SMALL, rig_file)
     small = scene.Studio(rig.load(rig_file), round(SMALL.size * render.FRAME_PER_CROP))
     told = []
-    render._shard(small, tmp_path, SMALL, 0, told.append)
+    render._render_shard(small, tmp_path, SMALL, 0, told.append)
     assert sum(told) == 4
     half = (
         ".synth.json.1.tmp",
@@ -266,12 +257,12 @@ def test_a_stopped_run_goes_on_with_the_shards_that_are_left(made, rig_file, tmp
 def test_a_shard_whose_file_is_gone_is_made_again(rig_file, tmp_path, monkeypatch):
     (tmp_path / "parts").mkdir()
     for number in (0, 1):
-        render._part(tmp_path, number).touch()
+        render._rows_path(tmp_path, number).touch()
     (tmp_path / FOLDER).mkdir()
-    render._tar(tmp_path, 1).touch()
+    render._shard_path(tmp_path, 1).touch()
     asked = []
     monkeypatch.setattr(render, "work", lambda setup, items, *more: (asked.append(i) for i in items))
-    render._render(rig_file, tmp_path, SMALL, 1)
+    render._render_shards(rig_file, tmp_path, SMALL, 1)
     assert asked == [0]
 
 
@@ -307,8 +298,8 @@ def test_stopping_by_hand_is_quick_and_leaves_no_half_file(rig_file, tmp_path):
 
 def test_a_shard_that_is_done_is_not_made_again(made, rig_file, monkeypatch):
     out, _ = made
-    monkeypatch.setattr(render, "_render", lambda *a: pytest.fail("rendered again"))
-    render._part(out, 0).parent.mkdir()  # killed between the manifest and the end
+    monkeypatch.setattr(render, "_render_shards", lambda *a: pytest.fail("rendered again"))
+    render._rows_path(out, 0).parent.mkdir()  # killed between the manifest and the end
     assert render.run(rig_file, out, SMALL).images == 5
     assert leftovers(out) == []
 
@@ -334,7 +325,7 @@ def test_another_rig_in_the_same_folder(made, rig_file, tmp_path):
 def test_a_folder_of_something_else_is_left_alone(name, rig_file, tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"mine")
-    with pytest.raises(ConfigError, match="holds another dataset"):
+    with pytest.raises(ConfigError, match="contains another dataset"):
         render.run(rig_file, tmp_path, SMALL)
     assert (tmp_path / name).read_bytes() == b"mine" and not (tmp_path / "synth.json").exists()
 
@@ -352,19 +343,19 @@ def test_a_damaged_record(rig_file, tmp_path):
         ({"quality": 100}, "quality must be 1 to 95, got 100"),
         ({"size": 3}, "size must be at least 16, got 3"),
         ({"clip_subjects": -1}, "clip_subjects must be at least 0, got -1"),
-        ({"images": 0}, "nothing to make"),
-        ({"layout": "disfa"}, r"layout of DISFA .* holds clips only, and there are none; give --clips"),
+        ({"images": 0}, "nothing to render"),
+        ({"layout": "disfa"}, r"layout of DISFA .* contains clips only; give --clips"),
         (
             {"layout": "bp4d", "clips": 9, "subjects": 41},
-            "BP4D-Spontaneous has 8 tasks a subject, and 9 clips",
+            "BP4D-Spontaneous has 8 tasks per subject, but 9 clips",
         ),
         (
             {"layout": "disfa", "clips": 1},
-            "DISFA .* has 27 subjects, and clips of 40 .* give --clip-subjects 27",
+            "DISFA .* has 27 subjects, but clips of 40 .* give --clip-subjects 27",
         ),
         ({"layout": "bp5d", "clips": 1}, "layout must be one of bp4d, bp4dplus, disfa, got bp5d"),
         ({"fps": float("nan")}, "fps must be 0.1 to 240, got nan"),
-        ({"images": 0, "clips": 1, "clip_subjects": 0}, "nothing to make"),
+        ({"images": 0, "clips": 1, "clip_subjects": 0}, "nothing to render"),
     ],
 )
 def test_settings_out_of_range(wrong, message, tmp_path):
@@ -378,8 +369,8 @@ def test_no_workers(tmp_path):
 
 
 def test_subjects_without_pictures_have_no_shard():
-    assert render._numbers(render.Settings(images=0, clips=1, clip_subjects=6)) == [0, 1, 2]
-    assert render._numbers(SMALL) == [0, 1]
+    assert render._list_shards(render.Settings(images=0, clips=1, clip_subjects=6)) == [0, 1, 2]
+    assert render._list_shards(SMALL) == [0, 1]
 
 
 def test_no_rig(tmp_path):
@@ -388,15 +379,18 @@ def test_no_rig(tmp_path):
 
 
 def test_no_opengl(rig_file, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "moderngl", None)
-    with pytest.raises(ResourceError, match="pip install moderngl"):
+    def fail(**options):
+        raise ValueError("no display")
+
+    monkeypatch.setattr(opengl.moderngl, "create_context", fail)
+    with pytest.raises(ResourceError, match=r"needs OpenGL 3\.3 \(no display; no display\); .* install Mesa"):
         render.run(rig_file, tmp_path / "out")
 
 
 def test_torch_can_compile_after_something_was_drawn(rig_file):
     """Both bring an LLVM; loaded in the wrong order they crash the process."""
     pytest.importorskip("triton")
-    code = "from maeface_studio.camera import context\ncontext.check()\n"
+    code = "from maeface_studio.camera import opengl\nopengl.check_opengl()\n"
     code += "import triton._C.libtriton\nprint('both')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "both\n"), done.stderr
@@ -406,8 +400,8 @@ def test_the_points_lie_on_the_picture(studio):
     """Where the points say the eyes are there is an iris: darker than the skin below it."""
     who = people.subject(0, 4)
     for yaw in (-25.0, 0.0, 25.0):
-        view = replace(sheet.PLAIN, yaw=yaw)
-        picture = studio.shoot(studio.actor(who, 0), view, Action({}, {}, (0.0, 0.0)), 1)
+        view = replace(contact_sheets.PLAIN, yaw=yaw)
+        picture = studio.render(studio.actor(who, 0), view, Action({}, {}, (0.0, 0.0)), 1)
         grey = picture.pixels.mean(-1)
         for x, y in picture.points[:2]:
             column, row = int(x), int(y)
@@ -422,13 +416,13 @@ def test_the_points_lie_on_the_picture(studio):
 
 def test_studios_in_one_process_do_not_disturb_one_another(studio):
     shot = next(cast.stills(0, people.subject(0, 4), 1))
-    alone = studio.take(shot, 0).pixels
+    alone = studio.render_shot(shot, 0).pixels
     other = scene.Studio(studio.rig, 64)
     for number in range(3):  # so that the other frees what it painted first
-        other.take(next(cast.stills(0, people.subject(0, number), 1)), 0)
+        other.render_shot(next(cast.stills(0, people.subject(0, number), 1)), 0)
     del other
     gc.collect()
-    np.testing.assert_array_equal(studio.take(shot, 0).pixels, alone)
+    np.testing.assert_array_equal(studio.render_shot(shot, 0).pixels, alone)
 
 
 def test_light_comes_from_where_the_lamp_is(studio):
@@ -436,8 +430,10 @@ def test_light_comes_from_where_the_lamp_is(studio):
     halves = []
     for azimuth in (60.0, -60.0):
         lamp = ((azimuth, 10.0, 15.0, 1.0, (1.0, 1.0, 1.0)),)
-        view = replace(sheet.PLAIN, yaw=0.0, lamps=lamp, ambient=(0.1, 0.1, 0.1))
-        face = sheet.face_of(studio.shoot(actor, view, Action({}, {}, (0.0, 0.0)), 1), 64).astype(float)
+        view = replace(contact_sheets.PLAIN, yaw=0.0, lamps=lamp, ambient=(0.1, 0.1, 0.1))
+        face = contact_sheets.crop_face(studio.render(actor, view, Action({}, {}, (0.0, 0.0)), 1), 64).astype(
+            float
+        )
         halves.append(face[24:50, 40:54].mean() - face[24:50, 10:24].mean())
     assert halves[0] > 20 and halves[1] < -20
 
@@ -446,7 +442,7 @@ def test_lips_parted_is_what_the_head_shows(studio):
     actor = studio.actor(people.subject(0, 4), 0)
 
     def parted(found):
-        return studio.head(actor, Action(found, {}, (0.0, 0.0)))[1][25]
+        return studio.pose_head(actor, Action(found, {}, (0.0, 0.0)))[1][25]
 
     assert parted({}) == 0 and parted({24: 5.0}) < 0.5
     assert parted({26: 4.0}) > 2.5 and parted({25: 4.0}) > 2

@@ -1,4 +1,4 @@
-"""What is behind the head: painted scenes, defocused."""
+"""Painted, defocused backgrounds of pictures."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from maeface_studio.cast.views import BACKDROPS, Backdrop
 from maeface_studio.head.rig import Floats
 
 SIDE = 168
-"""Side of the painting in px; it is enlarged to the picture."""
+"""Side of the painting in px; it is enlarged to the size of the picture."""
 
 _LINEAR = ((np.arange(256) / 255) ** 2.2).astype(np.float32)
 
@@ -19,10 +19,10 @@ Tone = tuple[int, int, int]
 
 
 def paint(backdrop: Backdrop, side: int) -> Floats:
-    """The background of a picture.
+    """Paint the background of a picture.
 
     Args:
-        backdrop: kind, blur, brightness and seed; the same one gives the same picture.
+        backdrop: kind, blur, brightness and seed, which determine the background.
         side: of the picture in px.
 
     Returns:
@@ -38,21 +38,21 @@ def paint(backdrop: Backdrop, side: int) -> Floats:
 
 
 def _falloff(rng: np.random.Generator, side: int) -> Floats:
-    """A lamp's light that falls off across the scene, (side, side)."""
+    """Return the brightness of uneven light on the scene, (side, side)."""
     across, down = rng.uniform(-0.7, 0.7, 2)
     along = np.linspace(-0.5, 0.5, side, dtype=np.float32)
     return np.asarray(1 + np.float32(across) * along + np.float32(down) * along[:, None], np.float32)
 
 
 def _tone(rng: np.random.Generator, low: float = 40, high: float = 220, spread: float = 0.14) -> Tone:
-    """A muted colour, sRGB."""
+    """Draw a muted sRGB colour."""
     colour = between(rng, low, high) * np.exp(rng.normal(0, spread, 3))
     red, green, blue = (int(c) for c in np.clip(colour, 0, 255))
     return red, green, blue
 
 
 def _clouds(rng: np.random.Generator, cells: int, octaves: int = 3) -> Floats:
-    """Smooth noise of several sizes, mean 0 and deviation about 1, (SIDE, SIDE)."""
+    """Draw smooth noise of several scales, mean 0 and deviation about 1, (SIDE, SIDE)."""
     total = np.zeros((SIDE, SIDE), np.float32)
     for octave in range(octaves):
         count = cells * 2**octave
@@ -61,14 +61,15 @@ def _clouds(rng: np.random.Generator, cells: int, octaves: int = 3) -> Floats:
     return total
 
 
-def _mixed(one: Tone, other: Tone, share: Floats) -> Image.Image:
-    share = np.clip(share, 0, 1)[..., None]
-    colour = np.array(other, np.float32) * share + np.array(one, np.float32) * (1 - share)
+def _blend(one: Tone, other: Tone, weight: Floats) -> Image.Image:
+    """Blend two colours; weight 1 is all ``other``."""
+    weight = np.clip(weight, 0, 1)[..., None]
+    colour = np.array(other, np.float32) * weight + np.array(one, np.float32) * (1 - weight)
     return Image.fromarray(colour.astype(np.uint8))
 
 
 def _ramp(rng: np.random.Generator) -> Floats:
-    """0 to 1 across the picture, in any direction; (SIDE, SIDE)."""
+    """Return values from 0 to 1 across the picture, in a random direction; (SIDE, SIDE)."""
     turn = between(rng, 0, 2 * math.pi)
     along = np.linspace(-0.7, 0.7, SIDE, dtype=np.float32)
     return np.asarray(0.5 + along * math.cos(turn) + along[:, None] * math.sin(turn), np.float32)
@@ -79,20 +80,20 @@ def _plain(rng: np.random.Generator) -> Image.Image:
 
 
 def _gradient(rng: np.random.Generator) -> Image.Image:
-    return _mixed(_tone(rng), _tone(rng), _ramp(rng) + 0.06 * _clouds(rng, 3))
+    return _blend(_tone(rng), _tone(rng), _ramp(rng) + 0.06 * _clouds(rng, 3))
 
 
 def _portrait(rng: np.random.Generator) -> Image.Image:
-    """A mottled cloth, brighter about the head."""
+    """Paint a mottled cloth, brighter around the head."""
     base = _tone(rng, 60, 170, 0.12) if happens(rng, 0.5) else (70, 92, int(between(rng, 110, 170)))
     x = np.linspace(-1, 1, SIDE, dtype=np.float32)
     glow = np.exp(-((x - between(rng, -0.3, 0.3)) ** 2 + (x[:, None] - between(rng, -0.3, 0.3)) ** 2) * 0.9)
     shade = 0.45 + 0.75 * glow + 0.08 * _clouds(rng, 4, 4)
-    return _mixed((0, 0, 0), base, np.asarray(shade / 1.3, np.float32))
+    return _blend((0, 0, 0), base, np.asarray(shade / 1.3, np.float32))
 
 
 def _room(rng: np.random.Generator) -> Image.Image:
-    """Walls that meet in a corner, a floor or ceiling, a door, a window, pictures."""
+    """Paint walls that meet in a corner, a floor or ceiling, doors, windows and pictures."""
     wall = _tone(rng, 90, 220, 0.12)
     image = Image.new("RGB", (SIDE, SIDE), wall)
     draw = ImageDraw.Draw(image)
@@ -110,7 +111,7 @@ def _room(rng: np.random.Generator) -> Image.Image:
 
 
 def _panel(rng: np.random.Generator, draw: ImageDraw.ImageDraw, slope: float) -> None:
-    """A door, a window or a picture: a frame around a field, in the wall's perspective."""
+    """Draw a door, a window or a picture: a frame around an area, in the perspective of the wall."""
     x, y = between(rng, -0.2, 0.9) * SIDE, between(rng, -0.2, 0.7) * SIDE
     width, height = between(rng, 0.12, 0.5) * SIDE, between(rng, 0.15, 0.8) * SIDE
     bright = happens(rng, 0.4)
@@ -140,21 +141,21 @@ def _shelves(rng: np.random.Generator) -> Image.Image:
 
 
 def _outdoors(rng: np.random.Generator) -> Image.Image:
-    """Sky over foliage or a street."""
+    """Paint sky over foliage or a street."""
     y = np.linspace(0, 1, SIDE, dtype=np.float32)[:, None]
     edge = between(rng, -0.2, 0.8) + 0.05 * _clouds(rng, 4)
     green: Tone = (int(between(rng, 40, 110)), int(between(rng, 70, 130)), int(between(rng, 25, 70)))
     ground = green if happens(rng, 0.7) else _tone(rng, 70, 160, 0.08)
     dark: Tone = (ground[0] // 4, ground[1] // 4, ground[2] // 4)
-    leaves = np.asarray(_mixed(dark, ground, 0.55 + 0.28 * _clouds(rng, 10, 4)))
+    leaves = np.asarray(_blend(dark, ground, 0.55 + 0.28 * _clouds(rng, 10, 4)))
     pale: Tone = (225, 232, 240)
-    sky = np.asarray(_mixed((120, 165, int(between(rng, 200, 250))), pale, 0.8 * y + 0.25 * _clouds(rng, 3)))
+    sky = np.asarray(_blend((120, 165, int(between(rng, 200, 250))), pale, 0.8 * y + 0.25 * _clouds(rng, 3)))
     return Image.fromarray(np.where((y > edge)[..., None], leaves, sky))
 
 
 def _bokeh(rng: np.random.Generator) -> Image.Image:
-    """Lights out of focus."""
-    image = _mixed(_tone(rng, 8, 50), _tone(rng, 15, 90), _ramp(rng))
+    """Paint lights that are out of focus."""
+    image = _blend(_tone(rng, 8, 50), _tone(rng, 15, 90), _ramp(rng))
     draw = ImageDraw.Draw(image, "RGBA")
     radius = between(rng, 4, 16)
     for _ in range(int(rng.integers(8, 40))):
@@ -167,7 +168,7 @@ def _bokeh(rng: np.random.Generator) -> Image.Image:
 
 
 def _curtain(rng: np.random.Generator) -> Image.Image:
-    """Folds of cloth in one colour, or a flag's stripes."""
+    """Paint folds of cloth in one colour or in stripes."""
     x = np.linspace(0, 1, SIDE, dtype=np.float32)
     phase = x * between(rng, 4, 14) + 0.15 * _clouds(rng, 3, 2)
     folds = 0.65 + 0.3 * np.sin(2 * math.pi * phase)
@@ -179,9 +180,9 @@ def _curtain(rng: np.random.Generator) -> Image.Image:
 
 
 def _noise(rng: np.random.Generator) -> Image.Image:
-    """Anything: blotches of colours."""
-    one = np.asarray(_mixed(_tone(rng), _tone(rng), 0.5 + 0.4 * _clouds(rng, int(rng.integers(3, 30)))))
-    other = np.asarray(_mixed(_tone(rng), _tone(rng), 0.5 + 0.4 * _clouds(rng, int(rng.integers(3, 12)))))
+    """Paint blotches of several colours."""
+    one = np.asarray(_blend(_tone(rng), _tone(rng), 0.5 + 0.4 * _clouds(rng, int(rng.integers(3, 30)))))
+    other = np.asarray(_blend(_tone(rng), _tone(rng), 0.5 + 0.4 * _clouds(rng, int(rng.integers(3, 12)))))
     return Image.fromarray(np.where((_clouds(rng, 4) > between(rng, -1, 1))[..., None], one, other))
 
 

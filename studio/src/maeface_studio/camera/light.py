@@ -1,4 +1,4 @@
-"""Light that falls on a head: lamps and all that comes from around, as rays to test for shadow."""
+"""The light on a head: lamps and light from all sides, as directions in which shadows are tested."""
 
 import math
 from dataclasses import dataclass
@@ -15,26 +15,33 @@ RAYS_PER_LAMP = 5
 
 @dataclass(frozen=True)
 class Rays:
-    """Directions that are tested for shadow, R of them, in the head's axes."""
+    """R directions in which shadows are tested, in the axes of the head.
+
+    Attributes:
+        direction: (R, 3) unit vectors towards the light.
+        light: (R, 4): linear RGB of the light from the sky in this direction, then the number of the lamp
+            that the ray belongs to, -1 for the sky.
+        weight: (R,) weight of the ray among those of its lamp; 0 for the sky.
+    """
 
     direction: Floats
-    """(R, 3) to the light, unit."""
     light: Floats
-    """(R, 4): linear RGB that the sky sends along it; then the lamp it belongs to, -1 for the sky."""
-    share: Floats
-    """(R,) of its lamp."""
+    weight: Floats
 
 
 @dataclass(frozen=True)
 class Lamps:
-    """What shines, L of them (at most 3)."""
+    """L lamps, at most 3.
+
+    Attributes:
+        direction: (L, 3) unit vectors towards the lamps.
+        irradiance: (L, 3) linear RGB, of a surface that faces the lamp.
+        spread: (L,) half angle in rad.
+    """
 
     direction: Floats
-    """(L, 3)"""
-    glow: Floats
-    """(L, 3) linear RGB irradiance of a surface that faces it."""
+    irradiance: Floats
     spread: Floats
-    """(L,) half angle in rad."""
 
 
 @dataclass(frozen=True)
@@ -45,52 +52,57 @@ class Lighting:
     lamps: Lamps
 
 
-def lighting(view: View, turn: Floats) -> Lighting:
-    """The light of a view; a white surface that faces it from the camera's side gets about 1.
+def light_head(view: View, rotation: Floats) -> Lighting:
+    """Return the light of a view; a white surface that faces it from the camera's side gets about 1.
 
     Args:
-        view: lamps, ambient light.
-        turn: (3, 3) rotation of the head; the light stays where it is when the head turns.
+        view: lamps and ambient light.
+        rotation: (3, 3) of the head; the light stays where it is when the head turns.
     """
-    sky = _sphere(SKY_RAYS)
+    sky = _spread_over_sphere(SKY_RAYS)
     radiance = (0.75 + 0.35 * sky[:, 1:2]) * np.array(view.ambient)
     radiance = radiance * (4 / SKY_RAYS)  # solid angle over pi
-    share = min(float(np.mean(view.ambient)), 0.6)
-    radiance *= share / max(float((radiance.mean(1) * np.clip(sky[:, 2], 0, None)).sum()), 1e-6)
+    ambient = min(float(np.mean(view.ambient)), 0.6)
+    radiance *= ambient / max(float((radiance.mean(1) * np.clip(sky[:, 2], 0, None)).sum()), 1e-6)
     towards = np.array([_direction(azimuth, elevation) for azimuth, elevation, *_ in view.lamps])
-    glow = np.array([strength * np.array(tint) for *_, strength, tint in view.lamps])
+    irradiance = np.array([strength * np.array(tint) for *_, strength, tint in view.lamps])
     facing = np.clip(towards[:, 2], 0, None) * 0.6 + 0.4 * np.clip(towards @ [0, 0.6, 0.8], 0, None)
-    glow *= (1 - share) / max(float((glow.mean(1) * facing).sum()), 0.35 * float(glow.mean(1).sum()))
+    total = float((irradiance.mean(1) * facing).sum())
+    irradiance *= (1 - ambient) / max(total, 0.35 * float(irradiance.mean(1).sum()))
     spread = np.radians([width for _, _, width, *_ in view.lamps])
-    directions, lights, shares = [sky], [np.c_[radiance, np.full(len(sky), -1)]], [np.zeros(len(sky))]
-    for number, (towards_it, width) in enumerate(zip(towards, spread, strict=True)):
-        around = _cone(towards_it, 0.6 * width, RAYS_PER_LAMP)
-        directions.append(around)
-        lights.append(np.tile([0, 0, 0, number], (len(around), 1)))
-        shares.append(np.full(len(around), 1 / len(around)))
-    turned = np.concatenate(directions) @ turn  # world to head
+    directions, lights, weights = [sky], [np.c_[radiance, np.full(len(sky), -1)]], [np.zeros(len(sky))]
+    for number, (axis, width) in enumerate(zip(towards, spread, strict=True)):
+        cone = _spread_over_cone(axis, 0.6 * width, RAYS_PER_LAMP)
+        directions.append(cone)
+        lights.append(np.tile([0, 0, 0, number], (len(cone), 1)))
+        weights.append(np.full(len(cone), 1 / len(cone)))
+    in_head_axes = np.concatenate(directions) @ rotation
     return Lighting(
-        Rays(_single(turned), _single(np.concatenate(lights)), _single(np.concatenate(shares))),
-        Lamps(_single(towards @ turn), _single(glow), _single(0.5 * spread)),
+        Rays(
+            _as_float32(in_head_axes),
+            _as_float32(np.concatenate(lights)),
+            _as_float32(np.concatenate(weights)),
+        ),
+        Lamps(_as_float32(towards @ rotation), _as_float32(irradiance), _as_float32(0.5 * spread)),
     )
 
 
 def _direction(azimuth: float, elevation: float) -> Floats:
-    """From degrees: azimuth 0 is the camera's side, 90 the viewer's right."""
+    """Return the unit vector of angles in degrees: azimuth 0 is the camera's side, 90 the viewer's right."""
     a, e = math.radians(azimuth), math.radians(elevation)
     return np.array([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
 
 
-def _sphere(count: int) -> Floats:
-    """Even directions (a Fibonacci lattice), (count, 3)."""
+def _spread_over_sphere(count: int) -> Floats:
+    """Return evenly spread directions (a Fibonacci lattice), (count, 3)."""
     i = np.arange(count) + 0.5
     y, around = 1 - 2 * i / count, i * math.pi * (3 - math.sqrt(5))
     level = np.sqrt(1 - y * y)
     return np.stack([level * np.sin(around), y, level * np.cos(around)], 1)
 
 
-def _cone(axis: Floats, angle: float, count: int) -> Floats:
-    """The axis and directions about it at ``angle`` rad, (count, 3)."""
+def _spread_over_cone(axis: Floats, angle: float, count: int) -> Floats:
+    """Return the axis and directions around it at ``angle`` rad, (count, 3)."""
     right, up = frame(axis)
     turns = np.arange(count - 1) / (count - 1) * 2 * math.pi
     rim = math.cos(angle) * axis + math.sin(angle) * (
@@ -99,5 +111,5 @@ def _cone(axis: Floats, angle: float, count: int) -> Floats:
     return np.concatenate([axis[None], rim])
 
 
-def _single(values: Floats) -> Floats:
+def _as_float32(values: Floats) -> Floats:
     return np.asarray(values, np.float32)

@@ -1,4 +1,4 @@
-"""A shot to pixels: the head of a subject in action, in its light, and where its face lies in the picture."""
+"""Rendering of a subject: the posed head, its light, the picture, and the face's true box and points."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface_studio.camera.camera import develop
-from maeface_studio.camera.gl import Camera, Finish, Renderer, Surface, joined
-from maeface_studio.camera.light import Lighting, lighting
+from maeface_studio.camera.light import Lighting, light_head
+from maeface_studio.camera.renderer import Camera, Finish, Renderer, Surface, join_columns
+from maeface_studio.camera.sensor import develop
 from maeface_studio.cast import speech
 from maeface_studio.cast.cast import Action, Shot
 from maeface_studio.cast.draws import generator
@@ -24,74 +24,85 @@ from maeface_studio.skin.paint import Look, textures
 from maeface_studio.worn import things
 
 CENTRE = np.array([0.0, 0.8, 4.0], np.float32)
-"""Middle of the head in cm: what the head turns about and the camera looks at."""
+"""Middle of the head in cm: the head turns about it, and the camera points to it."""
 
 _GUMS, _TEETH, _BAG = (0.42, 0.10, 0.09), (0.62, 0.56, 0.45), (0.16, 0.025, 0.023)
 _INNER = ("M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_ScleraRight")
-"""What is not skin."""
+"""Parts of the rig that are not skin."""
 _BOUNCED = {"M_GumsTongue": 0.07, "M_Teeth": 0.13}
-"""Light that reaches the inside of the mouth from its own walls, which shadows alone leave black."""
+"""Light that the walls of the mouth reflect to its inside, which would be black with shadows alone."""
 _ROOT_SHADE = {"scalp": 0.6, "brows": 0.15, "lashes": 0.0, "beard": 0.45}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A rendered frame with its truth."""
+    """A rendered frame with its ground truth.
+
+    Attributes:
+        pixels: (F, F, 3) RGB.
+        box: (4,) x1 y1 x2 y2 in px: from ear to ear and from hairline to chin.
+        points: (5, 2) px: left eye, right eye, nose, left and right corner of the mouth, as in the picture.
+        intensities: AU -> intensity 0..5 on the head (AU25 is measured between the lips).
+    """
 
     pixels: NDArray[np.uint8]
-    """(F, F, 3) RGB."""
     box: Floats
-    """(4,) x1 y1 x2 y2 in px: ear to ear, hairline to chin."""
     points: Floats
-    """(5, 2) px: left eye, right eye, nose, left and right corner of the mouth, as seen."""
     intensities: dict[int, float]
-    """AU -> intensity on 0..5 as it is on the head (25 as measured between the lips)."""
 
 
-class _Hair(NamedTuple):
+class _Strands(NamedTuple):
     segments: Any
     per_strand: int
     root: NDArray[np.int32]
-    deep: float
+    root_shade: float
 
 
 @dataclass(frozen=True)
 class Actor:
-    """A subject ready to be shot: what stays the same over its pictures."""
+    """A subject with everything that is the same in all its pictures.
+
+    Attributes:
+        subject: who it is.
+        resting: shape weights of the face at rest.
+        rest: (V, 3) the head at rest, in cm.
+        gap_cm: distance between the lips at rest.
+        surfaces: the meshes of the head.
+        bump: (F, F) height field of the skin in cm.
+        folds: (K, F, F) height fields of wrinkles in cm, see ``wrinkles``.
+        hair: strands by the part of the head where they grow.
+        worn: glasses, hat and clothes.
+    """
 
     subject: Subject
     resting: dict[str, float]
-    """Shape weights of the face at rest."""
     rest: Floats
-    """The head at rest, (V, 3) cm."""
     gap_cm: float
-    """Between the lips at rest."""
     surfaces: tuple[Surface, ...]
     bump: Floats
     folds: Floats
-    """(K, F, F) cm, see ``wrinkles``."""
-    hair: tuple[_Hair, ...]
+    hair: tuple[_Strands, ...]
     worn: tuple[things.Thing, ...]
 
     def release(self) -> None:
-        """Free the memory of the graphics library; its context must be the current one."""
+        """Free the buffers and textures; their OpenGL context must be the current one."""
         for surface in self.surfaces:
             for texture in (surface.colours, surface.gloss):
                 if texture is not None and not isinstance(texture, np.ndarray):
                     texture.release()
-        for some in self.hair:
-            some.segments.release()
+        for strands in self.hair:
+            strands.segments.release()
 
 
 class Studio:
-    """Renders shots of one rig.
+    """A renderer of subjects with one rig.
 
     Args:
         rig: the head.
         frame: side of the picture in px.
 
     Raises:
-        ResourceError: no OpenGL is to be had.
+        ResourceError: no OpenGL 3.3 on this machine.
     """
 
     def __init__(self, rig: Rig, frame: int) -> None:
@@ -105,84 +116,87 @@ class Studio:
         self._inner = whole(*inner)
         self._within = np.setdiff1d(self._inner, rig.skin)
         self._bounced = np.zeros((len(rig.neutral), 1), np.float32)
-        for name, share in _BOUNCED.items():
+        for name, fraction in _BOUNCED.items():
             inside = rig.parts[name].vertices
             front = np.clip((rig.neutral[inside, 2] - 7.0) / 3.0, 0.1, 1.0)
-            self._bounced[inside, 0] = share * front
+            self._bounced[inside, 0] = fraction * front
 
     def actor(self, subject: Subject, seed: int) -> Actor:
-        """Paint and dress a subject; the last two are kept, and one before them can no longer be shot."""
+        """Return a subject ready to be rendered; only the last two that were returned can be."""
         key = (subject, seed)
         if key not in self._actors:
-            with self._renderer.context:  # there may be another studio in this process
+            with self._renderer.context:  # another studio in this process may have another context
                 if len(self._actors) == 2:
                     self._actors.pop(next(iter(self._actors))).release()
-                self._actors[key] = self._dressed(subject, seed)
+                self._actors[key] = self._prepare_actor(subject, seed)
         return self._actors[key]
 
-    def _dressed(self, subject: Subject, seed: int) -> Actor:
+    def _prepare_actor(self, subject: Subject, seed: int) -> Actor:
         rng = generator(seed, 5, subject.number)
         look, resting = subject.look, rigs.resting(generator(seed, 9, subject.number))
         rest = self.rig.vertices(subject.identity, resting)
         painted = textures(look, self._canvas, rng)
         grown = hair.grow(look, self._canvas, self.rig, rest, normals_of(rest, self.rig.skin), rng)
         strands = tuple(
-            _Hair(
-                self._renderer.segments(some.points, some.radius, some.colour),
-                some.points.shape[1] - 1,
-                some.root,
+            _Strands(
+                self._renderer.strand_buffer(style.points, style.radius, style.colour),
+                style.points.shape[1] - 1,
+                style.root,
                 _ROOT_SHADE[name],
             )
-            for name, some in grown.items()
-            if len(some.root)
+            for name, style in grown.items()
+            if len(style.root)
         )
         return Actor(
             subject,
             resting,
             rest,
             self.rig.lip_gap(rest),
-            self._surfaces(look, painted),
+            self._head_surfaces(look, painted),
             painted.bump,
             wrinkles.personal(self._canvas, generator(seed, 10, subject.number)),
             strands,
             tuple(things.worn(look, self.rig, rest)),
         )
 
-    def head(self, actor: Actor, action: Action) -> tuple[Floats, dict[int, float]]:
-        """The head of an actor in action, in its own axes, and the AU intensities that are true of it."""
+    def pose_head(self, actor: Actor, action: Action) -> tuple[Floats, dict[int, float]]:
+        """Return the head in an action, (V, 3) cm in its own axes, and the AU intensities that it shows."""
         parting = rigs.weight(action.intensities.get(25, 0.0))
         posed = {au: level for au, level in action.intensities.items() if au != 25}
         weights = rigs.shape_weights(posed, action.asymmetry, parting)
         for shape, value in action.speech.items():
             weights[shape] = weights.get(shape, 0.0) + value
-        for name, there in actor.resting.items():  # lids that hang by a fifth close by the other four
+        for (
+            name,
+            offset,
+        ) in actor.resting.items():  # lids that are partly closed at rest close less
             for shape in (f"{name}_L", f"{name}_R"):
                 if shape in weights:
-                    weights[shape] *= 1 - max(there, 0.0)
-        vertices = self.rig.moved(actor.rest, weights | _gaze(*action.gaze))
+                    weights[shape] *= 1 - max(offset, 0.0)
+        vertices = self.rig.moved(actor.rest, weights | _gaze_weights(*action.gaze))
         gap = self.rig.lip_gap(vertices) - actor.gap_cm
         return vertices, speech.told(posed, action.speech) | {25: rigs.parted(gap)}
 
-    def shoot(self, actor: Actor, view: View, action: Action, seed: int) -> Picture:
-        """Take one picture."""
-        head, intensities = self.head(actor, action)
+    def render(self, actor: Actor, view: View, action: Action, seed: int) -> Picture:
+        """Render one picture; ``seed`` draws the noise of the camera."""
+        head, intensities = self.pose_head(actor, action)
         turn = rotation(view.yaw, view.pitch, view.roll)
-        light = lighting(view, turn)
+        light = light_head(view, turn)
         with self._renderer.context:
-            rendered = self._render(actor, head, intensities, self._camera(view, turn), light, view)
+            rendered = self._draw(actor, head, intensities, self._camera(view, turn), light, view)
         rng = generator(seed, 6)
         return Picture(
             develop(rendered, view, actor.subject.look.melanin, rng),
-            self._box(head, view, turn),
-            self._points(head, view, turn),
+            self._face_box(head, view, turn),
+            self._face_points(head, view, turn),
             intensities,
         )
 
-    def take(self, shot: Shot, seed: int) -> Picture:
-        """Take a shot of the cast."""
-        return self.shoot(self.actor(shot.subject, seed), shot.view, shot.action, shot.seed)
+    def render_shot(self, shot: Shot, seed: int) -> Picture:
+        """Render a shot of the cast."""
+        return self.render(self.actor(shot.subject, seed), shot.view, shot.action, shot.seed)
 
-    def _render(
+    def _draw(
         self,
         actor: Actor,
         head: Floats,
@@ -191,53 +205,54 @@ class Studio:
         light: Lighting,
         view: View,
     ) -> Floats:
-        drawn = self._renderer
+        renderer = self._renderer
         moved = head - actor.rest
         about = list(actor.worn)
         if view.occluder:
             at_random, look = generator(view.backdrop.seed, 8), actor.subject.look
             about += things.occluder(view.occluder, self.rig, actor.rest, at_random, look)
-        normals = normals_of(head, self.rig.skin)
-        normals[self._within] = normals_of(head, self._inner)[self._within]
-        placed = [_follow(thing, moved) for thing in about]
-        places, across, casters = _gathered(head, normals, self._casters, about, placed)
-        lamps, sky = drawn.visibility(places, across, casters, light)
+        head_normals = normals_of(head, self.rig.skin)
+        head_normals[self._within] = normals_of(head, self._inner)[self._within]
+        placed = [_move_with_head(thing, moved) for thing in about]
+        positions, normals, casters = _join_meshes(head, head_normals, self._casters, about, placed)
+        lamps, sky = renderer.compute_visibility(positions, normals, casters, light)
         sky[: len(head)] += self._bounced
-        drawn.begin(camera, light)
+        renderer.begin(camera, light)
         weights = wrinkles.weights(intensities, actor.subject.look.age)
-        drawn.heights(actor.bump + np.tensordot(weights, actor.folds, axes=1))
-        lit = joined([places, across, lamps, sky])
+        renderer.set_heights(actor.bump + np.tensordot(weights, actor.folds, axes=1))
+        vertices = join_columns([positions, normals, lamps, sky])
         for surface in actor.surfaces:
-            drawn.surface(surface, lit)
-        solid, clear = _solid_and_clear(about, len(head))
-        for surface in solid:
-            drawn.surface(surface, lit)
-        for some in actor.hair:
-            rooted = joined([moved[some.root], *(part[some.root] for part in (normals, lamps, sky))])
-            drawn.strands(some.segments, some.per_strand, rooted, some.deep)
-        for surface in clear:
-            drawn.surface(surface, lit)
-        return drawn.finish()
+            renderer.draw_surface(surface, vertices)
+        opaque, transparent = _object_surfaces(about, len(head))
+        for surface in opaque:
+            renderer.draw_surface(surface, vertices)
+        for strands in actor.hair:
+            at_roots = [values[strands.root] for values in (moved, head_normals, lamps, sky)]
+            roots = join_columns(at_roots)
+            renderer.draw_strands(strands.segments, strands.per_strand, roots, strands.root_shade)
+        for surface in transparent:
+            renderer.draw_surface(surface, vertices)
+        return renderer.read_picture()
 
-    def _surfaces(self, look: Look, painted: Any) -> tuple[Surface, ...]:  # noqa: ANN401 - Textures
-        new = self._renderer.texture
+    def _head_surfaces(self, look: Look, painted: Any) -> tuple[Surface, ...]:  # noqa: ANN401 - Textures
+        texture = self._renderer.texture
         oil = look.gloss * (1 - 0.5 * look.melanin)
         skin = Finish(0.54 - 0.12 * oil, 0.028 + 0.010 * oil, (0.32, 0.16, 0.10))
-        cloth, wet = Finish(0.75, 0.03, (0.05, 0.05, 0.05)), Finish(0.10, 0.03, (0.15, 0.12, 0.10))
-        eye = new(painted.eye)
+        cloth, eye_finish = Finish(0.75, 0.03, (0.05, 0.05, 0.05)), Finish(0.10, 0.03, (0.15, 0.12, 0.10))
+        eye = texture(painted.eye)
         parts = self.rig.parts
 
-        def made(part: rigs.Part, finish: Finish, colours: Any, **more: Any) -> Surface:  # noqa: ANN401
+        def surface(part: rigs.Part, finish: Finish, colours: Any, **more: Any) -> Surface:  # noqa: ANN401
             return Surface(part.vertices, part.uv, part.triangles, finish, colours, **more)
 
         return (
-            made(parts["M_Face"], skin, new(painted.face), heights=True, gloss=new(painted.wet)),
-            made(self._outside, cloth, new(painted.back)),
-            made(self._bag, Finish(0.4, 0.03), np.array(_BAG)),
-            made(parts["M_GumsTongue"], Finish(0.3, 0.04, (0.2, 0.1, 0.1)), np.array(_GUMS)),
-            made(parts["M_Teeth"], Finish(0.22, 0.045, (0.1, 0.1, 0.1)), np.array(_TEETH)),
-            made(parts["M_ScleraLeft"], wet, eye),
-            made(parts["M_ScleraRight"], wet, eye),
+            surface(parts["M_Face"], skin, texture(painted.face), heights=True, gloss=texture(painted.wet)),
+            surface(self._outside, cloth, texture(painted.back)),
+            surface(self._bag, Finish(0.4, 0.03), np.array(_BAG)),
+            surface(parts["M_GumsTongue"], Finish(0.3, 0.04, (0.2, 0.1, 0.1)), np.array(_GUMS)),
+            surface(parts["M_Teeth"], Finish(0.22, 0.045, (0.1, 0.1, 0.1)), np.array(_TEETH)),
+            surface(parts["M_ScleraLeft"], eye_finish, eye),
+            surface(parts["M_ScleraRight"], eye_finish, eye),
         )
 
     def _camera(self, view: View, turn: Floats) -> Camera:
@@ -261,29 +276,29 @@ class Studio:
         x, y = focal * at[:, 0] / depth, focal * at[:, 1] / depth
         return np.stack([self.frame / 2 + x, self.frame / 2 - y], -1).astype(np.float32)
 
-    def _box(self, head: Floats, view: View, turn: Floats) -> Floats:
+    def _face_box(self, head: Floats, view: View, turn: Floats) -> Floats:
         points = self._project(head[self.rig.boxed], view, turn)
         return np.concatenate([points.min(0), points.max(0)])
 
-    def _points(self, head: Floats, view: View, turn: Floats) -> Floats:
+    def _face_points(self, head: Floats, view: View, turn: Floats) -> Floats:
         marks = head[self.rig.landmarks]
         face = np.stack([marks[36:42].mean(0), marks[42:48].mean(0), marks[30], marks[48], marks[54]])
         return self._project(face, view, turn)
 
 
-def _follow(thing: things.Thing, moved: Floats) -> Floats:
-    """Where a thing is when the vertex that holds it has moved."""
+def _move_with_head(thing: things.Thing, moved: Floats) -> Floats:
+    """Return the vertices of an object, moved with the vertex of the head that carries it."""
     return thing.vertices + moved[thing.anchor] if thing.anchor >= 0 else thing.vertices
 
 
-def _gathered(
+def _join_meshes(
     head: Floats,
     normals: Floats,
     casters: NDArray[np.int32],
     about: list[things.Thing],
     placed: list[Floats],
 ) -> tuple[Floats, Floats, NDArray[np.int32]]:
-    """Head and things as one list of vertices, their normals, and the triangles that cast shadows."""
+    """Return the vertices and normals of head and objects, and the triangles that cast shadows."""
     triangles, first = [casters], len(head)
     for thing in about:
         if thing.opacity > 0.5:
@@ -296,22 +311,22 @@ def _gathered(
     )
 
 
-def _solid_and_clear(about: list[things.Thing], first: int) -> tuple[list[Surface], list[Surface]]:
-    """Things as surfaces, whose vertices follow the head's from ``first``: solid ones, and clear ones."""
-    solid: list[Surface] = []
-    clear: list[Surface] = []
+def _object_surfaces(about: list[things.Thing], first: int) -> tuple[list[Surface], list[Surface]]:
+    """Return objects as surfaces, opaque and transparent ones; their vertices begin at ``first``."""
+    opaque: list[Surface] = []
+    transparent: list[Surface] = []
     for thing in about:
         corners = np.arange(first, first + len(thing.vertices), dtype=np.int32)
         colour = np.asarray(thing.colour) * (1 - 0.8 * thing.metal)
         finish = Finish(thing.roughness, 0.04 + 0.6 * thing.metal, opacity=thing.opacity)
         surface = Surface(corners, None, thing.triangles, finish, colour)
-        (solid if thing.opacity >= 1 else clear).append(surface)
+        (opaque if thing.opacity >= 1 else transparent).append(surface)
         first += len(thing.vertices)
-    return solid, clear
+    return opaque, transparent
 
 
-def _gaze(right: float, up: float) -> dict[str, float]:
-    """Shape weights of a gaze to the viewer's right and up; left and right are the person's own."""
+def _gaze_weights(right: float, up: float) -> dict[str, float]:
+    """Return the shape weights of a gaze to the viewer's right and up; shapes name the person's sides."""
     turn = (
         {"eyeLookIn_R": right, "eyeLookOut_L": right}
         if right >= 0

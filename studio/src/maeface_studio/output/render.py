@@ -1,7 +1,7 @@
-"""``maeface synth``: faces rendered from a 3D head, with the action units they were posed with.
+"""``maeface-studio render``: faces rendered from a 3D head, with the action units of their expressions.
 
-Writes a prepared folder (crops through the project's one crop, at the head's true points and box), a
-labels table beside it, and on request the full frames, and the clips as another dataset lays them out.
+Writes a prepared folder, as ``maeface prepare`` does, and a table of labels beside it; on request also the
+whole frames, and the clips in the layout of another dataset.
 """
 
 import json
@@ -22,15 +22,15 @@ from maeface.data import manifest
 from maeface.data.ingest.workers import Job, Notify, cores, work
 from maeface.data.shards import FOLDER, INDEX, ShardWriter
 from maeface.errors import ConfigError, DataError
-from maeface_studio.camera import context, scene
+from maeface_studio.camera import opengl, scene
 from maeface_studio.cast import cast
 from maeface_studio.head import rig
-from maeface_studio.output import store
-from maeface_studio.output.layouts import casting, recording
+from maeface_studio.output import samples
+from maeface_studio.output.layouts import recording, roles
 
 SUBJECTS_PER_SHARD = 2
 FRAME_PER_CROP = 1.5
-"""Side of the rendered frame over that of the crop: at this the crop is cut about pixel for pixel."""
+"""Side of the frame divided by the side of the crop: the crop has about the resolution of the frame."""
 
 LABELS = "labels.parquet"
 RECORD = "prepare.json"
@@ -41,34 +41,41 @@ _SETTINGS = "synth.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is made; the same settings give the same bytes, on however many processes."""
+    """What is rendered; the same settings give the same bytes, with any number of processes.
+
+    Attributes:
+        subjects: number of people.
+        images: stills of each subject.
+        clips: clips of each of the first ``clip_subjects`` subjects.
+        clip_subjects: number of subjects with clips; None for all.
+        clip_frames: frames of a clip.
+        fps: frames per second of a clip; with a lower rate a clip of as many frames is longer.
+        size: side of a crop in px.
+        seed: of all random draws; another seed gives other people.
+        quality: of the JPEG crops, 1 to 95.
+        frames: also write the whole frames, as PNG in ``frames/``.
+        layout: also write the frames of the clips as this dataset does, in a folder of its name.
+    """
 
     subjects: int = 40
     images: int = 20
-    """Stills a subject."""
     clips: int = 0
-    """Clips a subject, for the first ``clip_subjects`` subjects."""
     clip_subjects: int | None = None
     clip_frames: int = 48
     fps: float = cast.FPS
-    """Frames a second of a clip: fewer, and head and eyes get farther in as many frames."""
     size: int = 224
-    """Side of a crop in px."""
     seed: int = 0
     quality: int = 90
-    """Of the JPEG crops."""
     frames: bool = False
-    """Also write the full frames, as PNG under ``frames/``."""
-    layout: casting.Name | None = None
-    """Also write the full frames of the clips as this dataset has them, in a folder of its name."""
+    layout: roles.Layout | None = None
 
     def check(self) -> None:
-        """Refuse what cannot be made.
+        """Check the ranges of the settings.
 
         Raises:
             ConfigError: a count or size out of its range.
         """
-        least = {
+        minima = {
             "subjects": 1,
             "images": 0,
             "clips": 0,
@@ -77,33 +84,38 @@ class Settings:
             "size": 16,
             "seed": 0,
         }
-        for name, low in least.items():
+        for name, minimum in minima.items():
             value = getattr(self, name)
-            if value is not None and value < low:
-                raise ConfigError(f"{name} must be at least {low}, got {value}")
+            if value is not None and value < minimum:
+                raise ConfigError(f"{name} must be at least {minimum}, got {value}")
         if not 1 <= self.quality <= 95:
             raise ConfigError(f"quality must be 1 to 95, got {self.quality}")
         if not 0.1 <= self.fps <= 240:
             raise ConfigError(f"fps must be 0.1 to 240, got {self.fps}")
-        if self.layout is not None and self.layout not in casting.RECORDINGS:
-            known = ", ".join(casting.RECORDINGS)
-            raise ConfigError(f"layout must be one of {known}, got {self.layout}")
-        if _total(self, 0) == 0:  # the first subjects have the clips
-            raise ConfigError("nothing to make: no images, and no clips of anybody")
+        if self.layout is not None and self.layout not in roles.RECORDINGS:
+            raise ConfigError(f"layout must be one of {', '.join(roles.RECORDINGS)}, got {self.layout}")
+        if _count_images(self, 0) == 0:  # the first subjects have the clips
+            raise ConfigError("nothing to render: neither images nor clips; give --images or --clips")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was made, and where."""
+    """The result of a run.
+
+    Attributes:
+        images: number of stills and frames of clips.
+        subjects: number of people.
+        manifest: path of the manifest.
+        labels: path of the table of labels.
+    """
 
     images: int
-    """Stills and frames of clips."""
     subjects: int
     manifest: Path
     labels: Path
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line that says what was written."""
         folder = self.manifest.parent
         return f"{folder}: {self.images} images of {self.subjects} subjects; labels: {self.labels}"
 
@@ -116,179 +128,182 @@ def run(
 ) -> Summary:
     """Render a labelled dataset.
 
-    Goes on where an interrupted run with the same settings and rig stopped (by shard).
+    An interrupted run is continued when it is called again with the same settings and rig.
 
     Args:
-        rig_file: ``ict_facekit.npz``, with ``vertex_indices.json`` beside it.
+        rig_file: ``ict_facekit.npz``, with ``vertex_indices.json`` in the same folder.
         out: folder to write.
-        settings: what to make.
-        workers: processes; None for one a core.
+        settings: what to render.
+        workers: number of processes; None for one per core.
 
     Raises:
-        ConfigError: a setting out of range, ``out`` holds something else, or was begun with other settings
-            or another rig.
-        DataError: the rig is missing or not a rig, or what an earlier run left is damaged.
-        ResourceError: no OpenGL is to be had, the disk is full, ``out`` is in use, or a process died.
+        ConfigError: a setting out of range, or ``out`` contains another dataset, other settings or
+            another rig.
+        DataError: the rig is missing or damaged, or a file of an earlier run is damaged.
+        ResourceError: no OpenGL, disk full, ``out`` in use, or a process died.
     """
     settings.check()
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    rig.load(rig_file)  # fail early, in this process
-    context.check()
+    rig.load(rig_file)  # errors are reported before any process starts
+    opengl.check_opengl()
     with files.exclusive(out):
-        _begin(out, settings, rig_file)
-        _clean(out)
+        _record_settings(out, settings, rig_file)
+        _remove_temporary_files(out)
         if not (out / manifest.FILE).is_file():
-            _render(rig_file, out, settings, workers or cores())
-            _finish(out, settings)
+            _render_shards(rig_file, out, settings, workers or cores())
+            _write_tables(out, settings)
         shutil.rmtree(out / _PARTS, ignore_errors=True)
-        who = pq.read_table(out / manifest.FILE, columns=["subject"])["subject"]
-    return Summary(len(who), len(who.unique()), out / manifest.FILE, out / LABELS)
+        subjects = pq.read_table(out / manifest.FILE, columns=["subject"])["subject"]
+    return Summary(len(subjects), len(subjects.unique()), out / manifest.FILE, out / LABELS)
 
 
-def shots(settings: Settings, part: casting.Part) -> Iterator[cast.Shot]:
-    """The shots of a person, in the order they are stored."""
-    yield from cast.stills(settings.seed, part.subject, settings.images)
-    for clip in part.clips:
-        yield from cast.clip(settings.seed, part.subject, clip, settings.clip_frames, settings.fps)
+def list_shots(settings: Settings, role: roles.Role) -> Iterator[cast.Shot]:
+    """Yield the shots of a person in the order in which they are stored."""
+    yield from cast.stills(settings.seed, role.subject, settings.images)
+    for clip in role.clips:
+        yield from cast.clip(settings.seed, role.subject, clip, settings.clip_frames, settings.fps)
 
 
-def parts(settings: Settings) -> tuple[casting.Part, ...]:
-    """Who is shown, and in which clips.
+def assign_roles(settings: Settings) -> tuple[roles.Role, ...]:
+    """Return the people that are rendered, with their clips.
 
     Raises:
         ConfigError: the dataset of the layout has fewer subjects or tasks.
     """
-    return casting.parts(
+    return roles.assign_roles(
         settings.seed, settings.subjects, settings.clips, settings.clip_subjects, settings.layout
     )
 
 
-def _shot_in(settings: Settings, number: int) -> tuple[casting.Part, ...]:
-    """The people of a shard."""
+def _roles_of_shard(settings: Settings, number: int) -> tuple[roles.Role, ...]:
     first = number * SUBJECTS_PER_SHARD
-    return parts(settings)[first : first + SUBJECTS_PER_SHARD]
+    return assign_roles(settings)[first : first + SUBJECTS_PER_SHARD]
 
 
-def _total(settings: Settings, number: int) -> int:
-    shown = _shot_in(settings, number)
-    return sum(settings.images + len(part.clips) * settings.clip_frames for part in shown)
+def _count_images(settings: Settings, number: int) -> int:
+    """Return the number of images in a shard."""
+    cast_of_shard = _roles_of_shard(settings, number)
+    return sum(settings.images + len(role.clips) * settings.clip_frames for role in cast_of_shard)
 
 
-def _numbers(settings: Settings) -> list[int]:
-    """The shards there are; subjects of whom nothing is made have none."""
-    every = range(-(-settings.subjects // SUBJECTS_PER_SHARD))
-    return [number for number in every if _total(settings, number)]
+def _list_shards(settings: Settings) -> list[int]:
+    """Return the numbers of the shards that contain an image."""
+    numbers = range(-(-settings.subjects // SUBJECTS_PER_SHARD))
+    return [number for number in numbers if _count_images(settings, number)]
 
 
-def _begin(out: Path, settings: Settings, rig_file: Path) -> None:
-    """Write down what is to be made, or compare with what an earlier run wrote down.
+def _record_settings(out: Path, settings: Settings, rig_file: Path) -> None:
+    """Write the settings of a new run, or compare them with those of an earlier run.
 
     Raises:
-        ConfigError: it is something else.
-        DataError: the earlier record is not readable.
+        ConfigError: they differ.
+        DataError: the record of the earlier run is damaged.
     """
-    record = out / _SETTINGS
-    wanted = asdict(settings) | {"rig_sha256": files.sha256(rig_file)}
-    if not record.is_file():
-        # an unfinished preparation has no manifest yet, but its shards or its list of inputs
+    path = out / _SETTINGS
+    record = asdict(settings) | {"rig_sha256": files.sha256(rig_file)}
+    if not path.is_file():
+        # an unfinished preparation has no manifest yet, but shards or a list of inputs
         if (out / FOLDER).exists() or any(out.glob("*.parquet")):
-            raise ConfigError(f"{out} holds another dataset (without {_SETTINGS}); choose another folder")
-        files.write_json(record, wanted)
+            raise ConfigError(f"{out} contains another dataset (no {_SETTINGS}); choose another folder")
+        files.write_json(path, record)
         return
     try:
-        # a setting that there was not yet is as if it had been left alone
-        begun = asdict(Settings()) | dict(json.loads(record.read_text(encoding="utf-8")))
+        # a record of an older version lacks newer settings, which had their defaults then
+        earlier = asdict(Settings()) | dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise DataError(f"{record} is damaged; delete {out} and run again") from error
-    other = [name for name in wanted if begun.get(name) != wanted[name]]
-    if other:
-        raise ConfigError(
-            f"{out} was begun with {other[0]} = {begun.get(other[0])!r}, now it is {wanted[other[0]]!r}; "
-            "give the same settings and rig to go on, or another folder"
-        )
+        raise DataError(f"{path} is damaged; delete {out} and run again") from error
+    for name, value in record.items():
+        if earlier.get(name) != value:
+            raise ConfigError(
+                f"{out} was begun with {name} = {earlier.get(name)!r}, now it is {value!r}; "
+                "give the same settings and rig to continue, or another folder"
+            )
 
 
-def _clean(out: Path) -> None:
-    """Remove what a killed run was about to write; the lock is ours, so nobody is writing now."""
+def _remove_temporary_files(out: Path) -> None:
+    """Remove unfinished files of a killed run; the folder is locked, so no other process writes them."""
     files.clean(out, out / FOLDER, out / _PARTS, *(out / _FRAMES).glob("**/"))
-    for name in casting.RECORDINGS:
+    for name in roles.RECORDINGS:
         files.clean(*(out / name).glob("**/"))
 
 
-def _render(rig_file: Path, out: Path, settings: Settings, workers: int) -> None:
-    """Make the shards that are not there yet, each in one process."""
-    numbers = _numbers(settings)
-    left = [
-        number for number in numbers if not (_part(out, number).is_file() and _tar(out, number).is_file())
+def _render_shards(rig_file: Path, out: Path, settings: Settings, workers: int) -> None:
+    """Render the missing shards, each in one process."""
+    numbers = _list_shards(settings)
+    missing = [
+        number
+        for number in numbers
+        if not (_rows_path(out, number).is_file() and _shard_path(out, number).is_file())
     ]
-    total, todo = (sum(_total(settings, number) for number in some) for some in (numbers, left))
-    if not left:
+    if not missing:
         return
+    total = sum(_count_images(settings, number) for number in numbers)
+    finished = total - sum(_count_images(settings, number) for number in missing)
     setup = partial(_make_job, rig_file, out, settings)
     try:
         with (
-            console.progress("render", total, "images", total - todo) as advance,
-            closing(work(setup, left, workers, advance)) as finished,
+            console.progress("render", total, "images", finished) as advance,
+            closing(work(setup, missing, workers, advance)) as results,
         ):
-            for _ in finished:
+            for _ in results:
                 pass
     finally:
-        _clean(out)  # what a stopped process was about to write
+        _remove_temporary_files(out)  # of processes that were stopped
 
 
 def _make_job(rig_file: Path, out: Path, settings: Settings) -> Job[int, None]:
-    """Runs in a worker process: one rig and one renderer for all its shards."""
+    """Return the job of a worker process, which uses one renderer for all its shards."""
     studio = scene.Studio(rig.load(rig_file), round(settings.size * FRAME_PER_CROP))
-    return lambda number, notify: _shard(studio, out, settings, number, notify)
+    return lambda number, notify: _render_shard(studio, out, settings, number, notify)
 
 
-def _shard(studio: scene.Studio, out: Path, settings: Settings, number: int, notify: Notify) -> None:
-    """Render, crop and store one shard; its rows come last, so their file says that it is done."""
+def _render_shard(studio: scene.Studio, out: Path, settings: Settings, number: int, notify: Notify) -> None:
+    """Render, crop and store one shard; the file of its rows is written last and marks it as finished."""
     name = f"{number:05d}"
     frames = out / _FRAMES if settings.frames else None
     form = recording.Format(settings.fps, settings.clip_frames, settings.quality)
     with ExitStack() as stack:
-        temporary = stack.enter_context(files.atomic(_tar(out, number)))
+        temporary = stack.enter_context(files.atomic(_shard_path(out, number)))
         writer = stack.enter_context(ShardWriter(temporary, name))
         rows = []
-        for part in _shot_in(settings, number):
+        for role in _roles_of_shard(settings, number):
             clips: recording.Recording | None = None
-            if settings.layout and part.name:
+            if settings.layout and role.name:
                 folder = out / settings.layout
-                clips = stack.enter_context(casting.RECORDINGS[settings.layout](folder, part.name, form))
-            for shot in shots(settings, part):
-                picture = studio.take(shot, settings.seed)
-                stored = store.crop_into(writer, picture, settings.size, settings.quality)
-                rows.append(store.row(shot, picture) | stored | {"shard": f"{name}.tar"})
+                clips = stack.enter_context(roles.RECORDINGS[settings.layout](folder, role.name, form))
+            for shot in list_shots(settings, role):
+                picture = studio.render_shot(shot, settings.seed)
+                crop = samples.add_crop(writer, picture, settings.size, settings.quality)
+                rows.append(samples.manifest_row(shot, picture) | crop | {"shard": f"{name}.tar"})
                 if frames:
-                    store.write_frame(frames, shot, picture)
+                    samples.write_frame(frames, shot, picture)
                 if clips and shot.clip:
-                    clips.add(shot.frame, picture.pixels, store.levels(picture))
+                    clips.add(shot.frame, picture.pixels, samples.code_intensities(picture))
                 notify(1)
     table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
-    with files.atomic(_part(out, number)) as temporary:
+    with files.atomic(_rows_path(out, number)) as temporary:
         pq.write_table(table, temporary)
 
 
-def _tar(out: Path, number: int) -> Path:
+def _shard_path(out: Path, number: int) -> Path:
     return out / FOLDER / f"{number:05d}.tar"
 
 
-def _part(out: Path, number: int) -> Path:
+def _rows_path(out: Path, number: int) -> Path:
     return out / _PARTS / f"{number:05d}.parquet"
 
 
-def _finish(out: Path, settings: Settings) -> None:
-    """Join the shards' rows; the manifest comes last, so that it says that all is done."""
-    numbers = _numbers(settings)
+def _write_tables(out: Path, settings: Settings) -> None:
+    """Join the rows of the shards; the manifest is written last and marks the dataset as finished."""
+    numbers = _list_shards(settings)
     try:
-        rows = pd.concat([pd.read_parquet(_part(out, number)) for number in numbers], ignore_index=True)
+        rows = pd.concat([pd.read_parquet(_rows_path(out, number)) for number in numbers], ignore_index=True)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{out / _PARTS} is damaged ({error}); delete {out} and run again") from error
     index = {}
     for number in numbers:
-        path = _tar(out, number)
+        path = _shard_path(out, number)
         count = int((rows["shard"] == path.name).sum())
         index[path.name] = {"sha256": files.sha256(path), "bytes": path.stat().st_size, "count": count}
     files.write_json(out / INDEX, index)
@@ -297,15 +312,15 @@ def _finish(out: Path, settings: Settings) -> None:
     labels = rows[keys + aus].astype(dict.fromkeys(aus, "int8") | {"frame": "int32"})
     with files.atomic(out / LABELS) as temporary:
         pq.write_table(pa.Table.from_pandas(labels, preserve_index=False), temporary)
-    about = {
-        "by": "maeface synth",
+    record = {
+        "by": "maeface-studio render",
         "maeface": version("maeface"),
         "settings": asdict(settings),
         "counts": {"ok": len(rows)},
     }
     if settings.layout:
-        about["subjects"] = {part.subject.name: part.name for part in parts(settings) if part.name}
-    files.write_json(out / RECORD, about)
+        record["subjects"] = {role.subject.name: role.name for role in assign_roles(settings) if role.name}
+    files.write_json(out / RECORD, record)
     table = pa.table(
         {field.name: pa.array(rows[field.name], field.type, from_pandas=True) for field in manifest.SCHEMA},
         schema=manifest.SCHEMA,

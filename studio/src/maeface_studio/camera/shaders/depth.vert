@@ -1,5 +1,5 @@
 #version 330
-// Orthographic view of the head along one ray of light.
+// Orthographic projection of the head along one ray of light.
 uniform mat4 ray;
-in vec3 place;
-void main() { gl_Position = ray * vec4(place, 1.0); }
+in vec3 position;
+void main() { gl_Position = ray * vec4(position, 1.0); }

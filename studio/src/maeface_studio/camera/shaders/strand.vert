@@ -1,8 +1,8 @@
 #version 330
-// One segment of a hair as a ribbon that faces the camera; four corners an instance.
+// One segment of a hair as a ribbon that faces the camera; four corners per instance.
 uniform mat4 view;
 uniform vec3 eye;
-uniform float pixel;             // cm that a pixel spans at unit distance
+uniform float pixel;             // width of a pixel in cm at unit distance
 in vec2 corner;                  // x: 0 start, 1 end; y: -1, 1
 in vec3 start;
 in vec3 end;
@@ -21,18 +21,18 @@ out vec3 around;
 out vec3 colour;
 out float tip;
 void main() {
-    vec3 here = mix(start, end, corner.x) + moved;
-    vec3 towards = normalize(eye - here);
+    vec3 position = mix(start, end, corner.x) + moved;
+    vec3 towards = normalize(eye - position);
     tangent = normalize(end - start + vec3(1e-6));
-    float least = 0.45 * pixel * length(eye - here);
+    float least = 0.45 * pixel * length(eye - position);
     float radius = max(mix(radii.x, radii.y, corner.x), least);
     vec3 side = cross(tangent, towards);
-    here += normalize(side + vec3(1e-6)) * corner.y * radius;
-    at = here;
+    position += normalize(side + vec3(1e-6)) * corner.y * radius;
+    at = position;
     across = normal;
     reached = lamps;
     around = sky;
     colour = dye;
     tip = along;
-    gl_Position = view * vec4(here, 1.0);
+    gl_Position = view * vec4(position, 1.0);
 }

@@ -1,20 +1,20 @@
 #version 330
-// Skin, eyes, teeth, cloth and things: lamps with soft shadows, light from all sides, a highlight.
+// Skin, eyes, teeth, cloth and objects: lamps with soft shadows, light from all sides, highlights.
 uniform vec3 eye;                // the camera
 uniform int lamp_count;
 uniform vec3 lamp[3];            // direction, unit
-uniform vec3 glow[3];            // irradiance of a surface that faces it
+uniform vec3 irradiance[3];      // of a surface that faces the lamp
 uniform float spread[3];         // half angle of the lamp, rad
 uniform sampler2D colours;
 uniform sampler2D heights;       // cm
 uniform sampler2D gloss;
-uniform vec3 tint;               // in place of `colours` where `painted` is 0
+uniform vec3 tint;               // used instead of `colours` where `painted` is 0
 uniform float painted;
-uniform float bumpy;             // 1 where `heights` holds
-uniform float glossy;            // 1 where `gloss` holds
+uniform float bumpy;             // 1: use `heights`
+uniform float glossy;            // 1: use `gloss`
 uniform float roughness;
-uniform float specular;          // reflectance seen straight on
-uniform vec3 bleed;              // how far light creeps round the terminator under the surface
+uniform float specular;          // reflectance at normal incidence
+uniform vec3 bleed;              // how far light spreads under the surface into the shaded side
 uniform float opacity;
 in vec3 at;
 in vec3 across;
@@ -43,7 +43,7 @@ float highlight(vec3 n, vec3 towards, vec3 l, float rough) {
     float nh = max(dot(n, h), 0.0), d = nh * nh * (a2 - 1.0) + 1.0;
     float nl = max(dot(n, l), 0.0), nv = max(dot(n, towards), 0.15), k = rough * rough / 2.0;
     float shade = 1.0 / ((nl * (1.0 - k) + k) * (nv * (1.0 - k) + k));
-    return nl * a2 / (d * d) * shade * 0.25;   // times pi: `glow` is an irradiance
+    return nl * a2 / (d * d) * shade * 0.25;   // times pi, because lamps are given as irradiance
 }
 
 void main() {
@@ -62,9 +62,9 @@ void main() {
     for (int i = 0; i < lamp_count; ++i) {
         vec3 cosine = vec3(dot(mix(n, fine, 0.55), lamp[i]), dot(mix(n, fine, 0.85), lamp[i]), dot(fine, lamp[i]));
         vec3 soft = max((cosine + bleed) / (1.0 + bleed), 0.0);
-        diffuse += glow[i] * reached[i] * soft * soft * (1.5 - 0.5 * soft);
+        diffuse += irradiance[i] * reached[i] * soft * soft * (1.5 - 0.5 * soft);
         float rough = sqrt(roughness * roughness + 0.35 * spread[i] * spread[i]);
-        shine += glow[i] * reached[i] * highlight(fine, towards, lamp[i], rough);
+        shine += irradiance[i] * reached[i] * highlight(fine, towards, lamp[i], rough);
     }
     shine += around * 0.5;
     float furrow = clamp(1.0 + 5.0 * height, 0.55, 1.12);       // less light reaches the bottom of a fold

@@ -1,6 +1,6 @@
 #version 330
 uniform mat4 view;
-in vec3 place;
+in vec3 position;
 in vec3 normal;
 in vec2 uv;
 in vec3 lamps;
@@ -11,10 +11,10 @@ out vec2 texel;
 out vec3 reached;
 out vec3 around;
 void main() {
-    at = place;
+    at = position;
     across = normal;
     texel = uv;
     reached = lamps;
     around = sky;
-    gl_Position = view * vec4(place, 1.0);
+    gl_Position = view * vec4(position, 1.0);
 }

@@ -1,4 +1,4 @@
-"""The clips of a subject as DISFA keeps its recordings: one video, and a text file for every action unit."""
+"""The layout of DISFA: one video of a subject, and a text file of intensities for every action unit."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,37 +11,37 @@ from maeface import files
 from maeface_studio.output.layouts.recording import Format, Video
 
 AUS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
-"""What DISFA codes, in intensities from 0 to 5."""
+"""The action units that DISFA codes, in intensities from 0 to 5."""
 
 VIDEOS, LABELS = "Videos_LeftCamera", "ActionUnit_Labels"
 
 
-def video(folder: Path, subject: str) -> Path:
-    """Where a subject's video lies: ``Videos_LeftCamera/LeftVideoSN001_comp.avi``."""
+def video_path(folder: Path, subject: str) -> Path:
+    """Return the path of a subject's video: ``Videos_LeftCamera/LeftVideoSN001_comp.avi``."""
     return folder / VIDEOS / f"LeftVideo{subject}_comp.avi"
 
 
-def labels(folder: Path, subject: str, au: int) -> Path:
-    """Where the intensities of an AU lie: ``ActionUnit_Labels/SN001/SN001_au1.txt``."""
+def labels_path(folder: Path, subject: str, au: int) -> Path:
+    """Return the path of the intensities of an AU: ``ActionUnit_Labels/SN001/SN001_au1.txt``."""
     return folder / LABELS / subject / f"{subject}_au{au}.txt"
 
 
 class Recording:
-    """The recording of a subject: whole, or not there at all.
+    """A writer of the recording of a subject; an exception leaves no file.
 
-    The clips follow one another in one video. A line of a label file is ``frame,intensity``, the frame
-    counted from 1 through all of them.
+    All clips are in one video. A line of a label file is ``frame,intensity``; frames are counted from 1
+    through all clips.
 
     Args:
         folder: of the dataset.
-        subject: as DISFA names it.
+        subject: its name in DISFA.
         form: of the video.
     """
 
     def __init__(self, folder: Path, subject: str, form: Format) -> None:
         self._folder, self._subject = folder, subject
         self._levels: list[list[int]] = []
-        self._video = Video(video(folder, subject), "avi", form.fps)
+        self._video = Video(video_path(folder, subject), "avi", form.fps)
 
     def __enter__(self) -> "Recording":
         """Begin the video."""
@@ -49,16 +49,16 @@ class Recording:
         return self
 
     def add(self, frame: int, pixels: NDArray[np.uint8], levels: Mapping[int, int]) -> None:
-        """Append a frame, (H, W, 3) RGB; an AU that ``levels`` lacks has intensity 0."""
+        """Append a frame, (H, W, 3) RGB; an AU that is missing in ``levels`` has intensity 0."""
         self._video.add(pixels)
         self._levels.append([levels.get(au, 0) for au in AUS])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write the labels, then put the video in its place; nothing of it after an exception."""
+        """Write the labels, then move the video to its path; after an exception write nothing."""
         if kind is None:
             for au, column in zip(AUS, zip(*self._levels, strict=True), strict=True):
                 lines = "".join(f"{line},{level}\n" for line, level in enumerate(column, 1))
-                files.write_text(labels(self._folder, self._subject, au), lines)
+                files.write_text(labels_path(self._folder, self._subject, au), lines)
         self._video.__exit__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""What every layout writes: the recordings of a subject, and videos that are whole or not there at all."""
+"""Recordings of a subject, which every layout writes, and their videos."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -19,36 +19,39 @@ _BITS_PER_PIXEL = 2.5
 
 @dataclass(frozen=True)
 class Format:
-    """How the clips are made, where a layout leaves that open."""
+    """The format of clips, as far as the layout does not fix it.
+
+    Attributes:
+        fps: frames per second.
+        frames: number of frames of a clip.
+        quality: of JPEGs, 1 to 95.
+    """
 
     fps: float
-    """Frames a second."""
     frames: int
-    """Of a clip."""
     quality: int
-    """Of JPEGs, 1 to 95."""
 
 
 class Recording(AbstractContextManager["Recording"], Protocol):
-    """Writes the clips of one subject, one after the other; a context, whose end writes the labels."""
+    """A writer of the clips of one subject, one after the other; leaving the context writes the labels."""
 
     def add(self, frame: int, pixels: NDArray[np.uint8], levels: Mapping[int, int]) -> None:
         """Append a frame.
 
         Args:
-            frame: from 0 in every clip: 0 begins the next one.
+            frame: counted from 0 in every clip; 0 begins the next one.
             pixels: (H, W, 3) RGB.
-            levels: AU -> intensity, whole, 0 to 5.
+            levels: AU -> intensity, a whole number, 0 to 5.
         """
 
 
 class Video:
-    """An MPEG-4 video; a context, that puts the whole file in place, or after an exception nothing.
+    """A writer of an MPEG-4 video; leaving the context without an exception moves the file to its path.
 
     Args:
         path: of the video.
         container: "avi" or "mp4".
-        fps: frames a second.
+        fps: frames per second.
     """
 
     def __init__(self, path: Path, container: str, fps: float) -> None:
@@ -62,20 +65,20 @@ class Video:
         return self
 
     def add(self, pixels: NDArray[np.uint8]) -> None:
-        """Append a frame, (H, W, 3) RGB; an odd last row or column is left out, as the codec has none."""
-        high, wide = (side // 2 * 2 for side in pixels.shape[:2])
+        """Append a frame, (H, W, 3) RGB; an odd last row or column is cut off for the codec."""
+        height, width = (side // 2 * 2 for side in pixels.shape[:2])
         if self._stream is None:
             self._stream = self._container.add_stream("mpeg4", rate=self._fps)
-            self._stream.width, self._stream.height, self._stream.pix_fmt = wide, high, "yuv420p"
-            self._stream.bit_rate = int(_BITS_PER_PIXEL * high * wide * self._fps)
-            self._stream.thread_count = 1  # the bytes do not depend on the machine's cores
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:high, :wide]), format="rgb24")
+            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+            self._stream.bit_rate = int(_BITS_PER_PIXEL * height * width * self._fps)
+            self._stream.thread_count = 1  # so that the bytes do not depend on the number of cores
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
         self._container.mux(self._stream.encode(frame))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put the video in its place."""
+        """Finish the video and move it to its path."""
         if kind is None and self._stream is not None:
             self._container.mux(self._stream.encode(None))
         self._container.close()

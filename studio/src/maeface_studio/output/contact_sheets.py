@@ -1,4 +1,4 @@
-"""Contact sheets, to look at what the studio makes: every AU at every intensity, clips, and the cast."""
+"""Contact sheets of renders: every AU at every intensity, clips, and people of the cast."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,62 +25,60 @@ LABEL_PX, HEAD_PX = 48, 20
 Strip = NDArray[np.uint8]
 
 
-def intensities(studio: Studio, seed: int, subject: Subject, number: int, size: int) -> Strip:
-    """A subject with one AU at intensities 0 to 5, (size, 6 * size, 3)."""
+def draw_intensities(studio: Studio, seed: int, subject: Subject, number: int, size: int) -> Strip:
+    """Return a subject with one AU at intensities 0 to 5, (size, 6 * size, 3)."""
     actor = studio.actor(subject, seed)
     actions = (
         Action({number: float(level)} if level else {}, {}, (0.0, 0.0)) for level in range(len(LEVELS))
     )
-    return np.concatenate([face_of(studio.shoot(actor, PLAIN, some, 7), size) for some in actions], axis=1)
+    pictures = (studio.render(actor, PLAIN, action, 7) for action in actions)
+    return np.concatenate([crop_face(picture, size) for picture in pictures], axis=1)
 
 
-def cast_of(studio: Studio, seed: int, count: int, columns: int, size: int) -> Image.Image:
-    """The first ``count`` subjects, each in one still of its own."""
+def draw_people(studio: Studio, seed: int, count: int, columns: int, size: int) -> Image.Image:
+    """Return one still of each of the first ``count`` subjects, with the roll of the head removed."""
     faces = []
     for number in range(count):
         shot = next(cast.stills(seed, people.subject(seed, number), 1))
-        faces.append(face_of(studio.take(replace(shot, view=replace(shot.view, roll=0.0)), seed), size))
+        upright = replace(shot, view=replace(shot.view, roll=0.0))
+        faces.append(crop_face(studio.render_shot(upright, seed), size))
     return _grid(faces, columns)
 
 
-def stills(studio: Studio, seed: int, subject: Subject, count: int, columns: int, size: int) -> Image.Image:
-    """The first stills of one subject."""
-    shots = cast.stills(seed, subject, count)
-    return _grid([face_of(studio.take(shot, seed), size) for shot in shots], columns)
-
-
-def clips(studio: Studio, seed: int, subjects: Sequence[Subject], frames: int, size: int) -> Image.Image:
-    """A row per task, ``frames`` of 48 frames from left to right; the subjects take turns."""
+def draw_clips(studio: Studio, seed: int, subjects: Sequence[Subject], frames: int, size: int) -> Image.Image:
+    """Return a row per task with ``frames`` of its 48 frames; each row has the next subject."""
     rows = []
     for number in range(len(cast.TASKS)):
         shots = list(cast.clip(seed, subjects[number % len(subjects)], number, 48))
-        chosen = np.linspace(0, 47, frames).round().astype(int)
-        rows.append(np.concatenate([face_of(studio.take(shots[i], seed), size) for i in chosen], axis=1))
-    return labelled(rows, list(cast.TASKS), heads=())
+        indices = np.linspace(0, 47, frames).round().astype(int)
+        rows.append(
+            np.concatenate([crop_face(studio.render_shot(shots[i], seed), size) for i in indices], axis=1)
+        )
+    return label_rows(rows, list(cast.TASKS), heads=())
 
 
-def face_of(picture: Picture, size: int) -> Strip:
-    """The crop of a picture's true face, turned level; (size, size, 3)."""
+def crop_face(picture: Picture, size: int) -> Strip:
+    """Return the crop of the face in a picture, with level eyes, (size, size, 3)."""
     face = Face(picture.box, picture.points, 1.0)
     return crop(picture.pixels, square(face, angle_deg=eye_angle(picture.points)), size)
 
 
-def labelled(
+def label_rows(
     rows: Sequence[Strip], names: Sequence[str], columns: int = 1, heads: Sequence[str] = LEVELS
 ) -> Image.Image:
-    """Rows of pictures with their names at the left, in some columns, under heads."""
-    high, width, size = -(-len(rows) // columns), LABEL_PX + rows[0].shape[1], rows[0].shape[0]
+    """Return rows of pictures in columns, with names at the left and column heads above."""
+    height, width, size = -(-len(rows) // columns), LABEL_PX + rows[0].shape[1], rows[0].shape[0]
     top = HEAD_PX if heads else 0
-    sheet = Image.new("RGB", (columns * width, top + size * high), (255, 255, 255))
+    sheet = Image.new("RGB", (columns * width, top + size * height), (255, 255, 255))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for i, (row, name) in enumerate(zip(rows, names, strict=True)):
-        x, y = i // high * width, top + i % high * size
+        x, y = i // height * width, top + i % height * size
         sheet.paste(Image.fromarray(row), (x + LABEL_PX, y))
         draw.text((x + 4, y + size // 2 - 8), name, fill=(0, 0, 0), font=font)
     for column in range(columns):
         for j, head in enumerate(heads):
-            at = column * width + LABEL_PX + j * size + size // 2
-            draw.text((at, 2), head, fill=(0, 0, 0), font=font, anchor="ma")
+            middle = column * width + LABEL_PX + j * size + size // 2
+            draw.text((middle, 2), head, fill=(0, 0, 0), font=font, anchor="ma")
     return sheet
 
 

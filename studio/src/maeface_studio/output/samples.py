@@ -1,4 +1,4 @@
-"""Pictures of the studio as rows, crops and frames of a dataset."""
+"""Rendered pictures as samples of a dataset: crops, manifest rows, labels and frames."""
 
 import io
 from pathlib import Path
@@ -16,27 +16,30 @@ from maeface_studio.cast.cast import Shot
 from maeface_studio.head import rig
 
 
-def crop_into(writer: ShardWriter, picture: Picture, size: int, quality: int) -> dict[str, Any]:
-    """Append the crop of a picture's true face, cut as prepare does; returns offset, size and angle."""
+def add_crop(writer: ShardWriter, picture: Picture, size: int, quality: int) -> dict[str, Any]:
+    """Append the crop of a picture to a shard, cut as ``maeface prepare`` cuts it.
+
+    Returns:
+        The manifest columns ``offset``, ``size`` (bytes) and ``angle`` (degrees).
+    """
     face = Face(picture.box.astype(np.float32), picture.points.astype(np.float32), 1.0)
     region = square(face, angle_deg=eye_angle(picture.points))
-    offset, count = writer.add(jpeg(crop(picture.pixels, region, size), quality))
+    offset, count = writer.add(encode_jpeg(crop(picture.pixels, region, size), quality))
     return {"offset": offset, "size": count, "angle": region.angle_deg}
 
 
-def row(shot: Shot, picture: Picture) -> dict[str, Any]:
-    """Manifest columns (but for the place in a shard) and label columns of a picture.
+def manifest_row(shot: Shot, picture: Picture) -> dict[str, Any]:
+    """Return the columns of the manifest and the labels, but not the place in a shard.
 
-    A still is a file of its own; the frames of a clip share their source and differ in ``frame``.
+    A still is a file of its own; the frames of a clip have the same source and differ in ``frame``.
     """
-    source = (
-        f"{shot.subject.name}/{shot.clip}" if shot.clip else f"{shot.subject.name}/still{shot.frame:04d}.png"
-    )
+    name = shot.subject.name
+    source = f"{name}/{shot.clip}" if shot.clip else f"{name}/still{shot.frame:04d}.png"
     frame = shot.frame if shot.clip else 0
     row: dict[str, Any] = {
         "id": f"{source}#{frame}.0",
         "source": source,
-        "subject": shot.subject.name,
+        "subject": name,
         "clip": source if shot.clip else None,
         "frame": frame,
         "time_s": shot.time_s,
@@ -51,18 +54,18 @@ def row(shot: Shot, picture: Picture) -> dict[str, Any]:
         for i, xy in enumerate(picture.points)
         for axis, value in zip("xy", xy, strict=True)
     }
-    for au, level in levels(picture).items():
+    for au, level in code_intensities(picture).items():
         row |= {f"AU{au:02d}_i": level, f"AU{au:02d}_o": int(level >= rig.OCCURRENCE)}
     return row
 
 
-def levels(picture: Picture) -> dict[int, int]:
-    """Every AU's intensity, as a coder gives it: whole, 0 to 5."""
+def code_intensities(picture: Picture) -> dict[int, int]:
+    """Return the intensity of every AU as a coder writes it: a whole number, 0 to 5."""
     return {au: int(picture.intensities.get(au, 0.0) + 0.5) for au in rig.AUS}
 
 
 def write_frame(folder: Path, shot: Shot, picture: Picture) -> None:
-    """Write the whole picture as PNG under ``folder``: a file per still, a folder per clip."""
+    """Write the whole frame as PNG: a file per still, a folder per clip."""
     folder = folder / shot.subject.name
     path = (
         folder / str(shot.clip) / f"{shot.frame:04d}.png"
@@ -74,8 +77,8 @@ def write_frame(folder: Path, shot: Shot, picture: Picture) -> None:
     files.write_bytes(path, buffer.getvalue())
 
 
-def jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """The bytes of a JPEG of (H, W, 3) RGB, at a quality of 1 to 95."""
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """Encode (H, W, 3) RGB as JPEG, with a quality of 1 to 95."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()
