@@ -77,11 +77,6 @@ def test_faces_that_lack_a_column_are_refused(tmp_path):
         results.load(tmp_path)[0].faces()
 
 
-def test_people_without_a_name_are_their_clip_and_then_their_source():
-    rows = pd.DataFrame({"subject": ["A", None, None], "clip": ["x", "y", None], "source": ["1", "2", "3"]})
-    assert list(results.people(rows)) == ["A", "y", "3"]
-
-
 def test_f1_over_thresholds_is_f1_at_each():
     chance = np.random.default_rng(0)
     labels = (chance.random((60, 3)) < 0.4).astype(float)

@@ -6,7 +6,7 @@ section they come from; where the paper is silent a comment says so and why.
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -89,9 +89,7 @@ class MaskedAutoencoder(Settings):
     @model_validator(mode="after")
     def _whole_patches(self) -> "MaskedAutoencoder":
         if self.image_size % self.patch_size:
-            raise ValueError(
-                f"image_size ({self.image_size}) must be a multiple of patch_size ({self.patch_size})"
-            )
+            raise ValueError(f"image_size ({self.image_size}) is not a multiple of {self.patch_size}")
         return self
 
 
@@ -137,10 +135,7 @@ class Head(Settings):
 
 
 class Photometric(Settings):
-    """What light, optics, sensors and files do to a picture (``data.augment``): chances, for each face.
-
-    For a model that must leave its own domain, from renders to photographs. Beyond the paper, so all are off.
-    """
+    """Chance, for each face, of changes by light, optics, sensor and file. Beyond the paper: all are off."""
 
     light: Chance = 0.0
     """Exposure, contrast, gamma, saturation and white balance."""
@@ -252,16 +247,24 @@ def assigned(overrides: Sequence[str], values: dict[str, Any] | None = None) -> 
     """Overrides as from ``--set``, laid over ``values``, not checked; ConfigError for a malformed one."""
     values = values or {}
     for override in overrides:
-        _override(values, override)
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set takes section.key=value, got {override!r}")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()  # a bare word: --set run.device=cpu
+        inner, (*sections, last) = values, key.strip().split(".")
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"--set {override}: {section} is a value, not a section")
+        inner[last] = value
     return values
 
 
 def check(kind: type[RunSettings], values: dict[str, Any], where: str) -> RunSettings:
-    """Values as settings of a kind.
-
-    Raises:
-        ConfigError: an unknown key (the nearest is named), or a value out of range; it starts with ``where``.
-    """
+    """Return values as settings; ConfigError, which begins with ``where``, for a wrong key or value."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -285,27 +288,23 @@ def read(recipe: str) -> dict[str, Any]:
 
 def merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """``values`` over ``defaults``, section by section, so that a recipe names only what it changes."""
-    merged = dict(defaults)
+    both = {key for key, value in values.items() if isinstance(value, dict)}
+    both &= {key for key, value in defaults.items() if isinstance(value, dict)}
+    return defaults | values | {key: merge(defaults[key], values[key]) for key in both}
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values as {"section.key": value}; a section in a list gives {"list[name].key": value}."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        inner = defaults.get(key)
-        merged[key] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set takes section.key=value, got {override!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word: --set run.device=cpu
-    *sections, last = key.strip().split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {override}: {section} is a value, not a section")
-    values[last] = value
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": leaf for inner, leaf in flatten(value).items()}
+        elif isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+            for n, item in enumerate(value):
+                flat |= flatten({f"{key}[{item.get('name', n) if isinstance(item, Mapping) else n}]": item})
+        else:
+            flat[key] = value
+    return flat
 
 
 def _problems(kind: type[BaseModel], error: ValidationError) -> Iterable[str]:

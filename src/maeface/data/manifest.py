@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from maeface import files
 from maeface.data.tables.labels import Labelled, join_labels
@@ -179,17 +180,20 @@ def unescape(source: str) -> Path:
     return Path(os.fsdecode(name))
 
 
-def subjects(rows: pd.DataFrame) -> np.ndarray:
-    """Who each row shows: its subject; where unknown, its clip; where there is none, its source.
+def subjects(rows: pd.DataFrame) -> NDArray[np.object_]:
+    """Return the subject of each row: of one without a subject its clip, without a clip its source.
 
-    So frames of one video always stay together, even where nobody wrote down who is in it.
+    So the frames of a video always stay together, even where the subject is not known.
+
+    Args:
+        rows: a table with the columns ``subject``, ``clip`` and ``source``.
 
     Returns:
         (N,) array of str.
     """
-    return np.asarray(
-        rows["subject"].fillna(rows["clip"]).fillna(rows["source"]).astype(str).to_numpy(), dtype=object
-    )
+    names = rows["subject"].astype(object).fillna(rows["clip"].astype(object))
+    names = names.fillna(rows["source"].astype(object)).astype(str)
+    return np.asarray(names.to_numpy(), dtype=object)
 
 
 def folds(subjects: Sequence[str] | np.ndarray, count: int, seed: int = 0) -> np.ndarray:

@@ -142,7 +142,7 @@ def opened(
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """``key: before -> now`` for everything that counts and is not the same."""
-    old, new = _flat(before), _flat(now)
+    old, new = config.flatten(before), config.flatten(now)
     keys = sorted(key for key in old.keys() | new.keys() if key not in FREE and old.get(key) != new.get(key))
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys]
 
@@ -228,10 +228,3 @@ def _listening(stop: Stop) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat

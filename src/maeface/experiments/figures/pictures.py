@@ -21,7 +21,7 @@ from maeface.data.loading import batches
 from maeface.data.loading.batches import FaceDataset
 from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.experiments.reporting.comparison import title
-from maeface.experiments.reporting.results import Part, people
+from maeface.experiments.reporting.results import Part
 from maeface.experiments.running.ready import LABELS
 from maeface.experiments.settings import Figure
 from maeface.model import pixels, weights
@@ -250,7 +250,7 @@ def clip(recipe: Figure, parts: Sequence[Part]) -> tuple[Picture, Table]:
             continue
         faces = part.faces()
         faces = faces[faces["part"] == "test"]
-        who = people(faces)
+        who = manifest.subjects(faces)
         seen |= dict.fromkeys(map(str, who))
         subject = recipe.subject or (str(who[0]) if len(who) else "")
         faces = faces[who == subject]

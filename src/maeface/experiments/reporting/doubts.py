@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from maeface import facts
+from maeface import config, facts
 from maeface.errors import ConfigError
 from maeface.experiments.reporting.results import Part
 
@@ -106,19 +106,12 @@ def _silent(name: str) -> bool:
     return name.partition(".")[0] in SELDOM or any(name == end or name.endswith(f".{end}") for end in SILENT)
 
 
-def flat(values: object, prefix: str = "") -> dict[str, str]:
-    """Nested settings as "section.key" to text; sections in a list by their name or number."""
-    if isinstance(values, Mapping):
-        found: dict[str, str] = {}
-        for key, value in values.items():
-            found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-        return found
-    if isinstance(values, (list, tuple)) and any(isinstance(value, Mapping) for value in values):
-        found = {}
-        for k, value in enumerate(values):
-            name = value.get("name", k) if isinstance(value, Mapping) else k
-            found |= flat(value, f"{prefix}[{name}]")
-        return found
-    if isinstance(values, (list, tuple)):
-        return {prefix: "[" + ", ".join(str(value) for value in values) + "]"}
-    return {prefix: str(values)}
+def flat(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested settings as {"section.key": text}."""
+    return {name: _text(value) for name, value in config.flatten(values).items()}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(str(item) for item in value) + "]"
+    return str(value)

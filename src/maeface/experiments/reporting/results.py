@@ -19,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from maeface import facts
+from maeface.data import manifest
 from maeface.errors import DataError
 
 FOLDER = "parts"
@@ -147,15 +148,8 @@ class Part:
             self.aus,
             _floats(rows, [f"{name}_{truth}" for name in names]),
             _floats(rows, [f"{name}_{said}" for name in names]),
-            people(rows),
+            manifest.subjects(rows),
         )
-
-
-def people(rows: pd.DataFrame) -> NDArray[np.object_]:
-    """(N,) who each face is: its subject; where unknown, its clip; where there is none, its source."""
-    who = rows["subject"].astype(object).fillna(rows["clip"].astype(object))
-    found: NDArray[np.object_] = who.fillna(rows["source"].astype(object)).astype(str).to_numpy(dtype=object)
-    return found
 
 
 def load(out: Path) -> list[Part]:

@@ -218,7 +218,11 @@ def given(name: str, weights: Mapping[str, str]) -> Start:
 
 def stamp(settings: config.Finetune | config.Pretrain, inputs: Mapping[str, Any]) -> str:
     """SHA-256 of all that counts: what a finished part has to have been made with, not to be made again."""
-    values = {key: value for key, value in _flat(settings.model_dump(mode="json")) if key not in FREE}
+    values = {
+        key: value
+        for key, value in config.flatten(settings.model_dump(mode="json")).items()
+        if key not in FREE
+    }
     text = json.dumps({"settings": values, "inputs": dict(inputs)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -252,11 +256,3 @@ def _shortened(settings: AnySettings, factor: float) -> AnySettings:
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
