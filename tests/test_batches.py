@@ -13,7 +13,7 @@ from maeface.data.loading import augment, batches, photometric
 from maeface.data.loading.augment import Crops
 from maeface.data.loading.order import Order, draws
 from maeface.errors import ConfigError, DataError
-from maeface.model import pixels
+from maeface.model import preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_the_whole_crop_is_resized_as_in_evaluation(side, size):
     image = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     whole = Crops(torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2), torch.tensor([False, True]))
     got = augment.resample(image, whole, size)
-    expected = pixels.resize(image, size)
+    expected = preprocessing.resize(image, size)
     torch.testing.assert_close(got[0], expected[0], atol=2e-5, rtol=0)
     torch.testing.assert_close(got[1], expected[1].flip(2), atol=2e-5, rtol=0)
 

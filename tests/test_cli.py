@@ -14,8 +14,8 @@ import drawn
 from maeface import cli
 from maeface.model import weights
 from maeface.model.au import AUModel
+from maeface.model.file_format.metadata import Preprocessing, describe
 from maeface.model.mae import MAE
-from maeface.model.metadata import Preprocessing, describe
 from maeface.model.vit import ViT
 
 

@@ -19,8 +19,8 @@ from maeface.experiments.reporting import comparison, doubts, report, results, t
 from maeface.experiments.reporting.comparison import Paper
 from maeface.experiments.settings import Experiment, Figure, Row
 from maeface.model import weights
+from maeface.model.file_format.metadata import Preprocessing
 from maeface.model.mae import MAE
-from maeface.model.metadata import Preprocessing
 from maeface.model.vit import ViT
 from maeface.report import charts, document, latex
 from maeface.report.page import Section, Table

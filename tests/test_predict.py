@@ -10,10 +10,10 @@ from maeface import evaluate, predict
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
 from maeface.faces import finder, media
 from maeface.faces.detector import Detector
-from maeface.model import pixels, weights, zoo
+from maeface.model import preprocessing, weights, zoo
 from maeface.model.au import AUModel
+from maeface.model.file_format.metadata import Preprocessing, describe
 from maeface.model.mae import MAE
-from maeface.model.metadata import Preprocessing, describe
 from maeface.model.vit import ViT
 from maeface.report.lines import lines
 
@@ -56,7 +56,7 @@ def test_numbers_are_the_models_own(model_file, crops):
     for k in range(4):
         crop = torch.from_numpy(media.read_image(crops / "s01" / f"{k}.png")).permute(2, 0, 1)[None]
         with torch.inference_mode():
-            output = model(pixels.to_input(crop, SIZE))
+            output = model(preprocessing.to_input(crop, SIZE))
         row = rows[rows["input"] == f"s01/{k}.png"].iloc[0]
         np.testing.assert_allclose(
             row[["AU04_p", "AU12_p"]].astype(float), output.probabilities()[0], atol=1e-5
@@ -76,9 +76,8 @@ def test_a_model_may_ask_for_the_mirror_image(model_file, crops, tmp_path):
     for k in range(4):
         crop = torch.from_numpy(media.read_image(crops / "s01" / f"{k}.png")).permute(2, 0, 1)[None]
         with torch.inference_mode():
-            views = [
-                model(each) for each in (pixels.to_input(crop, SIZE), pixels.to_input(crop, SIZE).flip(3))
-            ]
+            inputs = preprocessing.to_input(crop, SIZE)
+            views = [model(inputs), model(inputs.flip(3))]
         means = [
             (one + other) / 2
             for one, other in (

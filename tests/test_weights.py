@@ -371,7 +371,7 @@ def rewritten(path, change, tensors=None):
 
 
 def weights_digest(values, tensors):
-    from maeface.model.metadata import _digest
+    from maeface.model.file_format.metadata import _digest
 
     return _digest(values, tensors)
 
@@ -601,7 +601,7 @@ def test_a_decoder_brings_its_own_positions(tmp_path):
 
 def test_heads_come_from_the_table_or_are_asked_for(tmp_path):
     save_file(published(mae_model()), tmp_path / "w.safetensors")
-    refused(lambda: load_encoder(tmp_path / "w.safetensors"), "how many attention heads it has; say it")
+    refused(lambda: load_encoder(tmp_path / "w.safetensors"), "its number of attention heads; give it")
     vit = ViT((192, 12, 1), 8, 4)
     save_file({k: v.contiguous() for k, v in vit.state_dict().items()}, tmp_path / "tiny.safetensors")
     assert load_encoder(tmp_path / "tiny.safetensors")[0].shape.heads == 3

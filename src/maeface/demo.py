@@ -24,7 +24,7 @@ from maeface import config, console, evaluate, facts, files, finetune, predict, 
 from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, Shards
 from maeface.faces import media
-from maeface.model import pixels, weights, zoo
+from maeface.model import preprocessing, weights, zoo
 from maeface.report import charts, figures
 from maeface.report.page import Picture, Section, Table, page
 
@@ -194,7 +194,7 @@ def _reconstructions(encoder: Path, crops: list[NDArray[np.uint8]]) -> Section:
     """Unseen faces with patches removed, as the network paints them (the paper's Figs. 1 and 5)."""
     model, metadata = weights.load_mae(encoder)
     batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)  # (B, 3, S, S)
-    images = pixels.to_input(batch, metadata.preprocessing.image_size)
+    images = preprocessing.to_input(batch, metadata.preprocessing.image_size)
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(len(images), model.encoder.patches, generator=generator)
     pictures = []
@@ -211,7 +211,7 @@ def _reconstructions(encoder: Path, crops: list[NDArray[np.uint8]]) -> Section:
 
 def _uint8(images: torch.Tensor) -> NDArray[np.uint8]:
     """Normalised images (B, 3, S, S) to uint8 (B, S, S, 3)."""
-    shown: NDArray[np.uint8] = pixels.denormalize(images).permute(0, 2, 3, 1).numpy()
+    shown: NDArray[np.uint8] = preprocessing.denormalize(images).permute(0, 2, 3, 1).numpy()
     return shown
 
 

@@ -17,7 +17,7 @@ from maeface.data.loading.parts import Part, split
 from maeface.data.manifest import Labelled
 from maeface.data.tables import guide as guides
 from maeface.errors import DataError
-from maeface.model import au, pixels, weights
+from maeface.model import au, preprocessing, weights
 from maeface.model.au import AUModel
 from maeface.model.vit import ViT
 from maeface.report import charts, figures
@@ -187,9 +187,9 @@ def au_loss(session: Run, settings: config.Finetune, model: AUModel) -> loop.Los
             batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "au", "mask")
         )
         crops = augment.random_crops(uniform, how.crop_scale, how.flip)
-        images = augment.resample(pixels.as_float(stored), crops, size)
+        images = augment.resample(preprocessing.as_float(stored), crops, size)
         images = photometric.apply(images, uniform[:, augment.OWN_DRAWS :], how.photometric)
-        images = pixels.normalize(images)
+        images = preprocessing.normalize(images)
         if how.erase:
             images = augment.erase(images, uniform, how.erase)
         generator = draws(settings.run.seed, "step", step)
@@ -251,7 +251,7 @@ def _evaluation(
             "intensity": [],
         }
         for batch in batches.in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
-            images = pixels.to_input(batch["image"].to(session.device), model.encoder.image_size)
+            images = preprocessing.to_input(batch["image"].to(session.device), model.encoder.image_size)
             with session.autocast():
                 output = model(images)
             labels, mask = batch["au"].to(session.device), batch["mask"].to(session.device)

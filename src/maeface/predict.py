@@ -28,7 +28,7 @@ from maeface.faces import finder
 from maeface.faces.detector import Detector
 from maeface.faces.download import Weights, retinaface_weights
 from maeface.faces.finder import FaceCrop, Faces
-from maeface.model import pixels
+from maeface.model import preprocessing
 from maeface.model.device import choose_device, computes_bf16
 from maeface.model.weights import find, load_au
 from maeface.report.lines import lines
@@ -212,7 +212,9 @@ class Predictor:
             one_side = len({crop.shape for crop in group}) == 1
             stacks = [np.stack(group)] if one_side else [crop[None] for crop in group]
             tensors = [torch.from_numpy(stack).to(self.device).permute(0, 3, 1, 2) for stack in stacks]
-            inputs = torch.cat([pixels.to_input(x, how.image_size, how.mean, how.std) for x in tensors])
+            inputs = torch.cat(
+                [preprocessing.to_input(x, how.image_size, how.mean, how.std) for x in tensors]
+            )
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 outputs = call(inputs)
             values.append(torch.cat([output.float() for output in outputs], dim=1).cpu().numpy())

@@ -13,7 +13,7 @@ from maeface.data import manifest
 from maeface.data.loading import augment, batches
 from maeface.data.loading.batches import Batch, FaceDataset
 from maeface.data.loading.order import Order
-from maeface.model import mae, pixels, weights
+from maeface.model import mae, preprocessing, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
 from maeface.train import journal, loop, result
@@ -100,7 +100,7 @@ def reconstruction_loss(session: Run, settings: config.Pretrain, model: MAE) -> 
             batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "noise")
         )
         crops = augment.random_crops(uniform, how.crop_scale, how.flip)
-        images = pixels.normalize(augment.resample(pixels.as_float(stored), crops, size))
+        images = preprocessing.normalize(augment.resample(preprocessing.as_float(stored), crops, size))
         faces = torch.full((), float(len(images)), device=session.device)
         return model.loss(replica(images, noise), images) * faces, faces
 
@@ -129,7 +129,7 @@ def _evaluation(
     def evaluate(epoch: int) -> Evaluation:
         total, count = 0.0, 0
         for batch in batches.in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
-            images = pixels.to_input(batch["image"].to(session.device), settings.model.image_size)
+            images = preprocessing.to_input(batch["image"].to(session.device), settings.model.image_size)
             noise = batch["noise"].to(session.device)
             with session.autocast():
                 total += float(model.loss(model(images, noise), images)) * len(images)
@@ -138,7 +138,7 @@ def _evaluation(
                     stages = (shown.masked, shown.reconstructed, images[:SHOWN])
             count += len(images)
         masked, painted, true = (
-            pixels.denormalize(stage.float()).permute(0, 2, 3, 1).cpu().numpy() for stage in stages
+            preprocessing.denormalize(stage.float()).permute(0, 2, 3, 1).cpu().numpy() for stage in stages
         )
         picture = figures.png(figures.reconstructions(masked, painted, true))
         files.write_bytes(session.folder / PICTURES / f"epoch-{epoch:04d}.png", picture)

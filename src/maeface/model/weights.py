@@ -1,13 +1,12 @@
-"""Weights: a safetensors file that says everything needed to run it, and encoders out of any file.
+"""Saving of models as weights files, and loading of models and of encoders from weights files.
 
-The tensors have the published names (``blocks.0.attn.qkv.weight``; see ``public``). The header holds
-``Metadata`` as JSON under the key ``maeface``, with the SHA-256 of the rest of it and of all tensors, so a
-flipped bit anywhere is seen. Values may be rounded and cut into several files (``storage``); every path here
-may be one file, the name of several parts, or a folder with one set. Models are always float32.
+The tensors have the published names (``blocks.0.attn.qkv.weight``; see ``public_checkpoints``).
+``file_format`` has the metadata, the types that values are rounded to, and files in parts. Every path here
+may be one file, the name of several parts, or a folder with one set. Models in memory are always float32.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,16 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from maeface.errors import ConfigError, WeightsError
-from maeface.model import storage
 from maeface.model.au import AUModel
+from maeface.model.file_format import storage
+from maeface.model.file_format.encoding import Dtype, abbreviate, refuse_non_finite
+from maeface.model.file_format.metadata import Metadata, Preprocessing, describe
+from maeface.model.file_format.storage import files_of
 from maeface.model.mae import MAE
-from maeface.model.metadata import Metadata, Preprocessing, describe, unpack
-from maeface.model.public import ENCODER, Checkpoint, encoder_sizes
-from maeface.model.storage import Dtype, brief, files_of, refuse_non_finite
+from maeface.model.public_checkpoints import ENCODER, Checkpoint, encoder_sizes
 from maeface.model.vit import ViT, resize_positions
 from maeface.model.zoo import find
 
 __all__ = [
+    "Dtype",
     "Metadata",
     "Preprocessing",
     "Report",
@@ -43,15 +44,17 @@ __all__ = [
 
 KINDS = {"mae": "masked autoencoder", "au": "AU"}
 FIXED = frozenset({"decoder_pos_embed"})
-"""Computed, never learned, so not missed where a file has none or those of another size."""
+"""Computed, not learned: a file may lack them or have those of another size."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a file's tensors, by published name.
+    """The published names of tensors after a model was loaded from a file.
 
-    loaded: copied into the model. missing: of the model, but not in the file, so left as they were.
-    unused: in the file, but not for this model.
+    Attributes:
+        loaded: copied into the model.
+        missing: of the model, but not in the file, so left as initialised.
+        unused: in the file, but not of this model.
     """
 
     loaded: tuple[str, ...]
@@ -59,10 +62,10 @@ class Report:
     unused: tuple[str, ...]
 
     def __str__(self) -> str:
-        """One line for the log."""
+        """Return one line for the log."""
         return (
-            f"{len(self.loaded)} tensors loaded; left as initialised: {brief(self.missing)}; "
-            f"not used: {brief(self.unused)}"
+            f"{len(self.loaded)} tensors loaded; left as initialised: {abbreviate(self.missing)}; "
+            f"not used: {abbreviate(self.unused)}"
         )
 
 
@@ -73,7 +76,7 @@ def save(
     dtype: Dtype = "fp32",
     part_bytes: int | None = None,
 ) -> tuple[Path, ...]:
-    """Write a model and its metadata; returns the files. Arguments and errors as for ``storage.write``."""
+    """Write a model and its metadata; return the files. Arguments and errors as for ``storage.write``."""
     tensors = {
         published_name(name): value.detach().to("cpu", torch.float32)
         for name, value in model.state_dict().items()
@@ -88,34 +91,34 @@ def repack(
     part_bytes: int | None = None,
     mirror: bool | None = None,
 ) -> tuple[Path, ...]:
-    """Write maeface weights again, rounded to another type, whole or in parts; returns the files.
+    """Write maeface weights again, rounded to another type, in one file or in parts; return the files.
 
     Args:
         source: weights of either kind.
-        target: what is written, as for ``save``.
+        target: path as for ``save``.
         dtype: "fp32", "bf16", "fp16" or "int8".
-        part_bytes: no file larger than this; None for one file.
-        mirror: whether prediction also looks at the mirror image (``Preprocessing``); None: as in the source.
+        part_bytes: largest size of a file; None for one file.
+        mirror: whether prediction averages with the mirror image (``Preprocessing``); None: as in the source.
 
     Raises:
         WeightsError: ``source`` is not of maeface, or damaged; else as ``save``.
     """
-    checkpoint, metadata = _read_own(source, None)
+    checkpoint, metadata = _read(source, None)
     if mirror is not None:
-        how = metadata.preprocessing.model_copy(update={"mirror": mirror})
-        metadata = metadata.model_copy(update={"preprocessing": how})
+        preprocessing = metadata.preprocessing.model_copy(update={"mirror": mirror})
+        metadata = metadata.model_copy(update={"preprocessing": preprocessing})
     metadata = metadata.model_copy(update={"provenance": metadata.provenance | {"stored_as": dtype}})
     tensors = {name: value.float() for name, value in checkpoint.tensors.items()}
     return storage.write(target, tensors, metadata, dtype, part_bytes)
 
 
 def load_mae(path: Path) -> tuple[MAE, Metadata]:
-    """A masked autoencoder as ``save`` wrote it, in evaluation mode.
+    """Load a masked autoencoder that ``save`` wrote, in evaluation mode.
 
     Raises:
         WeightsError: not a maeface masked autoencoder, damaged, or written by a newer version.
     """
-    checkpoint, metadata = _read_own(path, "mae")
+    checkpoint, metadata = _read(path, "mae")
     sizes = metadata.autoencoder
     assert sizes is not None
     with torch.device("meta"):
@@ -133,12 +136,12 @@ def load_mae(path: Path) -> tuple[MAE, Metadata]:
 
 
 def load_au(path: Path) -> tuple[AUModel, Metadata]:
-    """An AU model as ``save`` wrote it, in evaluation mode.
+    """Load an AU model that ``save`` wrote, in evaluation mode.
 
     Raises:
         WeightsError: not a maeface AU model, damaged, or written by a newer version.
     """
-    checkpoint, metadata = _read_own(path, "au")
+    checkpoint, metadata = _read(path, "au")
     assert metadata.task is not None
     with torch.device("meta"):
         model = AUModel(_encoder(path, metadata), metadata.aus, metadata.task)
@@ -147,8 +150,8 @@ def load_au(path: Path) -> tuple[AUModel, Metadata]:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """The metadata of a maeface file of either kind, checked like the whole file."""
-    return _read_own(path, None)[1]
+    """Read the metadata of a maeface file of either kind; the tensors are checked, too."""
+    return _read(path, None)[1]
 
 
 def load_encoder(
@@ -159,82 +162,71 @@ def load_encoder(
     heads: int | None = None,
     interpolate: bool = False,
 ) -> tuple[ViT, Report]:
-    """An encoder out of a maeface file or a public checkpoint (``public`` lists them).
+    """Load the encoder of a maeface file or of a public checkpoint (``public_checkpoints`` lists them).
 
     Args:
         path: the file.
-        image_size: in place of the size that the weights were trained with.
+        image_size: pixels; None for the size that the weights were trained with.
         drop_path: see ``ViT``.
-        heads: attention heads, where neither the file nor the table of sizes tells.
+        heads: attention heads, where neither the file nor the table of sizes gives them.
         interpolate: resize the position codes (bicubic) where ``image_size`` asks for another grid.
 
     Raises:
-        WeightsError: see ``load_encoder_into``; or the number of heads is not known.
+        WeightsError: see ``load_encoder_into``; or the number of heads is nowhere given.
     """
-    checkpoint = _read_any(path)
+    checkpoint, _ = storage.read(path)
     sizes = encoder_sizes(checkpoint, heads)
     with torch.device("meta"):
         vit = _vit(path, sizes.shape, image_size or sizes.image_size, sizes.patch_size, drop_path)
-    chosen, report = _choose(vit, checkpoint, interpolate)
-    _assign(vit, chosen)
+    tensors, report = _select(vit, checkpoint, interpolate)
+    _assign(vit, tensors)
     return vit, report
 
 
 def load_encoder_into(model: ViT | MAE | AUModel, path: Path, *, interpolate: bool = False) -> Report:
-    """Start a model from a file: its encoder, and for a masked autoencoder the decoder if it fits.
+    """Load the encoder of a file into a model; into a masked autoencoder also the decoder if it fits.
 
-    The encoder is loaded whole or the file is refused. A decoder is loaded whole or not at all: a file may
-    have none (the public encoder-only weights), or one of other sizes. The head and norm of an AU model
-    stay as they are.
+    Every tensor of the encoder is loaded, or the file is refused. A decoder is loaded as a whole or not at
+    all: a file may have none (the public encoder-only weights), or one of other sizes. The head and norm of
+    an AU model stay as they are.
 
     Args:
         model: changed in place.
-        path: a maeface file or a public checkpoint (``public`` lists them).
+        path: a maeface file or a public checkpoint (``public_checkpoints`` lists them).
         interpolate: resize the position codes (bicubic) if the file's grid of patches is another.
 
     Raises:
         WeightsError: unreadable or hostile file, missing or extra encoder tensors, other shapes (all are
             listed), NaN or infinity.
     """
-    chosen, report = _choose(model, _read_any(path), interpolate)
-    own = {published_name(name): tensor for name, tensor in model.state_dict().items()}
+    tensors, report = _select(model, storage.read(path)[0], interpolate)
+    parameters = {published_name(name): tensor for name, tensor in model.state_dict().items()}
     with torch.no_grad():
-        for name, tensor in chosen.items():
-            own[name].copy_(tensor)
+        for name, tensor in tensors.items():
+            parameters[name].copy_(tensor)
     return report
 
 
 def published_name(name: str) -> str:
-    """The name on disk of a parameter of ``MAE`` or ``AUModel``."""
+    """Return the name on disk of a parameter of ``MAE`` or ``AUModel``."""
     return name.removeprefix("encoder.")
 
 
-def _read_any(path: Path) -> Checkpoint:
-    checkpoint = storage.read(path)
-    if checkpoint.header is None:
-        return checkpoint
-    metadata = unpack(path, checkpoint.header, checkpoint.tensors)
-    return replace(
-        checkpoint,
-        tensors=storage.decode(path, checkpoint.tensors),
-        heads=metadata.encoder.heads,
-        decoder_heads=metadata.autoencoder.decoder_heads if metadata.autoencoder else None,
-    )
-
-
-def _read_own(path: Path, kind: Literal["mae", "au"] | None) -> tuple[Checkpoint, Metadata]:
-    checkpoint = storage.read(path)
+def _read(path: Path, kind: Literal["mae", "au"] | None) -> tuple[Checkpoint, Metadata]:
+    """Read weights that maeface wrote, of the kind that is expected (None: of either)."""
+    checkpoint, metadata = storage.read(path)
     expected = f"{KINDS[kind]} weights" if kind else "weights"
-    if checkpoint.header is None:
+    if metadata is None:
         raise WeightsError(
             f"expected {expected} of maeface, got {path}, which has no maeface metadata; public checkpoints "
             "can be the init of pretrain and finetune"
         )
-    metadata = unpack(path, checkpoint.header, checkpoint.tensors)
     if kind is not None and metadata.kind != kind:
-        do = "fine-tune them first" if kind == "au" else "give those that pretrain wrote"
-        raise WeightsError(f"expected {expected}, got {metadata.kind} ({KINDS[metadata.kind]}): {path}; {do}")
-    return replace(checkpoint, tensors=storage.decode(path, checkpoint.tensors)), metadata
+        advice = "fine-tune them first" if kind == "au" else "give those that pretrain wrote"
+        raise WeightsError(
+            f"expected {expected}, got {metadata.kind} ({KINDS[metadata.kind]}): {path}; {advice}"
+        )
+    return checkpoint, metadata
 
 
 def _encoder(path: Path, metadata: Metadata) -> ViT:
@@ -253,66 +245,65 @@ def _vit(
 
 
 def _fill(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Give a model on the meta device the tensors of its file; every one must be there and fit."""
+    """Load the tensors of a file into a model on the meta device; exactly the model's own must be there."""
     path, tensors = checkpoint.path, checkpoint.tensors
-    wants = {published_name(name): tensor.shape for name, tensor in model.state_dict().items()}
-    _refuse_misfits(path, wants, tensors, extra=tensors.keys() - wants.keys())
+    shapes = {published_name(name): tensor.shape for name, tensor in model.state_dict().items()}
+    _refuse_misfits(path, shapes, tensors, extra=tensors.keys() - shapes.keys())
     refuse_non_finite(tensors, str(path))
     _assign(model, tensors)
 
 
 def _assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    own = {published_name(name): name for name in model.state_dict()}
-    # Copied, for the tensors of a file may lie in the file's own memory map.
-    state = {own[name]: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
+    names = {published_name(name): name for name in model.state_dict()}
+    # A copy, since the tensors of a file may be a memory map of the file.
+    state = {names[name]: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
     model.load_state_dict(state, strict=True, assign=True)
 
 
-def _choose(
+def _select(
     model: ViT | MAE | AUModel, checkpoint: Checkpoint, interpolate: bool
 ) -> tuple[dict[str, Tensor], Report]:
-    """The tensors of a file that go into a model, by published name; what does not fit is refused."""
+    """Return the tensors of a file for a model, by published name; refuse an encoder that does not fit."""
     path, tensors = checkpoint.path, dict(checkpoint.tensors)
     vit = model if isinstance(model, ViT) else model.encoder
     if checkpoint.heads not in (None, vit.shape.heads):
         raise WeightsError(f"{path}: expected {vit.shape.heads} attention heads, got {checkpoint.heads}")
-    own = {published_name(name): tensor for name, tensor in model.state_dict().items()}
-    wants = {name: tensor.shape for name, tensor in vit.state_dict().items()}
+    shapes = {published_name(name): tensor.shape for name, tensor in model.state_dict().items()}
+    encoder = {name: tensor.shape for name, tensor in vit.state_dict().items()}
     if interpolate and "pos_embed" in tensors:
         tensors["pos_embed"] = resize_positions(tensors["pos_embed"], vit.grid)
-    _refuse_misfits(
-        path, wants, tensors, extra={name for name in tensors if name.startswith(ENCODER)} - wants.keys()
-    )
-    names = set(wants)
+    in_file = {name for name in tensors if name.startswith(ENCODER)}
+    _refuse_misfits(path, encoder, tensors, extra=in_file - encoder.keys())
+    names = set(encoder)
     if isinstance(model, MAE):
         norm = {"norm.weight", "norm.bias"}
-        decoder = {name for name in own if name.startswith("decoder_")} - FIXED | {"mask_token"}
-        names |= norm if _fits(norm, own, tensors) else set()
-        if checkpoint.decoder_heads in (None, model.decoder_shape.heads) and _fits(decoder, own, tensors):
-            names |= decoder | (FIXED if _fits(FIXED, own, tensors) else set())
-    chosen = {name: tensors[name] for name in sorted(names)}
-    refuse_non_finite(chosen, str(path))
-    missing, unused = own.keys() - names - FIXED, tensors.keys() - names - FIXED
-    return chosen, Report(tuple(chosen), tuple(sorted(missing)), tuple(sorted(unused)))
+        decoder = {name for name in shapes if name.startswith("decoder_")} - FIXED | {"mask_token"}
+        names |= norm if _fits(norm, shapes, tensors) else set()
+        if checkpoint.decoder_heads in (None, model.decoder_shape.heads) and _fits(decoder, shapes, tensors):
+            names |= decoder | (FIXED if _fits(FIXED, shapes, tensors) else set())
+    selected = {name: tensors[name] for name in sorted(names)}
+    refuse_non_finite(selected, str(path))
+    missing, unused = shapes.keys() - names - FIXED, tensors.keys() - names - FIXED
+    return selected, Report(tuple(selected), tuple(sorted(missing)), tuple(sorted(unused)))
 
 
-def _fits(names: Iterable[str], own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
-    return all(name in tensors and tensors[name].shape == own[name].shape for name in names)
+def _fits(names: Iterable[str], shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> bool:
+    return all(name in tensors and tensors[name].shape == shapes[name] for name in names)
 
 
 def _refuse_misfits(
-    path: Path, wants: Mapping[str, torch.Size], tensors: Mapping[str, Tensor], extra: Iterable[str]
+    path: Path, shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor], extra: Iterable[str]
 ) -> None:
-    """Refuse tensors that are missing, of other shapes, or of another architecture: the full list."""
-    problems = [f"{name} is missing" for name in wants if name not in tensors]
-    for name, shape in wants.items():
+    """Refuse tensors that are missing, of other shapes, or of another architecture; the message lists all."""
+    problems = [f"{name} is missing" for name in shapes if name not in tensors]
+    for name, shape in shapes.items():
         if name in tensors and tensors[name].shape != shape:
             hint = " (interpolate resizes positions)" if name == "pos_embed" else ""
-            problems.append(f"{name} is {_size(tensors[name].shape)}, expected {_size(shape)}{hint}")
+            problems.append(f"{name} is {_describe(tensors[name].shape)}, expected {_describe(shape)}{hint}")
     problems += [f"{name} is not expected" for name in sorted(extra)]
     if problems:
         raise WeightsError(f"{path} does not fit the model: {'; '.join(problems)}")
 
 
-def _size(shape: torch.Size) -> str:
+def _describe(shape: torch.Size) -> str:
     return "x".join(str(side) for side in shape) or "scalar"

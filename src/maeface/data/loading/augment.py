@@ -62,7 +62,8 @@ def random_crops(draws: Tensor, scale: tuple[float, float], flip: bool) -> Crops
 def resample(pixels: Tensor, crops: Crops, image_size: int) -> Tensor:
     """Cut, resize and mirror every sample in two matrix products; bicubic, antialiased where it shrinks.
 
-    The whole box gives what ``model.pixels.resize`` gives, so training and evaluation see the same filter.
+    The whole box gives what ``model.preprocessing.resize`` gives, so training and evaluation see the same
+    filter.
 
     Args:
         pixels: (B, 3, S, S) on 0..1.

@@ -24,7 +24,7 @@ from maeface.experiments.reporting.comparison import title
 from maeface.experiments.reporting.results import Part
 from maeface.experiments.running.ready import LABELS
 from maeface.experiments.settings import Figure
-from maeface.model import pixels, weights
+from maeface.model import preprocessing, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
 from maeface.report.page import Picture, Section, Table, page
@@ -164,10 +164,10 @@ def _painted(
     size = model.encoder.image_size
     faces = FaceDataset(folders, rows, size, seed, patches=model.encoder.grid**2, training=False)
     batch = next(iter(batches.in_order(faces, len(rows))))
-    images = pixels.to_input(batch["image"], size)
+    images = preprocessing.to_input(batch["image"], size)
     shown = model.reconstruct(images, batch["noise"], ratio)
     masked, painted, true = (
-        pixels.denormalize(stage).permute(0, 2, 3, 1).numpy()
+        preprocessing.denormalize(stage).permute(0, 2, 3, 1).numpy()
         for stage in (shown.masked, shown.reconstructed, images)
     )
     return masked, painted, true

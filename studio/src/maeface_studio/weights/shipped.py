@@ -29,7 +29,7 @@ from maeface.data import manifest
 from maeface.data.loading import batches
 from maeface.errors import ConfigError
 from maeface.model import weights
-from maeface.model.storage import Dtype
+from maeface.model.file_format.encoding import Dtype
 from maeface.prediction import stored
 from maeface_studio.output import render
 from maeface_studio.weights import blendshapes, measures, readings

@@ -1,13 +1,14 @@
-"""Weights files of others, read without running anything in them, under one set of names.
+"""Reading of weights files, maeface's own and public checkpoints, under one set of tensor names.
 
-Read are safetensors files and PyTorch's own (zip or older), bare or with the tensors under ``model``:
+No code in a file is run. Supported are safetensors files and PyTorch's own (zip or older), bare or with the
+tensors under ``model``:
 
 - maeface's own files;
 - facebookresearch/mae, the encoder alone or with its decoder;
 - timm's ViTs with class token and learned positions (``vit_base_patch16_224.mae``);
 - the MAE-Face release: ``model``, ``optimizer``, ``scaler``, ``epoch`` and ``args``, an argparse.Namespace;
-- transformers' ViTMAE, with the key schemes of version 4 and version 5, and its ``config.json`` if that lies
-  beside the file. (It says LayerNorm eps 1e-12, the weights were trained with 1e-6, which is used here.)
+- transformers' ViTMAE, with the key schemes of version 4 and version 5, and its ``config.json`` if that is in
+  the same folder. (It has LayerNorm eps 1e-12; the weights were trained with 1e-6, which is used here.)
 
 Names are those of facebookresearch/mae and timm: ``blocks.0.attn.qkv.weight``, ``decoder_blocks.0...``.
 """
@@ -30,7 +31,7 @@ from maeface.model.vit import SIZES, Shape
 
 HEADER_KEY = "maeface"
 ENCODER = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "reg_token", "norm_pre.")
-"""How the names of an encoder's tensors begin; a file with others of these is another architecture."""
+"""Prefixes of the names of an encoder's tensors; a file with other such tensors has another architecture."""
 
 _TRANSFORMERS = [
     (re.compile(pattern), name)
@@ -56,20 +57,20 @@ _TRANSFORMERS = [
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of a file under their published names, and what else the file says."""
+    """The tensors of a file under their published names, and the metadata of the file."""
 
     path: Path
     tensors: dict[str, Tensor]
     header: str | None
     """maeface's own metadata, JSON, if the file is maeface's."""
     heads: int | None
-    """Attention heads of the encoder, where something beside the tensors tells."""
+    """Attention heads of the encoder; None if only the tensors are given."""
     decoder_heads: int | None
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """An encoder as its tensors show it."""
+    """The sizes of an encoder, derived from its tensors."""
 
     shape: Shape
     image_size: int
@@ -77,7 +78,7 @@ class Sizes:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read a weights file of any known layout.
+    """Read a weights file of any supported layout; values as stored.
 
     Raises:
         WeightsError: no such file, not a weights file, damaged, or a pickle that asks for code.
@@ -91,7 +92,7 @@ def read(path: Path) -> Checkpoint:
         raise WeightsError(f"cannot read weights {path}: {error.strerror or error}") from error
     if not start:
         raise WeightsError(f"{path} is empty (0 bytes); copy or download it again")
-    if start[8:] == b"{":  # asked first: the length before it may begin like a pickle
+    if start[8:] == b"{":  # before the others: the length in front of it may begin like a pickle
         tensors, header = _read_safetensors(path)
     elif start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
         tensors, header = _read_torch(path), None
@@ -104,36 +105,36 @@ def read(path: Path) -> Checkpoint:
 
 
 def encoder_sizes(checkpoint: Checkpoint, heads: int | None = None) -> Sizes:
-    """The sizes of the encoder in a file; ``heads`` is taken from the caller, the file or ``SIZES``.
+    """Return the sizes of the encoder in a file; ``heads`` is from the caller, the file or ``SIZES``.
 
     Raises:
-        WeightsError: no encoder in it, or nothing tells how many heads it has.
+        WeightsError: no encoder in it, or the number of heads is nowhere given.
     """
     tensors, path = checkpoint.tensors, checkpoint.path
-    blocks = {int(found[1]) for name in tensors if (found := re.match(r"blocks\.(\d{1,4})\.", name))}
+    blocks = {int(match[1]) for name in tensors if (match := re.match(r"blocks\.(\d{1,4})\.", name))}
     positions, patches = tensors.get("pos_embed"), tensors.get("patch_embed.proj.weight")
     if positions is None or patches is None or not blocks or positions.ndim != 3 or patches.ndim != 4:
         names = ", ".join(sorted(tensors)[:3]) or "none"
         raise WeightsError(
-            f"{path} holds no vision transformer in a known layout; its first tensors: {names}"
+            f"{path} holds no vision transformer in a supported layout; its first tensors: {names}"
         )
     width, depth = positions.shape[2], max(blocks) + 1
     grid = round((positions.shape[1] - 1) ** 0.5)
     if grid**2 + 1 != positions.shape[1]:
         raise WeightsError(f"{path}: pos_embed has {positions.shape[1]} places, not 1 + a square")
-    known = {(shape.width, shape.depth): shape.heads for shape in SIZES.values()}
-    heads = heads or checkpoint.heads or known.get((width, depth))
+    heads_of_sizes = {(shape.width, shape.depth): shape.heads for shape in SIZES.values()}
+    heads = heads or checkpoint.heads or heads_of_sizes.get((width, depth))
     if heads is None:
         raise WeightsError(
-            f"{path}: an encoder of width {width} and depth {depth} is of no known size, and the file does "
-            "not say how many attention heads it has; say it (heads)"
+            f"{path}: an encoder of width {width} and depth {depth} is none of the named sizes, and the "
+            "file does not give its number of attention heads; give it (heads)"
         )
     patch_size = patches.shape[3]
     return Sizes(Shape(width, depth, heads), grid * patch_size, patch_size)
 
 
 def from_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """From transformers' ViTMAE names to the published ones; query, key and value become one projection."""
+    """Rename transformers' ViTMAE tensors to the published names; join query, key and value."""
     renamed: dict[str, Tensor] = {}
     for old, tensor in tensors.items():
         name = old
@@ -157,10 +158,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
 
 
 class _Ignored:
-    """Stands where a file has an argparse.Namespace: holds what the file gives it and does nothing."""
+    """A stand-in for an argparse.Namespace in a file, which ignores its attributes."""
 
     def __setstate__(self, state: object) -> None:
-        """Forget it."""
+        """Ignore the attributes."""
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
@@ -169,13 +170,13 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"asks for {asked[1]}" if asked else f"is no plain dict of tensors: {_line(error)}"
+        name = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"asks for {name[1]}" if name else f"is no plain dict of tensors: {_line(error)}"
         raise WeightsError(
-            f"refused {path}: its pickle {why}; it is hostile, damaged or no weights file, and nothing in it "
-            "was run"
+            f"refused {path}: its pickle {reason}; it is hostile, damaged or no weights file, and nothing in "
+            "it was run"
         ) from error
-    except Exception as error:  # damaged bytes surface as any exception there is
+    except Exception as error:  # damaged bytes may raise any exception
         raise WeightsError(
             f"{path} is damaged ({type(error).__name__}: {_line(error)}); copy or download it again"
         ) from error
@@ -201,6 +202,6 @@ def _transformers_heads(config: Path) -> tuple[int | None, int | None]:
 
 
 def _line(error: Exception) -> str:
-    """The line of an error that says what was wrong, short: torch's go on for a page."""
+    """Return the line of an error that says what is wrong; torch's messages are a page long."""
     text = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
     return (text.strip() or type(error).__name__).splitlines()[0][:160]

@@ -1,4 +1,8 @@
-"""What a weights file says of itself: everything needed to run it, and where it comes from."""
+"""The metadata of a weights file: everything needed to run the weights, and where they come from.
+
+The header of a file holds them as JSON under the key ``maeface``, with the SHA-256 of the metadata and of all
+tensors, so that any flipped bit is detected.
+"""
 
 import hashlib
 import json
@@ -14,7 +18,7 @@ from maeface.config import Task
 from maeface.errors import WeightsError
 from maeface.model.au import AUModel
 from maeface.model.mae import MAE
-from maeface.model.pixels import IMAGENET_MEAN, IMAGENET_STD
+from maeface.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 FORMAT_VERSION = 2
 """2 added rows of whole numbers, several files and ``Preprocessing.mirror``; files of 1 are read as well."""
@@ -25,12 +29,12 @@ Depth = Annotated[int, Field(ge=1, le=256)]
 Colour = tuple[float, float, float]
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Encoder(_Part):
-    """The ViT."""
+class Encoder(_Section):
+    """The sizes of the ViT."""
 
     width: Count
     depth: Depth
@@ -39,8 +43,8 @@ class Encoder(_Part):
     """Pixels."""
 
 
-class Autoencoder(_Part):
-    """What a masked autoencoder has beside its encoder."""
+class Autoencoder(_Section):
+    """The decoder and the loss of a masked autoencoder."""
 
     decoder_width: Count
     decoder_depth: Depth
@@ -50,19 +54,19 @@ class Autoencoder(_Part):
     normalize_patches: bool
 
 
-class Preprocessing(_Part):
-    """How a face becomes the model's input."""
+class Preprocessing(_Section):
+    """The conversion of a face crop to the model's input."""
 
     image_size: Count
     """Side of the square input, pixels."""
     mean: Colour = IMAGENET_MEAN
-    """Of red, green, blue on 0 to 1; the input is (pixel / 255 - mean) / std."""
+    """Of red, green and blue on 0 to 1; the input is (pixel / 255 - mean) / std."""
     std: Colour = IMAGENET_STD
     mirror: bool = False
     """Whether prediction takes the mean over the image and its mirror image."""
 
 
-class Metadata(_Part):
+class Metadata(_Section):
     """Everything needed to run the weights, and where they come from."""
 
     format_version: int = FORMAT_VERSION
@@ -81,7 +85,7 @@ class Metadata(_Part):
     """Free text by name: versions, recipe, initial weights and their SHA-256, ..."""
 
     @model_validator(mode="after")
-    def _whole(self) -> "Metadata":
+    def _check_fields(self) -> "Metadata":
         if self.kind == "mae" and self.autoencoder is None:
             raise ValueError("a masked autoencoder needs its decoder's sizes")
         if self.kind == "au" and (self.task is None or not self.aus):
@@ -100,9 +104,12 @@ def describe(
     fold: int | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> Metadata:
-    """The metadata of a model: its sizes and task, and what only the caller knows."""
+    """Return the metadata of a model.
+
+    Sizes, task and action units are read from the model; the arguments are the other fields of ``Metadata``.
+    """
     vit = model.encoder
-    assert preprocessing.image_size == vit.image_size, "preprocessing is not of this model"
+    assert preprocessing.image_size == vit.image_size, "preprocessing is of another image size"
     width, depth, heads = vit.shape
     encoder = Encoder(width=width, depth=depth, heads=heads, patch_size=vit.patch_size)
     autoencoder = None
@@ -130,13 +137,13 @@ def describe(
 
 
 def pack(metadata: Metadata, tensors: Mapping[str, Tensor]) -> str:
-    """The header of a file: the metadata, and the SHA-256 of them and of all tensors, as JSON."""
+    """Return the header of a file: the metadata, and the SHA-256 of them and of all tensors, as JSON."""
     values = metadata.model_dump(mode="json")
     return json.dumps({"metadata": values, "sha256": _digest(values, tensors)}, sort_keys=True)
 
 
 def unpack(path: Path, header: str, tensors: Mapping[str, Tensor]) -> Metadata:
-    """Check a header and the tensors that came with it.
+    """Check a header against the tensors of its file and return the metadata.
 
     Raises:
         WeightsError: a newer format, wrong or damaged metadata, or a SHA-256 that does not match.
@@ -152,8 +159,8 @@ def unpack(path: Path, header: str, tensors: Mapping[str, Tensor]) -> Metadata:
         digest = content["sha256"]
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise WeightsError(f"{path}: wrong metadata: {where} {problem['msg']}") from error
+        field = ".".join(str(part) for part in problem["loc"])
+        raise WeightsError(f"{path}: wrong metadata: {field} {problem['msg']}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path} has damaged metadata; copy or download it again") from error
     if digest != _digest(content["metadata"], tensors):
@@ -162,7 +169,7 @@ def unpack(path: Path, header: str, tensors: Mapping[str, Tensor]) -> Metadata:
 
 
 def _digest(values: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the metadata and every tensor's name, type, shape and bytes."""
+    """Return the SHA-256 over the metadata and every tensor's name, type, shape and bytes."""
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
