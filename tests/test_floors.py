@@ -94,6 +94,20 @@ def test_importing_the_door_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("verb", ["predict", "prepare", "evaluate", "datasets"])
+def test_a_verb_loads_no_library_that_it_seldom_needs(verb):
+    code = f"""
+import sys, maeface.cli, maeface.{verb}
+if "{verb}" == "predict":
+    from maeface.faces.retinaface import RetinaFace
+    RetinaFace("mobilenet0.25")
+libraries = ("torchvision", "timm", "matplotlib", "tensorboard", "torch._dynamo", "sympy", "scipy")
+sys.exit(", ".join(name for name in libraries if name in sys.modules) or None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_importing_everything_changes_nothing_global():
     code = """
 import sys, logging, pkgutil, importlib, torch
