@@ -5,6 +5,7 @@ the matrix's name and ``_scale`` after it; all else stays float32. Several files
 names them, ``NAME-00001-of-00003.safetensors``; each has the whole header, so parts of two sets never mix.
 """
 
+import errno
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -101,7 +103,10 @@ def write(
         with files.atomic(target) as temporary:
             temporary.touch()
             mode = temporary.stat().st_mode  # save_file would leave a file that only its owner can read
-            save_file(group, temporary, metadata={HEADER_KEY: header})
+            try:
+                save_file(group, temporary, metadata={HEADER_KEY: header})
+            except SafetensorError as error:
+                raise OSError(errno.EIO, str(error)) from error
             temporary.chmod(mode)
     for stale in [path, *_parts(path)]:  # of an earlier save, cut otherwise
         if stale not in targets:
