@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maeface import config, console
+from maeface import config, console, process
 from maeface.errors import ConfigError, MaefaceError
 
 app = typer.Typer(
@@ -58,8 +58,13 @@ Aligned = Annotated[bool, typer.Option("--aligned", help="The images are ready f
 
 def main() -> None:
     """Run the command line; the only place that ends the process."""
+    process.wait_without_spinning()
     try:
-        app()
+        with process.stopped_by_signals():
+            app()
+    except process.Stopped as stopped:
+        console.say(f"maeface: stopped by {stopped.name}")
+        raise
     except MaefaceError as error:
         if os.environ.get("MAEFACE_DEBUG"):
             raise
