@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
+from timm.data import auto_augment
 
 import drawn
 from maeface import config
@@ -123,6 +124,76 @@ def test_a_damaged_crop_is_named_in_one_line(folder, tmp_path, workers):
 def test_an_unknown_randaugment_is_named(folder):
     with pytest.raises(ConfigError, match="augmix-m3"):
         dataset(folder, randaugment="augmix-m3")
+
+
+def test_more_layers_than_weighted_operations_are_refused(folder):
+    with pytest.raises(ConfigError, match="rand-tweights-n16"):
+        dataset(folder, randaugment="rand-tweights-n16")
+    dataset(folder, randaugment="rand-tweights-n15")
+
+
+RANDAUGMENTS = [
+    f"rand-m{magnitude}-mstd{noise}-mmax{most}-{kind}"
+    for magnitude, noise, most in ((0, 0, 10), (9, 0.5, 10), (10, 101, 10), (30, 5, 30))
+    for kind in ("inc1", "inc0", "t3a", "t3aw-n5", "tweights-n9")
+]
+
+
+@pytest.mark.parametrize("name", RANDAUGMENTS)
+def test_every_operation_of_randaugment_runs_at_every_magnitude(name):
+    ours = batches._randaugment(name, 32)
+    image = drawn.face(0, 32).convert("RGB")
+    random.seed(0)
+    for operation in ours.ops:
+        operation.prob, operation.magnitude_std = 1.0, 0
+        for magnitude in (0, 0.1, 2.4, 5, 7.5, 9.9, 10, 12.5, 20, 30, 100):
+            operation.magnitude = magnitude
+            assert operation(image).size == image.size, (operation.name, magnitude)
+
+
+def old_posterize(image, bits):
+    """What Pillow 12 does, with any number of bits."""
+    mask = ~(2 ** (8 - bits) - 1)
+    return Image.fromarray(np.asarray(image) & np.uint8(mask & 255))
+
+
+@pytest.mark.parametrize("name", ["rand-m9-mstd0.5-inc1", "rand-m1-mstd2-inc0", "rand-m20-mstd9-mmax30-inc1"])
+def test_randaugment_is_timms_with_the_posterize_of_old_pillow(name, monkeypatch):
+    options = {
+        "translate_const": int(32 * 0.45),
+        "img_mean": batches.RANDAUGMENT_FILL,
+        "interpolation": Image.Resampling.BICUBIC,
+    }
+    ours, theirs = batches._randaugment(name, 32), auto_augment.rand_augment_transform(name, options)
+    monkeypatch.setattr(ImageOps, "posterize", old_posterize)
+    pixels = np.asarray(drawn.face(0, 32).convert("RGB"))
+    black = 0
+    for seed in range(2000):
+        got = batches._with_global_seed(ours, pixels, seed)
+        assert np.array_equal(got, batches._with_global_seed(theirs, pixels, seed)), seed
+        black += not got.any()
+    assert black  # 0 bits were drawn
+
+
+@pytest.mark.parametrize("bits", range(1, 10))
+def test_posterize_is_that_of_the_installed_pillow(bits):
+    image = drawn.face(0, 32).convert("RGB")
+    expected = np.asarray(auto_augment.posterize(image, bits))
+    assert np.array_equal(np.asarray(batches._posterize(image, bits, fillcolor=(1, 2, 3))), expected)
+
+
+@pytest.mark.parametrize("bits", [0, -1, -8])
+def test_no_bits_are_a_black_image(bits):
+    image = drawn.face(0, 32).convert("RGB")
+    pixels = np.asarray(batches._posterize(image, bits))
+    assert pixels.shape == (32, 32, 3) and not pixels.any()
+    assert np.array_equal(pixels, np.asarray(old_posterize(image, bits)))
+
+
+def test_timm_itself_stays_as_it_was():
+    before = auto_augment.NAME_TO_OP["PosterizeIncreasing"]
+    batches._randaugment("rand-m9-mstd0.5-inc1", 32)
+    assert auto_augment.NAME_TO_OP["PosterizeIncreasing"] is before is auto_augment.posterize
 
 
 def test_crops_of_other_sizes_are_brought_to_one(tmp_path):

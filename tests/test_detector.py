@@ -11,7 +11,7 @@ from PIL import Image
 
 from maeface.errors import ConfigError, ResourceError, WeightsError
 from maeface.faces import download
-from maeface.faces.detector import Detector, _faces, load
+from maeface.faces.detector import NMS_OVERLAP, Detector, _faces, load, suppress
 from maeface.faces.geometry import Face
 from maeface.faces.retinaface import RetinaFace, anchors, decode, fuse, parameter_shapes
 
@@ -50,6 +50,63 @@ def test_all_twelve_faces_of_the_montage(detector, shared):
     for face in found:
         left, right, nose, mouth_left, mouth_right = face.points
         assert left[0] < right[0] and mouth_left[0] < mouth_right[0] and left[1] < nose[1] < mouth_left[1]
+
+
+def boxes_of(kind, generator):
+    """(N, 4) float32 boxes and their scores: crowded, in a grid with many ties, or of extreme sizes."""
+    count = int(generator.integers(0, 120))
+    if kind == "crowded":
+        first = generator.uniform(0, 60, (count, 2))
+        sides, scores = generator.uniform(0, 50, (count, 2)), generator.uniform(0, 1, count)
+    elif kind == "grid":  # overlaps of exactly 2/5, duplicates, boxes without an area, equal scores
+        first = generator.integers(0, 8, (count, 2))
+        sides, scores = generator.integers(0, 8, (count, 2)), generator.integers(0, 4, count) / 4
+    else:
+        first = generator.normal(0, 1, (count, 2)) * 10.0 ** generator.integers(-30, 30, (count, 1))
+        sides = 10.0 ** generator.uniform(-30, 30, (count, 2))
+        scores = np.round(generator.uniform(0, 1, count), 1)
+    return np.concatenate([first, first + sides], axis=1).astype(np.float32), scores.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["crowded", "grid", "extreme"])
+def test_suppress_keeps_what_torchvision_keeps(kind):
+    for seed in range(300):
+        boxes, scores = boxes_of(kind, np.random.default_rng(seed))
+        for limit in (NMS_OVERLAP, 0.0, 0.2, 1 / 3, 0.5, 1.0):
+            expected = torchvision.ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), limit)
+            assert suppress(boxes, scores, limit).tolist() == expected.tolist(), (seed, limit)
+
+
+def test_an_overlap_of_two_fifths_is_too_much_in_float32():
+    boxes = np.array([[0, 0, 7, 1], [3, 0, 10, 1]], np.float32)  # 4 / 10, which float32 rounds up
+    scores = np.array([0.5, 0.9], np.float32)
+    assert torchvision.ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.4).tolist() == [1]
+    assert suppress(boxes, scores, 0.4).tolist() == [1]
+    assert suppress(boxes, scores, 0.41).tolist() == [1, 0]
+
+
+def test_faces_are_bit_for_bit_those_of_torchvisions_suppression(detector, shared, monkeypatch):
+    photos = sorted((shared / "photos").rglob("*.jpg"))
+    images = [
+        np.array(Image.open(path).convert("RGB")) for path in (*photos[:: len(photos) // 12], *photos[-1:])
+    ]
+    images.append(
+        np.array(Image.open(shared / "photos" / "group" / "congress_montage_12.jpg").convert("RGB"))
+    )
+
+    def numbers():
+        found = detector.find(images)
+        return [[(*face.box, *face.points.ravel(), face.score) for face in faces] for faces in found]
+
+    ours = numbers()
+    monkeypatch.setattr(
+        "maeface.faces.detector.suppress",
+        lambda boxes, scores, limit: torchvision.ops.nms(
+            torch.from_numpy(boxes), torch.from_numpy(scores), limit
+        ).numpy(),
+    )
+    assert ours == numbers()
+    assert sum(map(len, ours)) > 12
 
 
 def test_faces_do_not_depend_on_the_images_beside_them(detector, shared):

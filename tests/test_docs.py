@@ -40,7 +40,9 @@ def test_every_option_has_help_and_stands_on_its_page(verb):
             continue
         assert parameter.help, f"{verb} {parameter.name} has no help"
         if parameter.param_type_name == "option":
-            assert parameter.opts[0] in page, f"docs/user_guide/{verb}.md does not mention {parameter.opts[0]}"
+            assert parameter.opts[0] in page, (
+                f"docs/user_guide/{verb}.md does not mention {parameter.opts[0]}"
+            )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "maeface"
 FILES = architecture.modules(PACKAGE)
 GRAPH = architecture.imports(PACKAGE)
 
-GROUND = {"errors", "files", "console", "config", "facts", "metrics"}
+GROUND = {"errors", "files", "console", "process", "config", "facts", "metrics"}
 VERBS = {"datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "demo", "reproduce"}
 ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs
 # folder or module -> what it may import beside itself and the ground
@@ -110,6 +110,20 @@ def test_layout_is_the_one_that_is_documented():
 def test_importing_the_door_loads_no_torch():
     code = "import sys, maeface, maeface.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("verb", ["predict", "prepare", "evaluate", "datasets"])
+def test_a_verb_loads_no_library_that_it_seldom_needs(verb):
+    code = f"""
+import sys, maeface.cli, maeface.{verb}
+if "{verb}" == "predict":
+    from maeface.faces.retinaface import RetinaFace
+    RetinaFace("mobilenet0.25")
+libraries = ("torchvision", "timm", "matplotlib", "tensorboard", "torch._dynamo", "sympy", "scipy")
+sys.exit(", ".join(name for name in libraries if name in sys.modules) or None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_importing_everything_changes_nothing_global():

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maeface import config, console
+from maeface import config, console, process
 from maeface.errors import ConfigError, MaefaceError
 
 app = typer.Typer(
@@ -61,8 +61,13 @@ def main() -> None:
 
 def run(commands: typer.Typer, name: str) -> None:
     """Run a command line called ``name``; the only place that ends the process."""
+    process.wait_without_spinning()
     try:
-        commands()
+        with process.stopped_by_signals():
+            commands()
+    except process.Stopped as stopped:
+        console.say(f"{name}: stopped by {stopped.name}")
+        raise
     except MaefaceError as error:
         if os.environ.get("MAEFACE_DEBUG"):
             raise

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Literal, TypeVar, cast, get_args
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -143,7 +142,9 @@ def _mobilenet() -> nn.Module:
 
 def _resnet50() -> nn.Module:
     """ResNet-50 up to its last stage; the public checkpoint has torchvision's names."""
-    whole = torchvision.models.resnet50(weights=None)
+    from torchvision.models import resnet50  # takes seconds to load, and is seldom used
+
+    whole = resnet50(weights=None)
     return nn.ModuleDict(
         {name: child for name, child in whole.named_children() if name not in ("avgpool", "fc")}
     )

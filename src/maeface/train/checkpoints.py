@@ -3,6 +3,7 @@
 RUN/checkpoints/00001234.safetensors    tensors, and as metadata the state (JSON) and a SHA-256 of both
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ def save(run_folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapp
         try:
             save_file(held, temporary, metadata={"state": text, "sha256": _digest(held, text)})
         except SafetensorError as error:
-            raise OSError(str(error)) from error
+            raise OSError(errno.EIO, str(error)) from error
     for old in _paths(run_folder)[:-KEPT]:
         if old != path:
             old.unlink(missing_ok=True)

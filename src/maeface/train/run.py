@@ -163,6 +163,7 @@ def _claim(
                 f"{folder} holds a run with other settings ({'; '.join(changed)}); "
                 "give the same settings to go on with it, or another folder"
             )
+    files.clean(folder, folder / checkpoints.FOLDER)  # what a killed run was about to write
     if not finished:
         files.write_json(folder / SETTINGS, now)
         files.write_json(folder / ENVIRONMENT, environment(device))

@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -286,7 +286,7 @@ def _leave_signals_to_the_training(worker: int) -> None:
 
 
 def _randaugment(name: str, side: int) -> Callable[[Image.Image], Image.Image]:
-    from timm.data.auto_augment import rand_augment_transform
+    from timm.data import auto_augment
 
     options = {
         "translate_const": int(side * 0.45),
@@ -294,12 +294,24 @@ def _randaugment(name: str, side: int) -> Callable[[Image.Image], Image.Image]:
         "interpolation": Image.Resampling.BICUBIC,
     }
     try:
-        transform: Callable[[Image.Image], Image.Image] = rand_augment_transform(name, options)
+        transform: Any = auto_augment.rand_augment_transform(name, options)
+        if transform.choice_weights is not None and transform.num_layers > len(transform.ops):
+            raise ValueError("more layers than operations, and none is drawn twice")
     except (AssertionError, KeyError, ValueError) as error:
         raise ConfigError(
             f"data.randaugment {name!r} is not a RandAugment of timm; give one like rand-m9-mstd0.5-inc1"
         ) from error
-    return transform
+    for operation in transform.ops:
+        if operation.aug_fn is auto_augment.posterize:
+            operation.aug_fn = _posterize
+    return cast(Callable[[Image.Image], Image.Image], transform)
+
+
+def _posterize(image: Image.Image, bits_to_keep: int, **_: object) -> Image.Image:
+    """Keep the highest bits of each channel; none, which timm also draws and Pillow 13 refuses: black."""
+    if bits_to_keep >= 8:
+        return image
+    return image.point([value & (-1 << (8 - bits_to_keep)) for value in range(256)] * 3)
 
 
 def _with_global_seed(

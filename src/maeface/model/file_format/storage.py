@@ -4,11 +4,13 @@ Parts are named as Hugging Face names them, ``NAME-00001-of-00003.safetensors``.
 parts of two sets are never read as one.
 """
 
+import errno
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -56,7 +58,10 @@ def write(
         with files.atomic(target) as temporary:
             temporary.touch()
             mode = temporary.stat().st_mode  # save_file would leave a file that only its owner can read
-            save_file(group, temporary, metadata={HEADER_KEY: header})
+            try:
+                save_file(group, temporary, metadata={HEADER_KEY: header})
+            except SafetensorError as error:
+                raise OSError(errno.EIO, str(error)) from error
             temporary.chmod(mode)
     for stale in [path, *_parts(path)]:  # of an earlier save, split otherwise
         if stale not in targets:

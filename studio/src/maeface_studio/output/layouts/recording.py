@@ -1,7 +1,7 @@
 """Recordings of a subject, which every layout writes, and their videos."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -60,8 +60,12 @@ class Video:
 
     def __enter__(self) -> "Video":
         """Begin the file."""
-        self._container: Any = av.open(str(self._atomic.__enter__()), "w", format=self._format)
-        self._stream: Any = None
+        with ExitStack() as stack:
+            temporary = stack.enter_context(self._atomic)
+            self._container: Any = stack.enter_context(av.open(str(temporary), "w", format=self._format))
+            self._stream: Any = None
+            stack.push(self._flush)
+            self._ending = stack.pop_all()  # whichever part of it fails, the temporary file goes
         return self
 
     def add(self, pixels: NDArray[np.uint8]) -> None:
@@ -79,7 +83,10 @@ class Video:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the video and move it to its path."""
+        self._ending.__exit__(kind, error, trace)
+
+    def _flush(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None and self._stream is not None:
             self._container.mux(self._stream.encode(None))
-        self._container.close()
-        self._atomic.__exit__(kind, error, trace)
