@@ -1,3 +1,6 @@
+"""Fixtures that both packages' tests use."""
+
+import resource
 from pathlib import Path
 
 import pytest
@@ -12,3 +15,12 @@ def shared() -> Path:
             "needs ../shared (photographs, videos, public weights), which is not beside this checkout"
         )
     return folder
+
+
+@pytest.fixture
+def small_files():
+    """This process writes no file of more than 20 kB, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

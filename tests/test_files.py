@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -14,28 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from maeface.model.metadata import Preprocessing, describe
-from maeface.studio.layouts.recording import Video
 from PIL import Image
 
 from maeface import files
 from maeface.errors import DataError, ResourceError
 from maeface.model import weights
+from maeface.model.file_format.metadata import Preprocessing, describe
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 
 
 def left_in(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.fixture
-def small_files():
-    """This process writes no file of more than 20 kB, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_the_file_takes_its_place_only_when_it_is_whole(tmp_path):
@@ -95,12 +84,6 @@ def numbers():
     return np.random.default_rng(0).random(20_000)
 
 
-def video(path):
-    with Video(path, "avi", 25) as writer:
-        for seed in range(20):
-            writer.add(np.random.default_rng(seed).integers(0, 255, (256, 256, 3)).astype(np.uint8))
-
-
 def mae(path):
     model = MAE(ViT((32, 2, 2), 16, 8), 32, 1, 2)
     weights.save(path, model, describe(model, Preprocessing(image_size=16)))
@@ -115,7 +98,6 @@ WRITERS = {
     "bytes": lambda path: files.write_bytes(path, numbers().tobytes()),
     "a table": table,
     "weights": mae,
-    "a video": video,
 }
 
 

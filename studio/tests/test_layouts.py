@@ -8,8 +8,9 @@ from PIL import Image
 
 import layouts
 from maeface.data.readers import reading
+from maeface.errors import ResourceError
 from maeface_studio.output.layouts import roles
-from maeface_studio.output.layouts.recording import Format
+from maeface_studio.output.layouts.recording import Format, Video
 
 
 def _frames(path):
@@ -99,3 +100,11 @@ def test_the_readers_read_what_synth_writes(tmp_path, name, who, first):
         for source, frame in zip(labels["source"], labels["frame"], strict=True)
     ]
     assert shown == taken
+
+
+def test_a_video_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, small_files):
+    path, noise = tmp_path / "out.avi", np.random.default_rng(0)
+    with pytest.raises(ResourceError, match=r"cannot write .*out\.avi: "), Video(path, "avi", 25) as video:
+        for _ in range(20):
+            video.add(noise.integers(0, 255, (256, 256, 3)).astype(np.uint8))
+    assert list(tmp_path.iterdir()) == []
