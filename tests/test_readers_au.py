@@ -152,7 +152,7 @@ def test_the_frames_that_others_drop():
 @pytest.mark.parametrize("kind", ["video", "images"])
 def test_dropped_frames_are_neither_read_nor_labelled(tmp_path, monkeypatch, kind):
     expected = layouts.disfa(tmp_path, frames=10, kind=kind)
-    monkeypatch.setattr(disfa, "dropped", lambda: {"SN002": np.array([0, 4, 5])})
+    monkeypatch.setattr(disfa, "read_dropped", lambda: {"SN002": np.array([0, 4, 5])})
     found = read("disfa", tmp_path, "dropped=true")
     gone = expected[expected["subject"] == "SN002"].iloc[[0, 4, 5]].index
     same(found, expected.drop(gone))

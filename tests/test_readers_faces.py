@@ -274,7 +274,7 @@ def test_casia_in_both_forms_is_a_choice(tmp_path):
         ("casia", r"is not CASIA-WebFace: expected a folder a person .*; got lone\.jpg"),
         ("affectnet", r"is not AffectNet: expected Manually_Annotated_Images/ .*; got lone\.jpg"),
         ("celeba", r"is not CelebA: expected img_celeba or img_align_celeba .*; got lone\.jpg"),
-        ("imdbwiki", r"no photo to take: expected imdb_crop/ with imdb\.mat.*; got lone\.jpg"),
+        ("imdbwiki", r"no photo to prepare: expected imdb_crop/ with imdb\.mat.*; got lone\.jpg"),
     ],
 )
 def test_another_layout_is_refused_in_one_line(tmp_path, name, message):
@@ -500,7 +500,7 @@ def test_the_originals_of_celeba_come_first(celeba):
     photo(celeba / "Img" / "img_celeba" / "000001.jpg")
     found = raw_dataset.read("celeba", celeba)
     assert sources(found) == ["Img/img_celeba/000001.jpg"]
-    assert "img_align_celeba is there too" in said(found)
+    assert "img_align_celeba is left out" in said(found)
     assert len(raw_dataset.read("celeba", celeba, ["images=aligned"]).inputs) == 4
 
 
@@ -547,7 +547,7 @@ def test_the_landmarks_of_celeba(celeba):
     found = raw_dataset.read("celeba", celeba, ["landmarks=true"])
     assert found.inputs[1].points == ((2, 110), (111, 112), (90, 133), (73, 151), (108, 152))
     assert found.inputs[3].points == ()
-    assert "looked at by RetinaFace: 1 (such as Img/img_align_celeba/000004.jpg)" in said(found)
+    assert "cropped by RetinaFace: 1 (such as Img/img_align_celeba/000004.jpg)" in said(found)
     assert not any(item.points for item in raw_dataset.read("celeba", celeba).inputs)
     points_file(path, [lines[0], "000002.jpg 1 2 3"])
     with pytest.raises(DataError, match=r"line 4: expected a name and 10 numbers, got '000002\.jpg 1 2 3'"):

@@ -422,7 +422,7 @@ def test_affwild2_videos(affwild2):
     assert list(read.labels["frame"]) == [0, 2, 3]
     assert any("video5_left" in note for note in read.notes)
     write(affwild2 / "batch2/48-30-720x1280.avi", "x")
-    refused("affwild2", affwild2, "images=videos", says=["batch1", "batch2", "one name"])
+    refused("affwild2", affwild2, "images=videos", says=["batch1", "batch2", "the same name"])
 
 
 def test_affwild2_video_prepared_shows_the_frames_that_were_labelled(affwild2, tmp_path):

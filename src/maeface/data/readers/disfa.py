@@ -185,8 +185,8 @@ def _find_recordings(root: Path, options: Options, subjects: list[str]) -> _Reco
             )
     folder = None
     if options.kind != "videos":
-        candidates = (options.pictures,) if options.pictures else PICTURES
-        folder = _find_image_folder(root, candidates, subjects)
+        image_folders = (options.pictures,) if options.pictures else PICTURES
+        folder = _find_image_folder(root, image_folders, subjects)
     if folder is None:
         where = options.pictures or CAMERAS[options.camera][0]
         videos = f"videos of the {options.camera} camera in {where}"
@@ -246,7 +246,7 @@ def _read_levels(folder: Path, subject: str, aus: tuple[int, ...]) -> dict[int, 
         wrong = frames != np.arange(1, len(frames) + 1)
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise DataError(f"{table.where(row)}: frame {frames[row]}; expected {row + 1}, counted from 1")
+            raise DataError(f"{table.location(row)}: frame {frames[row]}; expected {row + 1}, counted from 1")
         levels[au] = integer_table.label_column(table, 1, facts.au_name(au), 5)
         first = levels[aus[0]]
         if len(levels[au]) != len(first):
