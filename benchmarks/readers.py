@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from maeface import facts, prepare
-from maeface.data.readers import reading
+from maeface.data.readers import raw_dataset
 
 TASKS = [f"T{number}" for number in range(1, 9)]
 
@@ -57,13 +57,13 @@ def labels(root: Path, frames: int) -> None:
         times = []
         for _ in range(3):
             start = time.perf_counter(), time.process_time()
-            found = reading.read("bp4d", root, options)
+            found = raw_dataset.read("bp4d", root, options)
             times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
         what = options[0] if options else "with intensities"
         wall, cpu = ([f"{seconds:.1f}" for seconds in sorted(column)] for column in zip(*times, strict=True))
         say(f"{len(found.labels)} rows, {what}: {' '.join(wall)} s, on the processor {' '.join(cpu)} s")
     tracemalloc.start()
-    found = reading.read("bp4d", root)
+    found = raw_dataset.read("bp4d", root)
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     labelled = found.labels.memory_usage(deep=True).sum()

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from maeface import cli, datasets, facts
-from maeface.data.readers import reading
+from maeface.data.readers import raw_dataset
 from maeface.errors import ConfigError
 
 
@@ -60,7 +60,7 @@ def test_every_fact_of_a_dataset_is_printed(name):
         assert words in text
 
 
-@pytest.mark.parametrize("name", sorted(set(reading.names()) & set(facts.datasets())))
+@pytest.mark.parametrize("name", sorted(set(raw_dataset.names()) & set(facts.datasets())))
 def test_what_can_be_read_has_its_command_and_its_options_explained(name):
     (known,) = datasets.run(name)
     assert known.command == f"maeface prepare DIR --dataset {name} --out OUT"

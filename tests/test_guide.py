@@ -57,7 +57,7 @@ def test_a_missing_or_unreadable_guide_is_said_in_one_line(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         guide.read(tmp_path / "none.parquet", ["a"])
     (tmp_path / "bad.parquet").write_text("no table")
-    with pytest.raises(DataError, match="no readable Parquet table"):
+    with pytest.raises(DataError, match="not a readable Parquet file"):
         guide.read(tmp_path / "bad.parquet", ["a"])
 
 

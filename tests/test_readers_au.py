@@ -10,8 +10,8 @@ import pytest
 import layouts
 from maeface import cli, facts, prepare
 from maeface.data import manifest, shards
-from maeface.data.formats import parsing
-from maeface.data.readers import disfa, reading
+from maeface.data.formats import integer_table, listing
+from maeface.data.readers import disfa, raw_dataset
 from maeface.errors import ConfigError, DataError, MaefaceError, ResourceError
 from maeface.faces import media
 
@@ -20,7 +20,7 @@ WRITERS = {"bp4d": layouts.bp4d, "bp4dplus": layouts.bp4dplus, "disfa": layouts.
 
 
 def read(name, root, *options):
-    return reading.read(name, root, ["partial=true", *options])
+    return raw_dataset.read(name, root, ["partial=true", *options])
 
 
 def same(found, expected):
@@ -128,7 +128,7 @@ def test_disfa_whose_film_is_a_frame_longer_than_the_labels(tmp_path):
     expected = layouts.disfa(tmp_path, ("SN001", "SN010"), 10, labelled={"SN010": 9})
     found = read("disfa", tmp_path)
     same(found, expected)
-    assert "1 frames behind the last label, left out" in found.notes
+    assert "1 frames after the last label, left out" in found.notes
 
 
 def test_disfa_occurrence_is_an_intensity_of_the_threshold(tmp_path):
@@ -141,7 +141,7 @@ def test_disfa_occurrence_is_an_intensity_of_the_threshold(tmp_path):
 
 
 def test_the_frames_that_others_drop():
-    lists = disfa.dropped()
+    lists = disfa.read_dropped()
     assert set(lists) <= set(facts.dataset("disfa").subject_names)
     labelled = {subject: 4844 if subject == "SN010" else 4845 for subject in lists}
     assert sum((frames < labelled[subject]).sum() for subject, frames in lists.items()) == 4670
@@ -152,7 +152,7 @@ def test_the_frames_that_others_drop():
 @pytest.mark.parametrize("kind", ["video", "images"])
 def test_dropped_frames_are_neither_read_nor_labelled(tmp_path, monkeypatch, kind):
     expected = layouts.disfa(tmp_path, frames=10, kind=kind)
-    monkeypatch.setattr(disfa, "dropped", lambda: {"SN002": np.array([0, 4, 5])})
+    monkeypatch.setattr(disfa, "read_dropped", lambda: {"SN002": np.array([0, 4, 5])})
     found = read("disfa", tmp_path, "dropped=true")
     gone = expected[expected["subject"] == "SN002"].iloc[[0, 4, 5]].index
     same(found, expected.drop(gone))
@@ -326,7 +326,7 @@ FILM = "ActionUnit_Labels/SN002/SN002_au12.txt"
             lambda d: (d / "Videos_LeftCamera/LeftVideoSN002_comp.avi").rename(
                 d / "Videos_LeftCamera/RightVideoSN002_comp.avi"
             ),
-            r"is of the right camera, asked for is the left",
+            r"is of the right camera, not of the left",
         ),
         ("disfa", lambda d: (d / "Videos_LeftCamera/LeftVideoSN002_comp.avi").unlink(), r"missing: SN002"),
     ],
@@ -340,7 +340,7 @@ def test_what_does_not_add_up_is_one_line(tmp_path, name, spoil, message):
         known = facts.dataset(name).model_copy(update={"subject_names": ()})
         patch.setattr(facts, "dataset", lambda _: known)
         with pytest.raises(DataError, match=message) as error:
-            reading.read(name, tmp_path)
+            raw_dataset.read(name, tmp_path)
     assert "\n" not in str(error.value)
     assert len(whole) > 2
 
@@ -351,7 +351,7 @@ def test_missing_subjects_are_named_unless_partial(tmp_path, name):
     count = len(facts.dataset(name).subject_names)
     third = facts.dataset(name).subject_names[2]
     with pytest.raises(DataError, match=rf"{count - 2} of {count} subjects .*{third}.* --set partial=true"):
-        reading.read(name, tmp_path)
+        raw_dataset.read(name, tmp_path)
     assert read(name, tmp_path).labels["subject"].nunique() == 2
 
 
@@ -397,7 +397,7 @@ def test_images_of_disfa_count_from_0_or_1_or_are_refused(tmp_path, spoil, messa
         known = facts.dataset("disfa").model_copy(update={"subject_names": ()})
         patch.setattr(facts, "dataset", lambda _: known)
         with pytest.raises(DataError, match=message):
-            reading.read("disfa", tmp_path)
+            raw_dataset.read("disfa", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -409,9 +409,9 @@ def test_whole_numbers(tmp_path, text):
     file.write_bytes(text)
     if text.startswith(b"+"):
         with pytest.raises(DataError, match=r"a.txt, line 1: column 1 is '\+1'; expected a whole number"):
-            parsing.ints(file)
+            integer_table.read(file)
         return
-    table = parsing.ints(file, columns=2)
+    table = integer_table.read(file, columns=2)
     assert table.values.tolist() == [[1, 2], [3, 4]]
     lines = [i for i, row in enumerate(text.splitlines(), 1) if row.strip()]
     assert table.lines.tolist() == lines
@@ -420,15 +420,15 @@ def test_whole_numbers(tmp_path, text):
 def test_a_header_moves_the_lines_that_are_named(tmp_path):
     file = tmp_path / "a.csv"
     file.write_bytes(b"\xef\xbb\xbf0,1\r\n5,1\r\n\r\n6,7\r\n")
-    table = parsing.ints(file, header=True)
+    table = integer_table.read(file, header=True)
     assert table.names == ("0", "1")
     with pytest.raises(DataError, match=r"a.csv, line 4: AU01 is 7; expected 0 to 1"):
-        parsing.labels(table, 1, "AU01", 1)
+        integer_table.label_column(table, 1, "AU01", 1)
 
 
 def test_spans():
-    assert parsing.spans(np.array([3, 4, 5, 9])) == ((3, 6), (9, 10))
-    assert parsing.spans(np.array([], np.int64)) == ()
+    assert listing.frame_spans(np.array([3, 4, 5, 9])) == ((3, 6), (9, 10))
+    assert listing.frame_spans(np.array([], np.int64)) == ()
 
 
 @pytest.mark.parametrize(
@@ -447,17 +447,17 @@ def test_disfa_without_frames_is_told_what_was_looked_for(tmp_path, options, mes
 
 def test_a_first_frame_is_0_or_1(tmp_path):
     with pytest.raises(ConfigError, match=r"first_frame"):
-        reading.read("bp4dplus", tmp_path, ["first_frame=2"])
+        raw_dataset.read("bp4dplus", tmp_path, ["first_frame=2"])
 
 
 @pytest.mark.parametrize("wrong", ["nobody", "photos", "parsing"])
 def test_an_unknown_dataset_or_option_is_named(tmp_path, wrong):
     with pytest.raises(ConfigError, match=f"no dataset {wrong!r}.*bp4d.*table"):
-        reading.read(wrong, tmp_path)
+        raw_dataset.read(wrong, tmp_path)
     with pytest.raises(ConfigError, match=r"--dataset disfa: unknown key 'camra'; did you mean 'camera'"):
-        reading.read("disfa", tmp_path, ["camra=left"])
+        raw_dataset.read("disfa", tmp_path, ["camra=left"])
     with pytest.raises(ConfigError, match="no such folder"):
-        reading.read("disfa", tmp_path / "away")
+        raw_dataset.read("disfa", tmp_path / "away")
 
 
 def custom(root):
@@ -481,7 +481,7 @@ def custom(root):
 
 def test_any_table(tmp_path):
     options = custom(tmp_path)
-    found = reading.read("table", tmp_path, [*options, "labels=labels.csv", "suffix=.jpg"])
+    found = raw_dataset.read("table", tmp_path, [*options, "labels=labels.csv", "suffix=.jpg"])
     labels = found.labels
     assert labels["source"].tolist() == [f"faces/{who}/{i}.jpg" for who in ("ann", "bob") for i in range(2)]
     assert labels["subject"].tolist() == ["ann", "ann", "bob", "bob"]
@@ -489,7 +489,9 @@ def test_any_table(tmp_path):
     assert labels["AU04_i"].tolist() == [2, 3, 2, 3]
     assert len(found.inputs) == 4
     assert "columns not used: age" in found.notes
-    films = reading.read("table", tmp_path, [*options, f"labels={tmp_path / 'films.csv'}", "first_frame=1"])
+    films = raw_dataset.read(
+        "table", tmp_path, [*options, f"labels={tmp_path / 'films.csv'}", "first_frame=1"]
+    )
     assert films.labels["frame"].tolist() == [1, 2, 5]
     assert films.labels["AU04_i"].isna().all()
     assert films.inputs[0].frames == ((1, 3), (5, 6))
@@ -502,14 +504,14 @@ def test_a_table_may_name_whole_paths_and_leave_people_unnamed(tmp_path):
     (tmp_path / "here/all.csv").write_text(
         f"source,frame,subject,AU12_o\n{film},2,,1\n{photo},,,0\n{photo.with_name('1.jpg')},,bob,\n"
     )
-    found = reading.read("table", tmp_path / "here", ["labels=all.csv"])
+    found = raw_dataset.read("table", tmp_path / "here", ["labels=all.csv"])
     labels = found.labels.set_index("source")
     assert {item.path for item in found.inputs} == set(labels.index)
     assert labels.loc[str(film), "frame"] == 2
     assert labels["subject"].tolist() == [str(photo), "bob", str(film)]  # two unnamed are not one person
     assert labels["AU12_o"].isna().tolist() == [False, True, False]
     with pytest.raises(ConfigError, match=r"--dataset table needs the table of labels: --set labels=FILE"):
-        reading.read("table", tmp_path / "here")
+        raw_dataset.read("table", tmp_path / "here")
 
 
 @pytest.mark.parametrize(
@@ -532,7 +534,7 @@ def test_a_table_that_is_wrong_is_one_line(tmp_path, options, text, message):
     if text:
         (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(MaefaceError, match=message) as error:
-        reading.read("table", tmp_path, [*given, "suffix=.jpg", "labels=labels.csv", *options])
+        raw_dataset.read("table", tmp_path, [*given, "suffix=.jpg", "labels=labels.csv", *options])
     assert "\n" not in str(error.value)
 
 
@@ -540,12 +542,12 @@ def test_frames_of_a_film_that_is_too_short_are_named(tmp_path):
     options = [*custom(tmp_path), "labels=films.csv", "first_frame=1"]
     layouts.video(tmp_path / "faces/cat.avi", 5)
     with pytest.raises(DataError, match=r"films.csv, line 4: frame 6, but faces/cat.avi has 5 frames"):
-        reading.read("table", tmp_path, options)
+        raw_dataset.read("table", tmp_path, options)
     (tmp_path / "films.csv").write_text("file,Person,smile\ncat.avi,cat,1\n")
     with pytest.raises(
         DataError, match=r"films.csv, line 2: faces/cat.avi is a video, so a column of frames"
     ):
-        reading.read("table", tmp_path, [o for o in options if "frame" not in o])
+        raw_dataset.read("table", tmp_path, [o for o in options if "frame" not in o])
 
 
 def test_several_datasets_become_one(tmp_path):
@@ -553,22 +555,22 @@ def test_several_datasets_become_one(tmp_path):
     layouts.bp4dplus(tmp_path / "b", ("F001",), ("T1",))
     roots = [tmp_path / "a", tmp_path / "b"]
     options = ["bp4d.partial=true", "bp4dplus.partial=true"]
-    found = reading.read_all("bp4d,bp4dplus", roots, options)
+    found = raw_dataset.read_all("bp4d,bp4dplus", roots, options)
     assert {item.source.split("/")[0] for item in found.inputs} == {"bp4d", "bp4dplus"}
     assert set(found.labels["subject"]) == {"bp4d/F001", "bp4dplus/F001"}  # two people
     assert found.labels["source"].is_monotonic_increasing
     assert found.labels.loc[found.labels["subject"] == "bp4dplus/F001", "AU06_i"].isna().all()
     with pytest.raises(ConfigError, match="names 2, but 1 folders"):
-        reading.read_all("bp4d,bp4dplus", roots[:1], options)
+        raw_dataset.read_all("bp4d,bp4dplus", roots[:1], options)
     with pytest.raises(ConfigError, match=r"of which dataset\? write bp4d.partial=true"):
-        reading.read_all("bp4d,bp4dplus", roots, ["partial=true"])
+        raw_dataset.read_all("bp4d,bp4dplus", roots, ["partial=true"])
 
 
 def test_people_of_two_datasets_stay_together(tmp_path, monkeypatch):
     layouts.disfa(tmp_path / "a", ("SN001", "SN002"))
     one = read("disfa", tmp_path / "a")
-    monkeypatch.setattr(reading, "read", lambda *_: one)
-    found = reading.read_all("disfa,disfaplus", [tmp_path, tmp_path])
+    monkeypatch.setattr(raw_dataset, "read", lambda *_: one)
+    found = raw_dataset.read_all("disfa,disfaplus", [tmp_path, tmp_path])
     assert set(found.labels["subject"]) == {"disfa/SN001", "disfa/SN002", "disfaplus/SN002"}
 
 

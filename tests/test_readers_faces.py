@@ -17,7 +17,7 @@ from maeface import facts, prepare
 from maeface.data import manifest
 from maeface.data.formats import photos
 from maeface.data.ingest import records
-from maeface.data.readers import reading
+from maeface.data.readers import raw_dataset
 from maeface.data.shards import Shards
 from maeface.errors import ConfigError, DataError
 from maeface.faces import finder, geometry, media
@@ -101,10 +101,10 @@ def insightface(folder, people=2, each=3):
 
 def test_record_files_of_insightface_are_read_in_place(tmp_path):
     images = insightface(tmp_path)
-    found = reading.read("casia", tmp_path)
+    found = raw_dataset.read("casia", tmp_path)
     assert sources(found) == [f"train.rec/{key:07d}" for key in range(1, 7)]
     assert [
-        records.image_bytes(tmp_path / "train.rec", item.offset, item.size) for item in found.inputs
+        records.read_image_bytes(tmp_path / "train.rec", item.offset, item.size) for item in found.inputs
     ] == images
     assert {item.path for item in found.inputs} == {str(tmp_path / "train.rec")}
     assert not any(item.video for item in found.inputs)
@@ -117,10 +117,12 @@ def test_record_files_of_insightface_are_read_in_place(tmp_path):
 def test_record_files_may_lie_a_folder_deeper_and_hold_labels(tmp_path):
     image = jpeg()
     write_rec(tmp_path / "faces_webface_112x112", [labelled_record([3.0, 4.0, 5.0], image)])
-    found = reading.read("casia", tmp_path)
+    found = raw_dataset.read("casia", tmp_path)
     assert sources(found) == ["faces_webface_112x112/train.rec/0000000"]
     (item,) = found.inputs
-    assert records.image_bytes(tmp_path / item.source.rpartition("/")[0], item.offset, item.size) == image
+    assert (
+        records.read_image_bytes(tmp_path / item.source.rpartition("/")[0], item.offset, item.size) == image
+    )
 
 
 def test_a_record_in_several_parts_is_joined(tmp_path):
@@ -128,20 +130,20 @@ def test_a_record_in_several_parts_is_joined(tmp_path):
     comment = b"ab" + MAGIC + b"wxyz" + MAGIC + MAGIC + b"c" + MAGIC  # the last is not at a multiple of 4
     image = plain[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + plain[2:]
     write_rec(tmp_path, [image_record(plain), image_record(image), image_record(plain)])
-    found = reading.read("casia", tmp_path)
+    found = raw_dataset.read("casia", tmp_path)
     places = [(item.offset, item.size) for item in found.inputs]
-    read = [records.image_bytes(tmp_path / "train.rec", *place) for place in places]
+    read = [records.read_image_bytes(tmp_path / "train.rec", *place) for place in places]
     assert read == [plain, image, plain]
     assert np.array_equal(media.decode_image(read[1], "jpeg"), media.decode_image(plain, "jpeg"))
     (tmp_path / "train.idx").unlink()
-    assert [(item.offset, item.size) for item in reading.read("casia", tmp_path).inputs] == places
+    assert [(item.offset, item.size) for item in raw_dataset.read("casia", tmp_path).inputs] == places
 
 
 def test_without_an_index_the_same_images_are_found(tmp_path):
     insightface(tmp_path)
-    indexed = reading.read("casia", tmp_path)
+    indexed = raw_dataset.read("casia", tmp_path)
     (tmp_path / "train.idx").unlink()
-    chained = reading.read("casia", tmp_path)
+    chained = raw_dataset.read("casia", tmp_path)
     assert chained.inputs == indexed.inputs
     assert "there is no train.idx" in said(chained)
 
@@ -149,14 +151,14 @@ def test_without_an_index_the_same_images_are_found(tmp_path):
 def test_an_index_may_have_any_order_and_leave_records_out(tmp_path):
     offsets = write_rec(tmp_path, [image_record(jpeg(shade)) for shade in (10, 20, 30)])
     write(tmp_path / "train.idx", f"9\t{offsets[2]}\n4\t{offsets[0]}\n")
-    found = reading.read("casia", tmp_path)
+    found = raw_dataset.read("casia", tmp_path)
     assert sources(found) == ["train.rec/0000004", "train.rec/0000009"]
     assert f"{offsets[2] - offsets[1]} bytes of train.rec belong to no row" in said(found)
 
 
 def test_fewer_images_than_announced_are_said(tmp_path):
     write_rec(tmp_path, [labelled_record([10, 12]), image_record(jpeg())])
-    assert "record 0 of train.rec announces 9 images" in said(reading.read("casia", tmp_path))
+    assert "record 0 of train.rec announces 9 images" in said(raw_dataset.read("casia", tmp_path))
 
 
 @pytest.mark.parametrize("keep", [0.99, 0.5])
@@ -165,10 +167,10 @@ def test_a_record_file_that_is_cut_off_is_refused(tmp_path, keep):
     data = (tmp_path / "train.rec").read_bytes()
     (tmp_path / "train.rec").write_bytes(data[: int(keep * len(data))])
     with pytest.raises(DataError, match=r"train\.idx row \d+: .*train\.rec.* is cut off"):
-        reading.read("casia", tmp_path)
+        raw_dataset.read("casia", tmp_path)
     (tmp_path / "train.idx").unlink()
     with pytest.raises(DataError, match=r"train\.rec record \d+: train\.rec is cut off"):
-        reading.read("casia", tmp_path)
+        raw_dataset.read("casia", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_an_index_that_does_not_fit_is_refused(tmp_path, row, message):
     write_rec(tmp_path, [image_record(jpeg())])
     write(tmp_path / "train.idx", f"0\t0\n{row}\n")
     with pytest.raises(DataError, match=message):
-        reading.read("casia", tmp_path)
+        raw_dataset.read("casia", tmp_path)
 
 
 def test_an_index_into_the_middle_of_a_record_is_refused(tmp_path):
@@ -195,25 +197,25 @@ def test_an_index_into_the_middle_of_a_record_is_refused(tmp_path):
     write_rec(tmp_path, [first])
     write(tmp_path / "train.idx", f"0\t{len(first) - 12}\n")
     with pytest.raises(DataError, match="in the middle of a record"):
-        reading.read("casia", tmp_path)
+        raw_dataset.read("casia", tmp_path)
 
 
 def test_other_files_are_no_record_files(tmp_path):
     (tmp_path / "train.rec").write_bytes(b"an archive of another kind......")
     with pytest.raises(DataError, match="it is not a record file"):
-        reading.read("casia", tmp_path)
+        raw_dataset.read("casia", tmp_path)
     (tmp_path / "train.idx").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="expected text"):
-        reading.read("casia", tmp_path)
+        raw_dataset.read("casia", tmp_path)
     (tmp_path / "train.idx").write_bytes(b"\n")
     with pytest.raises(DataError, match=r"train\.idx is empty"):
-        reading.read("casia", tmp_path)
+        raw_dataset.read("casia", tmp_path)
 
 
 def test_a_record_file_of_labels_alone_is_refused(tmp_path):
     write_rec(tmp_path, [labelled_record([1, 1]), labelled_record([1, 1])])
     with pytest.raises(DataError, match="holds no image in 2 records"):
-        reading.read("casia", tmp_path)
+        raw_dataset.read("casia", tmp_path)
 
 
 def test_only_the_heads_of_a_record_file_are_read(tmp_path, monkeypatch):
@@ -232,7 +234,7 @@ def test_only_the_heads_of_a_record_file_are_read(tmp_path, monkeypatch):
         return Counting(path) if path.suffix == ".rec" else opened(path, *arguments, **named)
 
     monkeypatch.setattr(records.Path, "open", counted)
-    assert len(reading.read("casia", tmp_path).inputs) == 20
+    assert len(raw_dataset.read("casia", tmp_path).inputs) == 20
     assert sum(read) == 20 * (8 + 24)
 
 
@@ -242,7 +244,7 @@ def test_many_records_take_little_time(tmp_path):
     (tmp_path / "train.rec").write_bytes(record * count)
     write(tmp_path / "train.idx", "".join(f"{key}\t{key * len(record)}\n" for key in range(count)))
     started = time.process_time()
-    found = records.index(tmp_path / "train.rec", tmp_path / "train.idx")
+    found = records.read_index(tmp_path / "train.rec", tmp_path / "train.idx")
     assert len(found.images) == count and found.outside == 0
     assert time.process_time() - started < 5
 
@@ -251,7 +253,7 @@ def test_folders_of_people(tmp_path):
     for name in ("0000045/001.jpg", "0000045/002.jpg", "0000099/001.jpg", "readme.png"):
         photo(tmp_path / "CASIA-WebFace" / name)
     photo(tmp_path / "logo.jpg")
-    found = reading.read("casia", tmp_path)
+    found = raw_dataset.read("casia", tmp_path)
     assert sources(found)[0] == "CASIA-WebFace/0000045/001.jpg" and len(found.inputs) == 4
     assert "1 images outside the folders of people are left out" in said(found)
     assert "who is in a photo is left out" in said(found) and found.labels is None
@@ -261,9 +263,9 @@ def test_casia_in_both_forms_is_a_choice(tmp_path):
     insightface(tmp_path)
     photo(tmp_path / "0000045" / "001.jpg")
     with pytest.raises(DataError, match="choose with --set form=records or --set form=folders"):
-        reading.read("casia", tmp_path)
-    assert len(reading.read("casia", tmp_path, ["form=records"]).inputs) == 6
-    assert len(reading.read("casia", tmp_path, ["form=folders"]).inputs) == 1
+        raw_dataset.read("casia", tmp_path)
+    assert len(raw_dataset.read("casia", tmp_path, ["form=records"]).inputs) == 6
+    assert len(raw_dataset.read("casia", tmp_path, ["form=folders"]).inputs) == 1
 
 
 @pytest.mark.parametrize(
@@ -272,13 +274,13 @@ def test_casia_in_both_forms_is_a_choice(tmp_path):
         ("casia", r"is not CASIA-WebFace: expected a folder a person .*; got lone\.jpg"),
         ("affectnet", r"is not AffectNet: expected Manually_Annotated_Images/ .*; got lone\.jpg"),
         ("celeba", r"is not CelebA: expected img_celeba or img_align_celeba .*; got lone\.jpg"),
-        ("imdbwiki", r"no photo to take: expected imdb_crop/ with imdb\.mat.*; got lone\.jpg"),
+        ("imdbwiki", r"no photo to prepare: expected imdb_crop/ with imdb\.mat.*; got lone\.jpg"),
     ],
 )
 def test_another_layout_is_refused_in_one_line(tmp_path, name, message):
     photo(tmp_path / "lone.jpg")
     with pytest.raises(DataError, match=message) as caught:
-        reading.read(name, tmp_path)
+        raw_dataset.read(name, tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -296,7 +298,7 @@ def affectnet(tmp_path):
 
 
 def test_affectnet(affectnet):
-    found = reading.read("affectnet", affectnet)
+    found = raw_dataset.read("affectnet", affectnet)
     assert sources(found) == [
         "Automatically_Annotated_Images/7/dd.jpg",
         "Manually_Annotated_Images/1/aa.jpg",
@@ -311,13 +313,13 @@ def test_affectnet(affectnet):
 
 
 def test_affectnet_in_part(affectnet):
-    found = reading.read("affectnet", affectnet, ["part=automatic"])
+    found = raw_dataset.read("affectnet", affectnet, ["part=automatic"])
     assert sources(found) == ["Automatically_Annotated_Images/7/dd.jpg"]
     assert "training.csv" not in said(found)
     shutil.rmtree(affectnet / "Automatically_Annotated_Images")
-    assert "the automatic part is not there" in said(reading.read("affectnet", affectnet))
+    assert "the automatic part is not there" in said(raw_dataset.read("affectnet", affectnet))
     with pytest.raises(DataError, match="holds no image of the automatic part"):
-        reading.read("affectnet", affectnet, ["part=automatic"])
+        raw_dataset.read("affectnet", affectnet, ["part=automatic"])
 
 
 def test_the_other_releases_of_affectnet(tmp_path):
@@ -329,12 +331,12 @@ def test_the_other_releases_of_affectnet(tmp_path):
     ):
         photo(tmp_path / "plus" / name)
     write(tmp_path / "plus" / "human_annotated" / "train_set" / "annotations" / "0.json", "{}")
-    found = reading.read("affectnet", tmp_path / "plus")
+    found = raw_dataset.read("affectnet", tmp_path / "plus")
     assert len(found.inputs) == 3 and "2 manual, 1 automatic" in said(found)
     assert "left out: 1 (such as elsewhere/3.jpg)" in said(found)
     for name in ("train_set/images/0.jpg", "val_set/images/1.jpg"):
         photo(tmp_path / "eight" / name)
-    assert "2 manual, 0 automatic" in said(reading.read("affectnet", tmp_path / "eight"))
+    assert "2 manual, 0 automatic" in said(raw_dataset.read("affectnet", tmp_path / "eight"))
 
 
 @pytest.mark.parametrize(
@@ -347,7 +349,7 @@ def test_the_other_releases_of_affectnet(tmp_path):
 def test_a_wrong_list_of_affectnet_is_refused(affectnet, text, message):
     write(affectnet / "Manually_Annotated_file_lists" / "training.csv", text)
     with pytest.raises(DataError, match=message):
-        reading.read("affectnet", affectnet)
+        raw_dataset.read("affectnet", affectnet)
 
 
 def write_mat(path, name, rows, **changes):
@@ -386,7 +388,7 @@ def imdbwiki(tmp_path):
 
 
 def test_imdbwiki(imdbwiki):
-    found = reading.read("imdbwiki", imdbwiki)
+    found = raw_dataset.read("imdbwiki", imdbwiki)
     assert sources(found) == [
         "imdb_crop/01/nm01_a.jpg",
         "imdb_crop/02/nm03_c.jpg",
@@ -411,26 +413,26 @@ def test_imdbwiki(imdbwiki):
     ],
 )
 def test_choices_of_imdbwiki(imdbwiki, overrides, names):
-    found = reading.read("imdbwiki", imdbwiki, overrides)
+    found = raw_dataset.read("imdbwiki", imdbwiki, overrides)
     assert [source.rpartition("/")[2].removesuffix(".jpg") for source in sources(found)] == names
 
 
 def test_imdbwiki_in_part(imdbwiki):
     shutil.rmtree(imdbwiki / "wiki_crop")
     (imdbwiki / "imdb_crop").rename(imdbwiki / "imdb")  # the uncut photos lie so
-    found = reading.read("imdbwiki", imdbwiki)
+    found = raw_dataset.read("imdbwiki", imdbwiki)
     assert sources(found)[0] == "imdb/01/nm01_a.jpg"
     assert "the part wiki is not there: no wiki.mat" in said(found)
     with pytest.raises(DataError, match=r"has no wiki\.mat"):
-        reading.read("imdbwiki", imdbwiki, ["part=wiki"])
-    assert sources(reading.read("imdbwiki", imdbwiki / "imdb"))[0] == "01/nm01_a.jpg"
+        raw_dataset.read("imdbwiki", imdbwiki, ["part=wiki"])
+    assert sources(raw_dataset.read("imdbwiki", imdbwiki / "imdb"))[0] == "01/nm01_a.jpg"
 
 
 def test_imdbwiki_that_is_not_unpacked_is_refused(imdbwiki):
     for folder in ("01", "02"):
         shutil.rmtree(imdbwiki / "imdb_crop" / folder)
     with pytest.raises(DataError, match=r"imdb\.mat lists photos that are not there, such as .*nm01_a\.jpg"):
-        reading.read("imdbwiki", imdbwiki)
+        raw_dataset.read("imdbwiki", imdbwiki)
 
 
 def test_wrong_lists_of_imdbwiki_are_refused(imdbwiki):
@@ -446,19 +448,19 @@ def test_wrong_lists_of_imdbwiki_are_refused(imdbwiki):
     ):
         path.write_bytes(data)
         with pytest.raises(DataError, match=message):
-            reading.read("imdbwiki", imdbwiki)
+            raw_dataset.read("imdbwiki", imdbwiki)
     write_mat(path, "imdb", row)
     with pytest.raises(DataError, match="expected a struct wiki"):
-        reading.read("imdbwiki", imdbwiki)
+        raw_dataset.read("imdbwiki", imdbwiki)
     write_mat(path, "wiki", row, face_score=None)
     with pytest.raises(DataError, match="the struct wiki lacks face_score"):
-        reading.read("imdbwiki", imdbwiki)
+        raw_dataset.read("imdbwiki", imdbwiki)
     write_mat(path, "wiki", row, face_score=np.array([[1.0, 2.0]]))
     with pytest.raises(DataError, match="1 full_path, 2 face_score and 1 second_face_score"):
-        reading.read("imdbwiki", imdbwiki)
+        raw_dataset.read("imdbwiki", imdbwiki)
     write_mat(path, "wiki", row, full_path=np.array([[3.0]]))
     with pytest.raises(DataError, match=r"full_path 1 is .*expected a path"):
-        reading.read("imdbwiki", imdbwiki)
+        raw_dataset.read("imdbwiki", imdbwiki)
 
 
 def test_imdbwiki_says_what_to_install(imdbwiki, monkeypatch):
@@ -471,7 +473,7 @@ def test_imdbwiki_says_what_to_install(imdbwiki, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_scipy)
     with pytest.raises(ConfigError, match=r"pip install 'maeface\[readers\]'"):
-        reading.read("imdbwiki", imdbwiki)
+        raw_dataset.read("imdbwiki", imdbwiki)
 
 
 @pytest.fixture
@@ -484,22 +486,22 @@ def celeba(tmp_path):
 
 
 def test_celeba(celeba):
-    found = reading.read("celeba", celeba)
+    found = raw_dataset.read("celeba", celeba)
     assert sources(found) == [f"Img/img_align_celeba/{n:06d}.jpg" for n in (1, 2, 3, 4)]
     assert found.labels is None
     assert "not there: 1 (such as 000005)" in said(found)
     assert "4 images of the 202,599" in said(found)
     for part, names in (("train", ["000001", "000002"]), ("val", ["000003"]), ("test", ["000004"])):
-        found = reading.read("celeba", celeba, [f"partition={part}"])
+        found = raw_dataset.read("celeba", celeba, [f"partition={part}"])
         assert [source[-10:-4] for source in sources(found)] == names
 
 
 def test_the_originals_of_celeba_come_first(celeba):
     photo(celeba / "Img" / "img_celeba" / "000001.jpg")
-    found = reading.read("celeba", celeba)
+    found = raw_dataset.read("celeba", celeba)
     assert sources(found) == ["Img/img_celeba/000001.jpg"]
-    assert "img_align_celeba is there too" in said(found)
-    assert len(reading.read("celeba", celeba, ["images=aligned"]).inputs) == 4
+    assert "img_align_celeba is left out" in said(found)
+    assert len(raw_dataset.read("celeba", celeba, ["images=aligned"]).inputs) == 4
 
 
 def test_the_copy_of_celeba_with_commas(celeba):
@@ -508,9 +510,9 @@ def test_the_copy_of_celeba_with_commas(celeba):
     (celeba / "x").rename(celeba / "img_align_celeba" / "img_align_celeba")
     (celeba / "Eval" / "list_eval_partition.txt").unlink()
     with pytest.raises(DataError, match=r"has no list_eval_partition\.txt"):
-        reading.read("celeba", celeba, ["partition=val"])
+        raw_dataset.read("celeba", celeba, ["partition=val"])
     write(celeba / "list_eval_partition.csv", "image_id,partition\n000001.jpg,0\n000003.jpg,1\n")
-    found = reading.read("celeba", celeba, ["partition=val"])
+    found = raw_dataset.read("celeba", celeba, ["partition=val"])
     assert sources(found) == ["img_align_celeba/img_align_celeba/000003.jpg"]
 
 
@@ -528,7 +530,7 @@ def test_the_copy_of_celeba_with_commas(celeba):
 def test_a_wrong_partition_of_celeba_is_refused(celeba, text, message):
     write(celeba / "Eval" / "list_eval_partition.txt", text)
     with pytest.raises(DataError, match=message):
-        reading.read("celeba", celeba, ["partition=train"])
+        raw_dataset.read("celeba", celeba, ["partition=train"])
 
 
 def points_file(path, lines):
@@ -539,17 +541,17 @@ def points_file(path, lines):
 
 def test_the_landmarks_of_celeba(celeba):
     with pytest.raises(DataError, match=r"has no list_landmarks_align_celeba\.txt"):
-        reading.read("celeba", celeba, ["landmarks=true"])
+        raw_dataset.read("celeba", celeba, ["landmarks=true"])
     lines = [f"{n:06d}.jpg {n} 110   111  112  90  133   73  151  108  152" for n in (1, 2, 3)]
     path = points_file(celeba / "Anno" / "list_landmarks_align_celeba.txt", lines)
-    found = reading.read("celeba", celeba, ["landmarks=true"])
+    found = raw_dataset.read("celeba", celeba, ["landmarks=true"])
     assert found.inputs[1].points == ((2, 110), (111, 112), (90, 133), (73, 151), (108, 152))
     assert found.inputs[3].points == ()
-    assert "looked at by RetinaFace: 1 (such as Img/img_align_celeba/000004.jpg)" in said(found)
-    assert not any(item.points for item in reading.read("celeba", celeba).inputs)
+    assert "cropped by RetinaFace: 1 (such as Img/img_align_celeba/000004.jpg)" in said(found)
+    assert not any(item.points for item in raw_dataset.read("celeba", celeba).inputs)
     points_file(path, [lines[0], "000002.jpg 1 2 3"])
     with pytest.raises(DataError, match=r"line 4: expected a name and 10 numbers, got '000002\.jpg 1 2 3'"):
-        reading.read("celeba", celeba, ["landmarks=true"])
+        raw_dataset.read("celeba", celeba, ["landmarks=true"])
 
 
 @pytest.mark.parametrize("angle", [0, -37, 90, 160])
@@ -582,7 +584,7 @@ def test_a_crop_from_points_is_about_the_one_of_two_looks(shared):
 def test_any_folder(tmp_path):
     photo(tmp_path / "holiday" / "b.jpg")
     photo(tmp_path / "a.jpg")
-    found = reading.read("folder", tmp_path)
+    found = raw_dataset.read("folder", tmp_path)
     assert sources(found) == ["a.jpg", "holiday/b.jpg"]
     assert found.labels is None and "2 photos" in said(found)
 
@@ -590,8 +592,8 @@ def test_any_folder(tmp_path):
 def test_any_folder_without_its_videos(tmp_path):
     photo(tmp_path / "a.jpg")
     (tmp_path / "b.avi").write_bytes(b"not quite a video")
-    assert sources(reading.read("folder", tmp_path)) == ["a.jpg", "b.avi"]
-    found = reading.read("folder", tmp_path, ["videos=false"])
+    assert sources(raw_dataset.read("folder", tmp_path)) == ["a.jpg", "b.avi"]
+    found = raw_dataset.read("folder", tmp_path, ["videos=false"])
     assert sources(found) == ["a.jpg"] and "1 videos left out" in said(found)
 
 
@@ -601,14 +603,14 @@ def test_photos_are_found_through_links_but_not_in_circles(tmp_path):
     root.mkdir()
     (root / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "one" / "back").symlink_to(root)
-    assert [item.source for item in photos.below(root)] == ["linked/one/a.tif"]
+    assert [item.source for item in photos.list_photos(root)] == ["linked/one/a.tif"]
 
 
 def test_wrong_choices_are_refused(tmp_path):
     photo(tmp_path / "a.jpg")
     for name in ("casia", "affectnet", "imdbwiki", "celeba", "folder"):
         with pytest.raises(ConfigError, match="colour"):
-            reading.read(name, tmp_path, ["colour=red"])
+            raw_dataset.read(name, tmp_path, ["colour=red"])
         assert facts.dataset(name).kind == "faces"
 
 

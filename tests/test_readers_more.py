@@ -10,7 +10,7 @@ import layouts
 from maeface import facts, prepare
 from maeface.data import manifest
 from maeface.data.formats import facs
-from maeface.data.readers import reading
+from maeface.data.readers import raw_dataset
 from maeface.data.shards import Shards
 from maeface.data.tables import labels
 from maeface.errors import ConfigError, DataError
@@ -46,7 +46,7 @@ def at(read, source):
 
 def refused(name, root, *options, says):
     with pytest.raises(DataError) as error:
-        reading.read(name, root, options)
+        raw_dataset.read(name, root, options)
     message = str(error.value)
     assert "\n" not in message
     for part in says:
@@ -85,7 +85,7 @@ def ckplus(tmp_path):
 
 
 def test_ckplus_labels_the_peak_alone(ckplus):
-    read = reading.read("ckplus", ckplus, ["partial=true"])
+    read = raw_dataset.read("ckplus", ckplus, ["partial=true"])
     well_formed(read, "ckplus")
     assert sources(read) == [
         "cohn-kanade-images/S005/001/S005_001_00000011.png",
@@ -98,14 +98,14 @@ def test_ckplus_labels_the_peak_alone(ckplus):
 
 
 def test_ckplus_without_an_intensity_is_present_and_of_unknown_intensity(ckplus):
-    read = reading.read("ckplus", ckplus, ["partial=true"])
+    read = raw_dataset.read("ckplus", ckplus, ["partial=true"])
     values, unknown = at(read, "cohn-kanade-images/S005/001/S005_001_00000011.png")
     assert values == {"AU09_o": 1, "AU09_i": 5, "AU17_o": 1}
     assert unknown == {"AU17_i"}
 
 
 def test_ckplus_9_is_unknown_sides_merge_and_rare_units_are_noted(ckplus):
-    read = reading.read("ckplus", ckplus, ["partial=true"])
+    read = raw_dataset.read("ckplus", ckplus, ["partial=true"])
     values, unknown = at(read, "cohn-kanade-images/S010/010/S010_010_00000002.png")
     assert values == {"AU01_o": 1, "AU01_i": 3}
     assert unknown == {"AU12_o", "AU12_i"}
@@ -114,11 +114,11 @@ def test_ckplus_9_is_unknown_sides_merge_and_rare_units_are_noted(ckplus):
 
 def test_ckplus_neutral_and_unlabelled_frames_on_request(ckplus):
     first = "cohn-kanade-images/S005/001/S005_001_00000001.png"
-    neutral = reading.read("ckplus", ckplus, ["partial=true", "neutral=true"])
+    neutral = raw_dataset.read("ckplus", ckplus, ["partial=true", "neutral=true"])
     well_formed(neutral, "ckplus")
     assert at(neutral, first) == ({}, set())
     assert len(neutral.labels) == len(neutral.inputs) == 6
-    everything = reading.read("ckplus", ckplus, ["partial=true", "unlabelled=true"])
+    everything = raw_dataset.read("ckplus", ckplus, ["partial=true", "unlabelled=true"])
     assert first in sources(everything)
     assert len(everything.labels) == 3
     assert len(everything.inputs) == 3 + 3 + 2
@@ -143,7 +143,7 @@ def test_ckplus_wrong_layouts(ckplus):
         write(label, text)
         refused("ckplus", ckplus, "partial=true", says=[label, *says])
     label.write_bytes(b"\xef\xbb\xbf9 5\n")
-    assert at(reading.read("ckplus", ckplus, ["partial=true"]), PEAK)[0]["AU09_i"] == 5
+    assert at(raw_dataset.read("ckplus", ckplus, ["partial=true"]), PEAK)[0]["AU09_i"] == 5
     label.write_bytes(b"\xff\xfe9\x00")
     refused("ckplus", ckplus, "partial=true", says=[label, "UTF-8"])
     write(label, "")
@@ -165,14 +165,14 @@ def whole(name, monkeypatch, subjects):
 
 def test_ckplus_label_off_the_last_frame(ckplus, monkeypatch):
     whole("ckplus", monkeypatch, ["S005", "S010"])
-    assert len(reading.read("ckplus", ckplus).labels) == 3
+    assert len(raw_dataset.read("ckplus", ckplus).labels) == 3
     photo(ckplus / "cohn-kanade-images/S005/001/S005_001_00000012.png")
     refused("ckplus", ckplus, says=["S005_001_00000011_facs.txt", "S005_001_00000012.png", "peak"])
-    kept = reading.read("ckplus", ckplus, ["partial=true"])
+    kept = raw_dataset.read("ckplus", ckplus, ["partial=true"])
     assert PEAK in list(kept.labels["source"])
     (ckplus / PEAK).unlink()
     refused("ckplus", ckplus, says=["S005_001_00000011.png", "is not there but has a label"])
-    assert len(reading.read("ckplus", ckplus, ["partial=true"]).labels) == 2
+    assert len(raw_dataset.read("ckplus", ckplus, ["partial=true"]).labels) == 2
 
 
 def test_ckplus_prepared_keeps_labels_subjects_and_what_is_not_known(ckplus, tmp_path):
@@ -213,7 +213,7 @@ def unbc(tmp_path, monkeypatch):
 
 
 def test_unbc(unbc):
-    read = reading.read("unbc", unbc)
+    read = raw_dataset.read("unbc", unbc)
     well_formed(read, "unbc")
     peak = "Images/042-ll042/ll042t1aaaff/ll042t1aaaff010.png"
     assert at(read, peak) == (
@@ -231,10 +231,10 @@ def test_unbc(unbc):
 
 
 def test_unbc_unlabelled_and_other_images(unbc):
-    assert len(reading.read("unbc", unbc, ["unlabelled=true"]).inputs) == 6
+    assert len(raw_dataset.read("unbc", unbc, ["unlabelled=true"]).inputs) == 6
     (unbc / "Images").rename(unbc / "aligned")
     refused("unbc", unbc, says=["Images", "images"])
-    read = reading.read("unbc", unbc, ["images=aligned/"])
+    read = raw_dataset.read("unbc", unbc, ["images=aligned/"])
     assert sources(read)[0] == "aligned/042-ll042/ll042t1aaaff/ll042t1aaaff002.png"
 
 
@@ -252,7 +252,7 @@ def test_unbc_wrong_layouts(unbc):
     image = unbc / "Images/043-jh043/jh043t1afaff/jh043t1afaff010.png"
     image.unlink()
     refused("unbc", unbc, says=[image, "1 such images", "partial=true"])
-    read = reading.read("unbc", unbc, ["partial=true"])
+    read = raw_dataset.read("unbc", unbc, ["partial=true"])
     assert len(read.labels) == 4
     assert any("1 labels without an image" in note for note in read.notes)
     (unbc / "Frame_Labels/FACS/043-jh043").rename(unbc / "elsewhere")
@@ -285,7 +285,7 @@ def disfaplus(tmp_path, monkeypatch):
 
 
 def test_disfaplus(disfaplus):
-    read = reading.read("disfaplus", disfaplus)
+    read = raw_dataset.read("disfaplus", disfaplus)
     well_formed(read, "disfaplus")
     images = "Images/SN001/A1_AU1_TrailNo_2/"
     assert at(read, images + "000.jpg") == ({"AU12_i": 1}, set())  # below 2: not present
@@ -325,7 +325,7 @@ def test_disfaplus_wrong_layouts(disfaplus):
         refused("disfaplus", disfaplus, says=[label, *says])
     label.unlink()
     refused("disfaplus", disfaplus, says=[label, "missing", "AU26"])
-    read = reading.read("disfaplus", disfaplus, ["partial=true"])
+    read = raw_dataset.read("disfaplus", disfaplus, ["partial=true"])
     assert at(read, f"Images/{trial}/000.jpg") == ({}, {"AU12_o", "AU12_i"})
     write(label, good)
     image = disfaplus / "Images" / trial / "001.jpg"
@@ -334,7 +334,7 @@ def test_disfaplus_wrong_layouts(disfaplus):
     photo(image)
     (disfaplus / "Images/SN003/A5_AU1_4b_TrailNo_1").rename(disfaplus / "gone")
     refused("disfaplus", disfaplus, says=["Images/SN003", "A5_AU1_4b_TrailNo_1"])
-    assert len(reading.read("disfaplus", disfaplus, ["partial=true"]).labels) == 6
+    assert len(raw_dataset.read("disfaplus", disfaplus, ["partial=true"]).labels) == 6
     (disfaplus / "gone").rename(disfaplus / "Images/SN003/A5_AU1_4b_TrailNo_1")
     (disfaplus / "Labels/SN003").rename(disfaplus / "away")
     refused("disfaplus", disfaplus, says=["1 of 2 subjects", "missing: SN003"])
@@ -342,9 +342,9 @@ def test_disfaplus_wrong_layouts(disfaplus):
 
 def test_disfaplus_frames_without_a_label_stay_without(disfaplus):
     photo(disfaplus / "Images/SN001/A1_AU1_TrailNo_2/003.jpg")
-    read = reading.read("disfaplus", disfaplus)
+    read = raw_dataset.read("disfaplus", disfaplus)
     assert len(read.inputs) == 9
-    more = reading.read("disfaplus", disfaplus, ["unlabelled=true"])
+    more = raw_dataset.read("disfaplus", disfaplus, ["unlabelled=true"])
     assert len(more.inputs) == 10
     assert len(more.labels) == 9
 
@@ -375,7 +375,7 @@ def affwild2(tmp_path):
 
 
 def test_affwild2_crops(affwild2):
-    read = reading.read("affwild2", affwild2)
+    read = raw_dataset.read("affwild2", affwild2)
     well_formed(read, "affwild2")
     crops = "cropped_aligned/48-30-720x1280/"
     assert at(read, crops + "00001.jpg") == ({"AU12_o": 1}, set())
@@ -392,14 +392,14 @@ def test_affwild2_crops(affwild2):
     assert (read.labels["frame"] == 0).all()
     assert any("2 images without a label, left out" in note for note in read.notes)
     assert any("1 labels of frames without a cropped image" in note for note in read.notes)
-    assert len(reading.read("affwild2", affwild2, ["unlabelled=true"]).inputs) == 6
+    assert len(raw_dataset.read("affwild2", affwild2, ["unlabelled=true"]).inputs) == 6
 
 
 def test_affwild2_parts_and_the_older_release(affwild2):
-    validation = reading.read("affwild2", affwild2, ["part=validation"])
+    validation = raw_dataset.read("affwild2", affwild2, ["part=validation"])
     assert set(validation.labels["clip"]) == {"Validation_Set/video5_left"}
     (affwild2 / "annotations/AU_Detection_Challenge").rename(affwild2 / "AU_Set")
-    train = reading.read("affwild2", affwild2, ["part=train"])
+    train = raw_dataset.read("affwild2", affwild2, ["part=train"])
     assert set(train.labels["subject"]) == {"48-30-720x1280"}
 
 
@@ -407,14 +407,14 @@ def test_affwild2_columns_go_by_name(affwild2):
     path = affwild2 / "annotations/AU_Detection_Challenge/Train_Set/48-30-720x1280.txt"
     names = AFFWILD2_HEADER.split(",")
     write(path, ", ".join(reversed(names)) + " \n" + ",".join(["1"] + ["0"] * 11) + "\n")
-    read = reading.read("affwild2", affwild2)
+    read = raw_dataset.read("affwild2", affwild2)
     assert at(read, "cropped_aligned/48-30-720x1280/00001.jpg") == ({"AU26_o": 1}, set())
 
 
 def test_affwild2_videos(affwild2):
     for name in ("48-30-720x1280.mp4", "video5.mp4"):
         write(affwild2 / "batch1" / name, "not opened by the reader")
-    read = reading.read("affwild2", affwild2, ["images=videos"])
+    read = raw_dataset.read("affwild2", affwild2, ["images=videos"])
     well_formed(read, "affwild2")
     assert sources(read) == ["batch1/48-30-720x1280.mp4"]
     assert read.inputs[0].video
@@ -422,7 +422,7 @@ def test_affwild2_videos(affwild2):
     assert list(read.labels["frame"]) == [0, 2, 3]
     assert any("video5_left" in note for note in read.notes)
     write(affwild2 / "batch2/48-30-720x1280.avi", "x")
-    refused("affwild2", affwild2, "images=videos", says=["batch1", "batch2", "one name"])
+    refused("affwild2", affwild2, "images=videos", says=["batch1", "batch2", "the same name"])
 
 
 def test_affwild2_video_prepared_shows_the_frames_that_were_labelled(affwild2, tmp_path):
@@ -460,7 +460,7 @@ def test_affwild2_wrong_layouts(affwild2):
         write(path, text)
         refused("affwild2", affwild2, says=[path, *says])
     path.write_bytes(b"\xef\xbb\xbf" + good.encode())
-    assert len(reading.read("affwild2", affwild2).labels) == 4
+    assert len(raw_dataset.read("affwild2", affwild2).labels) == 4
     other = track(labels, "Validation_Set/48-30-720x1280", [row()])
     refused("affwild2", affwild2, says=[other, "one of the sets"])
     other.unlink()
@@ -469,14 +469,14 @@ def test_affwild2_wrong_layouts(affwild2):
     zero.unlink()
     track(labels, "Train_Set/lost", [row()])
     refused("affwild2", affwild2, says=["1 of 3 tracks", "missing: lost", "partial=true"])
-    assert len(reading.read("affwild2", affwild2, ["partial=true"]).labels) == 4
+    assert len(raw_dataset.read("affwild2", affwild2, ["partial=true"]).labels) == 4
     track(affwild2 / "AU_Set", "Train_Set/v", [row()])
     refused("affwild2", affwild2, says=["AU_Set", "AU_Detection_Challenge", "keep one"])
     (affwild2 / "AU_Set").rename(affwild2 / "x")
     labels.rename(affwild2 / "annotations/VA")
     refused("affwild2", affwild2, says=["no annotations", "AU_Detection_Challenge/Train_Set"])
     with pytest.raises(ConfigError, match="images"):
-        reading.read("affwild2", affwild2, ["images=faces"])
+        raw_dataset.read("affwild2", affwild2, ["images=faces"])
 
 
 def test_affwild2_without_images(affwild2):
@@ -498,7 +498,7 @@ def rafau(tmp_path):
 
 
 def test_rafau(rafau):
-    read = reading.read("rafau", rafau)
+    read = raw_dataset.read("rafau", rafau)
     well_formed(read, "rafau")
     assert sources(read) == [f"aligned/{name}_aligned.jpg" for name in ("0001", "0002", "0010")]
     assert at(read, "aligned/0001_aligned.jpg") == ({"AU01_o": 1, "AU04_o": 1, "AU25_o": 1}, set())
@@ -508,7 +508,7 @@ def test_rafau(rafau):
     assert not [column for column in read.labels if column.endswith("_i")]
     assert any("39 (1)" in note for note in read.notes)
     assert any("1 images without a label" in note for note in read.notes)
-    assert len(reading.read("rafau", rafau, ["unlabelled=true"]).inputs) == 4
+    assert len(raw_dataset.read("rafau", rafau, ["unlabelled=true"]).inputs) == 4
 
 
 def test_rafau_wrong_layouts(rafau):
@@ -526,7 +526,7 @@ def test_rafau_wrong_layouts(rafau):
         refused("rafau", rafau, says=[path, *says])
     write(path, "0001.jpg 1\n0003.jpg 2\n")
     refused("rafau", rafau, says=["0003_aligned.jpg", "1 such images", "partial=true"])
-    assert len(reading.read("rafau", rafau, ["partial=true"]).labels) == 1
+    assert len(raw_dataset.read("rafau", rafau, ["partial=true"]).labels) == 1
     write(path, "0003.jpg 2\n")
     refused("rafau", rafau, "partial=true", says=["no image of RAFAU_label.txt"])
     (rafau / "aligned").rename(rafau / "original")
@@ -540,25 +540,25 @@ def test_rafau_wrong_layouts(rafau):
 
 def test_gft_is_known_but_has_no_reader(tmp_path):
     assert "gft" in facts.datasets()
-    assert "gft" not in reading.names()
-    with pytest.raises(ConfigError, match=r"gft is known, .* --dataset table"):
-        reading.read("gft", tmp_path)
+    assert "gft" not in raw_dataset.names()
+    with pytest.raises(ConfigError, match=r"gft has no reader.* --dataset table"):
+        raw_dataset.read("gft", tmp_path)
     assert any("table" in line for line in facts.dataset("gft").layout)
 
 
 @pytest.mark.parametrize("name", ["ckplus", "unbc", "disfaplus", "affwild2", "rafau"])
 def test_empty_folder_and_unknown_option(name, tmp_path):
     with pytest.raises(DataError, match="expected"):
-        reading.read(name, tmp_path)
+        raw_dataset.read(name, tmp_path)
     with pytest.raises(ConfigError, match="camera"):
-        reading.read(name, tmp_path, ["camera=left"])
+        raw_dataset.read(name, tmp_path, ["camera=left"])
     with pytest.raises(ConfigError, match="no such folder"):
-        reading.read(name, tmp_path / "absent")
+        raw_dataset.read(name, tmp_path / "absent")
 
 
 def test_images_of_which_nothing_is_known_have_no_label():
-    images = [facs.Image("a.jpg", "s", "c"), facs.Image("b.jpg", "s", "c")]
+    images = [facs.LabelledImage("a.jpg", "s", "c"), facs.LabelledImage("b.jpg", "s", "c")]
     known = np.array([np.nan, 0], dtype=np.float32)
-    labels = facs.table(images, {12: known}, {12: known})
+    labels = facs.label_table(images, {12: known}, {12: known})
     assert list(labels["source"]) == ["b.jpg"]
     assert labels.index.tolist() == [0]

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maeface import config, facts
-from maeface.data.readers import reading
+from maeface.data.readers import raw_dataset
 
 KINDS = {"au": "faces with action units", "faces": "sources of faces for pre-training, without labels"}
 
@@ -55,7 +55,7 @@ def run(name: str | None = None) -> tuple[Known, ...]:
     Raises:
         ConfigError: no dataset of this name.
     """
-    readable = reading.names()
+    readable = raw_dataset.names()
     chosen = [facts.dataset(one) for one in ((name,) if name else facts.datasets())]
     known = [
         Known(
@@ -194,7 +194,7 @@ def _count(number: int | None) -> str:
 
 def _options(name: str) -> tuple[Option, ...]:
     """The options of a reader, with the text that stands below each in its source, and what can be chosen."""
-    options: type[config.Settings] = importlib.import_module(f"{reading.PACKAGE}.{name}").Options
+    options: type[config.Settings] = importlib.import_module(f"{raw_dataset.PACKAGE}.{name}").Options
     texts = _texts(options)
     found = []
     for key, field in options.model_fields.items():

@@ -26,8 +26,8 @@ from maeface.data import manifest, shards
 from maeface.data.ingest import inputs, units, workers
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.data.ingest.units import Fact, Find, Settings
-from maeface.data.readers import store
-from maeface.data.readers.reading import Reading, read_all
+from maeface.data.readers import stored_labels
+from maeface.data.readers.raw_dataset import RawDataset, read_all
 from maeface.errors import ConfigError, DataError
 
 __all__ = ["Settings", "Summary", "run"]
@@ -124,8 +124,8 @@ def run(
     """
     settings = settings or Settings()
     started = time.monotonic()
-    reading = _read(sources, out, dataset, options)
-    found = reading.inputs
+    raw = _read(sources, out, dataset, options)
+    found = raw.inputs
     with files.exclusive(out):
         _clean(out)
         weights = None
@@ -133,11 +133,11 @@ def run(
             from maeface.faces.download import retinaface_weights
 
             weights = retinaface_weights(settings.backbone, settings.detector)  # before the processes start
-        header = _header(settings, weights) | store.account(reading, dataset, options)
+        header = _header(settings, weights) | stored_labels.record(raw, dataset, options)
         _keep_list(out, found, header)
-        if reading.labels is not None and not (out / store.FILE).is_file():
-            store.write(out, reading.labels)
-        del reading  # what follows takes hours, and the labels are a file now
+        if raw.labels is not None and not (out / stored_labels.FILE).is_file():
+            stored_labels.write(out, raw.labels)
+        del raw  # what follows takes hours, and the labels are a file now
         images = 0
         if not (out / RESULT).is_file():
             todo = inputs.cut(found, settings.per_shard)
@@ -147,20 +147,20 @@ def run(
         return _summary(out, settings, images, time.monotonic() - started)
 
 
-def _read(sources: Sequence[Path], out: Path, dataset: str | None, options: Sequence[str]) -> Reading:
+def _read(sources: Sequence[Path], out: Path, dataset: str | None, options: Sequence[str]) -> RawDataset:
     """What is to be prepared; files of an output folder that lies in a source are left out."""
     if dataset is None:
         if options:
             raise ConfigError(f"--set {options[0]} is for a reader; say which: --dataset NAME")
-        return Reading(tuple(inputs.find(sources, [out])), None)
-    reading = read_all(dataset, sources, options)
-    for note in reading.notes:
+        return RawDataset(tuple(inputs.find(sources, [out])), None)
+    raw = read_all(dataset, sources, options)
+    for note in raw.notes:
         console.say(f"{dataset}: {note}")
     output = os.path.join(os.path.abspath(out), "")  # noqa: PTH100, PTH118 - resolve() would follow links
-    found = tuple(item for item in reading.inputs if not os.path.abspath(item.path).startswith(output))  # noqa: PTH100
+    found = tuple(item for item in raw.inputs if not os.path.abspath(item.path).startswith(output))  # noqa: PTH100
     if not found:
         raise DataError(f"no file of {dataset} in {', '.join(map(str, sources))}")
-    return replace(reading, inputs=found)
+    return replace(raw, inputs=found)
 
 
 def _make_find(settings: Settings, weights: Path | None) -> Find:
@@ -230,7 +230,9 @@ def _join(out: Path, todo: Sequence[Unit], header: dict[str, Any]) -> None:
         dropped += fact.files_dropped
         if fact.shard is not None:
             index[f"{unit.name}.tar"] = fact.shard
-    manifest.write(out / manifest.FILE, store.name_people(out, (units.table(unit, out) for unit in todo)))
+    manifest.write(
+        out / manifest.FILE, stored_labels.fill_subjects(out, (units.table(unit, out) for unit in todo))
+    )
     files.write_json(out / shards.INDEX, index)
     account = {
         **header,
@@ -275,7 +277,7 @@ def _keep_list(out: Path, found: Sequence[Input], header: dict[str, Any]) -> Non
         raise ConfigError(f"{out} holds another dataset (without {LIST}); choose another --out")
     if not (listed_before and begun):  # a run that failed before its first unit binds nobody
         if listed_before:
-            (out / store.FILE).unlink(missing_ok=True)  # that run's labels are not this one's
+            (out / stored_labels.FILE).unlink(missing_ok=True)  # that run's labels are not this one's
         names, sizes, videos = ([item[i] for item in found] for i in (0, 2, 3))
         table = pa.table([names, sizes, videos], schema=LIST_SCHEMA)
         with files.atomic(out / LIST) as temporary:

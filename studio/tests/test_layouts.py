@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import layouts
-from maeface.data.readers import reading
+from maeface.data.readers import raw_dataset
 from maeface.errors import ResourceError
 from maeface_studio.output.layouts import roles
 from maeface_studio.output.layouts.recording import Format, Video
@@ -88,7 +88,7 @@ def test_the_readers_read_what_synth_writes(tmp_path, name, who, first):
             picture = np.full((32, 32, 3), layouts.grey(index), np.uint8)
             levels = {au: (level + index) % 6 for au, level in aus.items()}
             recording.add(index % 3, picture, levels)
-    labels = reading.read(name, tmp_path, ("partial=true",)).labels
+    labels = raw_dataset.read(name, tmp_path, ("partial=true",)).labels
     taken = [index for index in range(6) if index % 3 >= first]
     assert len(labels) == len(taken) and set(labels["subject"]) == {who}
     assert labels["AU12_i" if name == "disfa" else "AU12_o"].tolist() == [

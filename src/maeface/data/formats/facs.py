@@ -1,6 +1,7 @@
-"""Labels of single images, coded by hand: lists of action units in small text files, and the table of labels.
+"""Hand-coded labels of single images: FACS files, which list action units, and the table of labels.
 
-Used by the readers of datasets that keep a text file an image, or a line an image (``data.readers``).
+For datasets with a text file or a line for each image: CK+, DISFA+, RAF-AU, UNBC-McMaster,
+Aff-Wild2.
 """
 
 import re
@@ -14,20 +15,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maeface import facts
-from maeface.data.formats import parsing
+from maeface.data.formats import listing
+from maeface.data.formats.integer_table import BOM
 from maeface.errors import DataError
 
-UNKNOWN = 9.0
+NOT_SCORABLE = 9.0
 """FACS coders' code of "cannot be scored"."""
 
 
 @dataclass(frozen=True)
-class Image:
+class LabelledImage:
     """A labelled image, or a labelled frame of a video.
 
     Attributes:
         source: of its input.
-        subject: who is seen.
+        subject: the person in it.
         clip: the sequence that it belongs to.
         frame: 0 for an image file, the 0-based index for a video.
     """
@@ -38,11 +40,11 @@ class Image:
     frame: int = 0
 
 
-def codes(path: Path, columns: int) -> dict[int, float]:
-    """The action units that a FACS file lists, a line each: number, intensity, and whatever else there is.
+def read_codes(path: Path, columns: int) -> dict[int, float]:
+    """Read a FACS file: a line for each action unit with its number, its intensity, and other numbers.
 
-    Numbers may be written as floats (``2.0000000e+00``). An empty file lists none. Where a unit is listed
-    twice (once for each side of the face), the higher intensity counts.
+    Numbers may be written as floats (``2.0000000e+00``). An empty file lists no action unit. Where one is
+    listed twice (once for each side of the face), the higher intensity counts.
 
     Args:
         path: the file.
@@ -52,34 +54,38 @@ def codes(path: Path, columns: int) -> dict[int, float]:
         {number of the action unit: intensity as written, 0 to 5, NaN for 9}.
 
     Raises:
-        DataError: not text, a line of another length, no number, or an intensity beyond 5; the line is named.
+        DataError: not text, a line of another length, not a number, or an intensity beyond 5; the line is
+            named.
     """
-    found: dict[int, float] = {}
-    for line, cells in lines(path):
+    codes: dict[int, float] = {}
+    for line, cells in read_lines(path):
         if len(cells) != columns:
             raise DataError(
                 f"{path}, line {line}: {len(cells)} cells; expected {columns} numbers between spaces"
             )
-        numbers = [_number(path, line, cell) for cell in cells]
+        numbers = [_parse_number(path, line, cell) for cell in cells]
         au, intensity = numbers[0], numbers[1]
         if au % 1 or not 1 <= au <= 99:
             raise DataError(
                 f"{path}, line {line}: {cells[0]} is no action unit; expected a whole number, 1 to 99"
             )
-        if intensity == UNKNOWN:
-            found.setdefault(int(au), np.nan)
+        if intensity == NOT_SCORABLE:
+            codes.setdefault(int(au), np.nan)
         elif not 0 <= intensity <= facts.INTENSITY_MAX:
             raise DataError(
                 f"{path}, line {line}: {facts.au_name(int(au))} is {intensity:g}; "
                 "expected 0 to 5, or 9 for not known"
             )
         else:
-            found[int(au)] = float(np.fmax(intensity, found.get(int(au), 0.0)))
-    return found
+            codes[int(au)] = float(np.fmax(intensity, codes.get(int(au), 0.0)))
+    return codes
 
 
-def lines(path: Path) -> list[tuple[int, list[str]]]:
-    """The lines of a text file cut at spaces: (number from 1, cells), without blank ones and comments ("#").
+def read_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Read a text file with spaces between cells, without blank lines and comments ("#").
+
+    Returns:
+        For each line its number, from 1, and its cells.
 
     Raises:
         DataError: it cannot be read, is not text, or is separated by semicolons.
@@ -89,58 +95,63 @@ def lines(path: Path) -> list[tuple[int, list[str]]]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
-        text = data.removeprefix(parsing.BOM).decode("utf-8")
+        text = data.removeprefix(BOM).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8; copy the file again") from error
-    found = []
+    lines = []
     for number, line in enumerate(text.splitlines(), 1):
         cells = line.split()
         if not cells or cells[0].startswith("#"):
             continue
         if ";" in line:
             raise DataError(f"{path}, line {number}: separated by semicolons; expected spaces")
-        found.append((number, cells))
-    return found
+        lines.append((number, cells))
+    return lines
 
 
-def subjects(root: Path, folder: Path, dataset: facts.Dataset, partial: bool) -> list[str]:
-    """The subjects of a dataset: the names of the folders in ``folder``, in natural order.
+def list_subjects(root: Path, folder: Path, dataset: facts.Dataset, partial: bool) -> list[str]:
+    """Return the subjects of a dataset: the names of the folders in ``folder``, in natural order.
 
     Raises:
-        DataError: a folder that is no subject's, no subject, or, without ``partial``, missing ones.
+        DataError: a folder that is not a subject's, no subject, or, without ``partial``, missing ones.
     """
-    found = parsing.folders(folder)
-    if strange := [name for name in found if not re.fullmatch(dataset.subjects, name)]:
+    names = listing.list_folders(folder)
+    if wrong := [name for name in names if not re.fullmatch(dataset.subjects, name)]:
         raise DataError(
-            f"{folder / strange[0]} is no subject of {dataset.title}; expected folders such as "
+            f"{folder / wrong[0]} is no subject of {dataset.title}; expected folders such as "
             f"{dataset.subject_names[0] if dataset.subject_names else dataset.subjects}; move it elsewhere"
         )
-    if not found:
+    if not names:
         raise DataError(f"{folder} has no folder; expected one for each subject of {dataset.title}")
-    parsing.refuse_strangers(folder, dataset.subject_names, found, dataset.title)
-    parsing.refuse_missing(root, dataset.subject_names, found, partial, "subjects")
-    return found
+    listing.refuse_unknown_subjects(folder, dataset.subject_names, names, dataset.title)
+    listing.refuse_missing(root, dataset.subject_names, names, partial, "subjects")
+    return names
 
 
-def refuse_absent(root: Path, absent: Sequence[str], partial: bool) -> None:
-    """Refuse labels whose images are not there, unless ``partial``.
+def refuse_missing_images(root: Path, missing: Sequence[str], partial: bool) -> None:
+    """Refuse labels without their images, unless ``partial``.
+
+    Args:
+        root: the folder that the names are relative to.
+        missing: images that have a label and are not there.
+        partial: whether some may be missing.
 
     Raises:
-        DataError: some are not there; the first is named.
+        DataError: some are missing; the first is named.
     """
-    if absent and not partial:
+    if missing and not partial:
         raise DataError(
-            f"{root / absent[0]} is not there but has a label ({len(absent)} such images); "
+            f"{root / missing[0]} is not there but has a label ({len(missing)} such images); "
             "complete the folder, or take what is there with --set partial=true"
         )
 
 
-def table(
-    images: Sequence[Image],
+def label_table(
+    images: Sequence[LabelledImage],
     occurrence: Mapping[int, NDArray[np.float32]],
     intensity: Mapping[int, NDArray[np.float32]],
 ) -> pd.DataFrame:
-    """The labels of a ``Reading``; images of which nothing is known are left out.
+    """Return the labels of a ``RawDataset``; images without any label are left out.
 
     Args:
         images: N of them.
@@ -155,49 +166,56 @@ def table(
     }
     values = {f"{facts.au_name(au)}_o": column for au, column in sorted(occurrence.items())}
     values |= {f"{facts.au_name(au)}_i": column for au, column in sorted(intensity.items())}
-    known = np.zeros(len(images), dtype=bool)
+    labelled = np.zeros(len(images), dtype=bool)
     for name, column in values.items():
         columns[name] = np.asarray(column, dtype=np.float32)
-        known |= ~np.isnan(column)
-    return pd.DataFrame(columns)[known].reset_index(drop=True)
+        labelled |= ~np.isnan(column)
+    return pd.DataFrame(columns)[labelled].reset_index(drop=True)
 
 
-def column(coded: Sequence[Mapping[int, float]], au: int) -> NDArray[np.float32]:
-    """One action unit over images: what each image lists, 0 where it is not listed."""
-    return np.array([found.get(au, 0.0) for found in coded], dtype=np.float32)
+def intensities(codes: Sequence[Mapping[int, float]], au: int) -> NDArray[np.float32]:
+    """Return the intensity of an action unit in each image, (N,); 0 where it is not listed."""
+    return np.array([image.get(au, 0.0) for image in codes], dtype=np.float32)
 
 
-def listed(coded: Sequence[Mapping[int, float]], au: int) -> NDArray[np.float32]:
-    """1 where an image lists an action unit, whatever its intensity, else 0, NaN where it is not known."""
-    values = column(coded, au)
-    return np.where(np.isnan(values), np.nan, [au in found for found in coded]).astype(np.float32)
+def occurrence_if_listed(codes: Sequence[Mapping[int, float]], au: int) -> NDArray[np.float32]:
+    """Return (N,) 1 where an image lists an action unit, with any intensity, else 0; NaN where missing."""
+    values = intensities(codes, au)
+    return np.where(np.isnan(values), np.nan, [au in image for image in codes]).astype(np.float32)
 
 
-def present(values: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """1 where an intensity is ``threshold`` or more, else 0, NaN where it is not known."""
+def occurrence_from(values: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+    """Return (N,) 1 where an intensity is ``threshold`` or more, else 0; NaN where missing."""
     return np.where(np.isnan(values), np.nan, values >= threshold).astype(np.float32)
 
 
-def remainder(unlabelled: int, taken: bool, absent: int = 0, what: str = "frames") -> list[str]:
-    """Notes about images without a label (taken all the same, or not) and labels without an image."""
+def missing_notes(unlabelled: int, included: bool, no_image: int = 0, what: str = "frames") -> list[str]:
+    """Return notes about images without a label and labels without an image.
+
+    Args:
+        unlabelled: images without a label.
+        included: whether they are inputs all the same.
+        no_image: labels without an image.
+        what: what the images are.
+    """
     notes = []
     if unlabelled:
-        notes.append(f"{unlabelled} {what} without a label, {'taken without' if taken else 'left out'}")
-    if absent:
-        notes.append(f"{absent} labels without an image, left out")
+        notes.append(f"{unlabelled} {what} without a label, {'taken without' if included else 'left out'}")
+    if no_image:
+        notes.append(f"{no_image} labels without an image, left out")
     return notes
 
 
-def others(coded: Iterable[Mapping[int, float]], taken: Collection[int]) -> tuple[str, ...]:
-    """A note about codes that are listed but not taken; none if there are none."""
-    counts = Counter(au for found in coded for au in found if au not in taken)
+def other_codes_notes(codes: Iterable[Mapping[int, float]], aus: Collection[int]) -> tuple[str, ...]:
+    """Return a note about listed codes that are not among ``aus``; () if there are none."""
+    counts = Counter(au for image in codes for au in image if au not in aus)
     if not counts:
         return ()
     named = ", ".join(f"{au} ({count})" for au, count in sorted(counts.items()))
     return (f"codes that are not among the dataset's action units here, left out: {named}",)
 
 
-def _number(path: Path, line: int, cell: str) -> float:
+def _parse_number(path: Path, line: int, cell: str) -> float:
     try:
         value = float(cell)
     except ValueError:

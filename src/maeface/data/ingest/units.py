@@ -22,7 +22,7 @@ from pydantic import Field
 from maeface import config, files
 from maeface.data import shards
 from maeface.data.ingest.inputs import Input, Unit
-from maeface.data.ingest.records import image_bytes
+from maeface.data.ingest.records import read_image_bytes
 from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
 from maeface.faces import media
@@ -221,7 +221,7 @@ def _pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
     if item.offset is None:
         return media.read_image(Path(item.path), min_side)
     try:
-        data = image_bytes(Path(item.path), item.offset, item.size)
+        data = read_image_bytes(Path(item.path), item.offset, item.size)
     except OSError as error:
         raise media.BadMedia("unreadable", error.strerror or str(error)) from error
     return media.image_in(data, min_side)

@@ -1,9 +1,13 @@
 """AffectNet: faces from web searches, about half of them labelled by people, the others by a network.
 
-Its makers give out 414,799 and 5,500 images with labels by people (training, validation) and 539,607 with
-automatic ones: 959,906. The paper does not say which it took; its 2,170,000 images in all are reached only
-with both (959,906 + 490,623 or 494,414 + 523,051 + 202,599 = 2,176,179 or 2,179,970; without the automatic
-ones it would be 1.64 million). So all are taken unless ``part`` says otherwise.
+Reads the photos below ``Manually_Annotated_Images`` and ``Automatically_Annotated_Images`` (or the folders of
+later copies, see ``LAYOUT``), and the lists ``training.csv``, ``validation.csv`` and
+``automatically_annotated.csv`` only to say which photos are missing. Labels of expression are not used.
+
+The dataset has 414,799 and 5,500 images labelled by people (training, validation) and 539,607 labelled by a
+network: 959,906. The paper does not say which it used; its total of 2,170,000 images is reached only with
+both (959,906 + 490,623 or 494,414 + 523,051 + 202,599 = 2,176,179 or 2,179,970; without the automatic ones
+it would be 1.64 million). So the default is all of them.
 """
 
 from collections.abc import Iterator
@@ -16,14 +20,14 @@ from maeface import config
 from maeface.data.formats import photos
 from maeface.data.ingest.inputs import Input
 from maeface.data.manifest import escape
-from maeface.data.readers.reading import Reading
+from maeface.data.readers.raw_dataset import RawDataset
 from maeface.errors import DataError
 
 LAYOUT = (
     "Manually_Annotated_Images/ and Automatically_Annotated_Images/, human_annotated/ and "
     "no_human_annotated/, or train_set/images/ and val_set/images/"
 )
-# A folder's name in lower case, without what some copies append to it -> the part; the most telling first.
+# The beginning of a folder's name in lower case -> the part; the most specific first.
 FOLDERS = (
     ("automatically_annotated", "automatic"),
     ("no_human_annotated", "automatic"),
@@ -41,42 +45,43 @@ COLUMN = "subDirectory_filePath"
 
 
 class Options(config.Settings):
-    """What to take."""
+    """Options of the reader."""
 
     part: Literal["all", "manual", "automatic"] = "all"
     """The images labelled by people, by a network, or both (as the paper's count says)."""
 
 
-def read(root: Path, options: Options) -> Reading:
-    """Read it.
+def read(root: Path, options: Options) -> RawDataset:
+    """Read AffectNet.
 
     Raises:
         DataError: none of its folders is there, or one of its lists is wrong.
     """
     parts: dict[str, list[Input]] = {"manual": [], "automatic": [], "": []}
-    for item in photos.below(root):
-        parts[_part(item.source)].append(item)
+    for item in photos.list_photos(root):
+        parts[_part_of(item.source)].append(item)
     if not parts["manual"] and not parts["automatic"]:
-        raise DataError(f"{root} is not AffectNet: expected {LAYOUT}; got {photos.contents(root)}")
-    wanted = ("manual", "automatic") if options.part == "all" else (options.part,)
-    taken = [item for part in wanted for item in parts[part]]
-    if not taken:
+        raise DataError(f"{root} is not AffectNet: expected {LAYOUT}; got {photos.describe_contents(root)}")
+    chosen = ("manual", "automatic") if options.part == "all" else (options.part,)
+    inputs = [item for part in chosen for item in parts[part]]
+    if not inputs:
         raise DataError(
             f"{root} holds no image of the {options.part} part: expected {LAYOUT}; or choose --set part=all"
         )
-    counts = ", ".join(f"{len(parts[part]):,} {part}" for part in wanted)
+    counts = ", ".join(f"{len(parts[part]):,} {part}" for part in chosen)
     notes = [
-        photos.counted("affectnet", len(taken)),
+        photos.count_note("affectnet", len(inputs)),
         f"{counts}; expression, valence and arousal are left out",
     ]
-    notes += [f"the {part} part is not there" for part in wanted if not parts[part]]
+    notes += [f"the {part} part is not there" for part in chosen if not parts[part]]
     if parts[""]:
-        others = [item.source for item in parts[""]]
-        notes.append(f"images outside AffectNet's folders are left out: {photos.such_as(others)}")
-    return Reading(tuple(taken), None, (*notes, *_missing(root, taken)))
+        outside = [item.source for item in parts[""]]
+        notes.append(f"images outside AffectNet's folders are left out: {photos.describe_names(outside)}")
+    return RawDataset(tuple(inputs), None, (*notes, *_missing_notes(root, inputs)))
 
 
-def _part(source: str) -> str:
+def _part_of(source: str) -> str:
+    """Return "manual", "automatic", or "" for a photo outside the dataset's folders."""
     folders = [folder.lower().replace(" ", "_") for folder in source.split("/")[:-1]]
     for name, part in FOLDERS:
         if any(folder.startswith(name) for folder in folders):
@@ -84,23 +89,23 @@ def _part(source: str) -> str:
     return ""
 
 
-def _missing(root: Path, taken: list[Input]) -> Iterator[str]:
-    """What AffectNet's own lists name and its folders lack."""
-    there: dict[str, set[str]] = {folder: set() for folder in LISTS.values()}
-    for item in taken:
+def _missing_notes(root: Path, inputs: list[Input]) -> Iterator[str]:
+    """Yield notes about photos that AffectNet's own lists name and its folders lack."""
+    by_folder: dict[str, set[str]] = {folder: set() for folder in LISTS.values()}
+    for item in inputs:
         pieces = item.source.split("/")
         if len(pieces) >= 3:  # .../Manually_Annotated_Images/<number>/<name>
-            there.setdefault(pieces[-3].lower(), set()).add(f"{pieces[-2]}/{pieces[-1]}")
+            by_folder.setdefault(pieces[-3].lower(), set()).add(f"{pieces[-2]}/{pieces[-1]}")
     for path in sorted(path for name in LISTS for path in (*root.glob(name), *root.glob(f"*/{name}"))):
-        if not (present := there[LISTS[path.name]]):
-            continue  # the other part was chosen, or the images lie otherwise
-        listed = _listed(path)
-        gone = [name for name in listed if name not in present]
-        if gone:
-            yield f"{path.name} lists {len(listed):,} images; not there are {photos.such_as(gone)}"
+        if not (present := by_folder[LISTS[path.name]]):
+            continue  # the other part was chosen, or the photos are in other folders
+        listed = _read_list(path)
+        missing = [name for name in listed if name not in present]
+        if missing:
+            yield f"{path.name} lists {len(listed):,} images; not there are {photos.describe_names(missing)}"
 
 
-def _listed(path: Path) -> list[str]:
+def _read_list(path: Path) -> list[str]:
     try:
         names = pd.read_csv(path, usecols=[COLUMN], dtype=str, encoding="utf-8-sig")[COLUMN]
     except (ValueError, OSError) as error:  # UnicodeDecodeError and ParserError are ValueErrors

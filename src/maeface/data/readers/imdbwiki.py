@@ -1,13 +1,13 @@
 """IMDB-WIKI: 460,723 photos of actors (IMDb) and 62,328 of people in Wikipedia, each with a list.
 
-``imdb_crop/00/nm0000100_rm12818688_1955-1-6_2003.jpg`` and so on with ``imdb_crop/imdb.mat``, likewise
-``wiki_crop``; the uncut photos lie the same way in ``imdb`` and ``wiki``. The lists are MATLAB files
-(version 5) with one struct, ``imdb`` or ``wiki``; of its fields, three are read: ``full_path``, the path
-beside the list, ``face_score``, the score of the makers' own face detector (-Inf where it found no face), and
-``second_face_score``, that of the next face (NaN where there is none).
+Reads ``imdb_crop/00/nm0000100_rm12818688_1955-1-6_2003.jpg`` and so on with ``imdb_crop/imdb.mat``,
+likewise ``wiki_crop``, or the uncropped photos in ``imdb`` and ``wiki``, which are laid out the same way.
+The lists are MATLAB files (version 5) with one struct, ``imdb`` or ``wiki``; of its fields, three are read:
+``full_path``, the path beside the list, ``face_score``, the score of the makers' own face detector (-Inf
+where it found no face), and ``second_face_score``, that of the next face (NaN where there is none).
 
-The paper is silent on which photos it took. By default those with a finite ``face_score`` are, second face or
-not: the cut shows the first, and the largest face is what the preparation takes.
+The paper is silent on which photos it used. The default is those with a finite ``face_score``, with or
+without a second face: the crop is centred on the first, and the preparation keeps the largest face.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from maeface import config
 from maeface.data.formats import photos
 from maeface.data.ingest.inputs import Input
 from maeface.data.manifest import escape
-from maeface.data.readers.reading import Reading
+from maeface.data.readers.raw_dataset import RawDataset
 from maeface.errors import ConfigError, DataError
 
 FIELDS = ("full_path", "face_score", "second_face_score")
@@ -28,68 +28,71 @@ LAYOUT = "imdb_crop/ with imdb.mat, wiki_crop/ with wiki.mat (or imdb/, wiki/)"
 
 
 class Options(config.Settings):
-    """What to take."""
+    """Options of the reader."""
 
     part: Literal["all", "imdb", "wiki"] = "all"
     """Of IMDb, of Wikipedia, or both."""
     faceless: bool = False
-    """Also the photos in which the makers' detector found no face (score -Inf); RetinaFace may find one."""
+    """Also the photos in which the makers' detector found no face (score -Inf)."""
     min_face_score: float | None = None
     """Least score of the makers' detector (about 0 to 7); None: any finite one."""
     second_faces: bool = True
     """Also photos in which the makers' detector found a second face."""
 
 
-def read(root: Path, options: Options) -> Reading:
-    """Read it.
+def read(root: Path, options: Options) -> RawDataset:
+    """Read IMDB-WIKI.
 
     Raises:
         ConfigError: SciPy is not installed.
-        DataError: a list is missing or not as it should be, or the photos of a list are not there.
+        DataError: a list is missing or malformed, or the photos of a list are missing.
     """
     inputs: list[Input] = []
     notes: list[str] = []
     for name in ("imdb", "wiki") if options.part == "all" else (options.part,):
-        folder = _folder(root, name)
+        folder = _find_folder(root, name)
         if folder is None:
             if options.part != "all":
-                raise DataError(f"{root} has no {name}.mat: expected {LAYOUT}; got {photos.contents(root)}")
+                raise DataError(
+                    f"{root} has no {name}.mat: expected {LAYOUT}; got {photos.describe_contents(root)}"
+                )
             notes.append(f"the part {name} is not there: no {name}.mat")
             continue
-        taken, said = _take(root, folder, name, options)
-        inputs += taken
-        notes.append(said)
+        part, note = _read_part(root, folder, name, options)
+        inputs += part
+        notes.append(note)
     if not inputs:
         raise DataError(
-            f"{root}: no photo to take: expected {LAYOUT}; got {photos.contents(root)}; {'; '.join(notes)}"
+            f"{root}: no photo to prepare: expected {LAYOUT}; got {photos.describe_contents(root)}; "
+            f"{'; '.join(notes)}"
         )
     notes.append("age, sex and names are left out")
-    return Reading(tuple(inputs), None, (photos.counted("imdbwiki", len(inputs)), *notes))
+    return RawDataset(tuple(inputs), None, (photos.count_note("imdbwiki", len(inputs)), *notes))
 
 
-def _folder(root: Path, name: str) -> str | None:
-    """Where a part's list lies; the cut photos before the uncut ones."""
+def _find_folder(root: Path, name: str) -> str | None:
+    """Return the folder of a part's list, that of the cropped photos first; None without one."""
     for folder in (f"{name}_crop", f"{name}_crop/{name}_crop", name, "."):
         if (root / folder / f"{name}.mat").is_file():
             return folder
     return None
 
 
-def _take(root: Path, folder: str, name: str, options: Options) -> tuple[list[Input], str]:
-    """The photos of one part that are wanted and there, and what was left out."""
+def _read_part(root: Path, folder: str, name: str, options: Options) -> tuple[list[Input], str]:
+    """Return the chosen photos of one part, and a note about what was left out."""
     path = root / folder / f"{name}.mat"
-    names, scores, second = _list(path, name)
+    names, scores, second = _read_list(path, name)
     faceless = ~np.isfinite(scores)
     low = ~faceless & (scores < (-np.inf if options.min_face_score is None else options.min_face_score))
     double = np.isfinite(second) & (not options.second_faces)
     kept = ~((faceless & (not options.faceless)) | low | double)
-    below = "" if folder == "." else f"{folder}/"
-    there = {item.source: item for item in photos.below(root, "" if folder == "." else folder)}
-    sources = [escape(Path(below + names[row])) for row in np.flatnonzero(kept)]
-    gone = [source for source in sources if source not in there]
-    if len(gone) == len(sources) and gone:
+    prefix = "" if folder == "." else f"{folder}/"
+    by_source = {item.source: item for item in photos.list_photos(root, "" if folder == "." else folder)}
+    sources = [escape(Path(prefix + names[row])) for row in np.flatnonzero(kept)]
+    missing = [source for source in sources if source not in by_source]
+    if len(missing) == len(sources) and missing:
         raise DataError(
-            f"{path} lists photos that are not there, such as {root / gone[0]}; unpack them beside it"
+            f"{path} lists photos that are not there, such as {root / missing[0]}; unpack them beside it"
         )
     left_out = [
         f"{int(rows.sum()):,} {why}"
@@ -100,14 +103,14 @@ def _take(root: Path, folder: str, name: str, options: Options) -> tuple[list[In
         )
         if rows.any()
     ]
-    said = f"{path.name}: {len(names):,} photos listed; left out: {', '.join(left_out) or 'none'}"
-    if gone:
-        said += f"; listed but not there: {photos.such_as(gone)}"
-    return [there[source] for source in dict.fromkeys(sources) if source in there], said
+    note = f"{path.name}: {len(names):,} photos listed; left out: {', '.join(left_out) or 'none'}"
+    if missing:
+        note += f"; listed but not there: {photos.describe_names(missing)}"
+    return [by_source[source] for source in dict.fromkeys(sources) if source in by_source], note
 
 
-def _list(path: Path, name: str) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
-    """Paths, scores and second scores of a list."""
+def _read_list(path: Path, name: str) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+    """Read paths, scores and second scores of a list."""
     try:
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError
@@ -126,8 +129,8 @@ def _list(path: Path, name: str) -> tuple[list[str], NDArray[np.float64], NDArra
     if name not in content or not getattr(content[name], "dtype", np.dtype(float)).names:
         raise DataError(f"{path}: expected a struct {name}, got {', '.join(content) or 'nothing'}")
     struct = content[name]
-    if lacking := [field for field in FIELDS if field not in struct.dtype.names]:
-        raise DataError(f"{path}: the struct {name} lacks {', '.join(lacking)}; get it again")
+    if absent := [field for field in FIELDS if field not in struct.dtype.names]:
+        raise DataError(f"{path}: the struct {name} lacks {', '.join(absent)}; get it again")
     names, scores, second = (np.atleast_1d(struct[field].item()) for field in FIELDS)
     if not len(names) == len(scores) == len(second):
         raise DataError(

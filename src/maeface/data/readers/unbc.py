@@ -1,24 +1,23 @@
-"""UNBC-McMaster Shoulder Pain: people who move an aching shoulder, FACS-coded by frame.
+"""UNBC-McMaster Shoulder Pain: patients who move a painful shoulder, FACS-coded by frame.
 
-DIR must contain, as the archives unpack::
+Reads, as the archives unpack::
 
     Images/042-ll042/ll042t1aaaff/ll042t1aaaff001.png ...
     Frame_Labels/FACS/042-ll042/ll042t1aaaff/ll042t1aaaff001_facs.txt ...    one a frame
 
-A label file lists four numbers a line: action unit, intensity, and two that are not read. What is taken: a
-unit that is not listed is absent, so an empty file is a face at rest. Present means intensity 1 or more. Eye
-closure (AU43) has no degrees: it is present where it is listed, and gets no
-intensity. A frame without a file stays
-without a label.
+A label file has four numbers a line: action unit, intensity, and two that are not read. An action unit that
+is not listed is absent, so an empty file is a face without any. Present means intensity 1 or more. Eye
+closure (AU43) has no degrees: it is present where it is listed, and gets no intensity. A frame without a
+file has no label.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from maeface import config, facts
-from maeface.data.formats import facs, parsing
+from maeface.data.formats import facs, listing
 from maeface.data.ingest.inputs import Input
-from maeface.data.readers.reading import Reading
+from maeface.data.readers.raw_dataset import RawDataset
 from maeface.errors import DataError
 from maeface.files import natural_key
 
@@ -27,66 +26,70 @@ ENDING = "_facs.txt"
 
 
 class Options(config.Settings):
-    """What is taken of UNBC-McMaster."""
+    """Options of the reader."""
 
     partial: bool = False
-    """Take what is there where subjects or images are missing."""
+    """Accept missing subjects and images."""
     images: str = "Images"
     """The folder of images in DIR, for instance one of crops with the same names."""
     unlabelled: bool = False
     """Also the frames without labels, for pre-training."""
 
 
-def read(root: Path, options: Options) -> Reading:
+def read(root: Path, options: Options) -> RawDataset:
     """Read UNBC-McMaster.
 
     Raises:
         DataError: a folder that is missing, a label without its image, or a file that lists no action units.
     """
-    known = facts.dataset("unbc")
-    images = parsing.first_folder(root, (options.images,), "images")
+    dataset = facts.dataset("unbc")
+    images = listing.first_folder(root, (options.images,), "images")
     folder = images.relative_to(root).as_posix()
-    labels = parsing.first_folder(root, (CODES,), "FACS labels")
+    labels = listing.first_folder(root, (CODES,), "FACS labels")
     inputs: list[Input] = []
-    rows: list[facs.Image] = []
-    coded: list[Mapping[int, float]] = []
-    absent: list[str] = []
-    left = 0
-    for subject in facs.subjects(root, labels, known, options.partial):
-        names = {*parsing.folders(labels / subject), *parsing.folders(images / subject)}
+    rows: list[facs.LabelledImage] = []
+    codes: list[Mapping[int, float]] = []
+    missing: list[str] = []
+    unlabelled = 0
+    for subject in facs.list_subjects(root, labels, dataset, options.partial):
+        names = {*listing.list_folders(labels / subject), *listing.list_folders(images / subject)}
         for session in sorted(names, key=natural_key):
             clip = f"{subject}/{session}"
-            waiting = {
-                file.name.removesuffix(ENDING): file for file in parsing.listed(labels / clip, (ENDING,))
+            label_files = {
+                file.name.removesuffix(ENDING): file for file in listing.list_files(labels / clip, (ENDING,))
             }
-            for file in parsing.listed(images / clip):
-                label = waiting.pop(Path(file.name).stem, None)
-                left += label is None
+            for file in listing.list_files(images / clip):
+                label = label_files.pop(Path(file.name).stem, None)
+                unlabelled += label is None
                 if label is None and not options.unlabelled:
                     continue
-                item = parsing.image(root, f"{folder}/{clip}/{file.name}", file.size)
+                item = listing.image_input(root, f"{folder}/{clip}/{file.name}", file.size)
                 inputs.append(item)
                 if label is not None:
-                    rows.append(facs.Image(item.source, subject, clip))
-                    coded.append(facs.codes(labels / clip / label.name, 4))
-            absent += [f"{folder}/{clip}/{stem}.png" for stem in waiting]
-    facs.refuse_absent(root, absent, options.partial)
+                    rows.append(facs.LabelledImage(item.source, subject, clip))
+                    codes.append(facs.read_codes(labels / clip / label.name, 4))
+            missing += [f"{folder}/{clip}/{stem}.png" for stem in label_files]
+    facs.refuse_missing_images(root, missing, options.partial)
     if not rows:
         raise DataError(
             f"{labels} has no label of an image of {images}; expected the same names and {ENDING}"
         )
-    values = {au: facs.column(coded, au) for au in {*known.aus_occurrence, *known.aus_intensity}}
-    assert known.threshold is not None, "datasets/unbc.toml has a threshold"
+    values = {au: facs.intensities(codes, au) for au in {*dataset.aus_occurrence, *dataset.aus_intensity}}
+    assert dataset.threshold is not None, "datasets/unbc.toml has a threshold"
     occurrence = {
-        au: facs.present(values[au], known.threshold) if au in known.aus_intensity else facs.listed(coded, au)
-        for au in known.aus_occurrence
+        au: facs.occurrence_from(values[au], dataset.threshold)
+        if au in dataset.aus_intensity
+        else facs.occurrence_if_listed(codes, au)
+        for au in dataset.aus_occurrence
     }
-    intensity = {au: values[au] for au in known.aus_intensity}
+    intensity = {au: values[au] for au in dataset.aus_intensity}
     notes = [
         f"UNBC-McMaster: {len(rows)} labelled frames of {len({row.clip for row in rows})} sequences, "
         f"{len({row.subject for row in rows})} subjects"
     ]
-    notes += facs.remainder(left, options.unlabelled, len(absent))
-    return Reading(
-        tuple(inputs), facs.table(rows, occurrence, intensity), (*notes, *facs.others(coded, values))
+    notes += facs.missing_notes(unlabelled, options.unlabelled, len(missing))
+    return RawDataset(
+        tuple(inputs),
+        facs.label_table(rows, occurrence, intensity),
+        (*notes, *facs.other_codes_notes(codes, values)),
     )

@@ -1,11 +1,11 @@
-"""A guide: numbers that another tool measured of each face, learned beside the action units.
+"""A guide: measures of each face, made by another tool, that a model learns beside the action units.
 
-An encoder that must also say how wide the mouth is and how far a brow stands from its eye learns to look at
-what action units move, and learns it alike on photographs and on renders, wherever the tool can measure both.
-What it learned for the guide is not kept: only the action units' outputs are.
+Measures such as the width of the mouth or the distance of the brow from the eye are available for
+photographs and for renders alike, so an encoder learns from both what action units move. The outputs for
+the guide are not kept with the weights; only those for the action units are.
 
 A guide is a table with a column ``id`` (as in the manifest) and columns of numbers; NaN, or no row, where a
-face was not measured. ``data.blendshapes`` makes one from MediaPipe's readings.
+face was not measured.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from maeface import facts
+from maeface.data.tables import table_file
 from maeface.errors import ConfigError, DataError
 
 LIMIT = 4.0
-"""Standard deviations at which a value is cut: a slip of the tool must not outweigh a thousand faces."""
+"""Standard deviations at which a value is clipped, so that no outlier outweighs a thousand faces."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Guide:
     Attributes:
         names: G measures.
         values: (N, G) float32, each measure with mean 0 and standard deviation 1 over the faces that have
-            it, cut at ``LIMIT``; 0 where missing.
-        mask: (N, G) bool, True where the measure is there (not missing).
+            it, clipped at ``LIMIT``; 0 where missing.
+        mask: (N, G) bool, True where the measure is not missing.
     """
 
     names: tuple[str, ...]
@@ -41,10 +41,10 @@ class Guide:
 
 
 def read(path: Path, ids: Sequence[str]) -> Guide:
-    """The guide of faces, in their order.
+    """Read the guide of faces, in their order.
 
     Args:
-        path: a Parquet file. Columns of action units (``AU12_p``) and those that are no numbers are left out.
+        path: a Parquet file. Columns of action units (``AU12_p``) and of text are left out.
         ids: N faces.
 
     Raises:
@@ -53,23 +53,21 @@ def read(path: Path, ids: Sequence[str]) -> Guide:
     """
     if not path.is_file():
         raise ConfigError(f"no such file: {path}; a guide is a Parquet table with a column id")
-    try:
+    with table_file.parquet_errors(path):
         table = pd.read_parquet(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path} is no readable Parquet table: {str(error).splitlines()[0]}") from error
     if "id" not in table.columns:
         raise DataError(f"{path} has no column id; it has {', '.join(map(str, table.columns[:8]))}")
-    if (twice := table["id"].duplicated()).any():
-        raise DataError(f"{path} has two rows of {table.loc[twice, 'id'].iloc[0]}")
+    if (repeated := table["id"].duplicated()).any():
+        raise DataError(f"{path} has two rows of {table.loc[repeated, 'id'].iloc[0]}")
     numbers = table.set_index("id").select_dtypes("number")
     numbers = numbers[[name for name in numbers if facts.au_column(str(name)) is None]]
     values = numbers.reindex(list(ids)).to_numpy(dtype=np.float64)  # (N, G)
     mask = np.isfinite(values)
-    varies = mask.any(axis=0)
-    if not varies.any():
+    measured = mask.any(axis=0)
+    if not measured.any():
         raise DataError(f"{path} measures none of these faces, such as {ids[0] if len(ids) else 'none'}")
-    values = np.where(mask, values, np.nan)[:, varies]
+    values = np.where(mask, values, np.nan)[:, measured]
     mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     standard = np.clip((values - mean) / np.where(deviation > 0, deviation, 1.0), -LIMIT, LIMIT)
-    names = tuple(str(name) for name, kept in zip(numbers, varies, strict=True) if kept)
-    return Guide(names, np.nan_to_num(standard).astype(np.float32), mask[:, varies])
+    names = tuple(str(name) for name, kept in zip(numbers, measured, strict=True) if kept)
+    return Guide(names, np.nan_to_num(standard).astype(np.float32), mask[:, measured])

@@ -1,7 +1,7 @@
-"""The door for labels: a CSV or Parquet table in, plain arrays beside the manifest out.
+"""Labels: read from a CSV or Parquet table, and joined with the faces of a manifest as arrays and masks.
 
-A label that is not known is masked, never a number: empty, NaN, 9 and -1 all mean "not known" in the AU
-datasets. Nothing is derived from anything else: occurrence comes from ``AU12_o``, intensity from ``AU12_i``.
+A missing label is masked, never a number: empty, NaN, 9 and -1 all mean "missing" in the AU datasets.
+Occurrence is read from ``AU12_o`` and intensity from ``AU12_i``; neither is derived from the other.
 """
 
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ import numpy as np
 import pandas as pd
 
 from maeface import facts
-from maeface.data.tables import label_file
-from maeface.data.tables.label_file import KEYS, WHO
+from maeface.data.tables import label_table
+from maeface.data.tables.label_table import KEYS, SUBJECT_COLUMNS
 from maeface.errors import DataError
 
 
 @dataclass(frozen=True)
 class Labels:
-    """A labels table as read and checked, before it meets a manifest.
+    """A table of labels as read and checked, before it is joined with a manifest.
 
     Attributes:
         path: the file.
         keys: the key columns that it has, of ``KEYS``.
-        rows: (M) table of the key columns, ``subject`` and ``clip`` (str or null), and ``row`` (str: where in
-            the file, for messages).
-        occurrence: {AU: (M,) float64, 0 or 1, NaN where not known}.
-        intensity: {AU: (M,) float64, 0 to 5, NaN where not known}.
+        rows: (M) table of the key columns, ``subject`` and ``clip`` (str or null), and ``row`` (str: place
+            in the file, for messages).
+        occurrence: {AU: (M,) float64, 0 or 1, NaN where missing}.
+        intensity: {AU: (M,) float64, 0 to 5, NaN where missing}.
         ignored: columns that are not used.
     """
 
@@ -69,7 +69,7 @@ class Labelled:
     ignored: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
-        """As a labels table: ``id``, ``subject``, ``clip``, and AU columns with NaN where not known."""
+        """Return a table of ``id``, ``subject``, ``clip``, and AU columns with NaN where missing."""
         columns: dict[str, np.ndarray] = {}
         for letter, aus, values, mask in (
             ("o", self.aus_occurrence, self.occurrence, self.occurrence_mask),
@@ -80,7 +80,7 @@ class Labelled:
         return pd.concat([self.rows[["id", "subject", "clip"]], pd.DataFrame(columns)], axis=1)
 
     def summary(self) -> str:
-        """One line: how much matched, and what did not."""
+        """Return a line about what was matched and what was not."""
         line = f"{len(self.rows)} labelled faces"
         if self.unlabelled:
             line += f"; {self.unlabelled} faces without a label, left out"
@@ -92,11 +92,10 @@ class Labelled:
 
 
 def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> Labelled:
-    """Give the faces of a manifest their labels.
+    """Join the faces of a manifest with their labels.
 
-    Rows meet by ``id`` where the labels have it, else by ``source`` and whichever of ``frame`` and ``face``
-    the labels have. Where the labels lack one of these, it must not be needed: one label row never spreads
-    over several frames or faces.
+    Rows are matched by ``id`` where the labels have it, else by ``source`` and whichever of ``frame`` and
+    ``face`` the labels have. A label row that matches several frames or faces is an error.
 
     Args:
         manifest: from ``manifest.load``.
@@ -111,23 +110,23 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> Labelled:
         labels = read(labels)
     faces = manifest[manifest["status"] == "ok"]
     keys = list(labels.keys)
-    wanted = pd.MultiIndex.from_frame(labels.rows[keys])
-    have = pd.MultiIndex.from_frame(faces[keys].astype(labels.rows[keys].dtypes.to_dict()))
-    found = wanted.get_indexer(have)  # (faces,) row of the labels, -1 for none
-    labelled = found >= 0
+    label_keys = pd.MultiIndex.from_frame(labels.rows[keys])
+    face_keys = pd.MultiIndex.from_frame(faces[keys].astype(labels.rows[keys].dtypes.to_dict()))
+    label_rows = label_keys.get_indexer(face_keys)  # (faces,) row of the labels, -1 for none
+    labelled = label_rows >= 0
     if not labelled.any():
         raise DataError(
             f"{labels.path}: no label matches a face; the labels have {_example(labels.rows, keys)}, "
             f"the faces have {_example(faces, keys)}"
         )
-    _refuse_spread(labels, keys, found[labelled], faces[labelled])
-    at = found[labelled]
+    label_rows = label_rows[labelled]
+    _refuse_several_faces(labels, keys, label_rows, faces[labelled])
     rows = faces[labelled].reset_index(drop=True)
-    for name in WHO:
-        given = labels.rows[name].iloc[at].reset_index(drop=True)
-        rows[name] = given.where(given.notna(), rows[name])
-    occurrence, occurrence_mask = _arrays(labels.occurrence, at)
-    intensity, intensity_mask = _arrays(labels.intensity, at)
+    for name in SUBJECT_COLUMNS:
+        values = labels.rows[name].iloc[label_rows].reset_index(drop=True)
+        rows[name] = values.where(values.notna(), rows[name])
+    occurrence, occurrence_mask = _arrays(labels.occurrence, label_rows)
+    intensity, intensity_mask = _arrays(labels.intensity, label_rows)
     return Labelled(
         rows=rows,
         aus_occurrence=tuple(sorted(labels.occurrence)),
@@ -137,13 +136,13 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> Labelled:
         intensity=intensity,
         intensity_mask=intensity_mask,
         unlabelled=int((~labelled).sum()),
-        unmatched=len(labels.rows) - len(np.unique(at)),
+        unmatched=len(labels.rows) - len(np.unique(label_rows)),
         ignored=labels.ignored,
     )
 
 
 def read(path: Path) -> Labels:
-    """Read and check a labels table.
+    """Read and check a table of labels.
 
     Columns: ``id``, or ``source`` and optionally ``frame``, ``face``; optionally ``subject``, ``clip``; and
     AU columns ``AU12_o`` (occurrence, 0 or 1) and ``AU12_i`` (intensity, 0 to 5), or the names that other
@@ -155,20 +154,20 @@ def read(path: Path) -> Labels:
         DataError: not a table of labels, an AU that does not exist, a value out of its range (the row is
             named), or two rows that contradict each other.
     """
-    table = label_file.read(path)
+    table = label_table.read(path)
     keys = ("id",) if "id" in table.texts else tuple(key for key in KEYS if key in table.texts)
-    rows = pd.DataFrame({key: _key(path, key, table.texts[key], table.rows) for key in keys})
-    for name in WHO:
+    rows = pd.DataFrame({key: _key_column(path, key, table.texts[key], table.rows) for key in keys})
+    for name in SUBJECT_COLUMNS:
         values = table.texts.get(name) or [""] * len(table.rows)
         rows[name] = pd.Series([value or None for value in values], dtype="object")
     rows["row"] = table.rows
     kinds: dict[str, dict[int, np.ndarray]] = {"occurrence": {}, "intensity": {}}
     for column, (au, kind) in table.aus.items():
         kinds[kind][au] = table.numbers[column]
-    return _without_repeats(Labels(path, keys, rows, kinds["occurrence"], kinds["intensity"], table.ignored))
+    return _drop_repeats(Labels(path, keys, rows, kinds["occurrence"], kinds["intensity"], table.ignored))
 
 
-def _key(path: Path, key: str, values: list[str], rows: Sequence[str]) -> pd.Series:
+def _key_column(path: Path, key: str, values: list[str], rows: Sequence[str]) -> pd.Series:
     if empty := next((row for row, value in zip(rows, values, strict=True) if not value), None):
         raise DataError(f"{path}, {empty}: {key} is empty")
     if key in ("id", "source"):
@@ -181,16 +180,16 @@ def _key(path: Path, key: str, values: list[str], rows: Sequence[str]) -> pd.Ser
     return numbers.astype(np.int64)
 
 
-def _without_repeats(labels: Labels) -> Labels:
-    """Drop rows that say the same again; refuse rows that contradict each other."""
+def _drop_repeats(labels: Labels) -> Labels:
+    """Return the labels without repeated rows; DataError for rows that contradict each other."""
     keys = list(labels.keys)
     repeated = labels.rows.duplicated(keys, keep=False)
     if not repeated.any():
         return labels
     values = {f"o{au}": column for au, column in labels.occurrence.items()}
     values |= {f"i{au}": column for au, column in labels.intensity.items()}
-    whole = pd.concat([labels.rows, pd.DataFrame(values)], axis=1)[repeated]
-    distinct = whole.drop_duplicates([*keys, *WHO, *values])
+    table = pd.concat([labels.rows, pd.DataFrame(values)], axis=1)[repeated]
+    distinct = table.drop_duplicates([*keys, *SUBJECT_COLUMNS, *values])
     if (conflict := distinct.duplicated(keys, keep=False)).any():
         first = distinct[conflict].iloc[0]
         same = distinct[(distinct[keys] == first[keys]).all(axis=1)]
@@ -198,28 +197,29 @@ def _without_repeats(labels: Labels) -> Labels:
             f"{labels.path}: {same['row'].iloc[0]} and {same['row'].iloc[1]} give different labels to "
             f"{_example(same, keys)}"
         )
-    keep = ~labels.rows.duplicated(keys)
-    at = np.flatnonzero(keep)
+    kept = np.flatnonzero(~labels.rows.duplicated(keys))
     return Labels(
         labels.path,
         labels.keys,
-        labels.rows[keep].reset_index(drop=True),
-        {au: column[at] for au, column in labels.occurrence.items()},
-        {au: column[at] for au, column in labels.intensity.items()},
+        labels.rows.iloc[kept].reset_index(drop=True),
+        {au: column[kept] for au, column in labels.occurrence.items()},
+        {au: column[kept] for au, column in labels.intensity.items()},
         labels.ignored,
     )
 
 
-def _refuse_spread(labels: Labels, keys: list[str], at: np.ndarray, faces: pd.DataFrame) -> None:
-    counts = np.bincount(at)
+def _refuse_several_faces(
+    labels: Labels, keys: list[str], label_rows: np.ndarray, faces: pd.DataFrame
+) -> None:
+    counts = np.bincount(label_rows)
     if counts.max() <= 1:
         return
     row = int(np.argmax(counts))
-    several = faces[at == row]
-    lacking = "frame" if several["frame"].nunique() > 1 else "face"
+    several = faces[label_rows == row]
+    column = "frame" if several["frame"].nunique() > 1 else "face"
     raise DataError(
         f"{labels.path}, {labels.rows['row'].iloc[row]}: {_example(several, keys)} is {counts[row]} faces in "
-        f"the manifest; give the labels a column `{lacking}`"
+        f"the manifest; give the labels a column `{column}`"
     )
 
 
@@ -227,10 +227,12 @@ def _example(rows: pd.DataFrame, keys: list[str]) -> str:
     return ", ".join(f"{key} {rows[key].iloc[0]!r}" for key in keys)
 
 
-def _arrays(columns: dict[int, np.ndarray], at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns by AU -> (N, A) values, 0 where missing, and the mask (N, A), True where a label is there."""
+def _arrays(columns: dict[int, np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, A) values, 0 where missing, and the mask (N, A), False where missing."""
     values = (
-        np.stack([columns[au][at] for au in sorted(columns)], axis=1) if columns else np.zeros((len(at), 0))
+        np.stack([columns[au][rows] for au in sorted(columns)], axis=1)
+        if columns
+        else np.zeros((len(rows), 0))
     )
     mask = ~np.isnan(values)
     return np.where(mask, values, 0).astype(np.float32), mask

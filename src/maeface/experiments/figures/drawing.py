@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maeface import console, facts, files
-from maeface.data.readers import reading
+from maeface.data.readers import raw_dataset
 from maeface.errors import ConfigError
 from maeface.experiments import settings
 from maeface.experiments.figures import pictures
@@ -84,7 +84,7 @@ def _labels(name: str, figure: Figure, data: Path, out: Path) -> Path:
     """A folder with the labels of a dataset; where it is not prepared, they are read without pictures."""
     if (data / name / ready.LABELS).is_file():
         return data / name
-    read = reading.read(name, data / name, ready.overrides(figure.options.get(name, {})))
+    read = raw_dataset.read(name, data / name, ready.overrides(figure.options.get(name, {})))
     if read.labels is None:
         raise ConfigError(f"{figure.name}: {name} has no labels")
     with files.atomic(out / LABELS / name / ready.LABELS) as temporary:

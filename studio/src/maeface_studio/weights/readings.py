@@ -7,11 +7,11 @@ from importlib import resources
 import pandas as pd
 
 from maeface import facts
-from maeface.data.tables import label_file
+from maeface.data.tables import label_table
 from maeface.errors import ConfigError
 
 TABLE = "readings.csv"
-WHO = list(label_file.WHO)
+WHO = list(label_table.SUBJECT_COLUMNS)
 
 
 @cache

@@ -1,12 +1,12 @@
-"""The door of the datasets: a name and a folder to what there is to prepare and to learn from it.
+"""The readers of datasets: from a dataset's name and folder to the files to prepare and their labels.
 
-A reader is a module of this package, named as its dataset in ``facts``. It has
+A reader is a module of this package with the dataset's name in ``facts``. It has
 
-    class Options(config.Settings)                  what a user may choose, a default for each
-    def read(root: Path, options: Options) -> Reading
+    class Options(config.Settings)                     the reader's options, each with a default
+    def read(root: Path, options: Options) -> RawDataset
 
-and raises ``ConfigError`` for a wrong choice, ``DataError`` for a wrong file: one line that names the file
-and the row, says what was expected and what was got, and what to do.
+and raises ``ConfigError`` for a wrong option, ``DataError`` for a wrong file: one line that names the file
+and the row, says what was expected and what was found, and what to do.
 """
 
 import importlib
@@ -24,19 +24,19 @@ from maeface.errors import ConfigError
 
 PACKAGE = "maeface.data.readers"
 TABLE = "table"
-"""The reader that belongs to no dataset."""
+"""The reader of any table of labels, which belongs to no dataset."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a dataset's folder holds.
+class RawDataset:
+    """Inputs and labels of a dataset as it is handed out.
 
     Attributes:
         inputs: the files to prepare, sorted by ``source``, which is the path relative to the folder, posix.
         labels: a row for each labelled image or frame; None for a source without labels. Columns: ``source``
             (str), ``frame`` (int64: 0 for an image file, the 0-based index for a video), ``subject`` (str),
-            ``clip`` (str, such as "F001/T1"), ``AU06_o`` ... (float32, 0 or 1, NaN where not known),
-            ``AU06_i`` ... (float32, 0 to 5, NaN where not known).
+            ``clip`` (str, such as "F001/T1"), ``AU06_o`` ... (float32, 0 or 1, NaN where missing),
+            ``AU06_i`` ... (float32, 0 to 5, NaN where missing).
         notes: a line each: what was read, what was left out and why, with counts.
     """
 
@@ -46,13 +46,13 @@ class Reading:
 
 
 def names() -> tuple[str, ...]:
-    """The datasets that can be read, sorted."""
+    """Return the names of the datasets that have a reader, sorted."""
     package = importlib.import_module(PACKAGE)
     modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
     return tuple(sorted(modules & {*facts.datasets(), TABLE}))
 
 
-def read(name: str, root: Path, overrides: Sequence[str] = ()) -> Reading:
+def read(name: str, root: Path, overrides: Sequence[str] = ()) -> RawDataset:
     """Read the folder of a dataset as it is distributed.
 
     Args:
@@ -66,7 +66,7 @@ def read(name: str, root: Path, overrides: Sequence[str] = ()) -> Reading:
     """
     if name in facts.datasets() and name not in names():
         raise ConfigError(
-            f"{name} is known, but not how its files are laid out: bring its labels as a table, "
+            f"{name} has no reader; bring its labels as a table, "
             f"--dataset table --set labels=FILE (see `maeface datasets {name}`)"
         )
     if name not in names():
@@ -75,20 +75,20 @@ def read(name: str, root: Path, overrides: Sequence[str] = ()) -> Reading:
         raise ConfigError(f"no such folder: {root}; give the folder of {name}")
     reader = importlib.import_module(f"{PACKAGE}.{name}")
     options = config.check(reader.Options, config.assigned(overrides), f"--dataset {name}")
-    reading: Reading = reader.read(root, options)
-    labels = reading.labels
+    dataset: RawDataset = reader.read(root, options)
+    labels = dataset.labels
     if labels is not None:
         labels = labels.sort_values(["source", "frame"], ignore_index=True)
-    inputs = tuple(sorted(reading.inputs, key=lambda item: item.source.encode()))
-    return Reading(inputs, labels, reading.notes)
+    inputs = tuple(sorted(dataset.inputs, key=lambda item: item.source.encode()))
+    return RawDataset(inputs, labels, dataset.notes)
 
 
-def read_all(dataset: str, roots: Sequence[Path], overrides: Sequence[str] = ()) -> Reading:
+def read_all(dataset: str, roots: Sequence[Path], overrides: Sequence[str] = ()) -> RawDataset:
     """Read one dataset, or several as one.
 
     Of several, sources, subjects and clips get the dataset's name in front, so that equal names stay apart;
-    people whom two datasets share (``facts.Dataset.same_people``) keep the first one's, so that they stay
-    together.
+    subjects that two datasets share (``facts.Dataset.same_people``) keep the name of the first of the two,
+    so that they stay together.
 
     Args:
         dataset: a name, or several with commas between.
@@ -106,22 +106,22 @@ def read_all(dataset: str, roots: Sequence[Path], overrides: Sequence[str] = ())
         )
     if len(set(several)) != len(several):
         raise ConfigError(f"--dataset {dataset} has a name twice; prepare them one by one")
-    readings = {
-        name: read(name, root, _of(name, several, overrides))
+    datasets = {
+        name: read(name, root, _overrides_of(name, several, overrides))
         for name, root in zip(several, roots, strict=True)
     }
     if len(several) == 1:
-        return readings[several[0]]
-    joined = _join(readings)
+        return datasets[several[0]]
+    joined = _join(datasets)
     if all(name != TABLE and facts.dataset(name).kind == "faces" for name in several):
         images = sum(not item.video for item in joined.inputs)
-        share = f"{images:,} images in all, {images / PAPER_IMAGES:.1%} of the paper's {PAPER_IMAGES:,}"
-        return Reading(joined.inputs, joined.labels, (*joined.notes, share))
+        note = f"{images:,} images in all, {images / PAPER_IMAGES:.1%} of the paper's {PAPER_IMAGES:,}"
+        return RawDataset(joined.inputs, joined.labels, (*joined.notes, note))
     return joined
 
 
-def _of(name: str, several: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """The overrides that mean one of several datasets, without its name."""
+def _overrides_of(name: str, several: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that name one of several datasets, without its name."""
     chosen = []
     for override in overrides:
         head, dot, rest = override.partition(".")
@@ -134,26 +134,28 @@ def _of(name: str, several: Sequence[str], overrides: Sequence[str]) -> list[str
     return chosen
 
 
-def _join(readings: Mapping[str, Reading]) -> Reading:
+def _join(datasets: Mapping[str, RawDataset]) -> RawDataset:
     inputs: list[Input] = []
     tables, notes = [], []
-    for name, reading in readings.items():
-        inputs += (item._replace(source=f"{name}/{item.source}") for item in reading.inputs)
-        notes += [f"{name}: {note}" for note in reading.notes]
-        if reading.labels is None:
+    for name, dataset in datasets.items():
+        inputs += (item._replace(source=f"{name}/{item.source}") for item in dataset.inputs)
+        notes += [f"{name}: {note}" for note in dataset.notes]
+        labels = dataset.labels
+        if labels is None:
             continue
-        people = {
-            who: f"{_first(name, who, list(readings))}/{who}" for who in reading.labels["subject"].unique()
+        subjects = {
+            subject: f"{_first_with(subject, name, list(datasets))}/{subject}"
+            for subject in labels["subject"].unique()
         }
-        renamed = {column: f"{name}/" + reading.labels[column] for column in ("source", "clip")}
-        tables.append(reading.labels.assign(**renamed, subject=reading.labels["subject"].map(people)))
+        renamed = {column: f"{name}/" + labels[column] for column in ("source", "clip")}
+        tables.append(labels.assign(**renamed, subject=labels["subject"].map(subjects)))
     inputs.sort(key=lambda item: item.source.encode())
-    labels = pd.concat(tables).sort_values(["source", "frame"], ignore_index=True) if tables else None
-    return Reading(tuple(inputs), labels, tuple(notes))
+    joined = pd.concat(tables).sort_values(["source", "frame"], ignore_index=True) if tables else None
+    return RawDataset(tuple(inputs), joined, tuple(notes))
 
 
-def _first(name: str, subject: str, several: Sequence[str]) -> str:
-    """The first of several datasets that has this person under this name."""
+def _first_with(subject: str, name: str, several: Sequence[str]) -> str:
+    """Return the first of several datasets that has this person under this name."""
     for other in several[: several.index(name)]:
         pairs = [(other, name), (name, other)]
         if any(one != TABLE and subject in facts.dataset(one).same_people.get(two, ()) for one, two in pairs):
