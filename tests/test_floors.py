@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "maeface"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-GROUND = {"errors", "files", "console", "config", "facts", "metrics"}
+GROUND = {"errors", "checks", "files", "console", "config", "options", "facts", "metrics"}
 VERBS = {"datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "synth", "demo", "reproduce"}
 # folder -> the folders of its own column below it
 BELOW = {

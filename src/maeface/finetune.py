@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maeface import config, console, facts, files, metrics
+from maeface import checks, config, console, facts, files, metrics
 from maeface.data import augment, batches, manifest, photometric
 from maeface.data import guide as guides
 from maeface.data.batches import Batch, FaceDataset
@@ -57,6 +57,7 @@ def run(
         WeightsError: ``init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
+    checks.output_folders(out)
     labelled = join(data, labels)
     aus, everything = choose(labelled, settings.model)
     parts = split(everything, settings)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maeface import config
+from maeface import checks, config
 from maeface.errors import ConfigError
 from maeface.experiments import drawing, runner, settings, shipped
 from maeface.experiments.settings import Experiment, Figure
@@ -58,6 +58,8 @@ def run(
         WeightsError: weights that cannot be used.
         ResourceError: disk, memory, device, no renderer, or ``out`` is in use.
     """
+    checks.inputs([data], "folder", advice="give the folder with what it is made from (--data)")
+    checks.output_folders(out)
     weights = weights or {}
     if isinstance(recipe, shipped.Settings):
         if weights:

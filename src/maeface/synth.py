@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maeface import console, files
+from maeface import checks, console, files
 from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, ShardWriter
 from maeface.data.workers import Job, Notify, cores, work
@@ -88,6 +88,11 @@ class Settings:
         if _total(self, 0) == 0:  # the first subjects have the clips
             raise ConfigError("nothing to make: no images, and no clips of anybody")
 
+    def of_clips(self) -> dict[str, bool]:
+        """Return, by name, whether a choice was made that counts for clips alone."""
+        names = ("clip_subjects", "clip_frames", "fps", "layout")
+        return {name: getattr(self, name) != getattr(Settings, name) for name in names}
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -128,8 +133,11 @@ def run(
         ResourceError: no OpenGL is to be had, the disk is full, ``out`` is in use, or a process died.
     """
     settings.check()
+    checks.output_folders(out)
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
+    if not settings.clips and (said := checks.unused(settings.of_clips(), "no clip is made")):
+        console.say(said)
     rig.load(rig_file)  # fail early, in this process
     context.check()
     with files.exclusive(out):

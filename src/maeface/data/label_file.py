@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maeface import facts
-from maeface.errors import ConfigError, DataError
+from maeface import checks, facts
+from maeface.errors import DataError
 
 KEYS = ("id", "source", "frame", "face")
 WHO = ("subject", "clip")
@@ -52,8 +52,7 @@ def read(path: Path, renamed: Mapping[str, str] | None = None) -> Table:
         ConfigError: no such file.
         DataError: see ``labels.read``; a column of ``renamed`` is not there.
     """
-    if not path.is_file():
-        raise ConfigError(f"no such labels file: {path}")
+    checks.inputs([path], "labels file")
     parquet = path.suffix.lower() in {".parquet", ".pq"}
     table = _read_parquet(path, renamed or {}) if parquet else _read_csv(path, renamed or {})
     if not table.rows:
