@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maeface import console, files
+from maeface import checks, console, files
 from maeface.data import inputs, manifest, shards, units, workers
 from maeface.data.inputs import Input, Unit
 from maeface.data.readers import store
@@ -123,8 +123,10 @@ def run(
     """
     settings = settings or Settings()
     started = time.monotonic()
+    checks.output_folders(out)
     reading = _read(sources, out, dataset, options)
     found = reading.inputs
+    settings.say_unused(found)
     with files.exclusive(out):
         _clean(out)
         weights = None
