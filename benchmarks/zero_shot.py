@@ -30,7 +30,7 @@ from maeface import facts, files
 from maeface.data.tables import labels
 from maeface.faces import media
 from maeface.faces.detector import Detector
-from maeface.predict import Predictor
+from maeface.prediction.predictor import Predictor
 from maeface_studio.weights import blendshapes
 
 SIZES = (15, 25, 40)

@@ -1,7 +1,10 @@
 """Bad input at the door: one clear line each, its exit code, and no traceback."""
 
+import json
+import os
 import pickle
 import struct
+import subprocess
 import sys
 import zlib
 from importlib.metadata import version
@@ -11,7 +14,7 @@ import torch
 from PIL import Image
 
 import drawn
-from maeface import cli
+from maeface import checks, cli
 from maeface.model import weights
 from maeface.model.au import AUModel
 from maeface.model.file_format.metadata import Preprocessing, describe
@@ -59,6 +62,7 @@ def files(tmp_path_factory):
     (bad / "huge.png").write_bytes(png_of_400_megapixels())
     (bad / "empty.mp4").write_bytes(b"")
     (folder / "nothing").mkdir()
+    (folder / "folder.csv").mkdir()
     return folder
 
 
@@ -182,7 +186,158 @@ CASES = {
         5,
         "cannot write",
     ),
+    "output that is a folder": (
+        "predict {f}/faces --aligned --weights {f}/au.safetensors --out {f}/folder.csv",
+        2,
+        "it is a folder; name a file",
+    ),
+    "pictures that are a file": (
+        "predict {f}/faces --aligned --weights {f}/au.safetensors --pictures {f}/labels.csv",
+        2,
+        "it is a file; name a folder",
+    ),
+    "scores that are a folder": (
+        "evaluate --labels {f}/labels.csv --predictions {f}/labels.csv --out {f}/folder.csv",
+        2,
+        "it is a folder; name a file",
+    ),
+    "a device of no name": ("predict {f}/faces --device cudaa", 2, "did you mean 'cuda'"),
+    "a device of no name for prepare": ("prepare {f}/faces --out {o}/d --device gpu", 2, "cuda:N"),
+    "a device of no name in a recipe": (
+        "pretrain mae-face --data {f}/faces --out {o}/r --set run.device=gpu",
+        2,
+        "auto, cpu, cuda, cuda:N",
+    ),
+    "a rate that is no number": ("predict {f}/faces --fps inf", 2, "finite number above 0"),
+    "a rate that is no number for prepare": ("prepare {f}/faces --out {o}/d --fps inf", 2, "fps"),
+    "two choices of frames": ("prepare {f}/faces --out {o}/d --fps 2 --every 2", 2, "not both"),
+    "a setting that is no number": (
+        "pretrain mae-face --data {f}/faces --out {o}/r --set optim.base_lr=inf",
+        2,
+        "optim.base_lr",
+    ),
 }
+
+
+NOT_FOLDERS = {
+    "prepare": "prepare {f}/faces --aligned --out {x}",
+    "pretrain": "pretrain mae-face --data {f}/faces --out {x}",
+    "finetune": "finetune detection --data {f}/faces --labels {f}/labels.csv --init random --out {x}",
+    "demo": "demo --out {x}",
+    "reproduce": "reproduce ex3 --data {f} --out {x}",
+    "pictures": "predict {f}/faces --aligned --pictures {x}",
+}
+
+
+@pytest.mark.parametrize("case", NOT_FOLDERS)
+def test_a_folder_that_cannot_be_one_is_refused_first(case, maeface, files, monkeypatch):
+    """A file, what lies below a file, and a folder that may not be written."""
+
+    def last_line(place):
+        code, out, err = maeface(*NOT_FOLDERS[case].format(f=files, x=place).split())
+        return code, out, err.strip().splitlines()
+
+    code, out, err = last_line(files / "labels.csv")
+    assert (code, out, len(err)) == (2, "", 1) and err[0].endswith("it is a file; name a folder")
+    code, out, err = last_line(files / "labels.csv" / "d")
+    assert (code, out, len(err)) == (5, "", 1) and "cannot write" in err[0]
+    monkeypatch.setattr(os, "access", lambda place, mode: not mode & os.W_OK)
+    code, out, err = last_line(files / "shut" / "d")
+    assert (code, out, len(err)) == (5, "", 1) and f"nothing can be written in {files}" in err[0]
+    assert not (files / "shut").exists()
+
+
+MISTYPED = {
+    # name: (command, exit code, what is meant)
+    "photo": ("predict {f}/faces/03.ipg", 2, "faces/03.png"),
+    "folder": ("predict {f}/facse", 2, "faces"),
+    "case": ("predict {f}/LABELS.csv", 2, "labels.csv"),
+    "a folder on the way": (
+        "evaluate --labels {f}/faecs/../labels.csv --predictions {f}/labels.csv",
+        2,
+        "faces/../labels.csv",
+    ),
+    "weights": ("predict {f}/faces --weights {f}/au.safetensor", 4, "au.safetensors"),
+    "source": ("prepare {f}/face --out {o}/d", 2, "faces"),
+    "data of pretrain": ("pretrain mae-face --data {f}/faces1 --out {o}/r", 2, "faces"),
+    "init of pretrain": (
+        "pretrain mae-face --data {f}/faces --init {f}/mae.safetensor --out {o}/r",
+        2,
+        "mae.s",
+    ),
+    "data of finetune": (
+        "finetune detection --data {f}/faces1 --labels {f}/labels.csv --init random --out {o}/r",
+        2,
+        "faces",
+    ),
+    "labels of finetune": (
+        "finetune detection --data {f}/faces --labels {f}/label.csv --init random --out {o}/r",
+        2,
+        "labels.csv",
+    ),
+    "init of finetune": (
+        "finetune detection --data {f}/faces --labels {f}/labels.csv --init {f}/mae.safetensor --out {o}/r",
+        2,
+        "mae.safetensors",
+    ),
+    "guide": (
+        "finetune detection --data {f}/faces --labels {f}/labels.csv --guide {f}/g --init random --out {o}/r",
+        2,
+        None,
+    ),
+    "labels": ("evaluate --labels {f}/label.csv --predictions {f}/labels.csv", 2, "labels.csv"),
+    "predictions": ("evaluate --labels {f}/labels.csv --predictions {f}/label.csv", 2, "labels.csv"),
+    "data of reproduce": ("reproduce ex3 --data {f}/faces1 --out {o}/r", 2, "faces"),
+    "weights of reproduce": (
+        "reproduce ex3 --data {f} --weights in1k={f}/mae.safetensor --out {o}/r",
+        4,
+        "mae.safetensors",
+    ),
+    "suffix": ("predict {f}/faces --out {o}/p.cvs", 2, None),
+    "suffix of scores": (
+        "evaluate --labels {f}/labels.csv --predictions {f}/labels.csv --out s.jsn",
+        2,
+        None,
+    ),
+}
+
+ASKS = """
+import json, sys
+from maeface import checks, cli
+answers = []
+for words in json.load(sys.stdin):
+    sys.argv = ["maeface", *words]
+    try:
+        cli.main()
+    except SystemExit as end:
+        answers.append(end.code)
+    print("--", file=sys.stderr, flush=True)
+slow = [name for name in ("torch", "pandas", "pyarrow", "matplotlib") if name in sys.modules]
+print(json.dumps([answers, slow]))
+"""
+
+
+def test_a_mistyped_path_is_told_at_once(files, tmp_path):
+    """One process for all of them: what takes seconds to come is not even loaded, and the name is told."""
+    commands = [command.format(f=files, o=tmp_path).split() for command, _, _ in MISTYPED.values()]
+    done = subprocess.run(
+        [sys.executable, "-c", ASKS], input=json.dumps(commands), capture_output=True, text=True, check=True
+    )
+    codes, slow = json.loads(done.stdout)
+    assert slow == []
+    lines = done.stderr.split("--\n")
+    for name, code, line in zip(MISTYPED, codes, lines, strict=False):
+        assert code == MISTYPED[name][1], (name, line)
+        assert line.startswith("maeface: ") and line.count("\n") == 1, (name, line)
+        near = MISTYPED[name][2]
+        assert ("did you mean" in line) == (near is not None), (name, line)
+        assert near is None or f"did you mean {files / near}" in line, (name, line)
+
+
+def test_weights_in_parts_are_not_mistyped(files, tmp_path):
+    for k in (1, 2):
+        (tmp_path / f"big-0000{k}-of-00002.safetensors").write_bytes(b"")
+    checks.weights([str(tmp_path / "big.safetensors"), str(tmp_path), "maeface-nano", None])
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -205,6 +360,16 @@ def test_dropped_files_beyond_the_allowance_exit_1(maeface, files, tmp_path):
     code, out, err = maeface(*words, "--max-bad", "0.5")
     assert code == 1, err
     assert "1 not_an_image" in out and "1 truncated" in out and "1 too_large" in out and "1 no_video" in out
+
+
+def test_predict_has_an_allowance_as_prepare_has(maeface, files, tmp_path):
+    words = ["predict", files / "bad" / "cut.jpg", *(files / "faces").rglob("*.png"), "--aligned"]
+    words += ["--weights", files / "au.safetensors", "--out", tmp_path / "p.csv"]
+    assert maeface(*words)[0] == 0
+    code, out, err = maeface(*words, "--max-bad", "0.1")
+    assert code == 1, err
+    assert "1 of 9 inputs could not be read, more than allowed (--max-bad)" in out
+    assert "truncated" in (tmp_path / "p.csv").read_text()
 
 
 def test_images_without_labels_are_counted(maeface, files, tmp_path):

@@ -1,11 +1,16 @@
 import re
+import subprocess
+import sys
+import time
 
 import pandas as pd
 import pytest
 
 from maeface import config, demo, finetune
 from maeface.data import manifest
+from maeface.errors import ConfigError
 from maeface.model import zoo
+from maeface.train import stopwatch
 
 SMALL = ["optim.epochs=1", "optim.warmup_epochs=0", "run.device=cpu"]
 
@@ -79,3 +84,66 @@ def test_the_table_for_the_terminal_has_both(summary):
     with console.capture() as captured:
         console.print(demo.render(summary))
     assert demo.MAE in captured.get() and demo.SCRATCH in captured.get()
+
+
+def test_a_folder_of_something_else_is_refused_before_anything_is_written(tmp_path):
+    """Of a run, a preparation, a user, or of a demo with another seed; nothing is added to it."""
+    holds = {
+        "run": "settings.json",
+        "prepared": "prepare.json",
+        "own": "photo.jpg",
+        "other": "demo.json",
+        "wrong": "demo.json",
+    }
+    texts = {"other": '{"by": "maeface demo", "seed": 7}', "wrong": '{"by": "somebody"}'}
+    for name, file in holds.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / file).write_text(texts.get(name, "{}"))
+        says = "holds a demo with seed 7" if name == "other" else "is not empty and holds no demo"
+        with pytest.raises(ConfigError, match=says):
+            demo.run(folder, overrides=SMALL)
+        assert [each.name for each in folder.iterdir()] == [file]
+
+
+def test_seconds_are_those_of_all_calls(tmp_path, monkeypatch):
+    """Calls that are stopped by an error count too, as do those before a report is made."""
+
+    def stopped(*given):
+        time.sleep(0.3)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "demo"
+    monkeypatch.setattr(demo.pretrain, "run", stopped)
+    for call in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            demo.run(out, overrides=SMALL)
+        assert stopwatch.Stopwatch(out / demo.SECONDS).before >= 0.3 * call
+    monkeypatch.undo()
+    (out / demo.SECONDS).write_text('{"seconds": 1000.0}')
+    summary = demo.run(out, overrides=[*SMALL, "optim.epochs=0"])
+    assert 1000 < summary.seconds < 1500
+    assert f"seed 0, {summary.seconds:.0f} s" in summary.report.read_text()
+
+
+def test_a_stopwatch_counts_what_was_killed(tmp_path):
+    """A killed process loses no more than the time since the last look at the clock."""
+    code = """
+import os, sys, time
+from pathlib import Path
+from maeface.train import stopwatch
+stopwatch.EVERY_S = 0.05
+with stopwatch.Stopwatch(Path(sys.argv[1])):
+    time.sleep(1.0)
+    os.kill(os.getpid(), 9)
+"""
+    file = tmp_path / "seconds.json"
+    for call in (1, 2):
+        done = subprocess.run([sys.executable, "-c", code, str(file)], check=False)
+        assert done.returncode == -9
+        assert 0.7 * call < stopwatch.Stopwatch(file).before < 1.5 * call
+    with stopwatch.Stopwatch(file) as watch:
+        pass
+    assert stopwatch.Stopwatch(file).before == pytest.approx(watch.before, abs=0.3)
+    file.write_text("[]")
+    assert stopwatch.Stopwatch(file).before == 0

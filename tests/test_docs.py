@@ -3,6 +3,7 @@
 import inspect
 import re
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,23 @@ def test_pages_name_only_recipes_that_exist():
             r"maeface (pretrain|finetune|reproduce) ([a-z0-9-]+)\b(?!\.toml)", page.read_text()
         ):
             assert recipe in config.recipes(), f"{page.name}: maeface {verb} {recipe}"
+
+
+@pytest.mark.parametrize(
+    "page", sorted(str(p.relative_to(ROOT)) for f in (ROOT, PAGES) for p in f.glob("*.md"))
+)
+def test_tables_are_whole(page):
+    """Each run of lines that begin with a bar is one table: a header, a separator, rows of as many cells."""
+    text = re.sub(
+        r"```.*?```", lambda code: "\n" * code[0].count("\n"), (ROOT / page).read_text(), flags=re.S
+    )
+    lines = text.splitlines()
+    for k, line in enumerate(lines):
+        if not line.startswith("|") or (k and lines[k - 1].startswith("|")):
+            continue
+        table = list(takewhile(lambda row: row.startswith("|"), lines[k:]))
+        where = f"{page}, line {k + 1}: {line[:60]}"
+        assert len(table) > 2, f"{where}: a table with fewer than three lines, or cut off by a blank line"
+        assert re.fullmatch(r"\|(:?-+:?\|)+", table[1].replace(" ", "")), f"{where}: no separator"
+        cells = [len(re.split(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row).strip())) for row in table]
+        assert len(set(cells)) == 1, f"{where}: rows of {sorted(set(cells))} cells"

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from maeface.report import figures
 from maeface.report.page import Picture, Section, Table, page
@@ -50,6 +50,21 @@ def test_au_bars_has_room_for_every_face(faces):
         assert picture.width * picture.height > plain.width * plain.height
     else:
         assert (np.asarray(picture) == 90).all()
+
+
+def test_faces_are_counted_from_0_as_in_tables(monkeypatch):
+    written = []
+    text = ImageDraw.ImageDraw.text
+
+    def write(self, place, words, *given, **named):
+        written.append(words)
+        return text(self, place, words, *given, **named)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", write)
+    faces = [figures.FaceBars((10 * k, 10, 10 * k + 30, 50), 0.9, [0.2]) for k in range(3)]
+    figures.au_bars(np.full((120, 200, 3), 90, dtype=np.uint8), [12], faces)
+    numbers = [words for words in written if words.isdigit()]
+    assert sorted(numbers) == ["0", "0", "1", "1", "2", "2"]  # at the box and over the bars
 
 
 def test_au_bars_are_as_long_as_the_numbers():

@@ -1,4 +1,6 @@
+import io
 import pickle
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from maeface.model.au import AUModel
 from maeface.model.file_format.metadata import Preprocessing, describe
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
+from maeface.prediction.predictor import Predictor
 from maeface.report.lines import lines
 
 AUS = (4, 12)
@@ -51,7 +54,7 @@ def crops(tmp_path):
 
 def test_numbers_are_the_models_own(model_file, crops):
     path = model_file()
-    rows = predict.Predictor(path, device="cpu", aligned=True, precision="fp32")(crops)
+    rows = Predictor(path, device="cpu", aligned=True, precision="fp32")(crops)
     model, _ = weights.load_au(path)
     for k in range(4):
         crop = torch.from_numpy(media.read_image(crops / "s01" / f"{k}.png")).permute(2, 0, 1)[None]
@@ -64,7 +67,7 @@ def test_numbers_are_the_models_own(model_file, crops):
         np.testing.assert_allclose(
             row[["AU04_i", "AU12_i"]].astype(float), output.intensities()[0], atol=1e-5
         )
-    assert len(rows) == 4
+    assert list(rows["status"]) == ["not_an_image", *["ok"] * 4]
     assert rows["score"].isna().all()
 
 
@@ -86,18 +89,16 @@ def test_a_model_may_ask_for_the_mirror_image(model_file, crops, tmp_path):
             )
         ]
         expected.append(torch.cat(means, dim=1)[0].numpy())
-    rows = predict.Predictor(tmp_path / "both.safetensors", device="cpu", aligned=True, precision="fp32")(
-        crops
-    )
-    np.testing.assert_allclose(rows.iloc[:, 9:].to_numpy(float), expected, atol=1e-5)
-    alone = predict.Predictor(plain, device="cpu", aligned=True, precision="fp32")(crops)
-    assert np.abs(alone.iloc[:, 9:].to_numpy(float) - expected).max() > 1e-3
+    rows = Predictor(tmp_path / "both.safetensors", device="cpu", aligned=True, precision="fp32")(crops)
+    np.testing.assert_allclose(rows.iloc[1:, 10:].to_numpy(float), expected, atol=1e-5)
+    alone = Predictor(plain, device="cpu", aligned=True, precision="fp32")(crops)
+    assert np.abs(alone.iloc[1:, 10:].to_numpy(float) - expected).max() > 1e-3
 
 
 def test_without_a_file_a_line_a_face_is_printed(model_file, crops, capsys):
     path = model_file(thresholds=(0.0, 1.0))
     summary = predict.run([crops], path, None, aligned=True, device="cpu")
-    rows = predict.Predictor(path, device="cpu", aligned=True)(crops)
+    rows = Predictor(path, device="cpu", aligned=True)(crops / "s01")
     printed = capsys.readouterr().out.splitlines()
     first = rows.iloc[0]
     assert printed[0] == (
@@ -114,6 +115,7 @@ def test_lines_for_people():
             "frame": [0, 6, 7],
             "time_s": [0, 0.25, 0.3],
             "face": [0, 1, -1],
+            "status": ["ok", "ok", "no_face"],
             "AU12_i": [0.4, 3, np.nan],
         }
     )
@@ -122,6 +124,8 @@ def test_lines_for_people():
         "c.mp4, frame 6 (0.25 s), face 1: AU12 Lip corner puller 3.0",
         "c.mp4, frame 7 (0.30 s): no face",
     ]
+    unread = pd.DataFrame({"input": ["c.mp4"], "frame": 0, "time_s": 0.0, "face": -1, "status": "no_video"})
+    assert list(lines(unread.assign(AU12_i=np.nan), {})) == []
 
 
 def test_weights_by_name_and_by_default(model_file, crops, tmp_path, monkeypatch):
@@ -131,10 +135,8 @@ def test_weights_by_name_and_by_default(model_file, crops, tmp_path, monkeypatch
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "maeface-nano.safetensors").write_bytes(model_file().read_bytes())
     for name in (None, "maeface-nano"):
-        rows = predict.Predictor(name, device="cpu", aligned=True)(crops)
-        pd.testing.assert_frame_equal(
-            rows, predict.Predictor(model_file(), device="cpu", aligned=True)(crops)
-        )
+        rows = Predictor(name, device="cpu", aligned=True)(crops)
+        pd.testing.assert_frame_equal(rows, Predictor(model_file(), device="cpu", aligned=True)(crops))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -143,7 +145,7 @@ def test_table_on_disk_is_the_one_in_python(model_file, crops, tmp_path, suffix,
     out = tmp_path / "made" / f"predictions.{suffix}"
     summary = predict.run([crops], path, out, aligned=True, device="cpu")
     read = pd.read_csv(out) if suffix == "csv" else pd.read_parquet(out)
-    expected = predict.Predictor(path, device="cpu", aligned=True)(crops)
+    expected = Predictor(path, device="cpu", aligned=True)(crops)
     assert list(read) == list(expected)
     pd.testing.assert_frame_equal(read, expected, check_dtype=suffix == "parquet", rtol=1e-6)
     assert (summary.inputs, summary.images, summary.faces, summary.without_face) == (5, 4, 4, 0)
@@ -165,8 +167,8 @@ def test_columns_and_pictures_of_each_task(model_file, crops, tmp_path, task, co
     path = model_file(task, thresholds=() if task == "intensity" else (0.3, 0.6))
     summary = predict.run([crops], path, out, pictures=pictures, aligned=True, device="cpu")
     read = pd.read_csv(out)
-    assert list(read)[9:] == columns
-    assert read[columns].notna().all(axis=None)
+    assert list(read)[10:] == columns
+    assert read.loc[read["face"] == 0, columns].notna().all(axis=None)
     drawn = sorted(str(file.relative_to(pictures)) for file in pictures.rglob("*.png"))
     assert drawn == [f"s01/{k}.png.png" for k in range(4)]
     assert summary.pictures == 4
@@ -175,21 +177,19 @@ def test_columns_and_pictures_of_each_task(model_file, crops, tmp_path, task, co
 
 
 def test_arrays_and_features(model_file):
-    predictor = predict.Predictor(model_file(), device="cpu", aligned=True, precision="fp32")
+    predictor = Predictor(model_file(), device="cpu", aligned=True, precision="fp32")
     images = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
     rows = predictor(images)
     assert list(rows["input"]) == ["0", "1", "2"]
     one = predictor(images[1])
-    np.testing.assert_allclose(one.iloc[0, 9:].astype(float), rows.iloc[1, 9:].astype(float), atol=1e-5)
+    np.testing.assert_allclose(one.iloc[0, 10:].astype(float), rows.iloc[1, 10:].astype(float), atol=1e-5)
     where, features = predictor.embed(list(images))
     assert features.shape == (3, 16)
-    assert list(where) == predictor.columns[:9]
+    assert list(where) == predictor.columns[:10]
     values = torch.from_numpy(features) @ predictor.model.head.weight.T + predictor.model.head.bias
     np.testing.assert_allclose(rows["AU12_p"], torch.sigmoid(values[:, 1]).detach(), atol=1e-5)
-    with pytest.raises(DataError, match="image 0 is not an RGB uint8"):
+    with pytest.raises(DataError, match="image 0 is a float64 array of shape"):
         predictor(images.astype(float))
-    with pytest.raises(ConfigError, match="paths or arrays"):
-        predictor([images[0], "photo.jpg"])
 
 
 def test_predictions_meet_labels_by_name(model_file, crops, tmp_path):
@@ -205,14 +205,14 @@ def test_predictions_meet_labels_by_name(model_file, crops, tmp_path):
 def test_one_bad_file_of_two_does_not_stop_but_all_bad_do(model_file, crops, tmp_path):
     out = tmp_path / "p.csv"
     predict.run([crops / "bad.jpg", crops / "s01" / "0.png"], model_file(), out, aligned=True, device="cpu")
-    assert len(pd.read_csv(out)) == 1
+    assert list(pd.read_csv(out)["status"]) == ["ok", "not_an_image"]
     before = out.read_bytes()
     with pytest.raises(DataError, match="none of 1 inputs could be read: 1 not_an_image"):
         predict.run([crops / "bad.jpg"], model_file(), out, aligned=True, device="cpu")
     assert out.read_bytes() == before
     assert [file.name for file in tmp_path.glob(".*")] == []
     with pytest.raises(DataError, match="none of 1 inputs"):
-        predict.Predictor(model_file(), device="cpu", aligned=True)(crops / "bad.jpg")
+        Predictor(model_file(), device="cpu", aligned=True)(crops / "bad.jpg")
 
 
 def test_usage_is_checked_before_any_work(model_file, crops, tmp_path):
@@ -241,7 +241,7 @@ def test_wrong_weights(model_file, crops, tmp_path):
             predict.run([crops], path, tmp_path / "p.csv", aligned=True, device="cpu")
         assert "\n" not in str(caught.value)
     with pytest.raises(WeightsError, match="masked autoencoder"):
-        predict.Predictor(other, aligned=True)
+        Predictor(other, aligned=True)
 
 
 @pytest.fixture
@@ -262,14 +262,14 @@ def test_group_photo(model_file, shared, detector_weights, tmp_path):
 
 
 def test_video_whose_face_leaves(model_file, shared, detector_weights):
-    predictor = predict.Predictor(model_file(), device="cpu", faces="largest")
+    predictor = Predictor(model_file(), device="cpu", faces="largest")
     rows = predictor(shared / "videos" / "pyfeat_face_noface.mov", every=24)
     assert set(rows["face"]) == {-1, 0}
     assert (rows["frame"] % 24 == 0).all()
     assert rows["time_s"].is_monotonic_increasing
     none = rows["face"] == -1
-    assert rows.loc[none, predictor.columns[4:]].isna().all(axis=None)
-    assert rows.loc[~none, predictor.columns[4:]].notna().all(axis=None)
+    assert rows.loc[none, predictor.columns[5:]].isna().all(axis=None)
+    assert rows.loc[~none, predictor.columns[5:]].notna().all(axis=None)
 
 
 def test_crops_are_those_of_prepare(model_file, shared, detector_weights, monkeypatch):
@@ -277,9 +277,9 @@ def test_crops_are_those_of_prepare(model_file, shared, detector_weights, monkey
     photo = shared / "photos" / "congress" / "A000055.jpg"
     reached = []
     monkeypatch.setattr(
-        predict.Predictor, "_values", lambda self, crops, call: reached.extend(crops) or np.zeros((1, 4))
+        Predictor, "_values", lambda self, crops, call: reached.extend(crops) or np.zeros((1, 4))
     )
-    predict.Predictor(model_file(), device="cpu", faces="largest")(photo)
+    Predictor(model_file(), device="cpu", faces="largest")(photo)
     from maeface.data.ingest.units import Settings
     from maeface.prepare import _make_find
 
@@ -288,3 +288,286 @@ def test_crops_are_those_of_prepare(model_file, shared, detector_weights, monkey
     np.testing.assert_array_equal(reached[0], stored.pixels)
     ((again,),) = finder.find_crops(Detector(), [media.read_image(photo)])
     np.testing.assert_array_equal(reached[0], again.pixels)
+
+
+def test_an_input_that_cannot_be_read_has_a_row(model_file, crops, tmp_path, monkeypatch):
+    """Of a video that breaks off, the frames so far stay, and one more row gives the reason."""
+    (crops / "clip.mp4").write_bytes(b"")
+    (crops / "broken.mp4").write_bytes(b"\0\0\0\x18ftypisom")
+    real = media.frames
+
+    def frames(path, every=1, fps=None):
+        if path.name != "broken.mp4":
+            yield from real(path, every, fps)
+            return
+        for index in range(0, 3 * every, every):
+            yield media.Frame(np.full((40, 40, 3), 90, np.uint8), index, index / 10)
+        raise media.BadMedia("unreadable", "the disk went away")
+
+    monkeypatch.setattr(media, "frames", frames)
+    predictor = Predictor(model_file(), device="cpu", aligned=True)
+    out = tmp_path / "p.csv"
+    summary = predict.run([crops], model_file(), out, every=2, aligned=True, device="cpu")
+    for rows in (predictor(crops, every=2), pd.read_csv(out)):
+        where = rows[["input", "frame", "time_s", "face", "status"]].values.tolist()
+        assert where[:6] == [
+            ["bad.jpg", 0, 0.0, -1, "not_an_image"],
+            ["broken.mp4", 0, 0.0, 0, "ok"],
+            ["broken.mp4", 2, 0.2, 0, "ok"],
+            ["broken.mp4", 4, 0.4, 0, "ok"],
+            ["broken.mp4", 5, 0.4, -1, "unreadable"],
+            ["clip.mp4", 0, 0.0, -1, "no_video"],
+        ]
+        assert len(rows) == 10
+        values = rows.drop(columns=["input", "frame", "time_s", "face", "status", "score"])
+        assert values[rows["face"] < 0].isna().all(axis=None) and values[rows["face"] == 0].notna().all(
+            axis=None
+        )
+    assert (summary.images, summary.faces, summary.without_face, sum(summary.skipped.values())) == (
+        7,
+        7,
+        0,
+        3,
+    )
+    where, features = predictor.embed(crops, every=2)
+    assert list(np.isnan(features).all(axis=1)) == list(where["face"] < 0)
+
+
+def test_the_reasons_are_those_of_prepare(model_file, crops, tmp_path):
+    from maeface import prepare
+    from maeface.data import manifest
+
+    rows = Predictor(model_file(), device="cpu", aligned=True)(crops)
+    prepare.run([crops], tmp_path / "d", prepare.Settings(aligned=True, workers=1))
+    prepared = manifest.load(tmp_path / "d", all_rows=True)
+    for one, other in (("input", "source"), ("frame", "frame"), ("time_s", "time_s"), ("status", "status")):
+        assert sorted(rows[one]) == sorted(prepared[other])
+
+
+def test_rows_without_a_face_are_in_no_score(model_file, crops, tmp_path):
+    out, labels = tmp_path / "p.csv", tmp_path / "labels.csv"
+    predict.run([crops], model_file(), out, aligned=True, device="cpu")
+    names = [*(f"s01/{k}.png" for k in range(4)), "bad.jpg"]
+    labels.write_text("source,AU12_o,AU12_i\n" + "".join(f"{n},{k % 2},{k}\n" for k, n in enumerate(names)))
+    scores = evaluate.run(labels, out)
+    assert (scores.matched, scores.no_face) == (4, 1)
+    table = pd.read_csv(out)
+    table.insert(0, "remark", "seen by A, again by B")
+    table.to_csv(out, index=False)
+    pd.testing.assert_frame_equal(evaluate.run(labels, out).table, scores.table)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"device": "cudaa"}, "auto, cpu, cuda, cuda:N; did you mean 'cuda'"),
+        ({"device": "cuda:"}, "auto, cpu, cuda, cuda:N"),
+        ({"device": "cuda:x"}, "auto, cpu, cuda, cuda:N"),
+        ({"device": None}, "auto, cpu, cuda, cuda:N"),
+        ({"precision": "fp16"}, "auto, fp32, bf16; did you mean"),
+        ({"faces": "bigest"}, "all; did you mean 'largest'"),
+        ({"detector": "embeded"}, "auto, public, embedded; did you mean 'embedded'"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused(model_file, given, says):
+    with pytest.raises(ConfigError, match=says):
+        Predictor(model_file(), **({"device": "cpu", "aligned": True} | given))
+
+
+def test_a_gpu_that_is_not_there_is_refused(model_file, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("cuda", "cuda:0", "cuda:3", torch.device("cuda", 1)):
+        with pytest.raises(ResourceError, match="finds no GPU"):
+            Predictor(model_file(), device=name)
+    assert Predictor(model_file(), device=torch.device("cpu"), aligned=True).device.type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ResourceError, match="the last GPU is cuda:1"):
+        Predictor(model_file(), device="cuda:2")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"every": 0},
+        {"every": -3},
+        {"every": 1.5},
+        {"every": "2"},
+        {"every": True},
+        {"every": None},
+        {"fps": 0},
+        {"fps": -1.0},
+        {"fps": np.nan},
+        {"fps": np.inf},
+        {"fps": "5"},
+        {"every": 2, "fps": 5.0},
+    ],
+)
+def test_a_choice_of_frames_that_means_nothing_is_refused(model_file, crops, tmp_path, given):
+    predictor = Predictor(model_file(), device="cpu", aligned=True)
+    for call in (predictor, predictor.embed):
+        with pytest.raises(ConfigError, match=r"every is|fps is"):
+            call(crops, **given)
+    with pytest.raises(ConfigError, match=r"every is|fps is"):
+        predict.run([crops], model_file(), tmp_path / "p.csv", aligned=True, device="cpu", **given)
+    with pytest.raises(ConfigError, match=r"every is|fps is"):
+        list(media.frames(crops / "s01" / "0.png", **given))
+
+
+def test_numbers_of_numpy_choose_frames(model_file, crops):
+    predictor = Predictor(model_file(), device="cpu", aligned=True)
+    assert len(predictor(crops, every=np.int64(2))) == len(predictor(crops, fps=np.float32(3))) == 5
+
+
+def encoded(image, kind="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_images_in_memory_are_read_as_files_are(model_file, tmp_path):
+    """Whatever a caller has, the numbers are those of the file with the same pixels."""
+    predictor = Predictor(model_file(), device="cpu", aligned=True, precision="fp32")
+    array = np.random.default_rng(0).integers(0, 256, (60, 48, 3), dtype=np.uint8)
+    image = Image.fromarray(array)
+    path = tmp_path / "image.png"
+    path.write_bytes(encoded(image))
+    with path.open("rb") as file:
+        given = [
+            *(array, image, path.read_bytes(), bytearray(path.read_bytes()), io.BytesIO(path.read_bytes())),
+            *(file, Image.open(path), torch.from_numpy(array).permute(2, 0, 1), path, str(path)),
+        ]
+        rows = predictor(given)
+    assert list(rows["input"]) == ["image.png", *map(str, range(8))]  # the path, named twice, comes first
+    assert (rows["status"] == "ok").all()
+    values = rows.iloc[:, 10:].to_numpy(float)
+    np.testing.assert_allclose(values, np.tile(values[:1], (9, 1)), atol=1e-6)
+    for one in given[:4]:
+        assert len(predictor(one)) == 1
+
+
+def test_pillow_images_of_every_mode_and_turn(model_file, tmp_path):
+    predictor = Predictor(model_file(), device="cpu", aligned=True, precision="fp32")
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 48, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep = Image.fromarray((np.arange(60 * 48).reshape(60, 48) * 20).astype(np.uint16))
+    clear = colours.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(colours.size))
+    pictures = {
+        "L": encoded(colours.convert("L")),
+        "1": encoded(colours.convert("1")),
+        "P": encoded(colours.convert("P")),
+        "LA": encoded(clear.convert("LA")),
+        "RGBA": encoded(clear),
+        "I;16": encoded(deep),
+        "CMYK": encoded(colours.convert("CMYK"), "JPEG", quality=100, subsampling=0),
+        "turned": encoded(colours, exif=exif.tobytes()),
+    }
+    for mode, data in pictures.items():
+        path = tmp_path / f"{mode}.img"
+        path.write_bytes(data)
+        shown = [media.read_image(path), media.picture_pixels(Image.open(path))]
+        np.testing.assert_allclose(shown[0].astype(int), shown[1].astype(int), atol=3, err_msg=mode)
+        rows = predictor([path, Image.open(path)])
+        np.testing.assert_allclose(*rows.iloc[:, 10:].to_numpy(float), atol=0.02, err_msg=mode)
+    assert media.picture_pixels(Image.open(tmp_path / "turned.img")).shape == (48, 60, 3)
+
+
+def test_grey_and_clear_arrays(model_file):
+    predictor = Predictor(model_file(), device="cpu", aligned=True, precision="fp32")
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (40, 44), dtype=np.uint8)
+    clear = rng.integers(0, 256, (40, 44, 4), dtype=np.uint8)
+    rows = predictor(
+        [
+            *(grey, grey[..., None], torch.from_numpy(grey), np.repeat(grey[..., None], 3, axis=2)),
+            *(clear, torch.from_numpy(clear).permute(2, 0, 1), Image.fromarray(clear)),
+        ]
+    )
+    values = rows.iloc[:, 10:].to_numpy(float)
+    np.testing.assert_allclose(values[:4], np.tile(values[:1], (4, 1)), atol=1e-6)
+    np.testing.assert_allclose(values[4:], np.tile(values[4:5], (3, 1)), atol=1e-6)
+    assert len(predictor(grey)) == 1
+    batch = torch.from_numpy(rng.integers(0, 256, (5, 3, 40, 40), dtype=np.uint8))
+    assert list(predictor(batch)["input"]) == list("01234")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((0, 0, 3), np.uint8),
+        np.zeros((40, 0, 3), np.uint8),
+        np.zeros((40, 40, 2), np.uint8),
+        np.zeros((40, 40, 3)),
+        np.zeros((3, 40, 40), np.uint8),
+        torch.zeros(3, 40, 40),
+        torch.zeros(40, 40, 3, dtype=torch.uint8),
+        torch.zeros(3, 0, 40, dtype=torch.uint8),
+        Image.new("RGB", (0, 0)),
+        io.StringIO("text"),
+        None,
+        5,
+        {"image": 1},
+        [5],
+        [None],
+        [np.zeros((40, 40, 3), np.uint8), object()],
+    ],
+    ids=lambda image: f"{type(image).__name__}-{getattr(image, 'shape', '')}",
+)
+def test_what_is_no_image_is_one_clear_error(model_file, image):
+    predictor = Predictor(model_file(), device="cpu", aligned=True)
+    for call in (predictor, predictor.embed):
+        with pytest.raises(DataError, match=r"image [01] (is|has)") as caught:
+            call(image)
+        assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_photo_are_an_input_that_cannot_be_read(model_file):
+    predictor = Predictor(model_file(), device="cpu", aligned=True)
+    whole = encoded(Image.new("RGB", (40, 40)))
+    rows = predictor([b"<html>", whole, whole[:-30], b"", io.BytesIO()])
+    assert list(rows["status"]) == ["not_an_image", "ok", "truncated", "empty", "empty"]
+    with pytest.raises(DataError, match="none of 1 inputs could be read: 1 not_an_image"):
+        predictor(b"<html>")
+
+
+def test_options_without_effect_are_told(model_file, crops, shared, tmp_path, capsys):
+    clip = shared / "videos" / "pyfeat_single_face.mp4"
+    pictures = tmp_path / "pictures"
+    run = partial(predict.run, weights=model_file(), out=tmp_path / "p.csv", aligned=True, device="cpu")
+    run([clip], pictures=pictures, every=24)
+    said = capsys.readouterr().err
+    assert "pictures are made of photos; 1 of 1 inputs are videos and have none" in said
+    assert "no effect" not in said
+    run([crops], pictures=pictures, fps=3)
+    said = capsys.readouterr().err
+    assert "fps has no effect: no input is a video" in said and "pictures are" not in said
+    run([crops], every=2, faces="largest", detector="embedded")
+    said = capsys.readouterr().err
+    assert "every has no effect" in said
+    assert "faces and detector have no effect: the images are ready crops (aligned)" in said
+    run([crops])
+    assert "effect" not in capsys.readouterr().err
+
+
+def test_outputs_are_checked_before_any_work(model_file, crops, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "Predictor", None)  # no work
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.csv").mkdir()
+    run = partial(predict.run, [crops], model_file(), aligned=True, device="cpu")
+    with pytest.raises(ConfigError, match="it is a folder; name a file"):
+        run(out=tmp_path / "folder.csv")
+    with pytest.raises(ResourceError, match="cannot write"):
+        run(out=tmp_path / "file" / "p.csv")
+    with pytest.raises(ConfigError, match="it is a file; name a folder"):
+        run(out=None, pictures=tmp_path / "file")
+
+
+def test_too_many_unreadable_inputs_are_told(model_file, crops):
+    run = partial(predict.run, [crops], model_file(), None, aligned=True, device="cpu")
+    assert not run().too_many_bad and not run(max_bad=0.2).too_many_bad
+    summary = run(max_bad=0.1)
+    assert summary.too_many_bad and "1 of 5 inputs could not be read, more than allowed" in str(summary)
+    with pytest.raises(ConfigError, match="max_bad is 2"):
+        run(max_bad=2)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maeface import config, console, process
+from maeface import checks, config, console, options, process
 from maeface.errors import ConfigError, MaefaceError
 
 app = typer.Typer(
@@ -22,36 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-Faces = Literal["largest", "central", "all"]
-
-Backbone = Literal["mobilenet0.25", "resnet50"]
-
-Recipe = Annotated[str, typer.Argument(help="The name of a recipe, or a TOML file.")]
-Run = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")]
-Detector = Annotated[
-    Literal["auto", "public", "embedded"],
-    typer.Option(
-        help="Weights that find the faces: the public ones (downloaded once), the package's own (embedded), "
-        "or auto: the public ones where they are at hand, without a download."
-    ),
-]
-Where = Annotated[config.Device, typer.Option("--device", help="Where the networks run.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a setting, e.g. --set optim.epochs=5. Repeatable."
-    ),
-]
-Data = Annotated[
-    list[Path], typer.Option("--data", help="A prepared folder, or a folder of face crops. Repeatable.")
-]
-Every = Annotated[int, typer.Option("--every", min=1, help="Of a video, take every n-th frame.")]
-Fps = Annotated[
-    float | None,
-    typer.Option("--fps", min=0.001, help="Of a video, take at most so many frames a second instead."),
-]
-Aligned = Annotated[bool, typer.Option("--aligned", help="The images are ready face crops: find no faces.")]
 
 
 def main() -> None:
@@ -125,26 +95,31 @@ def prepare(
             "--set", metavar="KEY=VALUE", help="Of the dataset, e.g. --set camera=right. Repeatable."
         ),
     ] = None,
-    every: Every = 1,
-    fps: Fps = None,
+    every: options.Every = 1,
+    fps: options.Fps = None,
     size: Annotated[int, typer.Option(help="Side of a crop, in pixels.")] = 256,
-    faces: Annotated[Faces, typer.Option(help="Which faces of an image to keep.")] = "largest",
-    aligned: Aligned = False,
+    faces: Annotated[options.Faces, typer.Option(help="Which faces of an image to keep.")] = "largest",
+    aligned: options.Aligned = False,
     min_side: Annotated[int, typer.Option(help="Drop photos with a side below this, in pixels.")] = 32,
     threshold: Annotated[float, typer.Option(help="Least score of a face, 0 to 1.")] = 0.5,
-    backbone: Annotated[Backbone, typer.Option(help="Network that finds the faces.")] = "mobilenet0.25",
-    detector: Detector = "auto",
+    backbone: Annotated[
+        options.Backbone, typer.Option(help="Network that finds the faces.")
+    ] = "mobilenet0.25",
+    detector: options.Detector = "auto",
     jpeg_quality: Annotated[int, typer.Option(help="Of the stored crops, 1 to 100.")] = 95,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
-    device: Where = "auto",
+    device: options.Where = "auto",
     max_bad: Annotated[
         float, typer.Option(help="Exit 1 if a larger share of the files than this gives no face, 0 to 1.")
     ] = 1.0,
 ) -> None:
     """Photos and videos in, aligned face crops out: clean, detect, turn, crop, store."""
+    given = locals()
+    checks.inputs(sources)
+    checks.output_folders(out)
     from maeface import prepare as verb
 
-    values = {name: value for name, value in locals().items() if name in verb.Settings.model_fields}
+    values = {name: value for name, value in given.items() if name in verb.Settings.model_fields}
     settings = config.check(verb.Settings, values, "prepare")
     summary = verb.run(sources, out, settings, dataset=dataset, options=overrides or ())
     console.show(str(summary))
@@ -154,15 +129,18 @@ def prepare(
 
 @app.command()
 def pretrain(
-    recipe: Recipe,
-    data: Data,
-    out: Run,
+    recipe: options.Recipe,
+    data: options.Data,
+    out: options.Run,
     init: Annotated[
         str | None, typer.Option(help="Weights to start from: a file, a name, or 'random'.")
     ] = None,
-    overrides: Set = None,
+    overrides: options.Set = None,
 ) -> None:
     """Learn faces without labels: a masked autoencoder."""
+    checks.inputs(data, "folder", advice="give a folder that `maeface prepare` wrote")
+    checks.weights([init], ConfigError)
+    checks.output_folders(out)
     from maeface import pretrain as verb
 
     changes = [*(overrides or []), *([f"init={init}"] if init else [])]
@@ -171,10 +149,10 @@ def pretrain(
 
 @app.command()
 def finetune(
-    recipe: Recipe,
-    data: Data,
+    recipe: options.Recipe,
+    data: options.Data,
     init: Annotated[str, typer.Option(help="Weights to start from: a file, a name, or 'random'.")],
-    out: Run,
+    out: options.Run,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -184,9 +162,14 @@ def finetune(
     guide: Annotated[
         Path | None, typer.Option(help="Table of measures of the faces, to be learned beside; Parquet.")
     ] = None,
-    overrides: Set = None,
+    overrides: options.Set = None,
 ) -> None:
     """Learn action units from labelled crops: occurrence, intensity, or both."""
+    checks.inputs(data, "folder", advice="give a folder that `maeface prepare` wrote")
+    checks.inputs([labels], "labels file")
+    checks.inputs([guide], "file", advice="a guide is a Parquet table with a column id")
+    checks.weights([init], ConfigError)
+    checks.output_folders(out)
     from maeface import finetune as verb
 
     settings = config.load(config.Finetune, recipe, overrides or ())
@@ -213,6 +196,9 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Also write the scores, as .csv or .json.")] = None,
 ) -> None:
     """Score predictions against labels: F1, ICC, MSE, MAE and more for each action unit."""
+    checks.inputs([labels], "labels file")
+    checks.inputs([predictions], "predictions file")
+    checks.output_file(out, "scores", (".csv", ".json"))
     from maeface import evaluate as verb
 
     console.show(verb.render(verb.run(labels, predictions, threshold, out)))
@@ -238,33 +224,44 @@ def predict(
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for a picture of each photo, with boxes and AU bars.")
     ] = None,
-    every: Every = 1,
-    fps: Fps = None,
-    faces: Annotated[Faces, typer.Option(help="Which faces of an image to predict.")] = "all",
-    aligned: Aligned = False,
-    detector: Detector = "auto",
-    device: Where = "auto",
+    every: options.Every = 1,
+    fps: options.Fps = None,
+    faces: Annotated[options.Faces, typer.Option(help="Which faces of an image to predict.")] = "all",
+    aligned: options.Aligned = False,
+    detector: options.Detector = "auto",
+    device: options.Where = "auto",
     precision: Annotated[
         config.Precision, typer.Option(help="Of the AU model; auto: bf16 where the hardware computes in it.")
     ] = "auto",
+    max_bad: Annotated[
+        float, typer.Option(help="Exit 1 if a larger share of the inputs than this cannot be read, 0 to 1.")
+    ] = 1.0,
 ) -> None:
     """Action units of photos and videos, as a table, with pictures."""
+    checks.inputs(inputs)
+    checks.weights([weights])
+    checks.output_file(out, "predictions", (".csv", ".parquet"))
+    checks.output_folders(pictures)
+    checks.sampling(every, fps)
     from maeface import predict as verb
 
     summary = verb.run(
-        inputs, weights, out, pictures, every, fps, faces, aligned, device, precision, detector
+        inputs, weights, out, pictures, every, fps, faces, aligned, device, precision, detector, max_bad
     )
     tell = console.show if out else console.say  # the lines are the result
     tell(str(summary))
+    if summary.too_many_bad:
+        raise typer.Exit(1)
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Another seed, another split and start.")] = 0,
-    overrides: Set = None,
+    overrides: options.Set = None,
 ) -> None:
     """The whole way in minutes, on rendered faces that come with the package."""
+    checks.output_folders(out)
     from maeface import demo as verb
 
     summary = verb.run(out, seed, overrides or ())
@@ -286,9 +283,12 @@ def reproduce(
     ] = "validation",
     train: Annotated[str | None, typer.Option(help="Of cross: the dataset to learn from.")] = None,
     test: Annotated[str | None, typer.Option(help="Of cross: the dataset to test on.")] = None,
-    overrides: Set = None,
+    overrides: options.Set = None,
 ) -> None:
     """An experiment or a figure of the paper, whole."""
+    checks.inputs([data], "folder", advice="give the folder with what it is made from (--data)")
+    checks.weights(text if Path(text).exists() else text.rpartition("=")[2] for text in weights or ())
+    checks.output_folders(out)
     from maeface import reproduce as verb
 
     changes = [*(overrides or []), *(["selection=test"] if selection == "paper" else [])]

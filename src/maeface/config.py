@@ -4,20 +4,20 @@
 section they come from; where the paper is silent a comment says so and why.
 """
 
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from maeface import checks
 from maeface.errors import ConfigError
 
 Size = Literal["nano", "tiny", "small", "base", "large", "huge"]
 Task = Literal["detection", "intensity", "both"]
-Device = Literal["auto", "cpu", "cuda"]
+Device = Annotated[str, AfterValidator(checks.device)]
 Precision = Literal["auto", "fp32", "bf16"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Chance = Annotated[float, Field(ge=0, le=1)]
@@ -26,7 +26,7 @@ Chance = Annotated[float, Field(ge=0, le=1)]
 class Settings(BaseModel):
     """Frozen and strict: an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Run(Settings):
@@ -311,8 +311,8 @@ def _problems(kind: type[BaseModel], error: ValidationError) -> Iterable[str]:
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where, _keys(kind), n=1, cutoff=0.0)
-            yield f"unknown key {where!r}; " + (f"did you mean {near[0]!r}?" if near else "there are none")
+            near = checks.nearest(where, _keys(kind), least=0.0)
+            yield f"unknown key {where!r}; " + (f"did you mean {near!r}?" if near else "there are none")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             got = f", got {problem['input']!r}" if problem["type"] != "value_error" else ""

@@ -5,8 +5,8 @@ fine-tuned from it and one from scratch, with the same settings. Both predict th
 aside, and so do the weights that come with the package; a report shows what came out.
 """
 
+import json
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -20,18 +20,24 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table as RichTable
 
-from maeface import config, console, evaluate, facts, files, finetune, predict, pretrain
+from maeface import checks, config, console, evaluate, facts, files, finetune, pretrain
 from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, Shards
+from maeface.errors import ConfigError
 from maeface.faces import media
 from maeface.model import preprocessing, weights, zoo
+from maeface.prediction.predictor import Predictor
 from maeface.report import charts, figures
 from maeface.report.page import Picture, Section, Table, page
+from maeface.train.stopwatch import Stopwatch
 
 UNSEEN_SUBJECTS = 10
 """Subjects set aside, those with clips among them."""
 
 LABELS = "labels.parquet"
+RECORD = "demo.json"
+"""What says that a folder is a demo's, and with which seed."""
+SECONDS = "seconds.json"
 MAE, SCRATCH = "from MAE", "from scratch"
 SHIPPED = zoo.DEFAULT
 """The weights of the package, trained on other people than the sample's; predicted with if they are there."""
@@ -47,7 +53,7 @@ class Summary:
     Attributes:
         report: the HTML page.
         scores: mean scores on the unseen stills: one row a model, columns ``f1 auc icc mse mae``.
-        seconds: wall time.
+        seconds: wall time, of all calls where the demo was stopped and went on.
     """
 
     report: Path
@@ -71,10 +77,37 @@ def run(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Summary:
         overrides: ``--set`` settings for all three trainings, for those that want it smaller.
 
     Raises:
-        ConfigError: ``out`` holds a demo with other settings.
+        ConfigError: ``out`` holds something else, or a demo with other settings.
         ResourceError: the disk is full, or ``out`` is in use.
     """
-    started = time.monotonic()
+    _refuse_others(out, seed)
+    with files.exclusive(out), Stopwatch(out / SECONDS) as watch:
+        files.write_json(out / RECORD, {"by": "maeface demo", "seed": seed})
+        return _run(out, seed, overrides, watch)
+
+
+def _refuse_others(out: Path, seed: int) -> None:
+    """Refuse, before anything is written, a folder of something else or of a demo with another seed.
+
+    Raises:
+        ConfigError: it is one.
+        ResourceError: the folder cannot be written.
+    """
+    checks.output_folders(out)
+    if not out.is_dir() or not [file for file in out.iterdir() if not file.name.startswith(".")]:
+        return
+    try:
+        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        begun = record["seed"] if record["by"] == "maeface demo" else None
+    except (OSError, ValueError, KeyError, TypeError):
+        begun = None
+    if begun is None:
+        raise ConfigError(f"{out} is not empty and holds no demo (no {RECORD}); choose another --out")
+    if begun != seed:
+        raise ConfigError(f"{out} holds a demo with seed {begun}, now it is {seed}; choose another --out")
+
+
+def _run(out: Path, seed: int, overrides: Sequence[str], watch: Stopwatch) -> Summary:
     sample = sample_folder()
     seen, unseen = split(manifest.load(sample), seed)
     faces = _subset(sample, seen, out / f"faces-{seed}")
@@ -107,7 +140,7 @@ def run(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Summary:
         _curves(truth, unseen, predictions),
     ]
     report = out / "report.html"
-    seconds = time.monotonic() - started
+    seconds = watch.seconds
     footer = f"maeface {version('maeface')}, torch {torch.__version__}, seed {seed}, {seconds:.0f} s"
     files.write_text(report, page("maeface demo", sections, footer=footer))
     means = pd.DataFrame({name: dict(score.means) for name, score in scores.items()}).T
@@ -155,7 +188,7 @@ def _crops(sample: Path, rows: pd.DataFrame) -> list[NDArray[np.uint8]]:
 
 
 def _predict(model: Path, rows: pd.DataFrame, crops: list[NDArray[np.uint8]]) -> pd.DataFrame:
-    table = predict.Predictor(model, aligned=True)(crops)
+    table = Predictor(model, aligned=True)(crops)
     table.insert(0, "id", rows["id"])
     return table
 

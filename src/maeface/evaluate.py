@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from maeface import facts, files, metrics
+from maeface import checks, facts, files, metrics
 from maeface.data.tables import labels as label_door
 from maeface.data.tables import matching
 from maeface.data.tables import predictions as prediction_door
@@ -33,6 +33,7 @@ TITLES = {
     "mse": "MSE",
     "mae": "MAE",
 }
+THRESHOLD = 0.5
 WIDE = 100
 """Characters that a table with names takes; without them it takes 76."""
 
@@ -81,7 +82,7 @@ class Scores:
         return "; ".join([*parts, *self.notes])
 
 
-def run(labels: Path, predictions: Path, threshold: float = 0.5, out: Path | None = None) -> Scores:
+def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path | None = None) -> Scores:
     """Score predictions against labels.
 
     Rows meet by ``id``, or by the file, ``frame`` and ``face`` (see ``data.matching``). Labelled faces where
@@ -100,8 +101,7 @@ def run(labels: Path, predictions: Path, threshold: float = 0.5, out: Path | Non
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold is {threshold:g}; expected a probability, 0 to 1")
-    if out is not None and out.suffix.lower() not in {".csv", ".json"}:
-        raise ConfigError(f"cannot write scores as {out.name}; name a .csv or a .json file")
+    checks.output_file(out, "scores", (".csv", ".json"))
     truth, predicted = label_door.read(labels), prediction_door.read(predictions)
     detection_aus = sorted(truth.occurrence.keys() & predicted.detection.keys())
     intensity_aus = sorted(truth.intensity.keys() & predicted.intensity.keys())
@@ -137,7 +137,7 @@ def run(labels: Path, predictions: Path, threshold: float = 0.5, out: Path | Non
         labels_unmatched=match.labels_unmatched,
         predictions_unmatched=match.predictions_unmatched,
         left_out=_left_out(truth, predicted),
-        notes=match.notes,
+        notes=(*match.notes, *_unused(threshold, detection_aus)),
     )
     if out is not None:
         write(scores, out)
@@ -229,6 +229,11 @@ def _left_out(truth: label_door.Labels, predicted: prediction_door.Predictions) 
         [f"{facts.au_name(au)}_o" for au in sorted(either_o)]
         + [f"{facts.au_name(au)}_i" for au in sorted(either_i)]
     )
+
+
+def _unused(threshold: float, detection_aus: list[int]) -> list[str]:
+    given = {"threshold": threshold != THRESHOLD and not detection_aus}
+    return [note] if (note := checks.unused(given, "no occurrence is compared")) else []
 
 
 def _nothing_in_common(truth: label_door.Labels, predicted: prediction_door.Predictions) -> str:

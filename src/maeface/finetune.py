@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maeface import config, console, facts, files, metrics
+from maeface import checks, config, console, facts, files, metrics
 from maeface.data import manifest
 from maeface.data.loading import augment, batches, photometric
 from maeface.data.loading.batches import Batch, FaceDataset
@@ -58,6 +58,7 @@ def run(
         WeightsError: ``init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
+    checks.output_folders(out)
     labelled = join(data, labels)
     aus, everything = choose(labelled, settings.model)
     parts = split(everything, settings)

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maeface import console, files
+from maeface import checks, console, files
 from maeface.data import manifest, shards
 from maeface.data.ingest import inputs, units, workers
 from maeface.data.ingest.inputs import Input, Unit
@@ -124,8 +124,10 @@ def run(
     """
     settings = settings or Settings()
     started = time.monotonic()
+    checks.output_folders(out)
     raw = _read(sources, out, dataset, options)
     found = raw.inputs
+    settings.say_unused(found)
     with files.exclusive(out):
         _clean(out)
         weights = None

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from maeface import config, console, files
+from maeface import checks, config, console, files
 from maeface.data import manifest
 from maeface.data.loading import augment, batches
 from maeface.data.loading.batches import Batch, FaceDataset
@@ -43,6 +43,7 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
         WeightsError: ``settings.init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
+    checks.output_folders(out)
     rows = batches.gather(data)
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)
     inputs = result.inputs(settings.init, rows["id"])
@@ -63,9 +64,8 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
         train = _dataset(settings, data, rows[~held_out], patches, training=True)
         judge = None
         if held_out.any():
-            judge = _evaluation(
-                session, settings, model, _dataset(settings, data, rows[held_out], patches, training=False)
-            )
+            judged = _dataset(settings, data, rows[held_out], patches, training=False)
+            judge = _evaluation(session, settings, model, judged)
         loop.fit(
             session,
             model,

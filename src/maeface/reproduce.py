@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from maeface import config
+from maeface import checks, config
 from maeface.errors import ConfigError
 from maeface.experiments import settings
 from maeface.experiments.figures import drawing
@@ -57,6 +57,8 @@ def run(
         WeightsError: weights that cannot be used.
         ResourceError: disk, memory, device, or ``out`` is in use.
     """
+    checks.inputs([data], "folder", advice="give the folder with what it is made from (--data)")
+    checks.output_folders(out)
     weights = weights or {}
     if isinstance(recipe, Figure):
         return drawing.run(recipe, data, out, weights)

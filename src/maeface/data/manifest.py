@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from maeface import files
+from maeface import checks, files
 from maeface.data.tables.labels import Labelled, join_labels
-from maeface.errors import ConfigError, DataError
+from maeface.errors import DataError
 
 __all__ = [
     "COLUMNS",
@@ -114,8 +114,7 @@ def load(folder: Path, all_rows: bool = False) -> pd.DataFrame:
         ConfigError: there is no such folder.
         DataError: the manifest is damaged or of a newer version, an unfinished preparation, or no face.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"no such folder: {folder}; give a folder that `maeface prepare` wrote")
+    checks.inputs([folder], "folder", advice="give a folder that `maeface prepare` wrote")
     if not (folder / FILE).is_file():
         return plain_folder(folder)
     rows = _read(folder / FILE)

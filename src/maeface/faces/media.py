@@ -29,11 +29,21 @@ from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from maeface import checks
 from maeface.faces.formats import HEAD_BYTES, BadMedia, sniff
 from maeface.faces.headers import check_whole, exif_orientation, jpeg_header, webp_size
 from maeface.faces.video import MAX_PIXELS, Frame, Spans, count_frames, video_frames
 
-__all__ = ["BadMedia", "Frame", "frame_count", "frames", "image_in", "kind", "read_image"]
+__all__ = [
+    "BadMedia",
+    "Frame",
+    "frame_count",
+    "frames",
+    "image_in",
+    "kind",
+    "picture_pixels",
+    "read_image",
+]
 
 MAX_BYTES = 512 * 2**20  # of an image file
 MAX_ASPECT = 50
@@ -114,13 +124,26 @@ def decode_image(data: bytes, name: str, min_side: int = 32) -> NDArray[np.uint8
             raise
         except Exception as error:  # decoders raise OSError, SyntaxError, EOFError, zlib.error, ...
             raise BadMedia(*_said(name, error)) from error
-        exif = picture.info.get("exif", b"")
-        return _upright(pixels, exif_orientation(exif) if isinstance(exif, bytes) else 1)
+        return _as_said(pixels, picture)
 
 
 def image_in(data: bytes, min_side: int = 32) -> NDArray[np.uint8]:
     """A photo that is in memory; otherwise as ``read_image``."""
     return decode_image(data, _image_format(data[:HEAD_BYTES]), min_side)
+
+
+def picture_pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels of a Pillow image, of any mode, as ``read_image`` gives those of a file.
+
+    Raises:
+        BadMedia: the image is read from a file only now, and that is damaged; or a mode without colours.
+    """
+    try:
+        return _as_said(_rgb(picture), picture)
+    except MemoryError:
+        raise
+    except Exception as error:  # as in decode_image
+        raise BadMedia(*_said(picture.format or picture.mode, error)) from error
 
 
 def frames(path: Path, every: int = 1, fps: float | None = None, spans: Spans = ()) -> Iterator[Frame]:
@@ -134,8 +157,10 @@ def frames(path: Path, every: int = 1, fps: float | None = None, spans: Spans = 
             behind the last is not read.
 
     Raises:
+        ConfigError: ``every`` or ``fps`` means nothing.
         BadMedia: the file as a whole is of no use. Damage in the middle is passed over.
     """
+    checks.sampling(every, fps)
     with _open(path) as file:
         head = _read(file, HEAD_BYTES)
         what, name = sniff(head)
@@ -240,6 +265,12 @@ def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         return np.array(Image.alpha_composite(black, with_alpha).convert("RGB"))
     return np.array(picture.convert("RGB"))
+
+
+def _as_said(pixels: NDArray[np.uint8], picture: Image.Image) -> NDArray[np.uint8]:
+    """The pixels turned as the EXIF data of the picture say."""
+    exif = picture.info.get("exif", b"")
+    return _upright(pixels, exif_orientation(exif) if isinstance(exif, bytes) else 1)
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

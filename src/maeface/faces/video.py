@@ -41,7 +41,6 @@ def video_frames(
     file: BinaryIO, demuxer: str, every: int = 1, fps: float | None = None, spans: Spans = ()
 ) -> Iterator[Frame]:
     """The frames of an open video file; see ``media.frames``."""
-    every = max(1, every)
     with _container(file, demuxer) as container:
         stream = container.streams.video[0]
         _check(stream)

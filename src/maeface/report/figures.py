@@ -138,8 +138,8 @@ def au_bars(
 ) -> Image.Image:
     """A photo with a numbered box round each face, and bars of each face's action units.
 
-    Up to two faces have their bars beside the photo, more have them below. Probabilities at or above
-    ``threshold`` are in full colour, others pale.
+    Faces are counted from 0, as in tables and lines. Up to two faces have their bars beside the photo, more
+    have them below. Probabilities at or above ``threshold`` are in full colour, others pale.
 
     Args:
         image: RGB uint8 (H, W, 3).
@@ -180,7 +180,7 @@ def _photo(image: NDArray[np.uint8], faces: Sequence[FaceBars], width: int) -> I
         x1, y1, x2, y2 = (float(v) * scale for v in face.box)
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=WHITE, width=4)
         draw.rectangle((x1, y1, x2, y2), outline=colour, width=2)
-        label = str(k + 1)
+        label = str(k)
         wide = _font(13).getlength(label) + 8
         draw.rectangle((x1, y1, x1 + wide, y1 + 17), fill=colour)
         draw.text((x1 + wide / 2, y1 + 9), label, WHITE, _font(13), anchor="mm")
@@ -202,7 +202,7 @@ def _panel(k: int, face: FaceBars, aus: Sequence[int], thresholds: Sequence[floa
     draw = ImageDraw.Draw(panel)
     colour = COLOURS[k % len(COLOURS)]
     draw.rectangle((GAP, 6, GAP + 20, 24), fill=colour)
-    draw.text((GAP + 10, 15), str(k + 1), WHITE, _font(13), anchor="mm")
+    draw.text((GAP + 10, 15), str(k), WHITE, _font(13), anchor="mm")
     found = "" if np.isnan(face.score) else f"detector score {face.score:.2f}"
     draw.text((GAP + 28, 15), found, GREY, _font(12), anchor="lm")
     for b, (title, values, top) in enumerate(bars):

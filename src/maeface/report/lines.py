@@ -18,12 +18,14 @@ def lines(rows: pd.DataFrame, thresholds: Mapping[int, float]) -> Iterator[str]:
     alone, these.
 
     Args:
-        rows: of the table that ``maeface predict`` writes.
+        rows: of the table that ``maeface predict`` writes. Those of inputs that cannot be read give no line.
         thresholds: by AU, the probability from which it counts as present.
     """
     kinds = {name: facts.au_column(name) for name in map(str, rows.columns)}
     known = {found[0] for found in kinds.values() if found}
     for row in rows.to_dict("records"):
+        if row.get("status", "ok") not in ("ok", "no_face"):
+            continue
         where = str(row["input"])
         if row["frame"] or row["time_s"]:
             where += f", frame {row['frame']} ({row['time_s']:.2f} s)"

@@ -2,11 +2,12 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+from maeface import checks, console
 from maeface.data.manifest import IMAGE_SUFFIXES, escape
 from maeface.errors import ConfigError, DataError
 from maeface.faces import media
@@ -61,9 +62,8 @@ def find(sources: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Input]:
         raise ConfigError("nothing to prepare; give files or folders")
     bases: dict[str, str] = {}  # absolute path -> the folder that its name is relative to
     avoid = {os.path.realpath(output) for output in outputs}
+    checks.inputs(sources)
     for source in sources:
-        if not os.path.lexists(source):
-            raise ConfigError(f"no such file or folder: {source}")
         path = os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
         if source.is_dir():
             if os.path.realpath(path) in avoid:
@@ -91,6 +91,32 @@ def cut(inputs: Sequence[Input], per_shard: int | None = None) -> list[Unit]:
     groups += [(item,) for item in inputs if item.video]
     width = max(5, len(str(len(groups) - 1)))
     return [Unit(f"{number:0{width}d}", group) for number, group in enumerate(groups)]
+
+
+def say_unused(
+    found: Sequence[Input],
+    every: int,
+    fps: float | None,
+    of_faces: Mapping[str, bool] | None = None,
+    pictures: bool = False,
+) -> None:
+    """Say which choices of a caller do nothing for these inputs, a line each.
+
+    Args:
+        found: the inputs.
+        every: of a video, take every n-th frame; 1 is no choice.
+        fps: of a video, take at most so many frames a second; None is no choice.
+        of_faces: where no face is looked for, by name whether a choice of how to find faces was made.
+        pictures: whether pictures are asked for.
+    """
+    videos = sum(item.video for item in found)
+    notes = [checks.unused(of_faces or {}, "the images are ready crops (aligned)")]
+    if not videos:
+        notes.append(checks.unused({"every": every != 1, "fps": fps is not None}, "no input is a video"))
+    elif pictures:
+        notes.append(f"pictures are made of photos; {videos} of {len(found)} inputs are videos and have none")
+    for note in filter(None, notes):
+        console.say(note)
 
 
 def _walk(folder: str, above: tuple[str, ...], avoid: set[str]) -> Iterator[str]:

@@ -1,20 +1,19 @@
 """Inputs to images, one by one: photos, and frames of videos. What cannot be read is told and counted."""
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from maeface import console
-from maeface.data.ingest.inputs import Input, find
-from maeface.errors import ConfigError, DataError
+from maeface import checks, console
+from maeface.data.ingest import memory
+from maeface.data.ingest.inputs import Input, find, say_unused
+from maeface.errors import DataError
 from maeface.faces import media
 
-Images = Path | str | NDArray[np.uint8]
+Images = Path | str | memory.InMemory
 
 SKIPS_SHOWN = 20
 
@@ -25,6 +24,22 @@ class Shot(NamedTuple):
     name: str
     frame: media.Frame
     video: bool
+
+
+class Unread(NamedTuple):
+    """An input that cannot be read, or not to its end.
+
+    Attributes:
+        name: its ``input`` in the table.
+        frame: the frame that is the first to be missing; 0 for a photo.
+        time_s: of the last frame that was read; 0 where none was.
+        reason: one word, as in the ``status`` of a manifest.
+    """
+
+    name: str
+    frame: int
+    time_s: float
+    reason: str
 
 
 @dataclass
@@ -52,12 +67,20 @@ def read(
     fps: float | None = None,
     skipped: Skipped | None = None,
     advance: Callable[..., None] = lambda n: None,
-) -> Iterator[Shot]:
-    """The photos and frames of some inputs, in order; what cannot be read is put into ``skipped``."""
+) -> Iterator[Shot | Unread]:
+    """Yield the photos and frames of some inputs, in order.
+
+    What cannot be read is put into ``skipped``, and an ``Unread`` stands in its place.
+
+    Raises:
+        BadMedia: an input cannot be read, and there is no ``skipped``.
+    """
     for item in found:
+        last, time_s = -1, 0.0
         try:
             if item.video:
                 for frame in media.frames(Path(item.path), every, fps):
+                    last, time_s = frame.index, frame.time_s
                     yield Shot(item.source, frame, video=True)
             else:
                 frame = media.Frame(media.read_image(Path(item.path)), 0, 0.0)
@@ -66,40 +89,81 @@ def read(
             if skipped is None:
                 raise
             skipped.add(item.source, error)
+            yield Unread(item.source, last + 1, time_s, error.reason)
         advance(1)
 
 
-def of(images: Images | Iterable[Images], every: int = 1, fps: float | None = None) -> Iterator[Shot]:
-    """The shots of whatever a caller has: paths of photos, videos and folders, or RGB uint8 arrays (H, W, 3).
+def batches(source: Iterable[Shot | Unread], images: int, pixels: int) -> Iterator[list[Shot | Unread]]:
+    """Cut shots into groups, in their order.
+
+    Args:
+        source: the shots.
+        images: no group has more than this.
+        pixels: a group ends with the image by which it has this many.
+    """
+    group: list[Shot | Unread] = []
+    size = 0
+    for shot in source:
+        group.append(shot)
+        size += shot.frame.rgb.size // 3 if isinstance(shot, Shot) else 0
+        if len(group) >= images or size >= pixels:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def of(
+    images: Images | Iterable[Images], every: int = 1, fps: float | None = None
+) -> Iterator[Shot | Unread]:
+    """Return the shots of whatever a caller has: first those of files, by name, then images in memory.
+
+    Args:
+        images: one or several of: paths of photos, videos and folders; images in memory, as
+            ``memory.EXPECTED`` says.
+        every: of a video, take every n-th frame.
+        fps: of a video, take at most so many frames a second instead.
 
     Raises:
-        ConfigError: paths and arrays in one call; no such file.
-        DataError: not such an array, or none of the inputs could be read.
+        ConfigError: no such file, or a choice of frames that means nothing.
+        DataError: no image, or something that is none. While the shots are taken: no input could be read.
     """
-    if isinstance(images, (Path, str)) or (isinstance(images, np.ndarray) and images.ndim == 3):
-        images = [images]
-    given = list(images)
-    paths = [Path(image) for image in given if not isinstance(image, np.ndarray)]
+    checks.sampling(every, fps)
+    try:
+        given: list[object] = [images] if memory.is_one(images) else list(images)  # type: ignore[arg-type]
+    except TypeError:
+        given = [images]
     if not given:
-        raise DataError("no image was given; give paths, or RGB uint8 arrays (H, W, 3)")
-    if paths and len(paths) < len(given):
-        raise ConfigError("give paths or arrays, not both in one call")
-    return _of_paths(paths, every, fps) if paths else _of_arrays(given)
+        raise DataError(f"no image was given; {memory.EXPECTED}")
+    memory.all_checked(given)
+    paths = [Path(os.fspath(image)) for image in given if isinstance(image, (str, os.PathLike))]
+    files = find(paths) if paths else []
+    say_unused(files, every, fps)
+    return _all(files, dict(enumerate(given)), every, fps)
 
 
-def _of_paths(paths: Sequence[Path], every: int, fps: float | None) -> Iterator[Shot]:
+def _all(
+    files: Sequence[Input], given: Mapping[int, object], every: int, fps: float | None
+) -> Iterator[Shot | Unread]:
     skipped = Skipped()
-    found = find(paths)
-    some = False
-    for shot in read(found, every, fps, skipped):
-        some = True
-        yield shot
+    count = some = 0
+    for shots in (read(files, every, fps, skipped), _in_memory(given, skipped)):
+        for shot in shots:
+            some += isinstance(shot, Shot)
+            yield shot
     if not some:
-        raise DataError(f"none of {len(found)} inputs could be read: {skipped}")
+        count = skipped.reasons.total()
+        raise DataError(f"none of {count} inputs could be read: {skipped}")
 
 
-def _of_arrays(arrays: Sequence[object]) -> Iterator[Shot]:
-    for k, array in enumerate(arrays):
-        if not (isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.shape[2:] == (3,)):
-            raise DataError(f"image {k} is not an RGB uint8 array (H, W, 3)")
-        yield Shot(str(k), media.Frame(array, 0, 0.0), video=False)
+def _in_memory(given: Mapping[int, object], skipped: Skipped) -> Iterator[Shot | Unread]:
+    for number, image in given.items():
+        if memory.is_path(image):
+            continue
+        try:
+            pixels = memory.pixels(number, image)
+        except media.BadMedia as error:
+            skipped.add(str(number), error)
+            yield Unread(str(number), 0, 0.0, error.reason)
+        else:
+            yield Shot(str(number), media.Frame(pixels, 0, 0.0), video=False)

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maeface import config, files
 from maeface.data import shards
+from maeface.data.ingest import inputs
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.data.ingest.records import read_image_bytes
 from maeface.data.manifest import SCHEMA
@@ -66,6 +67,19 @@ class Settings(config.Settings):
     """Processes; None: as many as there are cores."""
     max_bad: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the input files that may give no face."""
+
+    @model_validator(mode="after")
+    def _one_choice_of_frames(self) -> "Settings":
+        if self.every != 1 and self.fps is not None:
+            raise ValueError("give every or fps, not both")
+        return self
+
+    def say_unused(self, found: Sequence[Input]) -> None:
+        """Say which of the settings do nothing for these inputs."""
+        names = ("faces", "threshold", "backbone", "detector") if self.aligned else ()
+        defaults = type(self).model_fields
+        given = {name: getattr(self, name) != defaults[name].default for name in names}
+        inputs.say_unused(found, self.every, self.fps, given)
 
 
 @dataclass(frozen=True)
@@ -205,16 +219,16 @@ def _batches(unit: Unit, settings: Settings) -> Iterator[list[_Image | dict[str,
 def _entries(unit: Unit, settings: Settings) -> Iterator[_Image | dict[str, Any]]:
     """Every photo or frame, or the row that says why there is none."""
     for item in unit.inputs:
-        last = -1
+        last, time_s = -1, 0.0
         try:
             if not item.video:
                 yield _Image(item, 0, 0.0, _pixels(item, settings.min_side))
                 continue
             for frame in media.frames(Path(item.path), settings.every, settings.fps, item.frames):
-                last = frame.index
+                last, time_s = frame.index, frame.time_s
                 yield _Image(item, frame.index, frame.time_s, frame.rgb)
         except media.BadMedia as error:
-            yield _dropped(item, last + 1, 0.0, error.reason, error.detail or None)
+            yield _dropped(item, last + 1, time_s, error.reason, error.detail or None)
 
 
 def _pixels(item: Input, min_side: int) -> NDArray[np.uint8]:

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maeface import facts
+from maeface import checks, facts
 from maeface.data.tables import table_file
-from maeface.errors import ConfigError, DataError
+from maeface.errors import DataError
 
 KEYS = ("id", "source", "frame", "face")
 SUBJECT_COLUMNS = ("subject", "clip")
@@ -53,8 +53,7 @@ def read(path: Path, renamed: Mapping[str, str] | None = None) -> LabelTable:
         ConfigError: no such file.
         DataError: see ``labels.read``; or the file lacks a column of ``renamed``.
     """
-    if not path.is_file():
-        raise ConfigError(f"no such labels file: {path}")
+    checks.inputs([path], "labels file")
     reader = _read_parquet if table_file.is_parquet(path) else _read_csv
     table = reader(path, renamed or {})
     if not table.rows:

@@ -16,11 +16,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maeface import facts, files
-from maeface.errors import ConfigError, DataError
+from maeface import checks, facts, files
+from maeface.errors import DataError
 
-WHERE = {"input": pa.string(), "frame": pa.int64(), "time_s": pa.float64(), "face": pa.int16()}
-"""The first columns of our own tables, which say where a face is."""
+WHERE = {
+    "input": pa.string(),
+    "frame": pa.int64(),
+    "time_s": pa.float64(),
+    "face": pa.int16(),
+    "status": pa.string(),
+}
+"""The first columns of our own tables, which say where a face is, or why there is none."""
+SUFFIXES = (".csv", ".parquet")
 
 NAMES = {
     "id": ("id",),
@@ -63,8 +70,7 @@ def read(path: Path) -> Predictions:
         ConfigError: no such file.
         DataError: not a table of predictions, or a value that cannot be one (the row is named).
     """
-    if not path.is_file():
-        raise ConfigError(f"no such predictions file: {path}")
+    checks.inputs([path], "predictions file")
     table = _read_parquet(path) if path.suffix.lower() in {".parquet", ".pq"} else _read_csv(path)
     table.columns = pd.Index([str(column).strip() for column in table.columns])
     if table.columns.has_duplicates:
@@ -203,9 +209,13 @@ class Writer:
 
 
 def check_suffix(out: Path) -> None:
-    """Refuse a name that is neither ``.csv`` nor ``.parquet``, before any work is done for it."""
-    if out.suffix.lower() not in {".csv", ".parquet"}:
-        raise ConfigError(f"cannot write predictions as {out.name}; name a .csv or a .parquet file")
+    """Refuse, before any work is done for it, a file that could not be written.
+
+    Raises:
+        ConfigError: neither ``.csv`` nor ``.parquet``, or a folder.
+        ResourceError: it cannot be written there.
+    """
+    checks.output_file(out, "predictions", SUFFIXES)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from maeface.experiments.running import plan
 from maeface.experiments.running.plan import Part
 from maeface.experiments.running.ready import Ready
 from maeface.model.weights import read_metadata
-from maeface.prediction import stored
+from maeface.prediction.crops import predict_crops
 from maeface.train import checkpoints, journal, result
 
 RUN = "au"
@@ -151,7 +151,7 @@ def _predicted(
         if not len(faces.rows):
             continue
         rows = faces.rows.reset_index(drop=True)
-        answers = stored.predicted([source.folder], rows, weights, run.device, run.precision, run.workers)
+        answers = predict_crops([source.folder], rows, weights, run.device, run.precision, run.workers)
         values = answers[[f"{au}_{says}" for au in names]].to_numpy()
         labels = np.where(faces.mask, faces.labels, np.nan)
         columns = {f"{au}_{truth}": labels[:, k] for k, au in enumerate(names)}

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maeface import console, files
+from maeface import checks, console, files
 from maeface.data import manifest
 from maeface.data.ingest.workers import Job, Notify, cores, work
 from maeface.data.shards import FOLDER, INDEX, ShardWriter
@@ -97,6 +97,11 @@ class Settings:
         if _count_images(self, 0) == 0:  # the first subjects have the clips
             raise ConfigError("nothing to render: neither images nor clips; give --images or --clips")
 
+    def clip_options(self) -> dict[str, bool]:
+        """Return the options that only clips use, and whether each differs from its default."""
+        names = ("clip_subjects", "clip_frames", "fps", "layout")
+        return {name: getattr(self, name) != getattr(Settings, name) for name in names}
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -143,8 +148,11 @@ def run(
         ResourceError: no OpenGL, disk full, ``out`` in use, or a process died.
     """
     settings.check()
+    checks.output_folders(out)
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
+    if not settings.clips and (note := checks.unused(settings.clip_options(), "no clip is rendered")):
+        console.say(note)
     rig.load(rig_file)  # errors are reported before any process starts
     opengl.check_opengl()
     with files.exclusive(out):

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maeface import console, facts, files
+from maeface import checks, console, facts, files
 from maeface.data.ingest import inputs, shots
 from maeface.data.tables import predictions
 from maeface.errors import ConfigError, DataError, MaefaceError, ResourceError
@@ -179,6 +179,7 @@ def table(
         ConfigError: no such source or task file.
         ResourceError: mediapipe or the face detector's weights are not at hand.
     """
+    checks.sampling(every, None)
     found = [item for item in inputs.find(sources) if wanted(Path(item.source).name)]
     if not found:
         raise DataError("no file to read is left; the held-out portraits are read by themselves")
@@ -187,6 +188,8 @@ def table(
     with Reader(task) as reader, console.progress("read", len(found), "inputs") as advance:
         detector = Detector()
         for shot in shots.read(found, every, None, skipped, advance):
+            if isinstance(shot, shots.Unread):
+                continue
             rows += _rows(shot, finder.find_crops(detector, [shot.frame.rgb], faces=faces)[0], reader)
     return pd.DataFrame(rows)
 

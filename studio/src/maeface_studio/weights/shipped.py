@@ -30,7 +30,7 @@ from maeface.data.loading import batches
 from maeface.errors import ConfigError
 from maeface.model import weights
 from maeface.model.file_format.encoding import Dtype
-from maeface.prediction import stored
+from maeface.prediction.crops import predict_crops
 from maeface_studio.output import render
 from maeface_studio.weights import blendshapes, measures, readings
 from maeface_studio.weights.teacher import believed
@@ -327,6 +327,6 @@ def _predict_renders(folder: Path, packed: Path, out: Path, split: Path) -> None
     rows = rows[rows["subject"].isin(set(kept["test"]))]
     if rows.empty:
         return
-    table = stored.predicted([out / "synth"], rows, packed)
+    table = predict_crops([out / "synth"], rows, packed)
     with files.atomic(folder / "renders.parquet") as temporary:
         table.to_parquet(temporary, index=False)

@@ -1,18 +1,19 @@
-"""What weights say of crops that are prepared already, each by its ``id``."""
+"""Predictions of face crops that are stored in prepared folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from maeface import config, console, predict
+from maeface import config, console
 from maeface.data.loading import batches
 from maeface.data.loading.batches import FaceDataset
+from maeface.prediction.predictor import Predictor
 
 CROPS_TOGETHER = 64
 
 
-def predicted(
+def predict_crops(
     folders: Sequence[Path],
     rows: pd.DataFrame,
     weights: Path | str,
@@ -20,26 +21,26 @@ def predicted(
     precision: config.Precision = "auto",
     workers: int = 0,
 ) -> pd.DataFrame:
-    """Predict faces as ``maeface predict`` does, from their stored crops.
+    """Predict stored face crops as ``maeface predict --aligned`` does.
 
     Args:
         folders: prepared folders, or plain folders of crops.
         rows: N rows of ``batches.gather(folders)``.
-        weights: of an AU model: a file, or the name of packaged ones.
-        device: where the model runs.
-        precision: of the model.
+        weights: a file of an AU model, or the name of packaged weights.
+        device: device of the model.
+        precision: precision of the model.
         workers: processes that read the crops; 0 reads in this one.
 
     Returns:
-        N rows in the order of ``rows``: ``id``, and the columns of the model, ``AU12_p`` (0..1) and
-        ``AU12_i`` (0..5), as far as it has them.
+        N rows in the order of ``rows``: ``id``, and the AU columns of the model (``AU12_p``, 0..1;
+        ``AU12_i``, 0..5).
 
     Raises:
         DataError: a crop is damaged.
-        WeightsError: not the weights of an AU model.
-        ResourceError: no such device.
+        WeightsError: the file is not an AU model.
+        ResourceError: there is no such device.
     """
-    predictor = predict.Predictor(weights, device, aligned=True, precision=precision)
+    predictor = Predictor(weights, device, aligned=True, precision=precision)
     size = predictor.metadata.preprocessing.image_size
     crops = FaceDataset(folders, rows, size, seed=0, training=False)
     tables = []
@@ -48,5 +49,5 @@ def predicted(
             table = predictor(list(batch["image"].permute(0, 2, 3, 1).contiguous().numpy()))
             tables.append(table.filter(regex=r"^AU\d\d_[pi]$").assign(id=batch["id"]))
             advance(len(table))
-    found = pd.concat(tables, ignore_index=True)
-    return found[["id", *(name for name in found if name != "id")]]
+    predictions = pd.concat(tables, ignore_index=True)
+    return predictions[["id", *(name for name in predictions if name != "id")]]

@@ -1,0 +1,116 @@
+"""Images that a caller has in memory, whatever they are, to RGB pixels as a file of them would give."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from maeface.errors import DataError
+from maeface.faces import media
+
+InMemory = NDArray[np.uint8] | torch.Tensor | Image.Image | bytes | bytearray | memoryview | BinaryIO
+"""Pixels as arrays, tensors and Pillow images; whole encoded photos as bytes and binary files."""
+
+EXPECTED = (
+    "expected a path, a uint8 array (H, W, 3), a uint8 tensor (3, H, W), a Pillow image, or a photo's bytes "
+    "or binary file"
+)
+
+
+def is_one(images: object) -> bool:
+    """Return whether ``images`` is one image (or path) and not several."""
+    if isinstance(images, np.ndarray):
+        return images.ndim < 4 and images.dtype.kind not in "OU"  # several images, or texts
+    if isinstance(images, torch.Tensor):
+        return images.ndim < 4
+    one = (str, os.PathLike, Image.Image, bytes, bytearray, memoryview, Mapping)
+    return isinstance(images, one) or hasattr(images, "read")
+
+
+def check(number: int, image: object) -> None:
+    """Refuse what is no image, by its kind and shape alone.
+
+    Args:
+        number: of the image, for the message.
+        image: anything.
+
+    Raises:
+        DataError: another kind of thing, a file that is open as text, other numbers than uint8,
+            another shape, or no pixels.
+    """
+    if isinstance(image, (np.ndarray, torch.Tensor)):
+        colours = 2 if isinstance(image, np.ndarray) else 0  # the axis
+        shape = tuple(image.shape)
+        kind = "array" if isinstance(image, np.ndarray) else "tensor"
+        channels = shape[colours] if len(shape) == 3 else 1
+        if image.dtype not in (np.uint8, torch.uint8) or len(shape) not in (2, 3):
+            raise DataError(f"image {number} is a {image.dtype} {kind} of shape {shape}; {EXPECTED}")
+        if 0 in shape:
+            raise DataError(f"image {number} has no pixels: its shape is {shape}; {EXPECTED}")
+        if channels not in (1, 3, 4):
+            raise DataError(f"image {number} is a {kind} of shape {shape}; {EXPECTED}")
+    elif isinstance(image, Image.Image):
+        if 0 in image.size:
+            raise DataError(f"image {number} has no pixels: it is {image.width} x {image.height}; {EXPECTED}")
+    elif isinstance(image, io.TextIOBase):
+        raise DataError(f"image {number} is a file that is open as text; open it as binary ('rb')")
+    elif not (isinstance(image, (bytes, bytearray, memoryview)) or hasattr(image, "read")):
+        raise DataError(f"image {number} is of type {type(image).__name__}; {EXPECTED}")
+
+
+def pixels(number: int, image: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - what ``check`` let through
+    """Return the pixels of an image that ``check`` let through: (H, W, 3) RGB uint8, upright.
+
+    Grey is repeated and transparent pixels lie on black, as where files are read; of arrays and tensors, one
+    channel is grey and a fourth is opacity.
+
+    Raises:
+        BadMedia: the bytes are not a whole photo of an allowed format and size.
+        DataError: a file that is open as text.
+    """
+    if isinstance(image, Image.Image):
+        return media.picture_pixels(image)
+    if isinstance(image, torch.Tensor):
+        array = image.detach().cpu().numpy()
+        return _rgb(np.moveaxis(array, 0, 2) if array.ndim == 3 else array)
+    if isinstance(image, np.ndarray):
+        return _rgb(image)
+    data = image if isinstance(image, (bytes, bytearray, memoryview)) else _read(number, image)
+    return media.image_in(bytes(data))
+
+
+def _rgb(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    if array.shape[2] == 4:
+        return media.picture_pixels(Image.fromarray(np.ascontiguousarray(array), "RGBA"))
+    return np.ascontiguousarray(array)
+
+
+def _read(number: int, file: Any) -> bytes:  # noqa: ANN401 - any object that reads
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and a closed file are ValueErrors
+        raise media.BadMedia("unreadable", str(error).splitlines()[0][:100]) from error
+    if not isinstance(data, bytes):
+        raise DataError(
+            f"image {number} is a file that gives {type(data).__name__}; open it as binary ('rb')"
+        )
+    return data
+
+
+def all_checked(images: Sequence[object]) -> None:
+    """Refuse a list with anything in it that is no image; see ``check``. Paths are passed over."""
+    for number, image in enumerate(images):
+        if not is_path(image):
+            check(number, image)
+
+
+def is_path(image: object) -> bool:
+    """Return whether ``image`` is named by a path, and not in memory."""
+    return isinstance(image, (str, os.PathLike))
