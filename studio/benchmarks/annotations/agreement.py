@@ -2,7 +2,7 @@
 
 ``uv run python studio/benchmarks/annotations/agreement.py`` prints for portraits and for video frames how
 often the two annotators (``annotator_a.csv``, ``annotator_b.csv``) agree on each action unit, Cohen's kappa,
-and the number of faces that show it. ``--write`` also writes ``annotations.csv`` of ``maeface_studio.weights``:
+and the number of faces that show it. ``--write`` also writes ``annotations.csv``:
 the codes on which both agree, and empty cells where they differ.
 """
 
