@@ -104,14 +104,14 @@ def ours(path: Path, aus: Sequence[int]) -> Judge:
     return Judge(name, scores, np.array([thresholds.get(au, np.nan) for au in aus]))
 
 
-def mediapipe(reader: blendshapes.Reader, aus: Sequence[int]) -> list[Judge]:
+def mediapipe(reader: blendshapes.FaceLandmarker, aus: Sequence[int]) -> list[Judge]:
     """MediaPipe as it is, and what other shapes of it tell of AU25 and AU6."""
     last: list[tuple[list[NDArray[np.uint8]], list[dict[int, float]]]] = []
 
     def read_once(images: list[NDArray[np.uint8]]) -> list[dict[int, float]]:
         if not last or last[0][0] is not images:
-            readings = [reader(image) for image in images]
-            last[:] = [(images, [{} if reading is None else reading.aus() for reading in readings])]
+            faces = [reader(image) for image in images]
+            last[:] = [(images, [{} if face is None else face.action_units() for face in faces])]
         return last[0][1]
 
     def judge(name: str, column: Mapping[int, int]) -> Judge:
@@ -227,7 +227,7 @@ def main() -> None:
     with ExitStack() as stack:
         judges = [ours(path, aus) for path in given.weights]
         if given.mediapipe:
-            judges += mediapipe(stack.enter_context(blendshapes.Reader(given.mediapipe)), aus)
+            judges += mediapipe(stack.enter_context(blendshapes.FaceLandmarker(given.mediapipe)), aus)
         if not judges:
             parser.error("nothing to measure; give --weights or --mediapipe")
         if len({judge.name for judge in judges}) < len(judges):

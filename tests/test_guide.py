@@ -8,7 +8,7 @@ import torch
 import drawn
 from maeface import finetune
 from maeface.data import manifest
-from maeface.data.loading.parts import Part
+from maeface.data.loading.split import Split
 from maeface.data.tables import guide
 from maeface.errors import ConfigError, DataError
 from maeface.model import au, vit, weights
@@ -63,11 +63,11 @@ def test_a_missing_or_unreadable_guide_is_said_in_one_line(tmp_path):
 
 def test_faces_are_repeated_by_their_folder():
     rows = pd.DataFrame({"id": ["a", "b", "c"], "folder": [0, 1, 0]}, index=[5, 7, 9])
-    part = Part(rows, np.arange(3)[:, None], np.ones((3, 1), bool)).repeated((1, 3))
+    part = Split(rows, np.arange(3)[:, None], np.ones((3, 1), bool)).repeat((1, 3))
     assert part.rows["id"].tolist() == ["a", "b", "b", "b", "c"]
     assert part.labels[:, 0].tolist() == [0, 1, 1, 1, 2]
     with pytest.raises(DataError, match="one for each data folder"):
-        part.repeated((2,))
+        part.repeat((2,))
 
 
 def guided():

@@ -13,7 +13,7 @@ from maeface.data import manifest
 from maeface.data.loading import augment, batches, photometric
 from maeface.data.loading.batches import Batch, FaceDataset
 from maeface.data.loading.order import Order, draws
-from maeface.data.loading.parts import Part, split
+from maeface.data.loading.split import Split, split_faces
 from maeface.data.manifest import Labelled
 from maeface.data.tables import guide as guides
 from maeface.errors import DataError
@@ -61,7 +61,7 @@ def run(
     checks.output_folders(out)
     labelled = join(data, labels)
     aus, everything = choose(labelled, settings.model)
-    parts = split(everything, settings)
+    parts = split_faces(everything, settings)
     inputs = result.inputs(init, everything.rows["id"]) | {"labels_sha256": files.sha256(labels)}
     inputs |= {} if guide is None else {"guide_sha256": files.sha256(guide)}
     with opened(out, settings, inputs) as session:
@@ -86,13 +86,13 @@ def _learn(
     settings: config.Finetune,
     model: AUModel,
     data: Sequence[Path],
-    parts: Mapping[str, Part],
+    parts: Mapping[str, Split],
     guide: Path | None,
 ) -> None:
     """Train the model, and beside it what the guide measures; it ends with the weights to keep."""
     learned, chosen_on = parts["train"], parts[settings.selection]
     if settings.data.repeats:
-        learned = learned.repeated(settings.data.repeats)
+        learned = learned.repeat(settings.data.repeats)
     measures = None if guide is None else guides.read(guide, list(learned.rows["id"]))
     pupil = model if measures is None else au.GuidedAUModel(model, len(measures.names)).to(session.device)
     train = _dataset(settings, model, data, learned, training=True, guide=measures)
@@ -137,7 +137,7 @@ def join(data: Sequence[Path], labels: Path) -> Labelled:
     return manifest.join_labels(rows, labels)
 
 
-def choose(labelled: Labelled, head: config.Head) -> tuple[tuple[int, ...], Part]:
+def choose(labelled: Labelled, head: config.Head) -> tuple[tuple[int, ...], Split]:
     """The action units to learn and the labels of these, in the order of the model's outputs.
 
     Without a choice, all that the labels have; for task "both", all that have both kinds.
@@ -162,7 +162,7 @@ def choose(labelled: Labelled, head: config.Head) -> tuple[tuple[int, ...], Part
         columns = [there[kind].index(number) for number in aus]
         labels.append(getattr(labelled, kind)[:, columns])
         mask.append(getattr(labelled, f"{kind}_mask")[:, columns])
-    return aus, Part(labelled.rows, np.concatenate(labels, axis=1), np.concatenate(mask, axis=1))
+    return aus, Split(labelled.rows, np.concatenate(labels, axis=1), np.concatenate(mask, axis=1))
 
 
 def start(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:
@@ -221,7 +221,7 @@ def _dataset(
     settings: config.Finetune,
     model: AUModel,
     data: Sequence[Path],
-    part: Part,
+    part: Split,
     training: bool,
     guide: guides.Guide | None = None,
 ) -> FaceDataset:
@@ -274,7 +274,7 @@ def scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[str, flo
 
     Args:
         aus: A action units.
-        arrays: ``labels`` and ``mask`` (N, O) as in ``Part``, and of ``occurrence`` (probabilities) and
+        arrays: ``labels`` and ``mask`` (N, O) as in ``Split``, and of ``occurrence`` (probabilities) and
             ``intensity`` (0 to 5) what the model gives, (N, A) each.
     """
     found: dict[str, float] = {}

@@ -9,12 +9,13 @@ from maeface.faces.detector import Detector
 from maeface.faces.geometry import Face
 from maeface.faces.points import USUAL, PointNet
 from maeface.faces.retinaface import RetinaFace, anchors, decode
-from maeface_studio.detector import finding, placing, targets, training
-from maeface_studio.detector.canvas import Canvas, compose
-from maeface_studio.detector.cutouts import Cutout, Material, Placed, collect, paste
-from maeface_studio.detector.finding import Settings
-from maeface_studio.detector.learner import Learner
-from maeface_studio.detector.targets import Answers, ask, disturb, loss, mirrored, network_input
+from maeface_studio.detector import detection, landmarks, targets, training
+from maeface_studio.detector.augmentation import degrade
+from maeface_studio.detector.composition import Composition, PlacedFace, compose, paste
+from maeface_studio.detector.cutouts import Cutout, Material, collect
+from maeface_studio.detector.detection import Settings, detection_loss
+from maeface_studio.detector.targets import Targets, make_targets, mirror_targets, to_network_input
+from maeface_studio.detector.training_state import TrainingState
 
 POINTS = np.array([[40, 40], [60, 40], [50, 52], [42, 62], [58, 62]], np.float32)
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255))
@@ -36,7 +37,7 @@ def material():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_points_lie_where_the_pixels_lie(seed, monkeypatch):
-    monkeypatch.setattr("maeface_studio.detector.cutouts.lit", lambda picture, random: picture)
+    monkeypatch.setattr("maeface_studio.detector.composition.change_light", lambda picture, random: picture)
     canvas, owner = Image.new("RGB", (300, 300)), Image.new("L", (300, 300))
     placed = paste(canvas, owner, 7, cutout(), 110.0, np.random.default_rng(seed))
     pixels, covered = np.asarray(canvas).astype(int), np.asarray(owner)
@@ -69,11 +70,11 @@ def test_targets_of_the_mirrored_canvas():
     logits = torch.randn(len(place), 1)
     boxes, points = torch.randn(len(place), 4), torch.randn(len(place), 10)
     box, point = decode(place, boxes, points)
-    flipped, turned = decode(place, mirrored(boxes, size), mirrored(points, size))
+    flipped, turned = decode(place, mirror_targets(boxes, size), mirror_targets(points, size))
     # the anchor at the mirrored place says the mirrored thing
     where = {(float(x), float(y), float(s)): i for i, (x, y, s) in enumerate(place)}
     partner = torch.tensor([where[size - float(x), float(y), float(s)] for x, y, s in place])
-    assert torch.equal(mirrored(logits, size), logits[partner])
+    assert torch.equal(mirror_targets(logits, size), logits[partner])
     expected = torch.stack([size - box[:, 2], box[:, 1], size - box[:, 0], box[:, 3]], 1)[partner]
     assert torch.allclose(flipped, expected, atol=1e-4)
     expected = point[:, [1, 0, 2, 4, 3]] * torch.tensor([-1.0, 1.0]) + torch.tensor([size, 0.0])
@@ -94,11 +95,11 @@ class Teacher:
 
 def placed(x, y, side):
     box = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
-    return Placed(box, np.array([x, y]) + (POINTS - 50) / 50 * side)
+    return PlacedFace(box, np.array([x, y]) + (POINTS - 50) / 50 * side)
 
 
-def canvas_of(faces=(), hidden=(), known=True):
-    return Canvas(np.zeros((128, 128, 3), np.uint8), tuple(faces), tuple(hidden), known)
+def canvas_of(faces=(), hidden=(), complete=True):
+    return Composition(np.zeros((128, 128, 3), np.uint8), tuple(faces), tuple(hidden), complete)
 
 
 def test_the_geometry_mends_the_teacher():
@@ -106,25 +107,25 @@ def test_the_geometry_mends_the_teacher():
     sure = {}
     cases = {
         "alone": canvas_of(),
-        "unknown": canvas_of(known=False),
+        "unknown": canvas_of(complete=False),
         "right": canvas_of([placed(45, 43, 30)]),
         "missed": canvas_of([placed(45, 43, 30), placed(96, 96, 60)]),
         "small": canvas_of([placed(45, 43, 30), placed(96, 96, 12)]),
         "hidden": canvas_of([], [placed(45, 43, 30), placed(96, 96, 60)]),
     }
     for name, canvas in cases.items():
-        answers = ask(Teacher(), canvas)
-        sure[name] = place[torch.from_numpy(answers.logits) > 0]
-        assert answers.logits.dtype == np.float16 and answers.points.shape == (len(place), 10)
+        image_targets = make_targets(Teacher(), canvas)
+        sure[name] = place[torch.from_numpy(image_targets.logits) > 0]
+        assert image_targets.logits.dtype == np.float16 and image_targets.points.shape == (len(place), 10)
     assert len(sure["alone"]) == 0
     assert all(len(sure[name]) == 1 for name in ("unknown", "right", "small", "hidden"))
     assert len(sure["missed"]) > 1
-    answers = ask(Teacher(), cases["missed"])
-    taught = torch.from_numpy(answers.logits) == targets.SURE_LOGIT
+    image_targets = make_targets(Teacher(), cases["missed"])
+    taught = torch.from_numpy(image_targets.logits) == targets.CORRECTED_LOGIT
     box, points = decode(
         place[taught],
-        torch.from_numpy(answers.boxes).float()[taught],
-        torch.from_numpy(answers.points).float()[taught],
+        torch.from_numpy(image_targets.boxes).float()[taught],
+        torch.from_numpy(image_targets.points).float()[taught],
     )
     assert torch.allclose(box, torch.tensor([66.0, 66, 126, 126]), atol=0.1)
     assert np.abs(points.numpy() - placed(96, 96, 60).points).max() < 0.1
@@ -134,11 +135,11 @@ def test_the_loss_is_least_where_student_and_teacher_agree():
     torch.manual_seed(0)
     logit, box, point = torch.randn(2, 50) * 2, torch.randn(2, 50, 4), torch.randn(2, 50, 10)
     agreed = (torch.stack([torch.zeros_like(logit), logit], -1), box, point)
-    least = loss(agreed, (logit, box, point))
+    least = detection_loss(agreed, (logit, box, point))
     assert [float(value) for value in least] == pytest.approx([0, 0, 0], abs=1e-6)
     for i in range(3):
         other = [value + 0.3 * torch.randn_like(value) if i == j else value for j, value in enumerate(agreed)]
-        worse = loss(tuple(other), (logit, box, point))
+        worse = detection_loss(tuple(other), (logit, box, point))
         assert [w > x for w, x in zip(worse, least, strict=True)] == [i == j for j in range(3)]
 
 
@@ -147,7 +148,7 @@ def test_disturbing_keeps_the_picture_in_place():
     pixels = np.repeat((((x - 30) ** 2 + (y - 60) ** 2 < 200) * 200 + 20)[..., None], 3, 2).astype(np.uint8)
     different = 0
     for seed in range(20):
-        other = disturb(pixels, np.random.default_rng(seed))
+        other = degrade(pixels, np.random.default_rng(seed))
         assert other.shape == pixels.shape and other.dtype == np.uint8
         bright = other.mean(axis=2) > other.mean(axis=2).min() / 2 + other.mean(axis=2).max() / 2
         assert np.argwhere(bright).mean(axis=0) == pytest.approx([60, 30], abs=1.5)
@@ -192,22 +193,22 @@ def trained(tmp_path, monkeypatch):
 
     def train(name, stop=None, keep=None, steps=4, place_steps=3, seed=0):
         small = {"steps": steps, "coarse": 2, "batch": 2, "sizes": (64, 96), "kept": 4, "fresh": 1}
-        settings = training.Settings(Settings(**small), placing.Settings(steps=place_steps, batch=2))
+        settings = training.Settings(Settings(**small), landmarks.Settings(steps=place_steps, batch=2))
         with monkeypatch.context() as patch:
-            for part in (finding, placing):
+            for part in (detection, landmarks):
                 patch.setattr(part, "CHECKPOINT_EVERY_S", 0.0)
             if stop is not None:
                 part, last = stop
-                original = Learner.update
+                original = TrainingState.update
 
                 def update(self, loss, rate, average, step):
                     if step == last and part in self.checkpoint.name:
                         raise KeyboardInterrupt
                     original(self, loss, rate, average, step)
 
-                patch.setattr(Learner, "update", update)
+                patch.setattr(TrainingState, "update", update)
             teacher = tmp_path / "teacher.pth"
-            return training.train([], tmp_path / name, settings, seed, teacher, keep).read_bytes()
+            return training.run([], tmp_path / name, settings, seed, teacher, keep).read_bytes()
 
     return train
 
@@ -258,15 +259,15 @@ def test_an_earlier_file_can_be_kept_for_finding(trained, tmp_path):
     assert Detector(path).placing is not None
     with pytest.raises(WeightsError, match="no face detector weights"):
         trained("none.safetensors", keep=tmp_path / "none")
-    with pytest.raises(WeightsError, match="only what it wrote can be kept"):
+    with pytest.raises(WeightsError, match="only a file that it made can be kept"):
         trained("theirs.safetensors", keep=tmp_path / "teacher.pth")
 
 
 @pytest.mark.parametrize("width", [100, 225, 301])
 def test_a_sample_has_its_points_where_its_pixels_have_them(width, monkeypatch):
     """Of a picture whose red and green tell the place, whatever the level that is looked at."""
-    for name in ("disturb", "lit", "_spoilt"):
-        monkeypatch.setattr(f"maeface_studio.detector.placing.{name}", lambda picture, random: picture)
+    for name in ("degrade", "change_light", "_obstruct"):
+        monkeypatch.setattr(f"maeface_studio.detector.landmarks.{name}", lambda picture, random: picture)
     scale, rows = width / 100, round(1.1 * width)
     y, x = np.mgrid[:rows, :width] + 0.5
     pixels = np.stack([x / width, y / rows, np.zeros_like(x)], axis=-1) * 255
@@ -275,7 +276,7 @@ def test_a_sample_has_its_points_where_its_pixels_have_them(width, monkeypatch):
     face = Cutout(levels, scale * np.array([30, 25, 70, 75], np.float32), scale * POINTS)
     apart = []
     for seed in range(12):
-        seen, points = placing.sample(Material(((face,),), (), ()), np.random.default_rng(seed))
+        seen, points = landmarks.draw_sample(Material(((face,),), (), ()), np.random.default_rng(seed))
         assert seen.shape == (64, 64, 3) and seen.dtype == np.uint8
         assert points[0, 0] < points[1, 0] and points[3, 0] < points[4, 0]  # mirrored or not
         for column, row in (points + 0.5) * 64:
@@ -292,17 +293,21 @@ def test_a_sample_has_its_points_where_its_pixels_have_them(width, monkeypatch):
 
 
 def test_points_are_learned(tmp_path, monkeypatch):
-    monkeypatch.setattr(placing, "WARM_UP", 10)
-    settings = placing.Settings(steps=50, batch=16, average=0.9)
-    network = placing.train(
-        Learner(PointNet, settings.decay, 0, tmp_path / "a.ckpt", {}), material(), settings, 0
+    monkeypatch.setattr(landmarks, "WARM_UP", 10)
+    settings = landmarks.Settings(steps=50, batch=16, average=0.9)
+    network = landmarks.train(
+        TrainingState(PointNet, settings.decay, 0, tmp_path / "a.ckpt", {}), material(), settings, 0
     )
     random = np.random.default_rng(7)
-    pixels, points = map(np.stack, zip(*(placing.sample(material(), random) for _ in range(64)), strict=True))
+    pixels, points = map(
+        np.stack, zip(*(landmarks.draw_sample(material(), random) for _ in range(64)), strict=True)
+    )
     truth = torch.from_numpy(points).float()
     with torch.no_grad():
         said = network(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
-    assert placing.off(said, truth) < 0.8 * placing.off(torch.tensor(USUAL).expand_as(truth), truth)
+    assert landmarks.landmark_error(said, truth) < 0.8 * landmarks.landmark_error(
+        torch.tensor(USUAL).expand_as(truth), truth
+    )
 
 
 def test_the_two_parts_of_the_schedule():
@@ -311,28 +316,28 @@ def test_the_two_parts_of_the_schedule():
     assert settings.phase(0).rate < 0.02 * settings.rate and first.rate < 0.1 * settings.rate
     assert last.rate > first.rate and last.points > first.points and last.corner < first.corner
     assert settings.phase(settings.steps - 1).rate < 0.01 * settings.fine_rate
-    short = settings.shortened(settings.steps // 10)
+    short = settings.with_steps(settings.steps // 10)
     assert short.phase(short.coarse).points == last.points
     assert short.phase(short.coarse - 1).points == first.points
 
 
 def test_the_student_comes_nearer(monkeypatch, tmp_path):
     canvas = canvas_of([placed(45, 43, 30)])
-    answers = ask(Teacher(), canvas)
-    pixels = network_input(torch.from_numpy(np.stack([canvas.pixels] * 2)))
+    image_targets = make_targets(Teacher(), canvas)
+    pixels = to_network_input(torch.from_numpy(np.stack([canvas.pixels] * 2)))
     assert pixels.shape == (2, 3, 128, 128) and pixels[0, :, 0, 0].tolist() == [-104, -117, -123]
     settings = Settings(steps=1000)
-    learner = Learner(finding.student, settings.decay, 0, tmp_path / "a.ckpt", {})
+    state = TrainingState(detection.new_model, settings.decay, 0, tmp_path / "a.ckpt", {})
     rows = [
         torch.from_numpy(x).float()[None].repeat_interleave(2, 0)
-        for x in (answers.logits, answers.boxes, answers.points)
+        for x in (image_targets.logits, image_targets.boxes, image_targets.points)
     ]
     batch = torch.from_numpy(np.stack([canvas.pixels] * 2)), tuple(rows)
     with torch.no_grad():
-        before = sum(map(float, loss(learner.network(pixels), tuple(rows))))
+        before = sum(map(float, detection_loss(state.model(pixels), tuple(rows))))
     for step in range(12):
-        finding.learn(learner, settings.phase(step + 150), step + 150, *batch)
+        detection.train_step(state, settings.phase(step + 150), step + 150, *batch)
     with torch.no_grad():
-        after = sum(map(float, loss(learner.network(pixels), tuple(rows))))
+        after = sum(map(float, detection_loss(state.model(pixels), tuple(rows))))
     assert after < 0.9 * before
-    assert isinstance(answers, Answers)
+    assert isinstance(image_targets, Targets)

@@ -11,14 +11,15 @@ from maeface import facts, finetune
 from maeface.data import manifest
 from maeface.errors import ConfigError, DataError
 from maeface.model import vit, weights
-from maeface_studio.weights import shipped, teacher
+from maeface_studio.weights import make, recipe
+from maeface_studio.weights.pseudo_labels import select_pseudo_labels
 
 SMALL = [
     "name=small",
-    "synth.subjects=3",
-    "synth.images=2",
-    "synth.clips=0",
-    "synth.size=24",
+    "render.subjects=3",
+    "render.images=2",
+    "render.clips=0",
+    "render.size=24",
     "prepare.size=32",
     "prepare.videos=[]",
     *(f"pretrain.model.{setting}" for setting in ("image_size=16", "patch_size=8", "decoder_heads=2")),
@@ -38,14 +39,14 @@ SMALL = [
 
 
 def settings(*more):
-    return shipped.load("maeface-tiny", [*SMALL, *more])
+    return recipe.load("maeface-tiny", [*SMALL, *more])
 
 
 @pytest.fixture(scope="module")
-def data(shared, tmp_path_factory):
+def data(shared, rig_path, tmp_path_factory):
     """A data folder with a few portraits, two of them held out."""
     folder = tmp_path_factory.mktemp("data")
-    shutil.copytree(shared / "rig", folder / "rig")
+    shutil.copytree(rig_path.parent, folder / "rig")
     (folder / "photos" / "congress").mkdir(parents=True)
     held_out = facts.held_out_portraits()
     names = sorted(file.name for file in (shared / "photos" / "congress").glob("*.jpg"))
@@ -63,8 +64,7 @@ def small_and_offline(shared, monkeypatch):
     monkeypatch.setenv("MAEFACE_WEIGHTS", str(shared / "weights"))
 
 
-def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monkeypatch):
-    pytest.importorskip("moderngl", reason="renders")
+def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monkeypatch, needs_opengl):
     out, how = tmp_path / "out", settings("scratch=true")
 
     def stopped(*_):
@@ -72,11 +72,11 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monk
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(finetune, "run", stopped)
-        shipped.run(how, data, out, teacher=data / "teacher.csv")
+        make.run(how, data, out, teacher=data / "teacher.csv")
     done = [out / name for name in ("synth", "portraits", "mae")]
     before = {path: path.stat().st_mtime_ns for base in done for path in base.rglob("*.[tsp]a[rf]*")}
     assert before
-    summary = shipped.run(how, data, out, teacher=data / "teacher.csv")
+    summary = make.run(how, data, out, teacher=data / "teacher.csv")
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
     (packed,) = summary.weights
@@ -92,9 +92,9 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monk
     real = labels["id"].str.contains(".jpg", regex=False)
     theirs = labels[real].set_index("id")
     assert len(theirs) == 4 and theirs["AU12_o"].notna().all() and theirs["AU12_i"].isna().all()
-    read = pd.read_csv(resources.files("maeface_studio.weights") / "readings.csv", index_col="id")
+    read = pd.read_csv(resources.files("maeface_studio.weights") / "annotations.csv", index_col="id")
     for face, row in theirs.iterrows():
-        for au in how.readings.aus:  # readers come first, and the teacher says what they leave open
+        for au in how.annotations.aus:  # annotations come first, and the teacher fills their gaps
             name = f"{facts.au_name(au)}_o"
             known = read.loc[face, name]
             assert known != known or row[name] == known
@@ -107,24 +107,26 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monk
     assert len(pd.read_parquet(out / "scores" / "portraits.parquet")) == 2
     assert {"renders", "renders from scratch"} <= set(summary.scores)
     scored = (out / "scores" / "renders.parquet").stat().st_mtime_ns
-    again = shipped.run(how, data, out, teacher=data / "teacher.csv")
+    again = make.run(how, data, out, teacher=data / "teacher.csv")
     assert (out / "scores" / "renders.parquet").stat().st_mtime_ns == scored
     assert again.scores["renders"].means == pytest.approx(summary.scores["renders"].means, nan_ok=True)
 
     with pytest.raises(ConfigError, match=r"labels_sha256|faces: "):
-        shipped.run(how, data, out)
+        make.run(how, data, out)
 
 
-def test_readings_that_nobody_made_are_refused(data, tmp_path):
-    with pytest.raises(ConfigError, match=r"readings\.aus: readings\.csv has no AU07; it has AU01, AU02"):
-        shipped.run(settings("readings.aus=[7, 12]"), data, tmp_path / "out")
+def test_annotations_that_nobody_made_are_refused(data, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"annotations\.aus: annotations\.csv has no AU07; it has AU01, AU02"
+    ):
+        make.run(settings("annotations.aus=[7, 12]"), data, tmp_path / "out")
 
 
 def test_what_the_data_folder_lacks_is_named(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"lacks photos/congress, videos, rig/ict_facekit\.npz; docs/reprod"
+        ConfigError, match=r"lacks photos/congress, videos, rig/ict_facekit\.npz; studio/docs/weights"
     ):
-        shipped.run(shipped.load("maeface-tiny"), tmp_path, tmp_path / "out")
+        make.run(recipe.load("maeface-tiny"), tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -133,9 +135,9 @@ def test_held_out_portraits_alone_are_nothing_to_learn_from(tmp_path):
     folder.mkdir(parents=True)
     (folder / sorted(facts.held_out_portraits())[0]).touch()
     (tmp_path / "rig").mkdir()
-    (tmp_path / shipped.RIG).touch()
+    (tmp_path / make.RIG).touch()
     with pytest.raises(ConfigError, match="no photograph to learn from in photos/congress"):
-        shipped.sources(settings().prepare, tmp_path)
+        make.list_sources(settings().prepare, tmp_path)
 
 
 def test_of_probabilities_only_what_is_sure_and_chosen_is_believed(tmp_path):
@@ -144,32 +146,34 @@ def test_of_probabilities_only_what_is_sure_and_chosen_is_believed(tmp_path):
         "source,frame,face,AU12_p,AU12_i,AU06_p,jawOpen\n"
         "a.jpg,0,0,0.05,0.2,0.9,0.1\nb.jpg,0,0,0.3,2,0.9,0.1\nc.mp4,4,0,0.5,3,0.9,0.1\nd.jpg,0,0,,,,\n"
     )
-    with pytest.raises(ConfigError, match=r"has probabilities: say which to believe, such as --set teacher"):
-        teacher.believed(table, {}, tmp_path / "t.parquet")
-    with pytest.raises(DataError, match=r"has no AU43, which teacher\.aus names"):
-        teacher.believed(table, {43: (0.1, 0.5)}, tmp_path / "t.parquet")
-    assert settings("teacher.aus.12=[0.1,0.5]").teacher.aus[12] == (0.1, 0.5)
+    with pytest.raises(
+        ConfigError, match=r"has probabilities; choose the action units to take, such as --set pseudo_labels"
+    ):
+        select_pseudo_labels(table, {}, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"has no AU43, which pseudo_labels\.aus names"):
+        select_pseudo_labels(table, {43: (0.1, 0.5)}, tmp_path / "t.parquet")
+    assert settings("pseudo_labels.aus.12=[0.1,0.5]").pseudo_labels.aus[12] == (0.1, 0.5)
     how = {12: (0.1, 0.5)}
-    rows = pd.read_parquet(teacher.believed(table, how, tmp_path / "t.parquet")).set_index("source")
+    rows = pd.read_parquet(select_pseudo_labels(table, how, tmp_path / "t.parquet")).set_index("source")
     assert list(rows.columns) == ["frame", "face", "AU12_o"]
     assert rows["AU12_o"].fillna(-1).to_dict() == {"a.jpg": 0, "b.jpg": -1, "c.mp4": 1}
     assert rows.loc["c.mp4", "frame"] == 4
     with pytest.raises(ConfigError, match=r"no such file: .*none"):
-        teacher.believed(tmp_path / "none.csv", how, tmp_path / "t.parquet")
+        select_pseudo_labels(tmp_path / "none.csv", how, tmp_path / "t.parquet")
     for bad in ("bad.csv", "bad.parquet"):
         (tmp_path / bad).write_bytes(b"")
         with pytest.raises(DataError, match=f"{bad} is no readable table"):
-            teacher.believed(tmp_path / bad, how, tmp_path / "t.parquet")
+            select_pseudo_labels(tmp_path / bad, how, tmp_path / "t.parquet")
     labels = tmp_path / "labels.csv"
     labels.write_text("source,AU12_o\na.jpg,1\n")
-    assert teacher.believed(labels, how, tmp_path / "t.parquet") == labels
+    assert select_pseudo_labels(labels, how, tmp_path / "t.parquet") == labels
 
 
 @pytest.mark.parametrize("name", ["maeface-nano", "maeface-tiny"])
 def test_the_rendered_people_are_not_those_of_the_demo(name):
-    how = shipped.load(name)
+    how = recipe.load(name)
     sample = json.loads((demo_sample() / "prepare.json").read_text())["settings"]
-    assert how.synth.seed != sample["seed"]
+    assert how.render.seed != sample["seed"]
 
 
 def demo_sample():

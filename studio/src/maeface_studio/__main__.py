@@ -1,4 +1,4 @@
-"""``maeface-studio``: render labelled faces, and make what maeface ships: its weights, its face detector."""
+"""The command line ``maeface-studio``."""
 
 import re
 from dataclasses import replace
@@ -11,7 +11,7 @@ from maeface import cli, console
 from maeface.errors import ConfigError
 
 app = typer.Typer(
-    help="Render labelled faces, and make the weights and the face detector that maeface ships.",
+    help="Make what maeface ships: rendered faces with labels, the weights, and the face detector.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,52 +29,69 @@ def main() -> None:
 
 @app.command()
 def render(
-    rig: Annotated[Path, typer.Option(help="The 3D head: ict_facekit.npz.")],
+    rig: Annotated[Path, typer.Option(help="The 3D head, ict_facekit.npz.")],
     out: Annotated[Path, typer.Option(help="Folder for the crops, the manifest and the labels.")],
-    subjects: Annotated[int, typer.Option(help="How many people.")] = 40,
-    images: Annotated[int, typer.Option(help="Stills of each.")] = 20,
-    clips: Annotated[int, typer.Option(help="Clips of each.")] = 0,
+    subjects: Annotated[int, typer.Option(help="Number of people.")] = 40,
+    images: Annotated[int, typer.Option(help="Stills of each person.")] = 20,
+    clips: Annotated[int, typer.Option(help="Clips of each person.")] = 0,
     clip_subjects: Annotated[
-        int | None, typer.Option(help="Clips of the first so many only; all if not given.")
+        int | None, typer.Option(help="Number of people with clips; all if not given.")
     ] = None,
     clip_frames: Annotated[int, typer.Option(help="Frames of a clip.")] = 48,
-    clip_fps: Annotated[float, typer.Option("--fps", help="Frames of a clip a second.")] = 24.0,
-    size: Annotated[int, typer.Option(help="Side of a crop, in pixels.")] = 224,
-    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
-    quality: Annotated[int, typer.Option(help="Of the JPEG crops, 1 to 95.")] = 90,
+    clip_fps: Annotated[float, typer.Option("--fps", help="Frames per second of a clip.")] = 24.0,
+    size: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 224,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws; another seed gives other people.")] = 0,
+    quality: Annotated[int, typer.Option(help="JPEG quality of the crops, 1 to 95.")] = 90,
     frames: Annotated[bool, typer.Option("--frames", help="Also write the whole frames, as PNG.")] = False,
     layout: Annotated[
-        Layout | None, typer.Option(help="Also write the clips as this dataset does, for its reader.")
+        Layout | None, typer.Option(help="Also write the clips in the layout of this dataset.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of processes; one per core if not given.")
+    ] = None,
 ) -> None:
     """Render faces with exact action unit labels."""
-    from maeface_studio.output import render as verb
+    from maeface_studio.output.render import Settings, run
 
-    fields = verb.Settings.__dataclass_fields__
-    values = {name: value for name, value in locals().items() if name in fields} | {"fps": clip_fps}
-    settings = verb.Settings(**values)
-    console.show(str(verb.run(rig, out, settings, workers)))
+    settings = Settings(
+        subjects=subjects,
+        images=images,
+        clips=clips,
+        clip_subjects=clip_subjects,
+        clip_frames=clip_frames,
+        fps=clip_fps,
+        size=size,
+        seed=seed,
+        quality=quality,
+        frames=frames,
+        layout=layout,
+    )
+    console.show(str(run(rig, out, settings, workers)))
 
 
 @app.command()
 def weights(
-    name: Annotated[str, typer.Argument(help="maeface-nano, maeface-tiny, or a TOML recipe.")],
+    name: Annotated[
+        str, typer.Argument(help="The recipe: maeface-nano, maeface-tiny, or the path of a TOML file.")
+    ],
     data: Annotated[Path, typer.Option(help="Folder with rig/, photos/ and videos/.")],
-    out: Annotated[Path, typer.Option(help="Folder for everything; the same command goes on with it.")],
+    out: Annotated[Path, typer.Option(help="Folder for all results; the same command continues in it.")],
     teacher: Annotated[
         Path | None,
-        typer.Option(help="MediaPipe's face_landmarker.task, or a table of labels of the real faces."),
+        typer.Option(
+            help="MediaPipe's face_landmarker.task, or a table of labels or predictions of the real faces."
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe. Repeatable."),
     ] = None,
 ) -> None:
-    """Make the weights that come with maeface, from rendering to scores."""
-    from maeface_studio.weights import shipped as verb
+    """Make the packaged weights: render, prepare, pre-train, fine-tune, pack and score."""
+    from maeface_studio.weights.make import list_results, run
+    from maeface_studio.weights.recipe import load
 
-    for result in verb.shown(verb.run(verb.load(name, overrides or ()), data, out, teacher)):
+    for result in list_results(run(load(name, overrides or ()), data, out, teacher)):
         console.show(result)
 
 
@@ -87,38 +104,39 @@ def detector(
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     exclude: Annotated[
         list[Path] | None,
-        typer.Option(help="A text, CSV or JSON file that names files not to learn from. Repeatable."),
+        typer.Option(help="A text, CSV or JSON file with names of files not to learn from. Repeatable."),
     ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="Weights of the teacher; the public RetinaFace if not given.")
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="An earlier file: keep how it finds faces, train only the points.")
+        Path | None,
+        typer.Option(help="An earlier file: keep its detection of faces, train only the points."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, other canvases.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and of all random draws.")] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of learning to find faces, over both phases.")
+        int | None, typer.Option(min=1, help="Training steps of the detection of faces.")
     ] = None,
-    place_steps: Annotated[int | None, typer.Option(min=1, help="Steps of learning the points.")] = None,
+    place_steps: Annotated[int | None, typer.Option(min=1, help="Training steps of the points.")] = None,
 ) -> None:
-    """Train the face detector that comes with maeface from a teacher's answers."""
+    """Train the embedded face detector on the outputs of a teacher."""
     if keep and steps:
-        raise ConfigError("--steps is of learning to find faces, which --keep leaves out; give one of them")
+        raise ConfigError("--steps has no effect with --keep, which trains only the points; give one of them")
     import torch
 
-    from maeface_studio.detector.training import Settings, train
+    from maeface_studio.detector.training import Settings, run
 
-    torch.set_num_threads(1)  # so that the result does not depend on the machine's cores
-    excluded = {name for path in exclude or () for name in FILE_NAME.findall(_read(path))}
+    torch.set_num_threads(1)  # with more threads the result depends on the number of cores
+    excluded = {name for path in exclude or () for name in FILE_NAME.findall(_read_text(path))}
     settings = Settings(exclude=tuple(sorted(excluded)))
     if steps:
-        settings = replace(settings, finding=settings.finding.shortened(steps))
+        settings = replace(settings, detection=settings.detection.with_steps(steps))
     if place_steps:
-        settings = replace(settings, placing=replace(settings.placing, steps=place_steps))
-    console.show(str(train(sources, out, settings, seed, teacher, keep)))
+        settings = replace(settings, landmarks=replace(settings.landmarks, steps=place_steps))
+    console.show(str(run(sources, out, settings, seed, teacher, keep)))
 
 
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from maeface import console, facts, files, finetune
-from maeface.data.loading import parts as cut
-from maeface.data.loading.parts import Part as Faces
+from maeface.data.loading.split import Split, split_faces
 from maeface.experiments.reporting import results
 from maeface.experiments.running import plan
 from maeface.experiments.running.plan import Part
@@ -128,18 +127,18 @@ def _what(part: Part) -> dict[str, Any]:
     }
 
 
-def _parts(part: Part, data: Ready, tested: Ready | None) -> dict[str, Faces]:
+def _parts(part: Part, data: Ready, tested: Ready | None) -> dict[str, Split]:
     """``train``, ``validation`` and ``test`` as the training had them; or all of ``tested`` as the test."""
-    found = cut.split(_labelled(part, data), part.settings)
+    found = split_faces(_labelled(part, data), part.settings)
     return found | ({"test": _labelled(part, tested)} if tested else {})
 
 
-def _labelled(part: Part, data: Ready) -> Faces:
+def _labelled(part: Part, data: Ready) -> Split:
     return finetune.choose(finetune.join([data.folder], data.labels), part.settings.model)[1]
 
 
 def _predicted(
-    part: Part, found: Mapping[str, Faces], data: Ready, tested: Ready | None, weights: Path
+    part: Part, found: Mapping[str, Split], data: Ready, tested: Ready | None, weights: Path
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """The table of faces, and the mean scores of the test part at 0.5 for the line that is printed."""
     run, kind = part.settings.run, part.settings.model.task

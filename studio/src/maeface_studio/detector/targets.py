@@ -1,6 +1,6 @@
-"""What each anchor of a canvas shall say: the teacher's answer, mended where the true geometry knows better.
+"""Targets of the anchors of an image: the teacher's outputs, corrected by the known pasted faces.
 
-Legend: B canvases, A anchors, S side of a canvas in px.
+Legend: A anchors, S side of an image in px, V numbers per anchor.
 """
 
 from dataclasses import dataclass
@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torchvision
-from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from maeface.faces.retinaface import (
     CENTRE_VARIANCE,
@@ -22,22 +20,17 @@ from maeface.faces.retinaface import (
     anchors,
     decode,
 )
-from maeface_studio.detector.canvas import Canvas
-from maeface_studio.detector.cutouts import Placed
+from maeface_studio.detector.composition import Composition, PlacedFace
 
-SURE_LOGIT = (
-    3.0  # what an anchor shall say of a face that the teacher missed, and minus that where it saw a ghost
-)
-LEAST_TAUGHT = 16.0  # px; a smaller face that the teacher misses is left alone
-_MATCH = 0.45  # least overlap of an anchor with a face that the teacher missed
-_GHOST = 0.15  # a teacher's box that overlaps no pasted face by more is a ghost
-_LOGIT_RANGE = 7.0
-_POSITIVE = 0.3
+CORRECTED_LOGIT = 3.0  # target for a face that the teacher missed; minus that for one that is not there
+MIN_MISSED_SIDE = 16.0  # px; smaller faces that the teacher missed are not corrected
+_MATCH = 0.45  # least overlap (IoU) of an anchor with a face that the teacher missed
+_FALSE = 0.15  # a box of the teacher that overlaps no pasted face by more (IoU) is a false detection
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Targets of one canvas.
+class Targets:
+    """Targets of one image.
 
     Attributes:
         logits: (A,) float16, logit of a face.
@@ -51,134 +44,76 @@ class Answers:
 
 
 @torch.inference_mode()
-def ask(teacher: RetinaFace, canvas: Canvas) -> Answers:
-    """The targets of a canvas.
+def make_targets(teacher: RetinaFace, image: Composition) -> Targets:
+    """Return the targets of a composed image.
 
     Args:
         teacher: in evaluation mode.
-        canvas: its side must be a multiple of the largest stride.
+        image: its side is a multiple of the largest stride.
     """
-    logits, boxes, points = (x[0] for x in teacher(network_input(torch.from_numpy(canvas.pixels)[None])))
-    face = (logits[:, 1] - logits[:, 0]).clamp(-12, 12)  # (A,)
-    if canvas.known:
-        place = anchors(*canvas.pixels.shape[:2])
-        seen, _ = decode(place, boxes, points)
-        everyone = [*canvas.faces, *canvas.hidden]
-        _exorcise(face, seen, everyone)
-        for one in canvas.faces:
-            if (one.box[2:] - one.box[:2]).max() >= LEAST_TAUGHT:
-                _teach(face, boxes, points, place, seen, one)
-    return Answers(*(x.half().numpy() for x in (face, boxes.clamp(-60, 60), points.clamp(-250, 250))))
+    outputs = teacher(to_network_input(torch.from_numpy(image.pixels)[None]))
+    logits, boxes, points = (output[0] for output in outputs)
+    face_logits = (logits[:, 1] - logits[:, 0]).clamp(-12, 12)  # (A,)
+    if image.complete:
+        grid = anchors(*image.pixels.shape[:2])
+        detections, _ = decode(grid, boxes, points)
+        _suppress_false_detections(face_logits, detections, [*image.faces, *image.hidden])
+        for face in image.faces:
+            if (face.box[2:] - face.box[:2]).max() >= MIN_MISSED_SIDE:
+                _add_missed_face(face_logits, boxes, points, grid, detections, face)
+    return Targets(*(x.half().numpy() for x in (face_logits, boxes.clamp(-60, 60), points.clamp(-250, 250))))
 
 
-def network_input(pixels: Tensor) -> Tensor:
-    """(B, S, S, 3) RGB 0..255 to what the network takes, (B, 3, S, S)."""
+def to_network_input(pixels: Tensor) -> Tensor:
+    """Convert (B, S, S, 3) RGB 0..255 to the network's input, (B, 3, S, S) BGR minus the mean."""
     return pixels.flip(3).float().sub(torch.tensor(MEAN_BGR)).permute(0, 3, 1, 2).contiguous()
 
 
-def mirrored(values: Tensor, size: int) -> Tensor:
-    """Targets (A, V) of the mirrored canvas: V is 1 (logit), 4 (box) or 10 (points)."""
+def mirror_targets(values: Tensor, size: int) -> Tensor:
+    """Return the targets (A, V) of the mirrored image; V is 1 (logit), 4 (box) or 10 (points)."""
     rows, start = [], 0
     for stride in STRIDES:
         cells = size // stride
         level = values[start : start + 2 * cells * cells].view(cells, cells, 2, -1).flip(1)
         rows.append(level.reshape(2 * cells * cells, -1))
         start += 2 * cells * cells
-    turned = torch.cat(rows)
-    if turned.shape[1] == 4:
-        return turned * turned.new_tensor([-1, 1, 1, 1])
-    if turned.shape[1] == 10:
-        order = [2, 3, 0, 1, 4, 5, 8, 9, 6, 7]  # left and right change places
-        return turned[:, order] * turned.new_tensor([-1, 1] * 5)
-    return turned
+    flipped = torch.cat(rows)
+    if flipped.shape[1] == 4:
+        return flipped * flipped.new_tensor([-1, 1, 1, 1])
+    if flipped.shape[1] == 10:
+        order = [2, 3, 0, 1, 4, 5, 8, 9, 6, 7]  # left and right points are swapped
+        return flipped[:, order] * flipped.new_tensor([-1, 1] * 5)
+    return flipped
 
 
-def loss(
-    outputs: tuple[Tensor, Tensor, Tensor], targets: tuple[Tensor, Tensor, Tensor], corner: float = 1.0
-) -> tuple[Tensor, Tensor, Tensor]:
-    """How far the student is from the targets: (faces, boxes, points), scalars.
-
-    Faces: quality focal loss (Li et al. 2020, arXiv:2006.04388) of the soft answers, and the distance of the
-    logits themselves, which also teaches how unlike a face the rest is. Boxes and points: smooth L1, weighted
-    by the targets' probability.
-
-    Args:
-        outputs: the network's (B, A, 2), (B, A, 4), (B, A, 10).
-        targets: (B, A), (B, A, 4), (B, A, 10).
-        corner: error, in units of the offsets, under which smooth L1 of boxes and points is quadratic.
-    """
-    said = (outputs[0][..., 1] - outputs[0][..., 0]).float()
-    logit, box, point = targets
-    probability = logit.sigmoid()
-    focus = (said.sigmoid() - probability).abs().detach() ** 1.5
-    weight = probability * (probability > _POSITIVE)
-    total = weight.sum() + 1
-    entropy = F.binary_cross_entropy_with_logits(said, probability, reduction="none")
-    near = F.smooth_l1_loss(
-        said.clamp(min=-_LOGIT_RANGE), logit.clamp(-_LOGIT_RANGE, _LOGIT_RANGE), reduction="none"
-    )
-    faces = (focus * entropy).sum() / total * 2 + near.mean() + 0.3 * (near * weight).sum() / total
-    boxes, points = (
-        (F.smooth_l1_loss(said.float(), target, reduction="none", beta=corner).mean(-1) * weight).sum()
-        / total
-        for said, target in ((outputs[1], box), (outputs[2], point))
-    )
-    return faces, boxes, points
+def _suppress_false_detections(logits: Tensor, detections: Tensor, faces: list[PlacedFace]) -> None:
+    """Lower the logits of detections where no face was pasted, in place."""
+    positive = torch.nonzero(logits > 0).squeeze(1)
+    if len(faces) == 0:
+        logits[positive] = -CORRECTED_LOGIT
+    elif len(positive):
+        boxes = torch.from_numpy(np.stack([face.box for face in faces])).float()
+        overlap = torchvision.ops.box_iou(detections[positive], boxes).amax(dim=1)
+        logits[positive[overlap < _FALSE]] = -CORRECTED_LOGIT
 
 
-def disturb(pixels: NDArray[np.uint8], random: Generator) -> NDArray[np.uint8]:
-    """A canvas as a camera might give it: exposure, cast, grey, blur, noise, JPEG. The targets stay."""
-    import simplejpeg
-    from PIL import Image
-
-    levels = np.arange(256, dtype=np.float32) / 255
-    gamma, gain, lift = random.uniform(0.6, 1.6), random.uniform(0.65, 1.3), random.uniform(-0.08, 0.12)
-    cast = 1 + random.uniform(-0.1, 0.1, (3, 1))
-    table = np.clip((levels**gamma * gain * cast + lift) * 255, 0, 255).astype(np.uint8)
-    if random.random() < 0.85:
-        pixels = np.stack([table[c][pixels[..., c]] for c in range(3)], axis=-1)
-    if random.random() < 0.15:
-        pixels = np.repeat(np.asarray(Image.fromarray(pixels).convert("L"))[..., None], 3, axis=2)
-    size = pixels.shape[1]
-    if random.random() < 0.15:
-        small = int(size / random.uniform(1.2, 2.2))
-        picture = Image.fromarray(pixels).resize((small, small), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
-    if random.random() < 0.3:
-        noise = random.standard_normal(pixels.shape, dtype=np.float32) * random.uniform(2, 14)
-        pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
-    if random.random() < 0.35:
-        data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=int(random.integers(25, 90)))
-        pixels = simplejpeg.decode_jpeg(data)
-    return pixels
-
-
-def _exorcise(face: Tensor, seen: Tensor, placed: list[Placed]) -> None:
-    """Lower, in place, what the teacher says where nothing was pasted."""
-    there = torch.nonzero(face > 0).squeeze(1)
-    if len(placed) == 0:
-        face[there] = -SURE_LOGIT
-    elif len(there):
-        boxes = torch.from_numpy(np.stack([one.box for one in placed])).float()
-        overlap = torchvision.ops.box_iou(seen[there], boxes).amax(dim=1)
-        face[there[overlap < _GHOST]] = -SURE_LOGIT
-
-
-def _teach(face: Tensor, boxes: Tensor, points: Tensor, place: Tensor, seen: Tensor, one: Placed) -> None:
-    """Put in, in place, a face that the teacher did not see."""
-    truth = torch.from_numpy(one.box).float()[None]
-    saw = (face > 0) & (torchvision.ops.box_iou(seen, truth).squeeze(1) > 0.4)
-    if saw.any():
+def _add_missed_face(
+    logits: Tensor, boxes: Tensor, points: Tensor, grid: Tensor, detections: Tensor, face: PlacedFace
+) -> None:
+    """Set the targets of a face, in place, if the teacher did not detect it."""
+    box = torch.from_numpy(face.box).float()[None]
+    detected = (logits > 0) & (torchvision.ops.box_iou(detections, box).squeeze(1) > 0.4)
+    if detected.any():
         return
-    square = torch.cat([place[:, :2] - place[:, 2:] / 2, place[:, :2] + place[:, 2:] / 2], dim=1)
-    overlap = torchvision.ops.box_iou(square, truth).squeeze(1)
-    chosen = torch.nonzero(overlap >= min(_MATCH, float(overlap.max()))).squeeze(1)
-    centre, side = place[chosen, :2], place[chosen, 2:]
-    middle, extent = (truth[:, :2] + truth[:, 2:]) / 2, truth[:, 2:] - truth[:, :2]
-    face[chosen] = SURE_LOGIT
-    boxes[chosen] = torch.cat(
+    squares = torch.cat([grid[:, :2] - grid[:, 2:] / 2, grid[:, :2] + grid[:, 2:] / 2], dim=1)
+    overlap = torchvision.ops.box_iou(squares, box).squeeze(1)
+    matched = torch.nonzero(overlap >= min(_MATCH, float(overlap.max()))).squeeze(1)
+    centre, side = grid[matched, :2], grid[matched, 2:]
+    middle, extent = (box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]
+    logits[matched] = CORRECTED_LOGIT
+    boxes[matched] = torch.cat(
         [(middle - centre) / (CENTRE_VARIANCE * side), torch.log(extent / side) / SIZE_VARIANCE], dim=1
     )
-    five = torch.from_numpy(one.points).float()[None]
-    offsets = (five - centre[:, None]) / (CENTRE_VARIANCE * side[:, None])
-    points[chosen] = offsets.flatten(1)
+    face_points = torch.from_numpy(face.points).float()[None]
+    offsets = (face_points - centre[:, None]) / (CENTRE_VARIANCE * side[:, None])
+    points[matched] = offsets.flatten(1)

@@ -1,4 +1,4 @@
-"""The training of the embedded detector: material, two networks, one file of half-precision numbers."""
+"""``maeface-studio detector``: the training of the embedded face detector."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,34 +15,35 @@ from maeface.faces.detector import POINTS, Detector, load
 from maeface.faces.download import retinaface_weights
 from maeface.faces.points import PointNet
 from maeface.faces.retinaface import RetinaFace
-from maeface_studio.detector import finding, placing
+from maeface_studio.detector import detection, landmarks
 from maeface_studio.detector.cutouts import collect
-from maeface_studio.detector.finding import Settings as Finding
-from maeface_studio.detector.learner import Learner
-from maeface_studio.detector.placing import Settings as Placing
+from maeface_studio.detector.detection import Settings as DetectionSettings
+from maeface_studio.detector.landmarks import Settings as LandmarkSettings
+from maeface_studio.detector.training_state import TrainingState
 
-MARGIN = 0.85  # taken off the logit in the file: clothes of the training's portraits score up to about 0.7
-HEADER = {
-    "maeface": "RetinaFace mobilenet0.25, by maeface_studio.detector"
-}  # of several, the order would vary
+MARGIN = 0.85  # subtracted from the logits of a face: clothes in the training portraits score up to about 0.7
+HEADER = {"maeface": "RetinaFace mobilenet0.25, by maeface_studio.detector"}
+"""Metadata of the file. One entry only: the order of several is not fixed."""
+EARLIER_HEADER = {"maeface": "RetinaFace mobilenet0.25, by maeface.distillation"}
+"""Metadata of files from before the studio was a package, such as the embedded detector."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the whole.
+    """Settings of the whole training.
 
     Attributes:
-        finding: of the network that finds faces.
-        placing: of the network that places points.
+        detection: of the network that detects faces.
+        landmarks: of the network that places points.
         exclude: names of files that must not be learned from.
     """
 
-    finding: Finding = field(default_factory=Finding)
-    placing: Placing = field(default_factory=Placing)
+    detection: DetectionSettings = field(default_factory=DetectionSettings)
+    landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
     exclude: tuple[str, ...] = ()
 
 
-def train(
+def run(
     sources: Sequence[Path],
     out: Path,
     settings: Settings | None = None,
@@ -50,78 +51,88 @@ def train(
     teacher: Path | None = None,
     keep: Path | None = None,
 ) -> Path:
-    """Teach new networks what another one answers.
+    """Train a face detector on the outputs of another one (distillation).
 
-    The same call goes on with a run that was stopped: beside ``out`` lie its checkpoints, until it is done.
+    An interrupted training is continued by the same call from its checkpoints, which are written next to
+    ``out`` and removed at the end.
 
     Args:
-        sources: photographs, videos, folders of them, tar files of photographs; their faces are pasted.
-        out: the file to write, ``.safetensors``.
-        settings: how; None for the defaults.
-        seed: of the initial weights and of all draws.
-        teacher: weights of the teacher; None for the public ones, downloaded if they are not at hand.
-        keep: an earlier file, whose network that finds faces is taken as it is; only points are learned anew.
+        sources: photographs, videos, folders of them, and tar files of photographs; their faces are pasted.
+        out: the ``.safetensors`` file to write.
+        settings: None for the defaults.
+        seed: of the initial weights and of all random draws.
+        teacher: weights of the teacher; None for the public ones, which are downloaded if necessary.
+        keep: an earlier file; its network that detects faces is kept, and only the points are trained.
 
     Returns:
         ``out``.
 
     Raises:
         ConfigError: a source does not exist.
-        DataError: there is no face in the sources.
+        DataError: no source contains a face.
         WeightsError: the teacher's weights, the file to keep, or a checkpoint are wrong.
-        ResourceError: the teacher's weights are not there and cannot be had.
+        ResourceError: the teacher's weights are not available.
     """
     settings = settings or Settings()
     teacher = teacher or retinaface_weights("mobilenet0.25", "public")
     detector = Detector(teacher)
-    kept = _found_in(keep) if keep else None
+    kept = _load_kept(keep) if keep else None
     material = collect(sources, detector, settings.exclude)
-    of = {"seed": seed, "teacher": files.sha256(teacher), "material": material.digest()}
-    place = {**asdict(settings.placing), **of}
-    to_place = Learner(PointNet, settings.placing.decay, seed, out.with_suffix(".placing.ckpt"), place)
-    checkpoints = [to_place.checkpoint]
+    identity = {"seed": seed, "teacher": files.sha256(teacher), "material": material.digest()}
+    landmark_state = TrainingState(
+        PointNet,
+        settings.landmarks.decay,
+        seed,
+        out.with_suffix(".placing.ckpt"),
+        {**asdict(settings.landmarks), **identity},
+    )
+    checkpoints = [landmark_state.checkpoint]
     if kept is None:
-        find = {**asdict(settings.finding), **of}
-        to_find = Learner(
-            finding.student, settings.finding.decay, seed, out.with_suffix(".finding.ckpt"), find
+        detection_state = TrainingState(
+            detection.new_model,
+            settings.detection.decay,
+            seed,
+            out.with_suffix(".finding.ckpt"),
+            {**asdict(settings.detection), **identity},
         )
-        checkpoints.append(to_find.checkpoint)
-        found = finding.train(to_find, material, detector.network, settings.finding, seed)
-        kept = _rounded(found.state_dict())
-    placed = placing.train(to_place, material, settings.placing, seed).state_dict()
-    write(out, kept | {POINTS + name: value for name, value in _half(placed).items()})
+        checkpoints.append(detection_state.checkpoint)
+        model = detection.train(detection_state, material, detector.network, settings.detection, seed)
+        kept = _shift_logits(_to_half(model.state_dict()))
+    points = landmarks.train(landmark_state, material, settings.landmarks, seed).state_dict()
+    write_detector(out, kept | {POINTS + name: value for name, value in _to_half(points).items()})
     for checkpoint in checkpoints:
         checkpoint.unlink(missing_ok=True)
     return out
 
 
-def write(path: Path, state: dict[str, Tensor]) -> None:
-    """Write the file of the embedded detector."""
+def write_detector(path: Path, state: dict[str, Tensor]) -> None:
+    """Write the file of a detector."""
     files.write_bytes(path, to_safetensors(state, HEADER))
 
 
-def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Kernels as float16, the few other numbers (variances!) as float32."""
+def _to_half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert kernels to float16; vectors stay float32, as variances may be outside its range."""
     return {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
 
 
-def _rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a file holds of the network that finds faces."""
-    state = _half(state)
+def _shift_logits(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Subtract ``MARGIN`` from the logits of a face."""
     for name in [name for name in state if name.startswith("ClassHead") and name.endswith("bias")]:
         state[name] = state[name] - torch.tensor([0.0, MARGIN] * 2)
     return state
 
 
-def _found_in(path: Path) -> dict[str, Tensor]:
-    """The first network of a file that ``write`` wrote, as it is there."""
-    network = RetinaFace()
-    load(network, path)
+def _load_kept(path: Path) -> dict[str, Tensor]:
+    """Load the network that detects faces from a file of an earlier training."""
+    model = RetinaFace()
+    load(model, path)
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata()
     except SafetensorError:
         header = None
-    if header != HEADER:
-        raise WeightsError(f"{path} is not of maeface_studio.detector; only what it wrote can be kept")
-    return _half(network.state_dict())
+    if header not in (HEADER, EARLIER_HEADER):
+        raise WeightsError(
+            f"{path} was not made by maeface-studio detector; only a file that it made can be kept"
+        )
+    return _to_half(model.state_dict())

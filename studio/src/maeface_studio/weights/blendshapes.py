@@ -1,12 +1,11 @@
-"""A second opinion on real faces: MediaPipe's blendshapes, read as action units.
+"""MediaPipe's blendshapes of real faces, and the action units that they resemble.
 
-MediaPipe's Face Landmarker (Apache-2.0) gives 52 coefficients from 0 to 1, named as ARKit's shapes, and 478
-points of a face. Several of the shapes move a face as one action unit does. Its readings are a peer to
-measure against, and weak labels for faces that nobody has coded: a teacher for the action units that it
-knows, and only those. Which these are has to be measured; see ``SHAPES``.
+MediaPipe's Face Landmarker (Apache-2.0) returns 52 coefficients from 0 to 1, named as ARKit's blendshapes,
+and 478 points of a face. Several blendshapes move a face as one action unit does (``SHAPES``). So MediaPipe
+is a model to compare with, and a source of pseudo-labels for faces that nobody has coded.
 
-Faces are found, numbered and turned upright as ``maeface prepare`` does it, so rows meet its manifest.
-As a command, with the extra ``teacher`` installed::
+Faces are detected, numbered and turned upright as in ``maeface prepare``, so that rows match its manifest.
+As a command, with the extra ``teacher``::
 
     python -m maeface_studio.weights.blendshapes face_landmarker.task SOURCE ... --out labels.parquet
 """
@@ -53,52 +52,53 @@ SHAPES: Mapping[int, tuple[str, ...]] = MappingProxyType(
         43: ("eyeBlinkLeft", "eyeBlinkRight"),
     }
 )
-"""The blendshapes whose mean stands for an action unit. AU25 is measured on the points; see ``Reading``."""
+"""The blendshapes whose mean is the score of an action unit. AU25 is measured on the points instead."""
 
 AUS = tuple(sorted({*SHAPES, 25}))
 
-# Of MediaPipe's points: the middle of the inner edge of either lip, and the outer corners of the mouth.
+# Numbers of MediaPipe's points: the middle of the inner edge of each lip, and the corners of the mouth.
 UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291
 GAP_PARTED = 0.04
-"""Gap between the lips, in widths of the mouth, at which AU25 is 0.5: few portraits have just that."""
-AROUND, SIDE = 1.6, 384
-"""MediaPipe wants the whole head: it is shown the crop's square so many times as wide, at so many px."""
+"""Gap between the lips, in widths of the mouth, at which AU25 is 0.5; few portraits have about this gap."""
+ENLARGEMENT, SIDE = 1.6, 384
+"""MediaPipe expects a whole head: the square of the crop is enlarged by the factor, to this side in px."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What MediaPipe says of one face.
+class Blendshapes:
+    """MediaPipe's result for one face.
 
     Attributes:
-        shapes: coefficient 0..1 by name of the blendshape.
+        coefficients: 0..1 by the name of the blendshape.
         points: (478, 3) float32: x, y in px of the image, and depth in the same unit, smaller is nearer.
-        yaw_deg: turn of the head; positive towards the right-hand side of the image.
+        yaw_deg: yaw of the head in degrees; positive towards the right-hand side of the image.
     """
 
-    shapes: Mapping[str, float]
+    coefficients: Mapping[str, float]
     points: NDArray[np.float32]
     yaw_deg: float
 
     @property
     def lip_gap(self) -> float:
-        """Between the lips' inner edges, in widths of the mouth; 0 where they touch."""
+        """Distance of the inner edges of the lips, in widths of the mouth; 0 where they touch."""
         gap = np.linalg.norm(self.points[UPPER_LIP] - self.points[LOWER_LIP])
         return float(gap / np.linalg.norm(self.points[LEFT_CORNER] - self.points[RIGHT_CORNER]))
 
-    def aus(self) -> dict[int, float]:
-        """Score 0..1 by action unit, ascending."""
-        scores = {au: float(np.mean([self.shapes[name] for name in names])) for au, names in SHAPES.items()}
+    def action_units(self) -> dict[int, float]:
+        """Return the score 0..1 of each action unit, in ascending order of their numbers."""
+        values = self.coefficients
+        scores = {au: float(np.mean([values[name] for name in names])) for au, names in SHAPES.items()}
         return dict(sorted({**scores, 25: self.lip_gap / (self.lip_gap + GAP_PARTED)}.items()))
 
 
-class Reader:
-    """MediaPipe's Face Landmarker, ready for use; close it after.
+class FaceLandmarker:
+    """MediaPipe's Face Landmarker, as a context manager.
 
     Args:
         task: ``face_landmarker.task``, from MediaPipe's model page.
 
     Raises:
-        ConfigError: no such file, or another.
+        ConfigError: no such file, or not MediaPipe's.
         ResourceError: mediapipe is not installed.
     """
 
@@ -108,7 +108,7 @@ class Reader:
             from mediapipe.tasks import python as tasks
         except ImportError as error:
             raise ResourceError(
-                "blendshapes need mediapipe; install it: pip install 'maeface[teacher]'"
+                "blendshapes need mediapipe; install it: pip install 'maeface-studio[teacher]'"
             ) from error
         if not task.is_file():
             raise ConfigError(f"no such file: {task}; expected MediaPipe's face_landmarker.task")
@@ -124,8 +124,8 @@ class Reader:
         self._image = mediapipe.Image
         self._format = mediapipe.ImageFormat.SRGB
 
-    def __call__(self, image: NDArray[np.uint8]) -> Reading | None:
-        """Read the most prominent face of an RGB uint8 image (H, W, 3); None where MediaPipe finds none."""
+    def __call__(self, image: NDArray[np.uint8]) -> Blendshapes | None:
+        """Return the result for the most prominent face of an RGB uint8 image (H, W, 3), or None."""
         result = self._landmarker.detect(
             self._image(image_format=self._format, data=np.ascontiguousarray(image))
         )
@@ -133,11 +133,11 @@ class Reader:
             return None
         height, width = image.shape[:2]
         points = np.array([[p.x, p.y, p.z] for p in result.face_landmarks[0]], dtype=np.float32)
-        turned = np.asarray(result.facial_transformation_matrixes[0])[:3, :3]
-        return Reading(
-            shapes={shape.category_name: float(shape.score) for shape in result.face_blendshapes[0]},
+        rotation = np.asarray(result.facial_transformation_matrixes[0])[:3, :3]
+        return Blendshapes(
+            coefficients={shape.category_name: float(shape.score) for shape in result.face_blendshapes[0]},
             points=points * np.array([width, height, width], dtype=np.float32),
-            yaw_deg=float(np.degrees(np.arctan2(turned[0, 2], turned[2, 2]))),
+            yaw_deg=float(np.degrees(np.arctan2(rotation[0, 2], rotation[2, 2]))),
         )
 
     def close(self) -> None:
@@ -145,73 +145,75 @@ class Reader:
         self._landmarker.close()
 
     def __enter__(self) -> Self:
-        """The reader."""
+        """Return the landmarker."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Free MediaPipe's graph."""
         self.close()
 
 
-def table(
+def read_blendshapes(
     sources: Sequence[Path],
     task: Path,
     faces: finder.Faces = "largest",
     every: int = 1,
-    wanted: Callable[[str], bool] = lambda name: True,
+    select: Callable[[str], bool] = lambda name: True,
 ) -> pd.DataFrame:
-    """MediaPipe's readings of photos and videos, a row a face, as labels and as predictions.
+    """Return MediaPipe's results for photographs and videos, a row per face, as labels and predictions.
 
     Args:
         sources: files and folders, as given to ``maeface prepare``.
         task: ``face_landmarker.task``.
         faces: which faces of an image, as in ``maeface prepare``.
         every: of a video, take every n-th frame.
-        wanted: file names (without folders) to read; all by default.
+        select: returns whether a file is read, by its name without folders; all by default.
 
     Returns:
-        ``source frame face`` as in the manifest, ``AU01_p``... (the score, 0..1), ``AU01_i``... (5 times it:
-        a coefficient is the share of a shape's full movement, as intensity is of the muscle's, but the two
-        scales were never fitted to each other), ``lip_gap``, ``yaw_deg`` and the 52 coefficients by name.
-        NaN where RetinaFace finds a face and MediaPipe none.
+        ``source frame face`` as in the manifest, ``AU01_p``... (the score, 0..1), ``AU01_i``... (5 times the
+        score, as a rough intensity: the two scales were not fitted to each other), ``lip_gap``, ``yaw_deg``
+        and the 52 coefficients by name. NaN where RetinaFace detects a face and MediaPipe does not.
 
     Raises:
         ConfigError: no such source or task file.
-        ResourceError: mediapipe or the face detector's weights are not at hand.
+        DataError: ``select`` leaves no file.
+        ResourceError: mediapipe or the weights of the face detector are missing.
     """
     checks.sampling(every, None)
-    found = [item for item in inputs.find(sources) if wanted(Path(item.source).name)]
-    if not found:
-        raise DataError("no file to read is left; the held-out portraits are read by themselves")
+    items = [item for item in inputs.find(sources) if select(Path(item.source).name)]
+    if not items:
+        raise DataError("no file is left; held-out portraits are read with --held-out only")
     skipped = shots.Skipped()
     rows: list[dict[str, Any]] = []
-    with Reader(task) as reader, console.progress("read", len(found), "inputs") as advance:
+    with FaceLandmarker(task) as landmarker, console.progress("read", len(items), "inputs") as advance:
         detector = Detector()
-        for shot in shots.read(found, every, None, skipped, advance):
+        for shot in shots.read(items, every, None, skipped, advance):
             if isinstance(shot, shots.Unread):
                 continue
-            rows += _rows(shot, finder.find_crops(detector, [shot.frame.rgb], faces=faces)[0], reader)
+            rows += _rows(shot, finder.find_crops(detector, [shot.frame.rgb], faces=faces)[0], landmarker)
     return pd.DataFrame(rows)
 
 
-def _rows(shot: shots.Shot, crops: Iterable[finder.FaceCrop], reader: Reader) -> Iterator[dict[str, Any]]:
+def _rows(
+    shot: shots.Shot, crops: Iterable[finder.FaceCrop], landmarker: FaceLandmarker
+) -> Iterator[dict[str, Any]]:
     for number, crop in enumerate(crops):
         square = crop.square
-        wide = geometry.Square(square.cx, square.cy, square.side * AROUND, square.angle_deg)
-        reading = reader(geometry.crop(shot.frame.rgb, wide, SIDE))
+        wide = geometry.Square(square.cx, square.cy, square.side * ENLARGEMENT, square.angle_deg)
+        result = landmarker(geometry.crop(shot.frame.rgb, wide, SIDE))
         row: dict[str, Any] = {"source": shot.name, "frame": shot.frame.index, "face": number}
-        scores = reading.aus() if reading else dict.fromkeys(AUS, np.nan)
+        scores = result.action_units() if result else dict.fromkeys(AUS, np.nan)
         row |= {f"{facts.au_name(au)}_p": score for au, score in scores.items()}
         row |= {f"{facts.au_name(au)}_i": facts.INTENSITY_MAX * score for au, score in scores.items()}
-        if reading:
-            row |= {"lip_gap": reading.lip_gap, "yaw_deg": reading.yaw_deg, **reading.shapes}
+        if result:
+            row |= {"lip_gap": result.lip_gap, "yaw_deg": result.yaw_deg, **result.coefficients}
         yield row
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read sources and write the table."""
+    """Read photographs and videos and write the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m maeface_studio.weights.blendshapes", description=table.__doc__
+        prog="python -m maeface_studio.weights.blendshapes", description=read_blendshapes.__doc__
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("task", type=Path, help="face_landmarker.task")
@@ -219,26 +221,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="a .csv or .parquet file")
     parser.add_argument("--faces", choices=("largest", "central", "all"), default="largest")
     parser.add_argument("--every", type=int, default=1, help="of a video, take every n-th frame")
-    parser.add_argument("--held-out", action="store_true", help="read the held-out portraits, and only them")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--held-out", action="store_true", help="read only the held-out portraits")
+    options = parser.parse_args(arguments)
     held_out = facts.held_out_portraits()
     try:
-        predictions.check_suffix(given.out)
-        read = table(
-            given.sources,
-            given.task,
-            given.faces,
-            given.every,
-            wanted=lambda name: (name in held_out) == given.held_out,
+        predictions.check_suffix(options.out)
+        table = read_blendshapes(
+            options.sources,
+            options.task,
+            options.faces,
+            options.every,
+            select=lambda name: (name in held_out) == options.held_out,
         )
-        with files.atomic(given.out) as temporary:
-            if given.out.suffix.lower() == ".csv":
-                read.to_csv(temporary, index=False)
+        with files.atomic(options.out) as temporary:
+            if options.out.suffix.lower() == ".csv":
+                table.to_csv(temporary, index=False)
             else:
-                read.to_parquet(temporary, index=False)
+                table.to_parquet(temporary, index=False)
     except MaefaceError as error:
         parser.exit(1, f"error: {error}\n")
-    console.say(f"{given.out}: {len(read)} faces; not read by MediaPipe: {read['AU12_p'].isna().sum()}")
+    console.say(f"{options.out}: {len(table)} faces; not found by MediaPipe: {table['AU12_p'].isna().sum()}")
 
 
 if __name__ == "__main__":

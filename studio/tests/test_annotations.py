@@ -6,9 +6,9 @@ import pytest
 
 from maeface import facts
 from maeface.errors import ConfigError
-from maeface_studio.weights import readings
+from maeface_studio.weights import annotations
 
-KNOWN = "A000109.jpg#0.0"  # the readers differ on AU12 and agree on AU25
+KNOWN = "A000109.jpg#0.0"  # the annotators differ on AU12 and agree on AU25
 
 
 def faces(*ids):
@@ -17,7 +17,7 @@ def faces(*ids):
     )
 
 
-def test_readers_come_first_and_others_say_what_they_leave_open():
+def test_annotations_come_first_and_others_fill_their_gaps():
     others = pd.DataFrame(
         {
             "id": [KNOWN, "mine.jpg#0.0"],
@@ -28,33 +28,33 @@ def test_readers_come_first_and_others_say_what_they_leave_open():
             "AU12_i": [3.0, float("nan")],
         }
     )
-    table, count = readings.over(faces(KNOWN, "mine.jpg#0.0"), [12, 25, 12], others)
+    table, count = annotations.merge_annotations(faces(KNOWN, "mine.jpg#0.0"), [12, 25, 12], others)
     rows = table.set_index("id")
     assert count == 1 and len(rows) == 2
     assert rows.loc[KNOWN, ["AU12_o", "AU25_o", "AU12_i"]].tolist() == [1, 1, 3]
     assert rows.loc["mine.jpg#0.0", ["AU12_o", "AU25_o"]].tolist() == [0, 1]
     assert rows["subject"].tolist() == ["Anna", "Ben"]  # one person stays one, whoever labelled the face
-    alone, count = readings.over(faces(KNOWN), [25], None)
+    alone, count = annotations.merge_annotations(faces(KNOWN), [25], None)
     assert count == 1 and list(alone.columns) == ["id", "subject", "clip", "AU25_o"]
 
 
-def test_faces_that_nobody_read_stay_without():
-    table, count = readings.over(faces("mine.jpg#0.0"), [12], None)
+def test_faces_that_nobody_annotated_stay_without():
+    table, count = annotations.merge_annotations(faces("mine.jpg#0.0"), [12], None)
     assert count == 0 and table.empty
 
 
-def test_what_the_readers_did_not_look_for_is_refused():
-    with pytest.raises(ConfigError, match=r"readings\.csv has no AU07, AU14; it has AU01, AU02"):
-        readings.columns([14, 12, 7])
-    assert readings.columns([]) == []
+def test_action_units_that_were_not_annotated_are_refused():
+    with pytest.raises(ConfigError, match=r"annotations\.csv has no AU07, AU14; it has AU01, AU02"):
+        annotations.label_columns([14, 12, 7])
+    assert annotations.label_columns([]) == []
 
 
-def test_the_readings_are_what_both_readers_say():
-    folder = Path(__file__).parents[1] / "benchmarks" / "readings"
-    readings = resources.files("maeface_studio.weights") / "readings.csv"
-    table = pd.read_csv(readings, index_col="id")
+def test_the_labels_are_what_both_annotators_say():
+    folder = Path(__file__).parents[1] / "benchmarks" / "annotations"
+    merged = resources.files("maeface_studio.weights") / "annotations.csv"
+    table = pd.read_csv(merged, index_col="id")
     one, two = (
-        pd.read_csv(folder / f"reading_{name}.csv", index_col="id", dtype=str)["present"].fillna("")
+        pd.read_csv(folder / f"annotator_{name}.csv", index_col="id", dtype=str)["present"].fillna("")
         for name in "ab"
     )
     assert len(table) == len(one) == len(two) == 706 and set(table.index) == set(one.index) == set(two.index)
@@ -62,7 +62,7 @@ def test_the_readings_are_what_both_readers_say():
     for column in table:
         au = str(facts.au_column(column)[0])
         for face, value in table[column].items():
-            codes = [reading[face].split() for reading in (one, two)]
+            codes = [annotator[face].split() for annotator in (one, two)]
             told = "x" not in codes[0] + codes[1]
             seen = {au in code for code in codes}
             assert (value != value) == (not told or len(seen) == 2)

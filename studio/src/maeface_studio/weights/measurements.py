@@ -1,10 +1,9 @@
-"""What MediaPipe measures of a face, as numbers that do not change when it is mirrored, moved or enlarged.
+"""MediaPipe's measurements of a face, independent of mirroring, position and size.
 
-The numbers make a guide (``data.guide``) and, as action units, labels that are believed where they are sure
-(``data.teacher``). They are read from stored crops, of photographs and of renders alike. As a command, with
-the extra ``teacher`` installed::
+They are a guide in fine-tuning (``maeface.data.tables.guide``), and pseudo-labels of action units. They are
+measured on stored crops, of photographs and of renders alike. As a command, with the extra ``teacher``::
 
-    python -m maeface_studio.weights.measures face_landmarker.task PREPARED ... --out measures.parquet
+    python -m maeface_studio.weights.measurements face_landmarker.task PREPARED ... --out measures.parquet
 """
 
 import argparse
@@ -45,26 +44,26 @@ LENGTHS: Mapping[str, Pairs] = {
     "outer_brow": ((70, 33), (300, 263)),
     "brows_apart": ((55, 285),),
 }
-"""Lengths between MediaPipe's points, the mean of both sides of the face, in widths of an eye pair."""
+"""Lengths between MediaPipe's points: the mean of both sides, divided by the mean length of ``EYES``."""
 
 EYES: Pairs = ((33, 263), (133, 362))
 CORNERS, LIPS, CHIN, BROW = (61, 291), (13, 14), 152, 168
 
 NOT_MIRRORED = ("eyeLook", "jawLeft", "jawRight", "mouthLeft", "mouthRight", "_neutral")
-"""Blendshapes that say where somebody looks or moves to, not which muscle moves."""
+"""Blendshapes that are left out: gaze and sideways movements, which are no action units."""
 
 SIDE, MARGIN = 256, 64
 GREY = (110, 110, 110)
-"""MediaPipe looks for a whole head: a crop is shown to it at ``SIDE`` px with so wide a grey margin."""
+"""MediaPipe expects a whole head: a crop is resized to ``SIDE`` px, with a grey margin of ``MARGIN`` px."""
 
 
-def of(reading: blendshapes.Reading) -> dict[str, float]:
-    """The measures of one face: blendshapes 0..1, the means of left and right, then lengths."""
+def measure_face(face: blendshapes.Blendshapes) -> dict[str, float]:
+    """Return the measurements of a face: blendshapes 0..1, the means of left and right, then lengths."""
     sides: dict[str, list[float]] = {}
-    for name, value in reading.shapes.items():
+    for name, value in face.coefficients.items():
         if not name.startswith(NOT_MIRRORED):
             sides.setdefault(name.removesuffix("Left").removesuffix("Right"), []).append(value)
-    points = reading.points
+    points = face.points
     unit = _mean_length(points, EYES)
     lengths = {name: _mean_length(points, pairs) / unit for name, pairs in LENGTHS.items()}
     up = points[BROW] - points[CHIN]
@@ -77,50 +76,54 @@ def _mean_length(points: NDArray[np.float32], pairs: Pairs) -> float:
     return float(np.mean([np.linalg.norm(points[a] - points[b]) for a, b in pairs]))
 
 
-def table(folders: Sequence[Path], task: Path) -> pd.DataFrame:
-    """What MediaPipe reads of every crop of prepared folders.
+def measure_crops(folders: Sequence[Path], task: Path) -> pd.DataFrame:
+    """Measure every crop of prepared folders with MediaPipe.
 
     Args:
         folders: prepared folders.
         task: MediaPipe's ``face_landmarker.task``.
 
     Returns:
-        A row a face that it reads: ``id``, ``AU01_p``... (see ``blendshapes.SHAPES``), and the measures.
+        A row for each face that MediaPipe finds: ``id``, ``AU01_p``... (see ``blendshapes.SHAPES``), and the
+        measurements.
 
     Raises:
         ConfigError: no such folder, or not MediaPipe's file.
-        DataError: it reads none of the faces.
+        DataError: MediaPipe finds none of the faces.
         ResourceError: mediapipe is not installed.
     """
-    loaded = [(Shards(folder), manifest.load(folder)) for folder in folders]
+    datasets = [(Shards(folder), manifest.load(folder)) for folder in folders]
     rows: list[dict[str, Any]] = []
-    total = sum(len(faces) for _, faces in loaded)
-    with blendshapes.Reader(task) as reader, console.progress("measure", total, "faces") as advance:
-        for shards, faces in loaded:
+    total = sum(len(faces) for _, faces in datasets)
+    with (
+        blendshapes.FaceLandmarker(task) as landmarker,
+        console.progress("measure", total, "faces") as advance,
+    ):
+        for shards, faces in datasets:
             places = zip(faces["shard"], faces["offset"], faces["size"], strict=True)
             for name, (shard, offset, size) in zip(faces["id"], places, strict=True):
                 data = shards.read_range(str(shard), int(offset), int(size))
-                reading = reader(_shown(media.decode_image(data, "jpeg", 1)))
-                if reading is not None:
-                    aus = {f"{facts.au_name(au)}_p": score for au, score in reading.aus().items()}
-                    rows.append({"id": name, **aus, **of(reading)})
+                face = landmarker(_add_margin(media.decode_image(data, "jpeg", 1)))
+                if face is not None:
+                    aus = {f"{facts.au_name(au)}_p": score for au, score in face.action_units().items()}
+                    rows.append({"id": name, **aus, **measure_face(face)})
                 advance(1)
     if not rows:
-        raise DataError(f"MediaPipe reads no face of {', '.join(map(str, folders))}")
+        raise DataError(f"MediaPipe finds no face in the crops of {', '.join(map(str, folders))}")
     return pd.DataFrame(rows)
 
 
-def write(folders: Sequence[Path], task: Path, out: Path) -> Path:
-    """Write ``table`` as Parquet, unless ``out`` is there already."""
+def write_measurements(folders: Sequence[Path], task: Path, out: Path) -> Path:
+    """Write the table of ``measure_crops`` as Parquet, unless ``out`` exists."""
     if not out.is_file():
-        measured = table(folders, task)
+        table = measure_crops(folders, task)
         with files.atomic(out) as temporary:
-            measured.to_parquet(temporary, index=False)
+            table.to_parquet(temporary, index=False)
     return out
 
 
-def _shown(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A crop as MediaPipe is shown it, (SIDE + 2 MARGIN) px square."""
+def _add_margin(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a crop with a grey margin, a square of SIDE + 2 MARGIN px."""
     resized = Image.fromarray(crop).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     return np.asarray(ImageOps.expand(resized, MARGIN, GREY))
 
@@ -128,20 +131,18 @@ def _shown(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the faces of prepared folders and write the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m maeface_studio.weights.measures", description=table.__doc__
+        prog="python -m maeface_studio.weights.measurements", description=measure_crops.__doc__
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("task", type=Path, help="face_landmarker.task")
     parser.add_argument("folders", type=Path, nargs="+", help="prepared folders")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="a .parquet file; left as it is if it is there"
-    )
-    given = parser.parse_args(arguments)
+    parser.add_argument("--out", type=Path, required=True, help="a .parquet file; kept if it exists")
+    options = parser.parse_args(arguments)
     try:
-        write(given.folders, given.task, given.out)
+        write_measurements(options.folders, options.task, options.out)
     except MaefaceError as error:
         parser.exit(1, f"error: {error}\n")
-    console.say(f"{given.out}: {len(pd.read_parquet(given.out, columns=['id']))} faces")
+    console.say(f"{options.out}: {len(pd.read_parquet(options.out, columns=['id']))} faces")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 import drawn
 from maeface import finetune
 from maeface.data import manifest
-from maeface.data.loading import parts
+from maeface.data.loading import split
 from maeface.errors import ConfigError, DataError
 from maeface.model import vit
 
@@ -26,12 +26,12 @@ def everything(subjects=("F001", "F002", "M001", "M002"), frames=10):
         columns=["source", "subject", "clip", "frame"],
     ).sort_values("source", ignore_index=True)
     labels = np.arange(len(rows) * 2, dtype=np.float32).reshape(-1, 2) % 2
-    return parts.Part(rows, labels, np.ones((len(rows), 2), dtype=bool))
+    return split.Split(rows, labels, np.ones((len(rows), 2), dtype=bool))
 
 
 def cut(selection="validation", **data):
     settings = drawn.finetune(data=data).model_copy(update={"selection": selection})
-    return parts.split(everything(), settings)
+    return split.split_faces(everything(), settings)
 
 
 def shown(part):

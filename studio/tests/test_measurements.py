@@ -6,31 +6,33 @@ import pytest
 
 import drawn
 from maeface import prepare
-from maeface_studio.weights import blendshapes, measures
+from maeface_studio.weights import blendshapes, measurements
 
 
-def reading(scale=1.0, shift=0.0, mirrored=False):
+def face(scale=1.0, shift=0.0, mirrored=False):
     points = np.random.default_rng(0).random((478, 3)).astype(np.float32) * scale + shift
     shapes = {"mouthSmileLeft": 0.2, "mouthSmileRight": 0.6, "jawOpen": 0.5, "eyeLookInLeft": 1.0}
     if mirrored:
         points[:, 0] = -points[:, 0]
         shapes["mouthSmileLeft"], shapes["mouthSmileRight"] = 0.6, 0.2
-    return blendshapes.Reading(shapes, points, 0.0)
+    return blendshapes.Blendshapes(shapes, points, 0.0)
 
 
 def test_measures_do_not_change_with_mirror_place_and_size():
-    first = measures.of(reading())
+    first = measurements.measure_face(face())
     assert first["mouthSmile"] == pytest.approx(0.4)
     assert "eyeLookIn" not in first
-    assert set(measures.LENGTHS) < set(first)
-    for other in (reading(mirrored=True), reading(scale=3.0, shift=20.0)):
-        assert measures.of(other) == pytest.approx(first, rel=1e-3)
+    assert set(measurements.LENGTHS) < set(first)
+    for other in (face(mirrored=True), face(scale=3.0, shift=20.0)):
+        assert measurements.measure_face(other) == pytest.approx(first, rel=1e-3)
 
 
 def test_a_wider_mouth_measures_wider():
-    wide = reading()
-    wide.points[measures.CORNERS[0]] += 10 * (wide.points[61] - wide.points[291])
-    assert measures.of(wide)["mouth_width"] > 5 * measures.of(reading())["mouth_width"]
+    wide = face()
+    wide.points[measurements.CORNERS[0]] += 10 * (wide.points[61] - wide.points[291])
+    assert (
+        measurements.measure_face(wide)["mouth_width"] > 5 * measurements.measure_face(face())["mouth_width"]
+    )
 
 
 def test_every_crop_of_prepared_folders_is_measured(monkeypatch, tmp_path):
@@ -39,7 +41,7 @@ def test_every_crop_of_prepared_folders_is_measured(monkeypatch, tmp_path):
     prepare.run([faces], prepared, prepare.Settings(aligned=True, size=32, workers=1))
     seen = []
 
-    class FakeReader:
+    class FakeLandmarker:
         def __init__(self, task):
             pass
 
@@ -51,16 +53,16 @@ def test_every_crop_of_prepared_folders_is_measured(monkeypatch, tmp_path):
 
         def __call__(self, image):
             seen.append(image.shape)
-            return reading() if len(seen) % 2 else None
+            return face() if len(seen) % 2 else None
 
-    monkeypatch.setattr(measures.blendshapes, "Reader", FakeReader)
-    monkeypatch.setattr(measures.blendshapes.Reading, "aus", lambda self: {12: 0.5})
-    out = measures.write([prepared], tmp_path / "x.task", tmp_path / "m.parquet")
+    monkeypatch.setattr(measurements.blendshapes, "FaceLandmarker", FakeLandmarker)
+    monkeypatch.setattr(measurements.blendshapes.Blendshapes, "action_units", lambda self: {12: 0.5})
+    out = measurements.write_measurements([prepared], tmp_path / "x.task", tmp_path / "m.parquet")
     table = pd.read_parquet(out)
-    side = measures.SIDE + 2 * measures.MARGIN
+    side = measurements.SIDE + 2 * measurements.MARGIN
     assert set(seen) == {(side, side, 3)}
     assert 0 < len(table) < len(seen)
     assert table["AU12_p"].eq(0.5).all()
     before = len(seen)
-    measures.write([prepared], tmp_path / "x.task", out)  # finished work is left alone
+    measurements.write_measurements([prepared], tmp_path / "x.task", out)  # finished work is left alone
     assert len(seen) == before

@@ -1,0 +1,70 @@
+"""Labels of real faces from two annotators: ``annotations.csv``.
+
+``benchmarks/readings`` in the studio's folder has the codes of both annotators and their agreement.
+"""
+
+from collections.abc import Collection
+from functools import cache
+from importlib import resources
+
+import pandas as pd
+
+from maeface import facts
+from maeface.data.tables import label_table
+from maeface.errors import ConfigError
+
+TABLE = "annotations.csv"
+SUBJECT_COLUMNS = list(label_table.SUBJECT_COLUMNS)
+
+
+@cache
+def load_annotations() -> pd.DataFrame:
+    """Return occurrence by the ``id`` of the face: 1, 0, or NaN (annotators disagree, or could not tell)."""
+    with resources.as_file(resources.files("maeface_studio.weights") / TABLE) as path:
+        return pd.read_csv(path, index_col="id")
+
+
+def label_columns(aus: Collection[int]) -> list[str]:
+    """Return the columns of action units in the table, each once, in ascending order.
+
+    Raises:
+        ConfigError: an action unit was not annotated.
+    """
+    columns = load_annotations().columns
+    names = [f"{facts.au_name(au)}_o" for au in sorted(set(aus))]
+    if missing := [name for name in names if name not in columns]:
+        raise ConfigError(
+            f"annotations.aus: {TABLE} has no {_join_names(missing)}; it has {_join_names(columns)}"
+        )
+    return names
+
+
+def merge_annotations(
+    faces: pd.DataFrame, aus: Collection[int], other_labels: pd.DataFrame | None
+) -> tuple[pd.DataFrame, int]:
+    """Merge annotations of faces with other labels, which fill the gaps of the annotations.
+
+    Args:
+        faces: rows of manifests with ``id``, ``subject``, ``clip``.
+        aus: action units to take from the annotations.
+        other_labels: a table of labels with the same three columns; its subjects and clips take precedence.
+
+    Returns:
+        A table of labels, and the number of faces that were annotated.
+    """
+    merged = (
+        faces[["id", *SUBJECT_COLUMNS]]
+        .set_index("id")
+        .join(load_annotations()[label_columns(aus)], how="inner")
+    )
+    count = len(merged)
+    if other_labels is not None:
+        others = other_labels.set_index("id")
+        subjects = others[SUBJECT_COLUMNS].combine_first(merged[SUBJECT_COLUMNS])
+        merged = merged.combine_first(others)
+        merged[SUBJECT_COLUMNS] = subjects
+    return merged.reset_index(), count
+
+
+def _join_names(columns: Collection[str]) -> str:
+    return ", ".join(name.removesuffix("_o") for name in columns)

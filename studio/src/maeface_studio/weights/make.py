@@ -1,0 +1,231 @@
+"""``maeface-studio weights``: the packaged weights, made from rendered and real faces.
+
+Every stage writes to a folder of its own in ``out``, continues where it was stopped, and is skipped when it
+is finished::
+
+    out/synth                  rendered faces with exact labels            maeface-studio render
+    out/portraits              crops of photographs, not the held-out      maeface prepare
+    out/frames                 crops of video frames                       maeface prepare
+    out/measures.parquet       MediaPipe's measurements of every face
+    out/pseudo_labels.parquet  labels of real faces from a teacher
+    out/labels.parquet         labels of all faces: exact, from annotators, from the teacher
+    out/mae                    masked autoencoder of all faces             maeface pretrain
+    out/au                     action units                                maeface finetune
+    out/NAME.safetensors       the weights, stored with fewer bits
+    out/scores                 predictions and scores of renders of unseen people and of held-out portraits
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from maeface import console, evaluate, facts, files, finetune, prepare, pretrain
+from maeface.data import manifest
+from maeface.data.loading import batches
+from maeface.errors import ConfigError
+from maeface.model import weights
+from maeface_studio.output import render
+from maeface_studio.weights import annotations, measurements, scoring
+from maeface_studio.weights.blendshapes import FaceLandmarker
+from maeface_studio.weights.pseudo_labels import select_pseudo_labels
+from maeface_studio.weights.recipe import Prepare, Recipe
+
+RIG = "rig/ict_facekit.npz"
+RECORD = "recipe.json"
+RENDERS = "synth"
+PSEUDO_LABELS = "pseudo_labels.parquet"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The result of a recipe.
+
+    Attributes:
+        weights: the files of the weights.
+        scores: by what was predicted; with " from scratch" for the network without pre-training.
+    """
+
+    weights: tuple[Path, ...]
+    scores: dict[str, evaluate.Scores]
+
+    def __str__(self) -> str:
+        """Return one line that names the files."""
+        sizes = ", ".join(f"{path} ({path.stat().st_size / 1e6:.1f} MB)" for path in self.weights)
+        return f"weights: {sizes}"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files of the data folder that a recipe uses.
+
+    Attributes:
+        rig: the 3D head.
+        photos: photographs to learn from.
+        held_out: photographs to score on.
+        videos: folders of videos.
+    """
+
+    rig: Path
+    photos: tuple[Path, ...]
+    held_out: tuple[Path, ...]
+    videos: tuple[Path, ...]
+
+
+def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> Summary:
+    """Render, prepare, pre-train, fine-tune, pack and score.
+
+    The same call continues an interrupted run and repeats no finished stage.
+
+    Args:
+        recipe: from ``recipe.load``.
+        data: folder with ``rig/ict_facekit.npz`` and the folders that ``recipe.prepare`` names.
+        out: folder for all results.
+        teacher: MediaPipe's ``face_landmarker.task``: it measures every face; the measurements are a guide
+            (``maeface.data.tables.guide``), and pseudo-labels of the real faces as ``recipe.pseudo_labels``
+            says. Or a table of labels or predictions of the real faces. None: only renders have labels, and
+            the real faces that were annotated.
+
+    Raises:
+        ConfigError: files are missing in ``data``, or ``out`` contains a run with other settings.
+        DataError: the teacher's table cannot be read or has none of the faces, or data are damaged.
+        WeightsError: the weights cannot be stored in the chosen type.
+        ResourceError: disk, memory, device, no OpenGL, or ``out`` is in use.
+    """
+    sources = list_sources(recipe.prepare, data)
+    with files.exclusive(out):
+        record = {"settings": recipe.model_dump(mode="json"), "maeface": version("maeface")}
+        files.write_json(out / RECORD, record)
+        annotations.label_columns(recipe.annotations.aus)  # errors are reported before hours of work
+        pseudo_labels = _check_teacher(recipe, teacher, out)
+        console.say("1/6 render faces")
+        rendered = render.run(sources.rig, out / RENDERS, render.Settings(**recipe.render.model_dump()))
+        console.say(str(rendered))
+        console.say("2/6 prepare photographs and videos")
+        real = _prepare_real_faces(recipe.prepare, sources, out)
+        faces = [out / RENDERS, *real]
+        guide = None
+        if teacher is not None and _is_mediapipe(teacher):
+            guide = measurements.write_measurements(faces, teacher, out / "measures.parquet")
+            pseudo_labels = select_pseudo_labels(guide, recipe.pseudo_labels.aus, out / PSEUDO_LABELS)
+        labelled = faces if pseudo_labels or recipe.annotations.aus else faces[:1]
+        labels = _write_labels(out, rendered.labels, real, pseudo_labels, recipe.annotations.aus)
+        console.say("3/6 pre-train")
+        encoder = pretrain.run(recipe.pretrain, faces, out / "mae")
+        console.say("4/6 fine-tune")
+        models = {"": finetune.run(recipe.finetune, labelled, labels, str(encoder), out / "au", guide)}
+        if recipe.scratch:
+            console.say("4/6 fine-tune from random weights, for comparison")
+            model = finetune.run(recipe.finetune, labelled, labels, "random", out / "scratch", guide)
+            models[" from scratch"] = model
+        console.say("5/6 pack")
+        packed = {suffix: _pack(recipe, path, suffix) for suffix, path in models.items()}
+        console.say("6/6 score")
+        scores: dict[str, evaluate.Scores] = {}
+        for suffix, paths in packed.items():
+            folder = out / f"scores{suffix.replace(' ', '-')}"
+            split = models[suffix].parent / finetune.SPLIT
+            results = scoring.score(folder, paths, out / RENDERS, split, sources.held_out)
+            scores |= {name + suffix: result for name, result in results}
+        return Summary(packed[""], scores)
+
+
+def list_results(summary: Summary) -> Iterator[Any]:
+    """Yield the scores and the files, each for ``console.show``."""
+    for name, scores in summary.scores.items():
+        yield f"{name}: {scores.summary()}"
+        yield evaluate.render(scores)
+    yield str(summary)
+
+
+def list_sources(settings: Prepare, data: Path) -> Sources:
+    """Return the files of the data folder.
+
+    Raises:
+        ConfigError: files or folders are missing; the message names all of them.
+    """
+    folders = [*settings.photos, *settings.videos]
+    missing = [name for name in folders if not (data / name).is_dir()]
+    missing += [] if (data / RIG).is_file() else [RIG]
+    if missing:
+        raise ConfigError(f"{data} lacks {', '.join(missing)}; studio/docs/weights.md says where to get them")
+    held_out = facts.held_out_portraits()
+    photos = [path for name in settings.photos for path in _list_images(data / name)]
+    training = tuple(path for path in photos if path.name not in held_out)
+    if settings.photos and not training:
+        raise ConfigError(f"{data} has no photograph to learn from in {', '.join(settings.photos)}")
+    return Sources(
+        data / RIG,
+        training,
+        tuple(path for path in photos if path.name in held_out),
+        tuple(data / name for name in settings.videos),
+    )
+
+
+def _list_images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in manifest.IMAGE_SUFFIXES)
+
+
+def _is_mediapipe(teacher: Path) -> bool:
+    return teacher.suffix == ".task"
+
+
+def _check_teacher(recipe: Recipe, teacher: Path | None, out: Path) -> Path | None:
+    """Check the teacher before hours of work; return its pseudo-labels if it is a table."""
+    if teacher is None:
+        return None
+    if _is_mediapipe(teacher):
+        FaceLandmarker(teacher).close()
+        return None
+    return select_pseudo_labels(teacher, recipe.pseudo_labels.aus, out / PSEUDO_LABELS)
+
+
+def _prepare_real_faces(settings: Prepare, sources: Sources, out: Path) -> list[Path]:
+    """Prepare photographs and videos; return the prepared folders."""
+    folders = []
+    for name, inputs in (("portraits", sources.photos), ("frames", sources.videos)):
+        if inputs:
+            summary = prepare.run(inputs, out / name, prepare.Settings(size=settings.size, fps=settings.fps))
+            console.say(str(summary))
+            folders.append(out / name)
+    return folders
+
+
+def _write_labels(
+    out: Path, rendered: Path, real: Sequence[Path], pseudo_labels: Path | None, aus: Collection[int]
+) -> Path:
+    """Write one table of all labels by ``id``: exact ones, annotations and pseudo-labels.
+
+    Args:
+        out: folder of the run.
+        rendered: labels of the renders, in their prepared folder.
+        real: prepared folders of real faces.
+        pseudo_labels: a table, or None.
+        aus: action units to take from the annotations.
+    """
+    tables = [manifest.join_labels(manifest.load(rendered.parent), rendered).table()]
+    real_labels = None
+    if pseudo_labels is not None:
+        joined = manifest.join_labels(batches.gather(real), pseudo_labels)
+        console.say(f"pseudo-labels {pseudo_labels}: {joined.summary()}")
+        real_labels = joined.table()
+    if aus and real:
+        faces = batches.gather(real)
+        real_labels, count = annotations.merge_annotations(faces, aus, real_labels)
+        console.say(f"annotations: {count} of {len(faces)} faces")
+    if real_labels is not None:
+        tables.append(real_labels)
+    path = out / "labels.parquet"
+    with files.atomic(path) as temporary:
+        pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
+    return path
+
+
+def _pack(recipe: Recipe, path: Path, suffix: str) -> tuple[Path, ...]:
+    """Store weights with fewer bits, in files of limited size."""
+    pack = recipe.pack
+    target = path.parents[1] / f"{recipe.name}{suffix.replace(' ', '-')}.safetensors"
+    return weights.repack(path, target, pack.dtype, round(pack.part_mib * 2**20), pack.mirror)
