@@ -12,8 +12,8 @@ from PIL import Image
 
 from maeface import facts
 from maeface.data import manifest
-from maeface.data.loading import batches
-from maeface.data.loading.batches import FaceDataset
+from maeface.data.loading.dataset import FaceDataset, gather_manifests
+from maeface.data.loading.loader import load_in_order
 from maeface.errors import ConfigError, WeightsError
 from maeface.experiments.reporting.comparison import dataset_title
 from maeface.experiments.settings import Figure
@@ -52,7 +52,7 @@ def draw_reconstructions(figure: Figure, data: Mapping[str, Path], models: Mappi
         if name not in data:
             raise ConfigError(f"the figure needs the dataset {name}; there are: {', '.join(data) or 'none'}")
     folders = [data[name] for name in figure.datasets]
-    rows = choose_faces(batches.gather(folders), figure.faces, figure.seed)
+    rows = choose_faces(gather_manifests(folders), figure.faces, figure.seed)
     columns: list[tuple[str, NDArray[np.uint8]]] = []
     original: NDArray[np.uint8] | None = None
     for ratio in figure.mask_ratios:
@@ -117,7 +117,7 @@ def _reconstruct(
     """Return masked, reconstructed and original faces, (N, S, S, 3) each."""
     size = model.encoder.image_size
     faces = FaceDataset(folders, rows, size, seed, patches=model.encoder.grid**2, training=False)
-    batch = next(iter(batches.in_order(faces, len(rows))))
+    batch = next(iter(load_in_order(faces, len(rows))))
     images = preprocessing.to_input(batch["image"], size)
     output = model.reconstruct(images, batch["noise"], ratio)
     masked, reconstructed, original = (
