@@ -10,9 +10,11 @@ from timm.data import auto_augment
 
 import drawn
 from maeface import config
-from maeface.data.loading import augment, batches, photometric
-from maeface.data.loading.augment import Crops
-from maeface.data.loading.order import Order, draws
+from maeface.data.loading import augmentation, photometric, randaugment
+from maeface.data.loading.augmentation import Crops
+from maeface.data.loading.dataset import FaceDataset, gather_manifests
+from maeface.data.loading.loader import Loader, load_in_order
+from maeface.data.loading.sampling import BatchOrder, keyed_generator
 from maeface.errors import ConfigError, DataError
 from maeface.model import preprocessing
 
@@ -24,28 +26,28 @@ def folder(tmp_path_factory):
 
 
 def dataset(folder, **options):
-    rows = batches.gather([folder])
-    return batches.FaceDataset([folder], rows, **({"image_size": 16, "seed": 3} | options))
+    rows = gather_manifests([folder])
+    return FaceDataset([folder], rows, **({"image_size": 16, "seed": 3} | options))
 
 
 def test_order_is_a_partition_that_depends_on_seed_and_epoch():
-    order = Order(count=10, batch=4, seed=1)
+    order = BatchOrder(count=10, batch=4, seed=1)
     assert order.steps_per_epoch == 3
     first = np.concatenate([order.indices(step)[1] for step in range(3)])
     second = np.concatenate([order.indices(step)[1] for step in range(3, 6)])
     assert sorted(first) == sorted(second) == list(range(10))
     assert list(first) != list(second)
     assert [order.indices(step)[0] for step in range(7)] == [0, 0, 0, 1, 1, 1, 2]
-    again = Order(count=10, batch=4, seed=1)
+    again = BatchOrder(count=10, batch=4, seed=1)
     assert list(again.indices(4)[1]) == list(order.indices(4)[1])
-    other = Order(count=10, batch=4, seed=2)
+    other = BatchOrder(count=10, batch=4, seed=2)
     assert list(np.concatenate([other.indices(step)[1] for step in range(3)])) != list(first)
 
 
 def test_whole_batches_only_where_there_is_one():
-    assert Order(10, 4, 0, whole=True).steps_per_epoch == 2
-    assert Order(3, 4, 0, whole=True).steps_per_epoch == 1
-    assert len(Order(3, 4, 0, whole=True).indices(0)[1]) == 3
+    assert BatchOrder(10, 4, 0, drop_last=True).steps_per_epoch == 2
+    assert BatchOrder(3, 4, 0, drop_last=True).steps_per_epoch == 1
+    assert len(BatchOrder(3, 4, 0, drop_last=True).indices(0)[1]) == 3
 
 
 def collect(loader, start, stop):
@@ -58,9 +60,9 @@ def collect(loader, start, stop):
 @pytest.mark.parametrize("micro_batch", [None, 2])
 def test_samples_do_not_depend_on_workers_restarts_and_micro_batches(folder, workers, micro_batch):
     data = dataset(folder, randaugment="rand-m9-mstd0.5-inc1", patches=4)
-    order = Order(len(data), 10, seed=3)
-    plain = collect(batches.Loader(data, order), 0, 6)
-    others = collect(batches.Loader(data, order, micro_batch, workers), 4, 6)
+    order = BatchOrder(len(data), 10, seed=3)
+    plain = collect(Loader(data, order), 0, 6)
+    others = collect(Loader(data, order, micro_batch, workers), 4, 6)
     for expected, got in zip(plain[4:], others, strict=True):
         for name in expected:
             assert torch.equal(expected[name], got[name]), name
@@ -68,13 +70,13 @@ def test_samples_do_not_depend_on_workers_restarts_and_micro_batches(folder, wor
 
 def test_ranks_share_a_batch_in_order_even_if_there_is_too_little(folder):
     data = dataset(folder)
-    order = Order(len(data), 23, seed=0)
-    whole = collect(batches.Loader(data, order), 0, 2)
-    halves = [collect(batches.Loader(data, order, rank=rank, world=2), 0, 1)[0]["index"] for rank in range(2)]
+    order = BatchOrder(len(data), 23, seed=0)
+    whole = collect(Loader(data, order), 0, 2)
+    halves = [collect(Loader(data, order, rank=rank, world=2), 0, 1)[0]["index"] for rank in range(2)]
     assert [len(half) for half in halves] == [12, 11]
     assert torch.equal(torch.cat(halves), whole[0]["index"])
     # the second step has one sample: nothing is left for rank 1
-    assert [len(list(step)) for step in batches.Loader(data, order, rank=1, world=2).steps(1, 2)] == [0]
+    assert [len(list(step)) for step in Loader(data, order, rank=1, world=2).steps(1, 2)] == [0]
 
 
 def test_epochs_differ_and_global_generators_stay_as_they_were(folder):
@@ -104,7 +106,7 @@ def test_labels_travel_with_their_samples(folder):
 
 
 def test_every_sample_once_in_order(folder):
-    got = list(batches.in_order(dataset(folder, training=False), 10, workers=1))
+    got = list(load_in_order(dataset(folder, training=False), 10, workers=1))
     assert torch.cat([batch["index"] for batch in got]).tolist() == list(range(24))
 
 
@@ -115,7 +117,7 @@ def test_a_damaged_crop_is_named_in_one_line(folder, tmp_path, workers):
     data = dataset(tmp_path)
     (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
     with pytest.raises(DataError, match=r"^1.png#0.0 in .* is not a whole") as raised:
-        list(batches.in_order(data, 2, workers))
+        list(load_in_order(data, 2, workers))
     assert "\n" not in str(raised.value)
     # the error's traceback is still held here; workers ignore SIGTERM, so one that lives would block the exit
     assert not multiprocessing.active_children()
@@ -141,7 +143,7 @@ RANDAUGMENTS = [
 
 @pytest.mark.parametrize("name", RANDAUGMENTS)
 def test_every_operation_of_randaugment_runs_at_every_magnitude(name):
-    ours = batches._randaugment(name, 32)
+    ours = randaugment.build_randaugment(name, 32)
     image = drawn.face(0, 32).convert("RGB")
     random.seed(0)
     for operation in ours.ops:
@@ -161,16 +163,16 @@ def old_posterize(image, bits):
 def test_randaugment_is_timms_with_the_posterize_of_old_pillow(name, monkeypatch):
     options = {
         "translate_const": int(32 * 0.45),
-        "img_mean": batches.RANDAUGMENT_FILL,
+        "img_mean": randaugment.FILL,
         "interpolation": Image.Resampling.BICUBIC,
     }
-    ours, theirs = batches._randaugment(name, 32), auto_augment.rand_augment_transform(name, options)
+    ours, theirs = randaugment.build_randaugment(name, 32), auto_augment.rand_augment_transform(name, options)
     monkeypatch.setattr(ImageOps, "posterize", old_posterize)
     pixels = np.asarray(drawn.face(0, 32).convert("RGB"))
     black = 0
     for seed in range(2000):
-        got = batches._with_global_seed(ours, pixels, seed)
-        assert np.array_equal(got, batches._with_global_seed(theirs, pixels, seed)), seed
+        got = randaugment.apply_seeded(ours, pixels, seed)
+        assert np.array_equal(got, randaugment.apply_seeded(theirs, pixels, seed)), seed
         black += not got.any()
     assert black  # 0 bits were drawn
 
@@ -179,20 +181,20 @@ def test_randaugment_is_timms_with_the_posterize_of_old_pillow(name, monkeypatch
 def test_posterize_is_that_of_the_installed_pillow(bits):
     image = drawn.face(0, 32).convert("RGB")
     expected = np.asarray(auto_augment.posterize(image, bits))
-    assert np.array_equal(np.asarray(batches._posterize(image, bits, fillcolor=(1, 2, 3))), expected)
+    assert np.array_equal(np.asarray(randaugment.posterize(image, bits, fillcolor=(1, 2, 3))), expected)
 
 
 @pytest.mark.parametrize("bits", [0, -1, -8])
 def test_no_bits_are_a_black_image(bits):
     image = drawn.face(0, 32).convert("RGB")
-    pixels = np.asarray(batches._posterize(image, bits))
+    pixels = np.asarray(randaugment.posterize(image, bits))
     assert pixels.shape == (32, 32, 3) and not pixels.any()
     assert np.array_equal(pixels, np.asarray(old_posterize(image, bits)))
 
 
 def test_timm_itself_stays_as_it_was():
     before = auto_augment.NAME_TO_OP["PosterizeIncreasing"]
-    batches._randaugment("rand-m9-mstd0.5-inc1", 32)
+    randaugment.build_randaugment("rand-m9-mstd0.5-inc1", 32)
     assert auto_augment.NAME_TO_OP["PosterizeIncreasing"] is before is auto_augment.posterize
 
 
@@ -209,7 +211,7 @@ def test_crops_of_other_sizes_are_brought_to_one(tmp_path):
 def test_the_whole_crop_is_resized_as_in_evaluation(side, size):
     image = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     whole = Crops(torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2), torch.tensor([False, True]))
-    got = augment.resample(image, whole, size)
+    got = augmentation.resample(image, whole, size)
     expected = preprocessing.resize(image, size)
     torch.testing.assert_close(got[0], expected[0], atol=2e-5, rtol=0)
     torch.testing.assert_close(got[1], expected[1].flip(2), atol=2e-5, rtol=0)
@@ -219,32 +221,32 @@ def test_a_box_is_cut_as_pillow_cuts_it():
     face = drawn.face(4, 64).filter(ImageFilter.GaussianBlur(2))  # no overshoot, which Pillow cuts off
     image = torch.tensor(np.asarray(face)).permute(2, 0, 1)[None] / 255
     box = torch.tensor([[0.25, 0.125, 0.75, 0.875]])
-    got = augment.resample(image, Crops(box, torch.tensor([False])), 20)[0]
+    got = augmentation.resample(image, Crops(box, torch.tensor([False])), 20)[0]
     expected = face.resize((20, 20), Image.Resampling.BICUBIC, box=(16, 8, 48, 56))
     difference = got - torch.tensor(np.asarray(expected)).permute(2, 0, 1) / 255
     assert difference.abs().max() <= 1.5 / 255  # Pillow rounds to whole values, twice
 
 
 def test_random_boxes_have_the_area_and_shape_that_is_asked():
-    uniform = torch.rand(2000, augment.DRAWS, generator=torch.Generator().manual_seed(0))
-    crops = augment.random_crops(uniform, (0.2, 1.0), flip=True)
+    uniform = torch.rand(2000, augmentation.DRAWS, generator=torch.Generator().manual_seed(0))
+    crops = augmentation.random_crops(uniform, (0.2, 1.0), flip=True)
     x1, y1, x2, y2 = crops.box.unbind(1)
     assert crops.box.min() >= 0 and crops.box.max() <= 1 + 1e-6
     area, ratio = (x2 - x1) * (y2 - y1), (x2 - x1) / (y2 - y1)
     assert 0.2 - 1e-5 <= area.min() and area.max() <= 1 + 1e-6 and 0.5 < area.mean() < 0.65
     assert 3 / 4 - 1e-5 <= ratio.min() and ratio.max() <= 4 / 3 + 1e-5
     assert 0.45 < crops.flip.float().mean() < 0.55
-    assert not augment.random_crops(uniform, (0.2, 1.0), flip=False).flip.any()
+    assert not augmentation.random_crops(uniform, (0.2, 1.0), flip=False).flip.any()
 
 
 def test_erasing_fills_rectangles_of_some_samples():
-    uniform = torch.rand(400, augment.DRAWS, generator=torch.Generator().manual_seed(0))
+    uniform = torch.rand(400, augmentation.DRAWS, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     images = torch.full((400, 3, 16, 16), 9.0)
-    erased = (augment.erase(images, uniform, 0.25) != 9.0).all(dim=1).flatten(1).float().mean(dim=1)
+    erased = (augmentation.erase(images, uniform, 0.25) != 9.0).all(dim=1).flatten(1).float().mean(dim=1)
     assert 0.18 < (erased > 0).float().mean() < 0.32
     assert erased.max() < 0.45
-    assert torch.equal(augment.erase(images, uniform, 0.0), images)
+    assert torch.equal(augmentation.erase(images, uniform, 0.0), images)
 
 
 # photometric ---------------------------------------------------------------------------------------------
@@ -337,7 +339,7 @@ def mixed(mixup, cutmix, seed=0):
     images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
     labels = torch.tensor([[0.0, 1.0, 5.0], [1.0, 1.0, float("nan")]])
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    return augment.mix(images, labels, mask, draws(seed, "step", 1), mixup, cutmix)
+    return augmentation.mix(images, labels, mask, keyed_generator(seed, "step", 1), mixup, cutmix)
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 0.0), (0.0, 0.8)])

@@ -81,7 +81,7 @@ def test_what_is_not_read_from_a_folder_has_no_command():
 
 
 def test_an_unknown_dataset():
-    with pytest.raises(ConfigError, match=r"no dataset 'bp4'; known are: affectnet, .*bp4d, bp4dplus"):
+    with pytest.raises(ConfigError, match=r"no dataset 'bp4'; the datasets are: affectnet, .*bp4d, bp4dplus"):
         datasets.run("bp4")
 
 
@@ -97,4 +97,4 @@ def test_the_command(monkeypatch, capsys):
     code, out, err = run()
     assert (code, err) == (0, "") and all(name in out for name in facts.datasets())
     code, out, err = run("nobody")
-    assert (code, out) == (2, "") and err.startswith("maeface: no dataset 'nobody'; known are:")
+    assert (code, out) == (2, "") and err.startswith("maeface: no dataset 'nobody'; the datasets are:")

@@ -14,16 +14,17 @@ import drawn
 import experiment_parts as parts
 from maeface import config, facts
 from maeface.errors import ConfigError, DataError, WeightsError
-from maeface.experiments.figures import pictures
-from maeface.experiments.reporting import comparison, doubts, report, results, tables
-from maeface.experiments.reporting.comparison import Paper
+from maeface.experiments.figures import reconstructions
+from maeface.experiments.figures.figure import draw
+from maeface.experiments.reporting import caveats, comparison, report, results, scores
+from maeface.experiments.reporting.comparison import PaperTable
 from maeface.experiments.settings import Experiment, Figure, Row
 from maeface.model import weights
 from maeface.model.file_format.metadata import Preprocessing
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
-from maeface.report import charts, document, latex
-from maeface.report.page import Section, Table
+from maeface.report import charts, html, latex, markdown
+from maeface.report.document import Document, Section, Table
 
 NASTY = r"50% of a_b & {c} $d #e ~f ^g \h <i> | JÂA-Net 0–1 --x 中"
 
@@ -31,7 +32,7 @@ NASTY = r"50% of a_b & {c} $d #e ~f ^g \h <i> | JÂA-Net 0–1 --x 中"
 @pytest.fixture
 def few(monkeypatch):
     """Fewer resamples: what is looked at is not the interval."""
-    monkeypatch.setattr(tables.pool, "__defaults__", (60, 0))
+    monkeypatch.setattr(scores.pool_folds, "__defaults__", (60, 0))
 
 
 @pytest.fixture
@@ -122,14 +123,14 @@ def test_a_report_stands_in_every_form_and_says_what_it_is_not(finished, recipe)
 def test_numbers_of_the_report_are_those_of_the_tables(finished, recipe):
     found = results.load(finished)
     page = read(report.write(finished, recipe, found))
-    scores = pd.read_csv(finished / "scores.csv")
-    chosen = scores[(scores["metric"] == "f1") & (scores["row"] == "mae-face")]
+    table = pd.read_csv(finished / "scores.csv")
+    chosen = table[(table["metric"] == "f1") & (table["row"] == "mae-face")]
     mean = chosen[chosen["au"] == "avg"].groupby("fold")["value"].mean().mean()
     result, per_au = page.row("MAE-Face")[0], page.row("MAE-Face (this run)")[0]
     assert result[1] == per_au[-1] == f"{100 * mean:.1f}"
     twelve = chosen[chosen["au"] == "AU12"]["value"].mean()
     assert per_au[2] == f"{100 * twelve:.1f}"
-    assert f"{facts.published('table5').of('bp4d', 'f1').ours.avg:.1f}" in result
+    assert f"{facts.published('table5').find_comparison('bp4d', 'f1').ours.avg:.1f}" in result
     assert page.row("LP-Net")[0][1:] == ["77.1", "87.2", "61.0"]  # AU6, AU12, its own mean of 12
     assert page.row("train from scratch")[0][1] != result[1]
 
@@ -140,7 +141,7 @@ def test_nothing_is_warned_of_where_all_is_as_in_the_paper(tmp_path, few, monkey
         counts = {"faces_train": 100_000, "faces_validation": 20_000, "faces_test": 26_847}
         parts.write(tmp_path, "mae-face", fold, subjects, frames=4, **counts)
     found = results.load(tmp_path)
-    assert doubts.reasons(found) == [] == doubts.optimistic(found)
+    assert caveats.find_caveats(found) == [] == caveats.describe_selection_bias(found)
     recipe = config.load(Experiment, "ex1")
     page = read(report.write(tmp_path, recipe, found))
     assert page.warned == []
@@ -162,14 +163,16 @@ def test_several_benchmarks_stand_side_by_side_as_in_table_5(tmp_path, few):
     page = read(report.write(tmp_path, Experiment(name="t5", published="table5", rows=rows), found))
     assert ["row", "BP4D F1 (%)", "DISFA ICC(3,1)"] in page.rows
     assert page.row("train from scratch (paper)")[0][1:] == ["50.0", "0.418"]
-    means = tables.scores(found).query("row == 'scratch' and au == 'avg'").set_index("metric")["value"]
+    means = (
+        scores.compute_scores(found).query("row == 'scratch' and au == 'avg'").set_index("metric")["value"]
+    )
     ours = [f"{100 * means['f1']:.1f}", f"{means['icc']:.3f}"]
     assert page.row("train from scratch (this run)")[0][1:] == ours
 
 
 def test_selection_on_the_test_part_is_told(tmp_path):
     parts.write(tmp_path, "a", "P1", ["F001"], selection="test", validation=())
-    assert "optimistic" in doubts.optimistic(results.load(tmp_path))[0]
+    assert "optimistic" in caveats.describe_selection_bias(results.load(tmp_path))[0]
 
 
 def test_settings_other_than_the_recipes_are_named():
@@ -177,23 +180,23 @@ def test_settings_other_than_the_recipes_are_named():
     changed = config.load(Experiment, "ex1", ["epochs_factor=0.1", "seeds=[0,1]"]).model_dump()
     forced = {"optim": {"epochs": 2}, "data": {"randaugment": ""}, "run": {"workers": 0}}
     changed["forced"] = {"finetune": forced}
-    assert sorted(doubts.changed(changed, packaged)) == [
+    assert sorted(caveats.find_changes(changed, packaged)) == [
         "epochs_factor 0.1 (recipe: 1.0)",
         "finetune.data.randaugment empty (recipe: rand-m9-mstd0.5-inc1)",
         "finetune.optim.epochs 2 (recipe: 20)",
     ]
-    assert doubts.changed(packaged, packaged) == []
+    assert caveats.find_changes(packaged, packaged) == []
 
 
 def test_a_paper_row_goes_by_the_name_in_the_table():
-    paper = Paper("table5", {"scratch": "train from scratch"})
-    assert paper.printed("bp4d", "f1", "scratch") == pytest.approx(0.5)
-    assert paper.printed("disfa", "icc", "scratch") == pytest.approx(0.418)
-    assert np.isnan(paper.printed("bp4d", "f1", "another"))
-    assert np.isnan(paper.printed("gft", "f1", "scratch"))
-    assert np.isnan(Paper("", {}).printed("bp4d", "f1", "scratch"))
+    paper = PaperTable("table5", {"scratch": "train from scratch"})
+    assert paper.mean("bp4d", "f1", "scratch") == pytest.approx(0.5)
+    assert paper.mean("disfa", "icc", "scratch") == pytest.approx(0.418)
+    assert np.isnan(paper.mean("bp4d", "f1", "another"))
+    assert np.isnan(paper.mean("gft", "f1", "scratch"))
+    assert np.isnan(PaperTable("", {}).mean("bp4d", "f1", "scratch"))
     # Fig. 7 has how far means fall, which are no means.
-    assert np.isnan(Paper("fig7", {}).printed("disfa", "f1", "MAE-Face"))
+    assert np.isnan(PaperTable("fig7", {}).mean("disfa", "f1", "MAE-Face"))
 
 
 def test_intensity_has_three_scores_each_with_the_papers_methods(tmp_path, few):
@@ -227,7 +230,7 @@ def test_rows_of_one_method_keep_their_names_and_make_a_curve(tmp_path, few):
     rows = tuple(Row(name=name, method="MAE-Face", share=share) for name, share in shares.items())
     recipe = Experiment(name="f7", dataset="disfa", protocol="threefold", published="fig7", rows=rows)
     page = read(report.write(tmp_path, recipe, results.load(tmp_path)))
-    assert "Share of the training data" in page.text
+    assert "Fraction of the training data" in page.text
     means = {name: float(page.row(name)[0][1]) for name in shares}
     assert means["all"] > means["every-100"]
     assert page.row("KS")[0] == ["KS", "8.6"]
@@ -295,8 +298,8 @@ def test_latex_is_balanced_and_its_rows_have_their_columns(finished, recipe):
 
 
 def test_no_sign_of_a_name_is_latex():
-    made = document.Document(NASTY, [NASTY], [NASTY], [Section(NASTY, [NASTY], [nasty()])], NASTY)
-    text = latex.latex(made)
+    made = Document(NASTY, [Section(NASTY, [NASTY], [nasty()])], [NASTY], [NASTY], NASTY)
+    text = latex.render(made)
     balanced(text)
     body = text.split(r"\begin{document}")[1]
     for sign in "%&#_":
@@ -317,15 +320,15 @@ def test_a_row_that_begins_with_a_bracket_is_no_distance():
 
 def test_long_tables_go_on_in_another():
     frame = pd.DataFrame({"a": range(latex.LONG + 5)})
-    made = document.Document("t", [], [], [Section("s", tables=[Table(frame, "c")])])
-    text = latex.latex(made)
+    made = Document("t", [Section("s", tables=[Table(frame, "c")])])
+    text = latex.render(made)
     assert text.count(r"\begin{tabular}") == 2 and "c (continued)" in text
     assert all(f"\n{k} " in text for k in frame["a"])
 
 
 def test_markdown_tables_have_their_columns_and_no_markup_of_names():
-    made = document.Document("t", ["w"], [], [Section("s", [NASTY], [nasty()])])
-    lines = document.markdown(made).splitlines()
+    made = Document("t", [Section("s", [NASTY], [nasty()])], warnings=["w"])
+    lines = markdown.render(made).splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
     assert rows[1] == "| --- | ---: |" and rows[3].startswith(r"| **\[1\]** | **–** |")
@@ -333,8 +336,8 @@ def test_markdown_tables_have_their_columns_and_no_markup_of_names():
 
 
 def test_strong_rows_and_warnings_are_seen_on_the_page():
-    made = document.Document("t", ["be <warned>"], [], [Section("s", tables=[nasty()])])
-    text = document.html(made)
+    made = Document("t", [Section("s", tables=[nasty()])], warnings=["be <warned>"])
+    text = html.render(made)
     assert text.count('<tr class="strong">') == 1
     assert '<div class="warning" role="note"><p>be &lt;warned&gt;</p></div>' in text
 
@@ -383,12 +386,12 @@ def test_reconstructions_have_a_row_a_face_and_a_column_a_stage(tmp_path, name, 
         "L2": save_mae(tmp_path / "l2.safetensors", loss="l2"),
     }
     recipe = figure(name, faces=3)
-    path = pictures.draw(recipe, {"faces": faces, "bp4d": faces}, models, tmp_path / "out")
+    path = draw(recipe, {"faces": faces, "bp4d": faces}, models, tmp_path / "out")
     step = 112 + 6
     with Image.open(path) as picture:
         image = np.asarray(picture)
     assert image.shape[:2] == (22 + 3 * step, 6 + columns * step)
-    again = pictures.draw(recipe, {"faces": faces, "bp4d": faces}, models, tmp_path / "again")
+    again = draw(recipe, {"faces": faces, "bp4d": faces}, models, tmp_path / "again")
     assert path.read_bytes() == again.read_bytes()
     assert read(path.with_suffix(".html")).fetched == []
     originals = image[22:, -step:-6].reshape(-1, 3)
@@ -398,9 +401,9 @@ def test_reconstructions_have_a_row_a_face_and_a_column_a_stage(tmp_path, name, 
 def test_each_person_is_drawn_before_anyone_is_drawn_twice():
     who = ["A"] * 5 + ["B", "C"]
     rows = pd.DataFrame({"id": [f"{k}" for k in range(7)], "subject": who, "clip": "c", "source": "s"})
-    assert sorted(pictures._some_faces(rows, 3, 0)["subject"]) == ["A", "B", "C"]
-    assert len(pictures._some_faces(rows, 6, 0)) == 6
-    other = [tuple(pictures._some_faces(rows, 3, seed)["id"]) for seed in range(6)]
+    assert sorted(reconstructions.choose_faces(rows, 3, 0)["subject"]) == ["A", "B", "C"]
+    assert len(reconstructions.choose_faces(rows, 6, 0)) == 6
+    other = [tuple(reconstructions.choose_faces(rows, 3, seed)["id"]) for seed in range(6)]
     assert len(set(other)) > 1
 
 
@@ -410,11 +413,11 @@ def test_weights_that_cannot_paint_are_refused(tmp_path):
     encoder = tmp_path / "encoder.pth"
     torch.save({"model": ViT("tiny", 32, 16).state_dict()}, encoder)
     with pytest.raises(WeightsError, match="has no decoder"):
-        pictures.draw(figure("fig5"), {"faces": faces}, {"weights": encoder}, tmp_path / "out")
+        draw(figure("fig5"), {"faces": faces}, {"weights": encoder}, tmp_path / "out")
     with pytest.raises(ConfigError, match="--weights L2=FILE"):
-        pictures.draw(figure("fig8"), {"faces": faces}, {"L1": encoder}, tmp_path / "out")
+        draw(figure("fig8"), {"faces": faces}, {"L1": encoder}, tmp_path / "out")
     with pytest.raises(ConfigError, match="needs the dataset faces"):
-        pictures.draw(figure("fig5"), {}, {"weights": save_mae(tmp_path / "w.safetensors")}, tmp_path / "out")
+        draw(figure("fig5"), {}, {"weights": save_mae(tmp_path / "w.safetensors")}, tmp_path / "out")
 
 
 def test_classes_are_shares_of_what_is_known(tmp_path):
@@ -422,17 +425,17 @@ def test_classes_are_shares_of_what_is_known(tmp_path):
         name: labels(tmp_path / name, facts.dataset(name).aus_occurrence, share)
         for name, share in (("bp4d", 0.25), ("bp4dplus", 0.5), ("disfa", 0.1))
     }
-    path = pictures.draw(figure("fig4"), data, {}, tmp_path / "out")
+    path = draw(figure("fig4"), data, {}, tmp_path / "out")
     table = pd.read_csv(path.with_suffix(".csv"), index_col="action unit")
     assert table.loc["AU01", "BP4D"] == pytest.approx(100 * 49 / 199)
     assert np.isnan(table.loc["AU09", "BP4D"]) and table.loc["AU09", "DISFA"] == pytest.approx(100 * 19 / 199)
     assert any("NOT the 146,847" in text for text in read(path.with_suffix(".html")).text)
-    path = pictures.draw(figure("fig3"), data, {}, tmp_path / "out")
+    path = draw(figure("fig3"), data, {}, tmp_path / "out")
     table = pd.read_csv(path.with_suffix(".csv"), index_col="action unit")
     assert table.loc["AU12", "DISFA, F1 of CaFNet"] == 79.0
     assert [name for name in table if name.startswith("BP4D+,")] == ["BP4D+, F1 of SEV-Net"]
     with pytest.raises(DataError, match="maeface prepare --dataset"):
-        pictures.draw(figure("fig4"), data | {"disfa": tmp_path}, {}, tmp_path / "out")
+        draw(figure("fig4"), data | {"disfa": tmp_path}, {}, tmp_path / "out")
 
 
 def test_a_clip_is_that_of_the_subject_in_which_the_labels_vary_most(tmp_path):
@@ -447,19 +450,19 @@ def test_a_clip_is_that_of_the_subject_in_which_the_labels_vary_most(tmp_path):
         folder / "faces.parquet"
     )
     found = results.load(tmp_path)
-    path = pictures.draw(figure("fig6"), {}, {}, tmp_path / "out", found)
+    path = draw(figure("fig6"), {}, {}, tmp_path / "out", found)
     curve = pd.read_csv(path.with_suffix(".csv"))
     mine = stills[(stills["subject"] == "F002") & (stills["part"] == "test")]
     assert list(curve["frame"]) == [2440 + k for k in range(40)]
     np.testing.assert_allclose(curve["labelled"], mine["AU12_i"])
-    flat_one = pictures.draw(figure("fig6", clip="T2"), {}, {}, tmp_path / "t2", found)
+    flat_one = draw(figure("fig6", clip="T2"), {}, {}, tmp_path / "t2", found)
     assert set(pd.read_csv(flat_one.with_suffix(".csv"))["labelled"]) == {1.0}
     with pytest.raises(DataError, match=r"of F009 .*tested are: F001, F002"):
-        pictures.draw(figure("fig6", subject="F009"), {}, {}, tmp_path / "out", found)
+        draw(figure("fig6", subject="F009"), {}, {}, tmp_path / "out", found)
 
 
 def test_titles_are_short():
-    assert [comparison.title(name) for name in ("bp4d", "bp4dplus", "disfa", "none")] == [
+    assert [comparison.dataset_title(name) for name in ("bp4d", "bp4dplus", "disfa", "none")] == [
         "BP4D",
         "BP4D+",
         "DISFA",

@@ -14,7 +14,7 @@ from maeface.data import manifest
 from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.experiments import settings
 from maeface.experiments.reporting import report, results
-from maeface.experiments.running import cross, plan
+from maeface.experiments.running import plan
 from maeface.model import vit
 
 TINY = [
@@ -97,25 +97,25 @@ def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_nothing(data, tm
     before = first.stat().st_mtime_ns
 
     summary = run("ex1", data, out)
-    assert (summary.parts, summary.done, dict(summary.missing)) == (3, 2, {})
+    assert (summary.parts, summary.trained, dict(summary.missing)) == (3, 2, {})
     assert first.stat().st_mtime_ns == before
     monkeypatch.setattr(finetune, "run", twice)  # would stop
-    assert run("ex1", data, out).done == 0
+    assert run("ex1", data, out).trained == 0
 
     parts = results.load(out)
     assert [part.fold for part in parts] == ["P1", "P2", "P3"]
-    tested = [name for part in parts for name in set(part.faces().query("part == 'test'")["subject"])]
+    tested = [name for part in parts for name in set(part.read_faces().query("part == 'test'")["subject"])]
     assert sorted(tested) == sorted(two_of_each_fold("bp4d"))
     part = parts[0]
     assert part.aus == facts.dataset("bp4d").aus_occurrence and part.task == "detection"
     assert (part.faces_test, part.subjects_test, part.protocol) == (8, 2, "threefold")
     assert part.faces_train + part.faces_validation == 16 and part.epoch_best in (1, 2)
-    faces = part.faces()
+    faces = part.read_faces()
     assert set(faces["part"]) == {"test", "validation"} and faces["AU12_p"].between(0, 1).all()
     truth = pd.read_parquet(data / "bp4d" / "labels.parquet").set_index("source")
     assert np.array_equal(faces["AU12_o"], truth.loc[faces["source"], "AU12_o"])
     notes = " ".join(part.notes)
-    assert "24 labelled frames are there" in notes and "12 of 14 test subjects are not there" in notes
+    assert "these data have 24 labelled frames" in notes and "12 of 14 test subjects are missing" in notes
     assert "the paper's is 768 wide and 12 deep" in notes  # a nano is no ViT-Base
     assert not list(out.rglob("checkpoints"))
 
@@ -127,7 +127,7 @@ def test_from_the_raw_layout_to_the_report_by_one_call(tmp_path):
     with pytest.raises(DataError, match="F008"):
         run("ex1", tmp_path / "data", tmp_path / "out")
     out, partial = tmp_path / "out", "options.bp4d.partial=true"
-    assert run("ex1", tmp_path / "data", out, partial, "note=flat pictures").done == 3
+    assert run("ex1", tmp_path / "data", out, partial, "note=flat pictures").trained == 3
     part = results.load(out)[0]
     assert part.faces_test == 6 and "flat pictures" in " ".join(part.notes)
     assert (out / "prepared" / "bp4d" / "labels.parquet").is_file()
@@ -148,7 +148,7 @@ def test_where_the_test_part_chooses_there_is_no_validation_part(data, tmp_path)
     (part,) = results.load(tmp_path / "o")
     assert (part.selection, part.faces_validation, part.faces_train) == ("test", 0, 16)
     assert part.task == "intensity" and part.aus == facts.dataset("disfa").aus_intensity
-    assert part.faces()["AU12_e"].between(0, 5).all()
+    assert part.read_faces()["AU12_e"].between(0, 5).all()
 
 
 def test_rows_without_weights_and_benchmarks_without_data_are_named_in_the_report(data, tmp_path):
@@ -169,7 +169,7 @@ def test_from_one_dataset_to_another(data, tmp_path):
     (part,) = results.load(tmp_path / "o")
     assert (part.dataset, part.aus, part.faces_test) == ("disfa to bp4d", (1, 2, 4, 6, 12), 24)
     assert part.faces_train + part.faces_validation == 24 and part.faces_validation > 0
-    faces = part.faces().groupby("part")["subject"].unique()
+    faces = part.read_faces().groupby("part")["subject"].unique()
     assert {name[:2] for name in faces["validation"]} == {"SN"} and "SN001" not in set(faces["test"])
     record = json.loads((part.folder / "part.json").read_text())
     assert record["trained_on"] == "disfa"
@@ -177,12 +177,12 @@ def test_from_one_dataset_to_another(data, tmp_path):
 
 def test_people_of_both_datasets_are_not_tested_unless_asked():
     made = settings.load("cross", ["dataset=disfa", "tested=disfaplus", "task=intensity"])
-    with pytest.raises(ConfigError, match=r"9 people are in disfa and in disfaplus .*same_people=true"):
-        cross.people(made)
-    (line,) = cross.people(made.model_copy(update={"same_people": True}))
-    assert "shows people that were learned from" in line
+    with pytest.raises(ConfigError, match=r"9 subjects are in disfa and in disfaplus .*same_people=true"):
+        plan.check_shared_subjects(made)
+    (line,) = plan.check_shared_subjects(made.model_copy(update={"same_people": True}))
+    assert "shows subjects of the training" in line
     with pytest.raises(ConfigError, match="both disfa"):
-        cross.people(made.model_copy(update={"tested": "disfa"}))
+        plan.check_shared_subjects(made.model_copy(update={"tested": "disfa"}))
     with pytest.raises(ConfigError, match="leave out --selection paper"):
         settings.load("cross", ["selection=test"])
 
@@ -215,8 +215,8 @@ def test_pre_trainings_of_the_rows_come_first_and_once(data, tmp_path):
 
 def test_overrides_reach_every_row_and_a_factor_shortens_them():
     made = settings.load("fig7", ["epochs_factor=0.01", "finetune.optim.batch=64"])
-    (single,) = settings.benchmarks(made.model_copy(update={"of": ("ex3",)}))
-    found = {row.name: plan.finetuning(single, row) for row in single.rows}
+    (single,) = settings.split_benchmarks(made.model_copy(update={"of": ("ex3",)}))
+    found = {row.name: plan.finetune_settings(single, row) for row in single.rows}
     assert {how.optim.batch for how in found.values()} == {64}
     assert [how.optim.epochs for how in found.values()] == [1, 2, 20, 40, 100, 200]
     assert [how.data.every for how in found.values()] == [1, 10, 100, 200, 500, 1000]
@@ -224,7 +224,7 @@ def test_overrides_reach_every_row_and_a_factor_shortens_them():
     with pytest.raises(
         ConfigError, match=r"row \S+: finetune: unknown key 'optim.epoch'; did you mean 'optim.ep"
     ):
-        plan.finetuning(settings.load("ex1", ["finetune.optim.epoch=1"]), single.rows[0])
+        plan.finetune_settings(settings.load("ex1", ["finetune.optim.epoch=1"]), single.rows[0])
 
 
 def test_what_is_missing_is_one_line(data, tmp_path):
@@ -238,36 +238,36 @@ def test_what_is_missing_is_one_line(data, tmp_path):
         run("ex1", data / "nowhere", tmp_path / "o")
     with pytest.raises(ConfigError, match="has no fold P9; it has P1, P2, P3"):
         run("ex1", data, tmp_path / "o", "folds=['P9']")
-    with pytest.raises(DataError, match="none of the test subjects of protocol threefold is there"):
-        plan.folds_of(settings.load("ex1"), ["F099"])
+    with pytest.raises(DataError, match="have none of the test subjects of protocol threefold"):
+        plan.plan_folds(settings.load("ex1"), ["F099"])
 
 
 def test_weights_of_the_command_line_have_names(tmp_path):
-    assert reproduce.named(["a.pth", "in1k=b.pth"]) == {"weights": "a.pth", "in1k": "b.pth"}
+    assert reproduce.parse_weights(["a.pth", "in1k=b.pth"]) == {"weights": "a.pth", "in1k": "b.pth"}
     odd = tmp_path / "x=y.pth"
     odd.touch()
-    assert reproduce.named([str(odd)]) == {"weights": str(odd)}
+    assert reproduce.parse_weights([str(odd)]) == {"weights": str(odd)}
     with pytest.raises(ConfigError, match="two are called 'weights'"):
-        reproduce.named(["a.pth", "b.pth"])
+        reproduce.parse_weights(["a.pth", "b.pth"])
 
 
 def test_a_part_that_another_process_is_at_is_left_to_it(data, tmp_path):
     with files.exclusive(tmp_path / "o" / "parts" / "mae-face" / "P1-s0"):
         summary = run("ex5", data, tmp_path / "o", "folds=['P1', 'P3']")
-    assert (summary.parts, summary.done, summary.elsewhere) == (1, 1, 1)
-    assert "1 are with another process" in str(summary)
-    assert run("ex5", data, tmp_path / "o", "folds=['P1', 'P3']").done == 1
+    assert (summary.parts, summary.trained, summary.locked) == (1, 1, 1)
+    assert "another process is training 1" in str(summary)
+    assert run("ex5", data, tmp_path / "o", "folds=['P1', 'P3']").trained == 1
 
 
 def test_who_is_tested_is_the_protocols_alone():
     for setting in ("data.folds=3", "data.train_subjects=['F001']", "data.test_subjects=['F001']"):
         made = settings.load("ex1", [f"finetune.{setting}"])
-        with pytest.raises(ConfigError, match="are the protocol's; leave them out"):
-            plan.finetuning(made, made.rows[0])
+        with pytest.raises(ConfigError, match=r"the protocol sets folds, .*leave them out"):
+            plan.finetune_settings(made, made.rows[0])
     made = settings.load("ex1", ["finetune.model.task=intensity"])
     with pytest.raises(ConfigError, match="the experiment's task is detection"):
-        plan.finetuning(made, made.rows[0])
-    with pytest.raises(ConfigError, match="--train and --test are of cross"):
+        plan.finetune_settings(made, made.rows[0])
+    with pytest.raises(ConfigError, match="--train and --test belong to the recipe cross"):
         settings.load("ex1", ["tested=disfa"])
 
 
@@ -279,7 +279,7 @@ def test_a_call_reports_what_it_asks_for_and_names_folds_that_are_not_there(data
     assert (first.threshold, second.threshold) == (0.5, 0.4) and "new" in second.notes
     assert second.weights == "random"
     some = facts.protocol("disfa", "threefold")["P1"]
-    assert plan.absent(settings.load("ex5"), some) == ("P2", "P3")
+    assert plan.find_missing_folds(settings.load("ex5"), some) == ("P2", "P3")
     with pytest.raises(WeightsError, match="nowhere"):
         run("ex1", data, tmp_path / "p", weights={"weights": str(tmp_path / "nowhere.pth")})
     assert not (tmp_path / "p").exists()

@@ -20,7 +20,7 @@ def test_aus_in_use():
     assert list(facts.AUS) == IN_USE
     assert facts.AUS[12].name == "Lip corner puller"
     assert len({au.name for au in facts.AUS.values()}) == len(IN_USE)
-    assert all(au.muscles and au.look for au in facts.AUS.values())
+    assert all(au.muscles and au.appearance for au in facts.AUS.values())
     with pytest.raises(TypeError):
         facts.AUS[12] = facts.AUS[1]
     with pytest.raises(ValidationError):
@@ -189,7 +189,7 @@ def test_what_is_published_fits_its_dataset(name, part):
     assert part.protocol in dataset.protocols
     assert part.aus in ((), dataset.aus_occurrence if part.metric == "f1" else dataset.aus_intensity)
     assert (part.unit == "%") == (part.metric == "f1")
-    assert facts.published(name).of(part.dataset, part.metric) == part
+    assert facts.published(name).find_comparison(part.dataset, part.metric) == part
     assert (part.ours is None) == (name == "table6")
 
 
@@ -246,11 +246,15 @@ def test_published_tables_are_the_papers(shared, name):
 
 def test_published_answers():
     table = facts.published("table1")
-    part = table.of("bp4d", "f1")
+    part = table.find_comparison("bp4d", "f1")
     assert part.ours.avg == 67.4 and part.by_au(facts.OURS)[12] == 89.1
-    assert part.factor == 100 and facts.published("table4").of("disfa", "icc").factor == 1
-    assert part.row("nobody") is None and part.by_au("nobody") == {} and table.of("disfa", "f1") is None
-    with pytest.raises(ConfigError, match=r"'table9'; known are: fig7, table1, .*table6"):
+    assert part.factor == 100 and facts.published("table4").find_comparison("disfa", "icc").factor == 1
+    assert (
+        part.row("nobody") is None
+        and part.by_au("nobody") == {}
+        and table.find_comparison("disfa", "f1") is None
+    )
+    with pytest.raises(ConfigError, match=r"'table9'; there are: fig7, table1, .*table6"):
         facts.published("table9")
 
 
@@ -283,7 +287,7 @@ def test_held_out_portraits_are_a_table_of_labels():
 
 
 def test_unknown_dataset_names_the_known_ones():
-    with pytest.raises(ConfigError, match=r"no dataset 'bp5d'; known are: .*synthau"):
+    with pytest.raises(ConfigError, match=r"no dataset 'bp5d'; the datasets are: .*synthau"):
         facts.dataset("bp5d")
 
 
@@ -291,14 +295,14 @@ def test_unknown_dataset_names_the_known_ones():
     ("change", "message"),
     [
         ({"aus_occurrence": (1, 1)}, "twice"),
-        ({"aus_intensity": (1, 99)}, r"\[99\], which aus.toml lacks"),
+        ({"aus_intensity": (1, 99)}, r"\[99\], which are not in aus.toml"),
         ({"threshold": 6.0}, "scale"),
         ({"protocols": {"p": {"1": ("F001",), "2": ("F001",)}}}, "F001 is twice in the folds of protocol p"),
-        ({"protocols": {"p": {"1": ("X1",)}}}, "look like"),
-        ({"protocols": {"p": {"1": ("F001",), "2": ()}}}, "tests nobody"),
-        ({"protocols": {"p": {"1": ("F002",)}}, "subject_names": ("F001",)}, "subject_names lacks"),
-        ({"subject_names": ("F001", "F001")}, "names a subject twice"),
-        ({"same_people": {"y": ("SN001",)}}, "look like"),
+        ({"protocols": {"p": {"1": ("X1",)}}}, "do not match"),
+        ({"protocols": {"p": {"1": ("F001",), "2": ()}}}, "without test subjects"),
+        ({"protocols": {"p": {"1": ("F002",)}}, "subject_names": ("F001",)}, "not in subject_names"),
+        ({"subject_names": ("F001", "F001")}, "has a subject twice"),
+        ({"same_people": {"y": ("SN001",)}}, "do not match"),
         ({"origins": {"p": "me"}}, "not protocols"),
         ({"kind": "faces"}, "no action units"),
         ({"colour": "red"}, "colour"),

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from maeface.report import figures
-from maeface.report.page import Picture, Section, Table, page
+from maeface.report import charts, figures, html
+from maeface.report.document import Document, Picture, Section, Table
 
 
 def crops(n=3, side=32):
@@ -93,25 +93,25 @@ def test_the_box_is_where_the_face_is():
 def test_intensity_curve_with_and_without_labels():
     time = np.arange(50) / 25
     predicted = np.where(time > 1, np.nan, time)
-    one = figures.intensity_curve(time, None, predicted, 12)
-    two = figures.intensity_curve(time, time, {"from MAE": predicted, "from scratch": time * 0}, 12)
+    one = charts.intensity_curve(time, None, predicted, 12)
+    two = charts.intensity_curve(time, time, {"from MAE": predicted, "from scratch": time * 0}, 12)
     assert two.height > one.height > 100  # the legend
 
 
 def test_training_curves_take_rows_with_holes():
     rows = [{"epoch": i, "train_loss": 1 / (i + 1), "note": "text"} for i in range(4)]
     rows[2] |= {"validation_loss": 0.4, "lr": 1e-3, "bad": float("nan")}
-    assert figures.training_curves(rows).width > figures.training_curves(rows[:2]).width
+    assert charts.training_curves(rows).width > charts.training_curves(rows[:2]).width
 
 
 def test_comparison_bars_take_undefined_scores():
     table = pd.DataFrame({"from MAE": [0.5, np.nan], "from scratch": [0.4, 0.1]}, index=[1, 12])
-    assert figures.comparison_bars(table, "F1").width > 300
+    assert charts.comparison_bars(table, "F1").width > 300
 
 
 def test_charts_leave_pyplot_alone():
     code = (
-        "import sys\nfrom maeface.report import figures\nfigures.intensity_curve([0, 1], None, [1, 2], 12)\n"
+        "import sys\nfrom maeface.report import charts\ncharts.intensity_curve([0, 1], None, [1, 2], 12)\n"
         "sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -131,21 +131,18 @@ def test_page_is_one_file_and_escapes():
     data = pd.DataFrame(
         {"F1": [0.5, np.nan], "faces": [3, 4]}, index=pd.Index(["<i>AU01", "AU12"], name="AU")
     )
-    html = page(
-        "A & <script>alert(1)</script>",
-        [
-            Section("One", ["<b>bold</b>"], [Table(data, "<caption>")]),
-            Section("Two", pictures=[Picture(Image.new("RGB", (8, 4)), 'a "quoted" name.jpg')]),
-        ],
-        footer="maeface",
-    )
-    tags = Tags(html).seen
+    sections = [
+        Section("One", ["<b>bold</b>"], [Table(data, "<caption>")]),
+        Section("Two", pictures=[Picture(Image.new("RGB", (8, 4)), 'a "quoted" name.jpg')]),
+    ]
+    text = html.render(Document("A & <script>alert(1)</script>", sections, footer="maeface"))
+    tags = Tags(text).seen
     names = [tag for tag, _ in tags]
     assert not {"script", "b", "i", "link"} & set(names)
     (image,) = (attrs for tag, attrs in tags if tag == "img")
     assert image["src"].startswith("data:image/png;base64,")
     assert image["alt"] == 'a "quoted" name.jpg'
     assert image["width"] == "8"
-    assert "http" not in html
-    assert "url(" not in html
-    assert re.findall(r'class="number">([^<]*)<', html) == ["F1", "faces", "0.500", "3", "–", "4"]
+    assert "http" not in text
+    assert "url(" not in text
+    assert re.findall(r'class="number">([^<]*)<', text) == ["F1", "faces", "0.500", "3", "–", "4"]

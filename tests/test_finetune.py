@@ -7,7 +7,8 @@ import torch
 import drawn
 from maeface import finetune, pretrain
 from maeface.data import manifest
-from maeface.data.loading import batches, photometric
+from maeface.data.loading import photometric
+from maeface.data.loading.dataset import FaceDataset, gather_manifests
 from maeface.errors import ConfigError, DataError
 from maeface.model import vit, weights, zoo
 
@@ -51,13 +52,13 @@ def test_each_task_gives_weights_scores_and_a_split_by_subject(faces, tmp_path, 
 
 def test_the_test_fold_is_never_read(faces, tmp_path, monkeypatch):
     seen = set()
-    inner = batches.FaceDataset._pixels
+    inner = FaceDataset._pixels
 
     def pixels(self, index):
         seen.add(self.ids[index])
         return inner(self, index)
 
-    monkeypatch.setattr(batches.FaceDataset, "_pixels", pixels)
+    monkeypatch.setattr(FaceDataset, "_pixels", pixels)
     tune(faces, tmp_path, data={"folds": 4, "fold": 0})
     test = json.loads((tmp_path / "split.json").read_text())["test"]
     held_out = {f"{n:02d}.png#0.0" for n in range(24) if f"S{n // 3}" in test}
@@ -94,7 +95,7 @@ def test_it_learns_from_the_known_labels(faces, tmp_path):
 
 
 def test_both_takes_the_action_units_that_have_both_kinds(faces):
-    labelled = manifest.join_labels(batches.gather([faces[0]]), faces[1])
+    labelled = manifest.join_labels(gather_manifests([faces[0]]), faces[1])
     aus, part = finetune.choose(labelled, drawn.finetune(model={"aus": (12, 4)}).model)
     assert aus == (12, 4) and part.labels.shape == (24, 4)
     assert part.labels[5].tolist() == [1, 0, 5, 0]  # AU12 and AU04, occurrence then intensity
@@ -109,7 +110,8 @@ def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_pat
     rows += [f"{n:02d}.png,T{n},{n % 2},,,{n % 6}" for n in range(12, 24)]
     table.write_text("\n".join(rows))
     _, part = finetune.choose(
-        manifest.join_labels(batches.gather([faces[0]]), table), drawn.finetune(model={"aus": (12, 4)}).model
+        manifest.join_labels(gather_manifests([faces[0]]), table),
+        drawn.finetune(model={"aus": (12, 4)}).model,
     )
     assert part.mask[11].all() and part.mask[12].tolist() == [True, False, False, True]
     assert not np.isnan(part.labels).any()

@@ -59,8 +59,10 @@ def test_an_experiment_has_its_command_and_what_the_paper_prints(name):
     assert "paper" in second
     table = facts.published(made.published) if made.published else None
     values = {
-        (single.name, row.name): table.of(single.dataset, "f1" if single.task == "detection" else "icc")
-        for single in settings.benchmarks(made)
+        (single.name, row.name): table.find_comparison(
+            single.dataset, "f1" if single.task == "detection" else "icc"
+        )
+        for single in settings.split_benchmarks(made)
         for row in made.rows
         if row.published
     }
@@ -75,8 +77,8 @@ def test_an_experiment_has_its_command_and_what_the_paper_prints(name):
 def test_the_settings_of_section_4():
     found = {}
     for name in ("ex1", "ex2", "ex3", "ex4", "ex5"):
-        (single,) = settings.benchmarks(settings.load(name))
-        how = plan.finetuning(single, single.rows[0])
+        (single,) = settings.split_benchmarks(settings.load(name))
+        how = plan.finetune_settings(single, single.rows[0])
         found[name] = (single.dataset, single.protocol, single.task, how.optim.base_lr)
         assert (how.optim.epochs, how.optim.warmup_epochs, how.optim.batch) == (20, 10, 512)
         assert (how.optim.weight_decay, how.model.drop_path, how.patience) == (0.05, 0.1, None)
@@ -90,12 +92,12 @@ def test_the_settings_of_section_4():
         "ex5": ("disfa", "threefold", "intensity", 1.5e-4),
     }
     table5, table6, fig7 = (settings.load(name) for name in ("table5", "table6", "fig7"))
-    scratch = plan.finetuning(settings.benchmarks(table5)[1], table5.rows[0])
+    scratch = plan.finetune_settings(settings.split_benchmarks(table5)[1], table5.rows[0])
     assert (scratch.optim.epochs, scratch.optim.warmup_epochs, scratch.optim.base_lr) == (200, 20, 2e-4)
     for row in table6.rows:
-        how = plan.pretraining(table6, row)
+        how = plan.pretrain_settings(table6, row)
         assert (how.optim.epochs, how.optim.batch, how.init) == (200, 4096, "in1k")
-    few = {row.share: plan.finetuning(settings.benchmarks(fig7)[3], row) for row in fig7.rows}
+    few = {row.share: plan.finetune_settings(settings.split_benchmarks(fig7)[3], row) for row in fig7.rows}
     assert {share: how.optim.epochs for share, how in few.items()} == {
         1.0: 20,
         0.1: 200,
@@ -105,8 +107,8 @@ def test_the_settings_of_section_4():
         0.001: 20000,
     }
     assert all(how.data.every == round(1 / share) for share, how in few.items())
-    (cross,) = settings.benchmarks(settings.load("cross", ["dataset=disfa", "tested=bp4d"]))
-    assert plan.finetuning(cross, cross.rows[0]).optim.base_lr == 2e-4
+    (cross,) = settings.split_benchmarks(settings.load("cross", ["dataset=disfa", "tested=bp4d"]))
+    assert plan.finetune_settings(cross, cross.rows[0]).optim.base_lr == 2e-4
 
 
 def test_where_the_paper_is_silent_the_recipe_says_so():
@@ -138,9 +140,9 @@ def test_every_recipe_trains_two_steps(name, faces, tmp_path, monkeypatch):
 
 def _trainings(made):
     if isinstance(made, Experiment):
-        single, row = settings.benchmarks(made)[0], made.rows[-1]
-        own = plan.start(row, {}).row
-        return (plan.pretraining(made, row) if own else None), plan.finetuning(single, row)
+        single, row = settings.split_benchmarks(made)[0], made.rows[-1]
+        own = plan.find_encoder(row, {}).row
+        return (plan.pretrain_settings(made, row) if own else None), plan.finetune_settings(single, row)
     return (made, None) if isinstance(made, config.Pretrain) else (None, made)
 
 

@@ -9,14 +9,14 @@ import pytest
 import experiment_parts as parts
 from maeface import metrics
 from maeface.errors import DataError
-from maeface.experiments.reporting import results, tables
-from maeface.experiments.reporting.results import Answers
+from maeface.experiments.reporting import results, scores
+from maeface.experiments.reporting.results import Predictions
 
 
 def answers(labels, values):
     labels, values = (np.asarray(table, dtype=float) for table in (labels, values))
     who = np.array([f"S{k // 5}" for k in range(len(labels))], dtype=object)
-    return Answers(tuple(range(1, labels.shape[1] + 1)), labels, values, who)
+    return Predictions(tuple(range(1, labels.shape[1] + 1)), labels, values, who)
 
 
 def cell(table, **keys):
@@ -71,10 +71,10 @@ def test_faces_that_lack_a_column_are_refused(tmp_path):
     folder = parts.write(tmp_path, "a", "P1", ["F003"])
     pd.read_parquet(folder / "faces.parquet").drop(columns="AU12_p").to_parquet(folder / "faces.parquet")
     with pytest.raises(DataError, match="lacks the columns AU12_p"):
-        results.load(tmp_path)[0].faces()
+        results.load(tmp_path)[0].read_faces()
     (folder / "faces.parquet").write_bytes(b"no")
     with pytest.raises(DataError, match="cannot be read"):
-        results.load(tmp_path)[0].faces()
+        results.load(tmp_path)[0].read_faces()
 
 
 def test_f1_over_thresholds_is_f1_at_each():
@@ -83,22 +83,24 @@ def test_f1_over_thresholds_is_f1_at_each():
     labels[::7, 1] = np.nan
     labels[:, 2] = np.nan
     said = answers(labels, np.round(chance.random((60, 3)), 2))  # many exactly on a threshold
-    curve = tables.f1_curve(said, tables.THRESHOLDS)
-    one_by_one = [metrics.f1(said.labels, said.values >= t, said.mask) for t in tables.THRESHOLDS]
+    curve = scores.compute_f1_curve(said, scores.THRESHOLDS)
+    one_by_one = [metrics.f1(said.labels, said.values >= t, said.mask) for t in scores.THRESHOLDS]
     np.testing.assert_allclose(curve, one_by_one)
 
 
 def test_the_best_threshold_is_the_best_and_of_equals_the_nearest_to_a_half():
-    assert tables.best_threshold(answers([[1], [1], [0]], [[0.31], [0.35], [0.299]])) == pytest.approx(0.31)
-    assert tables.best_threshold(answers([[1], [0]], [[0.9], [0.1]])) == pytest.approx(0.5)
-    assert tables.best_threshold(answers([[np.nan]], [[0.9]])) == 0.5
+    assert scores.find_best_threshold(answers([[1], [1], [0]], [[0.31], [0.35], [0.299]])) == pytest.approx(
+        0.31
+    )
+    assert scores.find_best_threshold(answers([[1], [0]], [[0.9], [0.1]])) == pytest.approx(0.5)
+    assert scores.find_best_threshold(answers([[np.nan]], [[0.9]])) == 0.5
 
 
 def test_scores_are_those_of_metrics_and_know_their_threshold(tmp_path):
     parts.write(tmp_path, "a", "P1", ["F001", "F002"], threshold=0.4)
     part = results.load(tmp_path)[0]
-    found = tables.scores([part])
-    faces = part.faces()
+    found = scores.compute_scores([part])
+    faces = part.read_faces()
     test = faces[faces["part"] == "test"]
     line = cell(found, metric="f1", au="AU12")
     f1 = metrics.f1(test[["AU12_o"]], test[["AU12_p"]] >= 0.4)[0]
@@ -111,13 +113,13 @@ def test_scores_are_those_of_metrics_and_know_their_threshold(tmp_path):
         cell(found, metric=name, au="avg") for name in ("f1_best_on_test", "f1_at_validation_threshold")
     )
     assert best["value"] >= max(both[2], chosen["value"])
-    validation = part.answers(faces, "occurrence", "validation")
-    assert chosen["threshold"] == tables.best_threshold(validation)
+    validation = part.predictions(faces, "occurrence", "validation")
+    assert chosen["threshold"] == scores.find_best_threshold(validation)
 
 
 def test_without_a_validation_part_its_threshold_has_no_score(tmp_path):
     parts.write(tmp_path, "a", "P1", ["F001"], validation=())
-    found = tables.scores(results.load(tmp_path))
+    found = scores.compute_scores(results.load(tmp_path))
     assert found[found["metric"] == "f1_at_validation_threshold"]["value"].isna().all()
     assert cell(found, metric="f1", au="avg")["value"] > 0
 
@@ -132,11 +134,11 @@ def test_mean_is_over_folds_and_spread_over_folds_and_over_seeds():
         ]
     )
     pooled = pd.DataFrame([], columns=[*keys, "pooled", "low", "high", "subjects"])
-    line = tables.summary(found, pooled.astype(dict.fromkeys(keys, str))).iloc[0]
+    line = scores.summarize(found, pooled.astype(dict.fromkeys(keys, str))).iloc[0]
     assert line["mean"] == pytest.approx((0.5 + 0.6) / 2)  # of each fold over its seeds, then of the folds
     assert line["sd_folds"] == pytest.approx(np.std([0.5, 0.6], ddof=1))
     assert line["sd_seeds"] == pytest.approx(np.std([0.3, 0.6], ddof=1))  # seed 2 lacks a fold
-    assert (line["folds"], line["seeds"], line["n"], line["share"]) == (2, 3, 20, 0.4)
+    assert (line["folds"], line["seeds"], line["n"], line["prevalence"]) == (2, 3, 20, 0.4)
 
 
 def test_the_pooled_value_is_not_the_mean_of_the_folds(tmp_path):
@@ -145,7 +147,7 @@ def test_the_pooled_value_is_not_the_mean_of_the_folds(tmp_path):
     parts.write(tmp_path, "a", "P1", ["A"], aus=[12], table=easy)
     parts.write(tmp_path, "a", "P2", ["B"], aus=[12], table=hard)
     found = results.load(tmp_path)
-    table = tables.summary(tables.scores(found), tables.pool(found, resamples=200))
+    table = scores.summarize(scores.compute_scores(found), scores.pool_folds(found, resamples=200))
     line = cell(table, metric="f1", au="AU12")
     assert line["mean"] == pytest.approx((1 + 0) / 2)
     assert line["pooled"] == pytest.approx(8 / (6 + 5))
@@ -157,8 +159,8 @@ def test_pooled_scores_are_those_of_metrics(tmp_path):
     for fold, subjects in (("P1", ["F001", "F002"]), ("P2", ["F003"])):
         parts.write(tmp_path, "a", fold, subjects, task="intensity")
     found = results.load(tmp_path)
-    pooled = tables.pool(found, resamples=50)
-    tests = [part.faces().query("part == 'test'") for part in found]
+    pooled = scores.pool_folds(found, resamples=50)
+    tests = [part.read_faces().query("part == 'test'") for part in found]
     both = pd.concat(tests)
     whole = metrics.intensity(both[["AU12_i"]], both[["AU12_e"]])
     for metric in ("icc", "mse", "mae"):
@@ -173,27 +175,27 @@ def test_the_interval_draws_people_not_faces(tmp_path):
         chance = np.random.default_rng(3)
         base = of_part(np.repeat(list("ABCDEF"), 10), chance.random(60) < 0.5, chance.random(60))
         parts.write(tmp_path / name, "a", "P1", list("ABCDEF"), aus=[12], table=pd.concat([base] * copies))
-    few, many = (tables.pool(results.load(tmp_path / name), 300) for name in ("few", "many"))
+    few, many = (scores.pool_folds(results.load(tmp_path / name), 300) for name in ("few", "many"))
     np.testing.assert_allclose(few[["pooled", "low", "high"]], many[["pooled", "low", "high"]])
     assert (few["high"] - few["low"]).min() > 0.05
 
 
 def test_one_person_has_no_interval(tmp_path):
     parts.write(tmp_path, "a", "P1", ["F001"])
-    line = cell(tables.pool(results.load(tmp_path), 50), metric="f1", au="avg")
+    line = cell(scores.pool_folds(results.load(tmp_path), 50), metric="f1", au="avg")
     assert np.isnan(line["low"]) and np.isnan(line["high"]) and not np.isnan(line["pooled"])
 
 
 def test_unknown_labels_count_nowhere(tmp_path):
     table = of_part(["A", "A", "B", "B"], [1, np.nan, 0, 1], [0.9, 0.9, 0.2, 0.8])
     folder = parts.write(tmp_path, "a", "P1", ["A", "B"], aus=[12], table=table)
-    line = cell(tables.scores(results.load(tmp_path)), metric="f1", au="AU12")
+    line = cell(scores.compute_scores(results.load(tmp_path)), metric="f1", au="AU12")
     assert (line["n"], line["positives"], line["value"]) == (3, 2, 1.0)
     table["AU12_o"] = np.float32(np.nan)
     table.to_parquet(folder / "faces.parquet")
     found = results.load(tmp_path)
-    assert np.isnan(cell(tables.scores(found), metric="f1", au="avg")["value"])
-    assert cell(tables.pool(found, 20), metric="f1", au="avg")[["pooled", "low", "high"]].isna().all()
+    assert np.isnan(cell(scores.compute_scores(found), metric="f1", au="avg")["value"])
+    assert cell(scores.pool_folds(found, 20), metric="f1", au="avg")[["pooled", "low", "high"]].isna().all()
 
 
 def test_classes_are_counted_once_however_many_seeds_and_rows(tmp_path):
@@ -201,19 +203,19 @@ def test_classes_are_counted_once_however_many_seeds_and_rows(tmp_path):
         for seed in (0, 1):
             table = of_part(["A"] * 4, [1, 0, 0, np.nan], [0.5] * 4)
             parts.write(tmp_path, row, "P1", ["A"], seed=seed, aus=[12], table=table)
-    line = tables.distribution(results.load(tmp_path)).iloc[0]
-    assert (line["n"], line["share"]) == (3, pytest.approx(1 / 3))
+    line = scores.compute_prevalence(results.load(tmp_path)).iloc[0]
+    assert (line["n"], line["prevalence"]) == (3, pytest.approx(1 / 3))
 
 
 def test_levels_of_intensity_are_counted(tmp_path):
     parts.write(tmp_path, "a", "P1", ["F001", "F002"], task="intensity", aus=[12])
     found = results.load(tmp_path)
-    line = tables.distribution(found).iloc[0]
+    line = scores.compute_prevalence(found).iloc[0]
     levels = [line[f"level{k}"] for k in range(6)]
     assert sum(levels) == pytest.approx(1)
-    labels = found[0].faces().query("part == 'test'")["AU12_i"]
+    labels = found[0].read_faces().query("part == 'test'")["AU12_i"]
     assert levels[2] == pytest.approx((labels == 2).mean())
-    assert line["share"] == pytest.approx(1 - levels[0])
+    assert line["prevalence"] == pytest.approx(1 - levels[0])
 
 
 def test_records_are_json_that_anyone_can_write(tmp_path):

@@ -293,7 +293,7 @@ def reproduce(
 
     changes = [*(overrides or []), *(["selection=test"] if selection == "paper" else [])]
     changes += [f"{key}={value}" for key, value in (("dataset", train), ("tested", test)) if value]
-    console.show(str(verb.run(verb.load(name, changes), data, out, verb.named(weights or ()))))
+    console.show(str(verb.run(verb.load(name, changes), data, out, verb.parse_weights(weights or ()))))
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from maeface.errors import ConfigError
 from maeface.faces import media
 from maeface.model import preprocessing, weights, zoo
 from maeface.prediction.predictor import Predictor
-from maeface.report import charts, figures
-from maeface.report.page import Picture, Section, Table, page
+from maeface.report import charts, figures, html
+from maeface.report.document import Document, Picture, Section, Table
 from maeface.train.stopwatch import Stopwatch
 
 UNSEEN_SUBJECTS = 10
@@ -142,7 +142,7 @@ def _run(out: Path, seed: int, overrides: Sequence[str], watch: Stopwatch) -> Su
     report = out / "report.html"
     seconds = watch.seconds
     footer = f"maeface {version('maeface')}, torch {torch.__version__}, seed {seed}, {seconds:.0f} s"
-    files.write_text(report, page("maeface demo", sections, footer=footer))
+    files.write_text(report, html.render(Document("maeface demo", sections, footer=footer)))
     means = pd.DataFrame({name: dict(score.means) for name, score in scores.items()}).T
     return Summary(report, means, seconds)
 

@@ -1,4 +1,9 @@
-"""What is known of action units and of datasets, read from ``datasets/*`` and checked when read."""
+"""Facts about action units, datasets and the paper's tables, read from package data and checked on reading.
+
+datasets/aus.toml        the action units
+datasets/<name>.toml     a dataset
+published/<name>.toml    a table or figure of the paper
+"""
 
 import csv
 import re
@@ -16,10 +21,10 @@ from maeface.errors import ConfigError
 Kind = Literal["occurrence", "probability", "intensity"]
 
 INTENSITY_MAX = 5.0
-"""Intensity runs from 0 (absent) over 1 (A, trace) to 5 (E, maximum)."""
+"""Highest intensity. The scale is 0 (absent), 1 (A, trace), ..., 5 (E, maximum)."""
 
 OURS = "MAE-Face"
-"""What the paper's tables call the method that is implemented here."""
+"""Name in the paper's tables of the method that this package implements."""
 
 
 class AU(BaseModel):
@@ -32,45 +37,46 @@ class AU(BaseModel):
     """Its FACS name."""
     region: Literal["brow", "eye", "nose", "mouth", "chin", "jaw"]
     muscles: tuple[str, ...]
-    look: str
-    """What one sees."""
+    appearance: str
+    """The visible change of the face."""
 
 
 class Dataset(BaseModel):
-    """One dataset of faces, with action units or, where it is a source for pre-training, without."""
+    """A dataset of faces with action units, or without, for pre-training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    """As the file is called."""
+    """The name of its file."""
     title: str
     kind: Literal["au", "faces"] = "au"
-    """``faces``: read for pre-training, whatever labels it has are left out."""
+    """``faces``: for pre-training only; labels, if it has any, are not read."""
     aus_occurrence: tuple[int, ...] = ()
-    """In the order of the dataset's own tables."""
+    """Action units with labels of occurrence, in the order of the dataset's own tables."""
     aus_intensity: tuple[int, ...] = ()
+    """Action units with labels of intensity."""
     scale: tuple[float, float] = (0.0, INTENSITY_MAX)
     """Lowest and highest intensity."""
     threshold: float | None = None
-    """Present means an intensity of this or more; None where occurrence is coded by itself, or not at all."""
+    """Intensity from which an action unit is present; None where occurrence has own labels, or none."""
     subjects: str = ".+"
-    """A regular expression that every subject's name matches whole."""
+    """A regular expression that the whole name of every subject matches."""
     subject_names: tuple[str, ...] = ()
-    """Every subject, in the dataset's own order; empty where they are not known."""
+    """All subjects, in the dataset's own order; empty where they are unknown."""
     protocols: dict[str, dict[str, tuple[str, ...]]] = {}
-    """Protocol -> fold -> the subjects TESTED in it. A fold trains on all others of ``subject_names``."""
+    """Protocol -> fold -> its test subjects. A fold trains on all other ``subject_names``."""
     origins: dict[str, str] = {}
-    """Protocol -> where it comes from, or the rule by which its subjects are dealt."""
+    """Protocol -> its source, or the rule that assigns subjects to folds."""
     same_people: dict[str, tuple[str, ...]] = {}
-    """Other dataset -> the subjects, by the name that both give them, that are in both."""
+    """Other dataset -> the subjects in both, by the name that both use."""
     frames: int | None = None
-    """Labelled frames of its videos, as the paper or public lists count them."""
+    """Number of labelled frames of its videos, in the paper or public lists."""
     images: int | None = None
-    """Photographs, as those who made it count them."""
+    """Number of photographs, according to its authors."""
     choices: tuple[str, ...] = ()
-    """What is chosen here where its documentation is open or public projects differ, and why; a line each."""
+    """What is done here where its documentation is open or public projects differ, and why; a line each."""
     layout: tuple[str, ...] = ()
-    """What a folder of it must contain, a line each."""
+    """Files and folders that its folder must contain, a line each."""
     licence: str
     obtain: str
     """How to get it."""
@@ -78,61 +84,61 @@ class Dataset(BaseModel):
     cite: str = ""
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Dataset":
+    def _check_consistency(self) -> "Dataset":
         for label, aus in (("aus_occurrence", self.aus_occurrence), ("aus_intensity", self.aus_intensity)):
             if len(set(aus)) != len(aus):
-                raise ValueError(f"{label} names an action unit twice")
+                raise ValueError(f"{label} has an action unit twice")
             if unknown := sorted(set(aus) - set(_aus())):
-                raise ValueError(f"{label} has {unknown}, which aus.toml lacks")
+                raise ValueError(f"{label} has {unknown}, which are not in aus.toml")
         if self.kind == "faces" and (self.aus_occurrence or self.aus_intensity):
-            raise ValueError("a source of faces for pre-training has no action units")
+            raise ValueError("a dataset for pre-training only (kind faces) has no action units")
         if self.threshold is not None and not self.scale[0] < self.threshold <= self.scale[1]:
             raise ValueError(f"threshold {self.threshold} is not within the scale {self.scale}")
         if len(set(self.subject_names)) != len(self.subject_names):
-            raise ValueError("subject_names names a subject twice")
-        self._look_right("subject_names", self.subject_names)
+            raise ValueError("subject_names has a subject twice")
+        self._check_names("subject_names", self.subject_names)
         for other, both in self.same_people.items():
-            self._look_right(f"same_people.{other}", both)
+            self._check_names(f"same_people.{other}", both)
         for name, folds in self.protocols.items():
-            self._consistent_protocol(name, folds)
+            self._check_protocol(name, folds)
         if extra := sorted(set(self.origins) - set(self.protocols)):
             raise ValueError(f"origins has {extra}, which are not protocols")
         return self
 
-    def _consistent_protocol(self, name: str, folds: Mapping[str, tuple[str, ...]]) -> None:
+    def _check_protocol(self, name: str, folds: Mapping[str, tuple[str, ...]]) -> None:
         tested = [subject for fold in folds.values() for subject in fold]
         if not tested or not all(folds.values()):
-            raise ValueError(f"protocol {name} has a fold that tests nobody")
+            raise ValueError(f"protocol {name} has a fold without test subjects")
         if twice := sorted({subject for subject in tested if tested.count(subject) > 1}):
             raise ValueError(
                 f"{twice[0]} is twice in the folds of protocol {name}; its folds must be disjoint"
             )
-        self._look_right(f"protocols.{name}", tested)
+        self._check_names(f"protocols.{name}", tested)
         if self.subject_names and (unknown := sorted(set(tested) - set(self.subject_names))):
-            raise ValueError(f"protocol {name} tests {unknown}, which subject_names lacks")
+            raise ValueError(f"protocol {name} tests {unknown}, which are not in subject_names")
 
-    def _look_right(self, where: str, names: Iterable[str]) -> None:
+    def _check_names(self, where: str, names: Iterable[str]) -> None:
         if wrong := [name for name in names if not re.fullmatch(self.subjects, name)]:
-            raise ValueError(f"subjects {wrong} of {where} do not look like {self.subjects!r}")
+            raise ValueError(f"subjects {wrong} of {where} do not match {self.subjects!r}")
 
 
 class PublishedRow(BaseModel):
-    """What one method reaches."""
+    """The scores of one method."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str
-    """As the table names it."""
+    """Its name in the table."""
     aus: tuple[float, ...] = ()
-    """A value for each action unit of the column; empty where only the mean is printed."""
+    """A value for each of the comparison's action units; empty where only the mean is printed."""
     avg: float
-    """The mean as it is printed."""
+    """The printed mean."""
     note: str = ""
-    """What is odd about the row, e.g. a printed mean that is not the mean of the printed values."""
+    """An irregularity of the row, such as a printed mean that is not the mean of the printed values."""
 
 
 class Comparison(BaseModel):
-    """One measure on one dataset, of several methods: a table of the paper, or a part of one."""
+    """The values of one metric on one dataset for several methods: a table of the paper, or a part of one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -141,11 +147,11 @@ class Comparison(BaseModel):
     metric: Literal["f1", "icc", "mse", "mae"]
     unit: Literal["%", ""] = ""
     aus: tuple[int, ...] = ()
-    """In the table's order; empty where it has the mean alone."""
+    """In the table's order; empty where only means are printed."""
     rows: tuple[PublishedRow, ...]
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Comparison":
+    def _check_consistency(self) -> "Comparison":
         for row in self.rows:
             if row.aus and len(row.aus) != len(self.aus):
                 raise ValueError(f"{row.method} has {len(row.aus)} values for {len(self.aus)} action units")
@@ -155,52 +161,52 @@ class Comparison(BaseModel):
 
     @property
     def factor(self) -> float:
-        """What a value from 0 to 1 is multiplied by to be in the table's unit."""
+        """Factor from a score on 0..1 to the table's unit."""
         return 100.0 if self.unit == "%" else 1.0
 
     def row(self, method: str) -> PublishedRow | None:
-        """The row of one method; None where the table has none."""
+        """Return the row of a method; None where the table has none."""
         return next((row for row in self.rows if row.method == method), None)
 
     @property
     def ours(self) -> PublishedRow | None:
-        """The row of the method that is implemented here."""
+        """The row of the method that this package implements; None where the table has none."""
         return self.row(OURS)
 
     def by_au(self, method: str) -> dict[int, float]:
-        """Action unit -> value of one method; empty where the table has none."""
+        """Return action unit -> value of a method; empty where the table has none."""
         row = self.row(method)
         return dict(zip(self.aus, row.aus, strict=True)) if row and row.aus else {}
 
 
 class Published(BaseModel):
-    """A table or a figure of the paper, as numbers, in the paper's units."""
+    """The numbers of a table or a figure of the paper, in its units."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str
     what: str = "score"
-    """What a value is."""
+    """What the values are: "score", or a description."""
     comparisons: tuple[Comparison, ...]
 
-    def of(self, dataset: str, metric: str) -> Comparison | None:
-        """The part about one measure on one dataset; None where there is none."""
+    def find_comparison(self, dataset: str, metric: str) -> Comparison | None:
+        """Return the comparison of a metric on a dataset; None where there is none."""
         return next((c for c in self.comparisons if (c.dataset, c.metric) == (dataset, metric)), None)
 
 
 def au_name(number: int) -> str:
-    """``12 -> "AU12"``, ``1 -> "AU01"``: the name in tables and pictures."""
+    """Return the name of an action unit in tables and pictures: ``12 -> "AU12"``, ``1 -> "AU01"``."""
     return f"AU{number:02d}"
 
 
 def au_title(number: int) -> str:
-    """``12 -> "AU12 Lip corner puller"``; the name alone for an action unit that aus.toml lacks."""
-    known = _aus().get(number)
-    return f"{au_name(number)} {known.name}" if known else au_name(number)
+    """Return ``12 -> "AU12 Lip corner puller"``; ``au_name`` for an action unit that is not in aus.toml."""
+    au = _aus().get(number)
+    return f"{au_name(number)} {au.name}" if au else au_name(number)
 
 
-# A column's name in lower case, without the spaces around it; the group is the number.
+# Patterns of a column's name in lower case, without surrounding spaces; the group is the number.
 _COLUMNS: tuple[tuple[str, Kind], ...] = (
     (r"au(\d{1,2})_o", "occurrence"),  # maeface labels
     (r"au(\d{1,2})_p", "probability"),  # maeface predictions
@@ -216,9 +222,9 @@ _COLUMNS: tuple[tuple[str, Kind], ...] = (
 
 
 def au_column(name: str) -> tuple[int, Kind] | None:
-    """Which action unit a table's column holds, and as what; None for any other column.
+    """Return the action unit and the kind of value in a table's column; None for any other column.
 
-    Reads the names of maeface (``AU12_o``, ``AU12_p``, ``AU12_i``), OpenFace 2 (``AU12_c``, ``AU12_r``,
+    Knows the names of maeface (``AU12_o``, ``AU12_p``, ``AU12_i``), OpenFace 2 (``AU12_c``, ``AU12_r``,
     with its leading space), py-feat (``AU12``, a probability), LibreFace (``au_12``,
     ``au_12_intensity``) and PyAFAR (``Occ_au_12``, ``Int_au_12``).
     """
@@ -230,57 +236,57 @@ def au_column(name: str) -> tuple[int, Kind] | None:
 
 
 def datasets() -> tuple[str, ...]:
-    """The names that ``dataset`` knows."""
+    """Return the names of all datasets."""
     return tuple(name for name in _names("datasets") if name != "aus")
 
 
 @cache
 def dataset(name: str) -> Dataset:
-    """The facts of one dataset.
+    """Return the facts about one dataset.
 
     Raises:
         ConfigError: no dataset of this name.
     """
     if name not in datasets():
-        raise ConfigError(f"no dataset {name!r}; known are: {', '.join(datasets())}")
+        raise ConfigError(f"no dataset {name!r}; the datasets are: {', '.join(datasets())}")
     facts = Dataset.model_validate(_read(name))
     assert facts.name == name, f"datasets/{name}.toml is named {facts.name!r} inside"
     return facts
 
 
 def protocol(name: str, protocol: str) -> dict[str, tuple[str, ...]]:
-    """The folds of one protocol: fold -> the subjects tested in it, in the dataset's own order.
+    """Return the folds of a protocol: fold -> its test subjects, in the dataset's own order.
 
-    A fold trains on the ``subject_names`` of the dataset that it does not test.
+    A fold trains on all other ``subject_names`` of the dataset.
 
     Raises:
         ConfigError: no such dataset, or it has no such protocol.
     """
-    known = dataset(name).protocols
-    if protocol not in known:
-        has = f"it has {', '.join(known)}" if known else "it has none"
-        raise ConfigError(f"dataset {name} has no protocol {protocol!r}; {has}")
-    return dict(known[protocol])
+    protocols = dataset(name).protocols
+    if protocol not in protocols:
+        names = f"it has {', '.join(protocols)}" if protocols else "it has none"
+        raise ConfigError(f"dataset {name} has no protocol {protocol!r}; {names}")
+    return dict(protocols[protocol])
 
 
 @cache
 def published(name: str) -> Published:
-    """A table or figure of the paper as numbers: ``table1`` to ``table6``, ``fig7``.
+    """Return the numbers of a table or figure of the paper: ``table1`` to ``table6``, ``fig7``.
 
     Raises:
-        ConfigError: nothing of this name.
+        ConfigError: no such table or figure.
     """
-    if name not in (known := _names("published")):
-        raise ConfigError(f"nothing published is called {name!r}; known are: {', '.join(known)}")
+    if name not in (names := _names("published")):
+        raise ConfigError(f"no table or figure of the paper {name!r}; there are: {', '.join(names)}")
     return Published.model_validate(_read(name, "published"))
 
 
 @cache
 def held_out_portraits() -> frozenset[str]:
-    """File names of the 300 public-domain portraits that nothing may be trained on.
+    """Return the file names of the 300 public-domain portraits that must not be trained on.
 
-    They are the real faces that zero-shot figures are made on; ``datasets/portraits.csv`` has their labels.
-    A file is one of them by its name alone, whatever folder it lies in.
+    Zero-shot scores on real faces are measured on them; ``datasets/portraits.csv`` has their labels. A file
+    with one of these names is one of them, in whatever folder it is.
     """
     table = (resources.files("maeface") / "datasets" / "portraits.csv").read_text("utf-8")
     return frozenset(row["source"] for row in csv.DictReader(table.splitlines()))
@@ -288,11 +294,11 @@ def held_out_portraits() -> frozenset[str]:
 
 if TYPE_CHECKING:
     AUS: Mapping[int, AU]
-    """Every action unit in use, by number, ascending."""
+    """Action unit by number, ascending."""
 else:
 
-    def __getattr__(name):  # noqa: ANN001, ANN202 - AUS, but nothing is read at import
-        """AUS, read when first asked for."""
+    def __getattr__(name):  # noqa: ANN001, ANN202 - so that importing reads no file
+        """Return ``AUS``, which is read on first access."""
         if name == "AUS":
             return _aus()
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -302,12 +308,12 @@ else:
 def _aus() -> Mapping[int, AU]:
     aus = [AU.model_validate(values) for values in _read("aus")["au"]]
     numbers = [au.number for au in aus]
-    assert numbers == sorted(set(numbers)), "datasets/aus.toml: numbers must rise, each once"
+    assert numbers == sorted(set(numbers)), "datasets/aus.toml: numbers must be unique and ascending"
     return MappingProxyType({au.number: au for au in aus})
 
 
 def _names(folder: str) -> tuple[str, ...]:
-    """The TOML files of a folder of package data, without the ending, sorted."""
+    """Return the names of the TOML files in a folder of package data, sorted."""
     files = (file.name for file in (resources.files("maeface") / folder).iterdir())
     return tuple(sorted(file.removesuffix(".toml") for file in files if file.endswith(".toml")))
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from maeface import checks, config, console, facts, files, metrics
 from maeface.data import manifest
-from maeface.data.loading import augment, batches, photometric
-from maeface.data.loading.batches import Batch, FaceDataset
-from maeface.data.loading.order import Order, draws
+from maeface.data.loading import augmentation, photometric
+from maeface.data.loading.dataset import Batch, FaceDataset, gather_manifests
+from maeface.data.loading.loader import Loader, load_in_order
+from maeface.data.loading.sampling import BatchOrder, keyed_generator
 from maeface.data.loading.split import Split, split_faces
 from maeface.data.manifest import Labelled
 from maeface.data.tables import guide as guides
@@ -96,9 +97,9 @@ def _learn(
     measures = None if guide is None else guides.read(guide, list(learned.rows["id"]))
     pupil = model if measures is None else au.GuidedAUModel(model, len(measures.names)).to(session.device)
     train = _dataset(settings, model, data, learned, training=True, guide=measures)
-    loader = batches.Loader(
+    loader = Loader(
         train,
-        Order(len(train), settings.optim.batch, settings.run.seed),
+        BatchOrder(len(train), settings.optim.batch, settings.run.seed),
         settings.optim.micro_batch,
         settings.run.workers,
         session.rank,
@@ -128,7 +129,7 @@ def join(data: Sequence[Path], labels: Path) -> Labelled:
     Raises:
         DataError: labels that do not fit the faces, or two folders with a face of one ``id``.
     """
-    rows = batches.gather(data)
+    rows = gather_manifests(data)
     if (twice := rows["id"].duplicated()).any():
         raise DataError(
             f"two of the data folders have a face called {rows.loc[twice, 'id'].iloc[0]}, so there is no "
@@ -187,20 +188,20 @@ def au_loss(session: Run, settings: config.Finetune, model: AUModel) -> loop.Los
         stored, uniform, labels, mask = (
             batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "au", "mask")
         )
-        crops = augment.random_crops(uniform, how.crop_scale, how.flip)
-        images = augment.resample(preprocessing.as_float(stored), crops, size)
-        images = photometric.apply(images, uniform[:, augment.OWN_DRAWS :], how.photometric)
+        crops = augmentation.random_crops(uniform, how.crop_scale, how.flip)
+        images = augmentation.resample(preprocessing.as_float(stored), crops, size)
+        images = photometric.apply(images, uniform[:, augmentation.OWN_DRAWS :], how.photometric)
         images = preprocessing.normalize(images)
         if how.erase:
-            images = augment.erase(images, uniform, how.erase)
-        generator = draws(settings.run.seed, "step", step)
+            images = augmentation.erase(images, uniform, how.erase)
+        generator = keyed_generator(settings.run.seed, "step", step)
         if "guide" not in batch:
-            images, labels, mask = augment.mix(images, labels, mask, generator, how.mixup, how.cutmix)
+            images, labels, mask = augmentation.mix(images, labels, mask, generator, how.mixup, how.cutmix)
             return _summed(model, replica(images), labels, mask)
         widths = [labels.shape[1], batch["guide"].shape[1]]
         labels = torch.cat([labels, batch["guide"].to(session.device)], dim=1)
         mask = torch.cat([mask, batch["guide_mask"].to(session.device)], dim=1)
-        images, labels, mask = augment.mix(images, labels, mask, generator, how.mixup, how.cutmix)
+        images, labels, mask = augmentation.mix(images, labels, mask, generator, how.mixup, how.cutmix)
         labels, guide = torch.split(labels, widths, dim=1)
         mask, guide_mask = torch.split(mask, widths, dim=1)
         output, measures = replica(images)
@@ -251,7 +252,7 @@ def _evaluation(
             "occurrence": [],
             "intensity": [],
         }
-        for batch in batches.in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
+        for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
             images = preprocessing.to_input(batch["image"].to(session.device), model.encoder.image_size)
             with session.autocast():
                 output = model(images)

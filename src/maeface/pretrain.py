@@ -10,9 +10,10 @@ from torch import Tensor
 
 from maeface import checks, config, console, files
 from maeface.data import manifest
-from maeface.data.loading import augment, batches
-from maeface.data.loading.batches import Batch, FaceDataset
-from maeface.data.loading.order import Order
+from maeface.data.loading import augmentation
+from maeface.data.loading.dataset import Batch, FaceDataset, gather_manifests
+from maeface.data.loading.loader import Loader, load_in_order
+from maeface.data.loading.sampling import BatchOrder
 from maeface.model import mae, preprocessing, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
@@ -44,7 +45,7 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
     checks.output_folders(out)
-    rows = batches.gather(data)
+    rows = gather_manifests(data)
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)
     inputs = result.inputs(settings.init, rows["id"])
     with opened(out, settings, inputs) as session:
@@ -70,9 +71,9 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
             session,
             model,
             model.encoder.shape.depth,
-            batches.Loader(
+            Loader(
                 train,
-                Order(len(train), settings.optim.batch, settings.run.seed, whole=True),
+                BatchOrder(len(train), settings.optim.batch, settings.run.seed, drop_last=True),
                 settings.optim.micro_batch,
                 settings.run.workers,
                 session.rank,
@@ -99,8 +100,8 @@ def reconstruction_loss(session: Run, settings: config.Pretrain, model: MAE) -> 
         stored, uniform, noise = (
             batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "noise")
         )
-        crops = augment.random_crops(uniform, how.crop_scale, how.flip)
-        images = preprocessing.normalize(augment.resample(preprocessing.as_float(stored), crops, size))
+        crops = augmentation.random_crops(uniform, how.crop_scale, how.flip)
+        images = preprocessing.normalize(augmentation.resample(preprocessing.as_float(stored), crops, size))
         faces = torch.full((), float(len(images)), device=session.device)
         return model.loss(replica(images, noise), images) * faces, faces
 
@@ -128,7 +129,7 @@ def _evaluation(
 
     def evaluate(epoch: int) -> Evaluation:
         total, count = 0.0, 0
-        for batch in batches.in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
+        for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
             images = preprocessing.to_input(batch["image"].to(session.device), settings.model.image_size)
             noise = batch["noise"].to(session.device)
             with session.autocast():

@@ -1,7 +1,7 @@
-"""``maeface reproduce``: an experiment or a figure of the paper, whole.
+"""``maeface reproduce``: a whole experiment or a figure of the paper.
 
-What is made, and how, is a recipe; its ``kind`` says what it is of. Whatever it is, the same call goes on
-where it was stopped, and repeats nothing that is finished.
+A recipe says what is made; its ``kind`` is "experiment" or "figure". The same call continues where it was
+stopped, and repeats nothing that is finished.
 """
 
 import re
@@ -11,19 +11,22 @@ from pathlib import Path
 from maeface import checks, config
 from maeface.errors import ConfigError
 from maeface.experiments import settings
-from maeface.experiments.figures import drawing
+from maeface.experiments.figures import figure
 from maeface.experiments.running import runner
 from maeface.experiments.settings import Experiment, Figure
 
 Recipe = Experiment | Figure
-Outcome = runner.Summary | drawing.Drawn
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The settings of a recipe, of whatever kind it is.
+    """Read the settings of a recipe of either kind.
+
+    Args:
+        recipe: the name of a recipe of the package, or the path of a TOML file.
+        overrides: ``key=value`` each, as from ``--set``.
 
     Raises:
-        ConfigError: as ``config.load``.
+        ConfigError: as ``config.load``, or a recipe of another verb.
     """
     values = config.read(recipe)
     if (verb := values.get("verb", "reproduce")) != "reproduce":
@@ -41,19 +44,22 @@ def run(
     data: Path,
     out: Path,
     weights: Mapping[str, str] | None = None,
-) -> Outcome:
-    """Make what a recipe is of.
+) -> runner.Summary | Path:
+    """Run an experiment, or draw a figure.
 
     Args:
         recipe: from ``load``.
-        data: folder with what it is made from: datasets by name (``data/bp4d``, ...), as they are handed out
-            or as ``prepare`` left them.
-        out: folder for everything.
-        weights: name -> file or packaged name of encoders to start from (``named``).
+        data: folder with the datasets by name (``data/bp4d``, ...), as they are handed out or as ``prepare``
+            wrote them.
+        out: folder for all results.
+        weights: name -> file or packaged name of encoders to start from (``parse_weights``).
+
+    Returns:
+        A summary of the experiment, or the file of the figure.
 
     Raises:
         ConfigError: ``data`` or ``weights`` lack something, or ``out`` holds a run with other settings.
-        DataError: data that is damaged or laid out otherwise.
+        DataError: data that are damaged or in another layout.
         WeightsError: weights that cannot be used.
         ResourceError: disk, memory, device, or ``out`` is in use.
     """
@@ -61,21 +67,23 @@ def run(
     checks.output_folders(out)
     weights = weights or {}
     if isinstance(recipe, Figure):
-        return drawing.run(recipe, data, out, weights)
+        return figure.run(recipe, data, out, weights)
     return runner.run(recipe, data, out, weights)
 
 
-def named(given: Sequence[str]) -> dict[str, str]:
-    """``--weights`` of the command line by name: ``FILE`` is called "weights", ``in1k=FILE`` "in1k".
+def parse_weights(options: Sequence[str]) -> dict[str, str]:
+    """Return the ``--weights`` options by name: ``FILE`` is called "weights", ``in1k=FILE`` "in1k".
 
     Raises:
-        ConfigError: two of one name.
+        ConfigError: two have the same name.
     """
-    found: dict[str, str] = {}
-    for text in given:
-        match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_-]*)=(.+)", text)
-        name, file = (match[1], match[2]) if match and not Path(text).exists() else ("weights", text)
-        if name in found:
+    weights: dict[str, str] = {}
+    for option in options:
+        match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_-]*)=(.+)", option)
+        if Path(option).exists():  # a file whose name has "=" in it
+            match = None
+        name, file = (match[1], match[2]) if match else ("weights", option)
+        if name in weights:
             raise ConfigError(f"--weights: two are called {name!r}; name each, as in --weights in1k=FILE")
-        found[name] = file
-    return found
+        weights[name] = file
+    return weights

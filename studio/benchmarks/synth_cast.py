@@ -10,34 +10,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface_studio.cast import cast, people, speech
+from maeface_studio.cast import actions, speech, subjects
 from maeface_studio.head import rig
 from maeface_studio.head.rig import AUS, OCCURRENCE
 
 
-def labels(head: rig.Rig, who: people.Subject, images: int) -> NDArray[np.int64]:
+def labels(head: rig.Rig, who: subjects.Subject, images: int) -> NDArray[np.int64]:
     """Whole-number intensities of a subject's stills, (images, AUs); AU25 as the lips are parted."""
     gap = head.lip_gap(head.vertices(who.identity, {}))
     rows = []
-    for shot in cast.stills(0, who, images):
+    for shot in actions.plan_stills(0, who, images):
         action = shot.action
-        parting = rig.weight(action.intensities.get(25, 0.0))
+        parting = rig.intensity_to_weight(action.intensities.get(25, 0.0))
         posed = {au: level for au, level in action.intensities.items() if au != 25}
         weights = rig.shape_weights(posed, action.asymmetry, parting)
         for shape, value in action.speech.items():
             weights[shape] = weights.get(shape, 0.0) + value
-        true = speech.told(posed, action.speech)
-        true[25] = rig.parted(head.lip_gap(head.vertices(who.identity, weights)) - gap)
+        true = speech.add_spoken_intensities(posed, action.speech)
+        true[25] = rig.lip_gap_to_intensity(head.lip_gap(head.vertices(who.identity, weights)) - gap)
         rows.append([int(true.get(au, 0.0) + 0.5) for au in AUS])
     return np.array(rows)
 
 
 def main(rig_file: Path, subjects: int = 60, images: int = 40) -> None:
     """Print shares of people, shares of every AU's intensities, and the correlations of occurrence."""
-    everyone = [people.subject(0, number) for number in range(subjects)]
-    for kind, found in people.shares(everyone).items():
+    everyone = [subjects.draw_subject(0, number) for number in range(subjects)]
+    for kind, found in subjects.group_fractions(everyone).items():
         print(kind.ljust(8), "  ".join(f"{name} {100 * share:.1f} %" for name, share in found.items()))
-    skin, sex, age = np.array([(w.look.melanin, w.sex == "m", w.look.age) for w in everyone]).T
+    skin, sex, age = np.array([(w.appearance.melanin, w.sex == "m", w.appearance.age) for w in everyone]).T
     print("r of skin, sex, age", np.corrcoef([skin, sex, age])[np.triu_indices(3, 1)].round(3))
     head = rig.load(rig_file)
     found = np.concatenate([labels(head, who, images) for who in everyone])

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from maeface_studio.camera.scene import Studio
-from maeface_studio.cast import people
+from maeface_studio.cast import subjects
 from maeface_studio.head import rig
 from maeface_studio.head.rig import AUS
 from maeface_studio.output import contact_sheets
@@ -26,7 +26,7 @@ def main(rig_file: Path, out: Path) -> None:
     synth_cast.jpg (40 subjects), synth_clips.jpg (nine tasks).
     """  # noqa: D205
     studio = Studio(rig.load(rig_file), 336)
-    shown = [people.subject(0, number) for number in SHOWN]
+    shown = [subjects.draw_subject(0, number) for number in SHOWN]
 
     def save(name: str, picture: Image.Image) -> None:
         picture.save(out / f"{name}.jpg", quality=78, optimize=True)

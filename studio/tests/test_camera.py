@@ -7,8 +7,8 @@ import pytest
 
 from maeface_studio.camera import backdrop, sensor
 from maeface_studio.cast import views
-from maeface_studio.cast.draws import generator
-from maeface_studio.cast.views import Backdrop, Camera
+from maeface_studio.cast.random_draws import keyed_generator
+from maeface_studio.cast.views import Backdrop, BackdropKind, CameraSettings
 from maeface_studio.output import contact_sheets
 
 
@@ -24,10 +24,10 @@ BEHIND = Backdrop(light=0.3)
 
 
 def shot(rendered=None, melanin=0.3, seed=0, behind=BEHIND, **camera_):
-    view = replace(contact_sheets.PLAIN, camera=Camera(**camera_), backdrop=behind)
-    return sensor.develop(head(0.3) if rendered is None else rendered, view, melanin, generator(seed)).astype(
-        int
-    )
+    view = replace(contact_sheets.PLAIN, camera=CameraSettings(**camera_), backdrop=behind)
+    return sensor.develop(
+        head(0.3) if rendered is None else rendered, view, melanin, keyed_generator(seed)
+    ).astype(int)
 
 
 def middle(pixels):
@@ -41,8 +41,8 @@ def detail(pixels):
 
 def test_the_same_view_and_numbers_give_the_same_picture():
     for n in range(12):
-        view = replace(views.view(generator(0, n)))
-        one, other = (sensor.develop(head(0.3), view, 0.5, generator(n)) for _ in range(2))
+        view = replace(views.draw_view(keyed_generator(0, n)))
+        one, other = (sensor.develop(head(0.3), view, 0.5, keyed_generator(n)) for _ in range(2))
         assert one.shape == (96, 96, 3) and one.dtype == np.uint8
         np.testing.assert_array_equal(one, other)
     assert (shot(noise=0.1) != shot(noise=0.1, seed=1)).mean() > 0.5
@@ -89,7 +89,7 @@ def test_noise_colour_and_compression():
     assert corner < shot()[:8, :8].mean() - 15
 
 
-@pytest.mark.parametrize("kind", range(len(views.BACKDROPS)))
+@pytest.mark.parametrize("kind", BackdropKind)
 def test_backdrops(kind):
     made = [backdrop.paint(Backdrop(kind, 0.01, light, 5), 64) for light in (0.05, 0.2)]
     assert made[0].shape == (64, 64, 3) and made[0].min() >= 0 and made[1].max() <= 1

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from maeface import facts
-from maeface_studio.cast import cast, people, speech, views
-from maeface_studio.cast.draws import generator
+from maeface_studio.cast import actions, speech, subjects, views
+from maeface_studio.cast.appearance import Glasses, Hat
+from maeface_studio.cast.random_draws import keyed_generator
 from maeface_studio.head import rig
-from maeface_studio.head.rig import AU_SHAPES, AUS, weight
-from maeface_studio.worn.things import GLASSES, HATS, OCCLUDERS
+from maeface_studio.head.rig import AU_SHAPES, AUS
 
 
-def shots(subjects=40, images=30, seed=0):
-    for number in range(subjects):
-        yield from cast.stills(seed, people.subject(seed, number), images)
+def shots(count=40, images=30, seed=0):
+    for number in range(count):
+        yield from actions.plan_stills(seed, subjects.draw_subject(seed, number), images)
 
 
 @pytest.fixture(scope="module")
@@ -28,61 +28,61 @@ def drawn():
 @pytest.fixture(scope="module")
 def levels(drawn):
     """As posed, but for the lips (25), which are measured on the head."""
-    told = [speech.told(shot.action.intensities, shot.action.speech) for shot in drawn]
+    told = [speech.add_spoken_intensities(shot.action.intensities, shot.action.speech) for shot in drawn]
     return np.array([[int(found.get(au, 0.0) + 0.5) for au in AUS] for found in told])
 
 
 @pytest.fixture(scope="module")
 def everyone():
-    return [people.subject(0, number) for number in range(400)]
+    return [subjects.draw_subject(0, number) for number in range(400)]
 
 
 def test_a_subject_and_a_still_depend_on_nothing_but_their_keys():
-    assert people.subject(3, 17) == people.subject(3, 17) != people.subject(3, 18)
-    assert people.subject(4, 17) != people.subject(3, 17)
-    who = people.subject(0, 5)
-    few, many = list(cast.stills(0, who, 3)), list(cast.stills(0, who, 9))
+    assert subjects.draw_subject(3, 17) == subjects.draw_subject(3, 17) != subjects.draw_subject(3, 18)
+    assert subjects.draw_subject(4, 17) != subjects.draw_subject(3, 17)
+    who = subjects.draw_subject(0, 5)
+    few, many = list(actions.plan_stills(0, who, 3)), list(actions.plan_stills(0, who, 9))
     assert few == many[:3]
     assert len({shot.seed for shot in many}) == 9
 
 
 def test_skin_tones_cover_the_range_evenly():
     for first in (0, 100):
-        melanin = [people.subject(0, first + number).look.melanin for number in range(40)]
+        melanin = [subjects.draw_subject(0, first + number).appearance.melanin for number in range(40)]
         count, _ = np.histogram(melanin, bins=8, range=(0, 1))
         assert count.min() >= 4 and count.max() <= 6
 
 
 def test_skin_sex_and_age_are_independent(everyone):
-    values = np.array([(who.look.melanin, who.sex == "m", who.look.age) for who in everyone]).T
+    values = np.array([(who.appearance.melanin, who.sex == "m", who.appearance.age) for who in everyone]).T
     assert np.abs(np.corrcoef(values)[np.triu_indices(3, 1)]).max() < 0.05
     assert all(18 <= who.years <= 80 for who in everyone)
     assert min(who.years for who in everyone) < 20 and max(who.years for who in everyone) > 78
 
 
 def test_what_people_wear(everyone):
-    shares = people.shares(everyone)
+    shares = subjects.group_fractions(everyone)
     assert all(sum(kinds.values()) == pytest.approx(1) for kinds in shares.values())
     assert 0.70 < shares["glasses"]["none"] < 0.80 and 0.91 < shares["hat"]["none"] < 0.97
-    assert set(shares["glasses"]) == set(GLASSES) and set(shares["hat"]) <= set(HATS)
+    assert len(shares["glasses"]) == len(Glasses) and len(shares["hat"]) <= len(Hat)
     assert shares["sex"]["f"] == pytest.approx(0.5, abs=0.02)
     assert min(shares["skin"].values()) > 0.14 and max(shares["skin"].values()) < 0.19
 
 
 def test_hair_goes_with_age_and_sex(everyone):
     def mean(field, chosen):
-        return np.mean([getattr(who.look, field) for who in everyone if chosen(who)])
+        return np.mean([getattr(who.appearance, field) for who in everyone if chosen(who)])
 
     assert mean("grey", lambda who: who.years < 30) < 0.1 < 0.5 < mean("grey", lambda who: who.years > 65)
     assert mean("baldness", lambda who: who.sex == "m" and who.years > 60) > 0.4
-    assert max(who.look.baldness for who in everyone if who.sex == "f") < 0.35
-    assert all(who.look.beard == 0 for who in everyone if who.sex == "f")
-    assert all(who.look.makeup == 0 for who in everyone if who.sex == "m")
+    assert max(who.appearance.baldness for who in everyone if who.sex == "f") < 0.35
+    assert all(who.appearance.beard == 0 for who in everyone if who.sex == "f")
+    assert all(who.appearance.makeup == 0 for who in everyone if who.sex == "m")
 
 
 def test_identities_differ():
-    shapes = np.array([people.subject(0, number).identity for number in range(40)])
-    assert shapes.shape == (40, people.IDENTITY_MODES)
+    shapes = np.array([subjects.draw_subject(0, number).identity for number in range(40)])
+    assert shapes.shape == (40, subjects.IDENTITY_MODES)
     assert 0.7 < shapes.std() < 0.95
     apart = np.linalg.norm(shapes[:, None] - shapes[None], axis=-1)[~np.eye(40, dtype=bool)]
     assert apart.min() > 4
@@ -109,9 +109,9 @@ def test_aus_that_undo_each_other_do_not_meet(drawn):
         found = shot.action.intensities
         assert set(found) <= {*AU_SHAPES, 25}
         assert all(0.5 <= level <= 5 for level in found.values())
-        for group in cast.EXCLUSIVE:
+        for group in actions.EXCLUSIVE:
             assert sum(au in found for au in group) <= 1
-        closed = any(au in found for au in cast.CLOSED_LIPS)
+        closed = any(au in found for au in actions.CLOSED_LIPS)
         assert not (closed and (26 in found or shot.action.speech))
 
 
@@ -120,17 +120,20 @@ def test_some_faces_are_at_rest(levels):
 
 
 def test_a_jaw_that_drops_for_a_vowel_is_dropped():
-    assert speech.told({12: 3.0}, {}) == {12: 3.0}
-    assert speech.told({26: 2.0}, {"mouthFunnel": 0.3}) == {26: 2.0}
-    wide = speech.told({12: 3.0}, {"jawOpen": 0.2})
-    assert wide[12] == 3.0 and wide[26] == pytest.approx(speech.intensity(0.4))
-    assert speech.told({26: 3.0}, {"jawOpen": 0.1})[26] > 3
-    assert all(speech.intensity(weight(level)) == pytest.approx(level) for level in (0.0, 0.7, 3.0, 5.0))
+    assert speech.add_spoken_intensities({12: 3.0}, {}) == {12: 3.0}
+    assert speech.add_spoken_intensities({26: 2.0}, {"mouthFunnel": 0.3}) == {26: 2.0}
+    wide = speech.add_spoken_intensities({12: 3.0}, {"jawOpen": 0.2})
+    assert wide[12] == 3.0 and wide[26] == pytest.approx(rig.weight_to_intensity(0.4))
+    assert speech.add_spoken_intensities({26: 3.0}, {"jawOpen": 0.1})[26] > 3
+    assert all(
+        rig.weight_to_intensity(rig.intensity_to_weight(level)) == pytest.approx(level)
+        for level in (0.0, 0.7, 3.0, 5.0)
+    )
 
 
 def test_speech_is_small_and_moves_on(drawn):
-    rng = generator(0, 99)
-    words = speech.talk(rng, 48, 24)
+    rng = keyed_generator(0, 99)
+    words = speech.draw_speech(rng, 48, 24)
     jaw = np.array([shapes.get("jawOpen", 0.0) for shapes in words])
     assert len(words) == 48 and jaw.std() > 0.02 and np.abs(np.diff(jaw)).max() < 0.15
     said = [shot.action.speech for shot in drawn if shot.action.speech]
@@ -146,14 +149,14 @@ def test_views_spread_over_their_range(drawn):
     yaw = np.abs([view.yaw for view in seen])
     assert np.mean(yaw < 15) > 0.6 and np.mean(yaw > 30) > 0.06
     assert {len(view.lamps) for view in seen} == {1, 2, 3}
-    assert {view.backdrop.kind for view in seen} == set(range(len(views.BACKDROPS)))
+    assert {view.backdrop.kind for view in seen} == set(views.BackdropKind)
     hidden = Counter(view.occluder for view in seen)
-    assert 0.03 < 1 - hidden[0] / len(seen) < 0.09 and set(hidden) <= set(range(len(OCCLUDERS)))
+    assert 0.03 < 1 - hidden[0] / len(seen) < 0.09 and set(hidden) <= set(views.Occluder)
     assert 0.04 < np.mean([view.camera.grey is not None for view in seen]) < 0.13
 
 
 def test_a_clip_rises_holds_and_falls_smoothly():
-    shots = list(cast.clip(0, people.subject(0, 0), 0, 48))
+    shots = list(actions.plan_clip(0, subjects.draw_subject(0, 0), 0, 48))
     assert [shot.frame for shot in shots] == list(range(48))
     assert shots[24].time_s == pytest.approx(1.0)
     assert {(shot.clip, shot.subject.name) for shot in shots} == {("S001_T1", "S001")}
@@ -171,23 +174,23 @@ def test_a_clip_rises_holds_and_falls_smoothly():
 
 
 def test_clips_go_through_the_tasks():
-    who = people.subject(0, 3)
-    names = [next(cast.clip(0, who, number, 1)).clip for number in range(11)]
+    who = subjects.draw_subject(0, 3)
+    names = [next(actions.plan_clip(0, who, number, 1)).clip for number in range(11)]
     assert names == [f"S004_T{task}" for task in range(1, 10)] + ["S004_T1_2", "S004_T2_2"]
 
 
 def test_each_task_shows_what_it_is_for():
-    for number, (task, patterns) in enumerate(cast.TASKS.items()):
+    for number, (task, patterns) in enumerate(actions.TASKS.items()):
         found = set()
         for who in range(6):
-            for shot in cast.clip(0, people.subject(0, who), number, 24):
+            for shot in actions.plan_clip(0, subjects.draw_subject(0, who), number, 24):
                 found |= {au for au, level in shot.action.intensities.items() if level > 2}
         asked = {au for pattern in patterns for au in pattern}
         assert len(found & asked) >= 2, task
 
 
 def test_a_long_clip_has_several_expressions_and_blinks():
-    shots = list(cast.clip(0, people.subject(0, 1), 1, 24 * 15))
+    shots = list(actions.plan_clip(0, subjects.draw_subject(0, 1), 1, 24 * 15))
     total = np.array([sum(level for au, level in s.action.intensities.items() if au != 43) for s in shots])
     peaks = np.flatnonzero((total[1:] > total.max() / 4) & (total[:-1] <= total.max() / 4))
     assert len(peaks) >= 3
@@ -200,12 +203,13 @@ def test_a_long_clip_has_several_expressions_and_blinks():
 def test_the_published_folds_are_a_function_of_the_subjects_number():
     folds = facts.protocol("synthau", "threefold")
     assert list(folds) == ["1", "2", "3"]
-    for number in range(people.BENCHMARK_SUBJECTS):
-        name = people.subject(0, number).name
-        assert [fold for fold, names in folds.items() if name in names] == [str(people.fold(number) + 1)]
+    for number in range(120):
+        name = subjects.draw_subject(0, number).name
+        assert [fold for fold, names in folds.items() if name in names] == [str(number % 3 + 1)]
     assert {len(names) for names in folds.values()} == {40}
     tones = [
-        [people.subject(0, int(name[1:]) - 1).look.melanin for name in names] for names in folds.values()
+        [subjects.draw_subject(0, int(name[1:]) - 1).appearance.melanin for name in names]
+        for names in folds.values()
     ]
     assert max(abs(np.mean(tone) - 0.5) for tone in tones) < 0.03
 
@@ -214,4 +218,4 @@ def test_synthau_is_what_the_studio_renders():
     dataset = facts.dataset("synthau")
     assert dataset.aus_occurrence == dataset.aus_intensity == rig.AUS
     assert dataset.threshold == rig.OCCURRENCE
-    assert re.fullmatch(dataset.subjects, people.subject(0, 3).name)
+    assert re.fullmatch(dataset.subjects, subjects.draw_subject(0, 3).name)

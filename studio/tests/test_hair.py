@@ -1,16 +1,18 @@
 import numpy as np
 import pytest
 
-from maeface.errors import DataError
-from maeface_studio.cast import people
-from maeface_studio.hair import hair
+from maeface_studio.cast import subjects
+from maeface_studio.cast.appearance import Clothes, Glasses, HairStyle, Hat
+from maeface_studio.cast.views import Occluder
+from maeface_studio.hair.growth import grow_hair
 from maeface_studio.head import rig as rigs
-from maeface_studio.head.mesh import normals_of
-from maeface_studio.head.skull import reach, skull
-from maeface_studio.skin.canvas import canvas
-from maeface_studio.worn import things
+from maeface_studio.head.mesh import vertex_normals
+from maeface_studio.head.skull import measure_skull, skull_radius
+from maeface_studio.skin.texel_maps import build_texel_maps
+from maeface_studio.worn.occluders import make_occluder
+from maeface_studio.worn.outfit import make_outfit
 
-FRINGE, LONG, CREW = (hair.HAIR_STYLES.index(name) for name in ("fringe", "long straight", "crew cut"))
+FRINGE, LONG, CREW = HairStyle.FRINGE, HairStyle.LONG_STRAIGHT, HairStyle.CREW_CUT
 
 
 @pytest.fixture(scope="module")
@@ -20,35 +22,35 @@ def rig(shared):
 
 @pytest.fixture(scope="module")
 def spread(rig):
-    return canvas(rig)
+    return build_texel_maps(rig)
 
 
 @pytest.fixture(scope="module")
 def who():
-    return people.subject(3, 4)
+    return subjects.draw_subject(3, 4)
 
 
 @pytest.fixture(scope="module")
 def head(rig, who):
-    return rig.vertices(who.identity, {})
+    return rig.pose(who.identity, {})
 
 
 @pytest.fixture(scope="module")
 def grow(rig, spread, who, head):
-    normals = normals_of(head, rig.skin)
+    normals = vertex_normals(head, rig.skin)
 
     def of(seed=1, **changed):
         plain = {"hat": 0, "baldness": 0.0, "beard": 0.0, "hair_cm": 1.2, "grey": 0.0, "hair": 1}
-        look = who.look._replace(**plain | changed)
-        return hair.grow(look, spread, rig, head, normals, np.random.default_rng(seed))
+        appearance = who.appearance._replace(**plain | changed)
+        return grow_hair(appearance, spread, rig, head, normals, np.random.default_rng(seed))
 
     return of
 
 
 def test_every_style_grows_hair_that_can_be_drawn(grow, rig):
-    for style, name in enumerate(hair.HAIR_STYLES):
+    for style in HairStyle:
         grown = grow(hair_style=style, beard=0.8)
-        assert ("scalp" in grown) == (name != "shaved")
+        assert ("scalp" in grown) == (style != HairStyle.SHAVED)
         assert sum(len(some.root) for some in grown.values()) <= 14_000
         for some in grown.values():
             count = len(some.root)
@@ -75,15 +77,15 @@ def test_strands_start_at_the_vertex_they_move_with(grow, head):
 
 
 def test_scalp_hair_stays_out_of_the_head_and_beside_the_face(grow, rig, head):
-    outside = skull(rig, head)
+    outside = measure_skull(rig, head)
     eyes = head[rig.landmarks[36:48]]
-    for style in range(1, len(hair.HAIR_STYLES)):
+    for style in set(HairStyle) - {HairStyle.SHAVED}:
         points = grow(hair_style=style)["scalp"].points[:, 1:].reshape(-1, 3)
         upper = points[points[:, 1] > 0]
-        depth = reach(outside, upper - outside.centre) - np.linalg.norm(upper - outside.centre, axis=1)
-        assert (depth > 0.3).mean() < 0.01, hair.HAIR_STYLES[style]
+        depth = skull_radius(outside, upper - outside.centre) - np.linalg.norm(upper - outside.centre, axis=1)
+        assert (depth > 0.3).mean() < 0.01, style
         face = (np.abs(points[:, 0]) < eyes[:, 0].max()) & (points[:, 2] > 6) & (points[:, 1] < 5)
-        assert face.mean() < (0.01 if style == FRINGE else 0.002), hair.HAIR_STYLES[style]
+        assert face.mean() < (0.01 if style == FRINGE else 0.002), style
 
 
 def test_only_a_fringe_covers_the_forehead(grow):
@@ -149,15 +151,17 @@ def test_grey_hair_is_lighter(grow):
 
 
 def test_a_hat_presses_the_hair_under_it(grow, rig, head):
-    outside = skull(rig, head)
+    outside = measure_skull(rig, head)
 
     def above(hat):
         points = grow(hair_style=LONG, hat=hat)["scalp"].points.reshape(-1, 3)
         top = points[(points[:, 1] > 9.5)]
-        return (np.linalg.norm(top - outside.centre, axis=1) - reach(outside, top - outside.centre)).max()
+        return (
+            np.linalg.norm(top - outside.centre, axis=1) - skull_radius(outside, top - outside.centre)
+        ).max()
 
-    assert above(things.HATS.index("beanie")) < 0.4 < above(0)
-    assert "scalp" not in grow(hat=things.HATS.index("headscarf"))
+    assert above(Hat.BEANIE) < 0.4 < above(0)
+    assert "scalp" not in grow(hat=Hat.HEADSCARF)
 
 
 def sound(made, most):
@@ -172,41 +176,41 @@ def sound(made, most):
 
 
 def test_everything_that_is_worn_is_a_sound_mesh(who, rig, head):
-    plain = who.look._replace(glasses=0, hat=0)
-    looks = [plain._replace(clothes=kind) for kind in range(len(things.CLOTHES))]
-    looks += [plain._replace(hat=kind) for kind in range(1, len(things.HATS))]
-    looks += [plain._replace(glasses=kind) for kind in range(1, len(things.GLASSES))]
-    for look in looks:
-        sound(things.worn(look, rig, head), 15_000)
+    plain = who.appearance._replace(glasses=0, hat=0)
+    looks = [plain._replace(clothes=kind) for kind in Clothes]
+    looks += [plain._replace(hat=kind) for kind in set(Hat) - {Hat.NONE}]
+    looks += [plain._replace(glasses=kind) for kind in set(Glasses) - {Glasses.NONE}]
+    for appearance in looks:
+        sound(make_outfit(appearance, rig, head), 15_000)
 
 
 def test_glasses_sit_before_the_eyes_and_only_sunglasses_hide_them(who, rig, head):
     marks = head[rig.landmarks]
-    for kind in range(1, len(things.GLASSES)):
-        *_, lenses = things.worn(who.look._replace(glasses=kind, hat=0), rig, head)
+    for kind in set(Glasses) - {Glasses.NONE}:
+        *_, lenses = make_outfit(who.appearance._replace(glasses=kind, hat=0), rig, head)
         for ring in (marks[36:42], marks[42:48]):
             over = lenses.vertices[np.sign(lenses.vertices[:, 0]) == np.sign(ring[0, 0])]
             low, high = over.min(0), over.max(0)
             assert (low[:2] < ring.mean(0)[:2]).all() and (ring.mean(0)[:2] < high[:2]).all()
             assert over[:, 2].mean() > ring[:, 2].max()
-        assert (lenses.opacity > 0.5) == (things.GLASSES[kind] == "sunglasses")
+        assert (lenses.opacity > 0.5) == (kind == Glasses.SUNGLASSES)
 
 
 def test_what_is_worn_leaves_the_face_free(who, rig, head):
     marks = head[rig.landmarks]
-    for hat in range(1, len(things.HATS)):
+    for hat in set(Hat) - {Hat.NONE}:
         vertices = np.concatenate(
-            [thing.vertices for thing in things.worn(who.look._replace(hat=hat, glasses=0), rig, head)]
+            [thing.vertices for thing in make_outfit(who.appearance._replace(hat=hat, glasses=0), rig, head)]
         )
         x, y, z = vertices.T
         inside = (np.abs(x) < 4.5) & (y < marks[17:27, 1].min() - 0.5) & (y > marks[57, 1]) & (z > 6)
-        assert not inside.any(), things.HATS[hat]
+        assert not inside.any(), hat
 
 
 def test_occluders_leave_most_of_the_face_to_be_seen(rig, head, who):
     marks = head[rig.landmarks][17:]
-    for kind in range(1, len(things.OCCLUDERS)):
-        made = things.occluder(kind, rig, head, np.random.default_rng(kind), who.look)
+    for kind in set(Occluder) - {Occluder.NONE}:
+        made = make_occluder(kind, rig, head, np.random.default_rng(kind), who.appearance)
         sound(made, 15_000)
         vertices = np.concatenate([thing.vertices for thing in made])
         hidden = [
@@ -214,12 +218,5 @@ def test_occluders_leave_most_of_the_face_to_be_seen(rig, head, who):
             and vertices[((vertices[:, :2] - mark[:2]) ** 2).sum(1).argmin(), 2] > mark[2]
             for mark in marks
         ]
-        assert np.mean(hidden) < 0.25, things.OCCLUDERS[kind]
-    assert things.occluder(0, rig, head, np.random.default_rng(0)) == []
-
-
-def test_what_does_not_exist_is_refused(rig, head, who):
-    with pytest.raises(DataError, match="no glasses 40: expected 0 to 8"):
-        things.worn(who.look._replace(glasses=40), rig, head)
-    with pytest.raises(DataError, match="no occluder -1"):
-        things.occluder(-1, rig, head, np.random.default_rng(0))
+        assert np.mean(hidden) < 0.25, kind
+    assert make_occluder(Occluder.NONE, rig, head, np.random.default_rng(0), who.appearance) == []

@@ -25,8 +25,8 @@ from maeface.data.ingest import workers
 from maeface.data.shards import FOLDER, Shards
 from maeface.errors import ConfigError, DataError, ResourceError
 from maeface_studio.camera import opengl, scene
-from maeface_studio.cast import cast, people
-from maeface_studio.cast.cast import Action
+from maeface_studio.cast import actions, subjects
+from maeface_studio.cast.actions import Action
 from maeface_studio.head import rig
 from maeface_studio.head.rig import AUS
 from maeface_studio.output import contact_sheets, render
@@ -208,7 +208,7 @@ def test_clips_in_the_layout_of_bp4d(rig_file, tmp_path):
     names = json.loads((tmp_path / render.RECORD).read_text())["subjects"]
     assert list(names) == ["S001", "S002"]
     for subject, name in names.items():
-        assert people.subject(5, int(subject[1:]) - 1).sex == name[0].lower()
+        assert subjects.draw_subject(5, int(subject[1:]) - 1).sex == name[0].lower()
         table = pd.read_csv(bp4d.occurrence_path(tmp_path / "bp4d", name, "T1"))
         mine = labels[labels["subject"] == subject]
         for au in facts.dataset("bp4d").aus_occurrence:
@@ -398,7 +398,7 @@ def test_torch_can_compile_after_something_was_drawn(rig_file):
 
 def test_the_points_lie_on_the_picture(studio):
     """Where the points say the eyes are there is an iris: darker than the skin below it."""
-    who = people.subject(0, 4)
+    who = subjects.draw_subject(0, 4)
     for yaw in (-25.0, 0.0, 25.0):
         view = replace(contact_sheets.PLAIN, yaw=yaw)
         picture = studio.render(studio.actor(who, 0), view, Action({}, {}, (0.0, 0.0)), 1)
@@ -415,18 +415,18 @@ def test_the_points_lie_on_the_picture(studio):
 
 
 def test_studios_in_one_process_do_not_disturb_one_another(studio):
-    shot = next(cast.stills(0, people.subject(0, 4), 1))
+    shot = next(actions.plan_stills(0, subjects.draw_subject(0, 4), 1))
     alone = studio.render_shot(shot, 0).pixels
     other = scene.Studio(studio.rig, 64)
     for number in range(3):  # so that the other frees what it painted first
-        other.render_shot(next(cast.stills(0, people.subject(0, number), 1)), 0)
+        other.render_shot(next(actions.plan_stills(0, subjects.draw_subject(0, number), 1)), 0)
     del other
     gc.collect()
     np.testing.assert_array_equal(studio.render_shot(shot, 0).pixels, alone)
 
 
 def test_light_comes_from_where_the_lamp_is(studio):
-    actor = studio.actor(people.subject(0, 4), 0)
+    actor = studio.actor(subjects.draw_subject(0, 4), 0)
     halves = []
     for azimuth in (60.0, -60.0):
         lamp = ((azimuth, 10.0, 15.0, 1.0, (1.0, 1.0, 1.0)),)
@@ -439,7 +439,7 @@ def test_light_comes_from_where_the_lamp_is(studio):
 
 
 def test_lips_parted_is_what_the_head_shows(studio):
-    actor = studio.actor(people.subject(0, 4), 0)
+    actor = studio.actor(subjects.draw_subject(0, 4), 0)
 
     def parted(found):
         return studio.pose_head(actor, Action(found, {}, (0.0, 0.0)))[1][25]

@@ -15,9 +15,11 @@ def rig(shared):
 def posed(rig, au, level=5.0):
     """The 68 landmarks at rest and with one AU, (68, 3) each; AU25 is what draws the lips apart."""
     weights = (
-        rigs.shape_weights({}, {}, rigs.weight(level)) if au == 25 else rigs.shape_weights({au: level}, {})
+        rigs.shape_weights({}, {}, rigs.intensity_to_weight(level))
+        if au == 25
+        else rigs.shape_weights({au: level}, {})
     )
-    rest, moved = rig.vertices(np.zeros(50), {}), rig.vertices(np.zeros(50), weights)
+    rest, moved = rig.pose(np.zeros(50), {}), rig.pose(np.zeros(50), weights)
     return rest[rig.landmarks], moved[rig.landmarks]
 
 
@@ -98,24 +100,30 @@ def test_shapes_that_many_aus_pull_stay_in_range():
 
 def test_lips_that_part_are_measured(rig):
     def gap(au, level):
-        return rig.lip_gap(rig.vertices(np.zeros(50), rigs.shape_weights({au: level}, {})))
+        return rig.lip_gap(rig.pose(np.zeros(50), rigs.shape_weights({au: level}, {})))
 
-    rest = rig.lip_gap(rig.vertices(np.zeros(50), {}))
-    jaw = [rigs.parted(gap(26, level) - rest) for level in range(6)]
+    rest = rig.lip_gap(rig.pose(np.zeros(50), {}))
+    jaw = [rigs.lip_gap_to_intensity(gap(26, level) - rest) for level in range(6)]
     assert jaw[0] == 0 and jaw[5] > 4 and jaw == sorted(jaw)
-    assert rigs.parted(gap(24, 5) - rest) < 0.5 and rigs.parted(-1.0) == 0.0 and rigs.parted(9.0) == 5.0
+    assert (
+        rigs.lip_gap_to_intensity(gap(24, 5) - rest) < 0.5
+        and rigs.lip_gap_to_intensity(-1.0) == 0.0
+        and rigs.lip_gap_to_intensity(9.0) == 5.0
+    )
 
 
 def test_the_intensity_curve_passes_its_points():
-    assert [rigs.weight(level) for level in range(6)] == list(rigs.INTENSITY_WEIGHTS)
-    assert rigs.weight(1.5) == pytest.approx((rigs.INTENSITY_WEIGHTS[1] + rigs.INTENSITY_WEIGHTS[2]) / 2)
+    assert [rigs.intensity_to_weight(level) for level in range(6)] == list(rigs.INTENSITY_WEIGHTS)
+    assert rigs.intensity_to_weight(1.5) == pytest.approx(
+        (rigs.INTENSITY_WEIGHTS[1] + rigs.INTENSITY_WEIGHTS[2]) / 2
+    )
 
 
 def test_parts_are_whole(rig):
     face = rig.parts["M_Face"]
     assert face.triangles.max() == len(face.vertices) - 1 == len(face.uv) - 1
     assert face.uv.min() >= 0 and face.uv.max() <= 1
-    assert len(rig.landmarks) == 68 and len(rig.boxed) > 1000
+    assert len(rig.landmarks) == 68 and len(rig.box_vertices) > 1000
 
 
 def test_no_rig(tmp_path):

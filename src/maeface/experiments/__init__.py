@@ -1,1 +1,1 @@
-"""Whole experiments: what is trained on what, run part by part, and the report of it."""
+"""Experiments of the paper: their settings, their trainings, their reports, and the paper's figures."""

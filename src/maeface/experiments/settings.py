@@ -1,10 +1,10 @@
-"""What an experiment is: the recipe, and the overrides that reach every training of it.
+"""The settings of an experiment: its recipe, and the overrides that reach all of its trainings.
 
-    benchmark   a dataset, a protocol (its folds) and a task; a recipe has one, or names others' (``of``)
-    row         how the encoder came about, and what is changed for it
-    part        one benchmark, one row, one fold, one seed: one training
+    benchmark   a dataset, a protocol (its folds) and a task; a recipe has one, or names recipes (``of``)
+    row         where the encoder comes from, and which settings of the training differ
+    part        one benchmark, one row, one fold and one seed: one training
 
-So an experiment is rows x benchmarks x folds x seeds.
+An experiment is rows x benchmarks x folds x seeds.
 """
 
 from collections.abc import Sequence
@@ -19,27 +19,28 @@ from maeface.errors import ConfigError
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Tree = dict[str, Any]
 
-REACH_ALL = ("finetune", "pretrain")
-"""Sections whose overrides are laid over every row, whatever the row itself says."""
+TRAINING_SECTIONS = ("finetune", "pretrain")
+"""Sections whose overrides are merged into every row, after the row's own settings."""
 
 
 class Row(config.Settings):
     """One line of the experiment's table."""
 
     name: Name
-    """Of the folder of its parts."""
+    """Also the name of the folder of its parts."""
     method: str = ""
-    """What the paper's table calls it; empty: as ``name``."""
+    """Its name in the paper's table; empty: the same as ``name``."""
     init: str = "weights"
     """``weights`` (of ``--weights FILE``), another name (of ``--weights NAME=FILE``), ``random``,
-    ``pretrained`` (by this row's own pre-training) or ``pretrained:ROW`` (by another's)."""
+    ``pretrained`` (by this row's own pre-training) or ``pretrained:ROW`` (by another row's)."""
     published: dict[str, float] = Field(default_factory=dict)
     """Benchmark -> the mean that the paper prints, in the paper's unit."""
     share: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of the training faces that is learned from, where the row is a point of a curve."""
+    """Fraction of the training faces that is used, where the row is a point of a curve."""
     finetune: Tree = Field(default_factory=dict)
-    """What is other than in the experiment's ``finetune``, section by section."""
+    """Settings that differ from the experiment's ``finetune``, section by section."""
     pretrain: Tree = Field(default_factory=dict)
+    """Settings that differ from the experiment's ``pretrain``, section by section."""
 
 
 class Experiment(config.Settings):
@@ -52,14 +53,14 @@ class Experiment(config.Settings):
     cost: str = ""
     dataset: str = ""
     protocol: str = ""
-    """Of ``facts.protocol``; empty: one fold that trains on everybody, for ``tested``."""
+    """Of ``facts.protocol``; empty: one fold that trains on all subjects, to be tested on ``tested``."""
     task: Literal["detection", "intensity"] = "detection"
     tested: str = ""
     """Another dataset to test on, all of it; empty: the test subjects of ``dataset``."""
     same_people: bool = False
-    """Allow ``tested`` to show people of ``dataset``."""
+    """Allow ``tested`` to show subjects of ``dataset``."""
     of: tuple[str, ...] = ()
-    """Recipes whose benchmarks these are, with their settings; ``dataset`` and so on are then theirs."""
+    """Recipes whose benchmarks and settings are used; ``dataset`` and so on then come from them."""
     like: tuple[str, ...] = ()
     """Recipes of which the one with the same dataset and task, if any, gives the settings."""
     published: str = ""
@@ -68,15 +69,15 @@ class Experiment(config.Settings):
     folds: tuple[str, ...] = ()
     """Only these folds; empty: all."""
     selection: Literal["validation", "test"] = "validation"
-    """Which part chooses the epoch: see ``config.Finetune``. ``--selection paper`` is "test"."""
+    """Which faces choose the epoch: see ``config.Finetune``. ``--selection paper`` is "test"."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Probability from which an action unit counts as present. Paper silent: 0.5, as most of the field."""
+    """Probability from which an action unit counts as present. Paper silent: 0.5, the usual value."""
     epochs_factor: Annotated[float, Field(gt=0)] = 1.0
-    """Times the epochs, the warm-up and the epochs between evaluations of every row: for a rehearsal."""
+    """Multiplies the epochs, the warm-up and the evaluation interval of every row: for a rehearsal."""
     note: str = ""
-    """What a reader of the numbers has to know, such as that the faces are rendered."""
+    """A remark that the report shows above the numbers, for example that the faces are rendered."""
     prepare: Tree = Field(default_factory=dict)
-    """Settings of ``maeface prepare`` for what is not prepared yet."""
+    """Settings of ``maeface prepare`` for datasets that are not prepared yet."""
     options: dict[str, Tree] = Field(default_factory=dict)
     """Dataset -> options of its reader, such as ``options.disfa.camera``."""
     finetune: Tree = Field(default_factory=dict)
@@ -85,23 +86,23 @@ class Experiment(config.Settings):
     """Settings of ``config.Pretrain`` that all rows share."""
     rows: tuple[Row, ...] = (Row(name="mae-face", method="MAE-Face"),)
     forced: Tree = Field(default_factory=dict)
-    """Overrides of the command line, over everything else: ``finetune`` and ``pretrain``."""
+    """Overrides of the command line, ``finetune`` and ``pretrain``; they take precedence over all else."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Experiment":
+    def _check_consistency(self) -> "Experiment":
         names = [row.name for row in self.rows]
         if len(set(names)) != len(names):
-            raise ValueError("rows: two have one name")
+            raise ValueError("rows: two rows have the same name")
         if not self.rows or not self.seeds:
             raise ValueError("rows and seeds need at least one each")
         if self.tested and self.protocol:
             raise ValueError(
-                "a test on another dataset has no protocol; --train and --test are of cross, not of this"
+                "a test on another dataset has no protocol; --train and --test belong to the recipe cross"
             )
         if self.tested and self.selection == "test":
             raise ValueError(
-                "across datasets the epoch is chosen on validation subjects of the training dataset; "
-                "leave out --selection paper"
+                "in a test on another dataset, validation subjects of the training dataset choose the "
+                "epoch; leave out --selection paper"
             )
         for row in self.rows:
             _, colon, other = row.init.partition(":")
@@ -119,11 +120,11 @@ class Figure(config.Settings):
     title: str = ""
     cost: str = ""
     figure: Literal["reconstructions", "classes", "scores_and_classes", "clip"] = "reconstructions"
-    """``reconstructions``: masked, painted and true faces (Fig. 1, 5, 8); ``classes``: how often each
-    action unit is present (Fig. 4); ``scores_and_classes``: the same under the F1 of methods (Fig. 3);
-    ``clip``: intensity over a clip, as labelled and as estimated (Fig. 6)."""
+    """``reconstructions``: masked, reconstructed and original faces (Fig. 1, 5, 8); ``classes``: how often
+    each action unit is present (Fig. 4); ``scores_and_classes``: the same with the F1 of methods (Fig. 3);
+    ``clip``: labelled and predicted intensity over a clip (Fig. 6)."""
     datasets: tuple[str, ...] = ("faces",)
-    """Folders of the data folder that are drawn from."""
+    """Folders of the data folder that the faces or labels are taken from."""
     weights: tuple[str, ...] = ("weights",)
     """Names of masked autoencoders, of ``--weights NAME=FILE``: a column of pictures for each."""
     mask_ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.75,)
@@ -133,68 +134,65 @@ class Figure(config.Settings):
     published: tuple[str, ...] = ()
     """Tables of the paper whose methods are shown."""
     methods: tuple[str, ...] = ()
-    """Of these tables; empty: all."""
+    """Methods of these tables that are shown; empty: all."""
     of: str = ""
     """An experiment whose parts are shown; it is run first, unless it is finished."""
     subject: str = ""
     clip: str = ""
-    """Of ``subject``; empty: the clip in which ``au`` varies most."""
+    """A clip of ``subject``; empty: the clip in which ``au`` varies most."""
     au: int = 12
     prepare: Tree = Field(default_factory=dict)
     options: dict[str, Tree] = Field(default_factory=dict)
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment; overrides of its trainings are kept apart, to be laid over every row.
+    """Read an experiment; overrides of its trainings are kept apart, to be merged into every row.
 
     Args:
         recipe: the name of a recipe of the package, or the path of a TOML file.
         overrides: ``key=value`` each. ``finetune.optim.epochs=2`` and ``pretrain....`` reach every row.
 
     Raises:
-        ConfigError: as ``config.load``. The settings of the trainings are checked by ``plan``.
+        ConfigError: as ``config.load``. The settings of the trainings are checked by ``running.plan``.
     """
-    forced = [text for text in overrides if text.partition(".")[0].strip() in REACH_ALL]
-    plain = [text for text in overrides if text not in forced]
-    experiment = config.load(Experiment, recipe, plain)
-    values = experiment.model_dump() | {"forced": merged(experiment.forced, config.assigned(forced))}
+    forced = [text for text in overrides if text.partition(".")[0].strip() in TRAINING_SECTIONS]
+    other = [text for text in overrides if text not in forced]
+    experiment = config.load(Experiment, recipe, other)
+    values = experiment.model_dump()
+    values["forced"] = config.merge(experiment.forced, config.assigned(forced))
     if experiment.name == "experiment":
         values["name"] = Path(recipe).stem
     return config.check(Experiment, values, f"recipe {recipe}")
 
 
-def benchmarks(experiment: Experiment) -> tuple[Experiment, ...]:
-    """The experiment cut into those of one benchmark each: theirs under its own rows and choices.
+def split_benchmarks(experiment: Experiment) -> tuple[Experiment, ...]:
+    """Return one experiment for each benchmark, with the rows and choices of ``experiment``.
 
     Raises:
-        ConfigError: ``of`` names a recipe that is none or has no benchmark of its own.
+        ConfigError: ``of`` names something that is not a recipe, or a recipe without a benchmark of its own.
     """
     if not experiment.of:
-        return (_settled(experiment),)
-    found = []
+        return (_with_settings_of_like(experiment),)
+    benchmarks = []
     for name in experiment.of:
         base = load(name)
         if base.of:
             raise ConfigError(f"{experiment.name}: of {name!r}: that recipe has no benchmark of its own")
-        own = {key: getattr(base, key) for key in ("name", "dataset", "protocol", "task")}
-        own |= {
+        update = {key: getattr(base, key) for key in ("name", "dataset", "protocol", "task")}
+        update |= {
             "of": (),
-            "finetune": merged(base.finetune, experiment.finetune),
-            "options": merged(base.options, experiment.options),
+            "finetune": config.merge(base.finetune, experiment.finetune),
+            "options": config.merge(base.options, experiment.options),
         }
-        found.append(experiment.model_copy(update=own))
-    return tuple(found)
+        benchmarks.append(experiment.model_copy(update=update))
+    return tuple(benchmarks)
 
 
-def merged(under: Tree, over: Tree) -> Tree:
-    """``over`` laid over ``under``, section by section."""
-    return config.merge(under, over)
-
-
-def _settled(experiment: Experiment) -> Experiment:
-    """With the settings of the recipe that it is like."""
+def _with_settings_of_like(experiment: Experiment) -> Experiment:
+    """Add the settings of the recipe in ``like`` that has the same dataset and task."""
     for name in experiment.like:
         base = load(name)
         if (base.dataset, base.task) == (experiment.dataset, experiment.task):
-            return experiment.model_copy(update={"finetune": merged(base.finetune, experiment.finetune)})
+            finetune = config.merge(base.finetune, experiment.finetune)
+            return experiment.model_copy(update={"finetune": finetune})
     return experiment

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from maeface import config, console
-from maeface.data.loading import batches
-from maeface.data.loading.batches import FaceDataset
+from maeface.data.loading.dataset import FaceDataset
+from maeface.data.loading.loader import load_in_order
 from maeface.prediction.predictor import Predictor
 
 CROPS_TOGETHER = 64
@@ -25,7 +25,7 @@ def predict_crops(
 
     Args:
         folders: prepared folders, or plain folders of crops.
-        rows: N rows of ``batches.gather(folders)``.
+        rows: N rows of ``gather_manifests(folders)``.
         weights: a file of an AU model, or the name of packaged weights.
         device: device of the model.
         precision: precision of the model.
@@ -45,7 +45,7 @@ def predict_crops(
     crops = FaceDataset(folders, rows, size, seed=0, training=False)
     tables = []
     with console.progress("predict", len(crops), "faces") as advance:
-        for batch in batches.in_order(crops, CROPS_TOGETHER, workers):
+        for batch in load_in_order(crops, CROPS_TOGETHER, workers):
             table = predictor(list(batch["image"].permute(0, 2, 3, 1).contiguous().numpy()))
             tables.append(table.filter(regex=r"^AU\d\d_[pi]$").assign(id=batch["id"]))
             advance(len(table))

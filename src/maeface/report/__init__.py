@@ -1,1 +1,1 @@
-"""What people look at: pictures, charts and a page that opens by itself. No torch here."""
+"""Pictures of faces, charts, and reports as HTML, Markdown and LaTeX. No torch here."""

@@ -1,7 +1,7 @@
-"""Charts of intensity, training, scores and classes; drawn by matplotlib's Agg.
+"""Charts of intensity, training, scores and label frequencies, drawn with matplotlib.
 
-Figures are made without pyplot, so nothing global changes and threads may draw at once. Every function
-gives a Pillow image, RGB, at twice the size that it is shown in.
+Figures are made without pyplot, so no global state changes and several threads may draw at once. Every
+function returns an RGB Pillow image with more pixels than a screen shows (``DPI``).
 """
 
 import io
@@ -19,7 +19,7 @@ from PIL import Image
 from maeface import facts, metrics
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C5E00", "#56B4E9", "#332288")
-"""Okabe and Ito's, without yellow (too pale on white); their orange darkened to brown."""
+"""Colours of Okabe and Ito (2008) without yellow, which is too pale on white; orange is darkened to brown."""
 
 DASHES = ("-", "--", "-.", ":")
 DPI = 160
@@ -32,22 +32,22 @@ def intensity_curve(
     au: int,
     along: str = "time (s)",
 ) -> Image.Image:
-    """One action unit's intensity over a clip, coded and predicted, as the paper's Fig. 6.
+    """Draw the labelled and predicted intensity of an action unit over a clip (the paper's Fig. 6).
 
     Args:
         time_s: (T,) seconds.
-        truth: (T,) intensity 0..5, NaN where not coded; None where there are no labels.
-        predicted: (T,) intensity 0..5, NaN where no face was found; or several, by the model's name.
-        au: the action unit's number.
-        along: what the x axis counts, where ``time_s`` is not seconds.
+        truth: (T,) intensity 0..5, NaN where unknown; None without labels.
+        predicted: (T,) intensity 0..5, NaN in frames without a face; or name of a model -> such an array.
+        au: number of the action unit.
+        along: label of the x axis, if ``time_s`` is not in seconds.
     """
     time = np.asarray(time_s, dtype=float)
     curves = predicted if isinstance(predicted, Mapping) else {"predicted": predicted}
     figure, axes = _figure(7.2, 2.7)
     if truth is not None:
-        coded = np.asarray(truth, dtype=float)
-        axes.fill_between(time, coded, color="0.85", linewidth=0)
-        axes.plot(time, coded, color="0.25", linewidth=1.2, label="labels")
+        labels = np.asarray(truth, dtype=float)
+        axes.fill_between(time, labels, color="0.85", linewidth=0)
+        axes.plot(time, labels, color="0.25", linewidth=1.2, label="labels")
     for k, (name, values) in enumerate(curves.items()):
         curve = np.asarray(values, dtype=float)
         label = f"{name}{_agreement(truth, curve)}"
@@ -61,10 +61,10 @@ def intensity_curve(
 
 
 def training_curves(rows: Sequence[Mapping[str, float]], x: str = "epoch") -> Image.Image:
-    """What a run logged, over its course: the losses together, every other quantity in its own panel.
+    """Draw the logged quantities of a training: all losses in one panel, each other quantity in its own.
 
     Args:
-        rows: as logged; a row may lack any quantity, and what is not a number is left out.
+        rows: rows of the log; a row may lack any quantity. Values that are not numbers are left out.
         x: the quantity along the x axis.
     """
     panels: dict[str, list[str]] = {}
@@ -74,7 +74,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], x: str = "epoch") -> Im
     figure = Figure(figsize=(4.2 * max(1, min(3, len(panels))), 2.8 * max(1, -(-len(panels) // 3))))
     for place, (title, names) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(-(-len(panels) // 3), min(3, len(panels)), place)
-        _plain(axes)
+        _style(axes)
         for k, name in enumerate(names):
             points = [(row[x], row[name]) for row in rows if _is_number(row.get(name)) and x in row]
             along, values = np.array(points, dtype=float).reshape(-1, 2).T
@@ -89,11 +89,11 @@ def training_curves(rows: Sequence[Mapping[str, float]], x: str = "epoch") -> Im
 
 
 def comparison_bars(table: pd.DataFrame, score: str) -> Image.Image:
-    """Two or more models side by side for each action unit, and in the mean.
+    """Draw the scores of models side by side, for each action unit and the mean.
 
     Args:
-        table: one row an action unit (index: its number), one column a model; NaN where undefined.
-        score: what is compared, for the axis ("F1").
+        table: a row an action unit (index: its number), a column a model; NaN where undefined.
+        score: name of the score, for the axis ("F1").
     """
     models = list(table.columns)
     aus = [int(number) for number in table.index]
@@ -127,22 +127,22 @@ def against_methods(
     high: pd.DataFrame | None = None,
     paper: str = "",
 ) -> Image.Image:
-    """Our bars for each action unit, and a dot for each published method in the same place.
+    """Draw our scores as bars for each action unit, with a dot for each published method.
 
-    Many methods cannot each have a colour: they are grey dots, the one that is reproduced a black diamond.
+    The dots are grey, because there are too many methods for colours; the reproduced one is a black diamond.
 
     Args:
-        ours: one row an action unit or "avg" (the index, in order), one column a model; NaN where undefined.
-        methods: the same rows, one column a published method; no column for none.
-        score: what is compared, for the axis ("F1 (%)").
-        low: lower ends of intervals, as ``ours``.
+        ours: a row an action unit or "avg" (the index, in order), a column a model; NaN where undefined.
+        methods: the same rows, a column a published method; no columns if there are none.
+        score: name of the score, for the axis ("F1 (%)").
+        low: lower ends of the confidence intervals, shaped as ``ours``.
         high: upper ends.
         paper: the column of ``methods`` that is reproduced.
     """
     names, models = list(ours.index), list(ours.columns)
     figure, axes = _figure(max(6.2, 1.4 + len(names) * (0.45 + 0.17 * len(models))), 3.5)
     place = np.arange(len(names)) + 0.35 * np.array([name == "avg" for name in names])
-    room = 0.6 if len(methods.columns) else 0.8  # of a unit, for the bars; the dots stand to their right
+    room = 0.6 if len(methods.columns) else 0.8  # width of the bars; the dots are to their right
     wide = room / max(1, len(models))
     for k, model in enumerate(models):
         at = place - 0.4 + (k + 0.5) * wide
@@ -155,7 +155,7 @@ def against_methods(
             axes.text(x, 0, "n/a", ha="center", va="bottom", color="0.3", fontsize=7)
     others = [name for name in methods.columns if name != paper]
     for k, name in enumerate(others):
-        # Side by side a little, so that equal values show; always the same method in the same place.
+        # Each method has its own small shift, so that equal values do not hide each other.
         shift = 0.33 + 0.16 * (k / max(1, len(others) - 1) - 0.5)
         label = (
             None if k else "a published method" if len(others) == 1 else f"{len(others)} published methods"
@@ -177,31 +177,33 @@ def against_methods(
     return _image(figure)
 
 
-def class_distribution(shares: pd.DataFrame, scores: Mapping[str, pd.DataFrame] | None = None) -> Image.Image:
-    """How often each action unit is there, a panel a dataset, as the paper's Fig. 4; with scores, its Fig. 3.
+def class_distribution(
+    prevalence: pd.DataFrame, scores: Mapping[str, pd.DataFrame] | None = None
+) -> Image.Image:
+    """Draw how often each action unit is present, a panel a dataset (Fig. 4; with scores, Fig. 3).
 
     Args:
-        shares: one row an action unit (index "AU12"), one column a dataset; per cent of the
-            labelled faces in which it is present, NaN where it is not coded.
-        scores: by dataset, F1 in per cent: one row an action unit, one column a method, drawn as lines.
+        prevalence: a row an action unit (index "AU12"), a column a dataset; per cent of the labelled faces in
+            which it is present, NaN where it has no labels.
+        scores: dataset -> F1 in per cent: a row an action unit, a column a method, drawn as lines.
     """
-    panels = list(shares.columns)
-    counts = [int(shares[name].notna().sum()) for name in panels]
+    panels = list(prevalence.columns)
+    counts = [int(prevalence[name].notna().sum()) for name in panels]
     figure = Figure(figsize=(max(4.0, 0.42 * sum(counts) + 0.9 * len(panels)), 3.5))
     grid = figure.add_gridspec(1, max(1, len(panels)), width_ratios=[max(3, n) for n in counts] or None)
     for k, name in enumerate(panels):
         axes = figure.add_subplot(grid[0, k])
-        _plain(axes)
-        held = shares[name].dropna()
-        place = np.arange(len(held))
-        label = "share of faces in which it is present"
-        axes.bar(place, held, 0.72, color="0.82" if scores else COLOURS[0], label=label)
-        lines = pd.DataFrame(index=held.index) if scores is None else scores.get(name, pd.DataFrame())
+        _style(axes)
+        present = prevalence[name].dropna()
+        place = np.arange(len(present))
+        label = "faces in which it is present"
+        axes.bar(place, present, 0.72, color="0.82" if scores else COLOURS[0], label=label)
+        lines = pd.DataFrame(index=present.index) if scores is None else scores.get(name, pd.DataFrame())
         for m, method in enumerate(lines.columns):
-            values = lines[method].reindex(held.index).to_numpy(dtype=float)
+            values = lines[method].reindex(present.index).to_numpy(dtype=float)
             colour = COLOURS[m % len(COLOURS)]
             axes.plot(place, values, DASHES[m % 4], color=colour, marker="o", ms=3, lw=1.5, label=method)
-        axes.set_xticks(place, [str(au).removeprefix("AU") for au in held.index])
+        axes.set_xticks(place, [str(au).removeprefix("AU") for au in present.index])
         axes.set(title=name, xlabel="action unit", ylim=(0, 100))
         if k == 0:
             axes.set_ylabel("per cent" if scores else "faces in which it is present (%)")
@@ -210,46 +212,47 @@ def class_distribution(shares: pd.DataFrame, scores: Mapping[str, pd.DataFrame] 
     return _image(figure)
 
 
-def share_curve(curves: Mapping[str, pd.DataFrame], score: str) -> Image.Image:
-    """A score over the share of the training data, as the paper's Fig. 7; the share's axis is logarithmic.
+def fraction_curve(curves: Mapping[str, pd.DataFrame], score: str) -> Image.Image:
+    """Draw a score over the fraction of the training data, on a logarithmic axis (the paper's Fig. 7).
 
     Args:
-        curves: by name, a table of ``share`` (of the training data, above 0, at most 1) and ``value``, and of
-            ``low`` and ``high``, the ends of its interval, where there is one.
-        score: for the axis ("mean F1 (%)").
+        curves: name -> table with the columns ``fraction`` (of the training data, above 0, at most 1) and
+            ``value``; the columns ``low`` and ``high`` are the ends of the interval, if there is one.
+        score: name of the score, for the axis ("mean F1 (%)").
     """
     figure, axes = _figure(6.0, 3.4)
-    shares: set[float] = set()
+    ticks: set[float] = set()
     for k, (name, table) in enumerate(curves.items()):
-        rows = table.sort_values("share")
-        along, colour = rows["share"].to_numpy(dtype=float) * 100, COLOURS[k % len(COLOURS)]
-        shares |= set(along)
-        axes.plot(along, rows["value"], DASHES[k % 4], color=colour, marker="o", ms=4, lw=1.8, label=name)
+        rows = table.sort_values("fraction")
+        per_cent, colour = rows["fraction"].to_numpy(dtype=float) * 100, COLOURS[k % len(COLOURS)]
+        ticks |= set(per_cent)
+        axes.plot(per_cent, rows["value"], DASHES[k % 4], color=colour, marker="o", ms=4, lw=1.8, label=name)
         if {"low", "high"} <= set(rows.columns):
-            axes.fill_between(along, rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(per_cent, rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
     axes.set_xscale("log")
-    axes.set_xticks(sorted(shares), [f"{share:g}" for share in sorted(shares)])
+    axes.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)])
     axes.minorticks_off()
-    axes.set(xlabel="share of the training faces (%)", ylabel=score)
+    axes.set(xlabel="fraction of the training faces (%)", ylabel=score)
     _legend(axes)
     return _image(figure)
 
 
 def _lighter(k: int) -> tuple[float, float, float]:
-    """A model's colour, half as strong, so that dots and intervals on it can be seen."""
+    """Return the colour of model ``k`` mixed with white, so that dots and intervals on it are visible."""
     colour = COLOURS[k % len(COLOURS)]
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return (0.45 + 0.55 * red, 0.45 + 0.55 * green, 0.45 + 0.55 * blue)
 
 
 def _agreement(truth: ArrayLike | None, curve: np.ndarray) -> str:
+    """Return ICC and MAE of a curve against its labels as text; empty without labels."""
     if truth is None:
         return ""
-    coded = np.asarray(truth, dtype=float)
-    both = ~np.isnan(coded) & ~np.isnan(curve)
+    labels = np.asarray(truth, dtype=float)
+    both = ~np.isnan(labels) & ~np.isnan(curve)
     if both.sum() < 2:
         return ""
-    pair = np.stack([coded[both], curve[both]], axis=1)
+    pair = np.stack([labels[both], curve[both]], axis=1)
     return f" (ICC {metrics.icc(pair):.2f}, MAE {np.abs(np.diff(pair)).mean():.2f})"
 
 
@@ -260,11 +263,11 @@ def _is_number(value: object) -> bool:
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height))
     axes = figure.add_subplot()
-    _plain(axes)
+    _style(axes)
     return figure, axes
 
 
-def _plain(axes: Axes) -> None:
+def _style(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -272,9 +275,10 @@ def _plain(axes: Axes) -> None:
 
 
 def _legend(axes: Axes, handles: Sequence[Artist] | None = None) -> None:
-    chosen = axes.get_legend_handles_labels()[0] if handles is None else handles
+    if handles is None:
+        handles = axes.get_legend_handles_labels()[0]
     axes.legend(
-        handles=chosen, loc="upper left", bbox_to_anchor=(0, -0.24), ncols=3, frameon=False, fontsize=9
+        handles=handles, loc="upper left", bbox_to_anchor=(0, -0.24), ncols=3, frameon=False, fontsize=9
     )
 
 

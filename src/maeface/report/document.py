@@ -1,82 +1,95 @@
-"""A report before it is HTML, Markdown or LaTeX: the same words, tables and pictures in each."""
+"""The content of a report, which ``html``, ``markdown`` and ``latex`` write: text, tables and pictures."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from maeface.report.page import Picture, Section, Table, page
+import numpy as np
+import pandas as pd
+from PIL import Image
 
 PICTURES = "figures"
-"""Folder beside the report with the pictures that Markdown and LaTeX point to."""
+"""Folder beside the report with the pictures that Markdown and LaTeX include."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and its caption, which is also its alternative text."""
+
+    image: Image.Image
+    caption: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table and its caption. The index is the first column if it has a name.
+
+    Attributes:
+        data: its cells.
+        caption: the line above it.
+        decimals: of floating-point numbers.
+        strong: positions of rows in bold type.
+    """
+
+    data: pd.DataFrame
+    caption: str = ""
+    decimals: int = 3
+    strong: frozenset[int] = frozenset()
+
+    def cells(self) -> tuple[list[str], list[list[str]], list[bool]]:
+        """Return the names of the columns, the rows as text, and which columns hold numbers."""
+        data = self.data if self.data.index.name is None else self.data.reset_index()
+        rows = [
+            [_text(value, self.decimals) for value in row] for row in data.itertuples(index=False, name=None)
+        ]
+        numeric = [
+            pd.api.types.is_numeric_dtype(dtype) or _are_numbers([row[k] for row in rows])
+            for k, dtype in enumerate(data.dtypes)
+        ]
+        return [str(name) for name in data.columns], rows, numeric
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a report: paragraphs of plain text, then tables, then pictures."""
+
+    title: str
+    paragraphs: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a report says.
+    """A report. All text is plain: the writers escape it, because it may come from file names or labels.
 
     Attributes:
         title: the heading.
-        warnings: what nobody may miss, above everything else.
+        sections: in order.
         lead: paragraphs below the heading.
-        sections: the parts, in order.
-        footer: a last line.
+        warnings: paragraphs in a box above the lead.
+        footer: a last line, such as versions.
     """
 
     title: str
-    warnings: Sequence[str]
-    lead: Sequence[str]
     sections: Sequence[Section]
+    lead: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     footer: str = ""
 
     def pictures(self) -> Iterator[tuple[str, Picture]]:
-        """Every picture with the path that Markdown and LaTeX know it by, relative to the report."""
+        """Yield each picture with the path, relative to the report, that Markdown and LaTeX use."""
         for s, section in enumerate(self.sections, start=1):
             for p, picture in enumerate(section.pictures, start=1):
                 yield f"{PICTURES}/{s:02d}-{p}.png", picture
 
 
-def html(document: Document) -> str:
-    """One file that opens by itself, pictures inside."""
-    return page(document.title, document.sections, document.lead, document.footer, warnings=document.warnings)
+def _are_numbers(column: Sequence[str]) -> bool:
+    """Return whether all cells of a column of text are numbers, and not all are missing."""
+    return all(re.fullmatch(r"-?[\d,.]+%?|–", text) for text in column) and any(set(column) - {"–"})
 
 
-def markdown(document: Document) -> str:
-    """GitHub's Markdown; pictures are files in ``PICTURES``."""
-    files = iter([path for path, _ in document.pictures()])
-    lines = [f"# {_plain(document.title)}", ""]
-    for warning in document.warnings:
-        lines += [f"> **{_plain(warning)}**", ">"]
-    lines += [""] if document.warnings else []
-    for paragraph in document.lead:
-        lines += [_plain(paragraph), ""]
-    for section in document.sections:
-        lines += [f"## {_plain(section.title)}", ""]
-        for paragraph in section.paragraphs:
-            lines += [_plain(paragraph), ""]
-        for table in section.tables:
-            lines += [*_markdown_table(table), ""]
-        for picture in section.pictures:
-            lines += [f"![{_plain(picture.caption)}]({next(files)})", "", f"*{_plain(picture.caption)}*", ""]
-    if document.footer:
-        lines += ["---", "", _plain(document.footer), ""]
-    return "\n".join(lines)
-
-
-def _markdown_table(table: Table) -> Iterator[str]:
-    head, rows, numeric = table.cells()
-    if table.caption:
-        yield _plain(table.caption)
-        yield ""
-    yield f"| {' | '.join(map(_plain, head))} |"
-    yield f"| {' | '.join('---:' if right else '---' for right in numeric)} |"
-    for k, row in enumerate(rows):
-        cells = [_plain(cell) for cell in row]
-        if k in table.strong:
-            cells = [f"**{cell}**" if cell else cell for cell in cells]
-        yield f"| {' | '.join(cells)} |"
-
-
-def _plain(text: str) -> str:
-    """Text in which nothing is markup, on one line: it may come from labels or file names."""
-    for sign in "\\`*_[]<>|#~&":
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
+def _text(value: object, decimals: int) -> str:
+    if value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and np.isnan(value)):
+        return "–"
+    return f"{value:.{decimals}f}" if isinstance(value, (float, np.floating)) else str(value)

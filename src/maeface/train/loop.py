@@ -35,7 +35,7 @@ accumulation equals the whole batch exactly, however unevenly labels are known.
 
 
 class Batches(Protocol):
-    """What ``fit`` trains on: ``data.batches.Loader`` is one."""
+    """What ``fit`` trains on: ``data.loading.loader.Loader`` is one."""
 
     @property
     def steps_per_epoch(self) -> int:

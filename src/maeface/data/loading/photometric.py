@@ -1,9 +1,9 @@
-"""What light, optics, sensors and files do to a picture, for a batch on the device.
+"""Photometric augmentation of a batch on the device: light, optics, sensor, JPEG and loss of colour.
 
-In the order in which it happens to a photograph: light on the face, exposure and white balance, focus and
-resolution, the sensor's noise, JPEG, and the loss of colour. Each is drawn for itself in each sample, from
-numbers that are handed in (``batches``), so the same sample and epoch always look the same; only the noise
-of a sensor comes from torch's generator.
+The changes are in the order in which they happen to a photograph: light on the face, exposure and white
+balance, focus and resolution, the sensor's noise, JPEG, and the loss of colour. Each is drawn independently
+for each sample, from numbers that are arguments (``dataset`` draws them), so the same sample and epoch
+always look the same; only the noise of the sensor comes from torch's generator.
 
 B images, S their side.
 """
@@ -25,13 +25,13 @@ CONTRAST = math.log(1.6)
 GAMMA = math.log(1.4)
 SATURATION = (0.3, 1.5)
 BALANCE = math.log(1.12)
-"""Of each colour; the factors above are reached to either side."""
+"""Of each colour. The logarithms above are reached in both directions."""
 RAMP = 0.9
 """Natural logarithm of the brightness from one edge to the other, at most."""
 BLUR = 0.013
-"""Largest standard deviation, of the side."""
+"""Largest standard deviation, as a fraction of the side."""
 SHRINK = 8
-"""Smallest size is the side over this."""
+"""The smallest size is the side divided by this."""
 NOISE = 0.08
 QUALITY = (10, 90)
 BLOCK = 8
@@ -48,71 +48,71 @@ CHROMINANCE = (
 )  # fmt: skip
 
 
-def apply(images: Tensor, draws: Tensor, how: Photometric) -> Tensor:
-    """A batch as it might have been photographed and stored.
+def apply(images: Tensor, draws: Tensor, settings: Photometric) -> Tensor:
+    """Return a batch as it might have been photographed and stored.
 
     Args:
         images: (B, 3, S, S) on 0..1.
         draws: (B, DRAWS) uniform on 0..1.
-        how: the chance of each.
+        settings: the probability of each change.
 
     Returns:
         (B, 3, S, S) on 0..1.
     """
-    if not any(how.model_dump().values()):
+    if not any(settings.model_dump().values()):
         return images
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 has too few levels for pixels
         images = images.float()
-        if how.shade:
-            images = _some(shade(images, draws[:, 1:3]), images, draws[:, 0], how.shade)
-        if how.light:
-            images = _some(light(images, draws[:, 4:11]), images, draws[:, 3], how.light)
-        if how.blur or how.shrink:
-            images = _optics(images, draws[:, 11:15], how)
+        if settings.shade:
+            images = _where_drawn(shade(images, draws[:, 1:3]), images, draws[:, 0], settings.shade)
+        if settings.light:
+            images = _where_drawn(light(images, draws[:, 4:11]), images, draws[:, 3], settings.light)
+        if settings.blur or settings.shrink:
+            images = _optics(images, draws[:, 11:15], settings)
         images = images.clamp(0, 1)
-        if how.noise:
+        if settings.noise:
             noisy = images + NOISE * draws[:, 16].view(-1, 1, 1, 1) * torch.randn_like(images)
-            images = _some(noisy.clamp(0, 1), images, draws[:, 15], how.noise)
-        if how.jpeg:
+            images = _where_drawn(noisy.clamp(0, 1), images, draws[:, 15], settings.noise)
+        if settings.jpeg:
             quality = QUALITY[0] + (QUALITY[1] - QUALITY[0]) * draws[:, 18]
-            images = _some(jpeg(images, quality), images, draws[:, 17], how.jpeg)
-        if how.grey:
-            images = _some(grey(images).expand_as(images), images, draws[:, 19], how.grey)
+            images = _where_drawn(jpeg(images, quality), images, draws[:, 17], settings.jpeg)
+        if settings.grey:
+            images = _where_drawn(grey(images).expand_as(images), images, draws[:, 19], settings.grey)
         return images
 
 
 def shade(images: Tensor, draws: Tensor) -> Tensor:
-    """A ramp of brightness in a random direction; draws (B, 2): direction, strength."""
+    """Add a ramp of brightness in a random direction; draws (B, 2): direction, strength."""
     side = images.shape[-1]
-    place = (torch.arange(side, device=images.device) + 0.5) / side - 0.5  # (S,)
+    centres = (torch.arange(side, device=images.device) + 0.5) / side - 0.5  # (S,)
     angle, strength = 2 * math.pi * draws[:, 0], RAMP * draws[:, 1]
     ramp = (
-        torch.cos(angle)[:, None, None] * place[None, None, :]
-        + torch.sin(angle)[:, None, None] * place[None, :, None]
+        torch.cos(angle)[:, None, None] * centres[None, None, :]
+        + torch.sin(angle)[:, None, None] * centres[None, :, None]
     )  # (B, S, S)
     return images * torch.exp(strength[:, None, None] * ramp)[:, None]
 
 
 def light(images: Tensor, draws: Tensor) -> Tensor:
-    """Exposure, contrast, gamma, saturation and white balance; draws (B, 7)."""
+    """Change exposure, contrast, gamma, saturation and white balance; draws (B, 7)."""
     signed = (2 * draws - 1).view(-1, 7, 1, 1, 1)
     low, high = SATURATION
     images = images * torch.exp(EXPOSURE * signed[:, 0] + BALANCE * signed[:, 4:7, 0])
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images = (images - mean) * torch.exp(CONTRAST * signed[:, 1]) + mean
-    plain = grey(images)
-    images = plain + (images - plain) * (low + (high - low) * draws[:, 3].view(-1, 1, 1, 1))
+    luminance = grey(images)
+    images = luminance + (images - luminance) * (low + (high - low) * draws[:, 3].view(-1, 1, 1, 1))
     return images.clamp(0, 1) ** torch.exp(GAMMA * signed[:, 2])
 
 
 def grey(images: Tensor) -> Tensor:
-    """(B, 3, S, S) to its luminance, (B, 1, S, S)."""
+    """Return the luminance, (B, 1, S, S), of images (B, 3, S, S)."""
     weights = torch.tensor(GREY, dtype=images.dtype, device=images.device).view(3, 1, 1)
     return (images * weights).sum(dim=1, keepdim=True)
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
-    """What is left of images after baseline JPEG with colour at half resolution.
+    """Compress images as baseline JPEG with colour at half resolution does, and decode them.
 
     Args:
         images: (B, 3, S, S) on 0..1.
@@ -125,57 +125,57 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     blue = (padded[:, 2:] - luminance) * 0.564
     red = (padded[:, :1] - luminance) * 0.713
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100  # libjpeg's
-    luminance = _quantised(luminance - 128, LUMINANCE, scale) + 128
+    luminance = _quantise(luminance - 128, LUMINANCE, scale) + 128
     colour = F.avg_pool2d(torch.cat([blue, red], dim=1), 2)
-    colour = F.interpolate(_quantised(colour, CHROMINANCE, scale), scale_factor=2, mode="bilinear")
+    colour = F.interpolate(_quantise(colour, CHROMINANCE, scale), scale_factor=2, mode="bilinear")
     blue, red = colour[:, :1] / 0.564, colour[:, 1:] / 0.713
     green = -(GREY[0] * red + GREY[2] * blue) / GREY[1]
     restored = luminance + torch.cat([red, green, blue], dim=1)
     return (restored[..., :side, :side].round() / 255).clamp(0, 1)
 
 
-def _some(changed: Tensor, images: Tensor, draw: Tensor, chance: float) -> Tensor:
+def _where_drawn(changed: Tensor, images: Tensor, draw: Tensor, chance: float) -> Tensor:
     return torch.where((draw < chance).view(-1, 1, 1, 1), changed, images)
 
 
-def _optics(images: Tensor, draws: Tensor, how: Photometric) -> Tensor:
-    """Blur and shrink, both as one matrix along the rows and columns; draws (B, 4)."""
+def _optics(images: Tensor, draws: Tensor, settings: Photometric) -> Tensor:
+    """Blur and shrink, both as one matrix along rows and columns; draws (B, 4)."""
     side, device = images.shape[-1], images.device
-    sigma = torch.where(draws[:, 0] < how.blur, BLUR * side * draws[:, 1], 0.0)
+    sigma = torch.where(draws[:, 0] < settings.blur, BLUR * side * draws[:, 1], 0.0)
     size = side * torch.exp(-math.log(SHRINK) * draws[:, 3])
-    size = torch.where(draws[:, 2] < how.shrink, size.round().clamp(min=1), float(side))
-    place = torch.arange(side, device=device) + 0.5  # (S,)
-    apart = place[:, None] - place[None, :]
-    gauss = torch.exp(-(apart**2) / (2 * sigma.clamp(min=0.05)[:, None, None] ** 2))  # (B, S, S)
+    size = torch.where(draws[:, 2] < settings.shrink, size.round().clamp(min=1), float(side))
+    centres = torch.arange(side, device=device) + 0.5  # (S,)
+    distance = centres[:, None] - centres[None, :]
+    gauss = torch.exp(-(distance**2) / (2 * sigma.clamp(min=0.05)[:, None, None] ** 2))  # (B, S, S)
     filters = gauss / gauss.sum(dim=2, keepdim=True)
-    if how.shrink:
-        filters = _through(place, size) @ filters
+    if settings.shrink:
+        filters = _shrink_matrices(centres, size) @ filters
     return filters[:, None] @ images @ filters[:, None].transpose(2, 3)
 
 
-def _through(place: Tensor, size: Tensor) -> Tensor:
-    """Matrices (B, S, S) that shrink S pixels to ``size`` (B,) by areas and enlarge them again, linearly.
+def _shrink_matrices(centres: Tensor, size: Tensor) -> Tensor:
+    """Return matrices (B, S, S) that shrink S pixels to ``size`` (B,) by areas and enlarge them linearly.
 
     Of the S rows in between, those beyond ``size`` are empty.
     """
-    side = len(place)
+    side = len(centres)
     step = (side / size)[:, None, None]  # source pixels a small pixel
-    small = place[None, :, None]  # centres of the small pixels, in their own unit
-    there = (small < size[:, None, None]).to(place.dtype)
+    small = centres[None, :, None]  # centres of the small pixels, in their own unit
+    used = (small < size[:, None, None]).to(centres.dtype)
     # How much of source pixel j lies within small pixel k.
-    edges = torch.minimum((small + 0.5) * step, place + 0.5) - torch.maximum(
-        (small - 0.5) * step, place - 0.5
+    edges = torch.minimum((small + 0.5) * step, centres + 0.5) - torch.maximum(
+        (small - 0.5) * step, centres - 0.5
     )
-    down = edges.clamp(min=0) / step * there
-    distance = (place[None, :, None] / step - small.transpose(1, 2)).abs()
-    up = (1 - distance).clamp(min=0) * there.transpose(1, 2)
+    down = edges.clamp(min=0) / step * used
+    distance = (centres[None, :, None] / step - small.transpose(1, 2)).abs()
+    up = (1 - distance).clamp(min=0) * used.transpose(1, 2)
     return (up / up.sum(dim=2, keepdim=True)) @ down
 
 
-def _quantised(channels: Tensor, table: tuple[int, ...], scale: Tensor) -> Tensor:
-    """Channels (B, C, H, W) through the discrete cosine transform of 8 x 8 blocks, rounded, and back."""
+def _quantise(channels: Tensor, table: tuple[int, ...], scale: Tensor) -> Tensor:
+    """Quantise channels (B, C, H, W) in the discrete cosine transform of 8 x 8 blocks."""
     batch, count, height, width = channels.shape
-    cosines = _cosines(channels)
+    cosines = _cosine_transform(channels)
     steps = torch.tensor(table, dtype=channels.dtype, device=channels.device).view(BLOCK, BLOCK)
     steps = (steps * scale.view(-1, 1, 1, 1, 1, 1)).round().clamp(1, 255)
     blocks = channels.view(batch, count, height // BLOCK, BLOCK, width // BLOCK, BLOCK).transpose(3, 4)
@@ -183,8 +183,8 @@ def _quantised(channels: Tensor, table: tuple[int, ...], scale: Tensor) -> Tenso
     return (cosines.T @ coefficients @ cosines).transpose(3, 4).reshape(batch, count, height, width)
 
 
-def _cosines(like: Tensor) -> Tensor:
-    """The orthonormal cosine transform, (8, 8)."""
+def _cosine_transform(like: Tensor) -> Tensor:
+    """Return the orthonormal cosine transform, (8, 8)."""
     k = torch.arange(BLOCK, dtype=like.dtype, device=like.device)
     rows = torch.cos(math.pi / BLOCK * k[:, None] * (k[None, :] + 0.5)) * math.sqrt(2 / BLOCK)
     rows[0] /= math.sqrt(2)

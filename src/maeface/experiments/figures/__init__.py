@@ -1,1 +1,1 @@
-"""The paper's figures."""
+"""Figures of the paper: reconstructed faces, label frequencies, and intensity over a clip."""

@@ -1,1 +1,1 @@
-"""Report an experiment from its finished parts."""
+"""Report an experiment from its finished parts: scores, tables, comparison with the paper, caveats."""

@@ -1,8 +1,8 @@
-"""The report of an experiment, from its finished parts and its recipe alone: HTML, Markdown and LaTeX.
+"""Write the report of an experiment, from its recipe and its finished parts: HTML, Markdown and LaTeX.
 
-OUT/report.html   opens by itself
-OUT/report.md     the same for a repository; OUT/figures/ has its pictures
-OUT/report.tex    the same as tables of booktabs
+OUT/report.html   one file, pictures included
+OUT/report.md     the same for a repository, with its pictures in OUT/figures/
+OUT/report.tex    the same, with booktabs tables
 OUT/scores.csv    every score, one number a row
 """
 
@@ -16,15 +16,15 @@ import pandas as pd
 from maeface import config, files
 from maeface.errors import ConfigError
 from maeface.experiments import settings
-from maeface.experiments.reporting import comparison, details, doubts, shares, tables
-from maeface.experiments.reporting.comparison import Paper
-from maeface.experiments.reporting.results import Part
-from maeface.experiments.reporting.tables import AVERAGE
+from maeface.experiments.reporting import appendix, caveats, comparison, data_fraction, scores
+from maeface.experiments.reporting.comparison import PaperTable
+from maeface.experiments.reporting.results import FinishedPart
+from maeface.experiments.reporting.scores import AVERAGE
 from maeface.experiments.settings import Experiment
-from maeface.report import document, latex
-from maeface.report.document import Document
+from maeface.facts import OURS
+from maeface.report import html, latex, markdown
+from maeface.report.document import Document, Section, Table
 from maeface.report.figures import png
-from maeface.report.page import Section, Table
 
 HTML = "report.html"
 MARKDOWN = "report.md"
@@ -32,27 +32,27 @@ LATEX = "report.tex"
 SCORES = "scores.csv"
 
 HOW_TO_READ = (
-    "A mean is the mean over folds (and seeds) of the score within each test fold, then over action units, "
-    "as in the paper's tables. The pooled value puts the test faces of all folds together and scores them "
-    "once. The 95 % interval is a bootstrap of the pooled value that draws people, not faces, because faces "
-    "of one person are alike. sd folds is the standard deviation of folds (each the mean over its seeds), "
-    "sd seeds that of the seeds (each the mean over all folds)."
+    "Mean: the score is computed within each test fold, then averaged over folds (and seeds), then over "
+    "action units, as in the paper's tables. Pooled: the test faces of all folds are put together and scored "
+    "once. The 95 % interval is a bootstrap of the pooled value that resamples subjects, not faces, because "
+    "faces of one subject are alike. sd folds is the standard deviation over folds (each the mean over its "
+    "seeds), sd seeds that over seeds (each the mean over all folds)."
 )
 
 
 def write(
     out: Path,
     recipe: Experiment,
-    parts: Sequence[Part],
+    parts: Sequence[FinishedPart],
     missing: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the report of what is finished, and of what is not by name.
+    """Write the report of the finished parts; what was not run is listed in it.
 
     Args:
         out: folder of the experiment.
-        recipe: its settings, as it was called.
-        parts: what ``results.load`` gives; at least one.
-        missing: what was not run ("MAE-IN1k", or "MAE-Face P2, seed 1") and why.
+        recipe: its settings, with the overrides of the command line.
+        parts: from ``results.load``; at least one.
+        missing: what was not run ("MAE-IN1k", or "MAE-Face P2, seed 1") -> why.
 
     Returns:
         The HTML file.
@@ -61,47 +61,50 @@ def write(
         DataError: a part's faces cannot be read.
         ResourceError: the folder cannot be written.
     """
-    found = tables.scores(parts)
-    files.write_text(out / SCORES, found.to_csv(index=False))
-    made = compose(recipe, parts, found, missing or {})
-    for path, picture in made.pictures():
+    table = scores.compute_scores(parts)
+    files.write_text(out / SCORES, table.to_csv(index=False))
+    document = compose(recipe, parts, table, missing or {})
+    for path, picture in document.pictures():
         files.write_bytes(out / path, png(picture.image))
-    files.write_text(out / MARKDOWN, document.markdown(made))
-    files.write_text(out / LATEX, latex.latex(made))
-    files.write_text(out / HTML, document.html(made))
+    files.write_text(out / MARKDOWN, markdown.render(document))
+    files.write_text(out / LATEX, latex.render(document))
+    files.write_text(out / HTML, html.render(document))
     return out / HTML
 
 
 def compose(
-    recipe: Experiment, parts: Sequence[Part], found: pd.DataFrame, missing: Mapping[str, str]
+    recipe: Experiment, parts: Sequence[FinishedPart], table: pd.DataFrame, missing: Mapping[str, str]
 ) -> Document:
-    """The report as a document; ``found`` is what ``tables.scores`` gives, the rest as for ``write``."""
-    names = _labels(recipe)
-    parts = [replace(part, row=names.get(part.row, part.row)) for part in parts]
-    found = found.assign(row=found["row"].replace(names))
-    paper = Paper(recipe.published, {names[row.name]: row.method or row.name for row in recipe.rows})
-    rows = list(dict.fromkeys([*names.values(), *(part.row for part in parts)]))
-    summary = tables.summary(found, tables.pool(parts))
-    reasons = doubts.reasons(parts, _changed(recipe))
-    sections = [comparison.results(summary, rows, paper, comparable=not reasons)]
-    sections += [_missing(missing)] if missing else []
-    taken = {names[row.name]: row.share for row in recipe.rows if row.share is not None}
-    sections += shares.sections(summary, taken, recipe.published)
-    sections += comparison.sections(summary, rows)
-    sections += details.thresholds(found, rows)
-    sections += [details.classes(parts), details.trainings(found, parts), details.gaps(found)]
-    sections += [details.settings_of(recipe, parts)]
+    """Return the report; ``table`` is from ``scores.compute_scores``, the rest as for ``write``."""
+    labels = _row_labels(recipe)
+    parts = [replace(part, row=labels.get(part.row, part.row)) for part in parts]
+    table = table.assign(row=table["row"].replace(labels))
+    paper = PaperTable(recipe.published, {labels[row.name]: row.method or row.name for row in recipe.rows})
+    rows = list(dict.fromkeys([*labels.values(), *(part.row for part in parts)]))
+    summary = scores.summarize(table, scores.pool_folds(parts))
+    reasons = caveats.find_caveats(parts, _changed_settings(recipe))
+    fractions = {labels[row.name]: row.share for row in recipe.rows if row.share is not None}
+    sections = [
+        comparison.make_result(summary, rows, paper, comparable=not reasons),
+        *([_missing(missing)] if missing else []),
+        *data_fraction.make_sections(summary, fractions, recipe.published),
+        *comparison.make_sections(summary, rows),
+        *appendix.make_thresholds(table, rows),
+        appendix.make_classes(parts),
+        appendix.make_trainings(table, parts),
+        appendix.make_gaps(table),
+        appendix.make_settings(recipe, parts),
+    ]
     lead = [_headline(summary, rows, paper, comparable=not reasons), _selection(parts), HOW_TO_READ]
-    warnings = ["These numbers are not a reproduction of the paper's:", *reasons] if reasons else []
-    warnings += doubts.optimistic(parts)
+    warnings = ["These numbers are not a reproduction of the paper:", *reasons] if reasons else []
+    warnings += caveats.describe_selection_bias(parts)
     if missing:
-        warnings.append(f"Not everything was run: {len(missing)} missing, named below with the reason.")
-    title = recipe.title or recipe.name
-    return Document(title, warnings, lead, sections, details.footer(parts))
+        warnings.append(f"Not everything was run: {len(missing)} missing, listed below with the reason.")
+    return Document(recipe.title or recipe.name, sections, lead, warnings, appendix.make_footer(parts))
 
 
-def _labels(recipe: Experiment) -> dict[str, str]:
-    """What each row is called in tables: as in the paper's, if that tells the rows apart."""
+def _row_labels(recipe: Experiment) -> dict[str, str]:
+    """Return row -> its label in tables: the paper's name of the method, if no other row has the same."""
     methods = [row.method or row.name for row in recipe.rows]
     return {
         row.name: row.name if methods.count(method) > 1 else method
@@ -109,43 +112,45 @@ def _labels(recipe: Experiment) -> dict[str, str]:
     }
 
 
-def _changed(recipe: Experiment) -> list[str]:
+def _changed_settings(recipe: Experiment) -> list[str]:
     if recipe.name not in config.recipes():
         return []
     try:
-        return doubts.changed(recipe.model_dump(), settings.load(recipe.name).model_dump())
-    except ConfigError:  # a recipe of the package, but of another kind
+        packaged = settings.load(recipe.name)
+    except ConfigError:  # a packaged recipe of another kind
         return []
+    return caveats.find_changes(recipe.model_dump(), packaged.model_dump())
 
 
-def _headline(summary: pd.DataFrame, rows: Sequence[str], paper: Paper, comparable: bool) -> str:
-    """The last row's first score on each dataset beside what the paper prints."""
-    said = []
-    for dataset, task in comparison.groups(summary):
-        metric, how = comparison.HEADLINES[task][0], comparison.unit(task)
-        found = tables.pick(summary, dataset=dataset, task=task, metric=metric, au=AVERAGE)
-        means = {str(row): float(mean) for row, mean in zip(found["row"], found["mean"], strict=True)}
-        there = [row for row in rows if row in means]
-        row = comparison.OURS if comparison.OURS in there else there[-1]
-        value = means[row] * how.factor
-        theirs = paper.printed(dataset, metric, row) * how.factor
-        other = "" if comparable else ", of other data or settings"
-        printed = "" if math.isnan(theirs) else f" (the paper prints {theirs:.{how.decimals}f}{other})"
-        name = comparison.TITLES[metric] + how.sign
-        said.append(f"{comparison.title(dataset)}: mean {name} {value:.{how.decimals}f}{printed}, row {row}.")
-    return " ".join(said)
+def _headline(summary: pd.DataFrame, rows: Sequence[str], paper: PaperTable, comparable: bool) -> str:
+    """Return a sentence for each dataset: the score of MAE-Face, else of the last row, and the paper's."""
+    sentences = []
+    for dataset, task in comparison.list_groups(summary):
+        metric, style = comparison.HEADLINES[task][0], comparison.score_format(task)
+        averages = scores.select(summary, dataset=dataset, task=task, metric=metric, au=AVERAGE)
+        means = {str(row): float(mean) for row, mean in zip(averages["row"], averages["mean"], strict=True)}
+        scored = [row for row in rows if row in means]
+        row = OURS if OURS in scored else scored[-1]
+        mean = style.text(means[row] * style.factor)
+        printed = paper.mean(dataset, metric, row) * style.factor
+        other = "" if comparable else ", with other data or settings"
+        beside = "" if math.isnan(printed) else f" (paper: {style.text(printed)}{other})"
+        name = comparison.TITLES[metric] + style.unit
+        sentences.append(f"{comparison.dataset_title(dataset)}: mean {name} {mean}{beside}, row {row}.")
+    return " ".join(sentences)
 
 
-def _selection(parts: Sequence[Part]) -> str:
-    by = sorted({part.selection for part in parts})
-    who = {
-        "validation": "subjects held out of the training part",
-        "test": "the test part itself (as much of the field does)",
+def _selection(parts: Sequence[FinishedPart]) -> str:
+    """Return a sentence on the faces that chose the epoch, and one on the threshold of F1."""
+    faces = {
+        "validation": "subjects held out of the training",
+        "test": "the test faces themselves (as in much published work)",
     }
-    text = f"The epoch was picked by {', '.join(who.get(name, name) for name in by)}."
-    if any("occurrence" in part.measures for part in parts):
+    names = sorted({part.selection for part in parts})
+    text = f"The epoch was chosen on {', '.join(faces.get(name, name) for name in names)}."
+    if any("occurrence" in part.kinds for part in parts):
         thresholds = ", ".join(f"{value:g}" for value in sorted({part.threshold for part in parts}))
-        text += f" F1 counts probabilities from {thresholds} as present."
+        text += f" F1 counts an action unit as present from probability {thresholds}."
     return text
 
 

@@ -1,10 +1,9 @@
-"""The finished parts of an experiment, read back: what every table and picture of a report is made from.
+"""Read the finished parts of an experiment, from which every table and picture of a report is made.
 
-One part is one training: a row of the experiment, a fold, a seed. It is finished once its ``part.json`` is
-there.
+A part is one training: a row of the experiment, a fold and a seed. It is finished when ``part.json`` exists.
 
-    OUT/parts/<row>/<fold>-s<seed>/part.json       what was trained and on what (``Part``)
-    OUT/parts/<row>/<fold>-s<seed>/faces.parquet   a row a face: labels, and what the model says
+    OUT/parts/<row>/<fold>-s<seed>/part.json       the fields of ``FinishedPart``
+    OUT/parts/<row>/<fold>-s<seed>/faces.parquet   a row a face: labels and predictions
 """
 
 import json
@@ -26,23 +25,23 @@ FOLDER = "parts"
 RECORD = "part.json"
 FACES = "faces.parquet"
 ACROSS = " to "
-"""Between two datasets, the one learned from and the one tested."""
+"""Stands between the names of the training dataset and the tested dataset."""
 
-Which = Literal["test", "validation"]
-Measured = Literal["occurrence", "intensity"]
-COLUMNS: Mapping[Measured, tuple[str, str]] = {"occurrence": ("o", "p"), "intensity": ("i", "e")}
-"""Letters of the columns with the labels and with what the model says, ``AU12_o`` and ``AU12_p``."""
+SplitName = Literal["test", "validation"]
+Kind = Literal["occurrence", "intensity"]
+COLUMNS: Mapping[Kind, tuple[str, str]] = {"occurrence": ("o", "p"), "intensity": ("i", "e")}
+"""Last letters of the columns of labels and of predictions: ``AU12_o`` and ``AU12_p``."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Labels of faces, and what a model says of them.
+class Predictions:
+    """Labels and predictions of N faces for A action units.
 
     Attributes:
         aus: A numbers.
-        labels: (N, A) float64: 0 or 1, or 0..5; NaN where not known.
+        labels: (N, A) float64: 0 or 1, or 0..5; NaN where unknown.
         values: (N, A) float64: probabilities, or intensities on 0..5; NaN where there is none.
-        subjects: (N,) who each face is; the clip, else the source, where nobody wrote that down.
+        subjects: (N,) subject of each face, as in ``manifest.subjects``.
     """
 
     aus: tuple[int, ...]
@@ -52,14 +51,14 @@ class Answers:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """(N, A) bool: True where a label and a value are there, so that the cell counts."""
+        """(N, A): True where there is a label and a prediction."""
         mask: NDArray[np.bool_] = ~np.isnan(self.labels) & ~np.isnan(self.values)
         return mask
 
 
 @dataclass(frozen=True)
-class Part:
-    """One finished training and where its faces are; the fields of ``part.json``.
+class FinishedPart:
+    """One finished training and its folder; the fields of ``part.json``.
 
     Attributes:
         folder: of the part.
@@ -67,19 +66,19 @@ class Part:
         row: of the experiment's table.
         fold: name of the fold.
         seed: of the training.
-        dataset: whose faces were learned and tested; "bp4d to disfa" where these are two.
-        protocol: whose folds these are; empty where there is none.
+        dataset: of the training and the test; "bp4d to disfa" where these are two.
+        protocol: that the folds belong to; empty where there is none.
         task: "detection", "intensity" or "both".
         aus: in the order of the model's outputs.
-        selection: which part picked the epoch: "validation" (of the training subjects) or "test".
+        selection: which faces chose the epoch: "validation" (held-out training subjects) or "test".
         threshold: probability from which an action unit counts as present.
-        faces_train: faces trained on; likewise ``faces_validation`` and ``faces_test``.
-        subjects_test: how many people are in the test part.
-        epoch_best: the epoch whose weights were tested; None where the last was taken.
-        seconds: the training took; None where not measured.
+        faces_train: number of training faces; likewise ``faces_validation`` and ``faces_test``.
+        subjects_test: number of test subjects.
+        epoch_best: the epoch whose weights were tested; None for the last one.
+        seconds: duration of the training; None where it was interrupted.
         weights: what the training started from.
-        settings_sha256: of all the settings.
-        notes: what a reader must know of the data ("rendered").
+        settings_sha256: hash of all settings and inputs.
+        notes: remarks for the report, such as "rendered faces".
     """
 
     folder: Path
@@ -104,16 +103,16 @@ class Part:
     notes: tuple[str, ...] = ()
 
     @property
-    def measures(self) -> tuple[Measured, ...]:
-        """What was learned."""
-        kinds: dict[str, tuple[Measured, ...]] = {
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of labels that were learned."""
+        kinds: dict[str, tuple[Kind, ...]] = {
             "detection": ("occurrence",),
             "intensity": ("intensity",),
         }
         return kinds.get(self.task, ("occurrence", "intensity"))
 
-    def faces(self) -> pd.DataFrame:
-        """The table ``faces.parquet``.
+    def read_faces(self) -> pd.DataFrame:
+        """Read the table ``faces.parquet``.
 
         Raises:
             DataError: it is missing or damaged, or lacks a column.
@@ -125,48 +124,48 @@ class Part:
             raise DataError(
                 f"{path} cannot be read ({error}); remove {self.folder} and run the experiment again"
             ) from error
-        wanted = ["subject", "clip", "source", "frame", "part"]
-        wanted += [
+        expected = ["subject", "clip", "source", "frame", "part"]
+        expected += [
             f"{facts.au_name(au)}_{letter}"
-            for kind in self.measures
+            for kind in self.kinds
             for au in self.aus
             for letter in COLUMNS[kind]
         ]
-        if lacking := [name for name in wanted if name not in table]:
+        if missing := [name for name in expected if name not in table]:
             raise DataError(
-                f"{path} lacks the columns {', '.join(lacking)}; "
+                f"{path} lacks the columns {', '.join(missing)}; "
                 f"remove {self.folder} and run the experiment again"
             )
         return table
 
-    def answers(self, faces: pd.DataFrame, kind: Measured, which: Which = "test") -> Answers:
-        """Labels and predictions of one part of ``faces()``."""
-        rows = faces[faces["part"] == which]
-        truth, said = COLUMNS[kind]
+    def predictions(self, faces: pd.DataFrame, kind: Kind, split: SplitName = "test") -> Predictions:
+        """Return the labels and predictions of one split of ``read_faces()``."""
+        rows = faces[faces["part"] == split]
+        label_letter, prediction_letter = COLUMNS[kind]
         names = [facts.au_name(au) for au in self.aus]
-        return Answers(
+        return Predictions(
             self.aus,
-            _floats(rows, [f"{name}_{truth}" for name in names]),
-            _floats(rows, [f"{name}_{said}" for name in names]),
+            _floats(rows, [f"{name}_{label_letter}" for name in names]),
+            _floats(rows, [f"{name}_{prediction_letter}" for name in names]),
             manifest.subjects(rows),
         )
 
 
-def load(out: Path) -> list[Part]:
-    """Every finished part below ``out``, sorted by dataset, task, row, fold and seed.
+def load(out: Path) -> list[FinishedPart]:
+    """Read all finished parts in the folder of an experiment, sorted by dataset, task, row, fold and seed.
 
     Raises:
-        DataError: a ``part.json`` that is none, naming the file.
+        DataError: a ``part.json`` that is damaged; the file is named.
     """
-    found = [_part(path) for path in sorted((out / FOLDER).rglob(RECORD))]
-    return sorted(found, key=lambda part: (part.dataset, part.task, part.row, part.fold, part.seed))
+    parts = [_read_part(path) for path in sorted((out / FOLDER).rglob(RECORD))]
+    return sorted(parts, key=lambda part: (part.dataset, part.task, part.row, part.fold, part.seed))
 
 
-def _part(path: Path) -> Part:
+def _read_part(path: Path) -> FinishedPart:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         subjects = record["subjects_test"]
-        return Part(
+        return FinishedPart(
             path.parent,
             experiment=str(record["experiment"]),
             row=str(record["row"]),
@@ -184,7 +183,7 @@ def _part(path: Path) -> Part:
             subjects_test=len(subjects) if isinstance(subjects, list) else int(subjects),
             epoch_best=None if record.get("epoch_best") is None else int(record["epoch_best"]),
             seconds=None if record.get("seconds") is None else float(record["seconds"]),
-            weights=_origin(record.get("weights")),
+            weights=_weights(record.get("weights")),
             settings_sha256=str(record.get("settings_sha256", "")),
             notes=_notes(record.get("note")),
         )
@@ -195,8 +194,8 @@ def _part(path: Path) -> Part:
         ) from error
 
 
-def _origin(weights: object) -> str:
-    """Where the encoder came from, in a few words: a name and the first digits of its hash."""
+def _weights(weights: object) -> str:
+    """Return the name of the weights and the first digits of their hash."""
     if not isinstance(weights, Mapping):
         return str(weights or "")
     name = str(weights.get("init") or weights.get("path") or weights.get("name") or "")
@@ -210,8 +209,8 @@ def _notes(note: object) -> tuple[str, ...]:
 
 
 def _dataset(record: Mapping[str, Any]) -> str:
-    tested, learned = str(record["dataset"]), str(record.get("trained_on") or record["dataset"])
-    return tested if learned == tested else f"{learned}{ACROSS}{tested}"
+    tested, trained_on = str(record["dataset"]), str(record.get("trained_on") or record["dataset"])
+    return tested if trained_on == tested else f"{trained_on}{ACROSS}{tested}"
 
 
 def _floats(rows: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""From a recipe and the data that are there to the parts: every training, its settings, its place."""
+"""Plan an experiment: every training, its settings, its encoder and its folder."""
 
 import hashlib
 import json
@@ -10,26 +10,27 @@ from typing import Any, TypeVar
 from maeface import config, facts
 from maeface.errors import ConfigError, DataError
 from maeface.experiments.reporting.results import FOLDER
-from maeface.experiments.running import cross
-from maeface.experiments.settings import Experiment, Row, Tree, merged
+from maeface.experiments.settings import Experiment, Row, Tree
 from maeface.train.run import FREE
 
 PRETRAINED = "pretrained"
-EVERYBODY = "all"
-"""The fold of an experiment without a protocol."""
-SHOWN = 6
+ALL_SUBJECTS = "all"
+"""Name of the one fold of an experiment without a protocol."""
+MAX_NAMES = 6
+"""Subjects that a message names."""
 
-AnySettings = TypeVar("AnySettings", config.Finetune, config.Pretrain)
+TrainingSettings = TypeVar("TrainingSettings", config.Finetune, config.Pretrain)
 
 
 @dataclass(frozen=True)
-class Start:
+class Encoder:
     """Where the encoder of a row comes from.
 
     Attributes:
-        row: whose pre-training it is; empty for given weights.
-        name: of ``--weights``, or "random".
-        weights: file, packaged name or "random"; empty where a row's pre-training makes it, or it is lacking.
+        row: the row whose pre-training makes it; empty where weights are given.
+        name: the name in ``--weights``, or "random".
+        weights: a file, the name of packaged weights or "random"; empty where a pre-training makes them, or
+            where they are missing.
     """
 
     row: str = ""
@@ -37,8 +38,8 @@ class Start:
     weights: str = ""
 
     @property
-    def lacking(self) -> str:
-        """What to do where nothing was given; empty if all is well."""
+    def missing(self) -> str:
+        """The option that has to be added; empty if nothing is missing."""
         if self.row or self.weights:
             return ""
         return f"give --weights {'' if self.name == 'weights' else self.name + '='}FILE"
@@ -46,12 +47,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Fold:
-    """Who is tested; all others of the dataset are learned from.
+    """The test subjects of a fold; training uses all other subjects of the dataset.
 
     Attributes:
-        name: as the protocol calls it.
-        test: subjects that are there.
-        note: what of the fold is not there; empty for nothing.
+        name: as in the protocol.
+        test: test subjects that the data have.
+        note: which test subjects are missing; empty if none is.
     """
 
     name: str
@@ -60,17 +61,17 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Part:
+class PlannedPart:
     """One training of an experiment.
 
     Attributes:
         benchmark: the experiment of one dataset, protocol and task that it belongs to.
         row: of the experiment.
-        fold: who is tested.
+        fold: with the test subjects.
         seed: of the training.
         settings: of the fine-tuning.
-        start: where its encoder comes from.
-        place: its folder, relative to the experiment's.
+        encoder: where it comes from.
+        folder: relative to the folder of the experiment.
     """
 
     benchmark: Experiment
@@ -78,113 +79,128 @@ class Part:
     fold: Fold
     seed: int
     settings: config.Finetune
-    start: Start
-    place: Path
+    encoder: Encoder
+    folder: Path
 
     def __str__(self) -> str:
-        """In a few words."""
+        """Describe the part in a few words."""
         benchmark = self.benchmark
-        where = benchmark.tested or benchmark.protocol
-        what = f"{benchmark.dataset} {benchmark.task}, {where} {self.fold.name}"
-        return f"{self.row.name}, {what}, seed {self.seed}"
+        test = f"{benchmark.tested or benchmark.protocol} {self.fold.name}"
+        return f"{self.row.name}, {benchmark.dataset} {benchmark.task}, {test}, seed {self.seed}"
 
 
-def parts(
+def plan_parts(
     benchmark: Experiment, subjects: Sequence[str], weights: Mapping[str, str], several: bool
-) -> Iterator[Part]:
-    """The parts of one benchmark, fold by fold within a row; also those whose start is lacking.
+) -> Iterator[PlannedPart]:
+    """Yield the parts of one benchmark, fold by fold within a row; also those whose encoder is missing.
 
     Args:
-        benchmark: from ``settings.benchmarks``.
-        subjects: who the labelled faces of its dataset show.
-        weights: as given, by name.
-        several: whether the experiment has other benchmarks, so that folders must tell them apart.
+        benchmark: from ``settings.split_benchmarks``.
+        subjects: subjects of the labelled faces of its dataset.
+        weights: name -> file, packaged name or "random".
+        several: whether the experiment has other benchmarks, so that this one needs a folder of its own.
 
     Raises:
-        ConfigError: settings of a row that are wrong, no such protocol or fold.
-        DataError: nobody of the protocol is there.
+        ConfigError: wrong settings of a row, no such protocol or fold.
+        DataError: the data have no test subject of the protocol.
     """
-    folds = folds_of(benchmark, subjects)
+    folds = plan_folds(benchmark, subjects)
     for row in benchmark.rows:
-        settings = finetuning(benchmark, row)
+        settings = finetune_settings(benchmark, row)
         base = Path(FOLDER, benchmark.name, row.name) if several else Path(FOLDER, row.name)
         for fold in folds:
             for seed in benchmark.seeds:
                 data = settings.data.model_copy(update={"test_subjects": fold.test})
                 run = settings.run.model_copy(update={"seed": seed})
-                yield Part(
+                yield PlannedPart(
                     benchmark,
                     row,
                     fold,
                     seed,
                     settings.model_copy(update={"data": data, "run": run}),
-                    start(row, weights),
+                    find_encoder(row, weights),
                     base / f"{fold.name}-s{seed}",
                 )
 
 
-def folds_of(benchmark: Experiment, subjects: Sequence[str]) -> list[Fold]:
-    """Who is tested in each fold, of those who are there.
+def plan_folds(benchmark: Experiment, subjects: Sequence[str]) -> list[Fold]:
+    """Return the folds of a benchmark that have test subjects among ``subjects``.
 
     Raises:
         ConfigError: no such protocol or fold.
-        DataError: nobody of the protocol is there, or nobody else to learn from.
+        DataError: no test subject of the protocol is among ``subjects``.
     """
     if benchmark.tested:
-        return [Fold(EVERYBODY, ())]
+        return [Fold(ALL_SUBJECTS, ())]
     protocol = facts.protocol(benchmark.dataset, benchmark.protocol)
     if unknown := sorted(set(benchmark.folds) - set(protocol)):
         raise ConfigError(
             f"protocol {benchmark.protocol} of {benchmark.dataset} has no fold {', '.join(unknown)}; "
             f"it has {', '.join(protocol)}"
         )
-    there, found = set(subjects), []
+    available, folds = set(subjects), []
     for name, tested in protocol.items():
-        test = tuple(subject for subject in tested if subject in there)
+        test = tuple(subject for subject in tested if subject in available)
         if not test or (benchmark.folds and name not in benchmark.folds):
             continue
-        absent = [subject for subject in tested if subject not in there]
-        note = f"{name}: {len(absent)} of {len(tested)} test subjects are not there" if absent else ""
-        found.append(Fold(name, test, f"{note} ({_few(absent)})" if note else ""))
-    if not found:
+        missing = [subject for subject in tested if subject not in available]
+        note = f"{name}: {len(missing)} of {len(tested)} test subjects are missing" if missing else ""
+        folds.append(Fold(name, test, f"{note} ({_shorten(missing)})" if note else ""))
+    if not folds:
         raise DataError(
-            f"{benchmark.dataset}: none of the test subjects of protocol {benchmark.protocol} is there; "
-            f"the labelled faces show {_few(sorted(there))}"
+            f"{benchmark.dataset}: the data have none of the test subjects of protocol {benchmark.protocol}; "
+            f"the labelled faces show {_shorten(sorted(available))}"
         )
-    return found
+    return folds
 
 
-def absent(benchmark: Experiment, subjects: Sequence[str]) -> tuple[str, ...]:
-    """Names of the folds that cannot be run, as none of their test subjects is there."""
+def find_missing_folds(benchmark: Experiment, subjects: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the folds that have no test subject among ``subjects``."""
     if benchmark.tested:
         return ()
-    wanted = benchmark.folds or tuple(facts.protocol(benchmark.dataset, benchmark.protocol))
-    there = {fold.name for fold in folds_of(benchmark, subjects)}
-    return tuple(name for name in wanted if name not in there)
+    names = benchmark.folds or tuple(facts.protocol(benchmark.dataset, benchmark.protocol))
+    planned = {fold.name for fold in plan_folds(benchmark, subjects)}
+    return tuple(name for name in names if name not in planned)
 
 
-def finetuning(benchmark: Experiment, row: Row) -> config.Finetune:
-    """The settings of a row's fine-tuning, without fold and seed.
+def check_shared_subjects(benchmark: Experiment) -> tuple[str, ...]:
+    """Return a note on subjects that are in the training and in the tested dataset; empty if none is.
 
     Raises:
-        ConfigError: an unknown key, or a value out of its range.
+        ConfigError: some are, and ``same_people`` does not allow it; or both are the same dataset.
     """
-    known = facts.dataset(benchmark.dataset)
-    aus = known.aus_occurrence if benchmark.task == "detection" else known.aus_intensity
-    if benchmark.tested:
-        aus = cross.shared_aus(benchmark)
-    chosen: Tree = {
+    dataset, tested = benchmark.dataset, benchmark.tested
+    if dataset == tested:
+        raise ConfigError(f"--train and --test are both {dataset}: test on another dataset")
+    both = facts.dataset(dataset).same_people.get(tested) or facts.dataset(tested).same_people.get(dataset)
+    if not both:
+        return ()
+    line = f"{len(both)} subjects are in {dataset} and in {tested} ({', '.join(both)})"
+    if not benchmark.same_people:
+        raise ConfigError(
+            f"{line}: the test would show subjects of the training; --set same_people=true allows it"
+        )
+    return (f"{line}: the test shows subjects of the training",)
+
+
+def finetune_settings(benchmark: Experiment, row: Row) -> config.Finetune:
+    """Return the settings of a row's fine-tuning, without fold and seed.
+
+    Raises:
+        ConfigError: an unknown key, a value out of its range, or datasets without a common action unit.
+    """
+    fixed: Tree = {
         "title": f"{benchmark.name}, {row.name}",
         "selection": benchmark.selection,
         "patience": None,
-        "model": {"task": benchmark.task, "aus": aus},
+        "model": {"task": benchmark.task, "aus": _aus(benchmark)},
     }
-    settings = _laid(config.Finetune, benchmark, row, "finetune", chosen)
-    how = settings.data
-    if how.folds is not None or how.train_subjects or how.test_subjects:
+    settings = _resolve(config.Finetune, benchmark, row, "finetune", fixed)
+    data = settings.data
+    if data.folds is not None or data.train_subjects or data.test_subjects:
         raise ConfigError(
-            f"{benchmark.name}, row {row.name}: finetune.data: folds, train_subjects and test_subjects are "
-            "the protocol's; leave them out, and choose with --set protocol=... or --set folds=..."
+            f"{benchmark.name}, row {row.name}: finetune.data: the protocol sets folds, train_subjects and "
+            "test_subjects; leave them out, and choose with --set protocol=... or --set folds=..."
         )
     if settings.model.task != benchmark.task:
         raise ConfigError(
@@ -194,52 +210,67 @@ def finetuning(benchmark: Experiment, row: Row) -> config.Finetune:
     return settings
 
 
-def pretraining(experiment: Experiment, row: Row) -> config.Pretrain:
-    """The settings of a row's own pre-training; ``init`` is still a name of ``--weights``.
+def pretrain_settings(experiment: Experiment, row: Row) -> config.Pretrain:
+    """Return the settings of a row's own pre-training; ``init`` is still a name in ``--weights``.
 
     Raises:
         ConfigError: an unknown key, or a value out of its range.
     """
-    return _laid(config.Pretrain, experiment, row, "pretrain", {"title": f"{experiment.name}, {row.name}"})
+    return _resolve(config.Pretrain, experiment, row, "pretrain", {"title": f"{experiment.name}, {row.name}"})
 
 
-def start(row: Row, weights: Mapping[str, str]) -> Start:
-    """Where the encoder of a row comes from."""
+def find_encoder(row: Row, weights: Mapping[str, str]) -> Encoder:
+    """Return where the encoder of a row comes from; ``weights`` as for ``plan_parts``."""
     kind, _, other = row.init.partition(":")
     if kind == PRETRAINED:
-        return Start(row=other or row.name)
-    return given(row.init, weights)
+        return Encoder(row=other or row.name)
+    return find_weights(row.init, weights)
 
 
-def given(name: str, weights: Mapping[str, str]) -> Start:
-    """Weights of the command line by their name; "random" needs none."""
-    return Start(name=name, weights="random" if name == "random" else weights.get(name, ""))
+def find_weights(name: str, weights: Mapping[str, str]) -> Encoder:
+    """Return the encoder with this name in ``weights``; "random" is always available."""
+    return Encoder(name=name, weights="random" if name == "random" else weights.get(name, ""))
 
 
-def stamp(settings: config.Finetune | config.Pretrain, inputs: Mapping[str, Any]) -> str:
-    """SHA-256 of all that counts: what a finished part has to have been made with, not to be made again."""
-    values = {
-        key: value
-        for key, value in config.flatten(settings.model_dump(mode="json")).items()
-        if key not in FREE
-    }
+def hash_settings(settings: config.Finetune | config.Pretrain, inputs: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all settings and inputs that influence a training.
+
+    A finished part with the same hash need not be trained again.
+    """
+    flat = config.flatten(settings.model_dump(mode="json"))
+    values = {key: value for key, value in flat.items() if key not in FREE}
     text = json.dumps({"settings": values, "inputs": dict(inputs)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _laid(
-    kind: type[AnySettings], experiment: Experiment, row: Row, section: str, chosen: Tree
-) -> AnySettings:
-    """Defaults, the experiment, its row, made shorter; and what the command line says over all of it."""
+def _aus(benchmark: Experiment) -> tuple[int, ...]:
+    """Return the action units of the task; of a test on another dataset, those that both datasets have."""
+    names = [benchmark.dataset, *([benchmark.tested] if benchmark.tested else [])]
+    datasets = [facts.dataset(name) for name in names]
+    aus = [one.aus_occurrence if benchmark.task == "detection" else one.aus_intensity for one in datasets]
+    shared = tuple(au for au in aus[0] if all(au in other for other in aus))
+    if len(names) == 2 and not shared:
+        lists = [", ".join(facts.au_name(au) for au in one) or "none" for one in aus]
+        raise ConfigError(
+            f"{names[0]} and {names[1]} share no action unit for {benchmark.task}; "
+            f"they have {lists[0]}, and {lists[1]}"
+        )
+    return shared
+
+
+def _resolve(
+    kind: type[TrainingSettings], experiment: Experiment, row: Row, section: str, fixed: Tree
+) -> TrainingSettings:
+    """Merge defaults, experiment and row, apply ``epochs_factor``, then merge the overrides."""
     where = f"{experiment.name}, row {row.name}: {section}"
-    values = merged(kind().model_dump(), chosen)
-    values = merged(values, getattr(experiment, section))
-    values = merged(values, getattr(row, section))
-    values = _shortened(config.check(kind, values, where), experiment.epochs_factor).model_dump()
-    return config.check(kind, merged(values, experiment.forced.get(section, {})), where)
+    values = config.merge(kind().model_dump(), fixed)
+    values = config.merge(values, getattr(experiment, section))
+    values = config.merge(values, getattr(row, section))
+    values = _scale_epochs(config.check(kind, values, where), experiment.epochs_factor).model_dump()
+    return config.check(kind, config.merge(values, experiment.forced.get(section, {})), where)
 
 
-def _shortened(settings: AnySettings, factor: float) -> AnySettings:
+def _scale_epochs(settings: TrainingSettings, factor: float) -> TrainingSettings:
     if factor == 1:
         return settings
     optim = settings.optim.model_copy(
@@ -253,6 +284,6 @@ def _shortened(settings: AnySettings, factor: float) -> AnySettings:
     return settings.model_copy(update={"optim": optim, "run": run})
 
 
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def _shorten(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more

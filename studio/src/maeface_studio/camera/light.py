@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maeface_studio.cast.views import View
-from maeface_studio.head.mesh import frame
-from maeface_studio.head.rig import Floats
+from maeface_studio.head.mesh import Floats, perpendicular_axes
 
 SKY_RAYS = 17
 RAYS_PER_LAMP = 5
@@ -103,7 +102,7 @@ def _spread_over_sphere(count: int) -> Floats:
 
 def _spread_over_cone(axis: Floats, angle: float, count: int) -> Floats:
     """Return the axis and directions around it at ``angle`` rad, (count, 3)."""
-    right, up = frame(axis)
+    right, up = perpendicular_axes(axis)
     turns = np.arange(count - 1) / (count - 1) * 2 * math.pi
     rim = math.cos(angle) * axis + math.sin(angle) * (
         np.cos(turns)[:, None] * right + np.sin(turns)[:, None] * up

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from maeface_studio.camera.light import Lighting
 from maeface_studio.camera.opengl import create_context
-from maeface_studio.head.mesh import frame
-from maeface_studio.head.rig import Floats, Ints
+from maeface_studio.head.mesh import Floats, Ints, perpendicular_axes
 
 OVERSAMPLE = 2
 """Pixels are drawn at this multiple of the side of the picture, and averaged."""
@@ -293,7 +292,7 @@ def _ray_projections(directions: Floats) -> Floats:
     """Return the orthographic projection along each ray, (R, 4, 4); depth grows away from the light."""
     matrices = np.zeros((len(directions), 4, 4), np.float32)
     for matrix, forward in zip(matrices, directions, strict=True):
-        basis = np.stack([*frame(forward), -forward]) / SHADOW_RADIUS_CM
+        basis = np.stack([*perpendicular_axes(forward), -forward]) / SHADOW_RADIUS_CM
         matrix[:3, :3] = basis
         matrix[:3, 3] = -basis @ _CENTRE
         matrix[3, 3] = 1

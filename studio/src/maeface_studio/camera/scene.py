@@ -10,18 +10,28 @@ from maeface_studio.camera.light import Lighting, light_head
 from maeface_studio.camera.renderer import Camera, Finish, Renderer, Surface, join_columns
 from maeface_studio.camera.sensor import develop
 from maeface_studio.cast import speech
-from maeface_studio.cast.cast import Action, Shot
-from maeface_studio.cast.draws import generator
-from maeface_studio.cast.people import Subject
+from maeface_studio.cast.actions import Action, PlannedImage
+from maeface_studio.cast.appearance import Appearance
+from maeface_studio.cast.random_draws import keyed_generator
+from maeface_studio.cast.subjects import Subject
 from maeface_studio.cast.views import View
-from maeface_studio.hair import hair
+from maeface_studio.hair.growth import grow_hair
 from maeface_studio.head import rig as rigs
-from maeface_studio.head.mesh import normals_of, rotation, split, whole
-from maeface_studio.head.rig import Floats, Rig
+from maeface_studio.head.mesh import (
+    Floats,
+    MeshPart,
+    join_triangles,
+    rotation_matrix,
+    split_part,
+    vertex_normals,
+)
+from maeface_studio.head.rig import Rig
 from maeface_studio.skin import wrinkles
-from maeface_studio.skin.canvas import Canvas, canvas
-from maeface_studio.skin.paint import Look, textures
-from maeface_studio.worn import things
+from maeface_studio.skin.texel_maps import TexelMaps, build_texel_maps
+from maeface_studio.skin.textures import Textures, paint_textures
+from maeface_studio.worn.meshes import MaterialMesh
+from maeface_studio.worn.occluders import make_occluder
+from maeface_studio.worn.outfit import make_outfit
 
 CENTRE = np.array([0.0, 0.8, 4.0], np.float32)
 """Middle of the head in cm: the head turns about it, and the camera points to it."""
@@ -82,7 +92,7 @@ class Actor:
     bump: Floats
     folds: Floats
     hair: tuple[_Strands, ...]
-    worn: tuple[things.Thing, ...]
+    worn: tuple[MaterialMesh, ...]
 
     def release(self) -> None:
         """Free the buffers and textures; their OpenGL context must be the current one."""
@@ -107,13 +117,13 @@ class Studio:
 
     def __init__(self, rig: Rig, frame: int) -> None:
         self.rig, self.frame = rig, frame
-        self._canvas: Canvas = canvas(rig)
+        self._texels: TexelMaps = build_texel_maps(rig)
         self._renderer = Renderer(frame)
         self._actors: dict[tuple[Subject, int], Actor] = {}
-        self._bag, self._outside = split(rig.parts["M_BackHead"], self._canvas.mouth_bag)
-        self._casters = whole(rig.parts["M_Face"], self._outside)
+        self._bag, self._outside = split_part(rig.parts["M_BackHead"], self._texels.mouth_lining)
+        self._casters = join_triangles(rig.parts["M_Face"], self._outside)
         inner = [rig.parts[name] for name in _INNER]
-        self._inner = whole(*inner)
+        self._inner = join_triangles(*inner)
         self._within = np.setdiff1d(self._inner, rig.skin)
         self._bounced = np.zeros((len(rig.neutral), 1), np.float32)
         for name, fraction in _BOUNCED.items():
@@ -132,11 +142,12 @@ class Studio:
         return self._actors[key]
 
     def _prepare_actor(self, subject: Subject, seed: int) -> Actor:
-        rng = generator(seed, 5, subject.number)
-        look, resting = subject.look, rigs.resting(generator(seed, 9, subject.number))
-        rest = self.rig.vertices(subject.identity, resting)
-        painted = textures(look, self._canvas, rng)
-        grown = hair.grow(look, self._canvas, self.rig, rest, normals_of(rest, self.rig.skin), rng)
+        rng = keyed_generator(seed, 5, subject.number)
+        appearance = subject.appearance
+        resting = rigs.draw_resting_shapes(keyed_generator(seed, 9, subject.number))
+        rest = self.rig.pose(subject.identity, resting)
+        painted = paint_textures(appearance, self._texels, rng)
+        grown = grow_hair(appearance, self._texels, self.rig, rest, vertex_normals(rest, self.rig.skin), rng)
         strands = tuple(
             _Strands(
                 self._renderer.strand_buffer(style.points, style.radius, style.colour),
@@ -152,16 +163,16 @@ class Studio:
             resting,
             rest,
             self.rig.lip_gap(rest),
-            self._head_surfaces(look, painted),
-            painted.bump,
-            wrinkles.personal(self._canvas, generator(seed, 10, subject.number)),
+            self._head_surfaces(appearance, painted),
+            painted.relief,
+            wrinkles.draw_personal_folds(self._texels, keyed_generator(seed, 10, subject.number)),
             strands,
-            tuple(things.worn(look, self.rig, rest)),
+            tuple(make_outfit(appearance, self.rig, rest)),
         )
 
     def pose_head(self, actor: Actor, action: Action) -> tuple[Floats, dict[int, float]]:
         """Return the head in an action, (V, 3) cm in its own axes, and the AU intensities that it shows."""
-        parting = rigs.weight(action.intensities.get(25, 0.0))
+        parting = rigs.intensity_to_weight(action.intensities.get(25, 0.0))
         posed = {au: level for au, level in action.intensities.items() if au != 25}
         weights = rigs.shape_weights(posed, action.asymmetry, parting)
         for shape, value in action.speech.items():
@@ -173,26 +184,27 @@ class Studio:
             for shape in (f"{name}_L", f"{name}_R"):
                 if shape in weights:
                     weights[shape] *= 1 - max(offset, 0.0)
-        vertices = self.rig.moved(actor.rest, weights | _gaze_weights(*action.gaze))
+        vertices = self.rig.deform(actor.rest, weights | _gaze_weights(*action.gaze))
         gap = self.rig.lip_gap(vertices) - actor.gap_cm
-        return vertices, speech.told(posed, action.speech) | {25: rigs.parted(gap)}
+        spoken = speech.add_spoken_intensities(posed, action.speech)
+        return vertices, spoken | {25: rigs.lip_gap_to_intensity(gap)}
 
     def render(self, actor: Actor, view: View, action: Action, seed: int) -> Picture:
         """Render one picture; ``seed`` draws the noise of the camera."""
         head, intensities = self.pose_head(actor, action)
-        turn = rotation(view.yaw, view.pitch, view.roll)
+        turn = rotation_matrix(view.yaw, view.pitch, view.roll)
         light = light_head(view, turn)
         with self._renderer.context:
             rendered = self._draw(actor, head, intensities, self._camera(view, turn), light, view)
-        rng = generator(seed, 6)
+        rng = keyed_generator(seed, 6)
         return Picture(
-            develop(rendered, view, actor.subject.look.melanin, rng),
+            develop(rendered, view, actor.subject.appearance.melanin, rng),
             self._face_box(head, view, turn),
             self._face_points(head, view, turn),
             intensities,
         )
 
-    def render_shot(self, shot: Shot, seed: int) -> Picture:
+    def render_shot(self, shot: PlannedImage, seed: int) -> Picture:
         """Render a shot of the cast."""
         return self.render(self.actor(shot.subject, seed), shot.view, shot.action, shot.seed)
 
@@ -209,16 +221,16 @@ class Studio:
         moved = head - actor.rest
         about = list(actor.worn)
         if view.occluder:
-            at_random, look = generator(view.backdrop.seed, 8), actor.subject.look
-            about += things.occluder(view.occluder, self.rig, actor.rest, at_random, look)
-        head_normals = normals_of(head, self.rig.skin)
-        head_normals[self._within] = normals_of(head, self._inner)[self._within]
+            at_random, appearance = keyed_generator(view.backdrop.seed, 8), actor.subject.appearance
+            about += make_occluder(view.occluder, self.rig, actor.rest, at_random, appearance)
+        head_normals = vertex_normals(head, self.rig.skin)
+        head_normals[self._within] = vertex_normals(head, self._inner)[self._within]
         placed = [_move_with_head(thing, moved) for thing in about]
         positions, normals, casters = _join_meshes(head, head_normals, self._casters, about, placed)
         lamps, sky = renderer.compute_visibility(positions, normals, casters, light)
         sky[: len(head)] += self._bounced
         renderer.begin(camera, light)
-        weights = wrinkles.weights(intensities, actor.subject.look.age)
+        weights = wrinkles.fold_weights(intensities, actor.subject.appearance.age)
         renderer.set_heights(actor.bump + np.tensordot(weights, actor.folds, axes=1))
         vertices = join_columns([positions, normals, lamps, sky])
         for surface in actor.surfaces:
@@ -234,19 +246,19 @@ class Studio:
             renderer.draw_surface(surface, vertices)
         return renderer.read_picture()
 
-    def _head_surfaces(self, look: Look, painted: Any) -> tuple[Surface, ...]:  # noqa: ANN401 - Textures
+    def _head_surfaces(self, appearance: Appearance, painted: Textures) -> tuple[Surface, ...]:
         texture = self._renderer.texture
-        oil = look.gloss * (1 - 0.5 * look.melanin)
+        oil = appearance.gloss * (1 - 0.5 * appearance.melanin)
         skin = Finish(0.54 - 0.12 * oil, 0.028 + 0.010 * oil, (0.32, 0.16, 0.10))
         cloth, eye_finish = Finish(0.75, 0.03, (0.05, 0.05, 0.05)), Finish(0.10, 0.03, (0.15, 0.12, 0.10))
         eye = texture(painted.eye)
         parts = self.rig.parts
 
-        def surface(part: rigs.Part, finish: Finish, colours: Any, **more: Any) -> Surface:  # noqa: ANN401
+        def surface(part: MeshPart, finish: Finish, colours: Any, **more: Any) -> Surface:  # noqa: ANN401
             return Surface(part.vertices, part.uv, part.triangles, finish, colours, **more)
 
         return (
-            surface(parts["M_Face"], skin, texture(painted.face), heights=True, gloss=texture(painted.wet)),
+            surface(parts["M_Face"], skin, texture(painted.face), heights=True, gloss=texture(painted.gloss)),
             surface(self._outside, cloth, texture(painted.back)),
             surface(self._bag, Finish(0.4, 0.03), np.array(_BAG)),
             surface(parts["M_GumsTongue"], Finish(0.3, 0.04, (0.2, 0.1, 0.1)), np.array(_GUMS)),
@@ -277,7 +289,7 @@ class Studio:
         return np.stack([self.frame / 2 + x, self.frame / 2 - y], -1).astype(np.float32)
 
     def _face_box(self, head: Floats, view: View, turn: Floats) -> Floats:
-        points = self._project(head[self.rig.boxed], view, turn)
+        points = self._project(head[self.rig.box_vertices], view, turn)
         return np.concatenate([points.min(0), points.max(0)])
 
     def _face_points(self, head: Floats, view: View, turn: Floats) -> Floats:
@@ -286,7 +298,7 @@ class Studio:
         return self._project(face, view, turn)
 
 
-def _move_with_head(thing: things.Thing, moved: Floats) -> Floats:
+def _move_with_head(thing: MaterialMesh, moved: Floats) -> Floats:
     """Return the vertices of an object, moved with the vertex of the head that carries it."""
     return thing.vertices + moved[thing.anchor] if thing.anchor >= 0 else thing.vertices
 
@@ -295,7 +307,7 @@ def _join_meshes(
     head: Floats,
     normals: Floats,
     casters: NDArray[np.int32],
-    about: list[things.Thing],
+    about: list[MaterialMesh],
     placed: list[Floats],
 ) -> tuple[Floats, Floats, NDArray[np.int32]]:
     """Return the vertices and normals of head and objects, and the triangles that cast shadows."""
@@ -311,7 +323,7 @@ def _join_meshes(
     )
 
 
-def _object_surfaces(about: list[things.Thing], first: int) -> tuple[list[Surface], list[Surface]]:
+def _object_surfaces(about: list[MaterialMesh], first: int) -> tuple[list[Surface], list[Surface]]:
     """Return objects as surfaces, opaque and transparent ones; their vertices begin at ``first``."""
     opaque: list[Surface] = []
     transparent: list[Surface] = []

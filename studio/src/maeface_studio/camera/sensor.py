@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from maeface_studio.camera import backdrop
-from maeface_studio.cast.views import Camera, View
-from maeface_studio.head.rig import Floats
+from maeface_studio.cast.views import CameraSettings, View
+from maeface_studio.head.mesh import Floats
 
 FACE_LIGHT = (0.38, 0.085)
 """Linear brightness to which the median of the face is exposed, for the lightest and the darkest skin."""
@@ -96,7 +96,7 @@ def _tone_curve() -> NDArray[np.uint8]:
     return np.asarray(value * 255 + 0.5).astype(np.uint8)
 
 
-def _blur(image: Image.Image, camera: Camera) -> Image.Image:
+def _blur(image: Image.Image, camera: CameraSettings) -> Image.Image:
     """Blur an image by defocus and by motion."""
     side = image.width
     if camera.defocus:
@@ -115,7 +115,7 @@ def _blur(image: Image.Image, camera: Camera) -> Image.Image:
     return total.crop((edge, edge, edge + side, edge + side))
 
 
-def _add_noise(image: Image.Image, camera: Camera, rng: np.random.Generator) -> Image.Image:
+def _add_noise(image: Image.Image, camera: CameraSettings, rng: np.random.Generator) -> Image.Image:
     """Add sensor noise, which grows with the square root of the light; sRGB amplifies it in the dark."""
     if not camera.noise:
         return image
@@ -137,7 +137,7 @@ def _add_noise(image: Image.Image, camera: Camera, rng: np.random.Generator) -> 
     return Image.fromarray(np.clip(pixels + noise * sigma[pixels] + 0.5, 0, 255).astype(np.uint8))
 
 
-def _adjust_colours(image: Image.Image, camera: Camera) -> Image.Image:
+def _adjust_colours(image: Image.Image, camera: CameraSettings) -> Image.Image:
     """Change saturation and contrast, and fade the image like an old print."""
     if camera.grey is not None:
         red, green, blue = camera.grey

@@ -1,12 +1,12 @@
-"""A mouth that talks: small movements of jaw and lips that are no action unit of their own."""
+"""Speech: small movements of jaw and lips that are no action unit of their own."""
 
 import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from maeface_studio.cast.draws import between, pick
-from maeface_studio.head.rig import AU_SHAPES, INTENSITY_WEIGHTS, weight
+from maeface_studio.cast.random_draws import categorical, uniform
+from maeface_studio.head.rig import AU_SHAPES, intensity_to_weight, weight_to_intensity
 
 VISEMES: tuple[Mapping[str, float], ...] = (
     {"jawOpen": 0.24},  # a
@@ -18,57 +18,55 @@ VISEMES: tuple[Mapping[str, float], ...] = (
     {"jawOpen": 0.04},  # s
     {},
 )
-"""Shape weights of what a mouth passes through in speech."""
+"""Shape weights of the mouth for each sound."""
 
-SYLLABLE_S = 0.16
+VISEME_S = 0.16
+"""Time from one viseme to the next in seconds."""
 
-_TOLD = ((26, "jawOpen"), (18, "mouthPucker"))
-
-
-def mouth(rng: np.random.Generator) -> dict[str, float]:
-    """A moment of speech: shape weights between two visemes."""
-    one, other = (_viseme(rng) for _ in range(2))
-    share = rng.uniform()
-    return _blend(one, other, float(share))
+_LABELLED_SHAPES = ((26, "jawOpen"), (18, "mouthPucker"))
+"""AUs that speech moves as well, and their shape."""
 
 
-def talk(rng: np.random.Generator, frames: int, fps: float) -> list[dict[str, float]]:
-    """Speech over the frames of a clip: from viseme to viseme, about six a second."""
-    step = SYLLABLE_S * fps
-    keys = [_viseme(rng) for _ in range(math.ceil(frames / step) + 2)]
-    found = []
+def draw_mouth(rng: np.random.Generator) -> dict[str, float]:
+    """Draw a moment of speech: shape weights between two visemes."""
+    first, second = (_draw_viseme(rng) for _ in range(2))
+    return _blend_shapes(first, second, float(rng.uniform()))
+
+
+def draw_speech(rng: np.random.Generator, frames: int, fps: float) -> list[dict[str, float]]:
+    """Draw speech over the frames of a clip: shape weights that move smoothly from viseme to viseme."""
+    step = VISEME_S * fps
+    keys = [_draw_viseme(rng) for _ in range(math.ceil(frames / step) + 2)]
+    shapes = []
     for frame in range(frames):
-        at, share = divmod(frame / step, 1)
-        found.append(_blend(keys[int(at)], keys[int(at) + 1], share * share * (3 - 2 * share)))
-    return found
+        index, t = divmod(frame / step, 1)
+        shapes.append(_blend_shapes(keys[int(index)], keys[int(index) + 1], t * t * (3 - 2 * t)))
+    return shapes
 
 
-def told(intensities: Mapping[int, float], shapes: Mapping[str, float]) -> dict[int, float]:
-    """The AU intensities on 0..5 that are true of a face that is posed by ``intensities`` and talks as well.
+def add_spoken_intensities(intensities: Mapping[int, float], shapes: Mapping[str, float]) -> dict[int, float]:
+    """Return the AU intensities on 0..5 of a face that shows ``intensities`` and speaks with ``shapes``.
 
-    A jaw that drops for a vowel is dropped (AU26), lips that purse for one are pursed (AU18).
+    A jaw that drops for a vowel is AU26, lips that purse for one are AU18.
     """
-    true = dict(intensities)
-    for au, shape in _TOLD:
-        if extra := shapes.get(shape, 0.0):
+    total = dict(intensities)
+    for au, shape in _LABELLED_SHAPES:
+        if spoken := shapes.get(shape, 0.0):
             gain = AU_SHAPES[au][shape]
-            true[au] = intensity(weight(intensities.get(au, 0.0)) + extra / gain)
-    return true
+            total[au] = weight_to_intensity(intensity_to_weight(intensities.get(au, 0.0)) + spoken / gain)
+    return total
 
 
-def intensity(share: float) -> float:
-    """FACS intensity on 0..5 of a share of the greatest excursion: the inverse of ``rig.weight``."""
-    return float(np.interp(share, INTENSITY_WEIGHTS, range(6)))
+def _draw_viseme(rng: np.random.Generator) -> dict[str, float]:
+    viseme = VISEMES[categorical(rng, [1.0] * len(VISEMES))]
+    strength = uniform(rng, 0.5, 1.3)
+    return {shape: value * strength for shape, value in viseme.items()}
 
 
-def _viseme(rng: np.random.Generator) -> dict[str, float]:
-    chosen = VISEMES[pick(rng, [1.0] * len(VISEMES))]
-    strength = between(rng, 0.5, 1.3)
-    return {shape: value * strength for shape, value in chosen.items()}
-
-
-def _blend(one: Mapping[str, float], other: Mapping[str, float], share: float) -> dict[str, float]:
+def _blend_shapes(
+    first: Mapping[str, float], second: Mapping[str, float], fraction: float
+) -> dict[str, float]:
     return {
-        shape: (1 - share) * one.get(shape, 0.0) + share * other.get(shape, 0.0)
-        for shape in sorted({*one, *other})
+        shape: (1 - fraction) * first.get(shape, 0.0) + fraction * second.get(shape, 0.0)
+        for shape in sorted({*first, *second})
     }

@@ -1,9 +1,9 @@
-"""A 3D head with FACS-like shapes: action unit intensities in, vertices, landmarks and true labels out.
+"""A 3D head with FACS-like shapes: vertices, landmarks and exact labels from action unit intensities.
 
 The rig is ICT-FaceKit (MIT), packed as one ``.npz``: a neutral head, 57 expression shapes, 50 identity
 modes. Coordinates are centimetres, x to the viewer's right, y up, z towards the viewer.
 
-Shape letters: V vertices of the head, A action units, T triangles.
+V vertices of the head, T triangles.
 """
 
 import json
@@ -11,15 +11,12 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maeface.errors import DataError
-
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.int32]
+from maeface_studio.head.mesh import Floats, Ints, MeshPart, join_triangles
 
 AU_SHAPES: dict[int, dict[str, float]] = {
     1: {"browInnerUp": 1.4},
@@ -45,18 +42,20 @@ AU_SHAPES: dict[int, dict[str, float]] = {
 """What each AU does at its greatest intensity. A name without ``_L``/``_R`` stands for both sides."""
 
 PARTED_SHAPES: dict[str, float] = {"mouthLowerDown": 0.8, "mouthUpperUp": 0.35}
-"""Parts the lips without the jaw (AU25); whether the lips are parted is measured, see ``parted``."""
+"""Shapes that part the lips without the jaw (AU25).
+
+The label of AU25 is measured on the head, see ``lip_gap_to_intensity``."""
 
 INTENSITY_WEIGHTS = (0.0, 0.12, 0.30, 0.52, 0.76, 1.0)
-"""Share of the greatest excursion at FACS intensities 0, A, B, C, D, E; linear in between."""
+"""Fraction of the greatest excursion at FACS intensities 0, A, B, C, D, E; linear in between."""
 
 LIP_GAP_CM = (0.0, 0.10, 0.30, 0.65, 1.10, 1.80)
-"""Lip gap over the subject's neutral at AU25 intensities 0 to 5; linear in between."""
+"""Lip gap in cm over the subject's neutral one at AU25 intensities 0 to 5; linear in between."""
 
 WEIGHT_RANGE = (-0.4, 1.4)
-"""No shape is used beyond this: they are linear, and a little over 1 still looks right on brows and lids."""
+"""Least and greatest weight of a shape: shapes are linear, and look right up to a little over 1."""
 
-RESTING: dict[str, tuple[float, float]] = {
+RESTING_SHAPES: dict[str, tuple[float, float]] = {
     "eyeBlink": (0.02, 0.26),
     "eyeSquint": (0.0, 0.22),
     "browDown": (-0.10, 0.22),
@@ -66,18 +65,19 @@ RESTING: dict[str, tuple[float, float]] = {
     "mouthPress": (0.0, 0.12),
     "jawForward": (-0.25, 0.25),
 }
-"""How faces at rest differ beyond their bones: lids that hang, corners of the mouth that point up or down.
+"""Ranges of the shape weights of faces at rest (uniform): heavier lids, corners of the mouth up or down.
 
-Weights of shapes, even between the two. The rig's own head is wide-eyed. No AU is labelled for these."""
+The rig's own head is wide-eyed. No AU is labelled for these."""
 
 AUS: tuple[int, ...] = tuple(sorted({*AU_SHAPES, 25}))
 """The labelled action units."""
 
 OCCURRENCE = 2
-"""An AU occurs from this intensity on (DISFA's rule)."""
+"""Least intensity at which an AU occurs (the convention of DISFA)."""
 
-BOX_CM = ((-7.4, 7.4), (-7.7, 9.6), 1.0)
-"""x, y and least z of the neutral vertices in a face detector's box: ear to ear, hairline to chin."""
+FACE_BOX_CM = ((-7.4, 7.4), (-7.7, 9.6), 1.0)
+"""Range of x, range of y and least z of the neutral vertices inside the box of a face detector:
+ear to ear, hairline to chin."""
 
 _KEYS = (
     "neutral faces faces_uv uv face_material materials expression_deltas expression_names identity_deltas"
@@ -85,34 +85,26 @@ _KEYS = (
 
 
 @dataclass(frozen=True)
-class Part:
-    """One material of the head as a triangle mesh; a vertex on a seam of the texture comes twice."""
-
-    vertices: Ints
-    """Index into the vertices of the head, (P,)."""
-    uv: Floats
-    """Texture coordinates on 0..1 within the part's own tile, (P, 2)."""
-    triangles: Ints
-    """(T, 3), into ``vertices``."""
-
-
-@dataclass(frozen=True)
 class Rig:
-    """The head: neutral vertices (V, 3), shapes by name, identity modes, parts by material, landmarks."""
+    """The head: neutral vertices, expression shapes, identity modes, materials and landmarks."""
 
     neutral: Floats
+    """(V, 3) cm."""
     expressions: Mapping[str, Floats]
+    """Displacement at weight 1 of each shape, (V, 3) cm."""
     identity: Floats
-    parts: Mapping[str, Part]
+    """Displacement per standard deviation of each identity mode, (modes, V, 3) cm."""
+    parts: Mapping[str, MeshPart]
+    """By name of the material."""
     skin: Ints
     """Triangles of face and back of head together, for normals without a seam, (T, 3)."""
     landmarks: Ints
     """The 68 landmark vertices (iBUG order)."""
-    boxed: Ints
+    box_vertices: Ints
     """Vertices whose projection spans the face box."""
 
-    def vertices(self, identity: Sequence[float], shapes: Mapping[str, float]) -> Floats:
-        """The head of an identity with an expression.
+    def pose(self, identity: Sequence[float], shapes: Mapping[str, float]) -> Floats:
+        """Return the head of an identity with an expression.
 
         Args:
             identity: coefficients in standard deviations, (modes,).
@@ -124,26 +116,26 @@ class Rig:
         head = self.neutral + np.tensordot(
             np.asarray(identity, np.float32), self.identity[: len(identity)], axes=1
         )
-        return self.moved(head, shapes)
+        return self.deform(head, shapes)
 
-    def moved(self, head: Floats, shapes: Mapping[str, float]) -> Floats:
-        """A head (V, 3) with more of some shapes, named as for ``vertices``."""
+    def deform(self, head: Floats, shapes: Mapping[str, float]) -> Floats:
+        """Return a head (V, 3) with weighted shapes added, named as for ``pose``."""
         for name, value in shapes.items():
             for shape in (name,) if name in self.expressions else (f"{name}_L", f"{name}_R"):
                 head = head + np.float32(value) * self.expressions[shape]
         return np.asarray(head, np.float32)
 
     def lip_gap(self, vertices: Floats) -> float:
-        """Height of the opening between the lips in cm, over its middle third; 0 where they overlap."""
+        """Return the mean height in cm of the opening between the lips, over its middle third."""
         upper, lower = vertices[self.landmarks[61:64]], vertices[self.landmarks[[67, 66, 65]]]
         return float(np.clip(upper[:, 1] - lower[:, 1], 0, None).mean())
 
 
 def load(path: Path) -> Rig:
-    """Read a packed rig and the landmark indices (``vertex_indices.json``) beside it.
+    """Read a packed rig, and the landmark indices (``vertex_indices.json``) beside it.
 
     Raises:
-        DataError: a file is missing, or is not such a rig.
+        DataError: if a file is missing, or is not such a rig.
     """
     indices = path.with_name("vertex_indices.json")
     for file in (path, indices):
@@ -162,52 +154,57 @@ def load(path: Path) -> Rig:
     return _assemble(data, landmarks)
 
 
-def weight(intensity: float) -> float:
-    """Shape weight of a FACS intensity on 0..5 (``INTENSITY_WEIGHTS``)."""
+def intensity_to_weight(intensity: float) -> float:
+    """Return the shape weight of a FACS intensity on 0..5 (``INTENSITY_WEIGHTS``)."""
     return float(np.interp(intensity, range(6), INTENSITY_WEIGHTS))
+
+
+def weight_to_intensity(weight: float) -> float:
+    """Return the FACS intensity on 0..5 of a shape weight on 0..1: the inverse of ``intensity_to_weight``."""
+    return float(np.interp(weight, INTENSITY_WEIGHTS, range(6)))
 
 
 def shape_weights(
     intensities: Mapping[int, float], asymmetry: Mapping[int, float], parting: float = 0.0
 ) -> dict[str, float]:
-    """The rig's shape weights for AU intensities.
+    """Return the shape weights of AU intensities.
 
     Args:
         intensities: AU -> intensity on 0..5, the mean of both sides.
-        asymmetry: AU -> share by which the left side exceeds the mean (and the right falls short of it).
-        parting: 0..1, lips drawn apart by ``PARTED_SHAPES``.
+        asymmetry: AU -> fraction of the mean that the left side has more and the right side less.
+        parting: 0..1, how far ``PARTED_SHAPES`` draw the lips apart.
 
     Returns:
-        Shape name with side -> weight, within ``WEIGHT_RANGE`` however many AUs pull at a shape.
+        Shape name with side -> weight. The sum over the AUs is clipped to ``WEIGHT_RANGE``.
     """
     weights: dict[str, float] = {}
 
-    def add(shape: str, value: float, lean: float) -> None:
-        if shape in _MIDDLE:
+    def add(shape: str, value: float, asymmetry: float) -> None:
+        if shape in _WITHOUT_SIDES:
             weights[shape] = weights.get(shape, 0.0) + value
             return
-        for side, share in (("_L", 1 + lean), ("_R", 1 - lean)):
-            weights[shape + side] = weights.get(shape + side, 0.0) + value * share
+        for side, factor in (("_L", 1 + asymmetry), ("_R", 1 - asymmetry)):
+            weights[shape + side] = weights.get(shape + side, 0.0) + value * factor
 
     for au, intensity in intensities.items():
         for shape, gain in AU_SHAPES[au].items():
-            add(shape, gain * weight(intensity), asymmetry.get(au, 0.0))
+            add(shape, gain * intensity_to_weight(intensity), asymmetry.get(au, 0.0))
     for shape, gain in PARTED_SHAPES.items() if parting else ():
         add(shape, gain * parting, asymmetry.get(25, 0.0))
     return {shape: min(max(value, WEIGHT_RANGE[0]), WEIGHT_RANGE[1]) for shape, value in weights.items()}
 
 
-def resting(rng: np.random.Generator) -> dict[str, float]:
-    """The shape weights of one person's face at rest (``RESTING``), the same on both sides."""
-    return {name: float(rng.uniform(low, high)) for name, (low, high) in RESTING.items()}
+def draw_resting_shapes(rng: np.random.Generator) -> dict[str, float]:
+    """Draw the shape weights of a person's face at rest (``RESTING_SHAPES``), the same on both sides."""
+    return {name: float(rng.uniform(low, high)) for name, (low, high) in RESTING_SHAPES.items()}
 
 
-def parted(gap_cm: float) -> float:
-    """AU25 intensity on 0..5 of a lip gap over the neutral one (``LIP_GAP_CM``)."""
+def lip_gap_to_intensity(gap_cm: float) -> float:
+    """Return the AU25 intensity on 0..5 of a lip gap in cm over the neutral one (``LIP_GAP_CM``)."""
     return float(np.interp(gap_cm, LIP_GAP_CM, range(6)))
 
 
-_MIDDLE = frozenset(
+_WITHOUT_SIDES = frozenset(
     (
         "jawOpen jawLeft jawRight jawForward mouthClose mouthPucker mouthFunnel mouthLeft mouthRight "
         "mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper"
@@ -221,11 +218,10 @@ def _assemble(data: Mapping[str, NDArray[np.generic]], landmarks: Ints) -> Rig:
     uv, material = np.asarray(data["uv"], np.float32), np.asarray(data["face_material"])
     parts = {}
     for index, name in enumerate(str(name) for name in data["materials"]):
-        chosen = material == index
-        parts[name] = _part(faces[chosen], faces_uv[chosen], uv)
+        rows = material == index
+        parts[name] = _triangulate(faces[rows], faces_uv[rows], uv)
     names = [str(name) for name in data["expression_names"]]
-    skin = [parts[name].vertices[parts[name].triangles] for name in ("M_Face", "M_BackHead")]
-    (x0, x1), (y0, y1), z0 = BOX_CM
+    (x0, x1), (y0, y1), z0 = FACE_BOX_CM
     x, y, z = neutral.T
     inside = (x > x0) & (x < x1) & (y > y0) & (y < y1) & (z > z0)
     inside &= np.isin(np.arange(len(neutral)), parts["M_Face"].vertices)
@@ -234,20 +230,20 @@ def _assemble(data: Mapping[str, NDArray[np.generic]], landmarks: Ints) -> Rig:
         expressions=dict(zip(names, np.asarray(data["expression_deltas"], np.float32), strict=True)),
         identity=np.asarray(data["identity_deltas"], np.float32),
         parts=parts,
-        skin=np.concatenate(skin).astype(np.int32),
+        skin=join_triangles(parts["M_Face"], parts["M_BackHead"]),
         landmarks=landmarks,
-        boxed=np.flatnonzero(inside).astype(np.int32),
+        box_vertices=np.flatnonzero(inside).astype(np.int32),
     )
 
 
-def _part(quads: Ints, quads_uv: Ints, uv: Floats) -> Part:
-    """Quads (padded with -1) to triangles whose corners are unique pairs of vertex and texture point."""
+def _triangulate(quads: Ints, quads_uv: Ints, uv: Floats) -> MeshPart:
+    """Turn quads (Q, 4), -1 for no corner, into triangles over unique pairs of vertex and texture point."""
     corners = np.stack([quads, quads_uv], -1)  # (Q, 4, 2)
     second = corners[quads[:, 3] >= 0][:, [0, 2, 3]]
     triangles = np.concatenate([corners[:, :3], second])  # (T, 3, 2)
     pairs, inverse = np.unique(triangles.reshape(-1, 2), axis=0, return_inverse=True)
     points = uv[pairs[:, 1]]
-    return Part(
+    return MeshPart(
         vertices=pairs[:, 0].astype(np.int32),
         uv=np.asarray(points - np.floor(points.min(0)), np.float32),
         triangles=inverse.reshape(-1, 3).astype(np.int32),

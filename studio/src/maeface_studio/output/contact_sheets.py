@@ -9,14 +9,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from maeface.faces.geometry import Face, crop, eye_angle, square
 from maeface_studio.camera.scene import Picture, Studio
-from maeface_studio.cast import cast, people
-from maeface_studio.cast.cast import Action
-from maeface_studio.cast.people import Subject
-from maeface_studio.cast.views import Backdrop, View
+from maeface_studio.cast import actions
+from maeface_studio.cast.actions import Action
+from maeface_studio.cast.subjects import Subject, draw_subject
+from maeface_studio.cast.views import Backdrop, Lamp, View
 
 PLAIN = View(
     yaw=8.0, pitch=0.0, roll=0.0, distance=90.0, height=28.0, shift=(0.0, 0.0),
-    lamps=((35.0, 30.0, 20.0, 1.0, (1.0, 1.0, 1.0)), (-50.0, 5.0, 30.0, 0.4, (1.0, 1.0, 1.0))),
+    lamps=(Lamp(35.0, 30.0, 20.0, 1.0, (1.0, 1.0, 1.0)), Lamp(-50.0, 5.0, 30.0, 0.4, (1.0, 1.0, 1.0))),
     ambient=(0.3, 0.3, 0.3), backdrop=Backdrop(light=0.3),
 )  # fmt: skip
 LEVELS = ("0", "1 (A)", "2 (B)", "3 (C)", "4 (D)", "5 (E)")
@@ -28,10 +28,8 @@ Strip = NDArray[np.uint8]
 def draw_intensities(studio: Studio, seed: int, subject: Subject, number: int, size: int) -> Strip:
     """Return a subject with one AU at intensities 0 to 5, (size, 6 * size, 3)."""
     actor = studio.actor(subject, seed)
-    actions = (
-        Action({number: float(level)} if level else {}, {}, (0.0, 0.0)) for level in range(len(LEVELS))
-    )
-    pictures = (studio.render(actor, PLAIN, action, 7) for action in actions)
+    poses = (Action({number: float(level)} if level else {}, {}, (0.0, 0.0)) for level in range(len(LEVELS)))
+    pictures = (studio.render(actor, PLAIN, action, 7) for action in poses)
     return np.concatenate([crop_face(picture, size) for picture in pictures], axis=1)
 
 
@@ -39,7 +37,7 @@ def draw_people(studio: Studio, seed: int, count: int, columns: int, size: int) 
     """Return one still of each of the first ``count`` subjects, with the roll of the head removed."""
     faces = []
     for number in range(count):
-        shot = next(cast.stills(seed, people.subject(seed, number), 1))
+        shot = next(actions.plan_stills(seed, draw_subject(seed, number), 1))
         upright = replace(shot, view=replace(shot.view, roll=0.0))
         faces.append(crop_face(studio.render_shot(upright, seed), size))
     return _grid(faces, columns)
@@ -48,13 +46,13 @@ def draw_people(studio: Studio, seed: int, count: int, columns: int, size: int) 
 def draw_clips(studio: Studio, seed: int, subjects: Sequence[Subject], frames: int, size: int) -> Image.Image:
     """Return a row per task with ``frames`` of its 48 frames; each row has the next subject."""
     rows = []
-    for number in range(len(cast.TASKS)):
-        shots = list(cast.clip(seed, subjects[number % len(subjects)], number, 48))
+    for number in range(len(actions.TASKS)):
+        shots = list(actions.plan_clip(seed, subjects[number % len(subjects)], number, 48))
         indices = np.linspace(0, 47, frames).round().astype(int)
         rows.append(
             np.concatenate([crop_face(studio.render_shot(shots[i], seed), size) for i in indices], axis=1)
         )
-    return label_rows(rows, list(cast.TASKS), heads=())
+    return label_rows(rows, list(actions.TASKS), heads=())
 
 
 def crop_face(picture: Picture, size: int) -> Strip:

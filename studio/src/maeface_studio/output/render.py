@@ -23,7 +23,7 @@ from maeface.data.ingest.workers import Job, Notify, cores, work
 from maeface.data.shards import FOLDER, INDEX, ShardWriter
 from maeface.errors import ConfigError, DataError
 from maeface_studio.camera import opengl, scene
-from maeface_studio.cast import cast
+from maeface_studio.cast import actions
 from maeface_studio.head import rig
 from maeface_studio.output import samples
 from maeface_studio.output.layouts import recording, roles
@@ -62,7 +62,7 @@ class Settings:
     clips: int = 0
     clip_subjects: int | None = None
     clip_frames: int = 48
-    fps: float = cast.FPS
+    fps: float = actions.FPS
     size: int = 224
     seed: int = 0
     quality: int = 90
@@ -166,11 +166,11 @@ def run(
     return Summary(len(subjects), len(subjects.unique()), out / manifest.FILE, out / LABELS)
 
 
-def list_shots(settings: Settings, role: roles.Role) -> Iterator[cast.Shot]:
+def list_shots(settings: Settings, role: roles.Role) -> Iterator[actions.PlannedImage]:
     """Yield the shots of a person in the order in which they are stored."""
-    yield from cast.stills(settings.seed, role.subject, settings.images)
+    yield from actions.plan_stills(settings.seed, role.subject, settings.images)
     for clip in role.clips:
-        yield from cast.clip(settings.seed, role.subject, clip, settings.clip_frames, settings.fps)
+        yield from actions.plan_clip(settings.seed, role.subject, clip, settings.clip_frames, settings.fps)
 
 
 def assign_roles(settings: Settings) -> tuple[roles.Role, ...]:

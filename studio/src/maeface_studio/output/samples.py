@@ -12,7 +12,7 @@ from maeface import files
 from maeface.data.shards import ShardWriter
 from maeface.faces.geometry import Face, crop, eye_angle, square
 from maeface_studio.camera.scene import Picture
-from maeface_studio.cast.cast import Shot
+from maeface_studio.cast.actions import PlannedImage
 from maeface_studio.head import rig
 
 
@@ -28,7 +28,7 @@ def add_crop(writer: ShardWriter, picture: Picture, size: int, quality: int) -> 
     return {"offset": offset, "size": count, "angle": region.angle_deg}
 
 
-def manifest_row(shot: Shot, picture: Picture) -> dict[str, Any]:
+def manifest_row(shot: PlannedImage, picture: Picture) -> dict[str, Any]:
     """Return the columns of the manifest and the labels, but not the place in a shard.
 
     A still is a file of its own; the frames of a clip have the same source and differ in ``frame``.
@@ -64,7 +64,7 @@ def code_intensities(picture: Picture) -> dict[int, int]:
     return {au: int(picture.intensities.get(au, 0.0) + 0.5) for au in rig.AUS}
 
 
-def write_frame(folder: Path, shot: Shot, picture: Picture) -> None:
+def write_frame(folder: Path, shot: PlannedImage, picture: Picture) -> None:
     """Write the whole frame as PNG: a file per still, a folder per clip."""
     folder = folder / shot.subject.name
     path = (

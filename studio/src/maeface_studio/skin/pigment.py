@@ -1,15 +1,18 @@
-"""Colour of skin and hair: tones, pigments that darken them, noise, and blending.
+"""Colours of skin, hair, eyes and cloth: tones, pigments that darken them, noise, and blending.
 
 Skin colours follow published measurements (CIE L*a*b* of foreheads and cheeks over the range of human skin);
 what varies within a face does so by melanin and blood, whose absorbance in red, green and blue is that of
 Tsumura et al. (2003).
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maeface_studio.head.rig import Floats
+from maeface_studio.cast.appearance import ClothTone, HairTone, IrisTone
+from maeface_studio.head.mesh import Floats
 
 SKIN_LAB = (
     (72.0, 11.0, 15.5), (67.0, 12.5, 18.0), (61.0, 13.5, 20.5), (53.0, 14.5, 22.0),
@@ -17,53 +20,68 @@ SKIN_LAB = (
 )  # fmt: skip
 """L*, a*, b* (D65) of skin in even light, from little to much melanin; a subject lies anywhere between."""
 
-SKIN_TONES = (
-    (207, 169, 149), (198, 156, 134), (186, 142, 117), (171, 126, 99),
-    (150, 106, 80), (127, 86, 63), (104, 69, 51), (83, 55, 42),
-)  # fmt: skip
-"""sRGB of ``skin_tone`` at even steps of melanin, for what needs only a colour."""
-
 MELANIN = np.array([0.41, 0.60, 0.68], np.float32)
 BLOOD = np.array([0.23, 0.75, 0.62], np.float32)
+"""Absorbance in red, green and blue (Tsumura et al., 2003)."""
 
-HAIR_TONES = (
-    (14, 11, 10),
-    (38, 25, 18),
-    (74, 47, 30),
-    (122, 82, 48),
-    (176, 138, 88),
-    (128, 58, 28),
-    (118, 114, 110),
-)
+SRGB = tuple[int, int, int]
+
+HAIR_TONES: Mapping[HairTone, SRGB] = {
+    HairTone.BLACK: (14, 11, 10),
+    HairTone.DARK_BROWN: (38, 25, 18),
+    HairTone.BROWN: (74, 47, 30),
+    HairTone.LIGHT_BROWN: (122, 82, 48),
+    HairTone.BLOND: (176, 138, 88),
+    HairTone.RED: (128, 58, 28),
+}
+IRIS_TONES: Mapping[IrisTone, SRGB] = {
+    IrisTone.DARK_BROWN: (48, 28, 16),
+    IrisTone.BROWN: (74, 44, 22),
+    IrisTone.HAZEL: (104, 78, 38),
+    IrisTone.GREEN: (86, 98, 62),
+    IrisTone.GREY_BLUE: (92, 112, 124),
+    IrisTone.BLUE: (84, 104, 122),
+}
+CLOTH_TONES: Mapping[ClothTone, SRGB] = {
+    ClothTone.BLACK: (30, 32, 38),
+    ClothTone.GREY: (90, 92, 96),
+    ClothTone.WHITE: (200, 198, 192),
+    ClothTone.NAVY: (38, 52, 92),
+    ClothTone.BURGUNDY: (112, 34, 38),
+    ClothTone.GREEN: (44, 78, 56),
+    ClothTone.TAN: (150, 120, 80),
+}
 _STEPS = 8192
 
 
 def skin_tone(melanin: float, redness: float, yellowness: float = 0.0) -> Floats:
-    """Linear RGB of a skin in even light, (3,).
+    """Return the linear RGB of a skin in even light, (3,).
 
     Args:
         melanin: 0 to 1, light to dark.
         redness: 0 to 1, little to much blood near the surface.
         yellowness: about -1 to 1, undertone from cool to warm.
     """
-    at = melanin * (len(SKIN_LAB) - 1)
-    lightness, a, b = (np.interp(at, range(len(SKIN_LAB)), column) for column in zip(*SKIN_LAB, strict=True))
+    position = melanin * (len(SKIN_LAB) - 1)
+    lightness, a, b = (
+        np.interp(position, range(len(SKIN_LAB)), column) for column in zip(*SKIN_LAB, strict=True)
+    )
     return _from_lab(float(lightness), float(a + 3.0 * (redness - 0.5)), float(b + 2.0 * yellowness))
 
 
-def hair_tone(index: int, grey: float) -> Floats:
-    """Linear RGB of hair that has turned grey by a share of 0..1, (3,)."""
-    colour, white = linear(np.array(HAIR_TONES[index])), linear(np.array((168, 166, 164)))
+def hair_tone(tone: HairTone, grey: float) -> Floats:
+    """Return the linear RGB of hair of which a fraction of 0..1 is grey, (3,)."""
+    colour, white = srgb_to_linear(np.array(HAIR_TONES[tone])), srgb_to_linear(np.array((168, 166, 164)))
     return np.asarray(colour + (white - colour) * 0.9 * grey, np.float32)
 
 
-def linear(srgb: NDArray[np.generic]) -> Floats:
+def srgb_to_linear(srgb: NDArray[np.generic]) -> Floats:
     """Turn sRGB on 0..255 to linear light on 0..1."""
     value = np.asarray(srgb, np.float64) / 255
     return np.asarray(np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4), np.float32)
 
 
-def encoded(light: Floats) -> NDArray[np.uint8]:
+def linear_to_srgb(light: Floats) -> NDArray[np.uint8]:
     """Turn linear light (clipped to 0..1) to sRGB on 0..255."""
     value = np.arange(_STEPS + 1) / _STEPS
     value = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)
@@ -71,19 +89,19 @@ def encoded(light: Floats) -> NDArray[np.uint8]:
     return table[np.asarray(np.clip(light, 0, 1) * _STEPS + 0.5).astype(np.uint16)]
 
 
-def noise(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> Floats:
-    """Smooth noise, mean 0 and deviation about 1, with ``cells`` bumps across."""
+def smooth_noise(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> Floats:
+    """Draw smooth noise (H, W) of mean 0 and deviation about 1, with ``cells`` bumps across."""
     small = rng.standard_normal((cells + 1, cells + 1), dtype=np.float32)
     return np.asarray(Image.fromarray(small).resize(shape[::-1], Image.Resampling.BICUBIC), np.float32)
 
 
-def over(under: Floats, colour: Floats, share: Floats) -> Floats:
-    """Lay a colour over another by a share of 0..1 for each place."""
-    return np.asarray(under + (colour - under) * np.asarray(share, np.float32)[..., None], np.float32)
+def blend(base: Floats, colour: Floats, alpha: Floats) -> Floats:
+    """Lay a colour (3,) or (F, F, 3) over another, with opacity alpha (F, F) on 0..1."""
+    return np.asarray(base + (colour - base) * np.asarray(alpha, np.float32)[..., None], np.float32)
 
 
-def absorbed(colour: Floats, melanin: Floats, blood: Floats) -> Floats:
-    """A colour (3,) behind added pigment, (F, F, 3); less than 0 is less than the skin's mean."""
+def absorb(colour: Floats, melanin: Floats, blood: Floats) -> Floats:
+    """Return a colour (3,) behind added pigment (F, F), (F, F, 3); below 0 is less than the skin's mean."""
     out = np.empty((*melanin.shape, 3), np.float32)
     for channel in range(3):
         out[..., channel] = colour[channel] * np.exp(-(MELANIN[channel] * melanin + BLOOD[channel] * blood))

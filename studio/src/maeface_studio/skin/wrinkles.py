@@ -1,7 +1,7 @@
-"""Folds of the skin that deepen with their action unit, shared by all subjects.
+"""Folds of the skin that deepen with action units or with age, shared by all subjects.
 
 Which unit makes which fold follows the appearance changes that the FACS manual lists (Ekman, Friesen and
-Hager, 2002). K maps, F texels a side.
+Hager, 2002). K folds, F texels a side.
 """
 
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from maeface_studio.head.rig import Floats
-from maeface_studio.skin.canvas import Canvas, bump, soft
-from maeface_studio.skin.creases import Crease, carved
-from maeface_studio.skin.pigment import noise
+from maeface_studio.head.mesh import Floats
+from maeface_studio.skin.creases import Crease, carve_creases
+from maeface_studio.skin.pigment import smooth_noise
+from maeface_studio.skin.texel_maps import TexelMaps, bell, soft_step
 
 CURVE = (0.0, 0.10, 0.34, 0.60, 0.82, 1.0)
-"""Share of a fold's full depth at FACS intensities 0, A, B, C, D, E; linear in between."""
+"""Fraction of a fold's full depth at FACS intensities 0, A, B, C, D, E; linear in between."""
 
 DEPTH_OF_AGE = (0.7, 1.35)
-"""What the depth is multiplied by for the youngest and the oldest."""
+"""Factor on the depth for the youngest and the oldest."""
 
 CAUSES: dict[str, dict[int, float]] = {
     "forehead_inner": {1: 1.0, 2: 0.25},
@@ -32,82 +32,84 @@ CAUSES: dict[str, dict[int, float]] = {
     "mouth_corner": {14: 1.0, 15: 0.8, 20: 0.7, 12: 0.35, 24: 0.2},
     "lips": {18: 0.9, 23: 0.9, 24: 1.0, 28: 0.35},
 }
-"""How much each action unit deepens each fold."""
+"""Fold -> AU -> how much it deepens the fold."""
 
-NAMES = tuple(CAUSES)
+FOLDS = tuple(CAUSES)
 
 AT_REST: dict[str, tuple[float, float]] = {
     "forehead_inner": (0.25, 0.55), "forehead_outer": (0.3, 0.5), "glabella": (0.25, 0.5),
     "crows_feet": (0.3, 0.6), "under_eye": (0.2, 0.55), "nasolabial": (0.1, 0.75), "lips": (0.6, 0.5),
     "bags": (0.3, 1.0), "marionette": (0.35, 1.0), "neck": (0.15, 1.0),
 }  # fmt: skip
-"""Folds that stay when the face is at rest: the age at which they begin, and their depth at the greatest."""
+"""Folds of a face at rest: the age (0..1) at which they begin, and their depth at age 1."""
 
 
 @lru_cache(maxsize=1)
-def maps(canvas: Canvas) -> Floats:
-    """Heights in cm at weight 1, negative in a furrow, (K, F, F); takes about a second, kept."""
-    face = canvas.face
+def fold_heights(texels: TexelMaps) -> Floats:
+    """Return the heights in cm of ``FOLDS`` at weight 1, negative in a furrow, (K, F, F); cached."""
+    face = texels.face
     x = np.abs(face[..., 0])
     rng = np.random.default_rng(12)
-    across = carved(face, _FOREHEAD) * np.clip(0.95 + 0.3 * noise(x.shape, 14, rng), 0.3, 1.4)
-    inner = soft((1.9 - x) / 0.5)
-    made = {
+    across = carve_creases(face, _FOREHEAD) * np.clip(0.95 + 0.3 * smooth_noise(x.shape, 14, rng), 0.3, 1.4)
+    inner = soft_step((1.9 - x) / 0.5)
+    heights = {
         "forehead_inner": inner * across,
         "forehead_outer": (1 - inner) * across,
-        "chin": carved(face, _CHIN) + _dimples(canvas),
-        "lips": carved(face, _LIPS) * (1 - 0.5 * canvas.lips),
+        "chin": carve_creases(face, _CHIN) + _chin_dimples(texels),
+        "lips": carve_creases(face, _LIPS) * (1 - 0.5 * texels.lips),
     }
     for name, creases in _CREASES.items():
-        made[name] = carved(face, creases)
-    shown = (canvas.lid_depth < 0.02) & (canvas.mouth_depth < 0.02)
-    return np.stack([made[name] * shown for name in NAMES]).astype(np.float32)
+        heights[name] = carve_creases(face, creases)
+    visible = (texels.lid_depth < 0.02) & (texels.mouth_depth < 0.02)
+    return np.stack([heights[name] * visible for name in FOLDS]).astype(np.float32)
 
 
-def personal(canvas: Canvas, rng: np.random.Generator) -> Floats:
-    """A subject's own folds: ``maps`` a little displaced, deeper here and shallower there, (K, F, F) cm."""
-    own = np.empty_like(maps(canvas))
-    for name, height, out in zip(NAMES, maps(canvas), own, strict=True):
+def draw_personal_folds(texels: TexelMaps, rng: np.random.Generator) -> Floats:
+    """Draw a subject's own ``fold_heights``: a little displaced, of uneven depth, (K, F, F) cm."""
+    own = np.empty_like(fold_heights(texels))
+    for name, height, out in zip(FOLDS, fold_heights(texels), own, strict=True):
         reach = 10 if name.startswith("forehead") else 4
         shift = tuple(int(i) for i in rng.integers(-reach, reach + 1, 2))
         gain = float(np.exp(rng.normal(0, 0.22)))
-        uneven = np.clip(1 + 0.3 * noise(height.shape, 18, rng), 0.3, 1.6)
+        uneven = np.clip(1 + 0.3 * smooth_noise(height.shape, 18, rng), 0.3, 1.6)
         np.multiply(np.roll(height, shift, (0, 1)), np.float32(gain) * uneven, out=out)
     return own
 
 
 @lru_cache(maxsize=1)
-def resting(canvas: Canvas) -> Mapping[str, Floats]:
-    """Heights in cm of the folds of ``AT_REST`` at weight 1, each (F, F); kept."""
-    moving = dict(zip(NAMES, maps(canvas), strict=True))
-    own = {name: carved(canvas.face, creases) for name, creases in _OF_AGE.items()}
-    return {name: (moving | own)[name] for name in AT_REST}
+def age_fold_heights(texels: TexelMaps) -> Mapping[str, Floats]:
+    """Return the heights in cm of the folds of ``AT_REST`` at weight 1, each (F, F); cached."""
+    heights = dict(zip(FOLDS, fold_heights(texels), strict=True))
+    heights |= {name: carve_creases(texels.face, creases) for name, creases in _AGE_CREASES.items()}
+    return {name: heights[name] for name in AT_REST}
 
 
-def weights(intensities: Mapping[int, float], age: float) -> Floats:
-    """How deep each fold is.
+def fold_weights(intensities: Mapping[int, float], age: float) -> Floats:
+    """Return the depth of each fold.
 
     Args:
         intensities: AU -> intensity on 0..5.
-        age: 0 to 1, as ``Look.age``.
+        age: 0 to 1, as ``Appearance.age``.
 
     Returns:
         (K,) from 0 to about 1.4.
     """
-    share = {au: float(np.interp(level, range(6), CURVE)) for au, level in intensities.items()}
-    depth = DEPTH_OF_AGE[0] + (DEPTH_OF_AGE[1] - DEPTH_OF_AGE[0]) * age
-    total = [sum(gain * share.get(au, 0.0) for au, gain in CAUSES[name].items()) for name in NAMES]
+    depths = {au: float(np.interp(level, range(6), CURVE)) for au, level in intensities.items()}
+    factor = DEPTH_OF_AGE[0] + (DEPTH_OF_AGE[1] - DEPTH_OF_AGE[0]) * age
+    total = [sum(gain * depths.get(au, 0.0) for au, gain in CAUSES[name].items()) for name in FOLDS]
     bounded = [value if value < 0.8 else 0.8 + 0.4 * np.tanh((value - 0.8) / 0.4) for value in total]
-    return np.asarray(bounded, np.float32) * np.float32(depth)
+    return np.asarray(bounded, np.float32) * np.float32(factor)
 
 
-def _dimples(canvas: Canvas) -> Floats:
-    """The orange-peel skin of a chin that is pushed up."""
-    x, y, z = np.moveaxis(canvas.face, -1, 0)
+def _chin_dimples(texels: TexelMaps) -> Floats:
+    """Return the height in cm of the dimpled skin of a raised chin, (F, F)."""
+    x, y, z = np.moveaxis(texels.face, -1, 0)
     rng = np.random.default_rng(17)
     shape = x.shape
-    pits = -np.clip(noise(shape, 100, rng) - 0.1, 0, 2) - 0.5 * np.clip(noise(shape, 150, rng), 0, 2)
-    region = bump(np.hypot(x / 1.5, (y + 6.15) / 0.85)) * (z > 8) * (1 - canvas.lips)
+    pits = -np.clip(smooth_noise(shape, 100, rng) - 0.1, 0, 2) - 0.5 * np.clip(
+        smooth_noise(shape, 150, rng), 0, 2
+    )
+    region = bell(np.hypot(x / 1.5, (y + 6.15) / 0.85)) * (z > 8) * (1 - texels.lips)
     return np.asarray(0.045 * (pits + 0.4) * region, np.float32)
 
 
@@ -146,7 +148,7 @@ _LIPS = (
     Crease(((-2.55, -3.25), (-2.75, -3.55), (-2.6, -3.95)), 0.04, 0.10, 0.5),
 )
 
-_OF_AGE: dict[str, tuple[Crease, ...]] = {
+_AGE_CREASES: dict[str, tuple[Crease, ...]] = {
     "bags": (
         Crease(((-2.1, 2.6), (-2.8, 2.35), (-3.6, 2.35), (-4.2, 2.6)), -0.06, 0.28, 0.0, 0.0, 0.4),
         Crease(((-1.7, 2.7), (-2.3, 2.1), (-3.1, 1.8), (-3.9, 1.9), (-4.5, 2.3)), 0.055, 0.15, 0.3),

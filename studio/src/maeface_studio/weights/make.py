@@ -25,7 +25,7 @@ import pandas as pd
 
 from maeface import console, evaluate, facts, files, finetune, prepare, pretrain
 from maeface.data import manifest
-from maeface.data.loading import batches
+from maeface.data.loading.dataset import gather_manifests
 from maeface.errors import ConfigError
 from maeface.model import weights
 from maeface_studio.output import render
@@ -209,11 +209,11 @@ def _write_labels(
     tables = [manifest.join_labels(manifest.load(rendered.parent), rendered).table()]
     real_labels = None
     if pseudo_labels is not None:
-        joined = manifest.join_labels(batches.gather(real), pseudo_labels)
+        joined = manifest.join_labels(gather_manifests(real), pseudo_labels)
         console.say(f"pseudo-labels {pseudo_labels}: {joined.summary()}")
         real_labels = joined.table()
     if aus and real:
-        faces = batches.gather(real)
+        faces = gather_manifests(real)
         real_labels, count = annotations.merge_annotations(faces, aus, real_labels)
         console.say(f"annotations: {count} of {len(faces)} faces")
     if real_labels is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from maeface import evaluate, files, predict
-from maeface.data.loading import batches
+from maeface.data.loading.dataset import gather_manifests
 from maeface.prediction.crops import predict_crops
 from maeface_studio.output import render
 
@@ -61,7 +61,7 @@ def _score_portraits(folder: Path) -> Iterator[tuple[str, evaluate.Scores]]:
 def _predict_renders(folder: Path, weights: Path, renders: Path, split: Path) -> None:
     """Predict the rendered subjects of the test, if there are any."""
     subjects: Mapping[str, list[str]] = json.loads(split.read_text(encoding="utf-8"))
-    rows = batches.gather([renders])
+    rows = gather_manifests([renders])
     rows = rows[rows["subject"].isin(set(subjects["test"]))]
     if rows.empty:
         return

@@ -10,7 +10,8 @@ from typing import Literal
 
 from maeface import facts
 from maeface.errors import ConfigError
-from maeface_studio.cast import cast, people
+from maeface_studio.cast import actions
+from maeface_studio.cast.subjects import Subject, draw_subject
 from maeface_studio.output.layouts import bp4d, bp4dplus, disfa
 from maeface_studio.output.layouts.recording import Format, Recording
 
@@ -23,7 +24,7 @@ RECORDINGS: Mapping[str, Callable[[Path, str, Format], Recording]] = MappingProx
 
 _TASKS = {"bp4d": len(bp4d.TASKS), "bp4dplus": len(bp4dplus.TASKS)}
 _ROTATED = ("bp4dplus",)
-"""Layouts whose tasks differ from ``cast.TASKS``: each subject begins with another task of the cast."""
+"""Layouts whose tasks differ from ``actions.TASKS``: each subject begins with another task of the cast."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class Role:
 
     Attributes:
         subject: the person.
-        clips: numbers of clips as ``cast.clip`` takes them, in the order in which they are rendered.
+        clips: numbers of clips as ``actions.plan_clip`` takes them, in the order in which they are rendered.
         name: of the subject in the layout; None for a person without clips.
     """
 
-    subject: people.Subject
+    subject: Subject
     clips: tuple[int, ...] = ()
     name: str | None = None
 
@@ -67,7 +68,7 @@ def assign_roles(
     for number in count():
         if len(roles) == subjects:
             break
-        subject, index = people.subject(seed, number), len(roles)
+        subject, index = draw_subject(seed, number), len(roles)
         if index >= with_clips or not clips:
             roles.append(Role(subject))
             continue
@@ -76,7 +77,7 @@ def assign_roles(
             continue
         if free_names:
             names.remove(free_names[0])
-        tasks = len(cast.TASKS)
+        tasks = len(actions.TASKS)
         first = index * clips % tasks if layout in _ROTATED else 0
         order = tuple((first + clip) % tasks if first else clip for clip in range(clips))
         roles.append(Role(subject, order, free_names[0] if free_names else None))

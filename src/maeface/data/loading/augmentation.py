@@ -1,8 +1,8 @@
 """Augmentation of a whole batch on the device: random crop and flip, erasing, mixup and cutmix.
 
-What differs between samples is drawn per sample (``batches``) and handed in; nothing here draws by itself
-but ``mix`` (from the generator it is given) and ``erase`` (its pixel noise). What light, lenses, sensors and
-files do is in ``photometric``.
+The random numbers of each sample are arguments (``dataset`` draws them); only ``mix``, which draws from the
+generator it is given, and ``erase``, which draws the noise of its pixels, are random by themselves. Changes
+of light, optics, sensor and file are in ``photometric``.
 
 B crops, S the side of a crop as stored, I the side that the model takes, O label columns.
 """
@@ -21,8 +21,8 @@ CROP_DRAWS = 2 * ATTEMPTS + 3
 ERASE_DRAWS = 5
 OWN_DRAWS = CROP_DRAWS + ERASE_DRAWS
 DRAWS = OWN_DRAWS + photometric.DRAWS
-"""Uniform numbers on 0..1 that a sample needs: area and ratio of each attempt, x, y, flip; erasing; and what
-``photometric`` needs."""
+"""Uniform numbers on 0..1 that a sample needs: area and ratio of each attempt, x, y, flip; those of erasing
+and of ``photometric``."""
 
 CROP_RATIO = (3 / 4, 4 / 3)
 ERASED_AREA = (0.02, 1 / 3)
@@ -32,18 +32,18 @@ CUBIC = -0.5
 
 
 class Crops(NamedTuple):
-    """Where each sample is cut: box (B, 4) x1 y1 x2 y2 on 0..1 of the side, flip (B,) bool."""
+    """The crop of each sample: box (B, 4) x1 y1 x2 y2 on 0..1 of the side, flip (B,) bool."""
 
     box: Tensor
     flip: Tensor
 
 
 def random_crops(draws: Tensor, scale: tuple[float, float], flip: bool) -> Crops:
-    """Boxes of random area and shape, as torchvision's RandomResizedCrop chooses them, but not rounded.
+    """Return boxes of random area and shape, as torchvision's RandomResizedCrop does, but not rounded.
 
     Args:
         draws: (B, DRAWS) uniform on 0..1.
-        scale: smallest and largest share of the area.
+        scale: smallest and largest fraction of the area.
         flip: mirror half of the samples.
     """
     attempts = draws[:, : 2 * ATTEMPTS].view(-1, ATTEMPTS, 2)
@@ -51,7 +51,7 @@ def random_crops(draws: Tensor, scale: tuple[float, float], flip: bool) -> Crops
     width, height = _rectangles(attempts, scale, CROP_RATIO)  # (B, ATTEMPTS)
     fits = (width <= 1) & (height <= 1)
     chosen = fits.int().argmax(dim=1, keepdim=True)  # the first that fits
-    none = ~fits.any(dim=1)  # then the whole crop, which is square and so of an allowed shape
+    none = ~fits.any(dim=1)  # then the whole image: it is square, which is an allowed shape
     width = width.gather(1, chosen)[:, 0].masked_fill(none, 1.0)
     height = height.gather(1, chosen)[:, 0].masked_fill(none, 1.0)
     left, top = x * (1 - width), y * (1 - height)
@@ -60,14 +60,14 @@ def random_crops(draws: Tensor, scale: tuple[float, float], flip: bool) -> Crops
 
 
 def resample(pixels: Tensor, crops: Crops, image_size: int) -> Tensor:
-    """Cut, resize and mirror every sample in two matrix products; bicubic, antialiased where it shrinks.
+    """Crop, resize and mirror every sample in two matrix products; bicubic, antialiased where it shrinks.
 
-    The whole box gives what ``model.preprocessing.resize`` gives, so training and evaluation see the same
+    The whole image gives what ``model.preprocessing.resize`` gives, so training and evaluation see the same
     filter.
 
     Args:
         pixels: (B, 3, S, S) on 0..1.
-        crops: what to cut.
+        crops: from ``random_crops``.
         image_size: I.
 
     Returns:
@@ -88,14 +88,14 @@ def erase(inputs: Tensor, draws: Tensor, probability: float) -> Tensor:
     Args:
         inputs: (B, 3, I, I), normalised.
         draws: (B, DRAWS) uniform on 0..1.
-        probability: share of the samples.
+        probability: of each sample.
     """
     chance, x, y = draws[:, CROP_DRAWS], draws[:, CROP_DRAWS + 3], draws[:, CROP_DRAWS + 4]
     width, height = _rectangles(draws[:, CROP_DRAWS + 1 : CROP_DRAWS + 3], ERASED_AREA, ERASED_RATIO)
     width, height = width.clamp(max=1), height.clamp(max=1)
-    place = (torch.arange(inputs.shape[-1], device=inputs.device) + 0.5) / inputs.shape[-1]  # (I,)
-    across = _within(place, x * (1 - width), width)  # (B, I)
-    down = _within(place, y * (1 - height), height)
+    centres = (torch.arange(inputs.shape[-1], device=inputs.device) + 0.5) / inputs.shape[-1]  # (I,)
+    across = _within(centres, x * (1 - width), width)  # (B, I)
+    down = _within(centres, y * (1 - height), height)
     erased = down[:, :, None] & across[:, None, :] & (chance < probability)[:, None, None]  # (B, I, I)
     return torch.where(erased[:, None], torch.randn_like(inputs), inputs)
 
@@ -128,21 +128,21 @@ def mix(
         return inputs, labels, mask
     cut = bool(cutmix) and (not mixup or generator.random() < SWITCH_PROBABILITY)
     alpha = cutmix if cut else mixup
-    share = float(generator.beta(alpha, alpha))  # of the sample itself; the other is the batch in reverse
+    fraction = float(generator.beta(alpha, alpha))  # of the sample itself; the other is the batch in reverse
     if cut:
         inputs = inputs.clone()
-        x1, y1, x2, y2 = _cut_box(generator, share, inputs.shape[-1])
+        x1, y1, x2, y2 = _cut_box(generator, fraction, inputs.shape[-1])
         inputs[:, :, y1:y2, x1:x2] = inputs.flip(0)[:, :, y1:y2, x1:x2]
-        share = 1 - (x2 - x1) * (y2 - y1) / inputs.shape[-1] ** 2
+        fraction = 1 - (x2 - x1) * (y2 - y1) / inputs.shape[-1] ** 2
     else:
-        inputs = inputs * share + inputs.flip(0) * (1 - share)
+        inputs = inputs * fraction + inputs.flip(0) * (1 - fraction)
     mask = mask & mask.flip(0)
-    mixed = torch.where(mask, labels * share + labels.flip(0) * (1 - share), 0.0)
+    mixed = torch.where(mask, labels * fraction + labels.flip(0) * (1 - fraction), 0.0)
     return inputs, mixed, mask
 
 
-def _cut_box(generator: np.random.Generator, share: float, side: int) -> tuple[int, int, int, int]:
-    cut = round(side * math.sqrt(1 - share))
+def _cut_box(generator: np.random.Generator, fraction: float, side: int) -> tuple[int, int, int, int]:
+    cut = round(side * math.sqrt(1 - fraction))
     x, y = (int(value) for value in generator.integers(0, side, 2))
     low, high = -(cut // 2), cut - cut // 2
     x1, y1, x2, y2 = (min(max(edge, 0), side) for edge in (x + low, y + low, x + high, y + high))
@@ -152,19 +152,19 @@ def _cut_box(generator: np.random.Generator, share: float, side: int) -> tuple[i
 def _rectangles(
     draws: Tensor, area: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[Tensor, Tensor]:
-    """Width and height, on 0..1 of the side, for draws (..., 2): area uniform, ratio log-uniform."""
+    """Return width and height, on 0..1 of the side, for draws (..., 2): area uniform, ratio log-uniform."""
     covered = area[0] + (area[1] - area[0]) * draws[..., 0]
     low, high = math.log(ratio[0]), math.log(ratio[1])
     shape = torch.exp(low + (high - low) * draws[..., 1])
     return (covered * shape).sqrt(), (covered / shape).sqrt()
 
 
-def _within(place: Tensor, start: Tensor, length: Tensor) -> Tensor:
-    return (place >= start[:, None]) & (place < (start + length)[:, None])
+def _within(centres: Tensor, start: Tensor, length: Tensor) -> Tensor:
+    return (centres >= start[:, None]) & (centres < (start + length)[:, None])
 
 
 def _filters(start: Tensor, end: Tensor, side: int, image_size: int) -> Tensor:
-    """The bicubic weights (B, I, S) that turn S pixels into the I pixels of [start, end), in pixels."""
+    """Return the bicubic weights (B, I, S) from S pixels to the I pixels of [start, end), in pixels."""
     step = (end - start)[:, None] / image_size  # (B, 1) source pixels a target pixel
     spread = step.clamp(min=1)[:, :, None]
     centre = start[:, None] + (torch.arange(image_size, device=start.device) + 0.5) * step  # (B, I)

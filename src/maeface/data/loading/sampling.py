@@ -1,0 +1,62 @@
+"""Which samples a training step sees, and the random numbers of each: functions of seed, epoch and sample.
+
+The samples of a step are a function of seed, epoch and position, and the augmentation of a sample is one of
+seed, epoch and sample. So a training resumes from its step alone, and the numbers of workers and devices do
+not matter.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+Stream = Literal["order", "augment", "mask", "step"]
+STREAMS: dict[Stream, int] = {"order": 0, "augment": 1, "mask": 2, "step": 3}
+
+
+def keyed_generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:
+    """Return a random generator for a key: the same key always gives the same numbers.
+
+    Args:
+        seed: of the run.
+        stream: what the numbers are for.
+        key: up to three integers: epoch, sample, step.
+    """
+    counter = [0, *key, *[0] * (3 - len(key))]  # the low word counts the numbers
+    return np.random.Generator(np.random.Philox(key=[seed, STREAMS[stream]], counter=counter))
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """The samples of each optimiser step, shuffled in each epoch.
+
+    Attributes:
+        count: samples.
+        batch: samples of a step.
+        seed: of the run.
+        drop_last: leave out the last, smaller batch of an epoch, unless it is the only one.
+    """
+
+    count: int
+    batch: int
+    seed: int
+    drop_last: bool = False
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch."""
+        if self.drop_last and self.count >= self.batch:
+            return self.count // self.batch
+        return -(-self.count // self.batch)
+
+    def indices(self, step: int) -> tuple[int, np.ndarray]:
+        """Return the epoch of a step, counted from 0, and its samples, (at most ``batch``,) int64."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.batch
+        return epoch, _permutation(self.count, self.seed, epoch)[start : start + self.batch]
+
+
+@lru_cache(maxsize=2)
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    return keyed_generator(seed, "order", epoch).permutation(count)
