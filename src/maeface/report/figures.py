@@ -194,7 +194,7 @@ def _pale(colour: str) -> tuple[int, int, int]:
 
 
 def _tiles(images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> list[Image.Image]:
-    """Return crops as Pillow images; small ones are enlarged by a whole factor, so that pixels stay square."""
+    """Return crops as Pillow images, small ones enlarged by a whole factor, so that pixels stay square."""
     tiles = [Image.fromarray(np.ascontiguousarray(image)) for image in images]
     side = tiles[0].width * max(1, round(TILE / tiles[0].width))
     return [tile.resize((side, side), Image.Resampling.NEAREST) for tile in tiles]

@@ -12,7 +12,7 @@ TRACE = 1.0
 
 
 def describe_faces(rows: pd.DataFrame, thresholds: Mapping[int, float]) -> Iterator[str]:
-    """Yield a line for each face, with the probability of each present action unit and its intensity (0 to 5).
+    """Yield a line for each face: the present action units with probability and intensity (0 to 5).
 
     ``photo.jpg, face 0: AU06 Cheek raiser 0.91 (3.2); AU12 Lip corner puller 0.99 (4.1)``
 
