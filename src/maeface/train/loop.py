@@ -222,10 +222,8 @@ class LossMonitor:
             self._stop = 130 if stop % 130 == 0 else 143
         self.note = f"epoch {step // self.per_epoch}  loss {value:.4f}"
         if self.journal is not None:
-            steps = step + 1
-            self.journal.write(
-                steps, steps / self.per_epoch, {"loss": value, "images_per_s": round(speed, 1)}
-            )
+            values = {"loss": value, "images_per_s": round(speed, 1)}
+            self.journal.write(step + 1, (step + 1) / self.per_epoch, values)
 
 
 def _evaluate(
