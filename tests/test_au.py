@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 
 from maeface.model import au
-from maeface.model.au import AUModel, AUOutput, detection_loss, intensity_loss
+from maeface.model.au import AUModel, AUOutput, detection_loss_sum, intensity_loss_sum
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 
@@ -84,19 +84,19 @@ def test_the_head_starts_near_zero():
     assert not head.bias.any()
 
 
-def test_losses_are_means_over_known_labels():
+def test_losses_are_sums_over_the_labels_that_are_there():
     logits, labels = torch.randn(3, 2), torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     mask = torch.tensor([[True, False], [True, True], [False, False]])
-    expected = F.binary_cross_entropy_with_logits(logits[mask], labels[mask])
-    torch.testing.assert_close(detection_loss(logits, labels, mask), expected)
+    expected = F.binary_cross_entropy_with_logits(logits[mask], labels[mask], reduction="sum")
+    torch.testing.assert_close(detection_loss_sum(logits, labels, mask), expected)
     scale = labels * 5
-    expected = F.mse_loss(logits[mask], labels[mask])
-    torch.testing.assert_close(intensity_loss(logits, scale, mask), expected)
+    expected = F.mse_loss(logits[mask], labels[mask], reduction="sum")
+    torch.testing.assert_close(intensity_loss_sum(logits, scale, mask), expected)
 
 
-@pytest.mark.parametrize("loss", [detection_loss, intensity_loss])
+@pytest.mark.parametrize("loss", [detection_loss_sum, intensity_loss_sum])
 @pytest.mark.parametrize("nothing", [float("nan"), -1.0, 9.0, float("inf")])
-def test_unknown_labels_give_no_gradient(loss, nothing):
+def test_missing_labels_give_no_gradient(loss, nothing):
     values = torch.randn(2, 3, requires_grad=True)
     mask = torch.tensor([[True, False, True], [False, False, True]])
     labels = torch.where(mask, 1.0, nothing)
@@ -105,8 +105,8 @@ def test_unknown_labels_give_no_gradient(loss, nothing):
     assert (values.grad[mask] != 0).all() and values.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("loss", [detection_loss, intensity_loss])
-def test_nothing_known_is_loss_zero(loss):
+@pytest.mark.parametrize("loss", [detection_loss_sum, intensity_loss_sum])
+def test_without_any_label_the_loss_is_zero(loss):
     values = torch.randn(2, 3, requires_grad=True)
     value = loss(values, torch.full((2, 3), torch.nan), torch.zeros(2, 3, dtype=torch.bool))
     value.backward()
@@ -114,30 +114,30 @@ def test_nothing_known_is_loss_zero(loss):
 
 
 @pytest.mark.parametrize("task", ["detection", "intensity", "both"])
-def test_parts_of_a_batch_add_up_to_its_loss(task):
+def test_sums_and_weights_of_parts_add_up_to_those_of_the_batch(task):
     model = tiny(task)
     with torch.no_grad():
         model.head.weight.normal_()
     images = torch.rand(4, 3, 16, 16)
-    width = au.outputs(model.aus, task)
+    width = model.head.out_features
     labels, mask = torch.rand(4, width), torch.rand(4, width) < 0.6
-    whole = au.loss(model(images), labels, mask)
-    total = mask.sum(dim=0)
-    parts = [au.loss(model(images[i : i + 2]), labels[i : i + 2], mask[i : i + 2], total) for i in (0, 2)]
-    torch.testing.assert_close(sum(parts), whole)
+    total, weight = au.loss_sum(model(images), labels, mask)
+    parts = [au.loss_sum(model(images[i : i + 2]), labels[i : i + 2], mask[i : i + 2]) for i in (0, 2)]
+    torch.testing.assert_close(parts[0][0] + parts[1][0], total)
+    assert parts[0][1] + parts[1][1] == weight == mask.sum() / (2 if task == "both" else 1)
 
 
 def test_loss_of_both_is_the_sum_of_its_parts():
     output = AUOutput(torch.randn(3, 2), torch.randn(3, 2))
     labels, mask = torch.rand(3, 4), torch.rand(3, 4) < 0.7
-    expected = detection_loss(output.occurrence, labels[:, :2], mask[:, :2]) + intensity_loss(
+    expected = detection_loss_sum(output.occurrence, labels[:, :2], mask[:, :2]) + intensity_loss_sum(
         output.intensity, labels[:, 2:], mask[:, 2:]
     )
-    assert au.loss(output, labels, mask) == expected
+    assert au.loss_sum(output, labels, mask)[0] == expected
 
 
 def test_losses_are_computed_in_float32():
     values = torch.randn(2, 2, dtype=torch.bfloat16)
     mask = torch.ones(2, 2, dtype=torch.bool)
-    assert detection_loss(values, torch.ones(2, 2), mask).dtype == torch.float32
-    assert intensity_loss(values, torch.ones(2, 2), mask).dtype == torch.float32
+    assert detection_loss_sum(values, torch.ones(2, 2), mask).dtype == torch.float32
+    assert intensity_loss_sum(values, torch.ones(2, 2), mask).dtype == torch.float32

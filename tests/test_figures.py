@@ -29,13 +29,6 @@ def test_reconstructions_show_every_pixel_of_all_three():
             np.testing.assert_array_equal(tile, images[i])
 
 
-def test_contact_sheet_wraps_and_cuts_captions():
-    narrow = figures.contact_sheet(list(crops(5)), ["a very long name of a file indeed.jpg"] * 5, columns=2)
-    wide = figures.contact_sheet(list(crops(5)), columns=8)
-    assert narrow.height > wide.height
-    assert wide.width > narrow.width
-
-
 @pytest.mark.parametrize("faces", [0, 1, 2, 7])
 def test_au_bars_has_room_for_every_face(faces):
     photo = np.full((120, 200, 3), 90, dtype=np.uint8)

@@ -10,7 +10,7 @@ from maeface.data import manifest
 from maeface.data.loading import photometric
 from maeface.data.loading.dataset import FaceDataset, gather_manifests
 from maeface.errors import ConfigError, DataError
-from maeface.model import vit, weights, zoo
+from maeface.model import au, vit, weights, zoo
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_it_learns_from_the_known_labels(faces, tmp_path):
 
 def test_both_takes_the_action_units_that_have_both_kinds(faces):
     labelled = manifest.join_labels(gather_manifests([faces[0]]), faces[1])
-    aus, part = finetune.choose(labelled, drawn.finetune(model={"aus": (12, 4)}).model)
+    aus, part = finetune.select_labels(labelled, drawn.finetune(model={"aus": (12, 4)}).model)
     assert aus == (12, 4) and part.labels.shape == (24, 4)
     assert part.labels[5].tolist() == [1, 0, 5, 0]  # AU12 and AU04, occurrence then intensity
     assert part.mask[0].tolist() == [True, True, True, False]
@@ -109,7 +109,7 @@ def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_pat
     rows += [f"{n:02d}.png,S{n},{n % 2},{n % 6},{n % 2},{n % 6}" for n in range(12)]
     rows += [f"{n:02d}.png,T{n},{n % 2},,,{n % 6}" for n in range(12, 24)]
     table.write_text("\n".join(rows))
-    _, part = finetune.choose(
+    _, part = finetune.select_labels(
         manifest.join_labels(gather_manifests([faces[0]]), table),
         drawn.finetune(model={"aus": (12, 4)}).model,
     )
@@ -126,10 +126,10 @@ def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_pat
 
 
 def test_unknown_labels_give_no_gradient(faces):
-    model = finetune.start(drawn.finetune(model={"aus": (12, 4)}), (12, 4), "random")[0]
+    model = finetune.build_model(drawn.finetune(model={"aus": (12, 4)}), (12, 4), "random")[0]
     images, labels = torch.rand(2, 3, 16, 16), torch.tensor([[1.0, 0, 5, 0], [0, 1, 0, 3]])
     mask = torch.tensor([[True, False, False, True], [False, False, False, False]])
-    summed, weight = finetune._summed(model, model(images), labels, mask)
+    summed, weight = au.loss_sum(model(images), labels, mask)
     summed.backward()
     assert weight == 1  # two labels of four kinds of output, halved for "both"
     assert [bool(row.any()) for row in model.head.weight.grad] == [True, False, False, True]
@@ -167,7 +167,7 @@ def test_scores_follow_the_columns():
         "occurrence": np.array([[0.9, 0.9], [0.1, 0.2], [0.5, 0.1]]),
         "intensity": np.array([[5, 0], [0, 1], [3, 2.0]]),
     }
-    found = finetune.scores((12, 4), arrays)
+    found = finetune.compute_scores((12, 4), arrays)
     assert found["f1/AU12"] == 1 and found["f1/AU04"] == 0 and found["f1_mean"] == 0.5
     assert found["icc/AU12"] == found["icc/AU04"] == pytest.approx(1)
 

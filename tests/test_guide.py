@@ -98,7 +98,7 @@ def test_the_guides_loss_counts_each_face_once_and_nothing_that_is_not_known():
     measured = torch.tensor([[2.0, 9.0], [0.0, 0.0], [5.0, 5.0]])
     mask = torch.tensor([[True, False], [True, True], [False, False]])
     # smooth L1 of 2 is 1.5; the second face is right; of the third nothing is known
-    assert float(au.guide_loss(measured, torch.zeros(3, 2), mask)) == 1.5
+    assert float(au.guide_loss_sum(measured, torch.zeros(3, 2), mask)) == 1.5
 
 
 def test_a_guide_is_learned_and_left_out_of_the_weights(tmp_path, monkeypatch):

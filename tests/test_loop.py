@@ -8,7 +8,7 @@ from torch import nn
 from maeface import config
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
 from maeface.model.device import choose_device, computes_bf16
-from maeface.train import checkpoints, journal, loop
+from maeface.train import checkpoint, journal, loop
 from maeface.train import run as runs
 
 OPTIM = {"epochs": 3, "warmup_epochs": 1, "batch": 8, "base_lr": 1.0, "min_lr": 0.0, "betas": (0.9, 0.95)}
@@ -59,7 +59,7 @@ def train(folder, points=None, chosen=None, loss=squared, **options):
     chosen = chosen or settings()
     torch.manual_seed(0)
     model = Line()
-    with runs.opened(folder, chosen, {"data": "points"}) as session:
+    with runs.open_run(folder, chosen, {"data": "points"}) as session:
         state = loop.fit(session, model, 1, points or Points(), loss, chosen.optim, **options)
     return model, state
 
@@ -110,7 +110,7 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
     points.mask[17] = True
     with pytest.raises(DataError, match=r"nan at step 2 \(epoch 0\).*p16, p17"):
         train(tmp_path, points, settings(run={"checkpoint_every_s": 0}))
-    tensors, state = checkpoints.latest(tmp_path)
+    tensors, state = checkpoint.read_latest(tmp_path)
     assert state["step"] == 2 and all(tensor.isfinite().all() for tensor in tensors.values())
 
 
@@ -175,14 +175,14 @@ def test_other_inputs_are_refused(tmp_path):
     train(tmp_path)
     with (
         pytest.raises(ConfigError, match="data: points -> others"),
-        runs.opened(tmp_path, settings(), {"data": "others"}),
+        runs.open_run(tmp_path, settings(), {"data": "others"}),
     ):
         pass
 
 
 def test_a_second_run_in_the_folder_is_refused(tmp_path):
-    with runs.opened(tmp_path, settings(), {}):
-        with pytest.raises(ResourceError, match="in use"), runs.opened(tmp_path, settings(), {}):
+    with runs.open_run(tmp_path, settings(), {}):
+        with pytest.raises(ResourceError, match="in use"), runs.open_run(tmp_path, settings(), {}):
             pass
 
 
@@ -221,34 +221,34 @@ def held(value):
 
 def test_the_last_two_checkpoints_are_kept(tmp_path):
     for step in (5, 10, 100):
-        checkpoints.save(tmp_path, step, held(float(step)), {"step": step})
+        checkpoint.write(tmp_path, step, held(float(step)), {"step": step})
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "00000010.safetensors",
         "00000100.safetensors",
     ]
-    tensors, state = checkpoints.latest(tmp_path)
+    tensors, state = checkpoint.read_latest(tmp_path)
     assert state == {"step": 100} and tensors["model.a"].tolist() == [100.0] * 3
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "nonsense"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path, capsys, damage):
     for step in (5, 10):
-        checkpoints.save(tmp_path, step, held(float(step)), {"step": step})
+        checkpoint.write(tmp_path, step, held(float(step)), {"step": step})
     newest = tmp_path / "checkpoints" / "00000010.safetensors"
     data = bytearray(newest.read_bytes())
     data[-2] ^= 4
     changed = {"empty": b"", "truncated": data[:-5], "flipped": data, "nonsense": b"x" * 100}[damage]
     newest.write_bytes(bytes(changed))
-    assert checkpoints.latest(tmp_path)[1] == {"step": 5}
+    assert checkpoint.read_latest(tmp_path)[1] == {"step": 5}
     assert "00000010.safetensors is damaged" in capsys.readouterr().err
 
 
 def test_no_checkpoint_that_can_be_read_is_an_error(tmp_path):
-    assert checkpoints.latest(tmp_path) is None
-    checkpoints.save(tmp_path, 5, held(1.0), {})
+    assert checkpoint.read_latest(tmp_path) is None
+    checkpoint.write(tmp_path, 5, held(1.0), {})
     (tmp_path / "checkpoints" / "00000005.safetensors").write_bytes(b"")
     with pytest.raises(WeightsError, match="no checkpoint"):
-        checkpoints.latest(tmp_path)
+        checkpoint.read_latest(tmp_path)
 
 
 def test_the_log_forgets_what_a_resumed_run_does_again(tmp_path):

@@ -18,7 +18,7 @@ from maeface.model.file_format.metadata import Preprocessing, describe
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 from maeface.prediction.predictor import Predictor
-from maeface.report.lines import lines
+from maeface.report.lines import describe_faces
 
 AUS = (4, 12)
 SIZE = 32
@@ -119,13 +119,13 @@ def test_lines_for_people():
             "AU12_i": [0.4, 3, np.nan],
         }
     )
-    assert list(lines(rows, {})) == [
+    assert list(describe_faces(rows, {})) == [
         "c.mp4, face 0: none of 1 action units",
         "c.mp4, frame 6 (0.25 s), face 1: AU12 Lip corner puller 3.0",
         "c.mp4, frame 7 (0.30 s): no face",
     ]
     unread = pd.DataFrame({"input": ["c.mp4"], "frame": 0, "time_s": 0.0, "face": -1, "status": "no_video"})
-    assert list(lines(unread.assign(AU12_i=np.nan), {})) == []
+    assert list(describe_faces(unread.assign(AU12_i=np.nan), {})) == []
 
 
 def test_weights_by_name_and_by_default(model_file, crops, tmp_path, monkeypatch):

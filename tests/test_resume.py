@@ -20,12 +20,12 @@ import drawn
 import matplotlib.figure, timm.data.auto_augment, torch.utils.tensorboard  # once, not in every attempt
 from maeface import finetune, pretrain
 from maeface.model import vit
-from maeface.train import checkpoints, loop
+from maeface.train import checkpoint, loop
 
 vit.SIZES["tiny"] = vit.Shape(16, 2, 2)
 
 base, plans = Path(sys.argv[1]), json.loads(sys.argv[2])
-rate, write = loop.learning_rate, checkpoints.save_file
+rate, write = loop.learning_rate, checkpoint.save_file
 
 def attempt(verb, out, fate, at, workers):
     def at_step(epoch, settings):
@@ -38,7 +38,7 @@ def attempt(verb, out, fate, at, workers):
             os.kill(os.getpid(), signal.SIGKILL)
     loop.learning_rate = at_step
     if fate == "save":
-        checkpoints.save_file = before_rename
+        checkpoint.save_file = before_rename
     run = {"workers": workers}
     if verb == "pretrain":
         pretrain.run(drawn.pretrain(run=run), [base / "crops"], out)

@@ -1,4 +1,4 @@
-"""``maeface evaluate``: scores from a table of labels and a table of predictions, whoever made them."""
+"""``maeface evaluate``: scores of a table of predictions, of any tool, against a table of labels."""
 
 import math
 from collections.abc import Mapping
@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from maeface import checks, facts, files, metrics
-from maeface.data.tables import labels as label_door
+from maeface.data.tables import labels as label_tables
 from maeface.data.tables import matching
-from maeface.data.tables import predictions as prediction_door
+from maeface.data.tables import predictions as prediction_tables
+from maeface.data.tables.labels import Labels
+from maeface.data.tables.predictions import Predictions
 from maeface.errors import ConfigError, DataError
 
 DETECTION = ("f1", "precision", "recall", "accuracy", "auc")
@@ -35,26 +37,26 @@ TITLES = {
 }
 THRESHOLD = 0.5
 WIDE = 100
-"""Characters that a table with names takes; without them it takes 76."""
+"""Width of a table with the names of action units, in characters; without them it is 76."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What ``run`` found.
+    """Scores of predictions against labels.
 
     Attributes:
-        table: one row an action unit (index ``au``, its number): ``name``; ``faces_o`` and ``positives``,
-            the known occurrence labels and how many are 1, with ``f1 precision recall accuracy auc``;
-            ``faces_i``, the known intensity labels, with ``icc mse mae``. NaN where undefined; see
-            ``metrics``.
-        means: of each score over the action units where it is defined.
+        table: a row an action unit (index ``au``, its number): ``name``; ``faces_o`` and ``positives``, the
+            numbers of known occurrence labels and of those that are 1, with ``f1 precision recall accuracy
+            auc``; ``faces_i``, the number of known intensity labels, with ``icc mse mae``. NaN where
+            undefined; see ``metrics``.
+        means: score -> its mean over the action units where it is defined.
         threshold: probability from which an action unit counts as present.
-        matched: labelled faces with a prediction.
-        no_face: labelled faces where the tool found no face; they are in no score.
-        labels_unmatched: label rows without a prediction.
-        predictions_unmatched: predicted faces without a label.
-        left_out: "AU12_o" and the like: labelled but not predicted, or the other way round.
-        notes: what else one should know, a line each.
+        matched: number of labelled faces with a prediction.
+        no_face: number of labelled faces where the tool found no face; no score includes them.
+        labels_unmatched: number of label rows without a prediction.
+        predictions_unmatched: number of predicted faces without a label.
+        left_out: columns such as "AU12_o" that are only labelled or only predicted.
+        notes: remarks on the match, such as frames that seem shifted by one.
     """
 
     table: pd.DataFrame
@@ -68,15 +70,15 @@ class Scores:
     notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """One line: what was compared and what was not."""
+        """Return a line with the numbers of faces that were compared and that were not."""
         parts = [f"faces compared: {self.matched}"]
-        for count, what in (
+        for count, description in (
             (self.no_face, "labelled but no face found"),
             (self.labels_unmatched, "labels without a prediction"),
             (self.predictions_unmatched, "predicted faces without a label"),
         ):
             if count:
-                parts.append(f"{what}: {count}")
+                parts.append(f"{description}: {count}")
         if self.left_out:
             parts.append(f"not on both sides: {', '.join(self.left_out)}")
         return "; ".join([*parts, *self.notes])
@@ -85,42 +87,43 @@ class Scores:
 def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path | None = None) -> Scores:
     """Score predictions against labels.
 
-    Rows meet by ``id``, or by the file, ``frame`` and ``face`` (see ``data.matching``). Labelled faces where
-    the tool found none are counted and in no score. Action units on one side only are left out and named.
+    Rows are matched by ``id``, or by file, ``frame`` and ``face`` (see ``data.tables.matching``). Labelled
+    faces where the tool found no face are counted and not scored. Action units that only one table has are
+    left out and named.
 
     Args:
-        labels: CSV or Parquet: ``AU12_o``, ``AU12_i``; see ``data.labels.read``.
-        predictions: CSV or Parquet of maeface, OpenFace, py-feat, LibreFace, PyAFAR or alike; see
-            ``data.predictions.read``.
+        labels: CSV or Parquet with ``AU12_o`` or ``AU12_i``; see ``data.tables.labels.read``.
+        predictions: CSV or Parquet of maeface, OpenFace, py-feat, LibreFace, PyAFAR or similar; see
+            ``data.tables.predictions.read``.
         threshold: probability from which an action unit counts as present, 0..1.
-        out: also write the table there, as ``.csv`` or (with means and counts) ``.json``.
+        out: file for the scores, ``.csv`` or ``.json`` (with means and counts); None for none.
 
     Raises:
-        ConfigError: no such file, a threshold out of range, or ``out`` of another kind.
-        DataError: not such tables, nothing in common, or rows that do not tell which face they mean.
+        ConfigError: no such file, a threshold out of range, or another ending of ``out``.
+        DataError: tables that cannot be read, have nothing in common, or do not say which face a row is.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold is {threshold:g}; expected a probability, 0 to 1")
     checks.output_file(out, "scores", (".csv", ".json"))
-    truth, predicted = label_door.read(labels), prediction_door.read(predictions)
+    truth, predicted = label_tables.read(labels), prediction_tables.read(predictions)
     detection_aus = sorted(truth.occurrence.keys() & predicted.detection.keys())
     intensity_aus = sorted(truth.intensity.keys() & predicted.intensity.keys())
     if not detection_aus and not intensity_aus:
-        raise DataError(_nothing_in_common(truth, predicted))
+        raise DataError(_describe_mismatch(truth, predicted))
     match = matching.match(truth, predicted)
-    at, by = match.label_rows, match.prediction_rows
+    label_rows, prediction_rows = match.label_rows, match.prediction_rows
     table = pd.concat(
         [
             detection_table(
                 detection_aus,
-                _columns(truth.occurrence, detection_aus, at),
-                _columns(predicted.detection, detection_aus, by),
+                _columns(truth.occurrence, detection_aus, label_rows),
+                _columns(predicted.detection, detection_aus, prediction_rows),
                 threshold,
             ),
             intensity_table(
                 intensity_aus,
-                _columns(truth.intensity, intensity_aus, at),
-                _columns(predicted.intensity, intensity_aus, by),
+                _columns(truth.intensity, intensity_aus, label_rows),
+                _columns(predicted.intensity, intensity_aus, prediction_rows),
             ),
         ],
         axis=1,
@@ -132,7 +135,7 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
         table=table,
         means={name: metrics.mean(table[name]) for name in table if name in DETECTION + INTENSITY},
         threshold=threshold,
-        matched=len(at),
+        matched=len(label_rows),
         no_face=match.no_face,
         labels_unmatched=match.labels_unmatched,
         predictions_unmatched=match.predictions_unmatched,
@@ -147,13 +150,13 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
 def detection_table(
     aus: list[int], labels: np.ndarray, probabilities: np.ndarray, threshold: float = 0.5
 ) -> pd.DataFrame:
-    """Detection scores, one row an action unit.
+    """Return the detection scores, a row an action unit.
 
     Args:
         aus: A numbers.
-        labels: (N, A) 0 or 1, NaN where not known.
+        labels: (N, A) 0 or 1, NaN where unknown.
         probabilities: (N, A) 0..1, NaN where there is none.
-        threshold: from which an action unit counts as present.
+        threshold: probability from which an action unit counts as present.
     """
     if not aus:
         return pd.DataFrame(index=pd.Index([], dtype=np.int64))
@@ -164,7 +167,13 @@ def detection_table(
 
 
 def intensity_table(aus: list[int], labels: np.ndarray, intensities: np.ndarray) -> pd.DataFrame:
-    """Intensity scores, one row an action unit; (N, A) labels and predictions on 0..5, NaN where unknown."""
+    """Return the intensity scores, a row an action unit.
+
+    Args:
+        aus: A numbers.
+        labels: (N, A) 0..5, NaN where unknown.
+        intensities: (N, A) 0..5, NaN where there is none.
+    """
     if not aus:
         return pd.DataFrame(index=pd.Index([], dtype=np.int64))
     mask = ~np.isnan(labels) & ~np.isnan(intensities)
@@ -174,9 +183,9 @@ def intensity_table(aus: list[int], labels: np.ndarray, intensities: np.ndarray)
 
 
 def render(scores: Scores) -> Table:
-    """The scores as a table for the terminal; without the names of the action units on a narrow one."""
+    """Return the scores as a table for the terminal; a narrow terminal gets no names of action units."""
     wide = Console().width >= WIDE
-    shown = [name for name in (*COUNTS[:2], *DETECTION, *COUNTS[2:], *INTENSITY) if name in scores.table]
+    columns = [name for name in (*COUNTS[:2], *DETECTION, *COUNTS[2:], *INTENSITY) if name in scores.table]
     table = Table(
         caption=scores.summary(),
         caption_justify="left",
@@ -186,17 +195,17 @@ def render(scores: Scores) -> Table:
         pad_edge=False,
     )
     table.add_column("AU", "mean", no_wrap=True)
-    for name in shown:
+    for name in columns:
         footer = "" if name in COUNTS else _text(scores.means[name])
         table.add_column(TITLES[name], footer, justify="right", no_wrap=True)
     for au, row in scores.table.iterrows():
         title = facts.au_title(int(str(au))) if wide else facts.au_name(int(str(au)))
-        table.add_row(title, *(_text(row[name]) for name in shown))
+        table.add_row(title, *(_text(row[name]) for name in columns))
     return table
 
 
 def write(scores: Scores, path: Path) -> None:
-    """Write the scores: ``.csv`` the table, ``.json`` also means, counts and what was left out."""
+    """Write the scores: ``.csv`` has the table, ``.json`` also means, counts and what was left out."""
     if path.suffix.lower() == ".csv":
         files.write_text(path, scores.table.to_csv())
         return
@@ -218,16 +227,16 @@ def write(scores: Scores, path: Path) -> None:
 
 
 def _columns(values: Mapping[int, np.ndarray], aus: list[int], rows: np.ndarray) -> np.ndarray:
-    """(N, A)."""
+    """Return the rows of the columns of ``aus`` as an array, (N, A)."""
     return np.stack([values[au][rows] for au in aus], axis=1) if aus else np.zeros((len(rows), 0))
 
 
-def _left_out(truth: label_door.Labels, predicted: prediction_door.Predictions) -> tuple[str, ...]:
-    either_o = truth.occurrence.keys() ^ predicted.detection.keys()
-    either_i = truth.intensity.keys() ^ predicted.intensity.keys()
+def _left_out(truth: Labels, predicted: Predictions) -> tuple[str, ...]:
+    occurrence = truth.occurrence.keys() ^ predicted.detection.keys()
+    intensity = truth.intensity.keys() ^ predicted.intensity.keys()
     return tuple(
-        [f"{facts.au_name(au)}_o" for au in sorted(either_o)]
-        + [f"{facts.au_name(au)}_i" for au in sorted(either_i)]
+        [f"{facts.au_name(au)}_o" for au in sorted(occurrence)]
+        + [f"{facts.au_name(au)}_i" for au in sorted(intensity)]
     )
 
 
@@ -236,15 +245,15 @@ def _unused(threshold: float, detection_aus: list[int]) -> list[str]:
     return [note] if (note := checks.unused(given, "no occurrence is compared")) else []
 
 
-def _nothing_in_common(truth: label_door.Labels, predicted: prediction_door.Predictions) -> str:
-    def have(occurrence: Mapping[int, np.ndarray], intensity: Mapping[int, np.ndarray]) -> str:
+def _describe_mismatch(truth: Labels, predicted: Predictions) -> str:
+    def describe(occurrence: Mapping[int, np.ndarray], intensity: Mapping[int, np.ndarray]) -> str:
         kinds = (("occurrence", occurrence), ("intensity", intensity))
         return " and ".join(f"{kind} of {' '.join(map(str, sorted(aus)))}" for kind, aus in kinds if aus)
 
     return (
         "no action unit is both labelled and predicted: "
-        f"{truth.path} has {have(truth.occurrence, truth.intensity)}, "
-        f"{predicted.path} has {have(predicted.detection, predicted.intensity)}"
+        f"{truth.path} has {describe(truth.occurrence, truth.intensity)}, "
+        f"{predicted.path} has {describe(predicted.detection, predicted.intensity)}"
     )
 
 
@@ -255,7 +264,7 @@ def _text(value: float) -> str:
 
 
 def _json(value: object) -> object:
-    """NaN has no place in JSON."""
+    """Return a value as JSON has it: None for NaN, Python numbers for numpy's."""
     if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
     return value.item() if isinstance(value, np.generic) else value

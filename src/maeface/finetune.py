@@ -1,4 +1,4 @@
-"""``maeface finetune``: stage 2, the encoder learns action units (sections 3.2.2, 3.3 and 4)."""
+"""``maeface finetune``: stage 2, training of an encoder on action units (sections 3.2.2, 3.3 and 4)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +22,9 @@ from maeface.model import au, preprocessing, weights
 from maeface.model.au import AUModel
 from maeface.model.vit import ViT
 from maeface.report import charts, figures
-from maeface.train import journal, loop, result
+from maeface.train import journal, loop
 from maeface.train.loop import Evaluation
-from maeface.train.run import Run, opened
+from maeface.train.run import WEIGHTS, Run, describe_inputs, is_finished, open_run, save_weights
 
 SPLIT = "split.json"
 THRESHOLD = 0.5
@@ -38,9 +38,9 @@ def run(
     out: Path,
     guide: Path | None = None,
 ) -> Path:
-    """Teach an encoder action units. Subjects are never shared between training, validation and test.
+    """Train an encoder on action units. No subject is in two of training, validation and test.
 
-    The same call goes on with a run that was stopped; a finished run is left as it is.
+    The same call continues a run that was stopped; a finished run is left as it is.
 
     Args:
         settings: ``config.load(config.Finetune, recipe)``.
@@ -48,174 +48,171 @@ def run(
         labels: the labels table, CSV or Parquet.
         init: "random", a weights file (maeface's own or a public one), or the name of a packaged one.
         out: folder of the run.
-        guide: measures of faces, to be learned beside the action units (``data.guide``); None for none.
+        guide: table of measures of the faces, learned beside the action units (``data.tables.guide``).
 
     Returns:
         The weights file, ``out/weights.safetensors``, of the lowest validation loss.
 
     Raises:
         ConfigError: no such folder or file, or other settings than the run in ``out``.
-        DataError: labels that do not fit the faces, an action unit they lack, too few subjects.
+        DataError: labels that do not fit the faces, an action unit that they lack, too few subjects.
         WeightsError: ``init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
     checks.output_folders(out)
-    labelled = join(data, labels)
-    aus, everything = choose(labelled, settings.model)
-    parts = split_faces(everything, settings)
-    inputs = result.inputs(init, everything.rows["id"]) | {"labels_sha256": files.sha256(labels)}
+    labelled = join_labels(data, labels)
+    aus, faces = select_labels(labelled, settings.model)
+    splits = split_faces(faces, settings)
+    inputs = describe_inputs(init, faces.rows["id"]) | {"labels_sha256": files.sha256(labels)}
     inputs |= {} if guide is None else {"guide_sha256": files.sha256(guide)}
-    with opened(out, settings, inputs) as session:
-        if result.finished(session):
-            return out / result.FILE
+    with open_run(out, settings, inputs) as session:
+        if is_finished(session):
+            return out / WEIGHTS
         torch.manual_seed(settings.run.seed)
-        model, came = start(settings, aus, init)
+        model, origin = build_model(settings, aus, init)
         if session.writes:
             console.say(f"{labelled.summary()}; {session.describe()}")
-            console.say(came)
+            console.say(origin)
             files.write_json(
-                out / SPLIT, {name: sorted(set(manifest.subjects(part.rows))) for name, part in parts.items()}
+                out / SPLIT,
+                {name: sorted(set(manifest.subjects(part.rows))) for name, part in splits.items()},
             )
-        _learn(session, settings, model.to(session.device), data, parts, guide)
+        _train(session, settings, model.to(session.device), data, splits, guide)
         if session.writes:
             _finish(session, settings, model, inputs, labels)
-        return out / result.FILE
+        return out / WEIGHTS
 
 
-def _learn(
+def _train(
     session: Run,
     settings: config.Finetune,
     model: AUModel,
     data: Sequence[Path],
-    parts: Mapping[str, Split],
+    splits: Mapping[str, Split],
     guide: Path | None,
 ) -> None:
-    """Train the model, and beside it what the guide measures; it ends with the weights to keep."""
-    learned, chosen_on = parts["train"], parts[settings.selection]
+    """Train the model, with a guide if given; it ends with the weights of the lowest validation loss."""
+    train, selection = splits["train"], splits[settings.selection]
     if settings.data.repeats:
-        learned = learned.repeat(settings.data.repeats)
-    measures = None if guide is None else guides.read(guide, list(learned.rows["id"]))
-    pupil = model if measures is None else au.GuidedAUModel(model, len(measures.names)).to(session.device)
-    train = _dataset(settings, model, data, learned, training=True, guide=measures)
+        train = train.repeat(settings.data.repeats)
+    measures = None if guide is None else guides.read(guide, list(train.rows["id"]))
+    trained = model if measures is None else au.GuidedAUModel(model, len(measures.names)).to(session.device)
+    dataset = _dataset(settings, model, data, train, training=True, guide=measures)
     loader = Loader(
-        train,
-        BatchOrder(len(train), settings.optim.batch, settings.run.seed),
+        dataset,
+        BatchOrder(len(dataset), settings.optim.batch, settings.run.seed),
         settings.optim.micro_batch,
         settings.run.workers,
         session.rank,
         session.world,
         pin=session.device.type == "cuda",
     )
-    judge = None
-    if len(chosen_on.rows):
-        held_out = _dataset(settings, model, data, chosen_on, training=False)
-        judge = _evaluation(session, settings, model, held_out)
+    evaluate = None
+    if len(selection.rows):
+        held_out = _dataset(settings, model, data, selection, training=False)
+        evaluate = _evaluation(session, settings, model, held_out)
     loop.fit(
         session,
-        pupil,
+        trained,
         model.encoder.shape.depth,
         loader,
         au_loss(session, settings, model),
         settings.optim,
-        judge,
+        evaluate,
         settings.patience,
         keep_best=True,
     )
 
 
-def join(data: Sequence[Path], labels: Path) -> Labelled:
-    """The faces of several folders that have labels.
+def join_labels(data: Sequence[Path], labels: Path) -> Labelled:
+    """Return the faces of several folders that have labels, and their labels.
 
     Raises:
         DataError: labels that do not fit the faces, or two folders with a face of one ``id``.
     """
     rows = gather_manifests(data)
-    if (twice := rows["id"].duplicated()).any():
+    if (repeated := rows["id"].duplicated()).any():
         raise DataError(
-            f"two of the data folders have a face called {rows.loc[twice, 'id'].iloc[0]}, so there is no "
-            "telling whose label is meant; rename the files and prepare again"
+            f"two of the data folders have a face called {rows.loc[repeated, 'id'].iloc[0]}, and the "
+            "labels cannot tell them apart; rename the files and prepare again"
         )
     return manifest.join_labels(rows, labels)
 
 
-def choose(labelled: Labelled, head: config.Head) -> tuple[tuple[int, ...], Split]:
-    """The action units to learn and the labels of these, in the order of the model's outputs.
+def select_labels(labelled: Labelled, head: config.Head) -> tuple[tuple[int, ...], Split]:
+    """Return the action units to learn and their labels, in the order of the model's outputs.
 
-    Without a choice, all that the labels have; for task "both", all that have both kinds.
+    Where ``head.aus`` is empty, these are all that the labels have; for task "both", those of both kinds.
 
     Raises:
-        DataError: the labels lack an action unit that is asked for, or have none of the kind.
+        DataError: the labels lack an action unit of ``head.aus``, or have none of the kind.
     """
     kinds = {"detection": ["occurrence"], "intensity": ["intensity"]}.get(
         head.task, ["occurrence", "intensity"]
     )
-    there = {"occurrence": labelled.aus_occurrence, "intensity": labelled.aus_intensity}
-    aus = head.aus or tuple(number for number in there[kinds[0]] if all(number in there[k] for k in kinds))
+    labelled_aus = {"occurrence": labelled.aus_occurrence, "intensity": labelled.aus_intensity}
+    common = [au for au in labelled_aus[kinds[0]] if all(au in labelled_aus[kind] for kind in kinds)]
+    aus = head.aus or tuple(common)
     for kind in kinds:
-        lacking = [facts.au_name(number) for number in aus if number not in there[kind]]
-        if lacking or not aus:
-            have = ", ".join(facts.au_name(number) for number in there[kind]) or "none"
+        missing = [facts.au_name(number) for number in aus if number not in labelled_aus[kind]]
+        if missing or not aus:
+            names = ", ".join(facts.au_name(number) for number in labelled_aus[kind]) or "none"
             raise DataError(
-                f"the labels have no {kind} of {', '.join(lacking) or 'any action unit'}; they have: {have}"
+                f"the labels have no {kind} of {', '.join(missing) or 'any action unit'}; they have: {names}"
             )
     labels, mask = [], []
     for kind in kinds:
-        columns = [there[kind].index(number) for number in aus]
+        columns = [labelled_aus[kind].index(number) for number in aus]
         labels.append(getattr(labelled, kind)[:, columns])
         mask.append(getattr(labelled, f"{kind}_mask")[:, columns])
     return aus, Split(labelled.rows, np.concatenate(labels, axis=1), np.concatenate(mask, axis=1))
 
 
-def start(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:
-    """The model before training, and a line that says where its encoder comes from."""
+def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:
+    """Return the model before training, and a line on the origin of its encoder for the log."""
     head = settings.model
     if init == "random":
         encoder = ViT(head.size, head.image_size or 224, head.patch_size, head.drop_path)
-        came = f"from random weights, size {head.size}"
+        origin = f"from random weights, size {head.size}"
     else:
         encoder, report = weights.load_encoder(
             weights.find(init), image_size=head.image_size, drop_path=head.drop_path, interpolate=True
         )
-        came = f"from {init}: {report}"
-    return AUModel(encoder, aus, head.task), came
+        origin = f"from {init}: {report}"
+    return AUModel(encoder, aus, head.task), origin
 
 
 def au_loss(session: Run, settings: config.Finetune, model: AUModel) -> loop.Loss:
-    """The loss of the task over augmented and mixed faces; every label that is there weighs the same."""
-    how, size = settings.data, model.encoder.image_size
+    """Return the loss of the task on augmented and mixed faces; every label that is there weighs the same."""
+    options, size = settings.data, model.encoder.image_size
 
-    def loss(replica: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+    def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         stored, uniform, labels, mask = (
             batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "au", "mask")
         )
-        crops = augmentation.random_crops(uniform, how.crop_scale, how.flip)
+        crops = augmentation.random_crops(uniform, options.crop_scale, options.flip)
         images = augmentation.resample(preprocessing.as_float(stored), crops, size)
-        images = photometric.apply(images, uniform[:, augmentation.OWN_DRAWS :], how.photometric)
+        images = photometric.apply(images, uniform[:, augmentation.OWN_DRAWS :], options.photometric)
         images = preprocessing.normalize(images)
-        if how.erase:
-            images = augmentation.erase(images, uniform, how.erase)
-        generator = keyed_generator(settings.run.seed, "step", step)
+        if options.erase:
+            images = augmentation.erase(images, uniform, options.erase)
+        mixing = (keyed_generator(settings.run.seed, "step", step), options.mixup, options.cutmix)
         if "guide" not in batch:
-            images, labels, mask = augmentation.mix(images, labels, mask, generator, how.mixup, how.cutmix)
-            return _summed(model, replica(images), labels, mask)
+            images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
+            return au.loss_sum(forward(images), labels, mask)
         widths = [labels.shape[1], batch["guide"].shape[1]]
         labels = torch.cat([labels, batch["guide"].to(session.device)], dim=1)
         mask = torch.cat([mask, batch["guide_mask"].to(session.device)], dim=1)
-        images, labels, mask = augmentation.mix(images, labels, mask, generator, how.mixup, how.cutmix)
+        images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
         labels, guide = torch.split(labels, widths, dim=1)
         mask, guide_mask = torch.split(mask, widths, dim=1)
-        output, measures = replica(images)
-        total, weight = _summed(model, output, labels, mask)
-        # as a face whose labels are all there weighs, so that the weight is the same in every batch
-        return total + settings.guide * len(model.aus) * au.guide_loss(measures, guide, guide_mask), weight
+        output, measures = forward(images)
+        total, weight = au.loss_sum(output, labels, mask)
+        # The guide of a face weighs like the labels of a face without missing ones.
+        total = total + settings.guide * len(model.aus) * au.guide_loss_sum(measures, guide, guide_mask)
+        return total, weight
 
     return loss
-
-
-def _summed(model: AUModel, output: au.AUOutput, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sum of the errors where ``mask`` is True, and its weight: their number (half for "both")."""
-    kinds = 2 if model.task == "both" else 1
-    return au.loss(output, labels, mask, total=torch.ones(kinds, device=labels.device)), mask.sum() / kinds
 
 
 def _dataset(
@@ -241,7 +238,7 @@ def _dataset(
 def _evaluation(
     session: Run, settings: config.Finetune, model: AUModel, dataset: FaceDataset
 ) -> Callable[[int], Evaluation]:
-    """Loss, F1 and ICC of held-out subjects, each AU by itself and in the mean."""
+    """Return the evaluation on held-out subjects: loss, and F1 and ICC of each AU and their means."""
     size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
 
     def evaluate(epoch: int) -> Evaluation:
@@ -257,45 +254,45 @@ def _evaluation(
             with session.autocast():
                 output = model(images)
             labels, mask = batch["au"].to(session.device), batch["mask"].to(session.device)
-            summed, count = _summed(model, output, labels, mask)
-            total, weight = total + float(summed), weight + float(count)
+            batch_total, batch_weight = au.loss_sum(output, labels, mask)
+            total, weight = total + float(batch_total), weight + float(batch_weight)
             collected["labels"].append(batch["au"].numpy())
             collected["mask"].append(batch["mask"].numpy())
             for name, values in (("occurrence", output.probabilities()), ("intensity", output.intensities())):
                 if values is not None:
                     collected[name].append(values.cpu().numpy())
-        arrays = {name: np.concatenate(found) for name, found in collected.items() if found}
-        return Evaluation(total / weight, scores(model.aus, arrays))
+        arrays = {name: np.concatenate(values) for name, values in collected.items() if values}
+        return Evaluation(total / weight, compute_scores(model.aus, arrays))
 
     return evaluate
 
 
-def scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[str, float]:
-    """``f1/AU12`` ... and ``f1_mean``; the same for ``icc``. What is undefined is left out of the mean.
+def compute_scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return ``f1/AU12`` ... and ``f1_mean``, and the same for ``icc``; means leave out what is undefined.
 
     Args:
         aus: A action units.
-        arrays: ``labels`` and ``mask`` (N, O) as in ``Split``, and of ``occurrence`` (probabilities) and
-            ``intensity`` (0 to 5) what the model gives, (N, A) each.
+        arrays: ``labels`` and ``mask`` (N, O) as in ``Split``, and the model's ``occurrence`` (probabilities)
+            and ``intensity`` (0 to 5), (N, A) each, as far as its task has them.
     """
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     kinds = [kind for kind in ("occurrence", "intensity") if kind in arrays]
     columns = np.split(np.arange(len(aus) * len(kinds)), len(kinds))
-    for kind, which in zip(kinds, columns, strict=True):
-        labels, mask = arrays["labels"][:, which], arrays["mask"][:, which]
+    for kind, own in zip(kinds, columns, strict=True):
+        labels, mask = arrays["labels"][:, own], arrays["mask"][:, own]
         if kind == "occurrence":
             name, values = "f1", metrics.f1(labels, arrays[kind] >= THRESHOLD, mask)
         else:
             name, values = "icc", metrics.icc31(labels, arrays[kind], mask)
-        found |= {f"{name}/{facts.au_name(number)}": float(v) for number, v in zip(aus, values, strict=True)}
-        found[f"{name}_mean"] = metrics.mean(values)
-    return found
+        scores |= {f"{name}/{facts.au_name(number)}": float(v) for number, v in zip(aus, values, strict=True)}
+        scores[f"{name}_mean"] = metrics.mean(values)
+    return scores
 
 
 def _finish(
     session: Run, settings: config.Finetune, model: AUModel, inputs: dict[str, Any], labels: Path
 ) -> None:
-    result.write_weights(
+    save_weights(
         session,
         settings,
         model,

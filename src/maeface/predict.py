@@ -24,7 +24,7 @@ from maeface.faces.download import Weights
 from maeface.faces.finder import Faces
 from maeface.prediction.predictor import Predictor
 from maeface.prediction.rows import ImagePrediction, table
-from maeface.report.lines import lines
+from maeface.report.lines import describe_faces
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _printer(predictor: Predictor) -> Writer:
     thresholds = dict(zip(predictor.metadata.aus, predictor.metadata.thresholds, strict=False))
 
     def show(rows: pd.DataFrame, _: bool) -> None:
-        if told := list(lines(rows, thresholds)):
+        if told := list(describe_faces(rows, thresholds)):
             console.show("\n".join(told))
 
     return Writer(show)

@@ -1,4 +1,4 @@
-"""``maeface pretrain``: stage 1, a masked autoencoder of faces (sections 3.2.1, 3.3 and 4)."""
+"""``maeface pretrain``: stage 1, training of a masked autoencoder on faces (sections 3.2.1, 3.3 and 4)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,18 +17,18 @@ from maeface.data.loading.sampling import BatchOrder
 from maeface.model import mae, preprocessing, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
-from maeface.train import journal, loop, result
+from maeface.train import journal, loop
 from maeface.train.loop import Evaluation
-from maeface.train.run import Run, opened
+from maeface.train.run import WEIGHTS, Run, describe_inputs, is_finished, open_run, save_weights
 
 PICTURES = "reconstructions"
 SHOWN = 8
 
 
 def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
-    """Learn to paint the hidden patches of faces; the encoder is what ``finetune`` starts from.
+    """Train a masked autoencoder on faces; its encoder is the start of ``finetune``.
 
-    The same call goes on with a run that was stopped; a finished run is left as it is.
+    The same call continues a run that was stopped; a finished run is left as it is.
 
     Args:
         settings: ``config.load(config.Pretrain, recipe)``.
@@ -39,7 +39,8 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
         The weights file, ``out/weights.safetensors``.
 
     Raises:
-        ConfigError: no such folder, settings that do not go together, or other ones than the run in ``out``.
+        ConfigError: no such folder, sizes that do not fit each other, or other settings than those of the run
+            in ``out``.
         DataError: no faces, a damaged crop, a loss that is not finite.
         WeightsError: ``settings.init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
@@ -47,10 +48,10 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
     checks.output_folders(out)
     rows = gather_manifests(data)
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)
-    inputs = result.inputs(settings.init, rows["id"])
-    with opened(out, settings, inputs) as session:
-        if result.finished(session):
-            return out / result.FILE
+    inputs = describe_inputs(settings.init, rows["id"])
+    with open_run(out, settings, inputs) as session:
+        if is_finished(session):
+            return out / WEIGHTS
         torch.manual_seed(settings.run.seed)
         model = mae.build(settings.model)
         report = None
@@ -63,10 +64,10 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
         model.to(session.device)
         patches = model.encoder.grid**2
         train = _dataset(settings, data, rows[~held_out], patches, training=True)
-        judge = None
+        evaluate = None
         if held_out.any():
-            judged = _dataset(settings, data, rows[held_out], patches, training=False)
-            judge = _evaluation(session, settings, model, judged)
+            validation = _dataset(settings, data, rows[held_out], patches, training=False)
+            evaluate = _evaluation(session, settings, model, validation)
         loop.fit(
             session,
             model,
@@ -82,28 +83,28 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
             ),
             reconstruction_loss(session, settings, model),
             settings.optim,
-            judge,
+            evaluate,
         )
         if session.writes:
-            how = weights.Preprocessing(image_size=settings.model.image_size)
-            result.write_weights(session, settings, model, how, inputs)
-            if rows_logged := journal.lines(out):
-                files.write_bytes(out / "curves.png", figures.png(charts.training_curves(rows_logged)))
-        return out / result.FILE
+            size = weights.Preprocessing(image_size=settings.model.image_size)
+            save_weights(session, settings, model, size, inputs)
+            if log := journal.lines(out):
+                files.write_bytes(out / "curves.png", figures.png(charts.training_curves(log)))
+        return out / WEIGHTS
 
 
 def reconstruction_loss(session: Run, settings: config.Pretrain, model: MAE) -> loop.Loss:
-    """Equation 1 over randomly cropped faces; every face weighs the same."""
-    size, how = settings.model.image_size, settings.data
+    """Return the loss of equation 1 on randomly cropped faces; every face weighs the same."""
+    size, options = settings.model.image_size, settings.data
 
-    def loss(replica: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+    def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         stored, uniform, noise = (
             batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "noise")
         )
-        crops = augmentation.random_crops(uniform, how.crop_scale, how.flip)
+        crops = augmentation.random_crops(uniform, options.crop_scale, options.flip)
         images = preprocessing.normalize(augmentation.resample(preprocessing.as_float(stored), crops, size))
-        faces = torch.full((), float(len(images)), device=session.device)
-        return model.loss(replica(images, noise), images) * faces, faces
+        count = torch.full((), float(len(images)), device=session.device)
+        return model.loss(forward(images, noise), images) * count, count
 
     return loss
 
@@ -124,7 +125,7 @@ def _dataset(
 def _evaluation(
     session: Run, settings: config.Pretrain, model: MAE, dataset: FaceDataset
 ) -> Callable[[int], Evaluation]:
-    """The reconstruction loss of held-out faces under masks that never change, and a picture (Fig. 1)."""
+    """Return the evaluation on held-out faces under fixed masks: loss, and a picture (Fig. 1)."""
     size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
 
     def evaluate(epoch: int) -> Evaluation:
@@ -135,13 +136,13 @@ def _evaluation(
             with session.autocast():
                 total += float(model.loss(model(images, noise), images)) * len(images)
                 if count == 0:
-                    shown = model.reconstruct(images[:SHOWN], noise[:SHOWN])
-                    stages = (shown.masked, shown.reconstructed, images[:SHOWN])
+                    pictures = model.reconstruct(images[:SHOWN], noise[:SHOWN])
+                    stages = (pictures.masked, pictures.reconstructed, images[:SHOWN])
             count += len(images)
-        masked, painted, true = (
+        masked, reconstructed, original = (
             preprocessing.denormalize(stage.float()).permute(0, 2, 3, 1).cpu().numpy() for stage in stages
         )
-        picture = figures.png(figures.reconstructions(masked, painted, true))
+        picture = figures.png(figures.reconstructions(masked, reconstructed, original))
         files.write_bytes(session.folder / PICTURES / f"epoch-{epoch:04d}.png", picture)
         return Evaluation(total / count)
 

@@ -1,6 +1,6 @@
-"""Draw the contact sheets of docs/synth.md, to look at what `maeface synth` makes.
+"""Draw the contact sheets of the documentation, which show what `maeface-studio render` makes.
 
-uv run --extra synth python benchmarks/synth_sheets.py ict_facekit.npz docs/images
+uv run python studio/benchmarks/synth_sheets.py ict_facekit.npz docs/images
 """
 
 import sys
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from maeface_studio.camera.scene import Studio
-from maeface_studio.cast import subjects
+from maeface_studio.cast.subjects import draw_subject
 from maeface_studio.head import rig
 from maeface_studio.head.rig import AUS
 from maeface_studio.output import contact_sheets
@@ -26,18 +26,20 @@ def main(rig_file: Path, out: Path) -> None:
     synth_cast.jpg (40 subjects), synth_clips.jpg (nine tasks).
     """  # noqa: D205
     studio = Studio(rig.load(rig_file), 336)
-    shown = [subjects.draw_subject(0, number) for number in SHOWN]
+    subjects = [draw_subject(0, number) for number in SHOWN]
 
     def save(name: str, picture: Image.Image) -> None:
         picture.save(out / f"{name}.jpg", quality=78, optimize=True)
 
     started = time.perf_counter()
     save("synth_cast", contact_sheets.draw_people(studio, 0, 40, 8, SIZE))
-    save("synth_clips", contact_sheets.draw_clips(studio, 0, shown, 8, 128))
-    # one subject after the other: each is painted once
-    strips = [[contact_sheets.draw_intensities(studio, 0, who, au, SMALL) for au in AUS] for who in shown]
+    save("synth_clips", contact_sheets.draw_clips(studio, 0, subjects, 8, 128))
+    # One subject after the other, so that each is painted once.
+    strips = [
+        [contact_sheets.draw_intensities(studio, 0, subject, au, SMALL) for au in AUS] for subject in subjects
+    ]
     for au, rows in zip(AUS, zip(*strips, strict=True), strict=True):
-        save(f"synth_au{au:02d}", contact_sheets.label_rows(rows, [who.name for who in shown]))
+        save(f"synth_au{au:02d}", contact_sheets.label_rows(rows, [subject.name for subject in subjects]))
     small = [np.asarray(Image.fromarray(strip).resize((6 * 104, 104))) for strip in strips[0]]
     save("synth_aus", contact_sheets.label_rows(small, [f"AU{au:02d}" for au in AUS], columns=2))
     count = 40 + 9 * 8 + 6 * len(AUS) * len(SHOWN)

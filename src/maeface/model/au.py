@@ -1,4 +1,4 @@
-"""The AU model of stage 2: a ViT, the mean of its patch tokens, a LayerNorm and a linear head.
+"""The AU model of stage 2: a ViT, the mean of its patch tokens, a LayerNorm and a linear head; and its loss.
 
 Shapes: B images, S image side in pixels, D width, A action units, O outputs of the head: A for detection and
 for intensity, 2A for both (occurrence first).
@@ -16,7 +16,7 @@ from maeface.model.vit import LAYER_NORM_EPS, ViT, initialise
 
 
 class AUOutput(NamedTuple):
-    """What the model says of B faces.
+    """The output of the model for B faces.
 
     occurrence: (B, A) logits, or None if the task has none.
     intensity: (B, A), 0 to 1 for FACS 0 to 5 but not clipped, or None if the task has none.
@@ -26,11 +26,11 @@ class AUOutput(NamedTuple):
     intensity: Tensor | None
 
     def probabilities(self) -> Tensor | None:
-        """(B, A) float, 0 to 1: the probability that each AU occurs."""
+        """Return the probability that each AU occurs, (B, A) float, 0 to 1."""
         return None if self.occurrence is None else self.occurrence.float().sigmoid()
 
     def intensities(self) -> Tensor | None:
-        """(B, A) float, 0 to 5, clipped."""
+        """Return the intensity of each AU, (B, A) float, clipped to 0 to 5."""
         return None if self.intensity is None else self.intensity.float().clamp(0, 1) * INTENSITY_MAX
 
 
@@ -48,21 +48,21 @@ class AUModel(nn.Module):
         self.aus, self.task = tuple(aus), task
         self.encoder = encoder
         self.fc_norm = nn.LayerNorm(encoder.shape.width, eps=LAYER_NORM_EPS)
-        self.head = nn.Linear(encoder.shape.width, outputs(self.aus, task))
+        self.head = nn.Linear(encoder.shape.width, len(self.aus) * (2 if task == "both" else 1))
         encoder.pos_embed.requires_grad_(True)
         initialise(self.fc_norm, head=self.head)
 
     def features(self, images: Tensor) -> Tensor:
-        """The embedding that the head reads, (B, D). Images as for ``forward``."""
+        """Return the embedding that is the input of the head, (B, D). Images as for ``forward``."""
         tokens = self.encoder(images)  # (B, 1 + L, D)
         return self.fc_norm(tokens[:, 1:].mean(dim=1))  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> AUOutput:
-        """Images (B, 3, S, S) float, normalised by mean and standard deviation, to AUs."""
-        return self.read(self.features(images))
+        """Map images (B, 3, S, S) float, normalised by mean and standard deviation, to AUs."""
+        return self.forward_head(self.features(images))
 
-    def read(self, features: Tensor) -> AUOutput:
-        """Features (B, D) to AUs."""
+    def forward_head(self, features: Tensor) -> AUOutput:
+        """Map features (B, D) to AUs."""
         values = self.head(features)  # (B, O)
         if self.task == "detection":
             return AUOutput(values, None)
@@ -72,11 +72,11 @@ class AUModel(nn.Module):
 
 
 class GuidedAUModel(nn.Module):
-    """An AU model that also says what a guide measures (``data.guide``), from the same features.
+    """An AU model with a second linear layer, which predicts a guide (``data.tables.guide``) in training.
 
     Args:
-        model: the AU model, which is all that is kept.
-        measures: G of the guide.
+        model: the AU model; only this is saved.
+        measures: G, the number of measures of the guide.
     """
 
     def __init__(self, model: AUModel, measures: int) -> None:
@@ -85,89 +85,79 @@ class GuidedAUModel(nn.Module):
         self.guide = nn.Linear(model.encoder.shape.width, measures)
 
     def forward(self, images: Tensor) -> tuple[AUOutput, Tensor]:
-        """Images (B, 3, S, S) to AUs and measures (B, G) in their standard deviations."""
+        """Map images (B, 3, S, S) to AUs and to measures (B, G) in units of their standard deviations."""
         features = self.model.features(images)
-        return self.model.read(features), self.guide(features)
+        return self.model.forward_head(features), self.guide(features)
 
 
-def outputs(aus: tuple[int, ...], task: Task) -> int:
-    """How many values the head gives, and so how many label columns ``loss`` wants: A, or 2A for both."""
-    return len(aus) * (2 if task == "both" else 1)
+def loss_sum(output: AUOutput, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of the errors of a batch, and the weight to divide it by for the loss of the task.
 
+    Both add up over micro-batches and processes, so the loss of a whole batch is the sum of the sums over the
+    sum of the weights, however many labels are missing in each. Missing labels give a gradient of exactly 0.
 
-def loss(output: AUOutput, labels: Tensor, mask: Tensor, total: Tensor | None = None) -> Tensor:
-    """The loss of the model's task, a scalar: ``detection_loss``, ``intensity_loss`` or their sum.
+    Equations 2 and 3 sum over AUs; here the loss is the mean over labels, as in the code of other work: with
+    missing labels, a sum over AUs would weigh each image by its number of labels.
 
     Args:
         output: of ``AUModel.forward``.
-        labels: (B, O): occurrence 0 to 1, or intensity 0 to 5; for both, occurrence then intensity.
-            Missing ones may hold anything.
+        labels: (B, O): occurrence 0 to 1, or intensity 0 to 5; for both, occurrence then intensity. Missing
+            labels may have any value.
         mask: (B, O) bool, True where the label is there (not missing).
-        total: what to divide by in place of the number of labels here: (O,), as in ``detection_loss``, or for
-            "both" any even number of values, the first half for occurrence; ones give plain sums.
+
+    Returns:
+        ``detection_loss_sum``, ``intensity_loss_sum`` or their sum, a scalar; and the number of labels, for
+        both tasks half of it, so that the loss of both is the sum of their means where no label is missing.
     """
     if output.occurrence is None:
         assert output.intensity is not None
-        return intensity_loss(output.intensity, labels, mask, total)
+        return intensity_loss_sum(output.intensity, labels, mask), mask.sum()
     if output.intensity is None:
-        return detection_loss(output.occurrence, labels, mask, total)
+        return detection_loss_sum(output.occurrence, labels, mask), mask.sum()
     occurrence, intensity = labels.chunk(2, dim=1)
     occurrence_mask, intensity_mask = mask.chunk(2, dim=1)
-    occurrences, intensities = (None, None) if total is None else total.chunk(2)
-    return detection_loss(output.occurrence, occurrence, occurrence_mask, occurrences) + intensity_loss(
-        output.intensity, intensity, intensity_mask, intensities
-    )
+    detection_sum = detection_loss_sum(output.occurrence, occurrence, occurrence_mask)
+    return detection_sum + intensity_loss_sum(output.intensity, intensity, intensity_mask), mask.sum() / 2
 
 
-def detection_loss(logits: Tensor, labels: Tensor, mask: Tensor, total: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy over the labels that are there (equation 2).
-
-    Equation 2 sums over AUs; this is the mean over the labels, as the field's code takes it: with many
-    missing labels a sum would also weigh images by how many labels they have. Missing labels give a gradient
-    of exactly 0; where all are missing the loss is 0.
+def detection_loss_sum(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Return the sum of the binary cross-entropy over the labels that are there (equation 2), a scalar.
 
     Args:
         logits: (B, A).
-        labels: (B, A), 0 to 1 (in between where images are mixed); anything where missing.
+        labels: (B, A), 0 to 1 (in between where images are mixed); any value where missing.
         mask: (B, A) bool, True where the label is there (not missing).
-        total: (A,) how many labels each AU has in the whole batch, where this is a part of it
-            (accumulation, ranks); the losses of the parts then add up to that of the batch.
     """
-    labels = torch.where(mask, labels, 0.0).to(_precision(logits))
+    labels = torch.where(mask, labels, 0.0).to(_loss_dtype(logits))
     errors = F.binary_cross_entropy_with_logits(logits.to(labels.dtype), labels, reduction="none")
-    return _masked_mean(errors, mask, total)
+    return torch.where(mask, errors, 0.0).sum()
 
 
-def intensity_loss(values: Tensor, labels: Tensor, mask: Tensor, total: Tensor | None = None) -> Tensor:
-    """Squared error on the 0 to 1 scale over the labels that are there (equation 3), with the same mean.
+def intensity_loss_sum(values: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Return the sum of the squared errors on the 0 to 1 scale over the labels that are there (equation 3).
 
     Args:
         values: (B, A), 0 to 1 for FACS 0 to 5.
-        labels: (B, A), 0 to 5; anything where missing.
+        labels: (B, A), 0 to 5; any value where missing.
         mask: (B, A) bool, True where the label is there (not missing).
-        total: as in ``detection_loss``.
     """
-    labels = torch.where(mask, labels, 0.0).to(_precision(values)) / INTENSITY_MAX
-    return _masked_mean((values.to(labels.dtype) - labels).square(), mask, total)
+    labels = torch.where(mask, labels, 0.0).to(_loss_dtype(values)) / INTENSITY_MAX
+    errors = (values.to(labels.dtype) - labels).square()
+    return torch.where(mask, errors, 0.0).sum()
 
 
-def guide_loss(measured: Tensor, guide: Tensor, mask: Tensor) -> Tensor:
-    """The sum over faces of the mean smooth L1 error of the measures it has.
+def guide_loss_sum(measures: Tensor, guide: Tensor, mask: Tensor) -> Tensor:
+    """Return the sum over faces of the mean smooth L1 error over the measures of each face.
 
     Args:
-        measured: (B, G), as ``GuidedAUModel`` gives it.
-        guide: (B, G), in standard deviations; anything where missing.
-        mask: (B, G) bool, True where the label is there (not missing).
+        measures: (B, G), as ``GuidedAUModel`` predicts them.
+        guide: (B, G), in standard deviations; any value where missing.
+        mask: (B, G) bool, True where the measure is there (not missing).
     """
-    errors = F.smooth_l1_loss(measured.float(), guide.float(), reduction="none")
+    errors = F.smooth_l1_loss(measures.float(), guide.float(), reduction="none")
     return (torch.where(mask, errors, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)).sum()
 
 
-def _masked_mean(errors: Tensor, mask: Tensor, total: Tensor | None) -> Tensor:
-    counted = mask.sum() if total is None else total.sum()
-    return torch.where(mask, errors, 0.0).sum() / counted.clamp(min=1)
-
-
-def _precision(values: Tensor) -> torch.dtype:
-    """Losses are computed in float32 at least, also under autocast."""
+def _loss_dtype(values: Tensor) -> torch.dtype:
+    """Return the type of the loss: float32 at least, also under autocast."""
     return torch.promote_types(values.dtype, torch.float32)

@@ -1,7 +1,6 @@
-"""Pictures of faces: reconstructions, contact sheets, AU bars. Charts come from ``charts``.
+"""Pictures of faces: reconstructions by a masked autoencoder, and action units as bars beside a photo.
 
-Every function gives a Pillow image, RGB; ``png`` makes bytes of it. Colours are Okabe and Ito's, told
-apart with any colour vision.
+Every function returns an RGB Pillow image; ``png`` encodes one. The colours are those of ``charts``.
 """
 
 import io
@@ -13,28 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from maeface import facts
-from maeface.report.charts import COLOURS, comparison_bars, intensity_curve, training_curves
-
-__all__ = [
-    "FaceBars",
-    "au_bars",
-    "columns",
-    "comparison_bars",
-    "contact_sheet",
-    "intensity_curve",
-    "png",
-    "reconstructions",
-    "training_curves",
-]
+from maeface.report.charts import COLOURS
 
 WHITE, INK, GREY, PALE = (255, 255, 255), (26, 26, 26), (110, 110, 110), (232, 232, 232)
 TILE = 112
-"""Smaller crops are enlarged to about this side, px, by a whole factor."""
+"""Smaller crops are enlarged by a whole factor to about this side, px."""
 GAP = 6
 
 
 def png(image: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
+    """Return an image as the bytes of a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -46,13 +33,13 @@ def reconstructions(
     original: NDArray[np.uint8],
     columns: int = 2,
 ) -> Image.Image:
-    """What the masked autoencoder saw, made of it, and should have: a grid as the paper's Fig. 1.
+    """Draw the masked, reconstructed and original face of each sample side by side (the paper's Fig. 1).
 
     Args:
         masked: (N, S, S, 3) uint8, removed patches in one plain colour.
         reconstructed: (N, S, S, 3) uint8.
         original: (N, S, S, 3) uint8.
-        columns: triples side by side.
+        columns: samples side by side.
     """
     n, columns = len(original), min(columns, len(original))
     tiles = [_tiles(images) for images in (masked, reconstructed, original)]
@@ -71,11 +58,11 @@ def reconstructions(
     return sheet
 
 
-def columns(stages: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
-    """The same faces at several stages: a row a face, a column a stage with its title above.
+def stage_grid(stages: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
+    """Draw the same faces at several stages: a row a face, a column a stage with its title above.
 
     Args:
-        stages: titles, and N square tiles of one side each.
+        stages: the title of each stage and its N square tiles, all of one side.
     """
     side, count, head = stages[0][1][0].width, len(stages[0][1]), 22
     line = side + GAP
@@ -89,36 +76,13 @@ def columns(stages: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
     return sheet
 
 
-def contact_sheet(
-    images: Sequence[NDArray[np.uint8]], captions: Sequence[str] | None = None, columns: int = 8
-) -> Image.Image:
-    """Square crops in rows, each with a line of text below it.
-
-    Args:
-        images: uint8 (S, S, 3) each, of one side.
-        captions: one a crop; cut to what fits.
-        columns: crops side by side.
-    """
-    tiles = _tiles(images)
-    side, columns = tiles[0].width, min(columns, len(tiles))
-    line = side + GAP + (16 if captions else 0)
-    sheet = Image.new("RGB", (GAP + columns * (side + GAP), GAP + -(-len(tiles) // columns) * line), WHITE)
-    draw = ImageDraw.Draw(sheet)
-    for i, tile in enumerate(tiles):
-        x, y = GAP + (i % columns) * (side + GAP), GAP + (i // columns) * line
-        sheet.paste(tile, (x, y))
-        if captions:
-            draw.text((x, y + side + 2), _fit(captions[i], side, 11), INK, _font(11))
-    return sheet
-
-
 @dataclass(frozen=True)
 class FaceBars:
-    """One face of a photo and its action units.
+    """A face of a photo and its action units.
 
     Attributes:
-        box: x1 y1 x2 y2 in px of the photo.
-        score: the detector's, 0..1; NaN where no detector ran.
+        box: x1, y1, x2, y2 in px of the photo.
+        score: of the face detector, 0..1; NaN without a detector.
         probabilities: (A,) 0..1, or None.
         intensities: (A,) 0..5, or None.
     """
@@ -136,17 +100,17 @@ def au_bars(
     threshold: float | Sequence[float] = 0.5,
     width: int = 960,
 ) -> Image.Image:
-    """A photo with a numbered box round each face, and bars of each face's action units.
+    """Draw a photo with a numbered box around each face, and bars of each face's action units.
 
-    Faces are counted from 0, as in tables and lines. Up to two faces have their bars beside the photo, more
-    have them below. Probabilities at or above ``threshold`` are in full colour, others pale.
+    Faces are counted from 0, as in tables. The bars of up to two faces are beside the photo, those of more
+    faces below it. Probabilities at or above ``threshold`` are in full colour, others pale.
 
     Args:
         image: RGB uint8 (H, W, 3).
         aus: (A,) numbers of the action units.
         faces: the faces, best first.
-        threshold: from which probability on an action unit counts as present; one for all or one each.
-        width: of the photo in the picture at most, px.
+        threshold: probability from which an action unit counts as present; one for all or one each.
+        width: largest width of the photo in the picture, px.
     """
     thresholds = [threshold] * len(aus) if isinstance(threshold, (int, float)) else list(threshold)
     panels = [_panel(k, face, aus, thresholds) for k, face in enumerate(faces)]
@@ -170,7 +134,7 @@ def au_bars(
 
 
 def _photo(image: NDArray[np.uint8], faces: Sequence[FaceBars], width: int) -> Image.Image:
-    """The photo at most ``width`` wide (small ones twice as large), with numbered boxes."""
+    """Return the photo with numbered boxes, at most ``width`` wide and at most twice its size."""
     photo = Image.fromarray(image)
     scale = min(width / photo.width, 900 / photo.height, 2.0)
     photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
@@ -188,7 +152,7 @@ def _photo(image: NDArray[np.uint8], faces: Sequence[FaceBars], width: int) -> I
 
 
 def _panel(k: int, face: FaceBars, aus: Sequence[int], thresholds: Sequence[float]) -> Image.Image:
-    """One face's bars: a line an action unit, probability then intensity."""
+    """Draw the bars of face ``k``: a line an action unit, probability then intensity."""
     bars = [
         (title, np.asarray(values, dtype=float), top)
         for title, values, top in (
@@ -203,8 +167,8 @@ def _panel(k: int, face: FaceBars, aus: Sequence[int], thresholds: Sequence[floa
     colour = COLOURS[k % len(COLOURS)]
     draw.rectangle((GAP, 6, GAP + 20, 24), fill=colour)
     draw.text((GAP + 10, 15), str(k), WHITE, _font(13), anchor="mm")
-    found = "" if np.isnan(face.score) else f"detector score {face.score:.2f}"
-    draw.text((GAP + 28, 15), found, GREY, _font(12), anchor="lm")
+    score = "" if np.isnan(face.score) else f"detector score {face.score:.2f}"
+    draw.text((GAP + 28, 15), score, GREY, _font(12), anchor="lm")
     for b, (title, values, top) in enumerate(bars):
         left = GAP + name + b * bar
         draw.text((left, 36), title, GREY, _font(11), anchor="lm")
@@ -230,7 +194,7 @@ def _pale(colour: str) -> tuple[int, int, int]:
 
 
 def _tiles(images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> list[Image.Image]:
-    """Crops as Pillow images, small ones enlarged by a whole factor so that their pixels stay square."""
+    """Return crops as Pillow images, small ones enlarged by a whole factor, so that pixels stay square."""
     tiles = [Image.fromarray(np.ascontiguousarray(image)) for image in images]
     side = tiles[0].width * max(1, round(TILE / tiles[0].width))
     return [tile.resize((side, side), Image.Resampling.NEAREST) for tile in tiles]
@@ -241,7 +205,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _fit(text: str, width: float, size: int) -> str:
-    """``text``, its middle cut out where it is wider than ``width`` px."""
+    """Return ``text``; if it is wider than ``width`` px, an ellipsis replaces its middle."""
     font = _font(size)
     if font.getlength(text) <= width:
         return text

@@ -1,4 +1,4 @@
-"""Predictions as lines for people: a line a face, with the action units that are there."""
+"""Predictions as text: a line a face, with the action units that are present."""
 
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
@@ -8,36 +8,38 @@ import pandas as pd
 from maeface import facts
 
 TRACE = 1.0
-"""Intensity from which an AU is named where there are no probabilities."""
+"""Intensity from which an action unit is named where there are no probabilities (FACS level A, trace)."""
 
 
-def lines(rows: pd.DataFrame, thresholds: Mapping[int, float]) -> Iterator[str]:
-    """``photo.jpg, face 0: AU06 Cheek raiser 0.91 (3.2); AU12 Lip corner puller 0.99 (4.1)``.
+def describe_faces(rows: pd.DataFrame, thresholds: Mapping[int, float]) -> Iterator[str]:
+    """Yield a line for each face: the present action units with probability and intensity (0 to 5).
 
-    First the probability that an AU is present, then in brackets its intensity, 0 to 5; with intensities
-    alone, these.
+    ``photo.jpg, face 0: AU06 Cheek raiser 0.91 (3.2); AU12 Lip corner puller 0.99 (4.1)``
+
+    Without probabilities, action units of at least trace intensity are named. Inputs that cannot be read
+    have no line.
 
     Args:
-        rows: of the table that ``maeface predict`` writes. Those of inputs that cannot be read give no line.
-        thresholds: by AU, the probability from which it counts as present.
+        rows: of the table that ``maeface predict`` writes.
+        thresholds: action unit -> probability from which it counts as present; 0.5 for others.
     """
-    kinds = {name: facts.au_column(name) for name in map(str, rows.columns)}
-    known = {found[0] for found in kinds.values() if found}
+    columns = [facts.au_column(name) for name in map(str, rows.columns)]
+    aus = sorted({column[0] for column in columns if column})
     for row in rows.to_dict("records"):
         if row.get("status", "ok") not in ("ok", "no_face"):
             continue
-        where = str(row["input"])
+        source = str(row["input"])
         if row["frame"] or row["time_s"]:
-            where += f", frame {row['frame']} ({row['time_s']:.2f} s)"
+            source += f", frame {row['frame']} ({row['time_s']:.2f} s)"
         if row["face"] < 0:
-            yield f"{where}: no face"
+            yield f"{source}: no face"
             continue
-        there = [text for au in sorted(known) if (text := _present(row, au, thresholds.get(au, 0.5)))]
-        yield f"{where}, face {row['face']}: {'; '.join(there) or f'none of {len(known)} action units'}"
+        present = [text for au in aus if (text := _describe_au(row, au, thresholds.get(au, 0.5)))]
+        yield f"{source}, face {row['face']}: {'; '.join(present) or f'none of {len(aus)} action units'}"
 
 
-def _present(row: Mapping[Hashable, Any], au: int, threshold: float) -> str:
-    """An AU's part of the line; empty where it is not there."""
+def _describe_au(row: Mapping[Hashable, Any], au: int, threshold: float) -> str:
+    """Return an action unit with its probability and intensity; empty if it is not present."""
     name = facts.au_name(au)
     probability, intensity = row.get(f"{name}_p"), row.get(f"{name}_i")
     strength = "" if intensity is None else f"{intensity:.1f}"

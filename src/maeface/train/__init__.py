@@ -1,1 +1,1 @@
-"""How a model learns: the run folder, the optimiser and the one training loop. Knows no dataset."""
+"""Training: the run folder, the optimiser, checkpoints and the one training loop. Knows no dataset."""

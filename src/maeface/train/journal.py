@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: ``log.jsonl``, a line a step or evaluation, and TensorBoard's files."""
+"""The log of a run: ``log.jsonl``, a line for each step and evaluation, and TensorBoard's files."""
 
 import json
 import math
@@ -14,11 +14,12 @@ FOLDER = "tensorboard"
 
 
 class Journal:
-    """Appends to the log of a run; a full disk stops the log, not the training. Use as a context manager.
+    """An open log of a run, as a context manager; a full disk stops the log, not the training.
 
     Args:
         folder: of the run.
-        step: where training begins; later lines, of an attempt that was killed, are removed.
+        step: last step of the checkpoint that training starts from; later lines, of a killed attempt, are
+            removed.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -31,20 +32,20 @@ class Journal:
         self._broken = False
 
     def write(self, step: int, epoch: float, values: Mapping[str, float | int]) -> None:
-        """One line, and one point of each curve. What is not finite is null in the file."""
+        """Write one line, and one point of each curve; a value that is not finite is null in the file."""
         if self._broken:
             return
-        plain = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         try:
-            self._file.write(json.dumps({"step": step, "epoch": round(epoch, 6), **plain}) + "\n")
-            for name, value in plain.items():
+            self._file.write(json.dumps({"step": step, "epoch": round(epoch, 6), **finite}) + "\n")
+            for name, value in finite.items():
                 if value is not None:
                     self._board.add_scalar(name, value, step)
         except OSError as error:
             self._give_up(error)
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
+        """Pass all lines and points to the operating system."""
         if self._broken:
             return
         try:
@@ -73,13 +74,13 @@ class Journal:
 
 
 def lines(folder: Path) -> list[dict[str, float]]:
-    """The lines of a run's log; a last line that was cut off by a kill is left out."""
+    """Return the lines of a run's log, without a last line that was cut off by a kill."""
     if not (folder / FILE).is_file():
         return []
-    found = []
+    rows = []
     for line in (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            found.append(json.loads(line))
+            rows.append(json.loads(line))
         except ValueError:
             continue
-    return found
+    return rows

@@ -1,7 +1,7 @@
-"""The only training loop. It is handed a model, batches and a loss, and knows no dataset.
+"""The only training loop. Model, batches and loss are its arguments, and it knows no dataset.
 
-Where a run stands is one integer, the step: order, masks, augmentation and every other draw are functions of
-it, so a run that was killed ends with the same bits as one that was not (on the CPU).
+The position of a run is one integer, the step: order, masks, augmentation and every other random draw are
+functions of it, so a run that was killed ends with the same bits as one that was not (on the CPU).
 """
 
 import hashlib
@@ -19,35 +19,36 @@ from torch import Tensor, nn
 
 from maeface import config, console
 from maeface.errors import DataError, ResourceError
+from maeface.train import checkpoint
+from maeface.train.checkpoint import Learner, State
 from maeface.train.journal import Journal
-from maeface.train.learner import Learner, State, restore, save
 from maeface.train.optim import adamw, learning_rate, set_learning_rate
 from maeface.train.run import Run
 
 Batch = dict[str, Any]
 
 Loss = Callable[[Callable[..., Any], Batch, int], tuple[Tensor, Tensor]]
-"""(model, batch on the CPU, step) -> (summed loss, its weight), both scalars on the run's device.
+"""(model, batch on the CPU, step) -> (sum of the losses, its weight), both scalars on the run's device.
 
-A step descends along the sum over all micro-batches and processes, divided by the sum of the weights: so
-accumulation equals the whole batch exactly, however unevenly labels are known.
+The loss of a step is the sum over all micro-batches and processes, divided by the sum of the weights. So
+accumulation equals the whole batch exactly, however labels are missing.
 """
 
 
 class Batches(Protocol):
-    """What ``fit`` trains on: ``data.loading.loader.Loader`` is one."""
+    """The batches that ``fit`` trains on: ``data.loading.loader.Loader`` is one."""
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps an epoch."""
 
     def steps(self, start: int, stop: int) -> Iterator[Iterator[Batch]]:
-        """For each step from ``start`` to before ``stop``, its micro-batches; each batch has ``id``."""
+        """Yield for each step from ``start`` to before ``stop`` its micro-batches; each batch has ``id``."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found: the validation loss, and other numbers for the log."""
+    """The result of an evaluation: the validation loss, and other numbers for the log."""
 
     loss: float
     values: Mapping[str, float] = field(default_factory=dict)
@@ -64,49 +65,54 @@ def fit(
     patience: int | None = None,
     keep_best: bool = False,
 ) -> State:
-    """Train a model, going on from the run's newest checkpoint; at the end it holds the weights to keep.
+    """Train a model from the newest checkpoint of the run, or from the start; the model ends trained.
 
     Args:
-        run: open.
+        run: an open run.
         model: on the run's device; changed in place.
         depth: transformer blocks of its encoder, for layer decay.
-        batches: what to train on.
+        batches: to train on.
         loss: see ``Loss``.
         settings: optimiser and schedule.
         evaluate: called with the epoch, on rank 0, with the model in evaluation mode and without gradients.
         patience: evaluations without a lower validation loss after which training stops; None for never.
-        keep_best: end with the weights of the lowest validation loss, not with the last.
+        keep_best: end with the weights of the lowest validation loss instead of the last.
 
     Raises:
         DataError: the loss is not finite.
         ResourceError: GPU memory or disk are full.
-        SystemExit: a signal asked to stop; the state is saved (143 for SIGTERM, 130 for Ctrl-C).
+        SystemExit: a signal stopped the run; the state is saved (143 for SIGTERM, 130 for Ctrl-C).
     """
     learner = Learner(model, adamw(model, depth, settings))
-    restore(run, learner)
+    if checkpoint.restore(run.folder, learner, run.device) and run.writes and not learner.state.finished:
+        console.say(f"going on with {run.folder} after step {learner.state.step}")
     state, per_epoch = learner.state, batches.steps_per_epoch
     total = state.step if state.finished else settings.epochs * per_epoch
-    replica = torch.compile(model) if run.settings.compile else model
+    forward = torch.compile(model) if run.settings.compile else model
     with (
-        _journal(run, state.step) as journal,
-        _progress(run, total, state.step) as advance,
-        _advice(settings),
+        _open_journal(run, state.step) as journal,
+        _show_progress(run, total, state.step) as advance,
+        _explain_full_memory(settings),
     ):
-        watch = _Watch(run, journal, per_epoch)
+        monitor = LossMonitor(run, journal, per_epoch)
         saved = time.monotonic()
         model.train()
         for step, micro_batches in enumerate(batches.steps(state.step, total), start=state.step):
             set_learning_rate(learner.optimizer, learning_rate(step / per_epoch, settings))
-            torch.manual_seed(_seed_of(run, step))
-            watch.add(step, *_descend(run, replica, learner, micro_batches, loss, step, settings.clip_grad))
+            torch.manual_seed(_step_seed(run, step))
+            monitor.add(
+                step, *_train_step(run, forward, learner, micro_batches, loss, step, settings.clip_grad)
+            )
             state.step = step + 1
-            advance(1, watch.note)
+            advance(1, monitor.note)
             state.finished = state.step == total
-            judged = _judge(run, learner, watch, evaluate, per_epoch, patience, keep_best)
-            stop = watch.asked_to_stop()
-            if judged or state.finished or stop or time.monotonic() - saved > run.settings.checkpoint_every_s:
-                watch.settle()
-                save(run, learner)
+            evaluated = _evaluate(run, learner, monitor, evaluate, per_epoch, patience, keep_best)
+            stop = monitor.stop_code()
+            interval_over = time.monotonic() - saved > run.settings.checkpoint_every_s
+            if evaluated or state.finished or stop or interval_over:
+                monitor.settle()
+                if run.writes:
+                    checkpoint.save(run.folder, learner)
                 saved = time.monotonic()
             if state.finished:
                 break
@@ -118,22 +124,27 @@ def fit(
     return state
 
 
-def _descend(
+def _train_step(
     run: Run,
-    replica: Callable[..., Any],
+    forward: Callable[..., Any],
     learner: Learner,
     micro_batches: Iterator[Batch],
     loss: Loss,
     step: int,
     clip: float | None,
 ) -> tuple[Tensor, list[str]]:
-    """One optimiser step: (summed loss, its weight, codes of stop) over all ranks, and the sample ids."""
+    """Do one optimiser step.
+
+    Returns:
+        (3,) over all ranks: sum of the losses, its weight, and sum of the exit codes asked for by signals;
+        and the ids of this rank's samples.
+    """
     parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
     sums = torch.zeros(3, device=run.device)
     ids: list[str] = []
     for batch in micro_batches:
         with run.autocast():
-            total, weight = loss(replica, batch, step)
+            total, weight = loss(forward, batch, step)
         total.backward()  # type: ignore[no-untyped-call]
         sums[:2] += torch.stack([total.detach().float(), weight.detach().float()])
         ids += batch["id"]
@@ -152,7 +163,7 @@ def _descend(
 
 
 def _sum_over_ranks(gradients: Sequence[Tensor], sums: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Everything in one message: ranks may have had different numbers of samples, or none."""
+    """Sum gradients and losses over the ranks, in one message; a rank may have had no sample."""
     parts = [*gradients, sums]
     flat = torch.cat([part.flatten() for part in parts])
     dist.all_reduce(flat)
@@ -161,8 +172,14 @@ def _sum_over_ranks(gradients: Sequence[Tensor], sums: Tensor) -> tuple[list[Ten
     return summed, sums
 
 
-class _Watch:
-    """Reads losses, one step late on a GPU so that it never waits for one, and logs them."""
+class LossMonitor:
+    """Reads and logs the loss of each step; on a GPU one step late, so that training never waits for it.
+
+    Args:
+        run: an open run.
+        journal: of the run; None on ranks that do not write.
+        per_epoch: steps an epoch.
+    """
 
     def __init__(self, run: Run, journal: Journal | None, per_epoch: int) -> None:
         self.run, self.journal, self.per_epoch = run, journal, per_epoch
@@ -170,25 +187,26 @@ class _Watch:
         self._late = 1 if run.device.type == "cuda" else 0
         self._pending: deque[tuple[int, Tensor, list[str], float]] = deque()
         self._stop = 0
-        self._before = time.monotonic()
+        self._previous = time.monotonic()
 
     def add(self, step: int, sums: Tensor, ids: list[str]) -> None:
-        """Take the result of a step."""
+        """Add the result of a step, as ``_train_step`` returns it."""
         now = time.monotonic()
-        self._pending.append((step, sums, ids, len(ids) * self.run.world / max(now - self._before, 1e-9)))
-        self._before = now
+        speed = len(ids) * self.run.world / max(now - self._previous, 1e-9)
+        self._pending.append((step, sums, ids, speed))
+        self._previous = now
         while len(self._pending) > self._late:
             self._read()
 
     def settle(self) -> None:
-        """Read all that is pending, so that no broken state is ever saved."""
+        """Read all pending losses, so that no state after a loss that is not finite is ever saved."""
         while self._pending:
             self._read()
         if self.journal is not None:
             self.journal.flush()
 
-    def asked_to_stop(self) -> int:
-        """The exit code asked for by a signal, the same on all ranks at the same step; 0 for none."""
+    def stop_code(self) -> int:
+        """Return the exit code that a signal asked for, at the same step on all ranks; 0 for none."""
         return self._stop if self.run.world > 1 else self.run.stop.code
 
     def _read(self) -> None:
@@ -204,45 +222,45 @@ class _Watch:
             self._stop = 130 if stop % 130 == 0 else 143
         self.note = f"epoch {step // self.per_epoch}  loss {value:.4f}"
         if self.journal is not None:
-            done = step + 1
-            self.journal.write(done, done / self.per_epoch, {"loss": value, "images_per_s": round(speed, 1)})
+            values = {"loss": value, "images_per_s": round(speed, 1)}
+            self.journal.write(step + 1, (step + 1) / self.per_epoch, values)
 
 
-def _due(state: State, per_epoch: int, every: int) -> bool:
-    return state.finished or state.step % (per_epoch * every) == 0
-
-
-def _judge(
+def _evaluate(
     run: Run,
     learner: Learner,
-    watch: _Watch,
+    monitor: LossMonitor,
     evaluate: Callable[[int], Evaluation] | None,
     per_epoch: int,
     patience: int | None,
     keep_best: bool,
 ) -> bool:
-    """If it is due: evaluate on rank 0, tell all ranks, keep the best weights, and stop if it is time."""
-    if evaluate is None or not _due(learner.state, per_epoch, run.settings.evaluate_every):
-        return False
-    watch.settle()
-    found: Evaluation | None = None
+    """Evaluate if it is due: on rank 0, for all ranks; keep the best weights; end training at ``patience``.
+
+    Returns:
+        Whether an evaluation was due.
+    """
     state, model = learner.state, learner.model
+    due = state.finished or state.step % (per_epoch * run.settings.evaluate_every) == 0
+    if evaluate is None or not due:
+        return False
+    monitor.settle()
+    result: Evaluation | None = None
     epoch = state.step // per_epoch
     if run.writes:
         model.eval()
         with torch.no_grad():
-            found = evaluate(epoch)
+            result = evaluate(epoch)
         model.train()
-    found = run.agree(found)
-    assert found is not None
-    if not math.isfinite(found.loss):
-        raise DataError(f"the validation loss is {found.loss} after epoch {epoch}; lower optim.base_lr")
-    if watch.journal is not None:
-        watch.journal.write(
-            state.step, state.step / per_epoch, {"validation_loss": found.loss, **found.values}
-        )
-    if state.best_loss is None or found.loss < state.best_loss:
-        state.best_loss, state.best_step, state.stale = found.loss, state.step, 0
+    result = run.broadcast(result)
+    assert result is not None
+    if not math.isfinite(result.loss):
+        raise DataError(f"the validation loss is {result.loss} after epoch {epoch}; lower optim.base_lr")
+    if monitor.journal is not None:
+        values = {"validation_loss": result.loss, **result.values}
+        monitor.journal.write(state.step, state.step / per_epoch, values)
+    if state.best_loss is None or result.loss < state.best_loss:
+        state.best_loss, state.best_step, state.stale = result.loss, state.step, 0
         if keep_best:
             learner.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
     else:
@@ -254,14 +272,14 @@ def _judge(
     return True
 
 
-def _seed_of(run: Run, step: int) -> int:
-    """For what is drawn during a step (drop path, erased pixels): a function of seed, step and rank."""
+def _step_seed(run: Run, step: int) -> int:
+    """Return the seed of what is drawn during a step (drop path, erased pixels), from seed, step and rank."""
     digest = hashlib.blake2b(f"{run.settings.seed}/{step}/{run.rank}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 
 @contextmanager
-def _journal(run: Run, step: int) -> Iterator[Journal | None]:
+def _open_journal(run: Run, step: int) -> Iterator[Journal | None]:
     if not run.writes:
         yield None
         return
@@ -270,16 +288,17 @@ def _journal(run: Run, step: int) -> Iterator[Journal | None]:
 
 
 @contextmanager
-def _progress(run: Run, total: int, done: int) -> Iterator[Callable[..., None]]:
+def _show_progress(run: Run, total: int, step: int) -> Iterator[Callable[..., None]]:
     if not run.writes:
         yield lambda n=1, note="": None
         return
-    with console.progress("training", total, "steps", done) as advance:
+    with console.progress("training", total, "steps", step) as advance:
         yield advance
 
 
 @contextmanager
-def _advice(settings: config.Optim) -> Iterator[None]:
+def _explain_full_memory(settings: config.Optim) -> Iterator[None]:
+    """Turn an error of the GPU's memory into one that names the ``optim.micro_batch`` to set."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -1,10 +1,12 @@
 """A run: its folder, its device and precision, the processes that train together, and how it is stopped.
 
-RUN/settings.json      the settings as resolved, and what went in (data, labels, initial weights)
-RUN/environment.json   versions, device, commit, command line
-RUN/log.jsonl, RUN/tensorboard/, RUN/checkpoints/, and what the verb writes
+RUN/settings.json         the settings as resolved, and the inputs (data, labels, initial weights)
+RUN/environment.json      versions, device, commit, command line
+RUN/weights.safetensors   the trained model, once the run is finished
+RUN/log.jsonl, RUN/tensorboard/, RUN/checkpoints/, and files of the verb
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -12,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -23,15 +25,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from maeface import config, files
+from maeface import config, console, files
 from maeface.errors import ConfigError
+from maeface.model import weights
+from maeface.model.au import AUModel
 from maeface.model.device import choose_device, computes_bf16
-from maeface.train import checkpoints
+from maeface.model.mae import MAE
+from maeface.train import checkpoint
 
 SETTINGS = "settings.json"
 WEIGHTS = "weights.safetensors"
 ENVIRONMENT = "environment.json"
-FREE = frozenset(
+MAY_CHANGE = frozenset(
     {
         "title",
         "cost",
@@ -62,16 +67,16 @@ class Stop:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is open.
+    """An open run.
 
     Attributes:
-        folder: where it writes.
+        folder: of the run's files.
         settings: seed, precision, workers, intervals.
-        device: what this process computes on.
+        device: of this process.
         bf16: whether matrices are multiplied in bfloat16.
-        rank: this process among ``world``; only 0 writes.
-        world: how many processes train together.
-        stop: whether a signal asked to end.
+        rank: number of this process, 0 to ``world`` - 1; only 0 writes.
+        world: processes that train together.
+        stop: the exit code that a signal asked for.
     """
 
     folder: Path
@@ -88,35 +93,35 @@ class Run:
         return self.rank == 0
 
     def autocast(self) -> torch.autocast:
-        """The precision of the run, for forward passes."""
+        """Return the context of the run's precision, for forward passes."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def describe(self) -> str:
-        """Where and how it computes, in a few words."""
+        """Return device, precision and number of processes in a few words."""
         many = f", {self.world} processes" if self.world > 1 else ""
         return f"{self.device.type}, {'bf16' if self.bf16 else 'fp32'}{many}"
 
-    def agree(self, value: Any) -> Any:  # noqa: ANN401 - whatever pickles
-        """What rank 0 has, on every rank."""
+    def broadcast(self, value: Any) -> Any:  # noqa: ANN401 - whatever pickles
+        """Return rank 0's value on every rank."""
         if self.world == 1:
             return value
-        held = [value]
-        dist.broadcast_object_list(held, src=0)
-        return held[0]
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
 
 @contextmanager
-def opened(
+def open_run(
     folder: Path,
     settings: config.Pretrain | config.Finetune,
     inputs: Mapping[str, Any],
 ) -> Iterator[Run]:
-    """Take a folder for a run, or go on with the run that is in it.
+    """Open a run in a folder: a new one, or the one that the folder holds.
 
     Args:
-        folder: made if it is not there.
+        folder: of the run; created if it does not exist.
         settings: of the verb.
-        inputs: what goes in, as JSON: a run goes on only with the same.
+        inputs: data, labels and initial weights, as JSON; a run goes on only with the same.
 
     Raises:
         ConfigError: the folder holds a run with other settings or inputs.
@@ -141,20 +146,75 @@ def opened(
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """``key: before -> now`` for everything that counts and is not the same."""
+    """Return ``key: before -> now`` for every difference that is not in ``MAY_CHANGE``."""
     old, new = config.flatten(before), config.flatten(now)
-    keys = sorted(key for key in old.keys() | new.keys() if key not in FREE and old.get(key) != new.get(key))
-    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys]
+    keys = (old.keys() | new.keys()) - MAY_CHANGE
+    changed = sorted(key for key in keys if old.get(key) != new.get(key))
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed]
+
+
+def is_finished(run: Run) -> bool:
+    """Return whether the run has ended before; if so, print it."""
+    path = run.folder / WEIGHTS
+    if not path.is_file():
+        return False
+    if run.writes:
+        console.say(f"{run.folder} is finished: {path}")
+    return True
+
+
+def describe_inputs(init: str, ids: Iterable[object]) -> dict[str, Any]:
+    """Return the inputs that tell runs apart beside their settings: the initial weights and the faces.
+
+    Args:
+        init: "random", or weights by path or name.
+        ids: of the faces, in their order.
+
+    Raises:
+        ConfigError: no such weights file.
+        WeightsError: a name of no weights, or some of their parts are missing.
+    """
+    names = [str(value) for value in ids]
+    inputs: dict[str, Any] = {
+        "init": init,
+        "faces": len(names),
+        "ids": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
+    }
+    if init != "random":
+        paths = weights.files_of(weights.find(init))
+        if not paths[0].is_file():
+            raise ConfigError(f"no weights file {init} to start from; give a file, or 'random'")
+        inputs |= {"init": Path(init).name, "init_sha256": " ".join(files.sha256(path) for path in paths)}
+    return inputs
+
+
+def save_weights(
+    run: Run,
+    settings: config.Pretrain | config.Finetune,
+    model: MAE | AUModel,
+    preprocessing: weights.Preprocessing,
+    inputs: Mapping[str, Any],
+    **fields: Any,  # noqa: ANN401 - of ``weights.describe``
+) -> None:
+    """Write ``weights.safetensors`` of a finished run, with settings and inputs in the metadata."""
+    path = run.folder / WEIGHTS
+    provenance = {
+        "recipe": settings.title,
+        "settings": json.dumps(settings.model_dump(mode="json"), sort_keys=True),
+        **{name: str(value) for name, value in inputs.items()},
+    }
+    weights.save(path, model, weights.describe(model, preprocessing, provenance=provenance, **fields))
+    console.say(f"weights: {path}")
 
 
 def _claim(
     folder: Path, settings: config.Pretrain | config.Finetune, inputs: Mapping[str, Any], device: torch.device
 ) -> None:
-    """Write down what runs here, after a look at what ran here before."""
+    """Write settings and environment to the folder; refuse a folder that holds another run."""
     now = {"settings": settings.model_dump(mode="json"), "inputs": dict(inputs)}
     now = json.loads(json.dumps(now))
     finished = (folder / WEIGHTS).is_file()
-    if finished or checkpoints.present(folder):
+    if finished or checkpoint.exists(folder):
         before = _read_settings(folder)
         changed = differences(before["settings"], now["settings"])
         changed += differences(before["inputs"], now["inputs"])
@@ -163,7 +223,7 @@ def _claim(
                 f"{folder} holds a run with other settings ({'; '.join(changed)}); "
                 "give the same settings to go on with it, or another folder"
             )
-    files.clean(folder, folder / checkpoints.FOLDER)  # what a killed run was about to write
+    files.clean(folder, folder / checkpoint.FOLDER)  # temporary files of a killed run
     if not finished:
         files.write_json(folder / SETTINGS, now)
         files.write_json(folder / ENVIRONMENT, environment(device))
@@ -175,13 +235,13 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         return {"settings": dict(before["settings"]), "inputs": dict(before["inputs"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{folder} has a run but no readable {SETTINGS}, so there is no telling what they are of; "
-            "choose another folder"
+            f"{folder} has a run but no readable {SETTINGS}, which would tell its settings; choose "
+            "another folder"
         ) from error
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, machine, commit and command: what one needs to know to repeat a run."""
+    """Return versions, device, commit and command line, which are needed to repeat a run."""
     cuda = device.type == "cuda"
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -193,18 +253,18 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree that runs; None where it is an installed package."""
+    """Return the commit of the source tree; None for an installed package."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return process.stdout.strip() or None
 
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Only operations that give the same bits every time. Free on the CPU; GPUs pay for it, so not there."""
+    """Use only deterministic operations: on the CPU, where they cost nothing; on a GPU they are slow."""
     before = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
     fill = memory.fill_uninitialized_memory

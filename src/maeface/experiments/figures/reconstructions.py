@@ -66,7 +66,7 @@ def draw_reconstructions(figure: Figure, data: Mapping[str, Path], models: Mappi
     assert original is not None, "a recipe has a mask ratio and weights"
     columns.append(("original", original))
     side = max(TILE, *(len(faces[0]) for _, faces in columns))
-    image = figures.columns([(label, _resize(faces, side)) for label, faces in columns])
+    image = figures.stage_grid([(label, _resize(faces, side)) for label, faces in columns])
     descriptions = ", ".join(f"{name}: {_describe(model)}" for name, model in loaded.items())
     titles = [dataset_title(name) for name in figure.datasets if name in facts.datasets()]
     source = f" of {', '.join(titles)}" if titles else ""

@@ -6,7 +6,7 @@ from typing import Any
 from maeface import config, facts
 from maeface.errors import ConfigError
 from maeface.experiments.reporting.results import FinishedPart
-from maeface.train.run import FREE
+from maeface.train.run import MAY_CHANGE
 
 FACES_TOLERANCE = 0.05
 """Fraction by which the number of faces may differ from the labelled frames: a frame may lack a face."""
@@ -94,7 +94,8 @@ def _effective(settings: Mapping[str, Any]) -> dict[str, str]:
 def _ignored(name: str) -> bool:
     if name.partition(".")[0] in REPORTED_ELSEWHERE:
         return True
-    return any(name == end or name.endswith(f".{end}") for end in FREE)  # after "finetune." or "pretrain."
+    # "finetune." or "pretrain." may precede the key
+    return any(name == key or name.endswith(f".{key}") for key in MAY_CHANGE)
 
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,8 @@ from maeface.experiments.running.datasets import PreparedDataset
 from maeface.experiments.running.plan import PlannedPart
 from maeface.model.weights import read_metadata
 from maeface.prediction.crops import predict_crops
-from maeface.train import checkpoints, journal, result
+from maeface.train import checkpoint, journal
+from maeface.train.run import WEIGHTS, describe_inputs
 
 RUN = "au"
 VIT_BASE = (768, 12, 16)
@@ -51,14 +52,14 @@ def finish_part(
     folder, data = out / part.folder, prepared[part.benchmark.dataset]
     tested = prepared[part.benchmark.tested] if part.benchmark.tested else None
     inputs = {
-        **{key: value for key, value in result.inputs(init, []).items() if key.startswith("init")},
+        **{key: value for key, value in describe_inputs(init, []).items() if key.startswith("init")},
         "labels_sha256": files.sha256(data.labels),
         "tested_sha256": files.sha256(tested.labels) if tested else "",
     }
     settings_hash = plan.hash_settings(part.settings, inputs)
     if _is_finished(folder, settings_hash):
         console.say("already finished")
-        notes = [*notes, *_encoder_notes(part, init, folder / RUN / result.FILE)]
+        notes = [*notes, *_encoder_notes(part, init, folder / RUN / WEIGHTS)]
         _update_record(folder / results.RECORD, {**_identity(part), "note": notes})
         return False
     uninterrupted = not (folder / RUN).exists()
@@ -82,7 +83,7 @@ def finish_part(
     }
     files.write_json(folder / results.RECORD, record)
     # Checkpoints take gigabytes and are needed only to continue the training.
-    shutil.rmtree(folder / RUN / checkpoints.FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / RUN / checkpoint.FOLDER, ignore_errors=True)
     scores = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
     console.say(f"done in {seconds:.0f} s: {scores or 'no score'} on {record['faces_test']} test faces")
     return True
@@ -139,7 +140,7 @@ def _splits(part: PlannedPart, data: PreparedDataset, tested: PreparedDataset | 
 
 
 def _labelled_faces(part: PlannedPart, data: PreparedDataset) -> Split:
-    return finetune.choose(finetune.join([data.folder], data.labels), part.settings.model)[1]
+    return finetune.select_labels(finetune.join_labels([data.folder], data.labels), part.settings.model)[1]
 
 
 def _predict(
@@ -172,7 +173,7 @@ def _predict(
                 "mask": faces.mask,
                 "occurrence" if detection else "intensity": values,
             }
-            scores = finetune.scores(part.settings.model.aus, arrays)
+            scores = finetune.compute_scores(part.settings.model.aus, arrays)
             means = {key: value for key, value in scores.items() if key.endswith("_mean")}
     return pd.concat(tables, ignore_index=True), means
 

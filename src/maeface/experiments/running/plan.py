@@ -11,7 +11,7 @@ from maeface import config, facts
 from maeface.errors import ConfigError, DataError
 from maeface.experiments.reporting.results import FOLDER
 from maeface.experiments.settings import Experiment, Row, Tree
-from maeface.train.run import FREE
+from maeface.train.run import MAY_CHANGE
 
 PRETRAINED = "pretrained"
 ALL_SUBJECTS = "all"
@@ -238,7 +238,7 @@ def hash_settings(settings: config.Finetune | config.Pretrain, inputs: Mapping[s
     A finished part with the same hash need not be trained again.
     """
     flat = config.flatten(settings.model_dump(mode="json"))
-    values = {key: value for key, value in flat.items() if key not in FREE}
+    values = {key: value for key, value in flat.items() if key not in MAY_CHANGE}
     text = json.dumps({"settings": values, "inputs": dict(inputs)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,1 +1,1 @@
-"""Who is shown, with which action units, and seen how; drawn at random, repeatably."""
+"""Subjects, the action units that they show, and views of them: drawn at random, repeatably."""

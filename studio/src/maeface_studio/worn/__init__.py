@@ -1,1 +1,1 @@
-"""What a person wears or holds: clothes, glasses, hats, occluders."""
+"""Clothes, glasses, hats and occluders as meshes."""

@@ -1,0 +1,171 @@
+"""Checkpoints: what changes in training, saved to a file and restored from it.
+
+RUN/checkpoints/00001234.safetensors    tensors, and as metadata the state (JSON) and a SHA-256 of both
+
+There is one file a checkpoint, written whole or not at all; the last two are kept.
+"""
+
+import errno
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from maeface import console, files
+from maeface.errors import DataError, WeightsError
+
+FOLDER = "checkpoints"
+SUFFIX = ".safetensors"
+KEPT = 2
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Of AdamW, by the names that ``torch.optim`` gives them."""
+
+
+@dataclass
+class State:
+    """The numbers that change in training.
+
+    Attributes:
+        step: optimiser steps so far.
+        best_loss: lowest validation loss so far; None before the first evaluation.
+        best_step: step of ``best_loss``.
+        stale: evaluations since ``best_step``.
+        finished: whether training has ended, by its number of epochs or by early stopping.
+    """
+
+    step: int = 0
+    best_loss: float | None = None
+    best_step: int = 0
+    stale: int = 0
+    finished: bool = False
+
+
+@dataclass
+class Learner:
+    """Everything that changes in training: model, optimiser, state, and the best weights so far by name."""
+
+    model: nn.Module
+    optimizer: torch.optim.AdamW
+    state: State = field(default_factory=State)
+    best: dict[str, Tensor] | None = None
+
+
+def save(run_folder: Path, learner: Learner) -> None:
+    """Write a checkpoint of a learner.
+
+    Raises:
+        DataError: weights that are not finite; the checkpoint before is kept.
+        ResourceError: the disk is full or cannot be written; the checkpoints before are intact.
+    """
+    weights = learner.model.state_dict()
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise DataError(f"the weights are not finite after step {learner.state.step}; lower optim.base_lr")
+    tensors = {f"model.{name}": value for name, value in weights.items()}
+    tensors |= {f"best.{name}": value for name, value in (learner.best or {}).items()}
+    for name, parameter in _trained_parameters(learner):
+        for moment in MOMENTS:
+            tensors[f"{moment}.{name}"] = learner.optimizer.state[parameter][moment]
+    write(run_folder, learner.state.step, tensors, asdict(learner.state))
+
+
+def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
+    """Load the newest readable checkpoint of a run into a learner; return whether there is one.
+
+    Raises:
+        WeightsError: there are checkpoints, and none can be read.
+    """
+    checkpoint = read_latest(run_folder)
+    if checkpoint is None:
+        return False
+    tensors, state = checkpoint
+    learner.state = State(**state)
+    groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "best", *MOMENTS)}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition(".")
+        groups[group][name] = tensor.to(device)
+    learner.model.load_state_dict(groups["model"])
+    learner.best = groups["best"] or None
+    for name, parameter in _trained_parameters(learner):
+        learner.optimizer.state[parameter] = {
+            "step": torch.tensor(float(learner.state.step), device=device),
+            **{moment: groups[moment][name] for moment in MOMENTS},
+        }
+    return True
+
+
+def write(run_folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write the checkpoint of a step and remove all but the last two.
+
+    Raises:
+        ResourceError: the disk is full or cannot be written; the checkpoints before are intact.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(state, sort_keys=True)
+    path = run_folder / FOLDER / f"{step:08d}{SUFFIX}"
+    with files.atomic(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={"state": text, "sha256": _digest(tensors, text)})
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
+    for old in _paths(run_folder)[:-KEPT]:
+        if old != path:
+            old.unlink(missing_ok=True)
+
+
+def read_latest(run_folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return tensors (on the CPU) and state of the newest intact checkpoint; None if there is no checkpoint.
+
+    Raises:
+        WeightsError: there are checkpoints, and none can be read.
+    """
+    paths = _paths(run_folder)
+    for path in reversed(paths):
+        try:
+            return _read(path)
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            console.say(f"checkpoint {path} is damaged ({error}); trying the one before")
+    if paths:
+        raise WeightsError(f"no checkpoint of {run_folder} can be read; start again in another folder")
+    return None
+
+
+def exists(run_folder: Path) -> bool:
+    """Return whether the folder has a checkpoint, damaged or not."""
+    return bool(_paths(run_folder))
+
+
+def _trained_parameters(learner: Learner) -> Iterator[tuple[str, nn.Parameter]]:
+    for group in learner.optimizer.param_groups:
+        yield from zip(group["names"], group["params"], strict=True)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    tensors = load_file(path)
+    if _digest(tensors, metadata["state"]) != metadata["sha256"]:
+        raise ValueError("its sha256 is another")
+    return tensors, json.loads(metadata["state"])
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(np.ascontiguousarray(tensor.reshape(-1).view(torch.uint8).numpy()).data)
+    return digest.hexdigest()
+
+
+def _paths(run_folder: Path) -> list[Path]:
+    """Return the checkpoints of a run, oldest first."""
+    paths = (run_folder / FOLDER).glob(f"[0-9]*{SUFFIX}")
+    return sorted(paths, key=lambda path: int(path.stem))
