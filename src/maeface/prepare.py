@@ -37,7 +37,6 @@ RESULT = "prepare.json"
 SETTINGS_KEY = b"maeface.prepare"
 NOT_IN_RESULT = {"workers", "max_bad"}
 LIBRARIES = ("maeface", "numpy", "pillow", "av", "torch", "torchvision", "pyarrow")
-
 LIST_SCHEMA = pa.schema([("source", pa.string()), ("bytes", pa.int64()), ("video", pa.bool_())])
 
 Setup = Callable[[], Callable[[Unit, workers.Notify], Fact]]
