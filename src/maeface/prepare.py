@@ -83,7 +83,8 @@ class Summary:
         if self.images:
             line += f"; {self.images} images in {self.seconds:.1f} s, {self.images_per_s:.1f}/s"
         if self.too_many_bad:
-            line += f"\n{self.files_dropped} of {self.files} files gave no face, more than allowed (--max-bad)"
+            count = f"{self.files_dropped} of {self.files} files"
+            line += f"\n{count} gave no face, more than allowed (--max-bad)"
         return line
 
 
