@@ -1,7 +1,8 @@
-"""How fast, and how reliably, photos become crops: `uv run python benchmarks/detector.py FOLDER`.
+"""Speed and success rate of face detection and cropping: `uv run python benchmarks/detector.py FOLDER`.
 
-Prints images a second, one image at a time, from JPEG file to aligned crop, with the part of each step, and
-how many photos yield a crop. The processor's own time is printed too: on a busy machine it is the fairer one.
+Prints images per second, one image at a time, from the JPEG file to the aligned crop and for each step, and
+how many photos give a crop. The rate per second of processor time is printed too, because it depends less on
+what else the machine does.
 """
 
 import argparse
@@ -17,13 +18,13 @@ from maeface.faces.detector import Detector
 from maeface.faces.finder import find_crops
 
 
-def timed(label: str, work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-    """Apply ``work`` to each item and print its rate."""
-    started, busy = time.perf_counter(), time.process_time()
-    results = [work(item) for item in items]
-    seconds, busy = time.perf_counter() - started, time.process_time() - busy
-    rate, busy_rate = len(items) / seconds, len(items) / busy
-    print(f"{label:<16}{rate:8.1f} images/s {busy_rate:8.1f} images per second of processor time")
+def measure_rate(label: str, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    """Apply a function to each item, print its rate, and return the results."""
+    start, cpu_start = time.perf_counter(), time.process_time()
+    results = [function(item) for item in items]
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    rate, cpu_rate = len(items) / seconds, len(items) / cpu_seconds
+    print(f"{label:<16}{rate:8.1f} images/s {cpu_rate:8.1f} images per second of processor time")
     return results
 
 
@@ -34,26 +35,25 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="photos, one face each")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--limit", type=int, default=None, help="take so many photos only")
+    parser.add_argument("--limit", type=int, default=None, help="use only the first N photos")
     parser.add_argument("--backbone", default="mobilenet0.25")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--size", type=int, default=256, help="side of the crops, px")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     detector = Detector(backbone=arguments.backbone, device=arguments.device)
-    paths = sorted(path for path in arguments.folder.iterdir() if media.kind(path) == "image")[
-        : arguments.limit
-    ]
-    find_crops(detector, [media.read_image(paths[0])])  # the first image pays for loading libraries
+    photos = sorted(path for path in arguments.folder.iterdir() if media.detect_kind(path) == "image")
+    photos = photos[: arguments.limit]
+    find_crops(detector, [media.read_image(photos[0])])  # warm-up: libraries are loaded here
 
-    images = timed("decode", media.read_image, paths)
-    timed("first look", lambda image: detector.find([image]), images)
-    timed("find_crops", lambda image: find_crops(detector, [image], arguments.size), images)
-    whole = timed(
-        "file to crop", lambda path: find_crops(detector, [media.read_image(path)], arguments.size)[0], paths
+    images = measure_rate("decode", media.read_image, photos)
+    measure_rate("first pass", lambda image: detector.find([image]), images)
+    measure_rate("find_crops", lambda image: find_crops(detector, [image], arguments.size), images)
+    crops = measure_rate(
+        "file to crop", lambda path: find_crops(detector, [media.read_image(path)], arguments.size)[0], photos
     )
-    print(f"{sum(map(bool, whole))} of {len(paths)} photos yield a crop; ", end="")
-    print(f"{sum(found[0].looked_twice for found in whole if found)} of them with both looks")
+    print(f"{sum(map(bool, crops))} of {len(photos)} photos give a crop; ", end="")
+    print(f"{sum(faces[0].confirmed for faces in crops if faces)} of them are confirmed by the second pass")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How near the embedded face detector comes to the public one: `uv run python benchmarks/finder.py PHOTOS`.
+"""Comparison of the embedded face detector with the public one: `uv run python benchmarks/finder.py PHOTOS`.
 
 PHOTOS holds `congress/` (portraits, one face each) and `group/` (a montage of 4 x 3 portraits, a photograph
-of a room full of people). Counts the faces of the public weights that the embedded ones find too (boxes
-overlap by half), what else they find, and how far the five points lie apart, as a share of the distance of
-the eyes.
+of a room full of people). Counts the faces of the public weights that the embedded ones find too
+(intersection over union of at least 0.5), the faces that only the embedded ones find, and the distances
+between their landmarks, as a fraction of the distance between the eyes.
 """
 
 import argparse
@@ -17,68 +17,70 @@ from numpy.typing import NDArray
 
 from maeface.faces import media
 from maeface.faces.detector import Detector
-from maeface.faces.download import EMBEDDED, retinaface_weights
+from maeface.faces.detector_weights import EMBEDDED, locate_detector_weights
 from maeface.faces.finder import find_crops
 from maeface.faces.geometry import Face
 
-OVERLAP = 0.5
+MIN_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of two detectors on some photos.
+    """How a detector's faces match those of a reference detector.
 
     Attributes:
-        expected: faces of the first.
-        found: those that the second finds too.
-        extra: faces of the second alone.
-        alone: photos with exactly one face by the second, and that the first's.
-        apart: (found, 5) distances of the points / distance of the eyes.
+        expected: number of faces of the reference.
+        matched: how many of these the detector finds too.
+        extra: faces that only the detector finds.
+        single: photos in which the detector finds one face, which matches the reference's.
+        errors: (matched, 5) distances between the landmarks / distance between the eyes.
     """
 
     expected: int
-    found: int
+    matched: int
     extra: int
-    alone: int
-    apart: NDArray[np.float64]
+    single: int
+    errors: NDArray[np.float64]
+
+    def __str__(self) -> str:
+        """One line."""
+        line = f"found {self.matched:4d} of {self.expected:4d}, {self.extra:3d} extra"
+        if len(self.errors):
+            each = " ".join(f"{100 * value:.1f}" for value in self.errors.mean(axis=0))
+            line += f"; landmarks apart {100 * self.errors.mean():.2f} % of the eyes' distance ({each})"
+            line += f", 95 % of faces under {100 * np.quantile(self.errors.mean(axis=1), 0.95):.1f} %"
+        return line
 
 
 def overlap(a: Face, b: Face) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two faces' boxes."""
     sides = np.minimum(a.box[2:], b.box[2:]) - np.maximum(a.box[:2], b.box[:2])
-    shared = float(np.clip(sides, 0, None).prod())
-    return shared / (float((a.box[2:] - a.box[:2]).prod() + (b.box[2:] - b.box[:2]).prod()) - shared)
+    intersection = float(np.clip(sides, 0, None).prod())
+    areas = float((a.box[2:] - a.box[:2]).prod() + (b.box[2:] - b.box[:2]).prod())
+    return intersection / (areas - intersection)
 
 
-def faces(detector: Detector, path: Path) -> list[Face]:
-    """All faces of a photo, as `prepare --faces all` takes them."""
-    return [one.face for one in find_crops(detector, [media.read_image(path)], 32, "all")[0]]
+def detect(detector: Detector, path: Path) -> list[Face]:
+    """Return all faces of a photo, as `prepare --faces all` does."""
+    return [crop.face for crop in find_crops(detector, [media.read_image(path)], 32, "all")[0]]
 
 
-def compare(public: Detector, embedded: Detector, paths: Sequence[Path]) -> Comparison:
-    """Count over photos."""
-    expected = found = extra = alone = 0
-    apart = []
+def compare(reference: Detector, detector: Detector, paths: Sequence[Path]) -> Comparison:
+    """Compare a detector with a reference on photos."""
+    expected = matched = extra = single = 0
+    errors = []
     for path in paths:
-        truth, seen = faces(public, path), faces(embedded, path)
-        pairs = [(one, max(seen, key=lambda other: overlap(one, other), default=None)) for one in truth]
-        pairs = [(one, best) for one, best in pairs if best is not None and overlap(one, best) >= OVERLAP]
-        expected, found, extra = expected + len(truth), found + len(pairs), extra + len(seen) - len(pairs)
-        alone += len(seen) == len(pairs) == 1
-        for one, best in pairs:
-            eyes = np.hypot(*(one.points[1] - one.points[0]))
-            apart.append(np.hypot(*(one.points - best.points).T) / eyes)
-    return Comparison(expected, found, extra, alone, np.array(apart).reshape(-1, 5))
-
-
-def show(name: str, result: Comparison) -> None:
-    """One line."""
-    line = f"{name:<24}found {result.found:4d} of {result.expected:4d}, {result.extra:3d} extra"
-    if len(result.apart):
-        each = " ".join(f"{100 * value:.1f}" for value in result.apart.mean(axis=0))
-        line += f"; points apart {100 * result.apart.mean():.2f} % of the eyes' distance ({each})"
-        line += f", 95 % of faces under {100 * np.quantile(result.apart.mean(axis=1), 0.95):.1f} %"
-    print(line)
+        truth, faces = detect(reference, path), detect(detector, path)
+        nearest = [(face, max(faces, key=lambda one: overlap(face, one), default=None)) for face in truth]
+        pairs = [(a, b) for a, b in nearest if b is not None and overlap(a, b) >= MIN_OVERLAP]
+        expected += len(truth)
+        matched += len(pairs)
+        extra += len(faces) - len(pairs)
+        single += len(faces) == len(pairs) == 1
+        for a, b in pairs:
+            eyes = np.hypot(*(a.landmarks[1] - a.landmarks[0]))
+            errors.append(np.hypot(*(a.landmarks - b.landmarks).T) / eyes)
+    return Comparison(expected, matched, extra, single, np.array(errors).reshape(-1, 5))
 
 
 def main() -> None:
@@ -86,28 +88,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("photos", type=Path, help="holds congress/ and group/")
+    parser.add_argument("photos", type=Path, help="folder that holds congress/ and group/")
     parser.add_argument("--weights", type=Path, default=EMBEDDED)
     parser.add_argument("--threshold", type=float, default=0.5)
-    parser.add_argument("--held-out", type=Path, help="names of portraits that were not learned from")
-    parser.add_argument("--every", type=int, default=1, help="take each n-th portrait only")
+    parser.add_argument("--held-out", type=Path, help="file with the names of portraits not used in training")
+    parser.add_argument("--every", type=int, default=1, help="use only every n-th portrait")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    public = Detector(retinaface_weights("mobilenet0.25", "public"))
+    public = Detector(locate_detector_weights("mobilenet0.25", "public"))
     embedded = Detector(arguments.weights, threshold=arguments.threshold)
     group = arguments.photos / "group"
     for name in ("congress_montage_12", "situation_room"):
-        show(name, compare(public, embedded, [group / f"{name}.jpg"]))
-    paths = sorted((arguments.photos / "congress").glob("*.jpg"))[:: arguments.every]
+        print(f"{name:<24}{compare(public, embedded, [group / f'{name}.jpg'])}")
+    portraits = sorted((arguments.photos / "congress").glob("*.jpg"))[:: arguments.every]
     if arguments.held_out:
         names = set(arguments.held_out.read_text(encoding="utf-8").split())
-        show("portraits, held out", compare(public, embedded, [p for p in paths if p.name in names]))
+        held_out = [path for path in portraits if path.name in names]
+        print(f"{'portraits, held out':<24}{compare(public, embedded, held_out)}")
     if not arguments.held_out or arguments.every == 1:
-        result = compare(public, embedded, paths)
-        show("portraits", result)
-        print(f"{result.alone} of {len(paths)} portraits give exactly the one face")
-    empty = [media.read_image(path)[210:, :, :] for path in paths]  # under the chin: clothes, and no face
-    print(f"{sum(bool(seen) for seen in embedded.find(empty))} of {len(empty)} strips of clothes give a face")
+        comparison = compare(public, embedded, portraits)
+        print(f"{'portraits':<24}{comparison}")
+        print(f"{comparison.single} of {len(portraits)} portraits give exactly the one face")
+    # Clothes under the chin: there is no face in these strips.
+    strips = [media.read_image(path)[210:, :, :] for path in portraits]
+    false_positives = sum(bool(faces) for faces in embedded.find(strips))
+    print(f"{false_positives} of {len(strips)} strips of clothes give a face")
 
 
 if __name__ == "__main__":

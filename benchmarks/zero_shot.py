@@ -1,17 +1,18 @@
-"""How well weights do on real faces that nothing was trained on, beside MediaPipe, and where they do worse.
+"""Accuracy of weights on held-out real faces, beside MediaPipe, and under conditions that make it worse.
 
 ``uv run python benchmarks/zero_shot.py PHOTOS --weights W [--weights W2] [--mediapipe face_landmarker.task]``
 
-PHOTOS is the folder of official portraits (``maeface.datasets/portraits.toml`` says where it comes from); the
-300 held-out ones are read, and their labels are those of ``portraits.csv``. For each action unit: AUC, F1 at
-the weights' own threshold (0.5 for MediaPipe), and F1 at the best threshold *for these very labels*, which is
-an upper bound and no result. Intervals are 95 % bootstrap over portraits, and paired for the differences.
-The same by skin tone, by pose, and with the photos shrunk and blurred. A face that is not found is in no
-score, and counted. ``--neutral`` is for photos of faces at rest: how often something is seen there.
+PHOTOS is the folder of official portraits (``maeface.datasets/portraits.toml`` says where it comes from).
+The 300 held-out ones are read, with the labels of ``portraits.csv``. For each action unit: AUC, F1 at the
+weights' own threshold (0.5 for MediaPipe), and F1 at the threshold that is best for these labels, which is
+only an upper bound. Intervals are 95 % bootstrap intervals over portraits, paired for the differences. The
+same by skin tone, by pose, and with the photos shrunk and blurred. A face that is not detected is left out of
+the scores, and counted. ``--neutral`` is for photos of neutral faces: how often an action unit is wrongly
+called present.
 
-Writes ``zero_shot.csv`` (everything) and ``zero_shot.md`` (for people) to ``--out``. MediaPipe needs the
-extra ``teacher``. Its AU25 is the gap between its lip points, the best it has; ``PROXIES`` are what some
-blendshapes make of AU25, and of AU6, whose own blendshape it never moves.
+Writes ``zero_shot.csv`` (all scores) and ``zero_shot.md`` (tables to read) to ``--out``. MediaPipe needs the
+extra ``teacher``. Its AU25 is the gap between its lip landmarks, the best proxy that it has. ``PROXIES``
+takes other blendshapes for AU25, and for AU6, whose own blendshape MediaPipe never moves.
 """
 
 import argparse
@@ -40,7 +41,7 @@ PROXIES = {
     "MediaPipe: jawOpen as 25, mouthSmile as 6": {25: 26, 6: 12},
     "MediaPipe: mouthUpperUp as 25, eyeSquint as 6": {25: 10, 6: 7},
 }
-"""Whose score is taken for an action unit instead of its own."""
+"""By action unit, the one whose score is used instead."""
 
 
 @dataclass(frozen=True)
@@ -49,165 +50,168 @@ class Portraits:
 
     Attributes:
         images: (H, W, 3) uint8 each.
-        points: (5, 2) px each.
-        labels: (N, A) 0 or 1, NaN where not known.
-        agreed: (N, A) bool: both readers said the same.
+        landmarks: (5, 2) px each.
+        labels: (N, A) 0 or 1, NaN if unknown.
+        agreed: (N, A) bool: both annotators gave the same label.
     """
 
     images: list[NDArray[np.uint8]]
-    points: list[NDArray[np.floating]]
+    landmarks: list[NDArray[np.floating]]
     labels: NDArray[np.float64]
     agreed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Whoever scores faces.
+class Scorer:
+    """A model that scores the action units of faces.
 
     Attributes:
         name: in the tables.
-        scores: N images to (N, A) scores 0..1; NaN where there is no face, or no such action unit.
-        thresholds: (A,).
+        score: a function of N images that returns (N, A) scores 0..1; NaN if there is no face, or if the
+            model lacks the action unit.
+        thresholds: (A,) scores from which an action unit counts as present.
     """
 
     name: str
-    scores: Callable[[list[NDArray[np.uint8]]], NDArray[np.float64]]
+    score: Callable[[list[NDArray[np.uint8]]], NDArray[np.float64]]
     thresholds: NDArray[np.float64]
 
 
-def read(folder: Path, aus: Sequence[int]) -> Portraits:
-    """The held-out portraits and their labels."""
+def read_portraits(folder: Path, aus: Sequence[int]) -> Portraits:
+    """Read the held-out portraits and their labels."""
     table = Path(facts.__file__).parent / "datasets" / "portraits.csv"
     truth = labels.read(table)
     settled = pd.read_csv(table, usecols=["settled"]).fillna("")["settled"].str.split()
     agreed = np.array([[facts.au_name(au) not in names for au in aus] for names in settled])
     images = [media.read_image(folder / name) for name in truth.rows["source"]]
     detector = Detector()
-    points = [max(detector.find([image])[0], key=lambda face: face.score).points for image in images]
-    return Portraits(images, points, np.stack([truth.occurrence[au] for au in aus], axis=1), agreed)
+    landmarks = [max(detector.find([image])[0], key=lambda face: face.score).landmarks for image in images]
+    return Portraits(images, landmarks, np.stack([truth.occurrence[au] for au in aus], axis=1), agreed)
 
 
-def ours(path: Path, aus: Sequence[int]) -> Judge:
-    """Weights of ours, by the name of their file."""
+def load_weights(path: Path, aus: Sequence[int]) -> Scorer:
+    """Load maeface weights as a scorer, named after their file."""
     predictor = Predictor(path, faces="largest")
-    have = predictor.metadata.aus
+    own_aus = predictor.metadata.aus
     if predictor.metadata.task == "intensity":
         raise SystemExit(f"{path} rates intensity only; give weights that detect")
-    thresholds = dict(zip(have, predictor.metadata.thresholds or [0.5] * len(have), strict=True))
+    thresholds = dict(zip(own_aus, predictor.metadata.thresholds or [0.5] * len(own_aus), strict=True))
 
-    def scores(images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    def score(images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
         rows = predictor(images)
         columns = [f"{facts.au_name(au)}_p" for au in aus]
         return rows.reindex(columns=columns).to_numpy(np.float64)
 
     name = path.stem if path.stem != "weights" else path.parent.name
-    return Judge(name, scores, np.array([thresholds.get(au, np.nan) for au in aus]))
+    return Scorer(name, score, np.array([thresholds.get(au, np.nan) for au in aus]))
 
 
-def mediapipe(reader: blendshapes.FaceLandmarker, aus: Sequence[int]) -> list[Judge]:
-    """MediaPipe as it is, and what other shapes of it tell of AU25 and AU6."""
-    last: list[tuple[list[NDArray[np.uint8]], list[dict[int, float]]]] = []
+def load_mediapipe(landmarker: blendshapes.FaceLandmarker, aus: Sequence[int]) -> list[Scorer]:
+    """Return MediaPipe as a scorer, and one for each of ``PROXIES``."""
+    cache: list[tuple[list[NDArray[np.uint8]], list[dict[int, float]]]] = []
 
-    def read_once(images: list[NDArray[np.uint8]]) -> list[dict[int, float]]:
-        if not last or last[0][0] is not images:
-            faces = [reader(image) for image in images]
-            last[:] = [(images, [{} if face is None else face.action_units() for face in faces])]
-        return last[0][1]
+    def detect_once(images: list[NDArray[np.uint8]]) -> list[dict[int, float]]:
+        if not cache or cache[0][0] is not images:
+            faces = [landmarker(image) for image in images]
+            cache[:] = [(images, [{} if face is None else face.action_units() for face in faces])]
+        return cache[0][1]
 
-    def judge(name: str, column: Mapping[int, int]) -> Judge:
-        def scores(images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
-            known = read_once(images)
-            return np.array([[row.get(column.get(au, 0), np.nan) for au in aus] for row in known])
+    def scorer(name: str, sources: Mapping[int, int]) -> Scorer:
+        def score(images: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
+            rows = detect_once(images)
+            return np.array([[row.get(sources.get(au, 0), np.nan) for au in aus] for row in rows])
 
-        return Judge(name, scores, np.full(len(aus), 0.5))
+        return Scorer(name, score, np.full(len(aus), 0.5))
 
-    return [judge("MediaPipe", {au: au for au in aus}), *(judge(*proxy) for proxy in PROXIES.items())]
-
-
-def groups(portraits: Portraits) -> dict[tuple[str, str], NDArray[np.intp]]:
-    """The rows of each group of photos as they are, by what is grouped by and the name."""
-    angles = [
-        conditions.typology_angle(*both) for both in zip(portraits.images, portraits.points, strict=True)
-    ]
-    tones = np.array([conditions.MERGED.get(conditions.tone(a), conditions.GREY) for a in angles])
-    turned = np.abs([conditions.yaw(points) for points in portraits.points])
-    yaws = np.array([next(name for most, name in YAWS if value < most) for value in turned])
-    found = {("skin tone", name): np.flatnonzero(tones == name) for name in dict.fromkeys(tones)}
-    found |= {("yaw", name): np.flatnonzero(yaws == name) for _, name in YAWS}
-    return dict(sorted(found.items()))
+    return [scorer("MediaPipe", {au: au for au in aus}), *(scorer(*proxy) for proxy in PROXIES.items())]
 
 
-def worsened(portraits: Portraits) -> dict[tuple[str, str], list[NDArray[np.uint8]]]:
-    """All photos, shrunk and blurred."""
-    both = list(zip(portraits.images, portraits.points, strict=True))
-    made: dict[tuple[str, str], list[NDArray[np.uint8]]] = {}
+def group_rows(portraits: Portraits) -> dict[tuple[str, str], NDArray[np.intp]]:
+    """Return the rows of each group of portraits, by criterion and name of the group."""
+    photos = list(zip(portraits.images, portraits.landmarks, strict=True))
+    angles = [conditions.typology_angle(image, landmarks) for image, landmarks in photos]
+    tones = np.array([conditions.MERGED.get(conditions.classify_tone(a), conditions.GREY) for a in angles])
+    absolute_yaws = np.abs([conditions.estimate_yaw(landmarks) for landmarks in portraits.landmarks])
+    yaws = np.array([next(name for most, name in YAWS if value < most) for value in absolute_yaws])
+    groups = {("skin tone", name): np.flatnonzero(tones == name) for name in dict.fromkeys(tones)}
+    groups |= {("yaw", name): np.flatnonzero(yaws == name) for _, name in YAWS}
+    return dict(sorted(groups.items()))
+
+
+def degrade(portraits: Portraits) -> dict[tuple[str, str], list[NDArray[np.uint8]]]:
+    """Return all photos shrunk, and all photos blurred, by kind and degree."""
+    photos = list(zip(portraits.images, portraits.landmarks, strict=True))
+    degraded: dict[tuple[str, str], list[NDArray[np.uint8]]] = {}
     for size in SIZES:
-        smaller = [conditions.shrink(image, points, size) for image, points in both]
-        whole = [image if made is None else made for (image, _), made in zip(both, smaller, strict=True)]
-        made["eyes apart", f"{size} px"] = whole
-    for part in BLURS:
-        name = f"{part:.0%} of the distance of the eyes"
-        made["blur", name] = [conditions.blur(image, points, part) for image, points in both]
-    return made
+        images = []
+        for image, landmarks in photos:
+            smaller = conditions.shrink(image, landmarks, size)
+            images.append(image if smaller is None else smaller)
+        degraded["eyes apart", f"{size} px"] = images
+    for fraction in BLURS:
+        name = f"{fraction:.0%} of the distance of the eyes"
+        degraded["blur", name] = [conditions.blur(*photo, fraction) for photo in photos]
+    return degraded
 
 
-def measure(portraits: Portraits, judges: Sequence[Judge], resamples: int) -> pd.DataFrame:
-    """Every score of every judge, a row an action unit."""
-    count = len(portraits.images)
-    plain = {judge.name: judge.scores(portraits.images) for judge in judges}
-    apart = [conditions.eye_distance(points) for points in portraits.points]
-    parts = {("all", f"eyes {np.median(apart):.0f} px apart"): np.arange(count)} | groups(portraits)
+def measure(portraits: Portraits, scorers: Sequence[Scorer], resamples: int) -> pd.DataFrame:
+    """Return every score of every scorer; one row for each action unit of a group."""
+    scores = {scorer.name: scorer.score(portraits.images) for scorer in scorers}
+    distances = [conditions.eye_distance(landmarks) for landmarks in portraits.landmarks]
+    everything = ("all", f"eyes {np.median(distances):.0f} px apart")
+    groups = {everything: np.arange(len(portraits.images))} | group_rows(portraits)
     rows: list[pd.DataFrame] = []
-    main = [judge for judge in judges if judge.name not in PROXIES]
-    for where, chosen in parts.items():
-        held = {name: scores[chosen] for name, scores in plain.items()}
-        whom = judges if where[0] == "all" else main
-        rows += _rows(where, held, portraits.labels[chosen], whom, resamples)
-    clear = np.where(portraits.agreed, portraits.labels, np.nan)
-    rows += _rows(("label", "both readers agree"), plain, clear, judges, resamples)
-    for where, images in worsened(portraits).items():
-        scores = {judge.name: judge.scores(images) for judge in main}
-        rows += _rows(where, scores, portraits.labels, main, resamples)
+    main_scorers = [scorer for scorer in scorers if scorer.name not in PROXIES]
+    for group, indices in groups.items():
+        selected = {name: values[indices] for name, values in scores.items()}
+        group_scorers = scorers if group[0] == "all" else main_scorers
+        rows += _rows(group, selected, portraits.labels[indices], group_scorers, resamples)
+    agreed = np.where(portraits.agreed, portraits.labels, np.nan)
+    rows += _rows(("label", "both annotators agree"), scores, agreed, scorers, resamples)
+    for group, images in degrade(portraits).items():
+        degraded = {scorer.name: scorer.score(images) for scorer in main_scorers}
+        rows += _rows(group, degraded, portraits.labels, main_scorers, resamples)
     return pd.concat(rows, ignore_index=True)
 
 
 def _rows(
-    where: tuple[str, str],
+    group: tuple[str, str],
     scores: Mapping[str, NDArray[np.float64]],
     truth: NDArray[np.float64],
-    judges: Sequence[Judge],
+    scorers: Sequence[Scorer],
     resamples: int,
 ) -> list[pd.DataFrame]:
-    """Of each judge, and of each of ours against MediaPipe."""
-    made = [
-        tables.scores(truth, scores[judge.name], judge.thresholds, resamples).assign(judge=judge.name)
-        for judge in judges
+    """Return the tables of each scorer, and of the difference of each of ours from MediaPipe."""
+    parts = [
+        tables.scores(truth, scores[scorer.name], scorer.thresholds, resamples).assign(judge=scorer.name)
+        for scorer in scorers
     ]
     if "MediaPipe" in scores:
         peer = scores["MediaPipe"]
-        mine = [judge.name for judge in judges if not judge.name.startswith("MediaPipe")]
-        made += [
+        ours = [scorer.name for scorer in scorers if not scorer.name.startswith("MediaPipe")]
+        parts += [
             tables.difference(truth, scores[name], peer, resamples).assign(judge=f"{name} - MediaPipe")
-            for name in mine
+            for name in ours
         ]
-    return [table.assign(by=where[0], group=where[1]) for table in made]
+    return [table.assign(by=group[0], group=group[1]) for table in parts]
 
 
-def neutral(folders: Sequence[Path], judges: Sequence[Judge], aus: Sequence[int]) -> str:
-    """What is seen in photos of faces at rest, as a Markdown table."""
-    paths = [path for folder in folders for path in sorted(folder.iterdir()) if media.kind(path) == "image"]
+def render_neutral(folders: Sequence[Path], scorers: Sequence[Scorer], aus: Sequence[int]) -> str:
+    """Return how often each action unit is called present in photos of neutral faces, as a Markdown table."""
+    paths = [
+        path for folder in folders for path in sorted(folder.iterdir()) if media.detect_kind(path) == "image"
+    ]
     images = [media.read_image(path) for path in paths]
     lines = [f"| called present in {len(paths)} photos at rest | {' | '.join(map(facts.au_name, aus))} |"]
     lines.append("|---" * (len(aus) + 1) + "|")
-    for judge in judges:
-        seen = judge.scores(images)
-        called = [
+    for scorer in scorers:
+        cells = [
             "–"
             if np.isnan(values).all()
-            else f"{int((values >= limit).sum())} (most {np.nanmax(values):.2f})"
-            for values, limit in zip(seen.T, judge.thresholds, strict=True)
+            else f"{int((values >= threshold).sum())} (most {np.nanmax(values):.2f})"
+            for values, threshold in zip(scorer.score(images).T, scorer.thresholds, strict=True)
         ]
-        lines.append(f"| {judge.name} | {' | '.join(called)} |")
+        lines.append(f"| {scorer.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -217,28 +221,32 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("photos", type=Path, help="folder of the official portraits")
-    parser.add_argument("--weights", type=Path, action="append", default=[], help="of ours; several times")
+    parser.add_argument("--weights", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--mediapipe", type=Path, help="face_landmarker.task")
-    parser.add_argument("--neutral", type=Path, action="append", default=[], help="folder of faces at rest")
+    parser.add_argument(
+        "--neutral", type=Path, action="append", default=[], help="folder of neutral faces; repeatable"
+    )
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--resamples", type=int, default=2000)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     aus = facts.dataset("portraits").aus_occurrence
     with ExitStack() as stack:
-        judges = [ours(path, aus) for path in given.weights]
-        if given.mediapipe:
-            judges += mediapipe(stack.enter_context(blendshapes.FaceLandmarker(given.mediapipe)), aus)
-        if not judges:
+        scorers = [load_weights(path, aus) for path in arguments.weights]
+        if arguments.mediapipe:
+            scorers += load_mediapipe(
+                stack.enter_context(blendshapes.FaceLandmarker(arguments.mediapipe)), aus
+            )
+        if not scorers:
             parser.error("nothing to measure; give --weights or --mediapipe")
-        if len({judge.name for judge in judges}) < len(judges):
-            parser.error("two weights have one name; name their files apart")
-        found = measure(read(given.photos, aus), judges, given.resamples)
-        found["au"] = [facts.au_name(aus[column]) for column in found["au"]]
-        text = tables.markdown(found)
-        if given.neutral:
-            text += f"\n## Faces at rest\n\n{neutral(given.neutral, judges, aus)}\n"
-    files.write_text(given.out / "zero_shot.csv", found.to_csv(index=False, float_format="%.4f"))
-    files.write_text(given.out / "zero_shot.md", text)
+        if len({scorer.name for scorer in scorers}) < len(scorers):
+            parser.error("two weights have the same file name; rename one of them")
+        table = measure(read_portraits(arguments.photos, aus), scorers, arguments.resamples)
+        table["au"] = [facts.au_name(aus[column]) for column in table["au"]]
+        text = tables.markdown(table)
+        if arguments.neutral:
+            text += f"\n## Faces at rest\n\n{render_neutral(arguments.neutral, scorers, aus)}\n"
+    files.write_text(arguments.out / "zero_shot.csv", table.to_csv(index=False, float_format="%.4f"))
+    files.write_text(arguments.out / "zero_shot.md", text)
     print(text)
 
 

@@ -20,7 +20,7 @@ def test_no_subject_is_on_both_sides_and_all_clips_are_unseen():
     for seed in range(5):
         seen, unseen = demo.split(rows, seed)
         assert not set(seen["subject"]) & set(unseen["subject"])
-        assert unseen["subject"].nunique() == demo.UNSEEN_SUBJECTS
+        assert unseen["subject"].nunique() == demo.HELD_OUT_SUBJECTS
         assert seen["clip"].isna().all() and unseen["clip"].notna().any()
         assert len(seen) + len(unseen) == len(rows)
 
@@ -30,7 +30,7 @@ def test_the_sample_is_whole():
     labels = pd.read_parquet(demo.sample_folder() / demo.LABELS)
     assert set(rows["id"]) == set(labels["id"])
     assert rows["subject"].nunique() == 40
-    crops = demo._crops(demo.sample_folder(), rows.iloc[::50])
+    crops = demo._read_crops(demo.sample_folder(), rows.iloc[::50])
     assert {crop.shape for crop in crops} == {(128, 128, 3)}
 
 
@@ -43,7 +43,7 @@ def test_the_report_opens_by_itself(summary):
     html = summary.report.read_text()
     assert not re.search(r'(src|href)="(?!data:|#)', html)
     assert html.count("<img") >= 3 + 2 + 3 + 2
-    for part in ("Pre-training", "Fine-tuning", "Unseen faces", "clip"):
+    for part in ("Pre-training", "Fine-tuning", "Held-out faces", "clip"):
         assert part in html
 
 
@@ -72,7 +72,7 @@ def test_shipped_weights_predict_too(summary, tmp_path, monkeypatch):
     assert list(again.scores.index) == [demo.MAE, demo.SCRATCH, demo.SHIPPED]
     assert again.scores.loc[demo.SHIPPED].notna().any()
     html = again.report.read_text()
-    assert "Unseen faces, maeface-nano" in html and "comes with the package" in html
+    assert "Held-out faces, maeface-nano" in html and "comes with the package" in html
     columns = pd.read_csv(out / "maeface-nano" / "predictions.csv").columns
     assert "AU12_p" in columns and "AU17_p" not in columns
 

@@ -10,10 +10,10 @@ import torchvision
 from PIL import Image
 
 from maeface.errors import ConfigError, ResourceError, WeightsError
-from maeface.faces import download
-from maeface.faces.detector import NMS_OVERLAP, Detector, _faces, load, suppress
+from maeface.faces import detector_weights
+from maeface.faces.detector import NMS_OVERLAP, Detector, _to_faces, load_weights, non_maximum_suppression
 from maeface.faces.geometry import Face
-from maeface.faces.retinaface import RetinaFace, anchors, decode, fuse, parameter_shapes
+from maeface.faces.retinaface import RetinaFace, decode, fuse_batch_norms, make_anchors, parameter_shapes
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_boxes_points_and_scores_are_those_of_the_public_code(detector, referenc
             box = np.clip(row[:4], 0, limit)
             face = min(found, key=lambda face: np.abs(face.box - box).max())
             assert np.abs(face.box - box).max() < 1, name
-            assert np.abs(face.points - np.reshape(five, (5, 2))).max() < 1, name
+            assert np.abs(face.landmarks - np.reshape(five, (5, 2))).max() < 1, name
             assert abs(face.score - row[4]) < 0.01, name
 
 
@@ -48,7 +48,7 @@ def test_all_twelve_faces_of_the_montage(detector, shared):
     assert len(found) == 12
     assert [face.score for face in found] == sorted((face.score for face in found), reverse=True)
     for face in found:
-        left, right, nose, mouth_left, mouth_right = face.points
+        left, right, nose, mouth_left, mouth_right = face.landmarks
         assert left[0] < right[0] and mouth_left[0] < mouth_right[0] and left[1] < nose[1] < mouth_left[1]
 
 
@@ -74,15 +74,15 @@ def test_suppress_keeps_what_torchvision_keeps(kind):
         boxes, scores = boxes_of(kind, np.random.default_rng(seed))
         for limit in (NMS_OVERLAP, 0.0, 0.2, 1 / 3, 0.5, 1.0):
             expected = torchvision.ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), limit)
-            assert suppress(boxes, scores, limit).tolist() == expected.tolist(), (seed, limit)
+            assert non_maximum_suppression(boxes, scores, limit).tolist() == expected.tolist(), (seed, limit)
 
 
 def test_an_overlap_of_two_fifths_is_too_much_in_float32():
     boxes = np.array([[0, 0, 7, 1], [3, 0, 10, 1]], np.float32)  # 4 / 10, which float32 rounds up
     scores = np.array([0.5, 0.9], np.float32)
     assert torchvision.ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.4).tolist() == [1]
-    assert suppress(boxes, scores, 0.4).tolist() == [1]
-    assert suppress(boxes, scores, 0.41).tolist() == [1, 0]
+    assert non_maximum_suppression(boxes, scores, 0.4).tolist() == [1]
+    assert non_maximum_suppression(boxes, scores, 0.41).tolist() == [1, 0]
 
 
 def test_faces_are_bit_for_bit_those_of_torchvisions_suppression(detector, shared, monkeypatch):
@@ -96,11 +96,11 @@ def test_faces_are_bit_for_bit_those_of_torchvisions_suppression(detector, share
 
     def numbers():
         found = detector.find(images)
-        return [[(*face.box, *face.points.ravel(), face.score) for face in faces] for faces in found]
+        return [[(*face.box, *face.landmarks.ravel(), face.score) for face in faces] for faces in found]
 
     ours = numbers()
     monkeypatch.setattr(
-        "maeface.faces.detector.suppress",
+        "maeface.faces.detector.non_maximum_suppression",
         lambda boxes, scores, limit: torchvision.ops.nms(
             torch.from_numpy(boxes), torch.from_numpy(scores), limit
         ).numpy(),
@@ -117,7 +117,7 @@ def test_faces_do_not_depend_on_the_images_beside_them(detector, shared):
     assert together[2] == []
     for image, faces in zip(images, together, strict=True):
         for face, alone in zip(faces, detector.find([image])[0], strict=True):
-            assert np.array_equal(face.box, alone.box) and np.array_equal(face.points, alone.points)
+            assert np.array_equal(face.box, alone.box) and np.array_equal(face.landmarks, alone.landmarks)
     assert detector.find([]) == []
 
 
@@ -129,7 +129,7 @@ def test_a_large_image_is_shrunk_and_mapped_back(detector, shared, monkeypatch):
     monkeypatch.setattr("maeface.faces.detector.MAX_SIDE", max(image.shape))
     shrunk = detector.find([double])[0][0]
     assert np.abs(shrunk.box / 2 - face.box).max() < 3
-    assert np.abs(shrunk.points / 2 - face.points).max() < 3
+    assert np.abs(shrunk.landmarks / 2 - face.landmarks).max() < 3
 
 
 @pytest.mark.parametrize(
@@ -152,16 +152,16 @@ def test_the_network_has_the_published_names_and_shapes(backbone, parameters, le
     images = torch.randn(2, 3, 75, 101)
     with torch.inference_mode():
         before = network(images)
-        cells = len(anchors(75, 101))
+        cells = len(make_anchors(75, 101))
         assert [x.shape for x in before] == [(2, cells, 2), (2, cells, 4), (2, cells, 10)]
-        after = fuse(network)(images)
+        after = fuse_batch_norms(network)(images)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
     for x, y in zip(before, after, strict=True):
         assert torch.allclose(x, y, atol=1e-3)
 
 
 def test_anchors_and_offsets():
-    place = anchors(16, 33)
+    place = make_anchors(16, 33)
     assert len(place) == 2 * (2 * 5 + 1 * 3 + 1 * 2)
     assert place[:4].tolist() == [[4, 4, 16], [4, 4, 32], [12, 4, 16], [12, 4, 32]]
     offsets = torch.tensor([[1.0, -1.0, 5 * np.log(2), 0.0]])
@@ -174,13 +174,13 @@ def test_boxes_are_cut_at_the_border_and_empty_ones_dropped():
     row = np.arange(15, dtype=np.float32)
     inside, cut, outside = row.copy(), row.copy(), row.copy()
     inside[:4], cut[:4], outside[:4] = (5, 5, 20, 20), (-9, -9, 500, 20), (-50, -50, -10, -10)
-    faces = _faces(np.stack([inside, cut, outside]), (50, 60), (100, 120))
+    faces = _to_faces(np.stack([inside, cut, outside]), (50, 60), (100, 120))
     assert [face.box.tolist() for face in faces] == [[10, 10, 40, 40], [0, 0, 120, 40]]
 
 
 def test_numbers_that_are_none_are_no_faces(detector, monkeypatch):
     def broken(images):
-        cells = len(anchors(*images.shape[-2:]))
+        cells = len(make_anchors(*images.shape[-2:]))
         nothing = torch.full((len(images), cells, 10), torch.nan)
         return torch.tensor([0.0, 9.0]).expand(len(images), cells, 2), nothing[..., :4], nothing
 
@@ -192,18 +192,18 @@ def test_wrong_weights_are_one_clear_line(tmp_path):
     path = tmp_path / "weights.pth"
     network = RetinaFace()
     with pytest.raises(WeightsError, match="no face detector weights"):
-        load(network, path)
+        load_weights(network, path)
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(WeightsError, match="is not a RetinaFace checkpoint"):
-        load(network, path)
+        load_weights(network, path)
     torch.save({"module.body.conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(WeightsError, match="does not fit this backbone"):
-        load(network, path)
+        load_weights(network, path)
     torch.save([1, 2], path)
     with pytest.raises(WeightsError, match="dictionary of tensors"):
-        load(network, path)
+        load_weights(network, path)
     torch.save({f"module.{k}": v for k, v in RetinaFace().state_dict().items()}, path)
-    load(network, path)
+    load_weights(network, path)
 
 
 def test_a_device_that_is_not_there_is_one_clear_line(tmp_path):
@@ -242,7 +242,7 @@ def answer(monkeypatch, outcome):
             raise outcome
         return io.BytesIO(outcome)
 
-    monkeypatch.setattr(download.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(detector_weights.urllib.request, "urlopen", urlopen)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def answer(monkeypatch, outcome):
 def test_offline_says_which_file_to_put_where(empty_places, monkeypatch, error):
     answer(monkeypatch, error)
     with pytest.raises(ResourceError) as caught:
-        download.retinaface_weights("mobilenet0.25", "public")
+        detector_weights.locate_detector_weights("mobilenet0.25", "public")
     for part in ("retinaface_mobilenet0.25_Final.pth", "2979b33ffafda5d7", "MAEFACE_WEIGHTS", "\n"):
         assert (part in str(caught.value)) == (part != "\n")
 
@@ -259,65 +259,67 @@ def test_offline_says_which_file_to_put_where(empty_places, monkeypatch, error):
 def test_a_download_of_other_bytes_is_refused_and_not_kept(empty_places, monkeypatch):
     answer(monkeypatch, b"<html>")
     with pytest.raises(WeightsError, match="sha256"):
-        download.retinaface_weights("mobilenet0.25", "public")
+        detector_weights.locate_detector_weights("mobilenet0.25", "public")
     assert not list((empty_places / "cache").rglob("*.pth"))
 
 
 def test_one_download_then_the_cache(empty_places, monkeypatch):
     data = b"weights"
-    published = download.Published(
-        "tiny.pth", "https://example.org/tiny.pth", download.hashlib.sha256(data).hexdigest()
+    published = detector_weights.PublicCheckpoint(
+        "tiny.pth", "https://example.org/tiny.pth", detector_weights.hashlib.sha256(data).hexdigest()
     )
-    monkeypatch.setitem(download.PUBLISHED, "mobilenet0.25", published)
+    monkeypatch.setitem(detector_weights.PUBLIC_CHECKPOINTS, "mobilenet0.25", published)
     answer(monkeypatch, data)
-    assert download.retinaface_weights("mobilenet0.25") == download.EMBEDDED  # nothing comes unasked
-    path = download.retinaface_weights("mobilenet0.25", "public")
+    assert (
+        detector_weights.locate_detector_weights("mobilenet0.25") == detector_weights.EMBEDDED
+    )  # nothing comes unasked
+    path = detector_weights.locate_detector_weights("mobilenet0.25", "public")
     assert path.read_bytes() == data and path.parent == empty_places / "cache" / "maeface"
     answer(monkeypatch, AssertionError("downloaded twice"))
-    assert download.retinaface_weights("mobilenet0.25") == path
+    assert detector_weights.locate_detector_weights("mobilenet0.25") == path
     mine = empty_places / "mine" / "tiny.pth"
     mine.write_bytes(data)
-    assert download.retinaface_weights("mobilenet0.25") == mine
+    assert detector_weights.locate_detector_weights("mobilenet0.25") == mine
     mine.write_bytes(b"other")
     with pytest.raises(WeightsError, match="expected"):
-        download.retinaface_weights("mobilenet0.25")
-    assert download.retinaface_weights("mobilenet0.25", "embedded") == download.EMBEDDED
+        detector_weights.locate_detector_weights("mobilenet0.25")
+    assert detector_weights.locate_detector_weights("mobilenet0.25", "embedded") == detector_weights.EMBEDDED
 
 
 def test_without_the_public_weights_the_embedded_ones_are_taken_and_one_line_says_so(
     empty_places, monkeypatch, capsys
 ):
     answer(monkeypatch, AssertionError("downloaded without being asked"))
-    download._say_embedded.cache_clear()
+    detector_weights._note_embedded.cache_clear()
     for _ in range(3):
-        assert download.retinaface_weights("mobilenet0.25") == download.EMBEDDED
+        assert detector_weights.locate_detector_weights("mobilenet0.25") == detector_weights.EMBEDDED
     (line,) = capsys.readouterr().err.splitlines()
     assert "MAEFACE_WEIGHTS" in line and "--detector public" in line
-    assert download.kind(download.EMBEDDED) == "embedded"
+    assert detector_weights.source_of(detector_weights.EMBEDDED) == "embedded"
     with pytest.raises(ConfigError, match="resnet50"):
-        download.retinaface_weights("resnet50", "embedded")
+        detector_weights.locate_detector_weights("resnet50", "embedded")
     with pytest.raises(ConfigError, match="auto, public, embedded"):
-        download.retinaface_weights("mobilenet0.25", "mine")
+        detector_weights.locate_detector_weights("mobilenet0.25", "mine")
 
 
 def test_the_embedded_weights_are_small_and_damaged_ones_are_refused(tmp_path):
-    data = download.EMBEDDED.read_bytes()
+    data = detector_weights.EMBEDDED.read_bytes()
     assert len(data) <= 2 * 2**20
-    load(RetinaFace(), download.EMBEDDED)
+    load_weights(RetinaFace(), detector_weights.EMBEDDED)
     path = tmp_path / "weights.safetensors"
     for damaged in (b"", data[:1000], data[:-1]):
         path.write_bytes(damaged)
         with pytest.raises(WeightsError, match="not a RetinaFace checkpoint"):
-            load(RetinaFace(), path)
+            load_weights(RetinaFace(), path)
 
 
 def test_the_embedded_detector_finds_the_faces_of_the_public_one(shared, detector):
-    embedded = Detector(download.EMBEDDED)
+    embedded = Detector(detector_weights.EMBEDDED)
     photos = sorted((shared / "photos" / "congress").glob("*.jpg"))[::60]
     images = [np.array(Image.open(path).convert("RGB")) for path in photos]
     for one, other in zip(detector.find(images), embedded.find(images), strict=True):
-        eyes = np.hypot(*(one[0].points[1] - one[0].points[0]))
-        assert np.hypot(*(one[0].points - other[0].points).T).mean() < 0.08 * eyes
+        eyes = np.hypot(*(one[0].landmarks[1] - one[0].landmarks[0]))
+        assert np.hypot(*(one[0].landmarks - other[0].landmarks).T).mean() < 0.08 * eyes
     for name, least in (("congress_montage_12", 12), ("situation_room", 10)):
         image = np.array(Image.open(shared / "photos" / "group" / f"{name}.jpg").convert("RGB"))
         seen = np.stack([face.box for face in embedded.find([image])[0]])
@@ -327,7 +329,7 @@ def test_the_embedded_detector_finds_the_faces_of_the_public_one(shared, detecto
 
 
 def test_where_the_points_do_not_settle_there_is_no_face(monkeypatch):
-    embedded = Detector(download.EMBEDDED)
+    embedded = Detector(detector_weights.EMBEDDED)
     faces = [
         Face(np.array([0, 0, 20, 20], np.float32), np.full((5, 2), k, np.float32), 0.9) for k in (1, 2, 3)
     ]
@@ -335,15 +337,15 @@ def test_where_the_points_do_not_settle_there_is_no_face(monkeypatch):
     def refined(network, image, points):
         return [(one + 10, settled) for one, settled in zip(points, (True, False, True), strict=True)]
 
-    monkeypatch.setattr("maeface.faces.detector.refine", refined)
-    seen = embedded._placed(np.zeros((20, 20, 3), np.uint8), faces)
-    assert [face.points[0, 0] for face in seen] == [11, 13]
-    embedded.placing = None
-    assert embedded._placed(np.zeros((20, 20, 3), np.uint8), faces) is faces
+    monkeypatch.setattr("maeface.faces.detector.refine_landmarks", refined)
+    seen = embedded._refine(np.zeros((20, 20, 3), np.uint8), faces)
+    assert [face.landmarks[0, 0] for face in seen] == [11, 13]
+    embedded.landmark_net = None
+    assert embedded._refine(np.zeros((20, 20, 3), np.uint8), faces) is faces
 
 
 def test_resnet50_is_asked_for(empty_places):
     with pytest.raises(ResourceError, match=r"Resnet50_Final\.pth.*MAEFACE_WEIGHTS"):
-        download.retinaface_weights("resnet50")
+        detector_weights.locate_detector_weights("resnet50")
     (empty_places / "mine" / "Resnet50_Final.pth").write_bytes(b"x")
-    assert download.retinaface_weights("resnet50").name == "Resnet50_Final.pth"
+    assert detector_weights.locate_detector_weights("resnet50").name == "Resnet50_Final.pth"

@@ -252,7 +252,7 @@ def test_weights_of_the_command_line_have_names(tmp_path):
 
 
 def test_a_part_that_another_process_is_at_is_left_to_it(data, tmp_path):
-    with files.exclusive(tmp_path / "o" / "parts" / "mae-face" / "P1-s0"):
+    with files.lock(tmp_path / "o" / "parts" / "mae-face" / "P1-s0"):
         summary = run("ex5", data, tmp_path / "o", "folds=['P1', 'P3']")
     assert (summary.parts, summary.trained, summary.locked) == (1, 1, 1)
     assert "another process is training 1" in str(summary)

@@ -6,7 +6,7 @@ from PIL import Image
 from maeface.errors import ConfigError
 from maeface.faces import finder, media
 from maeface.faces.detector import Detector
-from maeface.faces.finder import aligned, find_crops
+from maeface.faces.finder import centre_crop, find_crops
 from maeface.faces.geometry import Face, Square, eye_angle, to_crop, to_image
 
 
@@ -53,15 +53,15 @@ def test_eyes_lie_level_in_the_crop_whatever_the_angle(angle):
     (crops,) = find_crops(Eyes(), [drawn(angle)], size=110)
     (found,) = crops
     upright = find_crops(Eyes(), [drawn()], size=110)[0][0]
-    assert found.looked_twice
+    assert found.confirmed
     assert (found.square.angle_deg - angle) % 360 == pytest.approx(0, abs=1) or (
         found.square.angle_deg - angle
     ) % 360 == pytest.approx(360, abs=1)
     assert (found.square.cx, found.square.cy) == pytest.approx((150, 150), abs=1.5)
     assert found.square.side == pytest.approx(110, abs=2)
     (face,) = Eyes().find([found.pixels])[0]
-    assert eye_angle(face.points) == pytest.approx(0, abs=2)
-    assert face.points == pytest.approx(Eyes().find([upright.pixels])[0][0].points, abs=2)
+    assert eye_angle(face.landmarks) == pytest.approx(0, abs=2)
+    assert face.landmarks == pytest.approx(Eyes().find([upright.pixels])[0][0].landmarks, abs=2)
 
 
 def test_the_second_look_costs_the_same_for_every_face():
@@ -73,7 +73,7 @@ def test_the_second_look_costs_the_same_for_every_face():
 
 def test_a_face_not_seen_again_keeps_its_first_box_and_says_so():
     (crops,) = find_crops(Eyes(again=False), [drawn(20)])
-    assert not crops[0].looked_twice
+    assert not crops[0].confirmed
     assert crops[0].square.angle_deg == 20
     assert crops[0].square.side == pytest.approx(110, abs=2)
     assert find_crops(Eyes(again=False, score=0.6), [drawn(20)]) == [[]]
@@ -88,10 +88,10 @@ def test_no_face_is_an_empty_list_and_a_wrong_choice_is_refused():
 
 def test_ready_crops_are_taken_as_they_are():
     image = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
-    assert np.array_equal(aligned(image, 64).pixels, image)
-    wide = aligned(np.dstack([np.tile(np.arange(100, dtype=np.uint8), (60, 1))] * 3), 60)
+    assert np.array_equal(centre_crop(image, 64).pixels, image)
+    wide = centre_crop(np.dstack([np.tile(np.arange(100, dtype=np.uint8), (60, 1))] * 3), 60)
     assert wide.pixels[0, 0, 0] == 20 and wide.pixels[-1, -1, 0] == 79
-    assert wide.face.box.tolist() == [20, 0, 80, 60] and np.isnan(wide.face.points).all()
+    assert wide.face.box.tolist() == [20, 0, 80, 60] and np.isnan(wide.face.landmarks).all()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_ready_crops_are_taken_as_they_are():
     [(225, [1]), (640, [1]), (641, [2, 1]), (1536, [4, 2, 1]), (4000, [8, 4, 2]), (9000, [16, 8])],
 )
 def test_sizes_of_the_first_look(longest, factors):
-    assert finder._factors(longest) == factors
+    assert finder._scale_factors(longest) == factors
 
 
 # With the public weights ---------------------------------------------------------------------------------
@@ -117,8 +117,8 @@ def portraits(shared):
 
 def test_every_portrait_gives_a_crop_with_level_eyes(detector, portraits):
     for (found,) in find_crops(detector, portraits, size=224):
-        points = to_crop(found.face.points, found.square, 224)
-        assert found.pixels.shape == (224, 224, 3) and found.looked_twice
+        points = to_crop(found.face.landmarks, found.square, 224)
+        assert found.pixels.shape == (224, 224, 3) and found.confirmed
         assert abs(points[0, 1] - points[1, 1]) < 4
         assert 50 < points[0, 0] < 110 < points[1, 0] < 175
         assert (points[:, 1] > 50).all() and (points[:, 1] < 190).all()
@@ -155,7 +155,7 @@ def test_all_largest_and_central(detector, shared):
 def test_a_face_that_fills_a_large_photo_is_one_face(detector, shared, name):
     image = media.read_image(shared / "photos" / "zoom-cc0" / f"{name}.jpg")
     (found,) = find_crops(detector, [image], 224, "all")[0]
-    left, right, *_ = points = to_crop(found.face.points, found.square, 224)
+    left, right, *_ = points = to_crop(found.face.landmarks, found.square, 224)
     assert abs(left[1] - right[1]) < 5 and (points > 40).all() and (points < 190).all()
 
 

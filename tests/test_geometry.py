@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maeface.faces.geometry import MARGIN, Face, Square, crop, eye_angle, snap, square, to_crop, to_image
+from maeface.faces.geometry import (
+    MARGIN,
+    Face,
+    Square,
+    crop,
+    eye_angle,
+    snap_to_grid,
+    square_around,
+    to_crop,
+    to_image,
+)
 
 numbers = st.floats(-500, 500)
 squares = st.builds(Square, numbers, numbers, st.floats(4, 800), st.floats(-180, 180))
@@ -111,7 +121,7 @@ def test_a_profile_is_turned_by_the_line_from_eyes_to_mouth():
 
 def test_the_square_is_the_longer_side_with_its_margin():
     face = Face(np.array([10, 20, 74, 148], np.float32), np.zeros((5, 2), np.float32), 1.0)
-    region = square(face, angle_deg=12.3)
+    region = square_around(face, angle_deg=12.3)
     assert region.side == pytest.approx(128 * MARGIN, abs=1)
     assert (region.cx, region.cy) == pytest.approx((42, 84), abs=1)
     assert region.angle_deg == 12
@@ -119,8 +129,8 @@ def test_the_square_is_the_longer_side_with_its_margin():
 
 @given(squares)
 def test_a_snapped_square_is_near_and_stays(region):
-    once = snap(region)
-    assert snap(once) == once
+    once = snap_to_grid(region)
+    assert snap_to_grid(once) == once
     assert (
         max(abs(once.cx - region.cx), abs(once.cy - region.cy), abs(once.side - region.side))
         <= region.side / 90

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from maeface.faces import media
-from maeface.faces.media import BadMedia
+from maeface.faces.media import MediaError
 
 RNG = np.random.default_rng(7)
 
@@ -45,9 +45,9 @@ def put(tmp_path):
 
 
 def reason(path, read=media.read_image):
-    with pytest.raises(BadMedia) as caught:
+    with pytest.raises(MediaError) as caught:
         result = read(path)
-        if read is media.frames:
+        if read is media.read_frames:
             list(result)
     return caught.value.reason
 
@@ -73,7 +73,7 @@ def test_allowed_formats_by_content_whatever_the_name(put, kind):
     assert pixels.shape == image.shape and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
     limit = {"GIF": 40, "JPEG": 16}.get(kind, 0)
     assert np.abs(pixels.astype(int) - image).mean() <= limit / 4
-    assert media.kind(put(encoded(image, kind, **options), "x.txt")) == "image"
+    assert media.detect_kind(put(encoded(image, kind, **options), "x.txt")) == "image"
 
 
 @pytest.mark.parametrize("cut", [2, 10, 0.5, 0.9])
@@ -124,7 +124,7 @@ def test_damaged_bytes_give_pixels_or_a_reason_and_nothing_else(put, data):
         whole[place] = value
     try:
         pixels = media.read_image(put(bytes(whole), "fuzz"))
-    except BadMedia as bad:
+    except MediaError as bad:
         assert bad.reason.isidentifier()
     else:
         assert pixels.ndim == 3
@@ -289,7 +289,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[1:]:
     try:
         media.read_image(Path(name))
-    except media.BadMedia as bad:
+    except media.MediaError as bad:
         print(bad.reason)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 print("torch" in sys.modules)
@@ -321,7 +321,7 @@ def test_files_that_cannot_be_opened_are_passed_over_and_never_block(tmp_path, p
     os.mkfifo(tmp_path / "pipe.jpg")
     for name in ("folder.jpg", "dangling.jpg", "loop.jpg", "pipe.jpg", "nowhere.jpg"):
         assert reason(tmp_path / name) == "unreadable", name
-        assert reason(tmp_path / name, media.frames) == "unreadable", name
+        assert reason(tmp_path / name, media.read_frames) == "unreadable", name
     from pathlib import Path
 
     assert reason(Path("/dev/zero")) == "unreadable"
@@ -337,18 +337,18 @@ def test_a_disk_that_fails_is_a_reason(put, monkeypatch):
             raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(media, "_open", lambda path: Failing())
-    for read in (media.read_image, media.frames):
+    for read in (media.read_image, media.read_frames):
         assert reason(put(b"x"), read) == "unreadable"
-    assert media.kind(put(b"x", "x.png")) == "image"
+    assert media.detect_kind(put(b"x", "x.png")) == "image"
 
 
 def test_kind_goes_by_content_then_by_name(put):
-    assert media.kind(put(b"<html>", "x.jpg")) == "image"
-    assert media.kind(put(b"", "x.MP4")) == "video"
-    assert media.kind(put(b"a,b\n1,2\n", "x.csv")) is None
-    assert media.kind(put(b"%PDF-1.7", "x.pdf")) is None
-    assert media.kind(put(encoded(picture(), "TIFF"), "x.tif")) == "image"
-    assert media.kind(put(b"#EXTM3U\nhttp://example.org/a.ts\n", "x.m3u8")) is None
+    assert media.detect_kind(put(b"<html>", "x.jpg")) == "image"
+    assert media.detect_kind(put(b"", "x.MP4")) == "video"
+    assert media.detect_kind(put(b"a,b\n1,2\n", "x.csv")) is None
+    assert media.detect_kind(put(b"%PDF-1.7", "x.pdf")) is None
+    assert media.detect_kind(put(encoded(picture(), "TIFF"), "x.tif")) == "image"
+    assert media.detect_kind(put(b"#EXTM3U\nhttp://example.org/a.ts\n", "x.m3u8")) is None
 
 
 # Videos --------------------------------------------------------------------------------------------------
@@ -373,28 +373,28 @@ def video(path, times=None, count=20, codec="mpeg4", width=64, height=48, gop=4)
 
 def test_every_frame_with_its_index_time_and_pixels(tmp_path):
     path = video(tmp_path / "v.mp4")
-    frames = list(media.frames(path))
+    frames = list(media.read_frames(path))
     assert [frame.index for frame in frames] == list(range(20))
     assert [frame.time_s for frame in frames] == pytest.approx([n / 25 for n in range(20)], abs=1e-3)
     for frame in frames:
         assert frame.rgb.shape == (48, 64, 3)
         assert abs(frame.rgb.mean() - 10 * frame.index) < 6
-    assert media.kind(path) == "video"
+    assert media.detect_kind(path) == "video"
 
 
 def test_a_varying_rate_keeps_its_timestamps(tmp_path):
     times = [0, 0.04, 0.5, 0.54, 2.0]
-    frames = list(media.frames(video(tmp_path / "v.mkv", times)))
+    frames = list(media.read_frames(video(tmp_path / "v.mkv", times)))
     assert [frame.time_s for frame in frames] == pytest.approx(times, abs=2e-3)
 
 
 def test_every_nth_frame_or_so_many_a_second(tmp_path):
     path = video(tmp_path / "v.mp4")
-    assert [frame.index for frame in media.frames(path, every=6)] == [0, 6, 12, 18]
-    assert [frame.index for frame in media.frames(path, fps=5)] == [0, 5, 10, 15]
-    assert [frame.index for frame in media.frames(path, fps=100)] == list(range(20))
+    assert [frame.index for frame in media.read_frames(path, every=6)] == [0, 6, 12, 18]
+    assert [frame.index for frame in media.read_frames(path, fps=5)] == [0, 5, 10, 15]
+    assert [frame.index for frame in media.read_frames(path, fps=100)] == list(range(20))
     times = [0, 0.1, 0.2, 1.0, 1.9, 2.0]
-    assert [f.index for f in media.frames(video(tmp_path / "w.mkv", times), fps=1)] == [0, 3, 5]
+    assert [f.index for f in media.read_frames(video(tmp_path / "w.mkv", times), fps=1)] == [0, 3, 5]
 
 
 def rotated(data, degrees):
@@ -416,8 +416,8 @@ def test_rotation_in_the_container_is_applied(tmp_path, put, degrees, turns):
         frame = av.VideoFrame.from_ndarray(picture(48, 64), format="rgb24")
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    stored = next(media.frames(path)).rgb
-    turned = next(media.frames(put(rotated(path.read_bytes(), degrees), "turned.mp4"))).rgb
+    stored = next(media.read_frames(path)).rgb
+    turned = next(media.read_frames(put(rotated(path.read_bytes(), degrees), "turned.mp4"))).rgb
     assert np.array_equal(turned, np.rot90(stored, turns))
 
 
@@ -425,7 +425,7 @@ def test_damage_in_the_middle_is_passed_over(tmp_path, put):
     data = bytearray(video(tmp_path / "v.mkv", count=60, width=320, height=240).read_bytes())
     third = len(data) // 3
     data[third : third + 200] = bytes(RNG.integers(0, 256, 200, np.uint8))
-    frames = list(media.frames(put(bytes(data), "damaged.mkv")))
+    frames = list(media.read_frames(put(bytes(data), "damaged.mkv")))
     assert frames[0].index == 0 and 30 <= len(frames) <= 60
     assert frames[-1].time_s == pytest.approx(59 / 25, abs=0.05)
     times = [frame.time_s for frame in frames]
@@ -436,7 +436,7 @@ def test_a_video_without_its_index_is_unreadable_at_once(tmp_path, put):
     data = video(tmp_path / "v.mp4").read_bytes()
     assert data.index(b"moov") > data.index(b"mdat")
     started = time.monotonic()
-    assert reason(put(data[: data.index(b"moov") - 4], "cut.mp4"), media.frames) == "unreadable"
+    assert reason(put(data[: data.index(b"moov") - 4], "cut.mp4"), media.read_frames) == "unreadable"
     assert time.monotonic() - started < 5
 
 
@@ -449,10 +449,10 @@ def test_files_without_video(tmp_path, put):
         sound.sample_rate, sound.pts = 16_000, 0
         container.mux(stream.encode(sound))
         container.mux(stream.encode())
-    assert reason(path, media.frames) == "no_video"
-    assert reason(put(b"", "empty.mp4"), media.frames) == "no_video"
-    assert reason(put(b"", "empty.jpg"), media.frames) == "empty"
-    assert reason(put(b"nothing of the kind", "x.mp4"), media.frames) == "unreadable"
+    assert reason(path, media.read_frames) == "no_video"
+    assert reason(put(b"", "empty.mp4"), media.read_frames) == "no_video"
+    assert reason(put(b"", "empty.jpg"), media.read_frames) == "empty"
+    assert reason(put(b"nothing of the kind", "x.mp4"), media.read_frames) == "unreadable"
 
 
 @pytest.mark.parametrize(
@@ -467,24 +467,27 @@ def test_files_without_video(tmp_path, put):
 @pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "list.txt"])
 def test_playlists_are_refused(tmp_path, put, text, name):
     path = video(tmp_path / "v.mp4")
-    assert reason(put(text.format(path=path).encode(), name), media.frames) in ("not_an_image", "unreadable")
+    assert reason(put(text.format(path=path).encode(), name), media.read_frames) in (
+        "not_an_image",
+        "unreadable",
+    )
 
 
 def test_addresses_are_only_ever_names(tmp_path):
     from pathlib import Path
 
     for name in ("http://127.0.0.1:9/x.mp4", "concat:a.mp4|b.mp4", "/dev/stdin\0"):
-        assert reason(Path(name), media.frames) == "unreadable"
+        assert reason(Path(name), media.read_frames) == "unreadable"
 
 
 def test_a_photo_is_one_frame(put):
     image = picture()
-    (frame,) = media.frames(put(encoded(image, "PNG")), every=5)
+    (frame,) = media.read_frames(put(encoded(image, "PNG")), every=5)
     assert (frame.index, frame.time_s) == (0, 0.0) and np.array_equal(frame.rgb, image)
 
 
 def test_frames_come_one_at_a_time(tmp_path):
-    iterator = media.frames(video(tmp_path / "v.mp4", count=200))
+    iterator = media.read_frames(video(tmp_path / "v.mp4", count=200))
     assert [next(iterator).index for _ in range(3)] == [0, 1, 2]
     iterator.close()
 
@@ -492,6 +495,6 @@ def test_frames_come_one_at_a_time(tmp_path):
 def test_the_clips_have_their_real_counts(shared):
     counts = {"grid_bbaf2n.mpg": 75, "intel_face-demographics-walking.mp4": 35, "pyfeat_single_face.mp4": 72}
     for name, count in counts.items():
-        frames = [(frame.index, frame.time_s) for frame in media.frames(shared / "videos" / name)]
+        frames = [(frame.index, frame.time_s) for frame in media.read_frames(shared / "videos" / name)]
         assert len(frames) == count
         assert frames[0] == (0, 0.0) and frames == sorted(frames)

@@ -294,7 +294,7 @@ def test_an_input_that_cannot_be_read_has_a_row(model_file, crops, tmp_path, mon
     """Of a video that breaks off, the frames so far stay, and one more row gives the reason."""
     (crops / "clip.mp4").write_bytes(b"")
     (crops / "broken.mp4").write_bytes(b"\0\0\0\x18ftypisom")
-    real = media.frames
+    real = media.read_frames
 
     def frames(path, every=1, fps=None):
         if path.name != "broken.mp4":
@@ -302,7 +302,7 @@ def test_an_input_that_cannot_be_read_has_a_row(model_file, crops, tmp_path, mon
             return
         for index in range(0, 3 * every, every):
             yield media.Frame(np.full((40, 40, 3), 90, np.uint8), index, index / 10)
-        raise media.BadMedia("unreadable", "the disk went away")
+        raise media.MediaError("unreadable", "the disk went away")
 
     monkeypatch.setattr(media, "frames", frames)
     predictor = Predictor(model_file(), device="cpu", aligned=True)
@@ -411,7 +411,7 @@ def test_a_choice_of_frames_that_means_nothing_is_refused(model_file, crops, tmp
     with pytest.raises(ConfigError, match=r"every is|fps is"):
         predict.run([crops], model_file(), tmp_path / "p.csv", aligned=True, device="cpu", **given)
     with pytest.raises(ConfigError, match=r"every is|fps is"):
-        list(media.frames(crops / "s01" / "0.png", **given))
+        list(media.read_frames(crops / "s01" / "0.png", **given))
 
 
 def test_numbers_of_numpy_choose_frames(model_file, crops):
@@ -467,11 +467,11 @@ def test_pillow_images_of_every_mode_and_turn(model_file, tmp_path):
     for mode, data in pictures.items():
         path = tmp_path / f"{mode}.img"
         path.write_bytes(data)
-        shown = [media.read_image(path), media.picture_pixels(Image.open(path))]
+        shown = [media.read_image(path), media.convert_picture(Image.open(path))]
         np.testing.assert_allclose(shown[0].astype(int), shown[1].astype(int), atol=3, err_msg=mode)
         rows = predictor([path, Image.open(path)])
         np.testing.assert_allclose(*rows.iloc[:, 10:].to_numpy(float), atol=0.02, err_msg=mode)
-    assert media.picture_pixels(Image.open(tmp_path / "turned.img")).shape == (48, 60, 3)
+    assert media.convert_picture(Image.open(tmp_path / "turned.img")).shape == (48, 60, 3)
 
 
 def test_grey_and_clear_arrays(model_file):

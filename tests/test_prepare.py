@@ -235,7 +235,7 @@ def test_another_dataset_is_not_mixed_in(inline, tmp_path):
     again = prepare.run([folder], tmp_path / "out", READY.model_copy(update={"workers": 7}))
     assert (again.faces, again.images) == (13, 0)
     with pytest.raises(
-        ConfigError, match="was prepared otherwise: size was 32, now 64; choose another --out"
+        ConfigError, match="was prepared with other settings or inputs: size was 32, now 64; choose another"
     ):
         prepare.run([folder], tmp_path / "out", READY.model_copy(update={"size": 64}))
     photo(folder / "new.png")
@@ -252,7 +252,7 @@ def test_another_dataset_is_not_mixed_in(inline, tmp_path):
 
 def test_one_run_at_a_time(inline, tmp_path):
     photo(tmp_path / "a.png")
-    with files.exclusive(tmp_path / "out"), pytest.raises(ResourceError, match="in use by another run"):
+    with files.lock(tmp_path / "out"), pytest.raises(ResourceError, match="in use by another run"):
         prepare.run([tmp_path / "a.png"], tmp_path / "out", READY)
 
 

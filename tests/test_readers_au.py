@@ -73,7 +73,7 @@ def test_labels_count_the_frames_of_a_video_from_1(tmp_path):
     )
     rows = manifest.load(summary.out)
     stored = shards.Shards(summary.out)
-    crops = [media.image_in(stored.read(row), 8) for row in rows.to_dict("records")]
+    crops = [media.decode_image(stored.read(row), min_side=8) for row in rows.to_dict("records")]
     numbers = [layouts.number(crop) for crop in crops]
     assert numbers == [4, 5, 8, 9, 10]  # what the label file says; picture 1 is the first
     assert rows["frame"].tolist() == [3, 4, 7, 8, 9]
@@ -605,7 +605,7 @@ def test_a_dataset_is_prepared_with_its_labels_and_known_again(tmp_path, capsys)
     run(command)  # finished: nothing is done
     assert before == {file: file.stat().st_mtime_ns for file in out.rglob("*.parquet")}
     edit(tmp_path / "raw" / OCC, line(2, lambda x: x.translate(bytes.maketrans(b"1", b"0"))))
-    assert "its labels were others" in failure(command, capsys)
+    assert "the labels have changed" in failure(command, capsys)
     assert "dataset was bp4d, now none" in failure([c for c in command if c not in command[2:6]], capsys)
 
 
@@ -647,7 +647,7 @@ def test_labels_beside_the_crops_are_what_finetune_takes(tmp_path, capsys):
 def test_options_need_a_dataset(tmp_path, capsys):
     layouts.image(tmp_path / "a/a.jpg", 1)
     command = ["prepare", str(tmp_path / "a"), "--set", "camera=left", "--out", str(tmp_path / "out")]
-    assert "--set camera=left is for a reader; say which: --dataset NAME" in failure(command, capsys)
+    assert "--set camera=left is an option of a dataset; give --dataset NAME too" in failure(command, capsys)
 
 
 def run(arguments):

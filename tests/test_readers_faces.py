@@ -560,7 +560,7 @@ def test_a_crop_from_points_is_upright_and_holds_the_face(angle):
     turn = np.radians(angle)
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     points = upright @ matrix.T + [150, 140]
-    found = finder.from_points(np.zeros((300, 280, 3), np.uint8), points, 128)
+    found = finder.crop_from_landmarks(np.zeros((300, 280, 3), np.uint8), points, 128)
     seen = geometry.to_crop(points, found.square, 128)
     assert found.pixels.shape == (128, 128, 3) and found.square.angle_deg == angle
     assert abs(seen[0, 1] - seen[1, 1]) < 0.5 and seen[0, 0] < seen[1, 0] and seen[3, 1] > seen[0, 1]
@@ -575,7 +575,7 @@ def test_a_crop_from_points_is_about_the_one_of_two_looks(shared):
         media.read_image(path) for path in sorted((shared / "photos" / "congress").glob("*.jpg"))[5:800:100]
     ]
     for image, (looked,) in zip(images, finder.find_crops(detector, images), strict=True):
-        known = finder.from_points(image, looked.face.points)
+        known = finder.crop_from_landmarks(image, looked.face.landmarks)
         assert 0.85 < known.square.side / looked.square.side < 1.15
         shift = np.hypot(known.square.cx - looked.square.cx, known.square.cy - looked.square.cy)
         assert shift < 0.1 * looked.square.side

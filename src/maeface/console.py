@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: progress and notes on stderr, results on stdout."""
+"""Messages to the user: progress and notes on stderr, results on stdout."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ PLAIN_LINE_EVERY_S = 10.0
 
 
 def say(message: str) -> None:
-    """Print one line to stderr, as it is."""
+    """Print one line to stderr, without markup or wrapping."""
     Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -35,17 +35,17 @@ def show(result: Table | str) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[..., None]]:
-    """Show how far ``what`` has come, with rate and time left.
+def progress(task: str, total: int, unit: str, completed: int = 0) -> Iterator[Callable[..., None]]:
+    """Show the progress of a task on stderr, with its rate and the remaining time.
 
-    Yields ``advance(n=1, note="")``. On a terminal this is a bar; elsewhere a plain line every ten
-    seconds and one at the end.
+    Yields ``advance(n=1, note="")``. On a terminal this is a bar; elsewhere a plain line every ten seconds
+    and one at the end.
 
     Args:
-        what: the work, in a word or two.
-        total: how many units there are.
-        unit: what is counted, in the plural ("images").
-        done: how many were done before (by an earlier, interrupted run).
+        task: its name, a word or two.
+        total: number of units.
+        unit: name of the units, in the plural ("images").
+        completed: number of units that an earlier, interrupted run has completed.
     """
     console = Console(stderr=True)
     if console.is_terminal:
@@ -58,41 +58,40 @@ def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
             TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task(what, total=total, completed=done, note="")
+            task_id = bar.add_task(task, total=total, completed=completed, note="")
 
             def advance(n: int = 1, note: str = "") -> None:
-                bar.update(task, advance=n)
+                bar.update(task_id, advance=n)
                 if note:
-                    bar.update(task, note=note)
+                    bar.update(task_id, note=note)
 
             yield advance
         return
 
-    lines = _PlainLines(what, total, unit, done)
+    lines = _PlainLines(task, total, unit, completed)
     yield lines.advance
     lines.print()
 
 
 class _PlainLines:
-    def __init__(self, what: str, total: int, unit: str, done: int) -> None:
-        self.what, self.total, self.unit = what, total, unit
-        self.before, self.done, self.note = done, done, ""
-        self.started = self.printed = time.monotonic()
+    def __init__(self, task: str, total: int, unit: str, completed: int) -> None:
+        self.task, self.total, self.unit = task, total, unit
+        self.start, self.completed, self.note = completed, completed, ""
+        self.started_s = self.printed_s = time.monotonic()
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        self.done += n
+        self.completed += n
         self.note = note or self.note
-        if time.monotonic() - self.printed >= PLAIN_LINE_EVERY_S:
+        if time.monotonic() - self.printed_s >= PLAIN_LINE_EVERY_S:
             self.print()
 
     def print(self) -> None:
-        self.printed = time.monotonic()
-        rate = (self.done - self.before) / max(self.printed - self.started, 1e-9)
-        left = (
-            f", {(self.total - self.done) / rate:.0f} s left" if 0 < rate and self.done < self.total else ""
-        )
-        note = f"  {self.note}" if self.note else ""
-        say(f"{self.what}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s{left}{note}")
+        self.printed_s = time.monotonic()
+        rate = (self.completed - self.start) / max(self.printed_s - self.started_s, 1e-9)
+        missing = self.total - self.completed
+        left = f", {missing / rate:.0f} s left" if rate > 0 and missing > 0 else ""
+        suffix = f"  {self.note}" if self.note else ""
+        say(f"{self.task}: {self.completed}/{self.total} {self.unit}, {rate:.1f}/s{left}{suffix}")
 
 
 class _Rate(ProgressColumn):

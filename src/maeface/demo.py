@@ -1,8 +1,8 @@
-"""``maeface demo``: the whole way in minutes, on the rendered faces that come with the package.
+"""``maeface demo``: all steps in minutes, on the rendered faces that come with the package.
 
-Some subjects are set aside. On the others a small masked autoencoder is pre-trained; then one network is
-fine-tuned from it and one from scratch, with the same settings. Both predict the faces that were set
-aside, and so do the weights that come with the package; a report shows what came out.
+Some subjects are held out. A small masked autoencoder is pre-trained on the others; then one network is
+fine-tuned from it and one from scratch, with the same settings. Both predict the held-out faces, and so do
+the weights that come with the package. A report shows predictions and scores.
 """
 
 import json
@@ -31,29 +31,29 @@ from maeface.report import charts, figures, html
 from maeface.report.document import Document, Picture, Section, Table
 from maeface.train.stopwatch import Stopwatch
 
-UNSEEN_SUBJECTS = 10
-"""Subjects set aside, those with clips among them."""
+HELD_OUT_SUBJECTS = 10
+"""Number of subjects held out, including all those with clips."""
 
 LABELS = "labels.parquet"
 RECORD = "demo.json"
-"""What says that a folder is a demo's, and with which seed."""
+"""The file that marks a folder as a demo's, with its seed."""
 SECONDS = "seconds.json"
 MAE, SCRATCH = "from MAE", "from scratch"
 SHIPPED = zoo.DEFAULT
-"""The weights of the package, trained on other people than the sample's; predicted with if they are there."""
+"""The weights that come with the package, trained on other subjects than the sample's; used if available."""
 RATIOS = (0.5, 0.75, 0.9)
-BARS_SHOWN = 4
+FACES_SHOWN = 4
 CURVES_SHOWN = 2
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What came out.
+    """The result of the demo.
 
     Attributes:
-        report: the HTML page.
-        scores: mean scores on the unseen stills: one row a model, columns ``f1 auc icc mse mae``.
-        seconds: wall time, of all calls where the demo was stopped and went on.
+        report: path of the HTML page.
+        scores: mean scores on the held-out stills: one row per model, columns ``f1 auc icc mse mae``.
+        seconds: wall time, including that of interrupted runs.
     """
 
     report: Path
@@ -62,35 +62,35 @@ class Summary:
 
 
 def sample_folder() -> Path:
-    """The prepared folder of rendered faces that comes with the package."""
+    """Return the prepared folder of rendered faces that comes with the package."""
     return Path(str(resources.files("maeface") / "sample"))
 
 
 def run(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Summary:
     """Pre-train, fine-tune twice, evaluate, predict, and write ``out/report.html``.
 
-    Goes on where an interrupted demo in the same folder stopped.
+    The same call resumes an interrupted demo.
 
     Args:
-        out: folder for everything.
-        seed: of the split, the initial weights and the order; another seed, another draw.
-        overrides: ``--set`` settings for all three trainings, for those that want it smaller.
+        out: folder for the runs and the report.
+        seed: of the split, the initial weights and the order of the samples.
+        overrides: ``--set`` settings for all three trainings.
 
     Raises:
-        ConfigError: ``out`` holds something else, or a demo with other settings.
+        ConfigError: ``out`` holds other files, or a demo with other settings.
         ResourceError: the disk is full, or ``out`` is in use.
     """
-    _refuse_others(out, seed)
-    with files.exclusive(out), Stopwatch(out / SECONDS) as watch:
+    _check_folder(out, seed)
+    with files.lock(out), Stopwatch(out / SECONDS) as watch:
         files.write_json(out / RECORD, {"by": "maeface demo", "seed": seed})
         return _run(out, seed, overrides, watch)
 
 
-def _refuse_others(out: Path, seed: int) -> None:
-    """Refuse, before anything is written, a folder of something else or of a demo with another seed.
+def _check_folder(out: Path, seed: int) -> None:
+    """Check that a folder is empty or that of a demo with this seed, before anything is written.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: it is not.
         ResourceError: the folder cannot be written.
     """
     checks.output_folders(out)
@@ -98,19 +98,19 @@ def _refuse_others(out: Path, seed: int) -> None:
         return
     try:
         record = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        begun = record["seed"] if record["by"] == "maeface demo" else None
+        demo_seed = record["seed"] if record["by"] == "maeface demo" else None
     except (OSError, ValueError, KeyError, TypeError):
-        begun = None
-    if begun is None:
+        demo_seed = None
+    if demo_seed is None:
         raise ConfigError(f"{out} is not empty and holds no demo (no {RECORD}); choose another --out")
-    if begun != seed:
-        raise ConfigError(f"{out} holds a demo with seed {begun}, now it is {seed}; choose another --out")
+    if demo_seed != seed:
+        raise ConfigError(f"{out} holds a demo with seed {demo_seed}, not {seed}; choose another --out")
 
 
 def _run(out: Path, seed: int, overrides: Sequence[str], watch: Stopwatch) -> Summary:
     sample = sample_folder()
-    seen, unseen = split(manifest.load(sample), seed)
-    faces = _subset(sample, seen, out / f"faces-{seed}")
+    training, held_out = split(manifest.load(sample), seed)
+    faces = _write_subset(sample, training, out / f"faces-{seed}")
     changes = [f"run.seed={seed}", *overrides]
 
     console.say("1/4 pre-train a masked autoencoder on faces without labels")
@@ -121,23 +121,24 @@ def _run(out: Path, seed: int, overrides: Sequence[str], watch: Stopwatch) -> Su
     console.say("3/4 fine-tune from scratch, with the same settings")
     models[SCRATCH] = finetune.run(recipe, [faces], sample / LABELS, "random", out / "from-scratch")
 
-    console.say("4/4 predict and evaluate faces that neither has seen")
-    crops = _crops(sample, unseen)
-    truth = pd.read_parquet(sample / LABELS).set_index("id").loc[unseen["id"]].reset_index()
-    predictions = {name: _predict(path, unseen, crops) for name, path in models.items()}
-    shown = [_faces(truth, predictions[MAE], crops, MAE)]
+    console.say("4/4 predict and evaluate held-out faces")
+    crops = _read_crops(sample, held_out)
+    truth = pd.read_parquet(sample / LABELS).set_index("id").loc[held_out["id"]].reset_index()
+    predictions = {name: _predict(path, held_out, crops) for name, path in models.items()}
+    face_sections = [_faces_section(truth, predictions[MAE], crops, MAE)]
     if SHIPPED in zoo.names():
-        whole = _predict(weights.find(SHIPPED), unseen, crops)
-        shown.append(_faces(truth, whole, crops, SHIPPED))
-        predictions[SHIPPED] = whole[[name for name in predictions[MAE] if name in whole]]  # the same AUs
+        shipped = _predict(weights.find(SHIPPED), held_out, crops)
+        face_sections.append(_faces_section(truth, shipped, crops, SHIPPED))
+        # only the AUs that the other networks predict too
+        predictions[SHIPPED] = shipped[[name for name in predictions[MAE] if name in shipped]]
     scores = {name: _evaluate(out, name, truth, table) for name, table in predictions.items()}
 
     sections = [
-        _about(seen, unseen),
-        _reconstructions(encoder, [crops[i] for i in _spread(unseen, 6)]),
-        _comparison(scores),
-        *shown,
-        _curves(truth, unseen, predictions),
+        _data_section(training, held_out),
+        _reconstructions_section(encoder, [crops[i] for i in _spread(held_out, 6)]),
+        _scores_section(scores),
+        *face_sections,
+        _clips_section(truth, held_out, predictions),
     ]
     report = out / "report.html"
     seconds = watch.seconds
@@ -148,9 +149,9 @@ def _run(out: Path, seed: int, overrides: Sequence[str], watch: Stopwatch) -> Su
 
 
 def render(summary: Summary) -> RichTable:
-    """The mean scores, for the terminal."""
+    """Return a table of the mean scores for the terminal."""
     titles = {"f1": "F1", "auc": "AUC", "icc": "ICC(3,1)", "mse": "MSE", "mae": "MAE"}
-    table = RichTable(title="unseen subjects, mean over action units")
+    table = RichTable(title="held-out subjects, mean over action units")
     table.add_column("network")
     for title in titles.values():
         table.add_column(title, justify="right")
@@ -160,18 +161,21 @@ def render(summary: Summary) -> RichTable:
 
 
 def split(rows: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows for training (stills of some subjects) and rows to predict (stills and clips of the others)."""
+    """Split the rows of a manifest by subject, into training and held-out rows.
+
+    All subjects with clips are held out, and others that are drawn at random.
+    """
     subjects = sorted(rows["subject"].unique())
-    unseen = set(rows.loc[rows["clip"].notna(), "subject"])
-    others = [subject for subject in subjects if subject not in unseen]
-    drawn = np.random.default_rng(seed).permutation(len(others))[: UNSEEN_SUBJECTS - len(unseen)]
-    unseen |= {others[i] for i in drawn}
-    apart = rows["subject"].isin(unseen)
-    return rows[~apart].reset_index(drop=True), rows[apart].reset_index(drop=True)
+    held_out = set(rows.loc[rows["clip"].notna(), "subject"])
+    others = [subject for subject in subjects if subject not in held_out]
+    drawn = np.random.default_rng(seed).permutation(len(others))[: HELD_OUT_SUBJECTS - len(held_out)]
+    held_out |= {others[i] for i in drawn}
+    mask = rows["subject"].isin(held_out)
+    return rows[~mask].reset_index(drop=True), rows[mask].reset_index(drop=True)
 
 
-def _subset(sample: Path, rows: pd.DataFrame, folder: Path) -> Path:
-    """A prepared folder of some rows of the sample; its shards are whole copies."""
+def _write_subset(sample: Path, rows: pd.DataFrame, folder: Path) -> Path:
+    """Write a prepared folder of some rows of the sample; its shards are complete copies."""
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     for shard in sorted(rows["shard"].unique()):
         shutil.copyfile(sample / FOLDER / shard, folder / FOLDER / shard)
@@ -181,10 +185,10 @@ def _subset(sample: Path, rows: pd.DataFrame, folder: Path) -> Path:
     return folder
 
 
-def _crops(sample: Path, rows: pd.DataFrame) -> list[NDArray[np.uint8]]:
+def _read_crops(sample: Path, rows: pd.DataFrame) -> list[NDArray[np.uint8]]:
     shards = Shards(sample)
-    places = zip(rows["shard"], rows["offset"], rows["size"], strict=True)
-    return [media.decode_image(shards.read_range(*place), "jpeg") for place in places]
+    ranges = zip(rows["shard"], rows["offset"], rows["size"], strict=True)
+    return [media.decode_image(shards.read_range(*one), "jpeg") for one in ranges]
 
 
 def _predict(model: Path, rows: pd.DataFrame, crops: list[NDArray[np.uint8]]) -> pd.DataFrame:
@@ -194,7 +198,7 @@ def _predict(model: Path, rows: pd.DataFrame, crops: list[NDArray[np.uint8]]) ->
 
 
 def _evaluate(out: Path, name: str, truth: pd.DataFrame, predicted: pd.DataFrame) -> evaluate.Scores:
-    """Scores on the stills; frames of a clip resemble each other too much to count as faces."""
+    """Write and score the predictions of the stills; the frames of a clip are too similar to be scored."""
     folder = out / name.replace(" ", "-").lower()
     stills = truth["clip"].isna()
     files.write_text(folder / "labels.csv", truth[stills].to_csv(index=False))
@@ -203,28 +207,28 @@ def _evaluate(out: Path, name: str, truth: pd.DataFrame, predicted: pd.DataFrame
 
 
 def _spread(rows: pd.DataFrame, count: int) -> list[int]:
-    """Positions of stills of ``count`` different subjects."""
+    """Return positions of stills of ``count`` different subjects."""
     stills = rows[rows["clip"].isna()]
     firsts = stills.groupby("subject", sort=True).head(1).index
     return [int(i) for i in firsts[:count]]
 
 
-def _about(seen: pd.DataFrame, unseen: pd.DataFrame) -> Section:
-    stills = unseen["clip"].isna()
+def _data_section(training: pd.DataFrame, held_out: pd.DataFrame) -> Section:
+    stills = held_out["clip"].isna()
     return Section(
         "What was done",
         [
-            f"Learned from {len(seen)} rendered faces of {seen['subject'].nunique()} subjects; looked at "
-            f"{int(stills.sum())} stills and {int((~stills).sum())} frames of clips of "
-            f"{unseen['subject'].nunique()} others. No subject is in both.",
-            "The faces are renders of a 3D head, whose action units are known exactly. What is shown here is "
-            "that the chain works and what pre-training gives; it says nothing of accuracy on real people.",
+            f"Training: {len(training)} rendered faces of {training['subject'].nunique()} subjects. "
+            f"Evaluation: {int(stills.sum())} stills and {int((~stills).sum())} frames of clips of "
+            f"{held_out['subject'].nunique()} other subjects.",
+            "The faces are renders of a 3D head, whose action units are known exactly. The demo shows that "
+            "all steps work together, and what pre-training adds. It says nothing about real people.",
         ],
     )
 
 
-def _reconstructions(encoder: Path, crops: list[NDArray[np.uint8]]) -> Section:
-    """Unseen faces with patches removed, as the network paints them (the paper's Figs. 1 and 5)."""
+def _reconstructions_section(encoder: Path, crops: list[NDArray[np.uint8]]) -> Section:
+    """Show held-out faces with masked patches, and their reconstructions (the paper's Figs. 1 and 5)."""
     model, metadata = weights.load_mae(encoder)
     batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)  # (B, 3, S, S)
     images = preprocessing.to_input(batch, metadata.preprocessing.image_size)
@@ -232,23 +236,23 @@ def _reconstructions(encoder: Path, crops: list[NDArray[np.uint8]]) -> Section:
     noise = torch.rand(len(images), model.encoder.patches, generator=generator)
     pictures = []
     for ratio in RATIOS:
-        shown = model.eval().reconstruct(images, noise, ratio)
-        grid = figures.reconstructions(_uint8(shown.masked), _uint8(shown.reconstructed), _uint8(images))
+        result = model.eval().reconstruct(images, noise, ratio)
+        grid = figures.reconstructions(_uint8(result.masked), _uint8(result.reconstructed), _uint8(images))
         pictures.append(Picture(grid, f"{ratio:.0%} of the patches removed: masked, reconstructed, original"))
     return Section(
-        "Pre-training: unseen faces, repainted",
-        ["The network saw only the patches on the left of each three, and painted the rest."],
+        "Pre-training: reconstructions of held-out faces",
+        ["The network sees the patches in the left image of each three, and reconstructs the others."],
         pictures=pictures,
     )
 
 
 def _uint8(images: torch.Tensor) -> NDArray[np.uint8]:
-    """Normalised images (B, 3, S, S) to uint8 (B, S, S, 3)."""
-    shown: NDArray[np.uint8] = preprocessing.denormalize(images).permute(0, 2, 3, 1).numpy()
-    return shown
+    """Convert normalised images (B, 3, S, S) to uint8 (B, S, S, 3)."""
+    array: NDArray[np.uint8] = preprocessing.denormalize(images).permute(0, 2, 3, 1).numpy()
+    return array
 
 
-def _comparison(scores: dict[str, evaluate.Scores]) -> Section:
+def _scores_section(scores: dict[str, evaluate.Scores]) -> Section:
     columns = {"f1": "F1", "icc": "ICC(3,1)", "mae": "MAE"}
     tables, pictures = [], []
     merged = pd.DataFrame(
@@ -260,30 +264,27 @@ def _comparison(scores: dict[str, evaluate.Scores]) -> Section:
     )
     merged.index = pd.Index([facts.au_title(int(au)) for au in merged.index], name="action unit")
     merged.loc["mean"] = merged.mean()
-    tables.append(Table(merged, f"{next(iter(scores.values())).matched} stills of unseen subjects", 3))
+    tables.append(Table(merged, f"{next(iter(scores.values())).matched} stills of held-out subjects", 3))
     for key in ("f1", "icc"):
         table = pd.DataFrame({name: score.table[key] for name, score in scores.items()})
         pictures.append(
             Picture(charts.comparison_bars(table, columns[key]), f"{columns[key]} for each action unit")
         )
-    said = (
-        [f"{SHIPPED} comes with the package: it learned from other, many more faces."]
-        if SHIPPED in scores
-        else []
-    )
-    return Section("Fine-tuning: with and without pre-training", said, tables, pictures)
+    note = f"{SHIPPED} comes with the package; it was trained on many more faces."
+    notes = [note] if SHIPPED in scores else []
+    return Section("Fine-tuning: with and without pre-training", notes, tables, pictures)
 
 
-def _faces(
+def _faces_section(
     truth: pd.DataFrame, predicted: pd.DataFrame, crops: list[NDArray[np.uint8]], name: str
 ) -> Section:
-    """Bars for the face with most action of some subjects."""
+    """Show bars of the predictions for the most active face of some subjects."""
     aus = [int(column[2:4]) for column in predicted.columns if column.endswith("_i")]
     columns = [f"{facts.au_name(au)}_i" for au in aus]
     stills = truth[truth["clip"].isna()]
-    liveliest = stills[columns].sum(axis=1).groupby(stills["subject"]).idxmax()
+    most_active = stills[columns].sum(axis=1).groupby(stills["subject"]).idxmax()
     pictures = []
-    for i in liveliest.iloc[:BARS_SHOWN]:
+    for i in most_active.iloc[:FACES_SHOWN]:
         side = crops[i].shape[0]
         face = figures.FaceBars(
             box=(0, 0, side, side),
@@ -294,28 +295,28 @@ def _faces(
         posed_text = ", ".join(f"AU{au} at {level}" for au, level in posed.items() if level) or "none"
         pictures.append(Picture(figures.au_bars(crops[i], aus, [face]), f"Posed: {posed_text}."))
     return Section(
-        f"Unseen faces, {name}",
-        [f"From the network {name}: of each of {len(pictures)} subjects, the face with most action."],
+        f"Held-out faces, {name}",
+        [f"Predictions of the network {name} for the most active face of {len(pictures)} subjects."],
         (),
         pictures,
     )
 
 
-def _curves(truth: pd.DataFrame, rows: pd.DataFrame, predictions: dict[str, pd.DataFrame]) -> Section:
-    """The action units that are strongest in the labels, over each clip (the paper's Fig. 6)."""
+def _clips_section(truth: pd.DataFrame, rows: pd.DataFrame, predictions: dict[str, pd.DataFrame]) -> Section:
+    """Plot the action units with the highest labels over the time of each clip (the paper's Fig. 6)."""
     columns = [name for name in truth.columns if name.endswith("_i") and name in predictions[MAE]]
     pictures = []
     for clip in rows["clip"].dropna().unique():
-        here = (rows["clip"] == clip).to_numpy()
-        strongest = truth.loc[here, columns].mean().nlargest(CURVES_SHOWN)
+        in_clip = (rows["clip"] == clip).to_numpy()
+        strongest = truth.loc[in_clip, columns].mean().nlargest(CURVES_SHOWN)
         for name in map(str, strongest[strongest > 0].index):
-            curves = {model: table.loc[here, name].to_numpy() for model, table in predictions.items()}
-            time_s, labels = rows.loc[here, "time_s"], truth.loc[here, name]
+            curves = {model: table.loc[in_clip, name].to_numpy() for model, table in predictions.items()}
+            time_s, labels = rows.loc[in_clip, "time_s"], truth.loc[in_clip, name]
             curve = charts.intensity_curve(time_s, labels, curves, int(name[2:4]))
             pictures.append(Picture(curve, f"clip {clip}"))
     return Section(
-        "Unseen clips",
-        [f"The {CURVES_SHOWN} strongest action units of each clip, by its labels."],
+        "Held-out clips",
+        [f"The {CURVES_SHOWN} action units with the highest mean label in each clip."],
         (),
         pictures,
     )

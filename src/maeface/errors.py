@@ -1,13 +1,13 @@
-"""What can go wrong for a user, one class per exit code.
+"""The errors that a user can cause, one class for each exit code.
 
     MaefaceError
     ├── ConfigError    2  a recipe, a setting or the command line is wrong
     ├── DataError      3  the input (images, videos, labels, manifests) is wrong
     ├── WeightsError   4  a weights file or a checkpoint is wrong
-    └── ResourceError  5  the machine is in the way: disk, memory, device, lock, network
+    └── ResourceError  5  disk, memory, device, lock or network is not available
 
-Raise these for a user's mistake, with one line: what was expected, what was got, what to do.
-Use ``assert`` for our own. Only ``cli`` turns them into an exit.
+The message is one line: what was expected, what was found, what to do. ``assert`` is for errors in this code.
+Only ``cli`` ends the process.
 """
 
 from typing import ClassVar
@@ -20,24 +20,24 @@ class MaefaceError(Exception):
 
 
 class ConfigError(MaefaceError):
-    """A recipe, a setting or the command line is wrong (exit code 2)."""
+    """A wrong recipe, setting or command line (exit code 2)."""
 
     exit_code = 2
 
 
 class DataError(MaefaceError):
-    """The input is wrong: images, videos, labels, manifests (exit code 3)."""
+    """Wrong input: images, videos, labels, manifests (exit code 3)."""
 
     exit_code = 3
 
 
 class WeightsError(MaefaceError):
-    """A weights file or a checkpoint is wrong (exit code 4)."""
+    """A wrong weights file or checkpoint (exit code 4)."""
 
     exit_code = 4
 
 
 class ResourceError(MaefaceError):
-    """The machine is in the way: disk, memory, device, lock, network (exit code 5)."""
+    """Disk, memory, device, lock or network that is not available (exit code 5)."""
 
     exit_code = 5

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, hashes, and the lock of a folder."""
+"""Atomic writing of files, hashes, and the lock of a folder."""
 
 import errno
 import fcntl
@@ -21,41 +21,41 @@ from maeface.errors import ResourceError
 TEMPORARY = re.compile(r"\.\d+\.[0-9a-f]{16}\.tmp")
 """The names of the temporary files of ``atomic``."""
 ABANDONED_S = 60.0
-"""A temporary file that was written to since is not taken for a killed process's."""
-WRITING = frozenset(
+"""A temporary file that was changed in the last so many seconds is not removed as abandoned."""
+WRITE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 )
-"""Errors of a write, which do not name the file."""
+"""Errors of writing to an open file; they do not name the file."""
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; on success it takes the place of ``path``.
+    """Yield a temporary path in the folder of ``path``, and rename it to ``path`` on success.
 
-    The file is synced before the rename and the folder after it, so a kill or a power cut at any
-    moment leaves either the old file or the new one. On an exception the temporary file is removed; that of
-    a killed process is removed by a later one that writes to the same folder.
+    The file is synced before the rename and the folder after it, so that a crash at any moment leaves either
+    the old file or the new one. On an exception the temporary file is removed. That of a killed process is
+    removed by a later process that writes to the same folder.
 
-    An empty file is at the temporary path from the start. An ``OSError`` that the block raises for another
-    reason than the writing of it (for instance, of a file that the block reads) is left as it is.
+    The temporary path is an empty file at first. An ``OSError`` that the block raises for another reason than
+    writing this file (for example, while it reads another one) is passed on.
 
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{os.getpid()}.{secrets.token_hex(8)}.tmp")
     with ExitStack() as stack:
-        with _writing(path):
+        with _convert_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(path.parent.absolute())
             stack.callback(_remove, temporary)
-            stack.callback(os.close, _created(temporary))
+            stack.callback(os.close, _create_locked(temporary))
         try:
             yield temporary
         except OSError as error:
-            if _is_about_writing(error, temporary):
+            if _is_write_error(error, temporary):
                 raise _cannot_write(path, error) from error
             raise
-        with _writing(path):
+        with _convert_errors(path):
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -63,7 +63,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _convert_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -74,15 +74,15 @@ def _cannot_write(path: Path, error: OSError) -> ResourceError:
     return ResourceError(f"cannot write {path}: {error.strerror or error}")
 
 
-def _is_about_writing(error: OSError, temporary: Path) -> bool:
-    """Whether ``error`` names the temporary file, or no file and is of a kind that writing raises."""
+def _is_write_error(error: OSError, temporary: Path) -> bool:
+    """Return whether an error names the temporary file, or no file and is one that writing can raise."""
     if error.filename is not None:
         return os.fsdecode(error.filename) == str(temporary)
-    return error.errno in WRITING
+    return error.errno in WRITE_ERRORS
 
 
-def _created(temporary: Path) -> int:
-    """The descriptor of a new file, locked as long as it is open: this tells that its writer lives."""
+def _create_locked(temporary: Path) -> int:
+    """Create a file and return its descriptor; its lock shows other processes that its writer is alive."""
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     with suppress(OSError):  # a file system without locks
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,15 +90,16 @@ def _created(temporary: Path) -> int:
 
 
 def _remove(temporary: Path) -> None:
-    with suppress(OSError):  # what went wrong before is what counts
+    with suppress(OSError):  # must not hide an exception before it
         temporary.unlink(missing_ok=True)
 
 
-@functools.cache  # the first time that this process writes to the folder; pictures may be many
+@functools.cache  # once for each folder, when this process first writes to it: there may be many files
 def _remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files of killed processes, and leave alone those that somebody writes now.
+    """Remove the temporary files of killed processes.
 
-    A file is somebody's while it is locked, or young: a writer may have replaced the locked file.
+    Files that are locked, or were changed lately, are kept: another process may be writing them. The time
+    matters because a writer may have replaced the locked file.
     """
     for file in folder.glob(".*.tmp"):
         with suppress(OSError):
@@ -112,8 +113,8 @@ def _remove_abandoned(folder: Path) -> None:
                 os.close(descriptor)
 
 
-def clean(*folders: Path) -> None:
-    """Remove what a killed process was about to write to ``folders``; call it where nobody else writes."""
+def remove_temporary(*folders: Path) -> None:
+    """Remove temporary files that a killed process left in ``folders``; nothing may be writing to them."""
     for folder in folders:
         for file in folder.glob(".*.tmp"):
             file.unlink(missing_ok=True)
@@ -136,24 +137,24 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything json 
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` for this process; a second process that asks is refused.
+def lock(folder: Path) -> Iterator[None]:
+    """Lock ``folder`` for this process.
 
-    The lock is the operating system's, so it goes with the process however that ends.
+    The lock is the operating system's, so it is released when the process ends, for whatever reason.
 
     Raises:
-        ResourceError: another process holds the folder, or it cannot be written.
+        ResourceError: another process has locked the folder, or it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
+        file_lock = FileLock(folder / ".lock", timeout=0)
+        file_lock.acquire()
     except Timeout as error:
         raise ResourceError(
             f"{folder} is in use by another run; wait for it, stop it, or choose another folder"
@@ -163,7 +164,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        file_lock.release()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -175,6 +176,6 @@ def _sync_folder(folder: Path) -> None:
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a key that sorts names as people do: ``"2.jpg"`` before ``"10.jpg"``."""
+    """Return a key that sorts names by their numbers: ``"2.jpg"`` before ``"10.jpg"``."""
     parts = re.split(r"([0-9]+)", name)
     return tuple((0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts if part)

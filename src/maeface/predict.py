@@ -20,8 +20,8 @@ from maeface.data.ingest.shots import Shot, Unread
 from maeface.data.tables import predictions
 from maeface.data.tables.predictions import Writer
 from maeface.errors import DataError
-from maeface.faces.download import Weights
-from maeface.faces.finder import Faces
+from maeface.faces.detector_weights import WeightsSource
+from maeface.faces.finder import FaceChoice
 from maeface.prediction.predictor import Predictor
 from maeface.prediction.rows import ImagePrediction, table
 from maeface.report.lines import describe_faces
@@ -72,11 +72,11 @@ def run(
     pictures: Path | None = None,
     every: int = 1,
     fps: float | None = None,
-    faces: Faces = "all",
+    faces: FaceChoice = "all",
     aligned: bool = False,
     device: str = "auto",
     precision: Precision = "auto",
-    detector: Weights = "auto",
+    detector: WeightsSource = "auto",
     max_bad: float = 1.0,
 ) -> Summary:
     """Predict action units of photos and videos.

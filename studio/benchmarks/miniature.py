@@ -46,7 +46,7 @@ def make(rig: Path, out: Path, name: str, subjects: int | None, workers: int | N
         return
     made = out / "made" / name
     summary = render.run(rig, made, settings, workers)
-    files.clean(made)
+    files.remove_temporary(made)
     shutil.move(made / (settings.layout or "frames"), out / name)
     seconds = time.monotonic() - begun
     print(f"{out / name}: {summary.images} frames of {summary.subjects} subjects, {seconds:.0f} s")

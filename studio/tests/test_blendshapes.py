@@ -10,7 +10,7 @@ from PIL import Image
 from maeface import facts
 from maeface.data.tables import labels, predictions
 from maeface.errors import ConfigError, DataError, ResourceError
-from maeface.faces.finder import aligned
+from maeface.faces.finder import centre_crop
 from maeface_studio.weights import blendshapes
 from maeface_studio.weights.blendshapes import Blendshapes
 
@@ -66,7 +66,7 @@ def faked(monkeypatch):
 
     monkeypatch.setattr(blendshapes, "FaceLandmarker", FakeLandmarker)
     monkeypatch.setattr(blendshapes, "Detector", lambda: None)
-    finder = SimpleNamespace(find_crops=lambda _, images, faces: [[aligned(images[0])]])
+    finder = SimpleNamespace(find_crops=lambda _, images, faces: [[centre_crop(images[0])]])
     monkeypatch.setattr(blendshapes, "finder", finder)
 
 

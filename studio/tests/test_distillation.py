@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.faces.detector import Detector
 from maeface.faces.geometry import Face
-from maeface.faces.points import USUAL, PointNet
-from maeface.faces.retinaface import RetinaFace, anchors, decode
+from maeface.faces.landmarks import MEAN_SHAPE, LandmarkNet
+from maeface.faces.retinaface import RetinaFace, decode, make_anchors
 from maeface_studio.detector import detection, landmarks, targets, training
 from maeface_studio.detector.augmentation import degrade
 from maeface_studio.detector.composition import Composition, PlacedFace, compose, paste
@@ -66,7 +66,7 @@ def test_a_canvas_is_a_function_of_seed_and_number():
 
 def test_targets_of_the_mirrored_canvas():
     size = 64
-    place = anchors(size, size)
+    place = make_anchors(size, size)
     logits = torch.randn(len(place), 1)
     boxes, points = torch.randn(len(place), 4), torch.randn(len(place), 10)
     box, point = decode(place, boxes, points)
@@ -85,7 +85,7 @@ class Teacher:
     """Sees one face of 32 px around (48, 48) and nothing else."""
 
     def __call__(self, images):
-        place = anchors(*images.shape[2:])
+        place = make_anchors(*images.shape[2:])
         logits = torch.zeros(1, len(place), 2)
         logits[..., 0] = 5
         there = (place == torch.tensor([44.0, 44.0, 32.0])).all(1)
@@ -103,7 +103,7 @@ def canvas_of(faces=(), hidden=(), complete=True):
 
 
 def test_the_geometry_mends_the_teacher():
-    place = anchors(128, 128)
+    place = make_anchors(128, 128)
     sure = {}
     cases = {
         "alone": canvas_of(),
@@ -296,7 +296,7 @@ def test_points_are_learned(tmp_path, monkeypatch):
     monkeypatch.setattr(landmarks, "WARM_UP", 10)
     settings = landmarks.Settings(steps=50, batch=16, average=0.9)
     network = landmarks.train(
-        TrainingState(PointNet, settings.decay, 0, tmp_path / "a.ckpt", {}), material(), settings, 0
+        TrainingState(LandmarkNet, settings.decay, 0, tmp_path / "a.ckpt", {}), material(), settings, 0
     )
     random = np.random.default_rng(7)
     pixels, points = map(
@@ -306,7 +306,7 @@ def test_points_are_learned(tmp_path, monkeypatch):
     with torch.no_grad():
         said = network(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
     assert landmarks.landmark_error(said, truth) < 0.8 * landmarks.landmark_error(
-        torch.tensor(USUAL).expand_as(truth), truth
+        torch.tensor(MEAN_SHAPE).expand_as(truth), truth
     )
 
 

@@ -1,1 +1,1 @@
-"""Files to frames, frames to faces, faces to crops."""
+"""Reading photos and videos, detecting faces in them, and cropping the faces."""

@@ -1,4 +1,4 @@
-"""Images to faces: RetinaFace with what goes before the network and after it."""
+"""The face detector: RetinaFace with preparation of the images and non-maximum suppression."""
 
 import io
 import pickle
@@ -16,53 +16,53 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maeface.errors import ConfigError, ResourceError, WeightsError
-from maeface.faces.download import retinaface_weights
+from maeface.faces.detector_weights import locate_detector_weights
 from maeface.faces.geometry import Face
-from maeface.faces.points import PointNet, refine
+from maeface.faces.landmarks import LandmarkNet, refine_landmarks
 from maeface.faces.retinaface import (
     BACKBONES,
     MEAN_BGR,
     Backbone,
     RetinaFace,
-    anchors,
     decode,
-    fuse,
+    fuse_batch_norms,
+    make_anchors,
     parameter_shapes,
 )
 
 __all__ = ["Detector", "RetinaFace"]
 
-# A longer image is shrunk to this for detection; faces under about 10 px of the shrunk image are lost.
+# Longer images are shrunk to this for detection, px. Faces under about 10 px of the shrunk image are missed.
 MAX_SIDE = 2048
 NMS_OVERLAP = 0.4
 GPU_BATCH_PIXELS = 32 * 640 * 640
-POINTS = "points."  # how the names of the network that places points begin
-_CACHED_SHAPES = 64
+LANDMARK_PREFIX = "points."  # of the landmark network's parameters in a file
+_MAX_CACHED_SHAPES = 64
 _DAMAGED = (pickle.UnpicklingError, safetensors.SafetensorError)
 
 
 class Detector:
-    """Finds faces in images.
+    """A face detector.
 
-    Where the weights bring a second network (the embedded ones do), it places the points; where these
-    do not settle, there is no face.
+    If the file of weights holds a landmark network too (the embedded one does), it refines the landmarks, and
+    faces whose landmarks do not converge are dropped.
 
-    On a CPU the network runs image by image: the layers are small enough that a batch gains nothing, and
-    a face's numbers then cannot depend on the images beside it. On a GPU images of one shape share a batch.
+    On a CPU the network runs on one image at a time: its layers are so small that a batch saves nothing, and
+    the result for an image cannot depend on the other images. On a GPU images of one shape share a batch.
 
     Args:
-        weights: a public checkpoint, or one that ``distillation`` wrote; None takes
-            ``retinaface_weights(backbone)``.
+        weights: a public checkpoint, or an embedded one as ``maeface-studio`` writes it; None for
+            ``locate_detector_weights(backbone)``.
         backbone: ``mobilenet0.25`` or ``resnet50``.
         device: a torch device.
         precision: ``float32``, or ``bfloat16`` for the convolutions; ``auto`` is float32, because
             bfloat16 moves boxes by more than a pixel.
-        threshold: least score, 0..1.
+        threshold: lowest score of a face, 0..1.
 
     Raises:
         ConfigError: an unknown backbone or precision.
         WeightsError: the file is not such a checkpoint.
-        ResourceError: no weights at hand and no way to get them, or no such device.
+        ResourceError: the weights cannot be obtained, or the device is not available.
     """
 
     def __init__(
@@ -82,14 +82,16 @@ class Detector:
                 f"unknown precision {precision!r} of the face detector; choose auto, float32 or bfloat16"
             )
         self.threshold = threshold
-        self.half = precision == "bfloat16"
+        self.bfloat16 = precision == "bfloat16"
         network = RetinaFace(backbone)
-        placing = load(network, weights or retinaface_weights(backbone))
+        landmark_net = load_weights(network, weights or locate_detector_weights(backbone))
         try:
             self.device = torch.device(device)
-            network = fuse(network.eval()).requires_grad_(False).to(self.device)
+            network = fuse_batch_norms(network.eval()).requires_grad_(False).to(self.device)
             self.network = network.to(memory_format=torch.channels_last)
-            self.placing = fuse(placing.eval()).requires_grad_(False).to(self.device) if placing else None
+            if landmark_net is not None:
+                landmark_net = fuse_batch_norms(landmark_net.eval()).requires_grad_(False).to(self.device)
+            self.landmark_net = landmark_net
         except (RuntimeError, AssertionError) as error:
             raise ResourceError(
                 f"the face detector cannot use device {device!s}: {str(error).splitlines()[0]}"
@@ -98,7 +100,7 @@ class Detector:
         self._anchors: dict[tuple[int, int], Tensor] = {}
 
     def find(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
-        """The faces of each image, best score first; no face is an empty list.
+        """Return the faces of each image, best score first; an empty list for an image without a face.
 
         Args:
             images: (H, W, 3) uint8 RGB each, of any sizes.
@@ -107,90 +109,93 @@ class Detector:
         shrunk = [_shrink(image) for image in images]
         for i, image in enumerate(shrunk):
             shapes.setdefault(image.shape[:2], []).append(i)
-        found: list[list[Face]] = [[] for _ in images]
-        for (height, width), members in shapes.items():
+        faces: list[list[Face]] = [[] for _ in images]
+        for (height, width), indices in shapes.items():
             batch = 1 if self.device.type == "cpu" else max(1, GPU_BATCH_PIXELS // (height * width))
-            for start in range(0, len(members), batch):
-                chunk = members[start : start + batch]
-                for i, rows in zip(chunk, self._look([shrunk[i] for i in chunk]), strict=True):
-                    found[i] = self._placed(images[i], _faces(rows, shrunk[i].shape[:2], images[i].shape[:2]))
-        return found
+            for start in range(0, len(indices), batch):
+                chunk = indices[start : start + batch]
+                for i, rows in zip(chunk, self._detect([shrunk[i] for i in chunk]), strict=True):
+                    detected = _to_faces(rows, shrunk[i].shape[:2], images[i].shape[:2])
+                    faces[i] = self._refine(images[i], detected)
+        return faces
 
-    def _placed(self, image: NDArray[np.uint8], faces: list[Face]) -> list[Face]:
-        """With a second network: the faces whose points settle, with the points as it sees them."""
-        if self.placing is None:
+    def _refine(self, image: NDArray[np.uint8], faces: list[Face]) -> list[Face]:
+        """Refine the landmarks, if there is a network for it; drop faces where they do not converge."""
+        if self.landmark_net is None:
             return faces
-        looks = refine(self.placing, image, [face.points for face in faces])
+        refined = refine_landmarks(self.landmark_net, image, [face.landmarks for face in faces])
         return [
-            replace(face, points=points)
-            for face, (points, settled) in zip(faces, looks, strict=True)
-            if settled
+            replace(face, landmarks=landmarks)
+            for face, (landmarks, converged) in zip(faces, refined, strict=True)
+            if converged
         ]
 
     @torch.inference_mode()
-    def _look(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """Rows of box, points and score (N, 15) for each image of one shape."""
+    def _detect(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Return rows of box, landmarks and score (N, 15) for each image; the images have one shape."""
         pixels = torch.from_numpy(np.stack(images)).to(self.device)  # (B, H, W, 3)
         x = pixels.permute(0, 3, 1, 2).flip(1).float().sub_(self._mean)
         x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            logits, boxes, points = self.network(x)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits, boxes, landmarks = self.network(x)
         scores = (logits[..., 1].float() - logits[..., 0].float()).sigmoid()  # (B, A)
-        place = self._anchors_of(images[0].shape[0], images[0].shape[1])
+        anchors = self._cached_anchors(images[0].shape[0], images[0].shape[1])
         rows = []
         for i in range(len(images)):
-            keep = torch.nonzero(scores[i] > self.threshold).squeeze(1)
-            box, point = decode(place[keep], boxes[i, keep].float(), points[i, keep].float())
-            row = torch.cat([box, point.flatten(1), scores[i, keep, None]], dim=1)
+            above = torch.nonzero(scores[i] > self.threshold).squeeze(1)
+            box, points = decode(anchors[above], boxes[i, above].float(), landmarks[i, above].float())
+            row = torch.cat([box, points.flatten(1), scores[i, above, None]], dim=1)
             row = row[torch.isfinite(row).all(dim=1)]
-            found = cast(NDArray[np.float32], row.cpu().numpy())
-            rows.append(found[suppress(found[:, :4], found[:, 14], NMS_OVERLAP)])
+            candidates = cast(NDArray[np.float32], row.cpu().numpy())
+            keep = non_maximum_suppression(candidates[:, :4], candidates[:, 14], NMS_OVERLAP)
+            rows.append(candidates[keep])
         return rows
 
-    def _anchors_of(self, height: int, width: int) -> Tensor:
-        known = self._anchors.get((height, width))
-        if known is None:
-            if len(self._anchors) >= _CACHED_SHAPES:
+    def _cached_anchors(self, height: int, width: int) -> Tensor:
+        anchors = self._anchors.get((height, width))
+        if anchors is None:
+            if len(self._anchors) >= _MAX_CACHED_SHAPES:
                 self._anchors.clear()
-            known = self._anchors[height, width] = anchors(height, width).to(self.device)
-        return known
+            anchors = self._anchors[height, width] = make_anchors(height, width).to(self.device)
+        return anchors
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")
-def suppress(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], most_overlap: float
+def non_maximum_suppression(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], max_overlap: float
 ) -> NDArray[np.intp]:
-    """Return which boxes to keep, best score first: each removes those that overlap it too much.
+    """Return the indices of the boxes to keep, best score first.
 
-    The same as ``torchvision.ops.nms`` on a CPU, bit for bit; loading torchvision takes seconds.
+    The result is that of ``torchvision.ops.nms`` on a CPU, bit for bit; importing torchvision takes seconds.
 
     Args:
         boxes: (N, 4) x1 y1 x2 y2.
-        scores: (N,); of equal ones the first comes first.
-        most_overlap: the largest intersection over union that two kept boxes may have.
+        scores: (N,); of equal scores the first comes first.
+        max_overlap: largest intersection over union of two kept boxes.
     """
     first, last = boxes[:, :2], boxes[:, 2:]
     areas = (last - first).prod(axis=1)
-    left = np.argsort(-scores, kind="stable")
+    remaining = np.argsort(-scores, kind="stable")
     kept = []
-    while len(left):
-        best, left = left[0], left[1:]
+    while len(remaining):
+        best, remaining = remaining[0], remaining[1:]
         kept.append(best)
-        sides = np.minimum(last[best], last[left]) - np.maximum(first[best], first[left])
-        shared = np.maximum(sides, 0).prod(axis=1)
-        overlap = shared / (areas[best] + areas[left] - shared)  # NaN of two boxes without an area
-        left = left[~(overlap.astype(np.float64) > most_overlap)]  # float32 would round the limit
+        sides = np.minimum(last[best], last[remaining]) - np.maximum(first[best], first[remaining])
+        intersections = np.maximum(sides, 0).prod(axis=1)
+        overlaps = intersections / (areas[best] + areas[remaining] - intersections)  # NaN of two empty boxes
+        # in float64, because float32 would round max_overlap
+        remaining = remaining[~(overlaps.astype(np.float64) > max_overlap)]
     return np.array(kept, dtype=np.intp)
 
 
-def load(network: RetinaFace, path: Path) -> PointNet | None:
-    """Read a checkpoint, public or ``.safetensors``, into ``network``, by name and strictly.
+def load_weights(network: RetinaFace, path: Path) -> LandmarkNet | None:
+    """Load a checkpoint, public or ``.safetensors``, into ``network``, by name and strictly.
 
     Returns:
-        the network that places the points, where the file has one too.
+        the landmark network, if the file holds one too.
 
     Raises:
-        WeightsError: the file cannot be read, or its names or shapes are others.
+        WeightsError: the file cannot be read, or its names or shapes differ from the network's.
     """
     try:
         data = path.read_bytes()
@@ -208,25 +213,30 @@ def load(network: RetinaFace, path: Path) -> PointNet | None:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} is not a RetinaFace checkpoint: expected a dictionary of tensors")
     state = {str(name).removeprefix("module."): value for name, value in state.items()}
-    points = {name.removeprefix(POINTS): state.pop(name) for name in list(state) if name.startswith(POINTS)}
-    placing = PointNet() if points else None
-    _fill(network, state, path, "this backbone", "choose the backbone it was made for")
-    if placing is not None:
-        _fill(placing, points, path, "the network that places points", "get the file anew")
-    return placing
+    landmark_state = {
+        name.removeprefix(LANDMARK_PREFIX): state.pop(name)
+        for name in list(state)
+        if name.startswith(LANDMARK_PREFIX)
+    }
+    _load_state(network, state, path, "this backbone", "choose the backbone it was made for")
+    if not landmark_state:
+        return None
+    landmark_net = LandmarkNet()
+    _load_state(landmark_net, landmark_state, path, "the landmark network", "get the file again")
+    return landmark_net
 
 
-def _fill(network: nn.Module, state: dict[str, Tensor], path: Path, what: str, advice: str) -> None:
+def _load_state(network: nn.Module, state: dict[str, Tensor], path: Path, target: str, advice: str) -> None:
     expected = dict(parameter_shapes(network))
     wrong = [
-        n
-        for n in expected.keys() | state.keys()
-        if n not in state or tuple(state[n].shape) != expected.get(n)
+        name
+        for name in expected.keys() | state.keys()
+        if name not in state or tuple(state[name].shape) != expected.get(name)
     ]
     if wrong:
         raise WeightsError(
-            f"{path} does not fit {what}: {len(wrong)} of {len(expected)} parameters are missing, "
-            f"left over or of another shape, for example {min(wrong)}; {advice}"
+            f"{path} does not fit {target}: {len(wrong)} of {len(expected)} parameters are missing, "
+            f"unexpected or of another shape, for example {min(wrong)}; {advice}"
         )
     network.load_state_dict(state)
 
@@ -240,8 +250,8 @@ def _shrink(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
-def _faces(rows: NDArray[np.float32], shape: tuple[int, ...], original: tuple[int, ...]) -> list[Face]:
-    """Rows of the network to faces in px of the original image; boxes are cut at the image's borders."""
+def _to_faces(rows: NDArray[np.float32], shape: tuple[int, ...], original: tuple[int, ...]) -> list[Face]:
+    """Convert the network's rows to faces in px of the original image, with boxes clipped at its borders."""
     scale = np.array([original[1] / shape[1], original[0] / shape[0]], np.float32)
     limit = np.array([original[1], original[0]], np.float32)
     faces = []

@@ -1,11 +1,15 @@
-"""Images to aligned crops, as the paper prepares its data (section 3.2.1).
+"""Detection, alignment and cropping of faces, as the paper prepares its data (section 3.2.1).
 
-RetinaFace finds the five points; the image is turned until the eyes lie level; RetinaFace looks again,
-and its second box gives the square that is cut out.
+The paper's three steps are:
 
-The second look needs no more than the surroundings of the face, so it is shown a window of fixed size
-in px around the face instead of the whole turned image: every face then costs the same, whatever the
-photo. The crop itself is resampled once, from the photo.
+(i)   images that are corrupt or too small are dropped: ``maeface.faces.media``;
+(ii)  RetinaFace detects five landmarks, and the image is rotated in its plane until the eyes are level: the
+      first pass;
+(iii) RetinaFace is applied again to the rotated image, and a square around its bounding box is cropped: the
+      second pass.
+
+The second pass sees a window of fixed size in px around the face instead of the whole rotated image. So a
+face takes the same time in every image. The crop itself is resampled once, from the original image.
 """
 
 import math
@@ -23,10 +27,10 @@ from maeface.faces.geometry import (
     Face,
     Square,
     crop,
-    extent,
     eye_angle,
-    snap,
-    square,
+    measure_face,
+    snap_to_grid,
+    square_around,
     to_crop,
     to_image,
 )
@@ -34,83 +38,88 @@ from maeface.faces.geometry import (
 if TYPE_CHECKING:
     from maeface.faces.detector import Detector
 
-Faces = Literal["largest", "central", "all"]
+FaceChoice = Literal["largest", "central", "all"]
 
-# The window of the second look: this many times the first box, and this many px. The face is then
-# about 87 px high, in the middle of what the 64 px and 128 px anchors are made for.
+# Side of the second pass's window, in sides of the first box, and in px. The face is then about 87 px high,
+# well between the anchors of 64 px and 128 px.
 WINDOW = 2.2
 WINDOW_PX = 192
-# An image longer than LEAST_PX is looked at in smaller sizes too. The ranges of two sizes overlap, so that
-# no face falls between.
-LEAST_PX = 640
-SMALL_PX, LARGE_PX = 128, 320
-_PART = 0.6  # a box of which so much lies in a known face is a part of that
-_SURE = 0.8  # a face under this score that the second look does not confirm is none
-# Where a face's points are known and no look is taken, its crop follows from the lengths between them: with
-# the hypotenuse of (eye to eye, eyes to mouth) as unit, the side is so many, and the crop's centre lies so
-# much of a side above the middle between eyes and mouth. Medians of 228 photos that were looked at twice
-# (official portraits, and faces turned and near); the side's 5 % and 95 % are 2.23 and 2.60.
-_SIDE, _ABOVE = 2.4, 0.07
-_SAME_FACE = 0.3  # least overlap (intersection over union) of the second box with the first
+# Images longer than this are searched at several scales. Each scale is used for faces with sides in
+# FACE_PX (in px of that scale). The ranges of neighbouring scales overlap, so that no face is missed.
+SINGLE_SCALE_PX = 640
+FACE_PX = (128, 320)
+_MIN_COVERED = 0.6  # a box with this fraction of its area in a larger face is a part of that face
+# A face with a lower score than this is dropped if the second pass does not find it. Of several faces, those
+# whose score is below this fraction of the best are not chosen as largest or central.
+_SURE = 0.8
+_MIN_OVERLAP = 0.3  # intersection over union of the two passes' boxes of a face
+# A crop from landmarks alone: its side in sizes of the face (``measure_face``), and how far its centre lies
+# above the face's, as a fraction of the side. These are medians over 228 photos that went through both passes
+# (official portraits, and faces that were rotated or near); the side's 5th and 95th percentiles are 2.23 and
+# 2.60.
+_LANDMARK_SIDE, _LANDMARK_RISE = 2.4, 0.07
 
 
 @dataclass(frozen=True)
 class FaceCrop:
-    """A face and the crop made of it.
+    """A face and its crop.
 
     Attributes:
-        face: the face as first detected, in px of the image.
-        square: what the crop covers, in px of the image.
+        face: as detected in the first pass, in px of the image.
+        square: the cropped region, in px of the image.
         pixels: (size, size, 3) uint8 RGB.
-        looked_twice: False where the second look did not find the face again; the first box then
-            gave the square.
+        confirmed: whether the second pass found the face again. If not, the square is that of the first box.
     """
 
     face: Face
     square: Square
     pixels: NDArray[np.uint8]
-    looked_twice: bool = True
+    confirmed: bool = True
 
 
 def find_crops(
-    detector: "Detector", images: Sequence[NDArray[np.uint8]], size: int = 256, faces: Faces = "largest"
+    detector: "Detector", images: Sequence[NDArray[np.uint8]], size: int = 256, faces: FaceChoice = "largest"
 ) -> list[list[FaceCrop]]:
-    """Find faces and cut them out, upright.
+    """Detect faces and crop them, upright.
 
     Args:
-        detector: finds the faces, in both looks.
+        detector: used in both passes.
         images: (H, W, 3) uint8 RGB each.
-        size: side of the crops.
-        faces: ``largest`` box, ``central`` (nearest the image's middle), or ``all`` by score.
+        size: side of the crops, px.
+        faces: which faces of an image: ``largest`` box, ``central`` (nearest to the image's centre), or
+            ``all``, best score first.
 
     Returns:
-        for each image its crops; none where there is no face.
+        the crops of each image; an empty list for an image without a face.
+
+    Raises:
+        ConfigError: an unknown choice of faces.
     """
     if faces not in ("largest", "central", "all"):
         raise ConfigError(f"unknown choice of faces {faces!r}; choose largest, central or all")
     chosen = [
         (i, face)
-        for i, (image, found) in enumerate(zip(images, _first_look(detector, images), strict=True))
-        for face in _choose(found, image.shape, faces)
+        for i, (image, detected) in enumerate(zip(images, _first_pass(detector, images), strict=True))
+        for face in _choose(detected, image.shape, faces)
     ]
     windows = [_window(face) for _, face in chosen]
-    seen = detector.find(
+    second_pass = detector.find(
         [crop(images[i], window, WINDOW_PX) for (i, _), window in zip(chosen, windows, strict=True)]
     )
     crops: list[list[FaceCrop]] = [[] for _ in images]
-    for (i, face), window, found in zip(chosen, windows, seen, strict=True):
-        again = _same(face, window, found)
-        if again is None and face.score < _SURE:
+    for (i, face), window, candidates in zip(chosen, windows, second_pass, strict=True):
+        match = _match(face, window, candidates)
+        if match is None and face.score < _SURE:
             continue
-        region = _region(face, window, again)
-        crops[i].append(FaceCrop(face, region, crop(images[i], region, size), again is not None))
+        region = _crop_region(face, window, match)
+        crops[i].append(FaceCrop(face, region, crop(images[i], region, size), match is not None))
     return crops
 
 
-def aligned(image: NDArray[np.uint8], size: int = 256) -> FaceCrop:
-    """A ready crop of a face, taken as it is: the image's middle square, resized.
+def centre_crop(image: NDArray[np.uint8], size: int = 256) -> FaceCrop:
+    """Resize the centre square of an image that is a face crop already, without detection.
 
-    Its points are unknown (NaN).
+    The landmarks of its face are NaN, its score is 1.
     """
     height, width = image.shape[:2]
     side = min(height, width)
@@ -122,98 +131,108 @@ def aligned(image: NDArray[np.uint8], size: int = 256) -> FaceCrop:
     return FaceCrop(face, region, crop(image, region, size))
 
 
-def from_points(image: NDArray[np.uint8], points: NDArray[np.floating], size: int = 256) -> FaceCrop:
-    """A face whose points are known, cut out upright without a look at the image.
+def crop_from_landmarks(
+    image: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int = 256
+) -> FaceCrop:
+    """Crop a face with given landmarks, upright, without detection.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        points: (5, 2) px: left eye, right eye, nose, left and right corner of the mouth, as seen.
-        size: side of the crop.
+        landmarks: (5, 2) px, ordered as in ``Face``.
+        size: side of the crop, px.
 
     Returns:
-        the crop; its face's box is the one that such points mostly lie in, its score 1.
+        the crop; its face has the box that is usual for such landmarks, and the score 1.
     """
-    known = np.asarray(points, np.float64)
-    *middle, length = extent(known)
-    side, angle = _SIDE * length, eye_angle(known)
+    landmarks = np.asarray(landmarks, np.float64)
+    *middle, length = measure_face(landmarks)
+    side, angle = _LANDMARK_SIDE * length, eye_angle(landmarks)
     up = np.array([math.sin(math.radians(angle)), -math.cos(math.radians(angle))])
-    x, y = np.array(middle) + _ABOVE * side * up
-    region = snap(Square(float(x), float(y), side, angle))
+    x, y = np.array(middle) + _LANDMARK_RISE * side * up
+    region = snap_to_grid(Square(float(x), float(y), side, angle))
     half = side / MARGIN / 2
-    face = Face(np.array([x - half, y - half, x + half, y + half], np.float32), known.astype(np.float32), 1.0)
+    box = np.array([x - half, y - half, x + half, y + half], np.float32)
+    face = Face(box, landmarks.astype(np.float32), 1.0)
     return FaceCrop(face, region, crop(image, region, size))
 
 
-def _first_look(detector: "Detector", images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
-    """The faces of each image, best score first, found at several scales.
+def _first_pass(detector: "Detector", images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+    """Detect the faces of each image at several scales; best score first.
 
-    RetinaFace's anchors end at 512 px: of a larger face it finds parts, and several. So a large image is
-    also looked at in halves of its size, and each size answers for faces between ``SMALL_PX`` and
-    ``LARGE_PX``; the full size answers for all smaller ones too.
+    RetinaFace's largest anchors are 512 px; of a larger face it detects several parts. So a large image is
+    also searched at halves of its size. Each scale is used for faces with sides in ``FACE_PX``, the full
+    scale for all smaller ones too, the smallest scale for all larger ones.
     """
-    factors = [_factors(max(image.shape[:2])) for image in images]
+    factors = [_scale_factors(max(image.shape[:2])) for image in images]
     levels = [(i, factor) for i in range(len(images)) for factor in factors[i]]
-    seen = detector.find([_reduced(images[i], factor) for i, factor in levels])
+    detections = detector.find([_shrink(images[i], factor) for i, factor in levels])
     faces: list[list[Face]] = [[] for _ in images]
-    for (i, factor), found in zip(levels, seen, strict=True):  # the smallest size first
-        least = 0.0 if factor == factors[i][-1] else SMALL_PX
-        most = np.inf if factor == factors[i][0] else LARGE_PX
-        known = faces[i][:]
-        for face in found:
-            there = Face(face.box * np.float32(factor), face.points * np.float32(factor), face.score)
-            part = any(_covered(there.box, other.box) > _PART for other in known)
+    for (i, factor), detected in zip(levels, detections, strict=True):  # the smallest scale first
+        least = 0.0 if factor == factors[i][-1] else FACE_PX[0]
+        most = np.inf if factor == factors[i][0] else FACE_PX[1]
+        larger = faces[i][:]  # from the smaller scales
+        for face in detected:
+            scaled = Face(face.box * np.float32(factor), face.landmarks * np.float32(factor), face.score)
+            part = any(_covered_fraction(scaled.box, other.box) > _MIN_COVERED for other in larger)
             if least <= _longer_side(face) <= most and not part:
-                faces[i].append(there)
-    return [sorted(found, key=lambda face: -face.score) for found in faces]
+                faces[i].append(scaled)
+    return [sorted(detected, key=lambda face: -face.score) for detected in faces]
 
 
-def _factors(longest: int) -> list[int]:
-    """By what an image is shrunk, most first: 1 and powers of two, down to ``LEAST_PX``."""
+def _scale_factors(longest: int) -> list[int]:
+    """Return the factors by which an image is shrunk for detection: powers of two, largest first.
+
+    The largest brings the image down to ``SINGLE_SCALE_PX``.
+
+    Args:
+        longest: longer side of the image, px.
+    """
     from maeface.faces.detector import MAX_SIDE
 
     powers = [1]
-    while longest / powers[-1] > LEAST_PX:
+    while longest / powers[-1] > SINGLE_SCALE_PX:
         powers.append(2 * powers[-1])
     return [power for power in reversed(powers) if power == powers[-1] or longest / power <= MAX_SIDE]
 
 
-def _reduced(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+def _shrink(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     return image if factor == 1 else np.array(Image.fromarray(image).reduce(factor))
 
 
-def _choose(found: list[Face], shape: tuple[int, ...], faces: Faces) -> list[Face]:
-    if faces == "all" or len(found) < 2:
-        return found
-    found = [face for face in found if face.score >= _SURE * found[0].score]
+def _choose(detected: list[Face], shape: tuple[int, ...], faces: FaceChoice) -> list[Face]:
+    if faces == "all" or len(detected) < 2:
+        return detected
+    candidates = [face for face in detected if face.score >= _SURE * detected[0].score]
     if faces == "largest":
-        return [max(found, key=_area)]
+        return [max(candidates, key=_area)]
     middle = np.array([shape[1] / 2, shape[0] / 2])
-    return [min(found, key=lambda face: float(np.hypot(*(_centre(face) - middle))))]
+    return [min(candidates, key=lambda face: float(np.hypot(*(_centre(face) - middle))))]
 
 
 def _window(face: Face) -> Square:
-    """The surroundings of a face, turned so that its eyes lie level."""
+    """Return the second pass's window: a face with its surroundings, rotated so that its eyes are level."""
     x, y = _centre(face)
-    return snap(Square(float(x), float(y), _longer_side(face) * WINDOW, eye_angle(face.points)))
+    return snap_to_grid(Square(float(x), float(y), _longer_side(face) * WINDOW, eye_angle(face.landmarks)))
 
 
-def _same(face: Face, window: Square, found: list[Face]) -> Face | None:
-    """The face of the second look that is the face of the first, in px of the window."""
+def _match(face: Face, window: Square, candidates: list[Face]) -> Face | None:
+    """Return the second pass's detection of a face, in px of the window; None if there is none."""
     middle = to_crop(_centre(face), window, WINDOW_PX)
     half = np.array([face.box[2] - face.box[0], face.box[3] - face.box[1]]) * (WINDOW_PX / window.side / 2)
     box = np.concatenate([middle - half, middle + half])
-    best = max(found, key=lambda other: _overlap(box, other.box), default=None)
-    return best if best is not None and _overlap(box, best.box) >= _SAME_FACE else None
+    best = max(candidates, key=lambda other: _overlap(box, other.box), default=None)
+    return best if best is not None and _overlap(box, best.box) >= _MIN_OVERLAP else None
 
 
-def _region(face: Face, window: Square, again: Face | None) -> Square:
-    if again is None:
-        return square(face, angle_deg=window.angle_deg)
-    x, y = to_image(_centre(again), window, WINDOW_PX)
+def _crop_region(face: Face, window: Square, match: Face | None) -> Square:
+    """Return the square to crop, in px of the image: around the second pass's box if there is one."""
+    if match is None:
+        return square_around(face, angle_deg=window.angle_deg)
+    x, y = to_image(_centre(match), window, WINDOW_PX)
     scale = window.side / WINDOW_PX
-    half = (again.box[2:] - again.box[:2]).astype(np.float64) * scale / 2
+    half = (match.box[2:] - match.box[:2]).astype(np.float64) * scale / 2
     box = np.array([x - half[0], y - half[1], x + half[0], y + half[1]], np.float32)
-    return square(Face(box, face.points, again.score), angle_deg=window.angle_deg)
+    return square_around(Face(box, face.landmarks, match.score), angle_deg=window.angle_deg)
 
 
 def _centre(face: Face) -> NDArray[np.float64]:
@@ -228,17 +247,18 @@ def _area(face: Face) -> float:
     return float((face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
 
 
-def _shared(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+def _intersection(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Return the area that two boxes have in common, in square px."""
     return float(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod())
 
 
-def _covered(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """How much of box ``a`` lies in box ``b``."""
-    return _shared(a, b) / float((a[2:] - a[:2]).prod())
+def _covered_fraction(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Return the fraction of box ``a`` that lies in box ``b``."""
+    return _intersection(a, b) / float((a[2:] - a[:2]).prod())
 
 
 def _overlap(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Intersection over union of two boxes."""
-    shared = _shared(a, b)
-    whole = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared
-    return shared / whole if whole > 0 else 0.0
+    """Return the intersection over union of two boxes."""
+    intersection = _intersection(a, b)
+    union = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - intersection
+    return intersection / union if union > 0 else 0.0

@@ -1,18 +1,23 @@
-"""What kind of file some bytes are, and the error of a file that is skipped."""
+"""Image and video formats: recognition by the first bytes, sizes in headers, and completeness of files.
 
+Nothing is decoded here.
+"""
+
+import struct
+import zlib
 from typing import NamedTuple
 
 from maeface.errors import DataError
 
-HEAD_BYTES = 1024
+HEAD_BYTES = 1024  # as many are needed for ``detect_format``
 
 
-class BadMedia(DataError):
-    """A photo or video that is skipped.
+class MediaError(DataError):
+    """A photo or video that cannot be used, and is skipped.
 
     Attributes:
         reason: one word, the manifest's ``status``.
-        detail: a few words more.
+        detail: a short explanation.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -21,8 +26,8 @@ class BadMedia(DataError):
         self.detail = detail
 
 
-class Magic(NamedTuple):
-    """A format is told by ``mark`` at ``offset``."""
+class Signature(NamedTuple):
+    """The bytes ``mark`` at ``offset``, by which a format is recognized."""
 
     offset: int
     mark: bytes
@@ -30,66 +35,181 @@ class Magic(NamedTuple):
 
 
 _IMAGES = (
-    Magic(0, b"\xff\xd8\xff", "jpeg"),
-    Magic(0, b"\x89PNG\r\n\x1a\n", "png"),
-    Magic(8, b"WEBP", "webp"),
-    Magic(0, b"BM", "bmp"),
-    Magic(0, b"GIF87a", "gif"),
-    Magic(0, b"GIF89a", "gif"),
+    Signature(0, b"\xff\xd8\xff", "jpeg"),
+    Signature(0, b"\x89PNG\r\n\x1a\n", "png"),
+    Signature(8, b"WEBP", "webp"),
+    Signature(0, b"BM", "bmp"),
+    Signature(0, b"GIF87a", "gif"),
+    Signature(0, b"GIF89a", "gif"),
 )
-# Named so that the reason is "refused", which says more than "not an image".
+# Listed so that the reason is "refused_format" with a name, which says more than "not_an_image".
 _REFUSED = (
-    Magic(0, b"II*\0", "TIFF"),
-    Magic(0, b"MM\0*", "TIFF"),
-    Magic(0, b"II+\0", "BigTIFF"),
-    Magic(0, b"MM\0+", "BigTIFF"),
-    Magic(0, b"8BPS", "Photoshop"),
-    Magic(0, b"%!PS", "PostScript"),
-    Magic(0, b"\xc5\xd0\xd3\xc6", "EPS"),
-    Magic(0, b"%PDF", "PDF"),
-    Magic(0, b"SIMPLE  =", "FITS"),
-    Magic(0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    Magic(0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    Magic(0, b"\0\0\0\x0cJXL ", "JPEG XL"),
-    Magic(0, b"\xff\x0a", "JPEG XL"),
-    Magic(0, b"\0\0\1\0", "icon"),
-    Magic(0, b"<svg", "SVG"),
+    Signature(0, b"II*\0", "TIFF"),
+    Signature(0, b"MM\0*", "TIFF"),
+    Signature(0, b"II+\0", "BigTIFF"),
+    Signature(0, b"MM\0+", "BigTIFF"),
+    Signature(0, b"8BPS", "Photoshop"),
+    Signature(0, b"%!PS", "PostScript"),
+    Signature(0, b"\xc5\xd0\xd3\xc6", "EPS"),
+    Signature(0, b"%PDF", "PDF"),
+    Signature(0, b"SIMPLE  =", "FITS"),
+    Signature(0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    Signature(0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    Signature(0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    Signature(0, b"\xff\x0a", "JPEG XL"),
+    Signature(0, b"\0\0\1\0", "icon"),
+    Signature(0, b"<svg", "SVG"),
 )
 _STILL_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
-# Names on the right are FFmpeg's demuxers, which are then asked for by name: no other is ever tried, so
-# playlists and scripts that would open further files or addresses (HLS, concat, DASH) are out of reach.
+# The names are those of FFmpeg's demuxers. FFmpeg is given the demuxer and tries no other, so playlists and
+# scripts that would open further files or addresses (HLS, concat, DASH) cannot be reached.
 _VIDEOS = (
-    *(Magic(4, mark, "mov") for mark in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
-    Magic(8, b"AVI ", "avi"),
-    Magic(0, b"\x1a\x45\xdf\xa3", "matroska"),
-    Magic(0, b"\0\0\1\xba", "mpeg"),
-    Magic(0, b"\0\0\1\xb3", "mpegvideo"),
-    Magic(0, b"FLV\1", "flv"),
-    Magic(0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
-    Magic(0, b"OggS", "ogg"),
-    Magic(0, b"YUV4MPEG2 ", "yuv4mpegpipe"),
+    *(Signature(4, mark, "mov") for mark in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
+    Signature(8, b"AVI ", "avi"),
+    Signature(0, b"\x1a\x45\xdf\xa3", "matroska"),
+    Signature(0, b"\0\0\1\xba", "mpeg"),
+    Signature(0, b"\0\0\1\xb3", "mpegvideo"),
+    Signature(0, b"FLV\1", "flv"),
+    Signature(0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    Signature(0, b"OggS", "ogg"),
+    Signature(0, b"YUV4MPEG2 ", "yuv4mpegpipe"),
 )
 
+_EXIF_ORIENTATION = 0x0112
+_EXIF_SHORT = 3
+_MAX_EXIF_TAGS = 4096
+# Start of frame: every SOFn, which leaves out the Huffman (C4), reserved (C8) and arithmetic (CC) tables.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
-def sniff(head: bytes) -> tuple[str, str]:
-    """What the first bytes (up to ``HEAD_BYTES``) of a file say: a class and a format.
+
+class JpegHeader(NamedTuple):
+    """A JPEG's stored size in px, colour components (1 grey, 3 YCbCr or RGB, 4 CMYK or YCCK), orientation."""
+
+    width: int
+    height: int
+    components: int
+    orientation: int
+
+
+def detect_format(head: bytes) -> tuple[str, str]:
+    """Recognize a format by the first bytes of a file (up to ``HEAD_BYTES``).
 
     Returns:
-        ``("image", reader)``, ``("video", demuxer)``, ``("refused", name)`` or ``("unknown", "")``.
+        ``("image", format)``, ``("video", demuxer)``, ``("refused", name)`` or ``("unknown", "")``.
     """
-    for name in _named(_IMAGES, head):
+    for name in _matches(_IMAGES, head):
         if name != "webp" or head.startswith(b"RIFF"):
             return "image", name
-    for name in _named(_REFUSED, head):
+    for name in _matches(_REFUSED, head):
         return "refused", name
     if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
         return "refused", "HEIF or AVIF"
-    for name in _named(_VIDEOS, head):
+    for name in _matches(_VIDEOS, head):
         return "video", name
     if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:
         return "video", "mpegts"
     return "unknown", ""
 
 
-def _named(table: tuple[Magic, ...], head: bytes) -> list[str]:
-    return [magic.name for magic in table if head[magic.offset :].startswith(magic.mark)]
+def _matches(signatures: tuple[Signature, ...], head: bytes) -> list[str]:
+    return [one.name for one in signatures if head[one.offset :].startswith(one.mark)]
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader:
+    """Read a JPEG's segments up to its frame header; of the metadata, only the orientation is read.
+
+    Raises:
+        MediaError: no frame header, or other than 8 bits.
+    """
+    offset, orientation = 2, 1
+    while True:
+        while data[offset : offset + 2] == b"\xff\xff":  # fill bytes
+            offset += 1
+        if offset + 4 > len(data):
+            raise MediaError("truncated", "JPEG ends in its header")
+        marker = data[offset + 1]
+        if data[offset] != 0xFF or marker in (0xD9, 0xDA):
+            raise MediaError("corrupt", "JPEG without a frame header")
+        length = int.from_bytes(data[offset + 2 : offset + 4], "big")
+        segment = data[offset + 4 : offset + 2 + length]
+        if length < 2:
+            raise MediaError("corrupt", "JPEG segment of no length")
+        if marker == 0xE1 and segment.startswith(b"Exif\0\0") and orientation == 1:
+            orientation = read_exif_orientation(segment)
+        if marker in _JPEG_FRAMES:
+            if len(segment) < 6:
+                raise MediaError("truncated", "JPEG ends in its frame header")
+            bits, height, width, components = struct.unpack_from(">BHHB", segment)
+            if bits != 8:
+                raise MediaError("refused_format", f"JPEG of {bits} bits; allowed are 8")
+            return JpegHeader(width, height, components, orientation)
+        offset += 2 + length
+
+
+def read_exif_orientation(exif: bytes) -> int:
+    """Return the orientation 1..8 of EXIF data; 1 if it is missing or invalid."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, start)
+        for n in range(min(count, _MAX_EXIF_TAGS)):
+            tag, kind, values, value = struct.unpack_from(order + "HHIH", tiff, start + 2 + 12 * n)
+            if (tag, kind, values) == (_EXIF_ORIENTATION, _EXIF_SHORT, 1):
+                return value if 1 <= value <= 8 else 1
+    except struct.error:  # an offset beyond the end
+        pass
+    return 1
+
+
+def read_webp_size(data: bytes) -> tuple[int, int]:
+    """Read width and height in px from a WebP's header; its decoder would first allocate the whole canvas.
+
+    Raises:
+        MediaError: an unknown or incomplete header.
+    """
+    if len(data) < 30:
+        raise MediaError("truncated", "WebP header")
+    chunk, body = data[12:16], data[20:]
+    if chunk == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if chunk == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if chunk == b"VP8 ":
+        width, height = struct.unpack_from("<HH", body, 6)
+        return width & 0x3FFF, height & 0x3FFF
+    raise MediaError("corrupt", "WebP header")
+
+
+def check_complete(data: bytes, image_format: str) -> None:
+    """Check for damage that a decoder would ignore: a missing end, a wrong checksum.
+
+    Raises:
+        MediaError: ``truncated`` or ``corrupt``.
+    """
+    if image_format == "png":
+        _check_png(data)
+    elif image_format == "webp" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise MediaError("truncated", "WebP ends before its length")
+    elif image_format == "bmp" and len(data) < int.from_bytes(data[2:6], "little"):
+        raise MediaError("truncated", "BMP ends before its length")
+
+
+def _check_png(data: bytes) -> None:
+    offset = 8
+    while True:
+        if offset + 12 > len(data):
+            raise MediaError("truncated", "PNG without an end")
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        end = offset + 12 + length
+        if end > len(data):
+            damaged = not kind.isalpha() or length > 2**31
+            raise MediaError("corrupt" if damaged else "truncated", f"PNG ends within {kind!r}")
+        if zlib.crc32(memoryview(data)[offset + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise MediaError("corrupt", f"PNG checksum of {kind!r}")
+        if kind == b"IEND":
+            return
+        offset = end

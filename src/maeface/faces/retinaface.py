@@ -1,9 +1,9 @@
-"""RetinaFace, the face detector that the paper prepares its data with (section 3.2.1, its reference [72]).
+"""The network of RetinaFace (Deng et al., CVPR 2020), the paper's face detector (section 3.2.1).
 
 Module names are those of the public checkpoints (``body.stage1.0.0.weight``, ``fpn.merge1.0.weight``,
-``ssh1.conv5X5_1.0.weight``, ``ClassHead.0.conv1x1.weight``, ...), so these load by name, strictly.
+``ssh1.conv5X5_1.0.weight``, ``ClassHead.0.conv1x1.weight``, ...), so that these load by name.
 
-Legend: B images, C channels, H W pixels, A anchors (2 at each cell of strides 8, 16 and 32).
+Shapes: B images, C channels, H W pixels, A anchors (2 at each cell of strides 8, 16 and 32).
 """
 
 import itertools
@@ -28,7 +28,7 @@ _CHANNELS = {"mobilenet0.25": ((64, 128, 256), 64), "resnet50": ((512, 1024, 204
 
 
 class RetinaFace(nn.Module):
-    """The network: backbone, feature pyramid, one SSH context module and three heads a level.
+    """A detection network: backbone, feature pyramid, and an SSH module and three heads for each level.
 
     Args:
         backbone: ``mobilenet0.25`` (0.4 M parameters) or ``resnet50`` (27 M parameters).
@@ -45,25 +45,26 @@ class RetinaFace(nn.Module):
         self.LandmarkHead = _heads(width, values=10)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What each anchor says.
+        """Predict class, box and landmarks for each anchor.
 
         Args:
             images: (B, 3, H, W) float, BGR 0..255 minus ``MEAN_BGR``.
 
         Returns:
-            logits (B, A, 2) of background and face, box offsets (B, A, 4), point offsets (B, A, 10).
+            logits (B, A, 2) of background and face, box offsets (B, A, 4), landmark offsets (B, A, 10);
+            ``decode`` converts the offsets to px.
         """
         pyramid = self.fpn(_features(self.body, images))
         context = [ssh(x) for ssh, x in zip((self.ssh1, self.ssh2, self.ssh3), pyramid, strict=True)]
-        logits, boxes, points = (
+        logits, boxes, landmarks = (
             torch.cat([head(x) for head, x in zip(heads, context, strict=True)], dim=1)
             for heads in (self.ClassHead, self.BboxHead, self.LandmarkHead)
         )
-        return logits, boxes, points
+        return logits, boxes, landmarks
 
 
-def anchors(height: int, width: int) -> Tensor:
-    """The anchors of an image of ``height`` x ``width``: (A, 3) float32 of centre x, centre y, side in px."""
+def make_anchors(height: int, width: int) -> Tensor:
+    """Return an image's anchors (A, 3) float32: centre x, centre y and side in px; arguments in px."""
     rows = []
     for stride, sides in zip(STRIDES, ANCHOR_SIDES, strict=True):
         y = (torch.arange(-(-height // stride)) + 0.5) * stride
@@ -73,25 +74,25 @@ def anchors(height: int, width: int) -> Tensor:
     return torch.cat(rows)
 
 
-def decode(anchor: Tensor, boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Offsets to pixels.
+def decode(anchors: Tensor, boxes: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    """Convert the offsets of N anchors to pixels.
 
     Args:
-        anchor: (N, 3) as ``anchors`` makes them.
+        anchors: (N, 3) as ``make_anchors`` returns them.
         boxes: (N, 4) offsets of the centre and logarithms of the size.
-        points: (N, 10) offsets of the five points.
+        landmarks: (N, 10) offsets of the five landmarks.
 
     Returns:
-        boxes (N, 4) as x1 y1 x2 y2 in px, points (N, 5, 2) in px.
+        boxes (N, 4) as x1 y1 x2 y2 in px, landmarks (N, 5, 2) in px.
     """
-    centre, side = anchor[:, :2], anchor[:, 2:]
+    centre, side = anchors[:, :2], anchors[:, 2:]
     middle = centre + boxes[:, :2] * CENTRE_VARIANCE * side
     half = side * torch.exp(boxes[:, 2:] * SIZE_VARIANCE) / 2
-    located = centre[:, None] + points.reshape(-1, 5, 2) * CENTRE_VARIANCE * side[:, None]
-    return torch.cat([middle - half, middle + half], dim=1), located
+    points = centre[:, None] + landmarks.reshape(-1, 5, 2) * CENTRE_VARIANCE * side[:, None]
+    return torch.cat([middle - half, middle + half], dim=1), points
 
 
-def fuse(network: Network) -> Network:
+def fuse_batch_norms(network: Network) -> Network:
     """Fold every batch norm into the convolution before it, in place; for inference only."""
     for module in list(network.modules()):
         children = list(module.named_children())
@@ -141,17 +142,17 @@ def _mobilenet() -> nn.Module:
 
 
 def _resnet50() -> nn.Module:
-    """ResNet-50 up to its last stage; the public checkpoint has torchvision's names."""
-    from torchvision.models import resnet50  # takes seconds to load, and is seldom used
+    """Return ResNet-50 up to its last stage; the public checkpoint has torchvision's names."""
+    from torchvision.models import resnet50  # slow to import, and seldom needed
 
-    whole = resnet50(weights=None)
+    resnet = resnet50(weights=None)
     return nn.ModuleDict(
-        {name: child for name, child in whole.named_children() if name not in ("avgpool", "fc")}
+        {name: child for name, child in resnet.named_children() if name not in ("avgpool", "fc")}
     )
 
 
 def _features(body: nn.Module, images: Tensor) -> list[Tensor]:
-    """The maps of the last three stages (strides 8, 16, 32), whatever the backbone."""
+    """Return the feature maps of a backbone's last three stages (strides 8, 16, 32)."""
     maps, x = [], images
     for name, stage in body.named_children():
         x = stage(x)
@@ -161,7 +162,7 @@ def _features(body: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 class _FPN(nn.Module):
-    """Feature pyramid: every level gets what the coarser one saw."""
+    """A feature pyramid network: each level is merged with the coarser one."""
 
     def __init__(self, levels: tuple[int, int, int], width: int) -> None:
         super().__init__()
@@ -178,7 +179,7 @@ class _FPN(nn.Module):
 
 
 class _SSH(nn.Module):
-    """Context of three reaches (3, 5 and 7 pixels of the map) side by side."""
+    """An SSH context module: receptive fields of 3, 5 and 7 cells of the map, concatenated."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -191,8 +192,8 @@ class _SSH(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         wide = self.conv5X5_1(x)
-        reaches = [self.conv3X3(x), self.conv5X5_2(wide), self.conv7x7_3(self.conv7X7_2(wide))]
-        return F.relu(torch.cat(reaches, dim=1), inplace=True)
+        contexts = [self.conv3X3(x), self.conv5X5_2(wide), self.conv7x7_3(self.conv7X7_2(wide))]
+        return F.relu(torch.cat(contexts, dim=1), inplace=True)
 
 
 class _Head(nn.Module):
@@ -216,5 +217,5 @@ def _leak(width: int) -> float:
 
 
 def parameter_shapes(network: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of everything a checkpoint of ``network`` holds."""
+    """Yield name and shape of each tensor in a checkpoint of ``network``."""
     return ((name, tuple(value.shape)) for name, value in network.state_dict().items())

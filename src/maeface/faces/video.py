@@ -1,7 +1,7 @@
-"""Videos to frames, through FFmpeg's libraries (PyAV), with constant memory.
+"""Decoding of videos, with FFmpeg's libraries (PyAV) and constant memory.
 
-Pixels are those of the stored frame, turned as the container says. Times are the frames' own
-presentation timestamps, so a varying rate is kept.
+Frames are rotated as the container says. Times are the frames' presentation timestamps, so that a variable
+frame rate is preserved.
 """
 
 from bisect import bisect_right
@@ -14,7 +14,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface.faces.formats import BadMedia
+from maeface.faces.formats import MediaError
 
 MAX_PIXELS = 100_000_000
 _MAX_DAMAGED_READS = 1000
@@ -24,12 +24,12 @@ Spans = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame.
+    """A frame of a video, or a photo.
 
     Attributes:
         rgb: (H, W, 3) uint8, upright.
-        index: 0-based number among the frames of the video; damaged frames are counted, not given.
-        time_s: presentation time in seconds; never before the frame before it.
+        index: 0-based number of the frame in the video. Damaged frames are counted too, but not decoded.
+        time_s: presentation time in seconds; never decreases.
     """
 
     rgb: NDArray[np.uint8]
@@ -37,19 +37,19 @@ class Frame:
     time_s: float
 
 
-def video_frames(
+def decode_frames(
     file: BinaryIO, demuxer: str, every: int = 1, fps: float | None = None, spans: Spans = ()
 ) -> Iterator[Frame]:
-    """The frames of an open video file; see ``media.frames``."""
-    with _container(file, demuxer) as container:
+    """Yield the frames of an open video file; see ``media.read_frames``."""
+    with _open_container(file, demuxer) as container:
         stream = container.streams.video[0]
-        _check(stream)
-        given, slot, step = 0, -1, 0.0
-        for index, frame, time_s in _decoded(container, stream):
-            given += 1
+        _check_stream(stream)
+        decoded, slot, step = 0, -1, 0.0
+        for index, frame, time_s in _decode(container, stream):
+            decoded += 1
             if spans and index >= spans[-1][1]:
                 return
-            if not _within(index, spans):
+            if not _in_spans(index, spans):
                 continue
             if fps is None:
                 if index % every:
@@ -57,60 +57,60 @@ def video_frames(
             elif (step := int(time_s * fps + 1e-6)) <= slot:
                 continue
             slot = int(step)
-            rgb = _rgb(frame)
+            rgb = _to_rgb(frame)
             if rgb is not None:
                 yield Frame(rgb, index, time_s)
-        if not given:
-            raise BadMedia("no_video", "no frame of the video stream can be decoded")
+        if not decoded:
+            raise MediaError("no_video", "no frame of the video stream can be decoded")
 
 
 def count_frames(file: BinaryIO, demuxer: str, exact: bool = False) -> int:
-    """The number of frames of an open video file; see ``media.frame_count``."""
-    with _container(file, demuxer) as container:
+    """Return the number of frames of an open video file; see ``media.count_frames``."""
+    with _open_container(file, demuxer) as container:
         stream = container.streams.video[0]
         if stream.frames > 0 and not exact:
             return int(stream.frames)
         return sum(1 for packet in container.demux(stream) if packet.size)
 
 
-def _within(index: int, spans: Spans) -> bool:
-    at = bisect_right(spans, index, key=lambda span: span[0]) - 1
-    return not spans or (at >= 0 and index < spans[at][1])
+def _in_spans(index: int, spans: Spans) -> bool:
+    k = bisect_right(spans, index, key=lambda span: span[0]) - 1
+    return not spans or (k >= 0 and index < spans[k][1])
 
 
 @contextmanager
-def _container(file: BinaryIO, demuxer: str) -> Iterator[Any]:
-    """An open container with a video stream.
+def _open_container(file: BinaryIO, demuxer: str) -> Iterator[Any]:
+    """Open a container with a video stream.
 
-    The file object is handed over, never a name, and the demuxer is given, so that nothing in the file
-    can make FFmpeg open another file or an address.
+    FFmpeg receives a file object, not a name, and the demuxer is fixed, so that nothing in the file can make
+    it open another file or an address.
     """
     try:
         container = av.open(
             file, format=demuxer, options={"protocol_whitelist": "none"}, metadata_errors="ignore"
         )
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise BadMedia("unreadable", f"no {demuxer} video that can be opened: {_said(error)}") from error
+        raise MediaError("unreadable", f"no {demuxer} video that can be opened: {_message(error)}") from error
     with container:
         if not container.streams.video:
-            raise BadMedia("no_video", "the file has no video stream")
+            raise MediaError("no_video", "the file has no video stream")
         yield container
 
 
-def _check(stream: Any) -> None:  # noqa: ANN401 - PyAV has no types
+def _check_stream(stream: Any) -> None:  # noqa: ANN401 - PyAV has no types
     context = stream.codec_context
     if context is None:
-        raise BadMedia("unreadable", "this build of FFmpeg has no decoder for the video stream")
+        raise MediaError("unreadable", "this build of FFmpeg has no decoder for the video stream")
     if context.width * context.height > MAX_PIXELS:
-        raise BadMedia("too_large", f"frames of {context.width} x {context.height}")
+        raise MediaError("too_large", f"frames of {context.width} x {context.height}")
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[tuple[int, Any, float]]:  # noqa: ANN401
-    """Whole frames with index and time. A damaged packet or frame is counted and passed over."""
+def _decode(container: Any, stream: Any) -> Iterator[tuple[int, Any, float]]:  # noqa: ANN401
+    """Yield index, frame and time of each intact frame; damaged ones are counted, but skipped."""
     start = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
     period = 1 / float(stream.average_rate or stream.base_rate or 25)
     index, last = -1, -period
-    for frame in _attempts(container, stream):
+    for frame in _decode_packets(container, stream):
         index += 1
         if frame is None:
             continue
@@ -120,8 +120,8 @@ def _decoded(container: Any, stream: Any) -> Iterator[tuple[int, Any, float]]:  
             yield index, frame, last
 
 
-def _attempts(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Each frame that the decoder gives, or None for a packet that it refuses."""
+def _decode_packets(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Yield each frame, or None for a packet that cannot be decoded."""
     damaged = 0
     packets = container.demux(stream)
     while True:
@@ -129,7 +129,7 @@ def _attempts(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401
             packet = next(packets)
         except StopIteration:
             return
-        except (av.FFmpegError, OSError):  # damage in the container itself: read on behind it
+        except (av.FFmpegError, OSError):  # damage in the container itself: continue after it
             damaged += 1
             if damaged > _MAX_DAMAGED_READS:
                 return
@@ -142,7 +142,7 @@ def _attempts(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401
                 yield None
 
 
-def _rgb(frame: Any) -> NDArray[np.uint8] | None:  # noqa: ANN401
+def _to_rgb(frame: Any) -> NDArray[np.uint8] | None:  # noqa: ANN401
     if frame.width * frame.height > MAX_PIXELS:
         return None
     try:
@@ -153,5 +153,5 @@ def _rgb(frame: Any) -> NDArray[np.uint8] | None:  # noqa: ANN401
     return np.ascontiguousarray(np.rot90(pixels, quarters))
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error).splitlines()[0]

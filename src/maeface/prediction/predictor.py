@@ -21,8 +21,8 @@ from maeface.data.ingest.shots import Shot, Unread
 from maeface.data.tables.predictions import WHERE
 from maeface.faces import finder
 from maeface.faces.detector import Detector
-from maeface.faces.download import Weights, retinaface_weights
-from maeface.faces.finder import Faces
+from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
+from maeface.faces.finder import FaceChoice
 from maeface.model import preprocessing
 from maeface.model.device import choose_device, computes_bf16
 from maeface.model.weights import find, load_au
@@ -64,20 +64,20 @@ class Predictor:
         weights: Path | str | None = None,
         device: str | torch.device = "auto",
         aligned: bool = False,
-        faces: Faces = "all",
+        faces: FaceChoice = "all",
         precision: Precision = "auto",
-        detector: Weights = "auto",
+        detector: WeightsSource = "auto",
     ) -> None:
-        checks.choice("faces", faces, get_args(Faces))
-        checks.choice("detector", detector, get_args(Weights))
+        checks.choice("faces", faces, get_args(FaceChoice))
+        checks.choice("detector", detector, get_args(WeightsSource))
         self.device = choose_device(device)
         self.bf16 = computes_bf16(precision, self.device)
         model, self.metadata = load_au(find(weights))
         self.model = model.to(self.device)
-        self.faces: Faces = faces
+        self.faces: FaceChoice = faces
         self.detector = None
         if not aligned:
-            self.detector = Detector(retinaface_weights("mobilenet0.25", detector), device=self.device)
+            self.detector = Detector(locate_detector_weights("mobilenet0.25", detector), device=self.device)
         names = [facts.au_name(au) for au in self.metadata.aus]
         self.columns = [*WHERE, *BOX, "score"]
         self.columns += [f"{name}_p" for name in names if self.metadata.task != "intensity"]
@@ -148,7 +148,7 @@ class Predictor:
     def _predict(self, batch: list[Shot | Unread], call: Call) -> list[ImagePrediction]:
         images = [shot.frame.rgb for shot in batch if isinstance(shot, Shot)]
         if self.detector is None or not images:
-            crops_by_image = [[finder.aligned(image, min(image.shape[:2]))] for image in images]
+            crops_by_image = [[finder.centre_crop(image, min(image.shape[:2]))] for image in images]
         else:
             crops_by_image = finder.find_crops(self.detector, images, faces=self.faces)
         values = self._values([crop.pixels for crops in crops_by_image for crop in crops], call)

@@ -46,7 +46,7 @@ def table(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> pd.
         else:
             where, status = (one.shot.name, one.shot.frame.index, one.shot.frame.time_s), NO_FACE
         for k, crop in enumerate(one.crops):
-            score = np.nan if np.isnan(crop.face.points).all() else crop.face.score  # NaN: a ready crop
+            score = np.nan if np.isnan(crop.face.landmarks).all() else crop.face.score  # NaN: a ready crop
             rows.append((*where, k, OK, *crop.face.box, score, *one.values[k])[: len(columns)])
         if not one.crops:
             rows.append((*where, -1, status, *[np.nan] * (len(columns) - len(WHERE))))

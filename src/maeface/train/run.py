@@ -134,7 +134,7 @@ def open_run(
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
             stack.callback(dist.destroy_process_group)
         if rank == 0:
-            stack.enter_context(files.exclusive(folder))
+            stack.enter_context(files.lock(folder))
             _claim(folder, settings, inputs, device)
         if world > 1:
             dist.barrier()
@@ -223,7 +223,7 @@ def _claim(
                 f"{folder} holds a run with other settings ({'; '.join(changed)}); "
                 "give the same settings to go on with it, or another folder"
             )
-    files.clean(folder, folder / checkpoint.FOLDER)  # temporary files of a killed run
+    files.remove_temporary(folder, folder / checkpoint.FOLDER)  # temporary files of a killed run
     if not finished:
         files.write_json(folder / SETTINGS, now)
         files.write_json(folder / ENVIRONMENT, environment(device))

@@ -173,10 +173,10 @@ def count_frames(path: Path, at_least: int = 0, exactly: int | None = None) -> i
         DataError: it cannot be opened.
     """
     try:
-        count = media.frame_count(path)
+        count = media.count_frames(path)
         if count < at_least or (exactly is not None and count != exactly):
-            count = media.frame_count(path, exact=True)
-    except media.BadMedia as error:
+            count = media.count_frames(path, exact=True)
+    except media.MediaError as error:
         raise DataError(f"{path}: {error.detail or error.reason}; copy the video again") from error
     return count
 

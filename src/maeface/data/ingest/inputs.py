@@ -174,4 +174,4 @@ def is_video(path: str) -> bool:
     By content, but a file that is named as a photo is not opened for it: the list has to be quick.
     """
     file = Path(path)
-    return file.suffix.lower() not in IMAGE_SUFFIXES and media.kind(file) == "video"
+    return file.suffix.lower() not in IMAGE_SUFFIXES and media.detect_kind(file) == "video"

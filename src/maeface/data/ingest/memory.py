@@ -70,25 +70,25 @@ def pixels(number: int, image: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - what
     channel is grey and a fourth is opacity.
 
     Raises:
-        BadMedia: the bytes are not a whole photo of an allowed format and size.
+        MediaError: the bytes are not a whole photo of an allowed format and size.
         DataError: a file that is open as text.
     """
     if isinstance(image, Image.Image):
-        return media.picture_pixels(image)
+        return media.convert_picture(image)
     if isinstance(image, torch.Tensor):
         array = image.detach().cpu().numpy()
         return _rgb(np.moveaxis(array, 0, 2) if array.ndim == 3 else array)
     if isinstance(image, np.ndarray):
         return _rgb(image)
     data = image if isinstance(image, (bytes, bytearray, memoryview)) else _read(number, image)
-    return media.image_in(bytes(data))
+    return media.decode_image(bytes(data))
 
 
 def _rgb(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if array.ndim == 2 or array.shape[2] == 1:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     if array.shape[2] == 4:
-        return media.picture_pixels(Image.fromarray(np.ascontiguousarray(array), "RGBA"))
+        return media.convert_picture(Image.fromarray(np.ascontiguousarray(array), "RGBA"))
     return np.ascontiguousarray(array)
 
 
@@ -96,7 +96,7 @@ def _read(number: int, file: Any) -> bytes:  # noqa: ANN401 - any object that re
     try:
         data = file.read()
     except (OSError, ValueError) as error:  # UnicodeDecodeError and a closed file are ValueErrors
-        raise media.BadMedia("unreadable", str(error).splitlines()[0][:100]) from error
+        raise media.MediaError("unreadable", str(error).splitlines()[0][:100]) from error
     if not isinstance(data, bytes):
         raise DataError(
             f"image {number} is a file that gives {type(data).__name__}; open it as binary ('rb')"

@@ -48,7 +48,7 @@ class Skipped:
 
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def add(self, name: str, error: media.BadMedia) -> None:
+    def add(self, name: str, error: media.MediaError) -> None:
         """Count an input and say why it is skipped."""
         self.reasons[error.reason] += 1
         if self.reasons.total() <= SKIPS_SHOWN:
@@ -73,19 +73,19 @@ def read(
     What cannot be read is put into ``skipped``, and an ``Unread`` stands in its place.
 
     Raises:
-        BadMedia: an input cannot be read, and there is no ``skipped``.
+        MediaError: an input cannot be read, and there is no ``skipped``.
     """
     for item in found:
         last, time_s = -1, 0.0
         try:
             if item.video:
-                for frame in media.frames(Path(item.path), every, fps):
+                for frame in media.read_frames(Path(item.path), every, fps):
                     last, time_s = frame.index, frame.time_s
                     yield Shot(item.source, frame, video=True)
             else:
                 frame = media.Frame(media.read_image(Path(item.path)), 0, 0.0)
                 yield Shot(item.source, frame, video=False)
-        except media.BadMedia as error:
+        except media.MediaError as error:
             if skipped is None:
                 raise
             skipped.add(item.source, error)
@@ -162,7 +162,7 @@ def _in_memory(given: Mapping[int, object], skipped: Skipped) -> Iterator[Shot |
             continue
         try:
             pixels = memory.pixels(number, image)
-        except media.BadMedia as error:
+        except media.MediaError as error:
             skipped.add(str(number), error)
             yield Unread(str(number), 0, 0.0, error.reason)
         else:

@@ -27,7 +27,7 @@ from maeface.data.ingest.records import read_image_bytes
 from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
 from maeface.faces import media
-from maeface.faces.finder import FaceCrop, from_points
+from maeface.faces.finder import FaceCrop, crop_from_landmarks
 
 PARTS = "parts"
 FACT_KEY = b"maeface.unit"
@@ -196,7 +196,7 @@ def _crops(images: Sequence[_Image], settings: Settings, find: Find) -> list[lis
     looked = [image.pixels for image in images if not image.item.points]
     found = iter(find(looked) if looked else [])
     return [
-        [from_points(image.pixels, np.array(image.item.points), settings.size)]
+        [crop_from_landmarks(image.pixels, np.array(image.item.points), settings.size)]
         if image.item.points
         else next(found)
         for image in images
@@ -224,10 +224,10 @@ def _entries(unit: Unit, settings: Settings) -> Iterator[_Image | dict[str, Any]
             if not item.video:
                 yield _Image(item, 0, 0.0, _pixels(item, settings.min_side))
                 continue
-            for frame in media.frames(Path(item.path), settings.every, settings.fps, item.frames):
+            for frame in media.read_frames(Path(item.path), settings.every, settings.fps, item.frames):
                 last, time_s = frame.index, frame.time_s
                 yield _Image(item, frame.index, frame.time_s, frame.rgb)
-        except media.BadMedia as error:
+        except media.MediaError as error:
             yield _dropped(item, last + 1, time_s, error.reason, error.detail or None)
 
 
@@ -237,8 +237,8 @@ def _pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
     try:
         data = read_image_bytes(Path(item.path), item.offset, item.size)
     except OSError as error:
-        raise media.BadMedia("unreadable", error.strerror or str(error)) from error
-    return media.image_in(data, min_side)
+        raise media.MediaError("unreadable", error.strerror or str(error)) from error
+    return media.decode_image(data, min_side=min_side)
 
 
 def _image_rows(
@@ -249,7 +249,7 @@ def _image_rows(
     rows = []
     for number, crop in enumerate(crops):
         offset, size = writer.add(_jpeg(crop.pixels, settings.jpeg_quality))
-        points = {f"p{i}{axis}": crop.face.points[i, j] for i in range(5) for j, axis in enumerate("xy")}
+        points = {f"p{i}{axis}": crop.face.landmarks[i, j] for i in range(5) for j, axis in enumerate("xy")}
         row = {
             "id": f"{image.item.source}#{image.frame}.{number}",
             "face": number,
@@ -260,7 +260,7 @@ def _image_rows(
             "shard": f"{unit.name}.tar",
             "offset": offset,
             "size": size,
-            "detail": None if crop.looked_twice else "the second look did not find the face again",
+            "detail": None if crop.confirmed else "the second look did not find the face again",
         }
         rows.append(_row(image.item, image.frame, image.time_s, "ok") | row)
     return rows

@@ -102,7 +102,7 @@ def run(experiment: Experiment, data: Path, out: Path, weights: Mapping[str, str
         console.say(f"part {number}/{len(planned)}: {part}")
         with ExitStack() as stack:
             try:
-                stack.enter_context(files.exclusive(out / part.folder))
+                stack.enter_context(files.lock(out / part.folder))
             except ResourceError as error:
                 console.say(f"skipped, another process is training it: {error}")
                 locked[str(part)] = "another process is training it"

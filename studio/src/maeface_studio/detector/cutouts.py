@@ -89,14 +89,14 @@ def collect(sources: Sequence[Path], detector: Detector, exclude: Collection[str
     for source, pixels, is_still in _read_images(sources, frozenset(exclude)):
         (crops,) = find_crops(detector, [pixels], 32, "all")
         image = Image.fromarray(pixels)
-        faces = [crop.face for crop in crops if crop.face.score >= MIN_SCORE and crop.looked_twice]
+        faces = [crop.face for crop in crops if crop.face.score >= MIN_SCORE and crop.confirmed]
         if not is_still:
             scenes.append(image)
         if not detector.find([pixels])[0] and not crops:
             plain.append(image)
         if len(crops) != 1 or not faces or min(faces[0].box[2:] - faces[0].box[:2]) < MIN_SIDE:
             continue
-        cutouts.setdefault(source, []).append(Cutout(_build_pyramid(image), faces[0].box, faces[0].points))
+        cutouts.setdefault(source, []).append(Cutout(_build_pyramid(image), faces[0].box, faces[0].landmarks))
         plain += _cut_surroundings(image, faces[0].box)
     if not cutouts:
         raise DataError(f"no face to learn from in {', '.join(map(str, sources))}")
@@ -123,9 +123,9 @@ def _read_images(
                             image = Image.open(io.BytesIO(file.read()), formats=["JPEG"])
                             yield source, np.array(image), True
                 continue
-            kind = media.kind(path)
+            kind = media.detect_kind(path)
             if kind is not None:
-                for frame in media.frames(path, fps=FRAMES_PER_S):
+                for frame in media.read_frames(path, fps=FRAMES_PER_S):
                     yield source, _reduce(frame.rgb), kind == "image"
 
 

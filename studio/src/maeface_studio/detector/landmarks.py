@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from maeface import console
-from maeface.faces.points import CROP_PX, PointNet, surroundings
+from maeface.faces.landmarks import CROP_PX, LandmarkNet, landmark_square
 from maeface_studio.detector.augmentation import change_light, degrade
 from maeface_studio.detector.cutouts import Material
 from maeface_studio.detector.training_state import (
@@ -51,7 +51,9 @@ class Settings:
     average: float = 0.998
 
 
-def train(state: TrainingState[PointNet], material: Material, settings: Settings, seed: int) -> PointNet:
+def train(
+    state: TrainingState[LandmarkNet], material: Material, settings: Settings, seed: int
+) -> LandmarkNet:
     """Train a model to place the points of the faces in the material.
 
     Args:
@@ -89,13 +91,13 @@ def landmark_error(points: Tensor, targets: Tensor) -> Tensor:
 
 
 def draw_sample(material: Material, random: Generator) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Draw a face as ``PointNet`` gets it, cropped around inexact points.
+    """Draw a face as ``LandmarkNet`` gets it, cropped around inexact points.
 
     Returns:
         (64, 64, 3) uint8 RGB, and its points (5, 2) as fractions of the side from the middle.
     """
     cutout = material.draw(random)
-    square = surroundings(cutout.points)
+    square = landmark_square(cutout.points)
     spread = 1.0 if random.random() < 0.5 else 0.25  # of the points in the first and in the second pass
     side = square.side * math.exp(random.normal(0, 0.12 * spread))
     angle = math.radians(square.angle_deg + random.normal(0, 12 * spread))

@@ -17,8 +17,8 @@ from maeface.faces.retinaface import (
     SIZE_VARIANCE,
     STRIDES,
     RetinaFace,
-    anchors,
     decode,
+    make_anchors,
 )
 from maeface_studio.detector.composition import Composition, PlacedFace
 
@@ -55,7 +55,7 @@ def make_targets(teacher: RetinaFace, image: Composition) -> Targets:
     logits, boxes, points = (output[0] for output in outputs)
     face_logits = (logits[:, 1] - logits[:, 0]).clamp(-12, 12)  # (A,)
     if image.complete:
-        grid = anchors(*image.pixels.shape[:2])
+        grid = make_anchors(*image.pixels.shape[:2])
         detections, _ = decode(grid, boxes, points)
         _suppress_false_detections(face_logits, detections, [*image.faces, *image.hidden])
         for face in image.faces:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from maeface import files
 from maeface.errors import WeightsError
-from maeface.faces.detector import POINTS, Detector, load
-from maeface.faces.download import retinaface_weights
-from maeface.faces.points import PointNet
+from maeface.faces.detector import LANDMARK_PREFIX, Detector, load_weights
+from maeface.faces.detector_weights import locate_detector_weights
+from maeface.faces.landmarks import LandmarkNet
 from maeface.faces.retinaface import RetinaFace
 from maeface_studio.detector import detection, landmarks
 from maeface_studio.detector.cutouts import collect
@@ -74,13 +74,13 @@ def run(
         ResourceError: the teacher's weights are not available.
     """
     settings = settings or Settings()
-    teacher = teacher or retinaface_weights("mobilenet0.25", "public")
+    teacher = teacher or locate_detector_weights("mobilenet0.25", "public")
     detector = Detector(teacher)
     kept = _load_kept(keep) if keep else None
     material = collect(sources, detector, settings.exclude)
     identity = {"seed": seed, "teacher": files.sha256(teacher), "material": material.digest()}
     landmark_state = TrainingState(
-        PointNet,
+        LandmarkNet,
         settings.landmarks.decay,
         seed,
         out.with_suffix(".placing.ckpt"),
@@ -99,7 +99,7 @@ def run(
         model = detection.train(detection_state, material, detector.network, settings.detection, seed)
         kept = _shift_logits(_to_half(model.state_dict()))
     points = landmarks.train(landmark_state, material, settings.landmarks, seed).state_dict()
-    write_detector(out, kept | {POINTS + name: value for name, value in _to_half(points).items()})
+    write_detector(out, kept | {LANDMARK_PREFIX + name: value for name, value in _to_half(points).items()})
     for checkpoint in checkpoints:
         checkpoint.unlink(missing_ok=True)
     return out
@@ -125,7 +125,7 @@ def _shift_logits(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _load_kept(path: Path) -> dict[str, Tensor]:
     """Load the network that detects faces from a file of an earlier training."""
     model = RetinaFace()
-    load(model, path)
+    load_weights(model, path)
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata()

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from maeface.faces.geometry import Face, crop, eye_angle, square
+from maeface.faces.geometry import Face, crop, eye_angle, square_around
 from maeface_studio.camera.scene import Picture, Studio
 from maeface_studio.cast import actions
 from maeface_studio.cast.actions import Action
@@ -58,7 +58,7 @@ def draw_clips(studio: Studio, seed: int, subjects: Sequence[Subject], frames: i
 def crop_face(picture: Picture, size: int) -> Strip:
     """Return the crop of the face in a picture, with level eyes, (size, size, 3)."""
     face = Face(picture.box, picture.points, 1.0)
-    return crop(picture.pixels, square(face, angle_deg=eye_angle(picture.points)), size)
+    return crop(picture.pixels, square_around(face, angle_deg=eye_angle(picture.points)), size)
 
 
 def label_rows(

@@ -155,7 +155,7 @@ def run(
         console.say(note)
     rig.load(rig_file)  # errors are reported before any process starts
     opengl.check_opengl()
-    with files.exclusive(out):
+    with files.lock(out):
         _record_settings(out, settings, rig_file)
         _remove_temporary_files(out)
         if not (out / manifest.FILE).is_file():
@@ -231,9 +231,9 @@ def _record_settings(out: Path, settings: Settings, rig_file: Path) -> None:
 
 def _remove_temporary_files(out: Path) -> None:
     """Remove unfinished files of a killed run; the folder is locked, so no other process writes them."""
-    files.clean(out, out / FOLDER, out / _PARTS, *(out / _FRAMES).glob("**/"))
+    files.remove_temporary(out, out / FOLDER, out / _PARTS, *(out / _FRAMES).glob("**/"))
     for name in roles.RECORDINGS:
-        files.clean(*(out / name).glob("**/"))
+        files.remove_temporary(*(out / name).glob("**/"))
 
 
 def _render_shards(rig_file: Path, out: Path, settings: Settings, workers: int) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from maeface import files
 from maeface.data.shards import ShardWriter
-from maeface.faces.geometry import Face, crop, eye_angle, square
+from maeface.faces.geometry import Face, crop, eye_angle, square_around
 from maeface_studio.camera.scene import Picture
 from maeface_studio.cast.actions import PlannedImage
 from maeface_studio.head import rig
@@ -23,7 +23,7 @@ def add_crop(writer: ShardWriter, picture: Picture, size: int, quality: int) -> 
         The manifest columns ``offset``, ``size`` (bytes) and ``angle`` (degrees).
     """
     face = Face(picture.box.astype(np.float32), picture.points.astype(np.float32), 1.0)
-    region = square(face, angle_deg=eye_angle(picture.points))
+    region = square_around(face, angle_deg=eye_angle(picture.points))
     offset, count = writer.add(encode_jpeg(crop(picture.pixels, region, size), quality))
     return {"offset": offset, "size": count, "angle": region.angle_deg}
 

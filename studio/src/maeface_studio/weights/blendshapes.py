@@ -156,7 +156,7 @@ class FaceLandmarker:
 def read_blendshapes(
     sources: Sequence[Path],
     task: Path,
-    faces: finder.Faces = "largest",
+    faces: finder.FaceChoice = "largest",
     every: int = 1,
     select: Callable[[str], bool] = lambda name: True,
 ) -> pd.DataFrame:

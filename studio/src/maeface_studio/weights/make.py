@@ -96,7 +96,7 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         ResourceError: disk, memory, device, no OpenGL, or ``out`` is in use.
     """
     sources = list_sources(recipe.prepare, data)
-    with files.exclusive(out):
+    with files.lock(out):
         record = {"settings": recipe.model_dump(mode="json"), "maeface": version("maeface")}
         files.write_json(out / RECORD, record)
         annotations.label_columns(recipe.annotations.aus)  # errors are reported before hours of work
