@@ -36,18 +36,18 @@ def run(commands: typer.Typer, name: str) -> None:
         with process.stopped_by_signals():
             commands()
     except process.Stopped as stopped:
-        console.say(f"{name}: stopped by {stopped.name}")
+        console.note(f"{name}: stopped by {stopped.name}")
         raise
     except MaefaceError as error:
         if os.environ.get("MAEFACE_DEBUG"):
             raise
-        console.say(f"{name}: {error}")
+        console.note(f"{name}: {error}")
         sys.exit(error.exit_code)
     except (MemoryError, RuntimeError) as error:
         # torch.OutOfMemoryError by its name: the door does not load torch
         if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
             raise
-        console.say(f"{name}: out of memory; use a smaller batch, fewer workers or a smaller model")
+        console.note(f"{name}: out of memory; use a smaller batch, fewer workers or a smaller model")
         sys.exit(5)
 
 
@@ -56,7 +56,7 @@ def _options(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if show_version:
-        console.show(version("maeface"))
+        console.print_result(version("maeface"))
         raise typer.Exit
 
 
@@ -70,7 +70,7 @@ def datasets(
     """What is known of each dataset: labels, folds, licence, how to get it and how to prepare it."""
     from maeface import datasets as verb
 
-    console.show(verb.render(verb.run(name)))
+    console.print_result(verb.render(verb.run(name)))
 
 
 @app.command()
@@ -122,7 +122,7 @@ def prepare(
     values = {name: value for name, value in given.items() if name in verb.Settings.model_fields}
     settings = config.check(verb.Settings, values, "prepare")
     summary = verb.run(sources, out, settings, dataset=dataset, options=overrides or ())
-    console.show(str(summary))
+    console.print_result(str(summary))
     if summary.too_many_bad:
         raise typer.Exit(1)
 
@@ -144,7 +144,7 @@ def pretrain(
     from maeface import pretrain as verb
 
     changes = [*(overrides or []), *([f"init={init}"] if init else [])]
-    console.show(str(verb.run(config.load(config.Pretrain, recipe, changes), data, out)))
+    console.print_result(str(verb.run(config.load(config.Pretrain, recipe, changes), data, out)))
 
 
 @app.command()
@@ -173,7 +173,7 @@ def finetune(
     from maeface import finetune as verb
 
     settings = config.load(config.Finetune, recipe, overrides or ())
-    console.show(str(verb.run(settings, data, labels or _labels_of(data), init, out, guide)))
+    console.print_result(str(verb.run(settings, data, labels or _labels_of(data), init, out, guide)))
 
 
 def _labels_of(data: list[Path]) -> Path:
@@ -201,7 +201,7 @@ def evaluate(
     checks.output_file(out, "scores", (".csv", ".json"))
     from maeface import evaluate as verb
 
-    console.show(verb.render(verb.run(labels, predictions, threshold, out)))
+    console.print_result(verb.render(verb.run(labels, predictions, threshold, out)))
 
 
 @app.command()
@@ -248,8 +248,8 @@ def predict(
     summary = verb.run(
         inputs, weights, out, pictures, every, fps, faces, aligned, device, precision, detector, max_bad
     )
-    tell = console.show if out else console.say  # the lines are the result
-    tell(str(summary))
+    write = console.print_result if out else console.note  # without --out, stdout has the lines
+    write(str(summary))
     if summary.too_many_bad:
         raise typer.Exit(1)
 
@@ -265,8 +265,8 @@ def demo(
     from maeface import demo as verb
 
     summary = verb.run(out, seed, overrides or ())
-    console.show(verb.render(summary))
-    console.show(f"{summary.report}, in {summary.seconds:.0f} s")
+    console.print_result(verb.render(summary))
+    console.print_result(f"{summary.report}, in {summary.seconds:.0f} s")
 
 
 @app.command()
@@ -293,7 +293,9 @@ def reproduce(
 
     changes = [*(overrides or []), *(["selection=test"] if selection == "paper" else [])]
     changes += [f"{key}={value}" for key, value in (("dataset", train), ("tested", test)) if value]
-    console.show(str(verb.run(verb.load(name, changes), data, out, verb.parse_weights(weights or ()))))
+    console.print_result(
+        str(verb.run(verb.load(name, changes), data, out, verb.parse_weights(weights or ())))
+    )
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ from rich.text import Text
 PLAIN_LINE_EVERY_S = 10.0
 
 
-def say(message: str) -> None:
+def note(message: str) -> None:
     """Print one line to stderr, without markup or wrapping."""
     Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
 
 
-def show(result: Table | str) -> None:
+def print_result(result: Table | str) -> None:
     """Print a result to stdout."""
     console = Console()
     if isinstance(result, str):
@@ -91,7 +91,7 @@ class _PlainLines:
         missing = self.total - self.completed
         left = f", {missing / rate:.0f} s left" if rate > 0 and missing > 0 else ""
         suffix = f"  {self.note}" if self.note else ""
-        say(f"{self.task}: {self.completed}/{self.total} {self.unit}, {rate:.1f}/s{left}{suffix}")
+        note(f"{self.task}: {self.completed}/{self.total} {self.unit}, {rate:.1f}/s{left}{suffix}")
 
 
 class _Rate(ProgressColumn):

@@ -113,15 +113,15 @@ def _run(out: Path, seed: int, overrides: Sequence[str], watch: Stopwatch) -> Su
     faces = _write_subset(sample, training, out / f"faces-{seed}")
     changes = [f"run.seed={seed}", *overrides]
 
-    console.say("1/4 pre-train a masked autoencoder on faces without labels")
+    console.note("1/4 pre-train a masked autoencoder on faces without labels")
     encoder = pretrain.run(config.load(config.Pretrain, "demo-pretrain", changes), [faces], out / "mae")
     recipe = config.load(config.Finetune, "demo-finetune", changes)
-    console.say("2/4 fine-tune from it on labelled faces")
+    console.note("2/4 fine-tune from it on labelled faces")
     models = {MAE: finetune.run(recipe, [faces], sample / LABELS, str(encoder), out / "from-mae")}
-    console.say("3/4 fine-tune from scratch, with the same settings")
+    console.note("3/4 fine-tune from scratch, with the same settings")
     models[SCRATCH] = finetune.run(recipe, [faces], sample / LABELS, "random", out / "from-scratch")
 
-    console.say("4/4 predict and evaluate held-out faces")
+    console.note("4/4 predict and evaluate held-out faces")
     crops = _read_crops(sample, held_out)
     truth = pd.read_parquet(sample / LABELS).set_index("id").loc[held_out["id"]].reset_index()
     predictions = {name: _predict(path, held_out, crops) for name, path in models.items()}

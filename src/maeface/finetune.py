@@ -71,8 +71,8 @@ def run(
         torch.manual_seed(settings.run.seed)
         model, origin = build_model(settings, aus, init)
         if session.writes:
-            console.say(f"{labelled.summary()}; {session.describe()}")
-            console.say(origin)
+            console.note(f"{labelled.summary()}; {session.describe()}")
+            console.note(origin)
             files.write_json(
                 out / SPLIT,
                 {name: sorted(set(manifest.subjects(part.rows))) for name, part in splits.items()},

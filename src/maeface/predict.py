@@ -147,7 +147,7 @@ def _printer(predictor: Predictor) -> Writer:
 
     def show(rows: pd.DataFrame, _: bool) -> None:
         if told := list(describe_faces(rows, thresholds)):
-            console.show("\n".join(told))
+            console.print_result("\n".join(told))
 
     return Writer(show)
 

@@ -154,7 +154,7 @@ def _read(sources: Sequence[Path], out: Path, dataset: str | None, options: Sequ
         return RawDataset(tuple(inputs.find(sources, [out])), None)
     raw = read_all(dataset, sources, options)
     for note in raw.notes:
-        console.say(f"{dataset}: {note}")
+        console.note(f"{dataset}: {note}")
     output = os.path.join(os.path.abspath(out), "")  # noqa: PTH100, PTH118 - resolve() would follow links
     listing = tuple(item for item in raw.inputs if not os.path.abspath(item.path).startswith(output))  # noqa: PTH100
     if not listing:
@@ -194,7 +194,7 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
     total = sum(len(unit.inputs) for unit in planned)
     finished = total - sum(len(unit.inputs) for unit in missing)
     if finished:
-        console.say(f"prepare: resuming {out}, {finished} of {total} files are finished")
+        console.note(f"prepare: resuming {out}, {finished} of {total} files are finished")
     if not missing:
         return 0
     images = faces = 0
@@ -294,7 +294,7 @@ def _write_or_compare_list(out: Path, listing: Sequence[Input], header: dict[str
             "choose another --out or delete that folder"
         )
     if before["versions"] != header["versions"] and not (out / RESULT).is_file():
-        console.say("prepare: library versions have changed since this preparation began; bytes may differ")
+        console.note("prepare: library versions have changed since this preparation began; bytes may differ")
 
 
 def _other_settings(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

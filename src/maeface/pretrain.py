@@ -58,9 +58,9 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
         if settings.init != "random":
             report = weights.load_encoder_into(model, weights.find(settings.init), interpolate=True)
         if session.writes:
-            console.say(f"{len(rows)} faces, {int(held_out.sum())} of them held out; {session.describe()}")
+            console.note(f"{len(rows)} faces, {int(held_out.sum())} of them held out; {session.describe()}")
             if report is not None:
-                console.say(f"from {settings.init}: {report}")
+                console.note(f"from {settings.init}: {report}")
         model.to(session.device)
         patches = model.encoder.grid**2
         train = _dataset(settings, data, rows[~held_out], patches, training=True)

@@ -118,7 +118,7 @@ def _find_local(checkpoint: PublicCheckpoint) -> Path | None:
 @functools.cache
 def _note_embedded(name: str) -> None:
     """Print a note, once in a process, that the embedded weights are used."""
-    console.say(
+    console.note(
         f"using the package's own face detector; {name} is neither in the cache nor in the folder "
         f"{FOLDER_VARIABLE} (--detector public downloads it)"
     )
@@ -131,7 +131,7 @@ def cache_folder() -> Path:
 
 def _download(checkpoint: PublicCheckpoint, path: Path) -> bytes:
     assert checkpoint.url is not None
-    console.say(f"downloading {checkpoint.name} to {path}")
+    console.note(f"downloading {checkpoint.name} to {path}")
     try:
         with urllib.request.urlopen(checkpoint.url, timeout=TIMEOUT_S) as response:
             data: bytes = response.read(MAX_BYTES)

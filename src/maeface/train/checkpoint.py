@@ -131,7 +131,7 @@ def read_latest(run_folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
         try:
             return _read(path)
         except (SafetensorError, OSError, ValueError, KeyError) as error:
-            console.say(f"checkpoint {path} is damaged ({error}); trying the one before")
+            console.note(f"checkpoint {path} is damaged ({error}); trying the one before")
     if paths:
         raise WeightsError(f"no checkpoint of {run_folder} can be read; start again in another folder")
     return None

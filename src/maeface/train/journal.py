@@ -56,7 +56,7 @@ class Journal:
 
     def _give_up(self, error: OSError) -> None:
         self._broken = True
-        console.say(f"the log cannot be written ({error.strerror}); training goes on without it")
+        console.note(f"the log cannot be written ({error.strerror}); training goes on without it")
 
     def __enter__(self) -> Self:
         return self

@@ -85,7 +85,7 @@ def fit(
     """
     learner = Learner(model, adamw(model, depth, settings))
     if checkpoint.restore(run.folder, learner, run.device) and run.writes and not learner.state.finished:
-        console.say(f"going on with {run.folder} after step {learner.state.step}")
+        console.note(f"going on with {run.folder} after step {learner.state.step}")
     state, per_epoch = learner.state, batches.steps_per_epoch
     total = state.step if state.finished else settings.epochs * per_epoch
     forward = torch.compile(model) if run.settings.compile else model
@@ -268,7 +268,7 @@ def _evaluate(
     if patience is not None and state.stale >= patience:
         state.finished = True
         if run.writes:
-            console.say(f"no lower validation loss in {patience} evaluations: stopped after epoch {epoch}")
+            console.note(f"no lower validation loss in {patience} evaluations: stopped after epoch {epoch}")
     return True
 
 

@@ -159,7 +159,7 @@ def is_finished(run: Run) -> bool:
     if not path.is_file():
         return False
     if run.writes:
-        console.say(f"{run.folder} is finished: {path}")
+        console.note(f"{run.folder} is finished: {path}")
     return True
 
 
@@ -204,7 +204,7 @@ def save_weights(
         **{name: str(value) for name, value in inputs.items()},
     }
     weights.save(path, model, weights.describe(model, preprocessing, provenance=provenance, **fields))
-    console.say(f"weights: {path}")
+    console.note(f"weights: {path}")
 
 
 def _claim(

@@ -66,7 +66,7 @@ def render(
         frames=frames,
         layout=layout,
     )
-    console.show(str(run(rig, out, settings, workers)))
+    console.print_result(str(run(rig, out, settings, workers)))
 
 
 @app.command()
@@ -92,7 +92,7 @@ def weights(
     from maeface_studio.weights.recipe import load
 
     for result in list_results(run(load(name, overrides or ()), data, out, teacher)):
-        console.show(result)
+        console.print_result(result)
 
 
 @app.command()
@@ -133,7 +133,7 @@ def detector(
         settings = replace(settings, detection=settings.detection.with_steps(steps))
     if place_steps:
         settings = replace(settings, landmarks=replace(settings.landmarks, steps=place_steps))
-    console.show(str(run(sources, out, settings, seed, teacher, keep)))
+    console.print_result(str(run(sources, out, settings, seed, teacher, keep)))
 
 
 def _read_text(path: Path) -> str:

@@ -116,7 +116,7 @@ def say_unused(
     elif pictures:
         notes.append(f"pictures are made of photos; {videos} of {len(found)} inputs are videos and have none")
     for note in filter(None, notes):
-        console.say(note)
+        console.note(note)
 
 
 def _walk(folder: str, above: tuple[str, ...], avoid: set[str]) -> Iterator[str]:

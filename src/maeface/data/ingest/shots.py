@@ -52,9 +52,9 @@ class Skipped:
         """Count an input and say why it is skipped."""
         self.reasons[error.reason] += 1
         if self.reasons.total() <= SKIPS_SHOWN:
-            console.say(f"skipped {name}: {error}")
+            console.note(f"skipped {name}: {error}")
         elif self.reasons.total() == SKIPS_SHOWN + 1:
-            console.say("further skipped inputs are only counted")
+            console.note("further skipped inputs are only counted")
 
     def __str__(self) -> str:
         """``3 truncated, 1 not_an_image``."""

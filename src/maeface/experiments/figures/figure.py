@@ -51,7 +51,7 @@ def run(figure: Figure, data: Path, out: Path, weights: Mapping[str, str]) -> Pa
     available = [name for name in figure.datasets if datasets.has_dataset(name, data)]
     for name in figure.datasets:
         if name not in available:
-            console.say(f"left out: {datasets.describe_missing(name, data)}")
+            console.note(f"left out: {datasets.describe_missing(name, data)}")
     if not available:
         raise ConfigError(f"{figure.name}: {data} has none of {', '.join(figure.datasets)}")
     prepare = _prepare_crops if figure.figure == "reconstructions" else _prepare_labels
@@ -100,7 +100,7 @@ def draw(
         sections.append(Section("Numbers", tables=[table]))
     document = Document(figure.title or figure.name, sections)
     files.write_text(path.with_suffix(".html"), html.render(document))
-    console.say(f"{path}: {picture.caption}")
+    console.note(f"{path}: {picture.caption}")
     return path
 
 
@@ -110,8 +110,8 @@ def _find_parts(figure: Figure, data: Path, out: Path, weights: Mapping[str, str
     if record.is_file() and json.loads(record.read_text(encoding="utf-8"))["name"] == figure.of:
         if parts := results.load(out):
             return parts
-    console.say(f"{figure.name} shows {figure.of}, which is run first unless it is finished")
-    console.say(str(runner.run(settings.load(figure.of), data, out / figure.of, weights)))
+    console.note(f"{figure.name} shows {figure.of}, which is run first unless it is finished")
+    console.note(str(runner.run(settings.load(figure.of), data, out / figure.of, weights)))
     return results.load(out / figure.of)
 
 

@@ -81,11 +81,11 @@ def prepare_dataset(
     if not (folder / manifest.FILE).is_file():
         folder = out / FOLDER / name
         checked = config.check(prepare.Settings, settings, "prepare")
-        console.say(f"prepare {name}")
+        console.note(f"prepare {name}")
         summary = prepare.run([data / name], folder, checked, dataset=name, options=format_options(options))
-        console.say(str(summary))
+        console.note(str(summary))
     elif settings or options:
-        console.say(f"{folder} is prepared already: settings of prepare and of its reader have no effect")
+        console.note(f"{folder} is prepared already: settings of prepare and of its reader have no effect")
     if not (folder / LABELS).is_file():
         raise ConfigError(
             f"{folder} is prepared but has no {LABELS}; prepare it with `maeface prepare --dataset {name}`"
@@ -105,5 +105,5 @@ def prepare_faces(name: str, data: Path, out: Path, settings: Tree) -> Path:
         return folder
     target = out / FOLDER / name
     checked = config.check(prepare.Settings, settings, "prepare")
-    console.say(str(prepare.run([folder], target, checked)))
+    console.note(str(prepare.run([folder], target, checked)))
     return target

@@ -58,7 +58,7 @@ def finish_part(
     }
     settings_hash = plan.hash_settings(part.settings, inputs)
     if _is_finished(folder, settings_hash):
-        console.say("already finished")
+        console.note("already finished")
         notes = [*notes, *_encoder_notes(part, init, folder / RUN / WEIGHTS)]
         _update_record(folder / results.RECORD, {**_identity(part), "note": notes})
         return False
@@ -85,7 +85,7 @@ def finish_part(
     # Checkpoints take gigabytes and are needed only to continue the training.
     shutil.rmtree(folder / RUN / checkpoint.FOLDER, ignore_errors=True)
     scores = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-    console.say(f"done in {seconds:.0f} s: {scores or 'no score'} on {record['faces_test']} test faces")
+    console.note(f"done in {seconds:.0f} s: {scores or 'no score'} on {record['faces_test']} test faces")
     return True
 
 

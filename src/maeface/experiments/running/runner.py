@@ -96,15 +96,15 @@ def run(experiment: Experiment, data: Path, out: Path, weights: Mapping[str, str
     planned = _plan_parts(sweep, benchmarks, prepared)
     _write_record(sweep)
     for line in (*sweep.notes, *_missing_lines(sweep.missing)):
-        console.say(line)
+        console.note(line)
     trained, locked = 0, dict[str, str]()
     for number, part in enumerate(planned, start=1):
-        console.say(f"part {number}/{len(planned)}: {part}")
+        console.note(f"part {number}/{len(planned)}: {part}")
         with ExitStack() as stack:
             try:
                 stack.enter_context(files.lock(out / part.folder))
             except ResourceError as error:
-                console.say(f"skipped, another process is training it: {error}")
+                console.note(f"skipped, another process is training it: {error}")
                 locked[str(part)] = "another process is training it"
                 continue
             init = _make_encoder(sweep, part)
@@ -131,7 +131,7 @@ def _select_parts(
         and (not folds or part.fold in folds)
     ]
     if other := len(parts) - len(selected):
-        console.say(f"{other} finished parts of other folds, seeds or protocols are not in the report")
+        console.note(f"{other} finished parts of other folds, seeds or protocols are not in the report")
     return selected
 
 
@@ -239,7 +239,7 @@ def _make_encoder(sweep: _Sweep, part: PlannedPart) -> str:
         pretraining = plan.pretrain_settings(experiment, _find_row(experiment, name))
         init = plan.find_weights(pretraining.init, sweep.weights).weights
         pretraining = pretraining.model_copy(update={"init": init})
-        console.say(f"pre-training of {name}")
+        console.note(f"pre-training of {name}")
         faces = datasets.prepare_faces(FACES, sweep.data, sweep.out, experiment.prepare)
         sweep.encoders[name] = str(pretrain.run(pretraining, [faces], sweep.out / PRETRAINED / name))
     return sweep.encoders[name]

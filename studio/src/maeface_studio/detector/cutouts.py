@@ -101,7 +101,7 @@ def collect(sources: Sequence[Path], detector: Detector, exclude: Collection[str
     if not cutouts:
         raise DataError(f"no face to learn from in {', '.join(map(str, sources))}")
     count = sum(map(len, cutouts.values()))
-    console.say(f"{count} faces to paste, {len(scenes)} frames, {len(plain)} images without a face")
+    console.note(f"{count} faces to paste, {len(scenes)} frames, {len(plain)} images without a face")
     return Material(tuple(map(tuple, cutouts.values())), tuple(scenes), tuple(plain))
 
 

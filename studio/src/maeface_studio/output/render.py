@@ -152,7 +152,7 @@ def run(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
     if not settings.clips and (note := checks.unused(settings.clip_options(), "no clip is rendered")):
-        console.say(note)
+        console.note(note)
     rig.load(rig_file)  # errors are reported before any process starts
     opengl.check_opengl()
     with files.lock(out):

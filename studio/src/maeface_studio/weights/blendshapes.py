@@ -240,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 table.to_parquet(temporary, index=False)
     except MaefaceError as error:
         parser.exit(1, f"error: {error}\n")
-    console.say(f"{options.out}: {len(table)} faces; not found by MediaPipe: {table['AU12_p'].isna().sum()}")
+    console.note(f"{options.out}: {len(table)} faces; not found by MediaPipe: {table['AU12_p'].isna().sum()}")
 
 
 if __name__ == "__main__":

@@ -101,10 +101,10 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         files.write_json(out / RECORD, record)
         annotations.label_columns(recipe.annotations.aus)  # errors are reported before hours of work
         pseudo_labels = _check_teacher(recipe, teacher, out)
-        console.say("1/6 render faces")
+        console.note("1/6 render faces")
         rendered = render.run(sources.rig, out / RENDERS, render.Settings(**recipe.render.model_dump()))
-        console.say(str(rendered))
-        console.say("2/6 prepare photographs and videos")
+        console.note(str(rendered))
+        console.note("2/6 prepare photographs and videos")
         real = _prepare_real_faces(recipe.prepare, sources, out)
         faces = [out / RENDERS, *real]
         guide = None
@@ -113,17 +113,17 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
             pseudo_labels = select_pseudo_labels(guide, recipe.pseudo_labels.aus, out / PSEUDO_LABELS)
         labelled = faces if pseudo_labels or recipe.annotations.aus else faces[:1]
         labels = _write_labels(out, rendered.labels, real, pseudo_labels, recipe.annotations.aus)
-        console.say("3/6 pre-train")
+        console.note("3/6 pre-train")
         encoder = pretrain.run(recipe.pretrain, faces, out / "mae")
-        console.say("4/6 fine-tune")
+        console.note("4/6 fine-tune")
         models = {"": finetune.run(recipe.finetune, labelled, labels, str(encoder), out / "au", guide)}
         if recipe.scratch:
-            console.say("4/6 fine-tune from random weights, for comparison")
+            console.note("4/6 fine-tune from random weights, for comparison")
             model = finetune.run(recipe.finetune, labelled, labels, "random", out / "scratch", guide)
             models[" from scratch"] = model
-        console.say("5/6 pack")
+        console.note("5/6 pack")
         packed = {suffix: _pack(recipe, path, suffix) for suffix, path in models.items()}
-        console.say("6/6 score")
+        console.note("6/6 score")
         scores: dict[str, evaluate.Scores] = {}
         for suffix, paths in packed.items():
             folder = out / f"scores{suffix.replace(' ', '-')}"
@@ -134,7 +134,7 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
 
 
 def list_results(summary: Summary) -> Iterator[Any]:
-    """Yield the scores and the files, each for ``console.show``."""
+    """Yield the scores and the files, each for ``console.print_result``."""
     for name, scores in summary.scores.items():
         yield f"{name}: {scores.summary()}"
         yield evaluate.render(scores)
@@ -189,7 +189,7 @@ def _prepare_real_faces(settings: Prepare, sources: Sources, out: Path) -> list[
     for name, inputs in (("portraits", sources.photos), ("frames", sources.videos)):
         if inputs:
             summary = prepare.run(inputs, out / name, prepare.Settings(size=settings.size, fps=settings.fps))
-            console.say(str(summary))
+            console.note(str(summary))
             folders.append(out / name)
     return folders
 
@@ -210,12 +210,12 @@ def _write_labels(
     real_labels = None
     if pseudo_labels is not None:
         joined = manifest.join_labels(gather_manifests(real), pseudo_labels)
-        console.say(f"pseudo-labels {pseudo_labels}: {joined.summary()}")
+        console.note(f"pseudo-labels {pseudo_labels}: {joined.summary()}")
         real_labels = joined.table()
     if aus and real:
         faces = gather_manifests(real)
         real_labels, count = annotations.merge_annotations(faces, aus, real_labels)
-        console.say(f"annotations: {count} of {len(faces)} faces")
+        console.note(f"annotations: {count} of {len(faces)} faces")
     if real_labels is not None:
         tables.append(real_labels)
     path = out / "labels.parquet"

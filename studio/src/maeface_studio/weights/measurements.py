@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_measurements(options.folders, options.task, options.out)
     except MaefaceError as error:
         parser.exit(1, f"error: {error}\n")
-    console.say(f"{options.out}: {len(pd.read_parquet(options.out, columns=['id']))} faces")
+    console.note(f"{options.out}: {len(pd.read_parquet(options.out, columns=['id']))} faces")
 
 
 if __name__ == "__main__":
