@@ -157,9 +157,7 @@ def against_methods(
     for k, name in enumerate(dots):
         # Each method has its own small shift, so that equal values do not hide each other.
         shift = 0.33 + 0.16 * (k / max(1, len(dots) - 1) - 0.5)
-        label = (
-            None if k else "a published method" if len(dots) == 1 else f"{len(dots)} published methods"
-        )
+        label = None if k else "a published method" if len(dots) == 1 else f"{len(dots)} published methods"
         axes.plot(place + shift, methods[name], "o", color="0.35", alpha=0.6, ms=3, mew=0, label=label)
     if paper in methods:
         (mark,) = axes.plot(place + 0.33, methods[paper], "D", color="black", ms=4.5, mfc="white", mew=1.2)

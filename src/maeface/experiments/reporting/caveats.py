@@ -66,7 +66,8 @@ def _check_data(parts: Sequence[FinishedPart], dataset: str) -> Iterator[str]:
     faces = max(part.faces_train + part.faces_validation + part.faces_test for part in parts)
     noted = any(f"{expected.frames:,}" in note for note in notes)
     if not noted and abs(faces - expected.frames) > FACES_TOLERANCE * expected.frames:
-        yield f"{expected.title}: {faces:,} faces in this run, {expected.frames:,} labelled frames in the dataset."
+        counts = f"{faces:,} faces in this run, {expected.frames:,} labelled frames in the dataset"
+        yield f"{expected.title}: {counts}."
 
 
 def find_changes(settings: Mapping[str, Any], packaged: Mapping[str, Any]) -> list[str]:
