@@ -1,12 +1,12 @@
-"""Rehearse the paper's experiments on the miniature: a small network, few epochs, the same commands.
+"""Run the paper's experiments on the miniature datasets: the same commands with a small network, few epochs.
 
 uv run python benchmarks/rehearsal.py MINIATURE OUT --weights WEIGHTS [NAME ...]
 
-MINIATURE is what benchmarks/miniature.py made (bp4d, bp4dplus, disfa, and faces for table6), WEIGHTS a
-small encoder. A masked autoencoder of some thousand renders is not enough for 600 labelled faces
-(docs/rehearsal.md); `maeface-nano` is, because it has learned from labels of other rendered people. Each
-experiment goes from the raw layout to OUT/NAME/report.html by one command, which is printed. The same call
-goes on where it was stopped.
+MINIATURE is written by studio/benchmarks/miniature.py (bp4d, bp4dplus, disfa, and faces for table6). WEIGHTS
+is a small encoder. A masked autoencoder of some thousand renders is not enough for 600 labelled faces
+(docs/rehearsal.md); `maeface-nano` is, because it was trained on labels of other rendered people. One
+command, which is printed, takes each experiment from the raw files to OUT/NAME/report.html. The same call
+continues where it was stopped.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TRAINING = (
     "finetune.run.workers=0",
 )
 EPOCHS = ("finetune.optim.epochs=10", "finetune.optim.warmup_epochs=1", "finetune.run.evaluate_every=2")
-"""The same for every row: the paper gives training from scratch ten times the epochs."""
+"""The same for every row; in the paper, training from scratch has ten times the epochs."""
 
 PRETRAINING = (
     "pretrain.model.size=nano",
@@ -52,31 +52,31 @@ ONLY = {
     "table6": ('of=["ex5"]', 'folds=["P1"]', *PRETRAINING),
     "fig7": ('of=["ex5"]', 'folds=["P1"]', "epochs_factor=0.5"),
 }
-"""Tables 5, 6 and Figure 7 are sweeps over several benchmarks: a part of each is enough to rehearse it."""
+"""Tables 5, 6 and Figure 7 have several benchmarks, of which a rehearsal runs one."""
 
 NOTE = "note=rendered people in the layout of the dataset (benchmarks/miniature.py), not the dataset"
 NAMES = ("ex1", "ex2", "ex3", "ex4", "ex5", "table5", "table6", "fig7")
 
 
 def command(name: str, miniature: Path, out: Path, weights: str) -> list[str]:
-    """The command line of one experiment."""
-    given = ["--weights", "in1k=random" if name == "table6" else weights]
-    epochs = () if name == "fig7" else EPOCHS  # there the fewer faces, the more epochs
+    """Return the command line of one experiment."""
+    encoder = ["--weights", "in1k=random" if name == "table6" else weights]
+    epochs = () if name == "fig7" else EPOCHS  # rows of fig7 differ in their epochs
     changes = [NOTE, *TRAINING, *epochs, *ONLY.get(name, ())]
     sets = [text for change in changes for text in ("--set", change)]
-    return ["reproduce", name, "--data", str(miniature), "--out", str(out / name), *given, *sets]
+    return ["reproduce", name, "--data", str(miniature), "--out", str(out / name), *encoder, *sets]
 
 
 def main() -> None:
-    """Read the command line."""
+    """Read the command line and run the experiments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("miniature", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", required=True)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all")
-    given = parser.parse_intermixed_args()
-    for name in given.names or NAMES:
-        words = command(name, given.miniature, given.out, given.weights)
+    arguments = parser.parse_intermixed_args()
+    for name in arguments.names or NAMES:
+        words = command(name, arguments.miniature, arguments.out, arguments.weights)
         print(f"maeface {shlex.join(words)}", flush=True)
         began = time.monotonic()
         subprocess.run([sys.executable, "-m", "maeface", *words], check=True)

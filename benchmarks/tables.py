@@ -1,4 +1,4 @@
-"""Scores with bootstrap intervals as tables: rows of numbers, and Markdown for people."""
+"""Scores with bootstrap intervals: as rows of numbers, and as Markdown tables."""
 
 from collections.abc import Iterator
 
@@ -9,27 +9,27 @@ from numpy.typing import NDArray
 from maeface import metrics
 
 Floats = NDArray[np.float64]
-SHOWN = ("AU12", "AU25", "AU06")
-"""The action units with enough of either class for a breakdown."""
+GROUP_AUS = ("AU12", "AU25", "AU06")
+"""Action units with enough faces of either class to be scored in groups."""
 
 
-def scores(truth: Floats, values: Floats, thresholds: Floats, resamples: int) -> pd.DataFrame:
-    """AUC, F1 and best F1 of a judge; a row an action unit, numbered by column in ``au``.
+def compute_scores(truth: Floats, values: Floats, thresholds: Floats, resamples: int) -> pd.DataFrame:
+    """Return AUC, F1 and best F1 of a scorer, a row an action unit; ``au`` is its column.
 
     Args:
-        truth: (N, A) 0 or 1, NaN where missing.
+        truth: (N, A) 0 or 1, NaN where unknown.
         values: (N, A), NaN where there is none.
-        thresholds: (A,) from which a value counts as present.
+        thresholds: (A,) values from which an action unit counts as present.
         resamples: of the bootstrap.
     """
     mask = ~np.isnan(truth) & ~np.isnan(values)
 
     def statistic(rows: NDArray[np.intp]) -> Floats:
-        area = metrics.auc(truth[rows], values[rows], mask[rows])
-        return np.stack([area, metrics.f1(truth[rows], values[rows] >= thresholds, mask[rows])])
+        auc = metrics.auc(truth[rows], values[rows], mask[rows])
+        return np.stack([auc, metrics.f1(truth[rows], values[rows] >= thresholds, mask[rows])])
 
     interval = metrics.bootstrap(statistic, len(truth), resamples)
-    table = _counts(truth, mask)
+    table = _count(truth, mask)
     for k, name in enumerate(("auc", "f1")):
         table |= {name: interval.value[k], f"{name}_low": interval.low[k], f"{name}_high": interval.high[k]}
     table["best_f1"] = np.array([_best_f1(truth[m, a], values[m, a]) for a, m in enumerate(mask.T)])
@@ -37,34 +37,34 @@ def scores(truth: Floats, values: Floats, thresholds: Floats, resamples: int) ->
     return pd.DataFrame(table)
 
 
-def difference(truth: Floats, ours: Floats, theirs: Floats, resamples: int) -> pd.DataFrame:
-    """AUC of ours less theirs, on the faces that both have a value for."""
-    mask = ~np.isnan(truth) & ~np.isnan(ours) & ~np.isnan(theirs)
+def compute_difference(truth: Floats, ours: Floats, other: Floats, resamples: int) -> pd.DataFrame:
+    """Return our AUC minus that of another scorer, on the faces for which both have a value."""
+    mask = ~np.isnan(truth) & ~np.isnan(ours) & ~np.isnan(other)
 
     def statistic(rows: NDArray[np.intp]) -> Floats:
-        mine, other = (metrics.auc(truth[rows], each[rows], mask[rows]) for each in (ours, theirs))
-        return mine - other
+        first, second = (metrics.auc(truth[rows], values[rows], mask[rows]) for values in (ours, other))
+        return first - second
 
     interval = metrics.bootstrap(statistic, len(truth), resamples)
-    found = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
-    return pd.DataFrame(_counts(truth, mask) | found)
+    table = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
+    return pd.DataFrame(_count(truth, mask) | table)
 
 
-def markdown(found: pd.DataFrame) -> str:
-    """All tables, for people."""
-    whole = found[found["by"] == "all"]
-    judges = [name for name in dict.fromkeys(found["judge"]) if " - " not in name]
-    parts = [f"# Zero-shot on held-out portraits ({whole['group'].iloc[0]})\n"]
-    for judge in judges:
-        parts += [f"## {judge}\n", _lines(_judge_rows(whole[whole["judge"] == judge])), ""]
-    if (paired := whole[whole["judge"].str.contains(" - ")]).size:
-        parts += ["## Difference of the AUC, paired\n", _lines(_difference_rows(paired)), ""]
-    for by in dict.fromkeys(found.loc[found["by"] != "all", "by"]):
-        parts += [f"## AUC by {by}\n", _lines(_group_rows(found[found["by"] == by], judges)), ""]
-    return "\n".join(parts)
+def render(scores: pd.DataFrame) -> str:
+    """Return all scores as Markdown tables; the column ``judge`` names what scored the faces."""
+    everything = scores[scores["by"] == "all"]
+    scorers = [name for name in dict.fromkeys(scores["judge"]) if " - " not in name]
+    blocks = [f"# Zero-shot on held-out portraits ({everything['group'].iloc[0]})\n"]
+    for scorer in scorers:
+        blocks += [f"## {scorer}\n", _markdown(_scorer_rows(everything[everything["judge"] == scorer])), ""]
+    if (paired := everything[everything["judge"].str.contains(" - ")]).size:
+        blocks += ["## Difference of the AUC, paired\n", _markdown(_difference_rows(paired)), ""]
+    for by in dict.fromkeys(scores.loc[scores["by"] != "all", "by"]):
+        blocks += [f"## AUC by {by}\n", _markdown(_group_rows(scores[scores["by"] == by], scorers)), ""]
+    return "\n".join(blocks)
 
 
-def _counts(truth: Floats, mask: NDArray[np.bool_]) -> dict[str, NDArray[np.generic]]:
+def _count(truth: Floats, mask: NDArray[np.bool_]) -> dict[str, NDArray[np.generic]]:
     return {
         "au": np.arange(truth.shape[1]),
         "n": mask.sum(0),
@@ -74,50 +74,50 @@ def _counts(truth: Floats, mask: NDArray[np.bool_]) -> dict[str, NDArray[np.gene
 
 
 def _best_f1(truth: Floats, values: Floats) -> float:
-    """At the threshold that suits these labels best."""
+    """Return F1 at the threshold that is best for these labels."""
     if not truth.size:
         return float("nan")
-    called = values[:, None] >= np.unique(values)
-    return float(metrics.f1(np.repeat(truth[:, None], called.shape[1], axis=1), called).max())
+    predicted = values[:, None] >= np.unique(values)
+    return float(metrics.f1(np.repeat(truth[:, None], predicted.shape[1], axis=1), predicted).max())
 
 
-def _judge_rows(table: pd.DataFrame) -> Iterator[list[str]]:
+def _scorer_rows(table: pd.DataFrame) -> Iterator[list[str]]:
     yield ["AU", "faces", "present", "no face", "AUC [95 %]", "F1 [95 %]", "at", "best F1 (upper bound)"]
     for _, row in table[table["n"] > 0].iterrows():
-        area, balance = _span(row, "auc"), _span(row, "f1")
+        auc, f1 = _with_interval(row, "auc"), _with_interval(row, "f1")
         counts = [str(row[name]) for name in ("au", "n", "present", "no_value")]
-        yield [*counts, area, balance, f"{row['threshold']:.2f}", f"{row['best_f1']:.3f}"]
+        yield [*counts, auc, f1, f"{row['threshold']:.2f}", f"{row['best_f1']:.3f}"]
 
 
 def _difference_rows(table: pd.DataFrame) -> Iterator[list[str]]:
     names = list(dict.fromkeys(table["au"]))
     yield ["", *names]
-    for judge, rows in table.groupby("judge", sort=False):
+    for scorer, rows in table.groupby("judge", sort=False):
         cells = rows.set_index("au")
-        yield [str(judge), *(_span(cells.loc[name], "auc", "+") for name in names)]
+        yield [str(scorer), *(_with_interval(cells.loc[name], "auc", "+") for name in names)]
 
 
-def _group_rows(table: pd.DataFrame, judges: list[str]) -> Iterator[list[str]]:
-    yield ["", "", *(f"{name} (present/faces)" for name in SHOWN)]
+def _group_rows(table: pd.DataFrame, scorers: list[str]) -> Iterator[list[str]]:
+    yield ["", "", *(f"{name} (present/faces)" for name in GROUP_AUS)]
     for group, of_group in table.groupby("group", sort=False):
-        for judge in [name for name in judges if name in set(of_group["judge"])]:
-            rows = of_group[of_group["judge"] == judge].set_index("au")
-            cells = [rows.loc[name] for name in SHOWN]
-            spans = [f"{_span(row, 'auc')} ({row['present']}/{row['n']})" for row in cells]
+        for scorer in [name for name in scorers if name in set(of_group["judge"])]:
+            rows = of_group[of_group["judge"] == scorer].set_index("au")
+            cells = [rows.loc[name] for name in GROUP_AUS]
+            texts = [f"{_with_interval(row, 'auc')} ({row['present']}/{row['n']})" for row in cells]
             yield [
                 str(group),
-                judge,
-                *(span if row["n"] else "–" for span, row in zip(spans, cells, strict=True)),
+                scorer,
+                *(text if row["n"] else "–" for text, row in zip(texts, cells, strict=True)),
             ]
 
 
-def _span(row: "pd.Series[float]", name: str, sign: str = "") -> str:
+def _with_interval(row: "pd.Series[float]", name: str, sign: str = "") -> str:
     if np.isnan(row[name]):
         return "–"
     return f"{row[name]:{sign}.3f} [{row[f'{name}_low']:{sign}.3f}, {row[f'{name}_high']:{sign}.3f}]"
 
 
-def _lines(rows: Iterator[list[str]]) -> str:
+def _markdown(rows: Iterator[list[str]]) -> str:
     head, *rest = rows
     rule = ["---"] * len(head)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *rest])

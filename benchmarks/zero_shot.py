@@ -183,14 +183,18 @@ def _rows(
 ) -> list[pd.DataFrame]:
     """Return the tables of each scorer, and of the difference of each of ours from MediaPipe."""
     parts = [
-        tables.scores(truth, scores[scorer.name], scorer.thresholds, resamples).assign(judge=scorer.name)
+        tables.compute_scores(truth, scores[scorer.name], scorer.thresholds, resamples).assign(
+            judge=scorer.name
+        )
         for scorer in scorers
     ]
     if "MediaPipe" in scores:
         peer = scores["MediaPipe"]
         ours = [scorer.name for scorer in scorers if not scorer.name.startswith("MediaPipe")]
         parts += [
-            tables.difference(truth, scores[name], peer, resamples).assign(judge=f"{name} - MediaPipe")
+            tables.compute_difference(truth, scores[name], peer, resamples).assign(
+                judge=f"{name} - MediaPipe"
+            )
             for name in ours
         ]
     return [table.assign(by=group[0], group=group[1]) for table in parts]
@@ -242,7 +246,7 @@ def main() -> None:
             parser.error("two weights have the same file name; rename one of them")
         table = measure(read_portraits(arguments.photos, aus), scorers, arguments.resamples)
         table["au"] = [facts.au_name(aus[column]) for column in table["au"]]
-        text = tables.markdown(table)
+        text = tables.render(table)
         if arguments.neutral:
             text += f"\n## Faces at rest\n\n{render_neutral(arguments.neutral, scorers, aus)}\n"
     files.write_text(arguments.out / "zero_shot.csv", table.to_csv(index=False, float_format="%.4f"))

@@ -241,8 +241,8 @@ def _left_out(truth: Labels, predicted: Predictions) -> tuple[str, ...]:
 
 
 def _unused(threshold: float, detection_aus: list[int]) -> list[str]:
-    given = {"threshold": threshold != THRESHOLD and not detection_aus}
-    return [note] if (note := checks.unused(given, "no occurrence is compared")) else []
+    unused = {"threshold": threshold != THRESHOLD and not detection_aus}
+    return [note] if (note := checks.unused(unused, "no occurrence is compared")) else []
 
 
 def _describe_mismatch(truth: Labels, predicted: Predictions) -> str:

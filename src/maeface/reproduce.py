@@ -63,7 +63,7 @@ def run(
         WeightsError: weights that cannot be used.
         ResourceError: disk, memory, device, or ``out`` is in use.
     """
-    checks.inputs([data], "folder", advice="give the folder with what it is made from (--data)")
+    checks.inputs([data], "folder", advice="give the folder with the datasets (--data)")
     checks.output_folders(out)
     weights = weights or {}
     if isinstance(recipe, Figure):

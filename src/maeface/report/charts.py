@@ -153,13 +153,11 @@ def against_methods(
             axes.vlines(at, ends[0], ends[1], color=COLOURS[k % len(COLOURS)], linewidth=1.8)
         for x in at[np.isnan(values)]:
             axes.text(x, 0, "n/a", ha="center", va="bottom", color="0.3", fontsize=7)
-    others = [name for name in methods.columns if name != paper]
-    for k, name in enumerate(others):
+    dots = [name for name in methods.columns if name != paper]
+    for k, name in enumerate(dots):
         # Each method has its own small shift, so that equal values do not hide each other.
-        shift = 0.33 + 0.16 * (k / max(1, len(others) - 1) - 0.5)
-        label = (
-            None if k else "a published method" if len(others) == 1 else f"{len(others)} published methods"
-        )
+        shift = 0.33 + 0.16 * (k / max(1, len(dots) - 1) - 0.5)
+        label = None if k else "a published method" if len(dots) == 1 else f"{len(dots)} published methods"
         axes.plot(place + shift, methods[name], "o", color="0.35", alpha=0.6, ms=3, mew=0, label=label)
     if paper in methods:
         (mark,) = axes.plot(place + 0.33, methods[paper], "D", color="black", ms=4.5, mfc="white", mew=1.2)

@@ -151,4 +151,4 @@ def _frame_numbers(faces: pd.DataFrame) -> NDArray[np.int64]:
     if faces["source"].nunique() == 1:
         return faces["frame"].to_numpy(dtype=np.int64)
     numbers = [re.findall(r"\d+", Path(str(source)).stem) for source in faces["source"]]
-    return np.array([int(found[-1]) if found else 0 for found in numbers], dtype=np.int64)
+    return np.array([int(digits[-1]) if digits else 0 for digits in numbers], dtype=np.int64)

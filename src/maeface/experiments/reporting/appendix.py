@@ -72,10 +72,10 @@ def make_thresholds(scores: pd.DataFrame, rows: Sequence[str]) -> Iterator[Secti
 
 
 def _range(values: pd.Series) -> str:
-    known = values.dropna()
-    if known.empty:
+    values = values.dropna()
+    if values.empty:
         return "–"
-    low, high = known.min(), known.max()
+    low, high = values.min(), values.max()
     return f"{low:.2f}" if low == high else f"{low:.2f}–{high:.2f}"
 
 

@@ -45,12 +45,12 @@ def describe_selection_bias(parts: Sequence[FinishedPart]) -> list[str]:
 def _check_data(parts: Sequence[FinishedPart], dataset: str) -> Iterator[str]:
     """Yield how subjects and faces differ from the dataset's, unless a note of the parts says so already."""
     try:
-        known = facts.dataset(dataset)
+        expected = facts.dataset(dataset)
     except ConfigError:
         return
     notes = [note for part in parts for note in part.notes]
     for protocol in dict.fromkeys(part.protocol for part in parts):
-        folds = known.protocols.get(protocol)
+        folds = expected.protocols.get(protocol)
         if folds is None:
             continue
         tested = {part.fold: part.subjects_test for part in parts if part.protocol == protocol}
@@ -60,13 +60,14 @@ def _check_data(parts: Sequence[FinishedPart], dataset: str) -> Iterator[str]:
             if fold in folds and count != len(folds[fold])
         ]
         if incomplete and not any("test subjects are" in note for note in notes):
-            yield f"{known.title}: tested subjects of protocol {protocol}: {', '.join(incomplete)}."
-    if known.frames is None:
+            yield f"{expected.title}: tested subjects of protocol {protocol}: {', '.join(incomplete)}."
+    if expected.frames is None:
         return
     faces = max(part.faces_train + part.faces_validation + part.faces_test for part in parts)
-    noted = any(f"{known.frames:,}" in note for note in notes)
-    if not noted and abs(faces - known.frames) > FACES_TOLERANCE * known.frames:
-        yield f"{known.title}: {faces:,} faces in this run, {known.frames:,} labelled frames in the dataset."
+    noted = any(f"{expected.frames:,}" in note for note in notes)
+    if not noted and abs(faces - expected.frames) > FACES_TOLERANCE * expected.frames:
+        counts = f"{faces:,} faces in this run, {expected.frames:,} labelled frames in the dataset"
+        yield f"{expected.title}: {counts}."
 
 
 def find_changes(settings: Mapping[str, Any], packaged: Mapping[str, Any]) -> list[str]:

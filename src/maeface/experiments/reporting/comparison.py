@@ -104,10 +104,10 @@ def make_result(summary: pd.DataFrame, rows: Sequence[str], paper: PaperTable, c
         lines = []
         for metric in HEADLINES[task]:
             for row in rows:
-                found = select(summary, dataset=dataset, task=task, row=row, metric=metric, au=AVERAGE)
-                if found.empty:
+                average = select(summary, dataset=dataset, task=task, row=row, metric=metric, au=AVERAGE)
+                if average.empty:
                     continue
-                scores = found.iloc[0]
+                scores = average.iloc[0]
                 printed = paper.mean(dataset, metric, row)
                 values = {
                     "mean": scores["mean"],
@@ -231,8 +231,8 @@ def _beside_methods(ours: pd.DataFrame, methods: pd.DataFrame, style: ScoreForma
 
 def _as_printed(values: pd.Series, style: ScoreFormat) -> list[str]:
     """Return values with the decimals of the paper's line: it prints ICC of most methods with two."""
-    known = values.dropna()
-    two = style.decimals == 3 and bool(np.allclose(known, known.round(2), atol=1e-9))
+    printed = values.dropna()
+    two = style.decimals == 3 and bool(np.allclose(printed, printed.round(2), atol=1e-9))
     return [f"{value:.{2 if two else style.decimals}f}" for value in values]
 
 

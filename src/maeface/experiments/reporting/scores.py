@@ -231,7 +231,7 @@ def _subject_sums(parts: Sequence[FinishedPart], kind: Kind) -> Floats:
 
 
 def _counts(predictions: Predictions, threshold: float) -> Floats:
-    """Return known, hit, predicted and present cells as numbers, (N, A, 4)."""
+    """Return which cells are labelled, hits, predicted and present, as 0 or 1, (N, A, 4)."""
     mask = predictions.mask
     present, predicted = (predictions.labels > 0) & mask, (predictions.values >= threshold) & mask
     return np.stack([mask, present & predicted, predicted, present], axis=-1).astype(np.float64)
@@ -246,10 +246,10 @@ def _moments(predictions: Predictions, threshold: float) -> Floats:
 
 def _f1_of(sums: Floats) -> Floats:
     """Return F1, (1, ...), of ``_counts``, (..., 4); undefined as in ``metrics``."""
-    known, hits, predicted, present = np.moveaxis(sums, -1, 0)
+    labelled, hits, predicted, present = np.moveaxis(sums, -1, 0)
     total = predicted + present
     value = np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0)
-    return np.where(known > 0, value, np.nan)[None]
+    return np.where(labelled > 0, value, np.nan)[None]
 
 
 def _intensity_of(sums: Floats) -> Floats:
