@@ -3,8 +3,8 @@
 uv run python studio/benchmarks/miniature.py ict_facekit.npz OUT [bp4d bp4dplus disfa faces ...]
 
 `maeface prepare --dataset` and `maeface reproduce --data OUT` read OUT/bp4d, OUT/bp4dplus and OUT/disfa.
-OUT/faces, which is made only if it is named, has unlabelled stills to pre-train on. OUT/made/NAME has the same
-frames as prepared crops with labels. Each of the four has other people. The same command continues an
+OUT/faces, which is made only if it is named, has unlabelled stills to pre-train on. OUT/made/NAME has the
+same frames as prepared crops with labels. Each of the four has other people. The same command continues an
 interrupted run and skips finished datasets.
 """
 
@@ -16,21 +16,22 @@ from pathlib import Path
 
 from maeface import files
 from maeface_studio.output import render
+from maeface_studio.output.settings import Settings
 
 SIZE = 128
 """Side of the crops in px; the whole frames have 1.5 times this side, 192 px."""
 
 SETTINGS = {
-    "bp4d": render.Settings(
+    "bp4d": Settings(
         subjects=41, images=0, clips=8, clip_frames=4, fps=1.5, size=SIZE, seed=101, layout="bp4d"
     ),
-    "bp4dplus": render.Settings(
+    "bp4dplus": Settings(
         subjects=140, images=0, clips=2, clip_frames=4, fps=1.5, size=SIZE, seed=102, layout="bp4dplus"
     ),
-    "disfa": render.Settings(
+    "disfa": Settings(
         subjects=27, images=0, clips=8, clip_frames=5, fps=2, size=SIZE, seed=103, layout="disfa"
     ),
-    "faces": render.Settings(subjects=160, images=8, size=SIZE, seed=104, frames=True),
+    "faces": Settings(subjects=160, images=8, size=SIZE, seed=104, frames=True),
 }
 """1,312, 1,120 and 1,080 frames of clips, and 1,280 stills. A clip lasts two to three seconds, so that
 the head moves and an expression rises and falls."""
