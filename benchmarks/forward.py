@@ -1,6 +1,6 @@
-"""Images a second through ViT-B/16, fp32 against bf16 autocast, and against timm's ViT with the same weights.
+"""Speed of ViT-B/16 in images a second: fp32 and bf16 autocast, and timm's ViT with the same weights.
 
-Each round times every variant once, in turn, so that a busy machine slows all of them; figures are medians
+Each round times every variant once, so that a busy machine slows all of them alike; results are medians
 over the rounds. Run: ``uv run python benchmarks/forward.py``.
 """
 
@@ -19,7 +19,7 @@ from maeface.model.vit import ViT
 
 
 def variants(size: str, batch: int, device: str) -> dict[str, Callable[[], Tensor]]:
-    """What is timed, by name; the first is the base of the ratios."""
+    """Return the forward passes to time, by name; ratios are to the first."""
     torch.manual_seed(0)
     peer = timm.create_model(f"vit_{size}_patch16_224", num_classes=0, global_pool="").to(device).eval()
     vit = ViT(size).to(device).eval()
@@ -52,7 +52,7 @@ def variants(size: str, batch: int, device: str) -> dict[str, Callable[[], Tenso
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Time the variants and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="base")
     parser.add_argument("--batch", type=int, default=8)

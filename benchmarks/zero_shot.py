@@ -11,8 +11,9 @@ the scores, and counted. ``--neutral`` is for photos of neutral faces: how often
 called present.
 
 Writes ``zero_shot.csv`` (all scores) and ``zero_shot.md`` (tables to read) to ``--out``. MediaPipe needs the
-extra ``teacher``. Its AU25 is the gap between its lip landmarks, the best proxy that it has. ``PROXIES``
-takes other blendshapes for AU25, and for AU6, whose own blendshape MediaPipe never moves.
+extra ``teacher`` of the studio: ``uv run --all-packages --extra teacher python ...``. Its AU25 is the gap
+between its lip landmarks, the best proxy that it has. ``PROXIES`` takes other blendshapes for AU25, and for
+AU6, whose own blendshape MediaPipe never moves.
 """
 
 import argparse

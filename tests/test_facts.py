@@ -81,7 +81,7 @@ def test_synthau():
     dataset = facts.dataset("synthau")
     assert dataset.threshold == 2
     assert dataset.scale == (0, facts.INTENSITY_MAX)
-    assert "maeface synth" in dataset.obtain
+    assert "maeface-studio render" in dataset.obtain
 
 
 def with_protocols():

@@ -65,14 +65,6 @@ def test_keeping_all_patches_in_any_order_is_the_same_picture(images):
     torch.testing.assert_close(shuffled[:, 0], whole[:, 0], rtol=0, atol=1e-12)
 
 
-def test_features_of_every_block_end_with_the_output(images):
-    vit = ViT((8, 3, 2), 16, 4).eval()
-    features = vit.features(images)
-    assert len(features) == 3
-    assert torch.equal(features[-1], vit(images))
-    assert not torch.equal(features[0], features[1])
-
-
 def test_position_codes_tell_column_from_row():
     codes = sincos_positions(16, 3)[0]
     assert torch.equal(codes[0], torch.zeros(16))

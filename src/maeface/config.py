@@ -19,8 +19,8 @@ Size = Literal["nano", "tiny", "small", "base", "large", "huge"]
 Task = Literal["detection", "intensity", "both"]
 Device = Annotated[str, AfterValidator(checks.device)]
 Precision = Literal["auto", "fp32", "bf16"]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Chance = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Settings(BaseModel):
@@ -30,19 +30,19 @@ class Settings(BaseModel):
 
 
 class Run(Settings):
-    """How a training runs; ``seed``, ``precision`` and, where the best is kept, ``evaluate_every`` count."""
+    """Device, precision and intervals of a training, and its seed."""
 
     seed: int = 0
     device: Device = "auto"
     precision: Precision = "auto"
     """``auto``: bf16 where the hardware computes in it, else fp32."""
     workers: Annotated[int, Field(ge=0)] = 2
-    """Processes that decode and augment; 0 does it in the training process."""
+    """Processes that decode and augment; 0: the training process does."""
     compile: bool = False
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between evaluations (validation loss, pictures)."""
     checkpoint_every_s: Annotated[float, Field(ge=0)] = 300.0
-    """Seconds between checkpoints; one is also written at each evaluation and at the end."""
+    """Seconds between checkpoints; others are written at each evaluation and at the end."""
 
 
 class Optim(Settings):
@@ -51,7 +51,7 @@ class Optim(Settings):
     epochs: Annotated[int, Field(ge=0)]
     warmup_epochs: Annotated[float, Field(ge=0)]
     batch: Annotated[int, Field(ge=1)]
-    """Images an optimiser step sees, over all devices and accumulation steps."""
+    """Images an optimiser step, over all devices and accumulation steps."""
     micro_batch: Annotated[int, Field(ge=1)] | None = None
     """Images in memory at once on one device; ``batch`` is reached by accumulation. None: the whole batch."""
     base_lr: Annotated[float, Field(ge=0)]
@@ -66,7 +66,7 @@ class Optim(Settings):
     """Paper silent: no clipping, as in the official code."""
 
     @model_validator(mode="after")
-    def _whole_micro_batches(self) -> "Optim":
+    def _check_micro_batch(self) -> "Optim":
         if self.micro_batch is not None and self.batch % self.micro_batch:
             raise ValueError(f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})")
         return self
@@ -87,25 +87,25 @@ class MaskedAutoencoder(Settings):
     normalize_patches: bool = True
 
     @model_validator(mode="after")
-    def _whole_patches(self) -> "MaskedAutoencoder":
+    def _check_patch_size(self) -> "MaskedAutoencoder":
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size ({self.image_size}) is not a multiple of {self.patch_size}")
         return self
 
 
 class PretrainData(Settings):
-    """Augmentation and held-out part of stage 1."""
+    """Augmentation and validation faces of stage 1."""
 
     crop_scale: tuple[float, float] = (0.2, 1.0)
     """Area of the random crop. Paper: "random cropping"; the range is the official code's."""
     flip: bool = True
     """Paper silent: horizontal flip, as in the official code."""
-    validation: Share = 0.02
-    """Share of the sources (subjects where known) held out for the reconstruction loss and pictures."""
+    validation: Fraction = 0.02
+    """Fraction of the subjects (of the clips or files without one) held out for the loss and pictures."""
 
 
 class Pretrain(Settings):
-    """``maeface pretrain``: stage 1, a masked autoencoder of faces (sections 3.2.1 and 4)."""
+    """Settings of ``maeface pretrain``: stage 1, a masked autoencoder of faces (sections 3.2.1 and 4)."""
 
     verb: Literal["pretrain"] = "pretrain"
     title: str = ""
@@ -121,35 +121,35 @@ class Pretrain(Settings):
 
 
 class Head(Settings):
-    """What is learned in stage 2 (sections 3.2.2 and 3.3)."""
+    """Task, action units and encoder of stage 2 (sections 3.2.2 and 3.3)."""
 
     task: Task = "detection"
     aus: tuple[int, ...] = ()
     """Action units, in this order; empty: all that the labels have."""
-    drop_path: Share = 0.1
+    drop_path: Fraction = 0.1
     size: Size = "base"
-    """Size and patch size count where the encoder starts from random; else the weights know them."""
+    """Size and patch size are used where the encoder starts from random; else they are the weights' own."""
     image_size: Annotated[int, Field(ge=8)] | None = None
     """None: the weights' own (224 from random)."""
     patch_size: Annotated[int, Field(ge=1)] = 16
 
 
 class Photometric(Settings):
-    """Chance, for each face, of changes by light, optics, sensor and file. Beyond the paper: all are off."""
+    """Probability of photometric changes, for each face. Not in the paper: all are off by default."""
 
-    light: Chance = 0.0
+    light: Probability = 0.0
     """Exposure, contrast, gamma, saturation and white balance."""
-    shade: Chance = 0.0
+    shade: Probability = 0.0
     """A ramp of brightness across the face."""
-    blur: Chance = 0.0
+    blur: Probability = 0.0
     """Out of focus, to a standard deviation of 1.3 % of the side."""
-    shrink: Chance = 0.0
-    """Seen at fewer pixels, down to an eighth of the side, and enlarged."""
-    noise: Chance = 0.0
-    """Of a sensor, to a standard deviation of 0.08."""
-    jpeg: Chance = 0.0
-    """Quality 10 to 90."""
-    grey: Chance = 0.0
+    shrink: Probability = 0.0
+    """Reduced to fewer pixels, down to an eighth of the side, and enlarged."""
+    noise: Probability = 0.0
+    """Sensor noise, to a standard deviation of 0.08."""
+    jpeg: Probability = 0.0
+    """JPEG compression, quality 10 to 90."""
+    grey: Probability = 0.0
     """Without colour."""
 
 
@@ -164,25 +164,25 @@ class FinetuneData(Settings):
     mixup: Annotated[float, Field(ge=0)] = 0.2
     cutmix: Annotated[float, Field(ge=0)] = 0.75
     """Alpha of mixup and cutmix; 0 for none. The paper uses both for detection, neither for intensity."""
-    erase: Chance = 0.0
+    erase: Probability = 0.0
     """Probability of random erasing. Paper silent: none; the official code's default is 0.25."""
     photometric: Photometric = Photometric()
-    validation: Share = 0.2
-    """Share of the subjects held out to stop early and to choose the weights. Paper silent."""
+    validation: Fraction = 0.2
+    """Fraction of the subjects held out to stop early and to select the weights. Paper silent."""
     folds: Annotated[int, Field(ge=2)] | None = None
-    """Cut the subjects into this many folds; ``fold`` is the test part, never seen in training."""
+    """Split the subjects into this many folds; ``fold`` is the test part, never used in training."""
     fold: Annotated[int, Field(ge=0)] = 0
     train_subjects: tuple[str, ...] = ()
-    """Learn from these only (validation is held out of them); empty: from all that are not tested."""
+    """Subjects to train on (validation is held out of them); empty: all that are not tested."""
     test_subjects: tuple[str, ...] = ()
-    """The test part by name, as a published protocol gives it, instead of ``folds`` and ``fold``."""
+    """Subjects to test on, as a published protocol lists them, instead of ``folds`` and ``fold``."""
     repeats: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """How often an epoch shows the faces of each data folder; empty: once. Beyond the paper."""
+    """How often the faces of each data folder are in an epoch; empty: once. Not in the paper."""
     every: Annotated[int, Field(ge=1)] = 1
-    """Of the training faces, clip by clip in the order of their frames, take every n-th (section 4.2)."""
+    """Train on every n-th training face, counted clip by clip in the order of frames (section 4.2)."""
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> "FinetuneData":
+    def _check_split(self) -> "FinetuneData":
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold ({self.fold}) must be below folds ({self.folds})")
         if self.folds is not None and (self.train_subjects or self.test_subjects):
@@ -193,7 +193,7 @@ class FinetuneData(Settings):
 
 
 class Finetune(Settings):
-    """``maeface finetune``: stage 2, the encoder learns action units (sections 3.2.2 and 4)."""
+    """Settings of ``maeface finetune``: stage 2, an AU model (sections 3.2.2 and 4)."""
 
     verb: Literal["finetune"] = "finetune"
     title: str = ""
@@ -213,9 +213,9 @@ class Finetune(Settings):
     patience: Annotated[int, Field(ge=1)] | None = 5
     """Evaluations without a better validation loss after which training stops; None for never."""
     selection: Literal["validation", "test"] = "validation"
-    """Whose loss chooses the weights. ``test``: the test part's, as in much of the field; none validates."""
+    """The part whose loss selects the weights; with ``test``, as in many papers, there is no validation."""
     guide: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the loss of a guide (``data.guide``), if one is given. Beyond the paper."""
+    """Weight of the loss of a guide (``data.tables.guide``), if one is given. Not in the paper."""
     run: Run = Run()
 
 
@@ -223,7 +223,7 @@ RunSettings = TypeVar("RunSettings", bound=Settings)
 
 
 def recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Return the names of the recipes that come with the package."""
     folder = resources.files("maeface") / "recipes"
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
@@ -239,12 +239,12 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
     Raises:
         ConfigError: no such recipe, not TOML, an unknown key (the nearest is named), or a value out of range.
     """
-    values = assigned(overrides, read(recipe))
+    values = apply_overrides(overrides, read(recipe))
     return check(kind, merge(kind().model_dump(), values), f"recipe {recipe}")
 
 
-def assigned(overrides: Sequence[str], values: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Overrides as from ``--set``, laid over ``values``, not checked; ConfigError for a malformed one."""
+def apply_overrides(overrides: Sequence[str], values: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return ``values`` with the overrides of ``--set``, not checked; ConfigError for a malformed one."""
     values = values or {}
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -272,7 +272,7 @@ def check(kind: type[RunSettings], values: dict[str, Any], where: str) -> RunSet
 
 
 def read(recipe: str) -> dict[str, Any]:
-    """The values of a recipe as they stand, not checked; ConfigError where there is none, or no TOML."""
+    """Return the values of a recipe, not checked; ConfigError if it does not exist or is not TOML."""
     file = Path(recipe)
     if file.suffix != ".toml" and recipe in recipes():
         text = (resources.files("maeface") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
@@ -287,7 +287,7 @@ def read(recipe: str) -> dict[str, Any]:
 
 
 def merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """``values`` over ``defaults``, section by section, so that a recipe names only what it changes."""
+    """Return ``defaults`` with ``values`` in their place, section by section."""
     both = {key for key, value in values.items() if isinstance(value, dict)}
     both &= {key for key, value in defaults.items() if isinstance(value, dict)}
     return defaults | values | {key: merge(defaults[key], values[key]) for key in both}

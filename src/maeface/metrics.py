@@ -1,13 +1,13 @@
 """Scores of action units: F1, precision, recall, accuracy, AUC, ICC(3,1), MSE, MAE; pure numpy.
 
-Beside them ``bootstrap``, the interval of any of them, and ``kappa``, how far two coders agree.
+``bootstrap`` gives the interval of any of them, and ``kappa`` the agreement of two coders.
 
 N faces, A action units. Every score of a table takes labels (N, A), predictions (N, A) and ``mask``
 (N, A), and gives one number for each action unit, (A,). ``mask`` is True where the label is there (not
 missing). Where it is False the cell counts nowhere, whatever it holds (NaN included). Without ``mask`` all
 labels count.
 
-What is undefined, and what stands for it:
+Undefined scores:
 
 * an action unit without any label: NaN, in every score;
 * no positive in labels or predictions: precision, recall and F1 are 0, as scikit-learn's
@@ -38,7 +38,7 @@ class Interval:
         value: of the sample itself.
         low: lower end; NaN where no resample has a value.
         high: upper end.
-        defined: share of the resamples in which the statistic has a value, 0..1.
+        defined: fraction of the resamples in which the statistic has a value, 0 to 1.
     """
 
     value: Floats
@@ -50,7 +50,7 @@ class Interval:
 def detection(
     labels: ArrayLike, scores: ArrayLike, threshold: float, mask: ArrayLike | None = None
 ) -> dict[str, Floats]:
-    """Every score of detection: ``scores`` at or above ``threshold`` count as present.
+    """Return every score of detection; ``scores`` at or above ``threshold`` count as present.
 
     Args:
         labels: 0 or 1, (N, A).
@@ -75,10 +75,10 @@ def detection(
 
 
 def intensity(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None = None) -> dict[str, Floats]:
-    """Every score of intensity.
+    """Return every score of intensity.
 
     Args:
-        labels: on 0..5, (N, A).
+        labels: 0 to 5, (N, A).
         predictions: on the same scale, (N, A).
         mask: bool, (N, A); True where the label is there (not missing).
 
@@ -95,31 +95,31 @@ def intensity(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None 
 
 
 def f1(labels: ArrayLike, present: ArrayLike, mask: ArrayLike | None = None) -> Floats:
-    """The harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN); 0..1, (A,)."""
+    """Return the harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN); 0 to 1, (A,)."""
     true_pos, false_pos, false_neg, count = _confusion(labels, present, mask)
     return _rate(2 * true_pos, 2 * true_pos + false_pos + false_neg, count)
 
 
 def precision(labels: ArrayLike, present: ArrayLike, mask: ArrayLike | None = None) -> Floats:
-    """Of the faces called present, the share that are: TP / (TP + FP); 0..1, (A,)."""
+    """Return the fraction of predicted positives that are positive, TP / (TP + FP); 0 to 1, (A,)."""
     true_pos, false_pos, _, count = _confusion(labels, present, mask)
     return _rate(true_pos, true_pos + false_pos, count)
 
 
 def recall(labels: ArrayLike, present: ArrayLike, mask: ArrayLike | None = None) -> Floats:
-    """Of the faces that are present, the share called so: TP / (TP + FN); 0..1, (A,)."""
+    """Return the fraction of positives that are predicted, TP / (TP + FN); 0 to 1, (A,)."""
     true_pos, _, false_neg, count = _confusion(labels, present, mask)
     return _rate(true_pos, true_pos + false_neg, count)
 
 
 def accuracy(labels: ArrayLike, present: ArrayLike, mask: ArrayLike | None = None) -> Floats:
-    """The share of faces called right; 0..1, (A,)."""
+    """Return the fraction of faces predicted correctly; 0 to 1, (A,)."""
     _, false_pos, false_neg, count = _confusion(labels, present, mask)
     return _rate(count - false_pos - false_neg, count, count)
 
 
 def auc(labels: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = None) -> Floats:
-    """The area under the ROC curve: how often a positive scores above a negative; 0..1, (A,).
+    """Return the area under the ROC curve: how often a positive scores above a negative; 0 to 1, (A,).
 
     A tie counts one half (Mann and Whitney).
     """
@@ -128,35 +128,35 @@ def auc(labels: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = None) -> 
 
 
 def icc31(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None = None) -> Floats:
-    """ICC(3,1) of labels and predictions as two raters (Shrout and Fleiss, 1979); -1..1, (A,)."""
+    """Return ICC(3,1) of labels and predictions as two raters (Shrout and Fleiss, 1979); -1 to 1, (A,)."""
     truth, values, mask = _table(labels, predictions, mask)
     pairs = (np.stack([truth[m, a], values[m, a]], axis=1) for a, m in enumerate(mask.T))
     return np.array([icc(pair) for pair in pairs], dtype=np.float64)
 
 
 def mse(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None = None) -> Floats:
-    """Mean squared error, in squared units of the labels, (A,)."""
+    """Return the mean squared error, in squared units of the labels, (A,)."""
     truth, values, mask = _table(labels, predictions, mask)
     return _rate(((truth - values) ** 2).sum(0), mask.sum(0), mask.sum(0))
 
 
 def mae(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None = None) -> Floats:
-    """Mean absolute error, in units of the labels, (A,)."""
+    """Return the mean absolute error, in units of the labels, (A,)."""
     truth, values, mask = _table(labels, predictions, mask)
     return _rate(np.abs(truth - values).sum(0), mask.sum(0), mask.sum(0))
 
 
 def icc(ratings: ArrayLike) -> float:
-    """ICC(3,1): consistency of k fixed raters over the same targets (Shrout and Fleiss, 1979).
+    """Return ICC(3,1), the consistency of k fixed raters over the same targets (Shrout and Fleiss, 1979).
 
     Two-way analysis of variance: (BMS - EMS) / (BMS + (k - 1) EMS), with BMS the mean square between
-    targets and EMS the residual one. A constant offset between raters costs nothing.
+    targets and EMS the residual one. A constant offset between raters does not lower it.
 
     Args:
         ratings: (targets, k raters), k >= 2.
 
     Returns:
-        -1 / (k - 1)..1, or NaN for fewer than two targets or where nothing varies.
+        -1 / (k - 1) to 1, or NaN for fewer than two targets or where nothing varies.
     """
     table = np.asarray(ratings, dtype=np.float64)  # (N, k)
     if table.ndim != 2 or table.shape[1] < 2:
@@ -164,7 +164,7 @@ def icc(ratings: ArrayLike) -> float:
     n, k = table.shape
     if n < 2 or not np.ptp(table, axis=0).any():
         return float("nan")
-    centred = table - table.mean(0)  # each rater's own level is left out
+    centred = table - table.mean(0)  # without each rater's mean
     targets = centred.mean(1)  # (N,)
     between = k * np.square(targets).sum() / (n - 1)
     residual = np.square(centred - targets[:, None]).sum() / ((n - 1) * (k - 1))
@@ -172,9 +172,9 @@ def icc(ratings: ArrayLike) -> float:
 
 
 def kappa(first: ArrayLike, second: ArrayLike, mask: ArrayLike | None = None) -> Floats:
-    """Cohen's kappa of two coders: agreement beyond what their own rates give by chance; -1..1, (A,).
+    """Return Cohen's kappa of two coders, their agreement beyond chance at their own rates; -1 to 1, (A,).
 
-    NaN where both give one and the same answer to every face: chance alone then agrees wholly.
+    NaN where both give one and the same code to every face: the agreement by chance is then 1.
 
     Args:
         first: 0 or 1, (N, A).
@@ -197,9 +197,9 @@ def bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """The percentile interval of any statistic of a sample (Efron and Tibshirani, 1993, chapter 13).
+    """Return the percentile interval of a statistic of a sample (Efron and Tibshirani, 1993, chapter 13).
 
-    Units are drawn with replacement, as many as there are, and the statistic is taken of their rows.
+    As many units as the sample has are drawn with replacement, and the statistic is computed of their rows.
     Faces of one person are alike, so where a person has several, the person is the unit. A difference of two
     models on the same faces is a statistic too, and its interval is that of a paired comparison.
 
@@ -207,15 +207,15 @@ def bootstrap(
         statistic: rows (n,), with repetitions, to a number or an array of one fixed shape. It may be NaN,
             as AUC is where a resample has one class only: such resamples are left out and counted.
         units: the number of rows, each its own unit; or for each row the unit it belongs to, (N,).
-        resamples: how many.
-        confidence: 0..1.
+        resamples: number of resamples.
+        confidence: 0 to 1.
         seed: the same seed gives the same interval.
     """
     if not 0 < confidence < 1 or resamples < 1:
         raise ValueError(
             f"expected confidence within 0..1 and a resample, got {confidence:g} and {resamples}"
         )
-    rows = _rows_of(units)
+    rows = _group_rows(units)
     total = sum(map(len, rows))
     value = np.asarray(statistic(np.arange(total)), dtype=np.float64)
     generator = np.random.default_rng(seed)
@@ -224,16 +224,16 @@ def bootstrap(
         chosen = generator.integers(len(rows), size=len(rows))
         drawn[number] = statistic(np.concatenate([rows[unit] for unit in chosen]))
     has_value = ~np.isnan(drawn)
-    # A column without any value would be a warning of numpy; it is NaN here.
-    held = np.where(has_value.any(0), drawn, 0.0)
+    # Columns without any value are NaN in the result; numpy would warn of them.
+    valid = np.where(has_value.any(0), drawn, 0.0)
     tail = 50 * (1 - confidence)
-    low, high = np.nanpercentile(held, [tail, 100 - tail], axis=0)
+    low, high = np.nanpercentile(valid, [tail, 100 - tail], axis=0)
     low, high = (np.where(has_value.any(0), end, np.nan) for end in (low, high))
     return Interval(value, low, high, has_value.mean(0))
 
 
-def _rows_of(units: int | ArrayLike) -> list[Rows]:
-    """The rows of each unit."""
+def _group_rows(units: int | ArrayLike) -> list[Rows]:
+    """Return the rows of each unit."""
     if isinstance(units, int):
         names = np.arange(units)
     else:
@@ -245,14 +245,14 @@ def _rows_of(units: int | ArrayLike) -> list[Rows]:
 
 
 def mean(values: ArrayLike) -> float:
-    """The mean over action units that have a value; NaN where none has."""
+    """Return the mean over action units that have a value; NaN if none has."""
     array = np.asarray(values, dtype=np.float64)
-    held = array[~np.isnan(array)]
-    return float(held.mean()) if held.size else float("nan")
+    valid = array[~np.isnan(array)]
+    return float(valid.mean()) if valid.size else float("nan")
 
 
 def _table(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None) -> tuple[Floats, Floats, Bools]:
-    """Both tables as float64 and the mask, with 0 in every cell that is missing."""
+    """Return both tables as float64, 0 where the mask is False, and the mask."""
     truth, values = np.asarray(labels), np.asarray(predictions)
     mask = np.ones(truth.shape, dtype=np.bool_) if mask is None else np.asarray(mask, dtype=np.bool_)
     if not (truth.ndim == 2 and truth.shape == values.shape == mask.shape):
@@ -268,26 +268,26 @@ def _table(labels: ArrayLike, predictions: ArrayLike, mask: ArrayLike | None) ->
 def _confusion(
     labels: ArrayLike, present: ArrayLike, mask: ArrayLike | None
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """True positives, false positives, false negatives and labels, (A,) each."""
-    truth, called, mask = _table(labels, present, mask)
-    is_there, is_called = truth > 0, (called > 0) & mask
-    counts = (is_there & is_called, ~is_there & is_called, is_there & ~is_called, mask)
+    """Return the numbers of true positives, false positives, false negatives and labels, (A,) each."""
+    truth, predicted, mask = _table(labels, present, mask)
+    positive, called = truth > 0, (predicted > 0) & mask
+    counts = (positive & called, ~positive & called, positive & ~called, mask)
     true_pos, false_pos, false_neg, count = (each.sum(0).astype(np.float64) for each in counts)
     return true_pos, false_pos, false_neg, count
 
 
-def _rate(part: Floats, whole: Floats, count: Floats) -> Floats:
-    """The quotient; 0 where whole is 0, NaN where there is no label at all."""
-    rate = np.divide(part, whole, out=np.zeros(len(count)), where=np.asarray(whole) > 0)
+def _rate(part: Floats, total: Floats, count: Floats) -> Floats:
+    """Return part / total; 0 where total is 0, NaN where there is no label at all."""
+    rate = np.divide(part, total, out=np.zeros(len(count)), where=np.asarray(total) > 0)
     return np.where(np.asarray(count) > 0, rate, np.nan)
 
 
-def _auc(is_there: Bools, values: Floats) -> float:
-    positives = int(is_there.sum())
-    negatives = len(is_there) - positives
+def _auc(is_positive: Bools, values: Floats) -> float:
+    positives = int(is_positive.sum())
+    negatives = len(is_positive) - positives
     if not positives or not negatives:
         return float("nan")
-    _, place, ties = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]  # from 1; equal values share their mean rank
-    above = ranks[is_there].sum() - positives * (positives + 1) / 2
+    _, inverse, ties = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[inverse]  # from 1; equal values share their mean rank
+    above = ranks[is_positive].sum() - positives * (positives + 1) / 2
     return float(above / (positives * negatives))

@@ -1,11 +1,11 @@
-"""Make BP4D, BP4D+ and DISFA in miniature: rendered people in the own layouts of these, all subjects.
+"""Make miniatures of BP4D, BP4D+ and DISFA: rendered people in the layouts of these datasets, all subjects.
 
-uv run --extra synth python benchmarks/miniature.py ict_facekit.npz OUT [bp4d bp4dplus disfa faces ...]
+uv run python studio/benchmarks/miniature.py ict_facekit.npz OUT [bp4d bp4dplus disfa faces ...]
 
-OUT/bp4d, OUT/bp4dplus and OUT/disfa are what `maeface prepare --dataset` and `maeface reproduce --data OUT`
-read. OUT/faces, made only where it is named, are unlabelled stills of other people, to pre-train on.
-OUT/made/NAME has the same frames as crops with all that is known of them. The people of the four differ.
-The same command goes on where it was stopped, and passes over what is there.
+`maeface prepare --dataset` and `maeface reproduce --data OUT` read OUT/bp4d, OUT/bp4dplus and OUT/disfa.
+OUT/faces, which is made only if it is named, has unlabelled stills to pre-train on. OUT/made/NAME has the
+same frames as prepared crops with labels. Each of the four has other people. The same command continues an
+interrupted run and skips finished datasets.
 """
 
 import argparse
@@ -16,39 +16,40 @@ from pathlib import Path
 
 from maeface import files
 from maeface_studio.output import render
+from maeface_studio.output.settings import Settings
 
 SIZE = 128
-"""Of the crops that are made on the way, in px; a whole frame has 1.5 times as many, 192."""
+"""Side of the crops in px; the whole frames have 1.5 times this side, 192 px."""
 
-MADE = {
-    "bp4d": render.Settings(
+SETTINGS = {
+    "bp4d": Settings(
         subjects=41, images=0, clips=8, clip_frames=4, fps=1.5, size=SIZE, seed=101, layout="bp4d"
     ),
-    "bp4dplus": render.Settings(
+    "bp4dplus": Settings(
         subjects=140, images=0, clips=2, clip_frames=4, fps=1.5, size=SIZE, seed=102, layout="bp4dplus"
     ),
-    "disfa": render.Settings(
+    "disfa": Settings(
         subjects=27, images=0, clips=8, clip_frames=5, fps=2, size=SIZE, seed=103, layout="disfa"
     ),
-    "faces": render.Settings(subjects=160, images=8, size=SIZE, seed=104, frames=True),
+    "faces": Settings(subjects=160, images=8, size=SIZE, seed=104, frames=True),
 }
-"""1,312, 1,120 and 1,080 frames of clips; and 1,280 stills. A clip spans two to three seconds, so that
-the head moves and an expression comes and goes."""
+"""1,312, 1,120 and 1,080 frames of clips, and 1,280 stills. A clip lasts two to three seconds, so that
+the head moves and an expression rises and falls."""
 
 
 def make(rig: Path, out: Path, name: str, subjects: int | None, workers: int | None) -> None:
-    """Make one of them, and put its folder in place once it is whole."""
-    begun, settings = time.monotonic(), MADE[name]
+    """Make one dataset, and move it to its folder when it is finished."""
+    start, settings = time.monotonic(), SETTINGS[name]
     if subjects:
         settings = replace(settings, subjects=subjects)
     if (out / name).is_dir():
-        print(f"{out / name} is there")
+        print(f"{out / name} exists")
         return
-    made = out / "made" / name
-    summary = render.run(rig, made, settings, workers)
-    files.remove_temporary(made)
-    shutil.move(made / (settings.layout or "frames"), out / name)
-    seconds = time.monotonic() - begun
+    rendered = out / "made" / name
+    summary = render.run(rig, rendered, settings, workers)
+    files.remove_temporary(rendered)
+    shutil.move(rendered / (settings.layout or "frames"), out / name)
+    seconds = time.monotonic() - start
     print(f"{out / name}: {summary.images} frames of {summary.subjects} subjects, {seconds:.0f} s")
 
 
@@ -57,14 +58,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("rig", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MADE)}; the first three")
-    parser.add_argument("--subjects", type=int, help="fewer of each, to try it (then: --set partial=true)")
-    parser.add_argument("--workers", type=int, help="processes; one a core if not given")
-    given = parser.parse_args()
-    for name in given.names or ("bp4d", "bp4dplus", "disfa"):
-        if name not in MADE:
-            parser.error(f"{name} is not one of {', '.join(MADE)}")
-        make(given.rig, given.out, name, given.subjects, given.workers)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(SETTINGS)}; default: the first three"
+    )
+    parser.add_argument(
+        "--subjects", type=int, help="fewer subjects of each, as a trial (then: --set partial=true)"
+    )
+    parser.add_argument("--workers", type=int, help="number of processes; one per core if not given")
+    options = parser.parse_args()
+    for name in options.names or ("bp4d", "bp4dplus", "disfa"):
+        if name not in SETTINGS:
+            parser.error(f"{name} is not one of {', '.join(SETTINGS)}")
+        make(options.rig, options.out, name, options.subjects, options.workers)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 
@@ -29,14 +29,13 @@ from maeface_studio.cast import actions, subjects
 from maeface_studio.cast.actions import Action
 from maeface_studio.head import rig
 from maeface_studio.head.rig import AUS
-from maeface_studio.output import contact_sheets, render
+from maeface_studio.output import contact_sheets, render, shards
 from maeface_studio.output.layouts import bp4d, bp4dplus, disfa, roles
 from maeface_studio.output.layouts.recording import Format
+from maeface_studio.output.settings import Settings, list_shards
 
 SAMPLE = Path(str(resources.files("maeface") / "sample"))
-SMALL = render.Settings(
-    subjects=3, images=1, clips=1, clip_subjects=1, clip_frames=2, size=24, layout="disfa"
-)
+SMALL = Settings(subjects=3, images=1, clips=1, clip_subjects=1, clip_frames=2, size=24, layout="disfa")
 
 
 FORM = Format(fps=24, frames=30, quality=90)
@@ -65,7 +64,7 @@ def test_a_prepared_folder_with_labels(made):
     clip = rows[rows["clip"].notna()]
     assert clip["frame"].tolist() == [0, 1] and clip["time_s"].tolist() == [0.0, 1 / 24]
     assert all(jpeg(out, row).shape == (24, 24, 3) for _, row in rows.iterrows())
-    labelled = manifest.join_labels(rows, out / render.LABELS)
+    labelled = manifest.join_labels(rows, out / shards.LABELS)
     assert len(labelled.rows) == 5 and set(labelled.aus_occurrence) == set(AUS)
     assert leftovers(out) == []
     assert sorted(path.name for path in (out / FOLDER).iterdir()) == ["00000.tar", "00001.tar"]
@@ -86,7 +85,7 @@ def test_clips_in_the_layout_of_disfa(made):
     assert [frame.shape for frame in frames] == [(36, 36, 3)] * 2
     found = sorted(path.name for path in (folder / "ActionUnit_Labels" / "SN001").iterdir())
     assert found == sorted(f"SN001_au{au}.txt" for au in (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26))
-    labels = pd.read_parquet(out / render.LABELS).set_index("clip").loc["S001/S001_T1"]
+    labels = pd.read_parquet(out / shards.LABELS).set_index("clip").loc["S001/S001_T1"]
     for au in (1, 12, 25):
         text = (folder / "ActionUnit_Labels" / "SN001" / f"SN001_au{au}.txt").read_text()
         levels = labels[f"AU{au:02d}_i"].tolist()
@@ -199,13 +198,11 @@ def test_with_fewer_clips_only_those_are_named():
 
 
 def test_clips_in_the_layout_of_bp4d(rig_file, tmp_path):
-    settings = render.Settings(
-        subjects=2, images=0, clips=1, clip_frames=3, fps=1.5, size=24, layout="bp4d", seed=5
-    )
+    settings = Settings(subjects=2, images=0, clips=1, clip_frames=3, fps=1.5, size=24, layout="bp4d", seed=5)
     render.run(rig_file, tmp_path, settings, workers=1)
-    rows, labels = manifest.load(tmp_path), pd.read_parquet(tmp_path / render.LABELS)
+    rows, labels = manifest.load(tmp_path), pd.read_parquet(tmp_path / shards.LABELS)
     assert rows["time_s"].round(3).tolist() == [0.0, 0.667, 1.333] * 2
-    names = json.loads((tmp_path / render.RECORD).read_text())["subjects"]
+    names = json.loads((tmp_path / shards.RECORD).read_text())["subjects"]
     assert list(names) == ["S001", "S002"]
     for subject, name in names.items():
         assert subjects.draw_subject(5, int(subject[1:]) - 1).sex == name[0].lower()
@@ -228,9 +225,9 @@ def bytes_of(out):
 def test_a_stopped_run_goes_on_with_the_shards_that_are_left(made, rig_file, tmp_path, monkeypatch):
     out, _ = made
     render._record_settings(tmp_path, SMALL, rig_file)
-    small = scene.Studio(rig.load(rig_file), round(SMALL.size * render.FRAME_PER_CROP))
+    small = scene.Studio(rig.load(rig_file), round(SMALL.size * shards.FRAME_PER_CROP))
     told = []
-    render._render_shard(small, tmp_path, SMALL, 0, told.append)
+    shards.render_shard(small, tmp_path, SMALL, 0, told.append)
     assert sum(told) == 4
     half = (
         ".synth.json.1.tmp",
@@ -247,7 +244,7 @@ def test_a_stopped_run_goes_on_with_the_shards_that_are_left(made, rig_file, tmp
         asked.extend(items)
         return workers.work(setup, items, *more)
 
-    monkeypatch.setattr(render, "work", work)
+    monkeypatch.setattr(shards, "work", work)
     render.run(rig_file, tmp_path, SMALL, workers=1)
     assert asked == [1]
     assert leftovers(tmp_path) == []
@@ -257,12 +254,12 @@ def test_a_stopped_run_goes_on_with_the_shards_that_are_left(made, rig_file, tmp
 def test_a_shard_whose_file_is_gone_is_made_again(rig_file, tmp_path, monkeypatch):
     (tmp_path / "parts").mkdir()
     for number in (0, 1):
-        render._rows_path(tmp_path, number).touch()
+        shards.rows_path(tmp_path, number).touch()
     (tmp_path / FOLDER).mkdir()
-    render._shard_path(tmp_path, 1).touch()
+    shards.shard_path(tmp_path, 1).touch()
     asked = []
-    monkeypatch.setattr(render, "work", lambda setup, items, *more: (asked.append(i) for i in items))
-    render._render_shards(rig_file, tmp_path, SMALL, 1)
+    monkeypatch.setattr(shards, "work", lambda setup, items, *more: (asked.append(i) for i in items))
+    shards.render_shards(rig_file, tmp_path, SMALL, 1)
     assert asked == [0]
 
 
@@ -271,9 +268,10 @@ def test_stopping_by_hand_is_quick_and_leaves_no_half_file(rig_file, tmp_path):
     out = tmp_path / "out"
     code = (
         "import signal, sys\nfrom pathlib import Path\nfrom maeface_studio.output import render\n"
+        "from maeface_studio.output.settings import Settings\n"
         "if __name__ == '__main__':\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored\n"
-        "    settings = render.Settings(subjects=1, images=2000, size=24)\n"
+        "    settings = Settings(subjects=1, images=2000, size=24)\n"
         "    render.run(Path(sys.argv[1]), Path(sys.argv[2]), settings)\n"
     )
     (tmp_path / "main.py").write_text(code)
@@ -298,8 +296,8 @@ def test_stopping_by_hand_is_quick_and_leaves_no_half_file(rig_file, tmp_path):
 
 def test_a_shard_that_is_done_is_not_made_again(made, rig_file, monkeypatch):
     out, _ = made
-    monkeypatch.setattr(render, "_render_shards", lambda *a: pytest.fail("rendered again"))
-    render._rows_path(out, 0).parent.mkdir()  # killed between the manifest and the end
+    monkeypatch.setattr(render, "render_shards", lambda *a: pytest.fail("rendered again"))
+    shards.rows_path(out, 0).parent.mkdir()  # killed between the manifest and the end
     assert render.run(rig_file, out, SMALL).images == 5
     assert leftovers(out) == []
 
@@ -307,7 +305,7 @@ def test_a_shard_that_is_done_is_not_made_again(made, rig_file, monkeypatch):
 def test_other_settings_in_the_same_folder(made, rig_file):
     out, _ = made
     with pytest.raises(ConfigError, match="was begun with seed = 0, now it is 1"):
-        render.run(rig_file, out, render.Settings(**{**render.asdict(SMALL), "seed": 1}))
+        render.run(rig_file, out, Settings(**{**asdict(SMALL), "seed": 1}))
 
 
 def test_another_rig_in_the_same_folder(made, rig_file, tmp_path):
@@ -360,7 +358,7 @@ def test_a_damaged_record(rig_file, tmp_path):
 )
 def test_settings_out_of_range(wrong, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
-        render.run(tmp_path / "rig.npz", tmp_path, render.Settings(**wrong))
+        render.run(tmp_path / "rig.npz", tmp_path, Settings(**wrong))
 
 
 def test_no_workers(tmp_path):
@@ -369,8 +367,8 @@ def test_no_workers(tmp_path):
 
 
 def test_subjects_without_pictures_have_no_shard():
-    assert render._list_shards(render.Settings(images=0, clips=1, clip_subjects=6)) == [0, 1, 2]
-    assert render._list_shards(SMALL) == [0, 1]
+    assert list_shards(Settings(images=0, clips=1, clip_subjects=6)) == [0, 1, 2]
+    assert list_shards(SMALL) == [0, 1]
 
 
 def test_no_rig(tmp_path):
@@ -462,7 +460,7 @@ def test_the_sample_is_whole():
 
 
 def test_the_sample_is_balanced():
-    labels = pd.read_parquet(SAMPLE / render.LABELS)
+    labels = pd.read_parquet(SAMPLE / shards.LABELS)
     stills = labels[labels["clip"].isna()]
     known = facts.dataset("synthau")
     assert set(AUS) == set(known.aus_intensity)

@@ -1,1 +1,1 @@
-"""The networks: vision transformer, masked autoencoder, AU model; and their weights."""
+"""The networks (vision transformer, masked autoencoder, AU model), their input and their weights files."""

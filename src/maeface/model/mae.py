@@ -1,8 +1,8 @@
-"""The masked autoencoder of stage 1: look at a few patches of a face, paint the others.
+"""The masked autoencoder of stage 1: it encodes a few patches of a face and predicts the others.
 
-Shapes: B images, S image side in pixels, p patch side, L = (S / p)² patches in row-major order, K of them
-kept, R = L - K removed, D and E widths of encoder and decoder, P = 3pp values of a patch, ordered row,
-column, channel.
+Shapes: B images, S image side in pixels, p patch side in pixels, L = (S / p)² patches in row-major order, K
+of them kept, R = L - K removed, D and E widths of encoder and decoder, P = 3pp values of a patch, in the
+order row, column, channel.
 
 On disk the names are those of facebookresearch/mae (``decoder_blocks.0.attn.qkv.weight``, ...).
 """
@@ -28,10 +28,13 @@ PATCH_VARIANCE_EPS = 1e-6
 
 
 class Masking(NamedTuple):
-    """Which patches are kept; patch indices are row-major.
+    """The kept and the removed patches of each image, by row-major index.
 
-    kept: (B, K) int64, ascending noise. removed: (B, R) int64. mask: (B, L) bool, True where removed.
-    restore: (B, L) int64, where each patch stands in kept-then-removed order.
+    Attributes:
+        kept: (B, K) int64, in ascending order of noise.
+        removed: (B, R) int64, likewise.
+        mask: (B, L) bool, True where removed.
+        restore: (B, L) int64, position of each patch in the order kept, then removed.
     """
 
     kept: Tensor
@@ -41,11 +44,13 @@ class Masking(NamedTuple):
 
 
 class MAEOutput(NamedTuple):
-    """What the decoder painted.
+    """The output of the decoder.
 
-    prediction: (B, R, P), the removed patches in the order of ``masking.removed`` (from ``forward``), or
-    (B, L, P), all patches in row-major order (from ``predict``). Values are normalised pixels, or pixels
-    normalised within the patch where the model has ``normalize_patches``.
+    Attributes:
+        prediction: (B, R, P), the removed patches in the order of ``masking.removed`` (from ``forward``), or
+            (B, L, P), all patches in row-major order (from ``predict``). Values are normalised pixels, or
+            pixels normalised within the patch where the model has ``normalize_patches``.
+        masking: the kept and the removed patches.
     """
 
     prediction: Tensor
@@ -53,10 +58,12 @@ class MAEOutput(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Images to look at, each (B, 3, S, S) in the units of the input; ``mask`` (B, L) True where removed.
+    """Masked and reconstructed images for display, in the units of the input.
 
-    masked: removed patches are 0, the mean colour. reconstructed: the visible patches as they were, the
-    removed ones as painted.
+    Attributes:
+        masked: (B, 3, S, S), the removed patches 0, which is the mean colour.
+        reconstructed: (B, 3, S, S), the kept patches as they are, the removed ones as predicted.
+        mask: (B, L) bool, True where removed.
     """
 
     masked: Tensor
@@ -72,12 +79,12 @@ class MAE(nn.Module):
         decoder_width: E.
         decoder_depth: blocks of the decoder.
         decoder_heads: attention heads of the decoder.
-        mask_ratio: share of the patches removed; int(L * (1 - mask_ratio)) are kept.
+        mask_ratio: fraction of the patches that is removed; int(L * (1 - mask_ratio)) are kept.
         loss: "l1" (equation 1) or "l2" (He et al.).
         normalize_patches: predict each patch minus its mean, over its standard deviation.
 
     Raises:
-        ConfigError: sizes that do not go together.
+        ConfigError: sizes that do not fit each other.
     """
 
     def __init__(
@@ -113,7 +120,7 @@ class MAE(nn.Module):
         Args:
             images: (B, 3, S, S) float, normalised by mean and standard deviation.
             noise: (B, L) float; the patches with the lowest noise are kept.
-            mask_ratio: in place of the model's own, for pictures.
+            mask_ratio: fraction removed; None for the model's own.
         """
         tokens, masking = self._decode(images, noise, mask_ratio)
         removed = tokens[:, 1 + masking.kept.shape[1] :]  # (B, R, E)
@@ -129,21 +136,21 @@ class MAE(nn.Module):
     def encode(
         self, images: Tensor, noise: Tensor, mask_ratio: float | None = None
     ) -> tuple[Tensor, Masking]:
-        """The encoder's normalised tokens of the kept patches, (B, 1 + K, D), and which were kept."""
+        """Return the normalised tokens of class and kept patches, (B, 1 + K, D), and the masking."""
         masking = draw_mask(noise, self.mask_ratio if mask_ratio is None else mask_ratio)
         return self.norm(self.encoder(images, masking.kept)), masking
 
     def loss(self, output: MAEOutput, images: Tensor) -> Tensor:
-        """The distance between removed patches and their prediction, a scalar (equation 1).
+        """Return the distance between removed patches and their prediction, a scalar (equation 1).
 
         Mean over a patch's values, then over the removed patches of the batch.
 
         Args:
-            output: what ``forward`` returned for ``images``.
+            output: of ``forward`` for ``images``.
             images: (B, 3, S, S), as given to ``forward``; the loss is computed in their precision.
         """
         target = patchify(images, self.encoder.patch_size, output.masking.removed)  # (B, R, P)
-        assert output.prediction.shape == target.shape, "loss wants the output of forward, not of predict"
+        assert output.prediction.shape == target.shape, "loss takes the output of forward, not of predict"
         if self.normalize_patches:
             mean, std = patch_statistics(target)
             target = (target - mean) / std
@@ -153,49 +160,49 @@ class MAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, noise: Tensor, mask_ratio: float | None = None) -> Pictures:
-        """What a person wants to see (the paper's Figs. 1 and 5). Arguments as for ``forward``.
+        """Return masked and reconstructed images for display (Figs. 1 and 5). Arguments as for ``forward``.
 
-        Where patches are normalised, the prediction gets back the mean and deviation of the true patch.
+        With ``normalize_patches``, predictions are scaled back by mean and deviation of the original patch.
         """
         patch = self.encoder.patch_size
         prediction, masking = self.predict(images, noise, mask_ratio)
-        true = patchify(images, patch)  # (B, L, P)
-        prediction = prediction.to(true.dtype)
+        original = patchify(images, patch)  # (B, L, P)
+        prediction = prediction.to(original.dtype)
         if self.normalize_patches:
-            mean, std = patch_statistics(true)
+            mean, std = patch_statistics(original)
             prediction = prediction * std + mean
         removed = masking.mask[:, :, None]  # (B, L, 1)
         return Pictures(
-            unpatchify(true.masked_fill(removed, 0.0), patch),
-            unpatchify(torch.where(removed, prediction, true), patch),
+            unpatchify(original.masked_fill(removed, 0.0), patch),
+            unpatchify(torch.where(removed, prediction, original), patch),
             masking.mask,
         )
 
     def _decode(self, images: Tensor, noise: Tensor, mask_ratio: float | None) -> tuple[Tensor, Masking]:
-        """Decoder tokens (B, 1 + L, E): class token, kept patches, removed patches; and which are which.
+        """Return the decoder's tokens (B, 1 + L, E), in the order class, kept, removed; and the masking.
 
-        Attention does not see order but through the position codes, so these go to the tokens instead of
-        the tokens to their places, and the removed patches are one slice at the end.
+        Tokens are not put back in row-major order: attention depends on order only through the position
+        codes, which are indexed instead. So the removed patches are one slice at the end.
         """
         latent, masking = self.encode(images, noise, mask_ratio)
-        seen = self.decoder_embed(latent)  # (B, 1 + K, E)
+        visible = self.decoder_embed(latent)  # (B, 1 + K, E)
         batch, removed = masking.removed.shape
-        unseen = self.mask_token.expand(batch, removed, -1)  # (B, R, E)
+        hidden = self.mask_token.expand(batch, removed, -1)  # (B, R, E)
         assert isinstance(self.decoder_pos_embed, Tensor)
         codes = self.decoder_pos_embed[0]  # (1 + L, E)
         order = torch.cat([masking.kept, masking.removed], dim=1) + 1  # (B, L)
         order = torch.cat([torch.zeros_like(order[:, :1]), order], dim=1)  # (B, 1 + L)
-        tokens = torch.cat([seen, unseen], dim=1) + codes[order]
+        tokens = torch.cat([visible, hidden], dim=1) + codes[order]
         for block in self.decoder_blocks:
             tokens = block(tokens)
         return tokens, masking
 
 
 def build(settings: MaskedAutoencoder) -> MAE:
-    """A masked autoencoder with random weights, as a recipe's ``[model]`` asks.
+    """Return a masked autoencoder with random weights, of the settings in a recipe's ``[model]``.
 
     Raises:
-        ConfigError: sizes that do not go together.
+        ConfigError: sizes that do not fit each other.
     """
     return MAE(
         ViT(settings.size, settings.image_size, settings.patch_size),
@@ -217,13 +224,13 @@ def draw_mask(noise: Tensor, mask_ratio: float) -> Masking:
     return Masking(order[:, :keep], order[:, keep:], restore >= keep, restore)
 
 
-def patchify(images: Tensor, patch_size: int, which: Tensor | None = None) -> Tensor:
-    """Images (B, 3, S, S) to patches (B, L, P); with ``which`` (B, R), only these patches (B, R, P)."""
-    return gather_patches(images, patch_size, which).permute(0, 1, 3, 4, 2).flatten(2)
+def patchify(images: Tensor, patch_size: int, indices: Tensor | None = None) -> Tensor:
+    """Cut images (B, 3, S, S) into patches (B, L, P), or into the patches ``indices`` (B, R), (B, R, P)."""
+    return gather_patches(images, patch_size, indices).permute(0, 1, 3, 4, 2).flatten(2)
 
 
 def unpatchify(patches: Tensor, patch_size: int) -> Tensor:
-    """Patches (B, L, P) back to images (B, 3, S, S)."""
+    """Join patches (B, L, P) to images (B, 3, S, S)."""
     batch, length, _ = patches.shape
     grid = round(length**0.5)
     cut = patches.reshape(batch, grid, grid, patch_size, patch_size, 3)
@@ -231,6 +238,6 @@ def unpatchify(patches: Tensor, patch_size: int) -> Tensor:
 
 
 def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each patch (B, R, P): (B, R, 1) each; unbiased variance plus 1e-6."""
+    """Return mean and standard deviation of patches (B, R, P), (B, R, 1) each; unbiased variance + 1e-6."""
     variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
     return mean, (variance + PATCH_VARIANCE_EPS).sqrt()

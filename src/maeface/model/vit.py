@@ -4,8 +4,8 @@ Shapes: B images, S image side in pixels, p patch side in pixels, L = (S / p)² 
 K patches kept, N = 1 + K tokens (the class token first), D width, H heads, d = D / H.
 
 Parameters have the names that facebookresearch/mae and timm publish (``blocks.0.attn.qkv.weight``, ...), so
-public checkpoints load by name. The final LayerNorm is not here: the masked autoencoder owns it (``norm``)
-and the AU model has its own (``fc_norm``), so the same ``ViT`` goes from one into the other as it is.
+public checkpoints load by name. The final LayerNorm is not part of ``ViT``: the masked autoencoder has it as
+``norm``, the AU model has its own ``fc_norm``, and the same ``ViT`` is the encoder of either.
 """
 
 from typing import NamedTuple
@@ -50,11 +50,11 @@ class ViT(nn.Module):
         size: a name of ``SIZES``, or (width, depth, heads).
         image_size: side of the square input, pixels.
         patch_size: side of a patch, pixels; divides ``image_size``.
-        drop_path: stochastic depth in training: the share of samples that skip a branch, growing linearly
+        drop_path: stochastic depth in training: the fraction of samples that skip a branch, growing linearly
             from 0 in the first block to this in the last.
 
     Raises:
-        ConfigError: sizes that do not go together.
+        ConfigError: sizes that do not fit each other.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ViT(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.shape = _shape(size)
+        self.shape = _resolve_size(size)
         check_width(self.shape.width, self.shape.heads)
         if image_size % patch_size:
             raise ConfigError(f"image size {image_size} is not a multiple of the patch size {patch_size}")
@@ -79,41 +79,29 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in rates)
         initialise(self.patch_embed, self.blocks, self.cls_token)
 
-    def embed(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Tokens before the first block: see ``forward``."""
-        tokens = self.patch_embed(images, keep)  # (B, K, D)
-        positions = self.pos_embed[:, 1:]  # (1, L, D)
-        if keep is not None:
-            positions = positions[0][keep]  # (B, K, D)
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)  # (B, 1, D)
-        return torch.cat([cls, tokens + positions], dim=1)
-
     def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Tokens after the last block, not normalised.
+        """Return the tokens after the last block, not normalised.
 
         Args:
             images: (B, 3, S, S) float, normalised by mean and standard deviation.
-            keep: (B, K) int64 indices of the patches to look at, in any order; only these are embedded.
-                None: all.
+            keep: (B, K) int64 indices of the patches to encode, in any order; None for all, K = L.
 
         Returns:
             (B, 1 + K, D): the class token, then the patches in the order of ``keep``.
         """
-        tokens = self.embed(images, keep)
+        patches = self.patch_embed(images, keep)  # (B, K, D)
+        positions = self.pos_embed[:, 1:]  # (1, L, D)
+        if keep is not None:
+            positions = positions[0][keep]  # (B, K, D)
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)  # (B, 1, D)
+        tokens = torch.cat([cls, patches + positions], dim=1)  # (B, 1 + K, D)
         for block in self.blocks:
             tokens = block(tokens)
         return tokens
 
-    def features(self, images: Tensor, keep: Tensor | None = None) -> list[Tensor]:
-        """The tokens after every block, ``depth`` times (B, 1 + K, D): for probes and pictures."""
-        features = [self.embed(images, keep)]
-        for block in self.blocks:
-            features.append(block(features[-1]))
-        return features[1:]
-
 
 class PatchEmbedding(nn.Module):
-    """A linear projection of each patch, kept in the shape of the convolution that is published."""
+    """A linear projection of each patch; the weight is shaped as the convolution of public checkpoints."""
 
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
@@ -121,7 +109,7 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(3, width, patch_size, patch_size)
 
     def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Embed the patches ``keep`` (B, K) of images (B, 3, S, S), or all of them: (B, K, D)."""
+        """Embed the patches ``keep`` (B, K) of images (B, 3, S, S), or all of them, to (B, K, D)."""
         pixels = gather_patches(images, self.patch_size, keep).flatten(2)  # (B, K, 3pp)
         return F.linear(pixels, self.proj.weight.flatten(1), self.proj.bias)
 
@@ -138,7 +126,7 @@ class Block(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, D) to (B, N, D)."""
+        """Map tokens (B, N, D) to (B, N, D)."""
         tokens = tokens + self._drop(self.attn(self.norm1(tokens)))
         return tokens + self._drop(self.mlp(self.norm2(tokens)))
 
@@ -160,7 +148,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, D) to (B, N, D)."""
+        """Map tokens (B, N, D) to (B, N, D)."""
         split = self.qkv(tokens).unflatten(2, (3, self.heads, -1))  # (B, N, 3, H, d)
         query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, d) each
         mixed = _attend(query, key, value)
@@ -168,10 +156,10 @@ class Attention(nn.Module):
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Fused attention, (B, H, N, d) each and back.
+    """Return fused attention of query, key and value, (B, H, N, d) each.
 
     On CPUs its backward pass in bf16 is up to four times slower than in fp32 (torch 2.15, short sequences),
-    so training there attends in fp32 and casts back.
+    so training on CPUs computes it in fp32 and casts back.
     """
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad:
         with torch.autocast("cpu", enabled=False):
@@ -189,17 +177,17 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(MLP_RATIO * width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, D) to (B, N, D)."""
+        """Map tokens (B, N, D) to (B, N, D)."""
         return self.fc2(F.gelu(self.fc1(tokens)))  # type: ignore[no-any-return]
 
 
-def gather_patches(images: Tensor, patch_size: int, which: Tensor | None = None) -> Tensor:
-    """Cut patches out of images without touching the pixels of the others.
+def gather_patches(images: Tensor, patch_size: int, indices: Tensor | None = None) -> Tensor:
+    """Cut patches out of images; only the pixels of these patches are read.
 
     Args:
         images: (B, C, S, S).
         patch_size: p, pixels.
-        which: (B, K) int64 patch indices, row-major; None: all L in order.
+        indices: (B, K) int64 patch indices, row-major; None for all L in order.
 
     Returns:
         (B, K, C, p, p).
@@ -209,14 +197,14 @@ def gather_patches(images: Tensor, patch_size: int, which: Tensor | None = None)
     assert side == other == grid * patch_size, f"images of {other} x {side} px, patches of {patch_size} px"
     cut = images.reshape(batch, channels, grid, patch_size, grid, patch_size)
     cut = cut.permute(0, 2, 4, 1, 3, 5)  # (B, S/p, S/p, C, p, p), a view
-    if which is None:
+    if indices is None:
         return cut.flatten(1, 2)
     sample = torch.arange(batch, device=images.device)[:, None]  # (B, 1)
-    return cut[sample, which // grid, which % grid]
+    return cut[sample, indices // grid, indices % grid]
 
 
 def sincos_positions(width: int, grid: int) -> Tensor:
-    """Fixed 2-D sin-cos position codes, a row of zeros for the class token first.
+    """Return fixed 2-D sin-cos position codes, with zeros for the class token first.
 
     The first half of the width codes the column, the second the row; each half is sines, then cosines, of
     the position over 10000^(i / (D / 4)) (facebookresearch/mae).
@@ -224,9 +212,9 @@ def sincos_positions(width: int, grid: int) -> Tensor:
     Returns:
         (1, 1 + grid², width) float32.
     """
-    place = torch.arange(grid, dtype=torch.float64, device="cpu")
+    position = torch.arange(grid, dtype=torch.float64, device="cpu")
     frequency = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64, device="cpu") / (width // 4))
-    angle = place[:, None] * frequency  # (grid, D/4)
+    angle = position[:, None] * frequency  # (grid, D/4)
     code = torch.cat([angle.sin(), angle.cos()], dim=1)  # (grid, D/2)
     column = code[None, :, :].expand(grid, grid, -1)
     row = code[:, None, :].expand(grid, grid, -1)
@@ -236,7 +224,7 @@ def sincos_positions(width: int, grid: int) -> Tensor:
 
 
 def resize_positions(positions: Tensor, grid: int) -> Tensor:
-    """Position codes (1, 1 + L, D) for a grid x grid of patches: (1, 1 + grid², D), bicubic."""
+    """Resize position codes (1, 1 + L, D) to a grid x grid of patches, (1, 1 + grid², D); bicubic."""
     length, width = positions.shape[-2] - 1, positions.shape[-1]
     old = round(length**0.5)
     if old == grid or old**2 != length:
@@ -247,7 +235,7 @@ def resize_positions(positions: Tensor, grid: int) -> Tensor:
 
 
 def initialise(*parts: nn.Module | nn.Parameter, head: nn.Linear | None = None) -> None:
-    """Draw initial values; whatever is initialised in this package is initialised here.
+    """Draw initial values, of all parameters in this package.
 
     =============================  =========================================================
     ``nn.Linear``                  weight Xavier uniform, bias 0
@@ -258,8 +246,8 @@ def initialise(*parts: nn.Module | nn.Parameter, head: nn.Linear | None = None) 
     ``head`` of the AU model       truncated normal, standard deviation 2e-5, bias 0
     =============================  =========================================================
 
-    Section 3.2.1 gives Xavier; the other values are those of facebookresearch/mae. On the meta device, where
-    a model waits for the tensors of a file, there is nothing to draw.
+    Section 3.2.1 gives Xavier; the other values are those of facebookresearch/mae. On the meta device
+    nothing is drawn: there a model gets its tensors from a file.
     """
     if torch.get_default_device().type == "meta":
         return
@@ -280,7 +268,7 @@ def initialise(*parts: nn.Module | nn.Parameter, head: nn.Linear | None = None) 
 
 
 def check_width(width: int, heads: int) -> None:
-    """Refuse a width that its heads or its position codes do not divide.
+    """Refuse a width that is not a multiple of its heads, or of the 4 parts of a position code.
 
     Raises:
         ConfigError: the width is not a multiple of 4 and of ``heads``.
@@ -289,7 +277,7 @@ def check_width(width: int, heads: int) -> None:
         raise ConfigError(f"width {width} must be a multiple of 4 (positions) and of its {heads} heads")
 
 
-def _shape(size: str | tuple[int, int, int]) -> Shape:
+def _resolve_size(size: str | tuple[int, int, int]) -> Shape:
     if isinstance(size, str):
         if size not in SIZES:
             raise ConfigError(f"no model size {size!r}; choose one of: {', '.join(SIZES)}")

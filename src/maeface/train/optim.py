@@ -1,6 +1,6 @@
-"""AdamW as the paper uses it: parameter groups, layer decay, warm-up and cosine (section 4).
+"""AdamW with the paper's settings: parameter groups, layer decay, warm-up and cosine schedule (section 4).
 
-Reference: ``tests/reference/optim.json``, made by the official code.
+Reference values of the official code: ``tests/reference/optim.json``.
 """
 
 import math
@@ -16,7 +16,7 @@ UNDECAYED = ("cls_token", "mask_token", "pos_embed")
 
 
 def layer_of(name: str, depth: int) -> int:
-    """The layer that a parameter counts to: 0 tokens, positions and patches; i + 1 block i; else depth + 1.
+    """Return a parameter's layer: 0 for tokens, positions and patches; i + 1 for block i; else depth + 1.
 
     Args:
         name: published parameter name (``blocks.0.attn.qkv.weight``), as it is or below ``encoder.`` or
@@ -34,24 +34,24 @@ def layer_of(name: str, depth: int) -> int:
 def parameter_groups(
     named: Iterable[tuple[str, nn.Parameter]], depth: int, weight_decay: float, layer_decay: float = 1.0
 ) -> list[dict[str, Any]]:
-    """Sort what is trained into groups of one learning-rate scale and one weight decay.
+    """Return groups of trained parameters, each with one learning-rate scale and one weight decay.
 
     Args:
-        named: ``model.named_parameters()``; what needs no gradient is left out.
+        named: ``model.named_parameters()``; parameters without gradient are left out.
         depth: transformer blocks of the encoder.
         weight_decay: for matrices; biases, norms, tokens and positions have none.
         layer_decay: scale of a parameter = ``layer_decay ** (depth + 1 - layer)``.
 
     Returns:
-        Groups for ``torch.optim.AdamW``, each with ``names`` and ``lr_scale`` besides.
+        Groups for ``torch.optim.AdamW``, with the additional keys ``names`` and ``lr_scale``.
     """
     groups: dict[tuple[int, float], dict[str, Any]] = {}
     for name, parameter in named:
         if not parameter.requires_grad:
             continue
         layer = layer_of(name, depth)
-        plain = parameter.ndim <= 1 or name.rpartition(".")[2] in UNDECAYED
-        decay = 0.0 if plain else weight_decay
+        undecayed = parameter.ndim <= 1 or name.rpartition(".")[2] in UNDECAYED
+        decay = 0.0 if undecayed else weight_decay
         new = {
             "params": [],
             "names": [],
@@ -65,10 +65,10 @@ def parameter_groups(
 
 
 def learning_rate(epoch: float, settings: Optim) -> float:
-    """The learning rate at a moment: linear warm-up from 0, then half a cosine to ``min_lr``.
+    """Return the learning rate: linear warm-up from 0, then half a cosine to ``min_lr``.
 
     Args:
-        epoch: how far training is, in epochs, with fractions: it is set anew at every step.
+        epoch: epochs so far, with fractions; the rate changes at every step.
         settings: ``base_lr x batch / 256`` is the peak (equation 5).
     """
     peak = settings.base_lr * settings.batch / 256
@@ -81,12 +81,12 @@ def learning_rate(epoch: float, settings: Optim) -> float:
 
 
 def adamw(model: nn.Module, depth: int, settings: Optim) -> torch.optim.AdamW:
-    """AdamW over the groups of ``model``; its learning rate is 0 until ``set_learning_rate``."""
+    """Return AdamW on the parameter groups of a model; its learning rate is 0 until ``set_learning_rate``."""
     groups = parameter_groups(model.named_parameters(), depth, settings.weight_decay, settings.layer_decay)
     return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=1e-8, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group ``rate`` times its own scale."""
+    """Set the learning rate of every group to ``rate`` times its scale."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]

@@ -135,7 +135,7 @@ def open_run(
             stack.callback(dist.destroy_process_group)
         if rank == 0:
             stack.enter_context(files.lock(folder))
-            _claim(folder, settings, inputs, device)
+            _claim_folder(folder, settings, inputs, device)
         if world > 1:
             dist.barrier()
         if device.type == "cpu":
@@ -145,7 +145,7 @@ def open_run(
         yield run
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return ``key: before -> now`` for every difference that is not in ``MAY_CHANGE``."""
     old, new = config.flatten(before), config.flatten(now)
     keys = (old.keys() | new.keys()) - MAY_CHANGE
@@ -207,7 +207,7 @@ def save_weights(
     console.note(f"weights: {path}")
 
 
-def _claim(
+def _claim_folder(
     folder: Path, settings: config.Pretrain | config.Finetune, inputs: Mapping[str, Any], device: torch.device
 ) -> None:
     """Write settings and environment to the folder; refuse a folder that holds another run."""
@@ -216,8 +216,8 @@ def _claim(
     finished = (folder / WEIGHTS).is_file()
     if finished or checkpoint.exists(folder):
         before = _read_settings(folder)
-        changed = differences(before["settings"], now["settings"])
-        changed += differences(before["inputs"], now["inputs"])
+        changed = list_differences(before["settings"], now["settings"])
+        changed += list_differences(before["inputs"], now["inputs"])
         if changed:
             raise ConfigError(
                 f"{folder} holds a run with other settings ({'; '.join(changed)}); "
@@ -226,7 +226,7 @@ def _claim(
     files.remove_temporary(folder, folder / checkpoint.FOLDER)  # temporary files of a killed run
     if not finished:
         files.write_json(folder / SETTINGS, now)
-        files.write_json(folder / ENVIRONMENT, environment(device))
+        files.write_json(folder / ENVIRONMENT, describe_environment(device))
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def describe_environment(device: torch.device) -> dict[str, Any]:
     """Return versions, device, commit and command line, which are needed to repeat a run."""
     cuda = device.type == "cuda"
     return {

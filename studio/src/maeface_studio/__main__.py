@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maeface import cli, console
+from maeface import checks, cli, console
 from maeface.errors import ConfigError
 
 app = typer.Typer(
@@ -51,7 +51,8 @@ def render(
     ] = None,
 ) -> None:
     """Render faces with exact action unit labels."""
-    from maeface_studio.output.render import Settings, run
+    from maeface_studio.output.render import run
+    from maeface_studio.output.settings import Settings
 
     settings = Settings(
         subjects=subjects,
@@ -91,6 +92,7 @@ def weights(
     from maeface_studio.weights.make import list_results, run
     from maeface_studio.weights.recipe import load
 
+    checks.output_folders(out)
     for result in list_results(run(load(name, overrides or ()), data, out, teacher)):
         console.print_result(result)
 
@@ -122,6 +124,8 @@ def detector(
     """Train the embedded face detector on the outputs of a teacher."""
     if keep and steps:
         raise ConfigError("--steps has no effect with --keep, which trains only the points; give one of them")
+    checks.inputs(sources)
+    checks.output_file(out, "detectors", (".safetensors",))
     import torch
 
     from maeface_studio.detector.training import Settings, run

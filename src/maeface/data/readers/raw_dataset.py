@@ -74,7 +74,7 @@ def read(name: str, root: Path, overrides: Sequence[str] = ()) -> RawDataset:
     if not root.is_dir():
         raise ConfigError(f"no such folder: {root}; give the folder of {name}")
     reader = importlib.import_module(f"{PACKAGE}.{name}")
-    options = config.check(reader.Options, config.assigned(overrides), f"--dataset {name}")
+    options = config.check(reader.Options, config.apply_overrides(overrides), f"--dataset {name}")
     dataset: RawDataset = reader.read(root, options)
     labels = dataset.labels
     if labels is not None:

@@ -34,7 +34,7 @@ def record(dataset: RawDataset, name: str | None, options: Sequence[str]) -> dic
     """
     return {
         "dataset": name,
-        "options": config.assigned(options),
+        "options": config.apply_overrides(options),
         "notes": list(dataset.notes),
         "labels_sha256": None if dataset.labels is None else hash_labels(dataset.labels),
     }

@@ -1,12 +1,14 @@
 """Rendering of a subject: the posed head, its light, the picture, and the face's true box and points."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maeface_studio.camera.light import Lighting, light_head
+from maeface_studio.camera.projection import face_box, face_points, make_camera, project_points
 from maeface_studio.camera.renderer import Camera, Finish, Renderer, Surface, join_columns
 from maeface_studio.camera.sensor import develop
 from maeface_studio.cast import speech
@@ -32,9 +34,6 @@ from maeface_studio.skin.textures import Textures, paint_textures
 from maeface_studio.worn.meshes import MaterialMesh
 from maeface_studio.worn.occluders import make_occluder
 from maeface_studio.worn.outfit import make_outfit
-
-CENTRE = np.array([0.0, 0.8, 4.0], np.float32)
-"""Middle of the head in cm: the head turns about it, and the camera points to it."""
 
 _GUMS, _TEETH, _BAG = (0.42, 0.10, 0.09), (0.62, 0.56, 0.45), (0.16, 0.025, 0.023)
 _INNER = ("M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_ScleraRight")
@@ -195,12 +194,16 @@ class Studio:
         turn = rotation_matrix(view.yaw, view.pitch, view.roll)
         light = light_head(view, turn)
         with self._renderer.context:
-            rendered = self._draw(actor, head, intensities, self._camera(view, turn), light, view)
-        rng = keyed_generator(seed, 6)
+            camera = make_camera(view, turn, self.frame)
+            rendered = self._draw(actor, head, intensities, camera, light, view)
+        rng, project = (
+            keyed_generator(seed, 6),
+            partial(project_points, view=view, turn=turn, frame=self.frame),
+        )
         return Picture(
             develop(rendered, view, actor.subject.appearance.melanin, rng),
-            self._face_box(head, view, turn),
-            self._face_points(head, view, turn),
+            face_box(head, self.rig, project),
+            face_points(head, self.rig, project),
             intensities,
         )
 
@@ -266,36 +269,6 @@ class Studio:
             surface(parts["M_ScleraLeft"], eye_finish, eye),
             surface(parts["M_ScleraRight"], eye_finish, eye),
         )
-
-    def _camera(self, view: View, turn: Floats) -> Camera:
-        near, far = max(view.distance - 30, 5.0), view.distance + 30
-        zoom = 2 * view.distance / view.height
-        project = np.zeros((4, 4), np.float32)
-        project[0, 0] = project[1, 1] = zoom
-        project[2, 2], project[2, 3] = -(far + near) / (far - near), -2 * far * near / (far - near)
-        project[3, 2] = -1
-        shift = np.array([view.shift[0], view.shift[1], 0], np.float32)
-        place = np.eye(4, dtype=np.float32)
-        place[:3, :3] = turn
-        place[:3, 3] = shift - turn @ CENTRE - np.array([0, 0, view.distance], np.float32)
-        eye = (np.array([0, 0, view.distance], np.float32) - shift) @ turn + CENTRE
-        return Camera(project @ place, eye, view.height / view.distance / self.frame)
-
-    def _project(self, points: Floats, view: View, turn: Floats) -> Floats:
-        at = (points - CENTRE) @ turn.T + np.array([view.shift[0], view.shift[1], 0], np.float32)
-        focal = view.distance / view.height * self.frame
-        depth = view.distance - at[:, 2]
-        x, y = focal * at[:, 0] / depth, focal * at[:, 1] / depth
-        return np.stack([self.frame / 2 + x, self.frame / 2 - y], -1).astype(np.float32)
-
-    def _face_box(self, head: Floats, view: View, turn: Floats) -> Floats:
-        points = self._project(head[self.rig.box_vertices], view, turn)
-        return np.concatenate([points.min(0), points.max(0)])
-
-    def _face_points(self, head: Floats, view: View, turn: Floats) -> Floats:
-        marks = head[self.rig.landmarks]
-        face = np.stack([marks[36:42].mean(0), marks[42:48].mean(0), marks[30], marks[48], marks[54]])
-        return self._project(face, view, turn)
 
 
 def _move_with_head(thing: MaterialMesh, moved: Floats) -> Floats:

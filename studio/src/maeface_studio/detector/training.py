@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from maeface import files
+from maeface import checks, files
 from maeface.errors import WeightsError
 from maeface.faces.detector import LANDMARK_PREFIX, Detector, load_weights
 from maeface.faces.detector_weights import locate_detector_weights
@@ -68,11 +68,12 @@ def run(
         ``out``.
 
     Raises:
-        ConfigError: a source does not exist.
+        ConfigError: a source does not exist, or ``out`` has another suffix.
         DataError: no source contains a face.
         WeightsError: the teacher's weights, the file to keep, or a checkpoint are wrong.
         ResourceError: the teacher's weights are not available.
     """
+    checks.output_file(out, "detectors", (".safetensors",))
     settings = settings or Settings()
     teacher = teacher or locate_detector_weights("mobilenet0.25", "public")
     detector = Detector(teacher)

@@ -23,12 +23,13 @@ from typing import Any
 
 import pandas as pd
 
-from maeface import console, evaluate, facts, files, finetune, prepare, pretrain
+from maeface import checks, console, evaluate, facts, files, finetune, prepare, pretrain
 from maeface.data import manifest
 from maeface.data.loading.dataset import gather_manifests
 from maeface.errors import ConfigError
 from maeface.model import weights
 from maeface_studio.output import render
+from maeface_studio.output import settings as render_settings
 from maeface_studio.weights import annotations, measurements, scoring
 from maeface_studio.weights.blendshapes import FaceLandmarker
 from maeface_studio.weights.pseudo_labels import select_pseudo_labels
@@ -93,8 +94,9 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         ConfigError: files are missing in ``data``, or ``out`` contains a run with other settings.
         DataError: the teacher's table cannot be read or has none of the faces, or data are damaged.
         WeightsError: the weights cannot be stored in the chosen type.
-        ResourceError: disk, memory, device, no OpenGL, or ``out`` is in use.
+        ResourceError: disk, memory, device, no OpenGL, or ``out`` cannot be written or is in use.
     """
+    checks.output_folders(out)
     sources = list_sources(recipe.prepare, data)
     with files.lock(out):
         record = {"settings": recipe.model_dump(mode="json"), "maeface": version("maeface")}
@@ -102,7 +104,9 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         annotations.label_columns(recipe.annotations.aus)  # errors are reported before hours of work
         pseudo_labels = _check_teacher(recipe, teacher, out)
         console.note("1/6 render faces")
-        rendered = render.run(sources.rig, out / RENDERS, render.Settings(**recipe.render.model_dump()))
+        rendered = render.run(
+            sources.rig, out / RENDERS, render_settings.Settings(**recipe.render.model_dump())
+        )
         console.note(str(rendered))
         console.note("2/6 prepare photographs and videos")
         real = _prepare_real_faces(recipe.prepare, sources, out)

@@ -10,7 +10,7 @@ import pandas as pd
 from maeface import evaluate, files, predict
 from maeface.data.loading.dataset import gather_manifests
 from maeface.prediction.crops import predict_crops
-from maeface_studio.output import render
+from maeface_studio.output.shards import LABELS
 
 RECORD = "weights.json"
 """File that names the weights whose predictions are in the folder."""
@@ -43,7 +43,7 @@ def score(
         files.write_json(path, record)
     predictions = folder / "renders.parquet"
     if predictions.is_file():
-        yield "renders", evaluate.run(renders / render.LABELS, predictions, out=folder / "renders.csv")
+        yield "renders", evaluate.run(renders / LABELS, predictions, out=folder / "renders.csv")
     if portraits:
         yield from _score_portraits(folder)
 
