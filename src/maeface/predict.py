@@ -14,9 +14,8 @@ import pandas as pd
 
 from maeface import checks, console, files
 from maeface.config import Precision
-from maeface.data.ingest import inputs as listing
-from maeface.data.ingest import shots
-from maeface.data.ingest.shots import Shot, Unread
+from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
+from maeface.data.ingest.inputs import Input, find_inputs, note_unused_options
 from maeface.data.tables import predictions
 from maeface.data.tables.predictions import Writer
 from maeface.errors import DataError
@@ -106,29 +105,29 @@ def run(
     checks.output_folders(pictures)
     checks.sampling(every, fps)
     checks.share("max_bad", max_bad)
-    found = listing.find(inputs, [output for output in (out, pictures) if output is not None])
+    found = find_inputs(inputs, [output for output in (out, pictures) if output is not None])
     predictor = Predictor(weights, device, aligned, faces, precision, detector)
     of_faces = {"faces": faces != "all", "detector": detector != "auto"} if aligned else {}
-    listing.say_unused(found, every, fps, of_faces, pictures is not None)
+    note_unused_options(found, every, fps, of_faces, pictures is not None)
     return _run(predictor, found, out, pictures, every, fps, max_bad)
 
 
 def _run(
     predictor: Predictor,
-    found: Sequence[listing.Input],
+    found: Sequence[Input],
     out: Path | None,
     pictures: Path | None,
     every: int,
     fps: float | None,
     max_bad: float,
 ) -> Summary:
-    skipped = shots.Skipped()
+    skipped = SkippedInputs()
     target = predictions.writer(out, predictor.columns) if out else nullcontext(_printer(predictor))
     images = count = drawn = 0
     with console.progress("predict", len(found), "inputs") as advance, target as write:
-        for seen in predictor.stream(shots.read(found, every, fps, skipped, advance)):
+        for seen in predictor.stream(read_inputs(found, every, fps, skipped, advance)):
             write(table(seen, predictor.columns))
-            images += sum(isinstance(one.shot, Shot) for one in seen)
+            images += sum(isinstance(one.image, SourceImage) for one in seen)
             count += sum(len(one.crops) for one in seen)
             advance(0, f"{images} images, {count} faces")
             if pictures is not None:
@@ -160,7 +159,7 @@ def _draw(seen: Sequence[ImagePrediction], predictor: Predictor, folder: Path) -
     threshold = predictor.metadata.thresholds or 0.5
     count = 0
     for one in seen:
-        if isinstance(one.shot, Unread) or one.shot.video:
+        if isinstance(one.image, UnreadableInput) or one.image.video:
             continue
         bars = [
             figures.FaceBars(
@@ -171,8 +170,8 @@ def _draw(seen: Sequence[ImagePrediction], predictor: Predictor, folder: Path) -
             )
             for crop, values in zip(one.crops, one.values, strict=True)
         ]
-        picture = figures.au_bars(one.shot.frame.rgb, aus, bars, threshold)
-        name = Path(one.shot.name)
+        picture = figures.au_bars(one.image.frame.rgb, aus, bars, threshold)
+        name = Path(one.image.name)
         files.write_bytes(folder / name.with_name(f"{name.name}.png"), figures.png(picture))
         count += 1
     return count

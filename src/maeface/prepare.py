@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from maeface import checks, console, files
 from maeface.data import manifest, shards
-from maeface.data.ingest import inputs, units, workers
-from maeface.data.ingest.inputs import Input, Unit
-from maeface.data.ingest.units import Fact, Find, Settings
+from maeface.data.ingest import units, workers
+from maeface.data.ingest.inputs import Input, Unit, find_inputs, split_into_units
+from maeface.data.ingest.units import FaceFinder, Settings, UnitSummary
 from maeface.data.readers import stored_labels
 from maeface.data.readers.raw_dataset import RawDataset, read_all
 from maeface.errors import ConfigError, DataError
@@ -39,8 +39,8 @@ NOT_IN_RESULT = {"workers", "max_bad"}
 LIBRARIES = ("maeface", "numpy", "pillow", "av", "torch", "torchvision", "pyarrow")
 LIST_SCHEMA = pa.schema([("source", pa.string()), ("bytes", pa.int64()), ("video", pa.bool_())])
 
-Setup = Callable[[], Callable[[Unit, workers.Notify], Fact]]
-MakeFind = Callable[[Settings, Path | None], Find]
+Setup = Callable[[], Callable[[Unit, workers.Notify], UnitSummary]]
+MakeFind = Callable[[Settings, Path | None], FaceFinder]
 """Makes a face finder from settings and the detector's weights; it is called in each worker process."""
 
 
@@ -122,7 +122,7 @@ def run(
     checks.output_folders(out)
     raw = _read(sources, out, dataset, options)
     listing = raw.inputs
-    settings.say_unused(listing)
+    settings.note_unused(listing)
     with files.lock(out):
         _clean(out)
         weights = None
@@ -139,7 +139,7 @@ def run(
         del raw  # frees the labels, which are in a file now
         images = 0
         if not (out / RESULT).is_file():
-            planned = inputs.cut(listing, settings.per_shard)
+            planned = split_into_units(listing, settings.per_shard)
             images = _do_units(planned, out, settings, partial(_make_job, out, settings, make_find, weights))
             _join(out, planned, header)
         shutil.rmtree(out / units.PARTS, ignore_errors=True)
@@ -151,7 +151,7 @@ def _read(sources: Sequence[Path], out: Path, dataset: str | None, options: Sequ
     if dataset is None:
         if options:
             raise ConfigError(f"--set {options[0]} is an option of a dataset; give --dataset NAME too")
-        return RawDataset(tuple(inputs.find(sources, [out])), None)
+        return RawDataset(tuple(find_inputs(sources, [out])), None)
     raw = read_all(dataset, sources, options)
     for note in raw.notes:
         console.note(f"{dataset}: {note}")
@@ -162,7 +162,7 @@ def _read(sources: Sequence[Path], out: Path, dataset: str | None, options: Sequ
     return replace(raw, inputs=listing)
 
 
-def _make_find(settings: Settings, weights: Path | None) -> Find:
+def _make_find(settings: Settings, weights: Path | None) -> FaceFinder:
     """Return a finder of the paper's steps, or one that resizes ready crops; runs in a worker process."""
     from maeface.faces import finder
 
@@ -183,14 +183,14 @@ def _make_find(settings: Settings, weights: Path | None) -> Find:
 
 def _make_job(
     out: Path, settings: Settings, make_find: MakeFind | None, weights: Path | None
-) -> Callable[[Unit, workers.Notify], Fact]:
+) -> Callable[[Unit, workers.Notify], UnitSummary]:
     find = (make_find or _make_find)(settings, weights)
-    return lambda unit, notify: units.do(unit, out, settings, find, notify)
+    return lambda unit, notify: units.prepare_unit(unit, out, settings, find, notify)
 
 
 def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Setup) -> int:
     """Prepare the units that are not finished; return the number of images searched."""
-    missing = [unit for unit in planned if units.finished(unit, out) is None]
+    missing = [unit for unit in planned if units.read_finished(unit, out) is None]
     total = sum(len(unit.inputs) for unit in planned)
     finished = total - sum(len(unit.inputs) for unit in missing)
     if finished:
@@ -207,7 +207,7 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
     try:
         with (
             console.progress("prepare", total, "files", finished) as advance,
-            closing(workers.work(setup, missing, settings.workers or workers.cores(), notify)) as results,
+            closing(workers.work(setup, missing, settings.workers or workers.count_cores(), notify)) as results,
         ):
             for unit, fact in results:
                 images += fact.images
@@ -219,7 +219,7 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
 
 def _join(out: Path, planned: Sequence[Unit], header: dict[str, Any]) -> None:
     """Join the parts to one manifest and one index; ``RESULT`` comes last: it marks the end."""
-    facts = [units.finished(unit, out) for unit in planned]
+    facts = [units.read_finished(unit, out) for unit in planned]
     counts: Counter[str] = Counter()
     index = {}
     dropped = 0
@@ -229,7 +229,7 @@ def _join(out: Path, planned: Sequence[Unit], header: dict[str, Any]) -> None:
         dropped += fact.files_dropped
         if fact.shard is not None:
             index[f"{unit.name}.tar"] = fact.shard
-    tables = (units.table(unit, out) for unit in planned)
+    tables = (units.read_table(unit, out) for unit in planned)
     manifest.write(out / manifest.FILE, stored_labels.fill_subjects(out, tables))
     files.write_json(out / shards.INDEX, index)
     result = {

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from maeface import checks, facts
 from maeface.config import Precision
-from maeface.data.ingest import shots
-from maeface.data.ingest.shots import Shot, Unread
+from maeface.data.ingest.images import ImageLike, SourceImage, UnreadableInput, batch_images, load_images
 from maeface.data.tables.predictions import WHERE
 from maeface.faces import finder
 from maeface.faces.detector import Detector
@@ -30,8 +29,6 @@ from maeface.prediction.rows import BOX, ImagePrediction, table
 
 Call = Callable[[Tensor], list[Tensor]]
 
-IMAGES_TOGETHER = 32
-PIXELS_TOGETHER = 50_000_000
 FACES_TOGETHER = 64
 
 
@@ -84,7 +81,7 @@ class Predictor:
         self.columns += [f"{name}_i" for name in names if self.metadata.task != "detection"]
 
     def __call__(
-        self, images: shots.Images | Iterable[shots.Images], every: int = 1, fps: float | None = None
+        self, images: ImageLike | Iterable[ImageLike], every: int = 1, fps: float | None = None
     ) -> pd.DataFrame:
         """Predict photos, videos, folders of them, or images in memory.
 
@@ -108,12 +105,15 @@ class Predictor:
                 they are skipped with a message.)
         """
         return pd.concat(
-            [table(predictions, self.columns) for predictions in self.stream(shots.of(images, every, fps))],
+            [
+                table(predictions, self.columns)
+                for predictions in self.stream(load_images(images, every, fps))
+            ],
             ignore_index=True,
         )
 
     def embed(
-        self, images: shots.Images | Iterable[shots.Images], every: int = 1, fps: float | None = None
+        self, images: ImageLike | Iterable[ImageLike], every: int = 1, fps: float | None = None
     ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
         """Compute the features that the model's head reads.
 
@@ -125,7 +125,7 @@ class Predictor:
         """
         rows, features = [], []
         for predictions in self.stream(
-            shots.of(images, every, fps), lambda inputs: [self.model.features(inputs)]
+            load_images(images, every, fps), lambda inputs: [self.model.features(inputs)]
         ):
             rows.append(table(predictions, self.columns[: len(WHERE) + len(BOX) + 1]))
             empty = np.full((1, self.metadata.encoder.width), np.nan, dtype=np.float32)
@@ -133,7 +133,7 @@ class Predictor:
         return pd.concat(rows, ignore_index=True), np.concatenate(features)
 
     def stream(
-        self, source: Iterable[Shot | Unread], call: Call | None = None
+        self, source: Iterable[SourceImage | UnreadableInput], call: Call | None = None
     ) -> Iterator[list[ImagePrediction]]:
         """Predict images batch by batch, in their order.
 
@@ -142,22 +142,22 @@ class Predictor:
             call: a function from model inputs (B, 3, I, I) to outputs (B, ...); None for AU probabilities and
                 intensities.
         """
-        for batch in shots.batches(source, IMAGES_TOGETHER, PIXELS_TOGETHER):
+        for batch in batch_images(source):
             yield self._predict(batch, call or self._aus)
 
-    def _predict(self, batch: list[Shot | Unread], call: Call) -> list[ImagePrediction]:
-        images = [shot.frame.rgb for shot in batch if isinstance(shot, Shot)]
+    def _predict(self, batch: list[SourceImage | UnreadableInput], call: Call) -> list[ImagePrediction]:
+        images = [image.frame.rgb for image in batch if isinstance(image, SourceImage)]
         if self.detector is None or not images:
             crops_by_image = [[finder.centre_crop(image, min(image.shape[:2]))] for image in images]
         else:
             crops_by_image = finder.find_crops(self.detector, images, faces=self.faces)
         values = self._values([crop.pixels for crops in crops_by_image for crop in crops], call)
         of_images = iter(crops_by_image)
-        of_all = [next(of_images) if isinstance(shot, Shot) else [] for shot in batch]
+        of_all = [next(of_images) if isinstance(image, SourceImage) else [] for image in batch]
         ends = np.cumsum([len(crops) for crops in of_all])
         return [
-            ImagePrediction(shot, crops, values[end - len(crops) : end])
-            for shot, crops, end in zip(batch, of_all, ends, strict=True)
+            ImagePrediction(image, crops, values[end - len(crops) : end])
+            for image, crops, end in zip(batch, of_all, ends, strict=True)
         ]
 
     @torch.inference_mode()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maeface.data.ingest.shots import Shot, Unread
+from maeface.data.ingest.images import SourceImage, UnreadableInput
 from maeface.data.tables.predictions import WHERE
 from maeface.faces.finder import FaceCrop
 
@@ -22,12 +22,12 @@ class ImagePrediction:
     """The prediction of one image.
 
     Attributes:
-        shot: the photo or frame, or the entry of an input that cannot be read.
+        image: the photo or frame, or the entry of an input that cannot be read.
         crops: its F faces, best score first; none if the input cannot be read.
         values: (F, K) float32: the AU columns of the table, or the features.
     """
 
-    shot: Shot | Unread
+    image: SourceImage | UnreadableInput
     crops: list[FaceCrop]
     values: NDArray[np.float32]
 
@@ -41,10 +41,10 @@ def table(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> pd.
     """
     rows: list[tuple[Any, ...]] = []
     for one in predictions:
-        if isinstance(one.shot, Unread):
-            where, status = one.shot[:3], one.shot.reason
+        if isinstance(one.image, UnreadableInput):
+            where, status = one.image[:3], one.image.reason
         else:
-            where, status = (one.shot.name, one.shot.frame.index, one.shot.frame.time_s), NO_FACE
+            where, status = (one.image.name, one.image.frame.index, one.image.frame.time_s), NO_FACE
         for k, crop in enumerate(one.crops):
             score = np.nan if np.isnan(crop.face.landmarks).all() else crop.face.score  # NaN: a ready crop
             rows.append((*where, k, OK, *crop.face.box, score, *one.values[k])[: len(columns)])

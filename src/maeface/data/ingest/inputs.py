@@ -1,4 +1,4 @@
-"""What is to be prepared: files and folders to one sorted list, and that list cut into units of work."""
+"""The inputs of a preparation or a prediction: one sorted list of files, and its units of work."""
 
 import math
 import os
@@ -18,13 +18,13 @@ class Input(NamedTuple):
 
     Attributes:
         source: its name in the manifest.
-        path: where it lies.
-        size: bytes; -1 where that cannot be told.
-        video: whether it is taken for a video.
-        frames: of a video, the ascending [start, stop) spans of 0-based frames to look at; () for all.
+        path: of the file.
+        size: bytes; -1 if not known.
+        video: whether it is read as a video.
+        frames: of a video, the ascending [start, stop) spans of 0-based frames to read; () for all.
         offset: the image is ``size`` bytes from here in a file of many records; None: the whole file.
-        points: the dataset's own five points of the face (x, y in px: eyes, nose, corners of the mouth, as
-            seen from the left); () to have the face found.
+        points: the dataset's own five landmarks of the face (x, y in px: eyes, nose, corners of the mouth,
+            each from left to right in the image); () to detect the face.
     """
 
     source: str
@@ -37,22 +37,22 @@ class Input(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """What is done in one piece: some photos or one video; it becomes one shard and one part of the table."""
+    """A unit of work: some photos or one video, for one shard and one part of the manifest."""
 
     name: str
     inputs: tuple[Input, ...]
 
 
-def find(sources: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Input]:
-    """All files of the sources, sorted by name.
+def find_inputs(sources: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Input]:
+    """Return all files of the sources, sorted by name.
 
-    Folders are entered (links to folders too, but never in a circle), names that begin with a dot and the
-    ``outputs`` are passed over, and a file that is named twice counts once. Everything else is listed,
-    whatever it is, so that it gets a row.
+    Folders are searched recursively (links too, but not in a circle); names that begin with a dot and the
+    ``outputs`` are left out, and a file that is named twice counts once. Every other file is listed, so that
+    it gets a row in the result.
 
     Args:
         sources: files and folders.
-        outputs: where results go: files and folders.
+        outputs: files and folders of results, which are not inputs.
 
     Raises:
         ConfigError: no source, one that does not exist, or a folder that is source and output.
@@ -61,14 +61,14 @@ def find(sources: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Input]:
     if not sources:
         raise ConfigError("nothing to prepare; give files or folders")
     bases: dict[str, str] = {}  # absolute path -> the folder that its name is relative to
-    avoid = {os.path.realpath(output) for output in outputs}
+    excluded = {os.path.realpath(output) for output in outputs}
     checks.inputs(sources)
     for source in sources:
         path = os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
         if source.is_dir():
-            if os.path.realpath(path) in avoid:
+            if os.path.realpath(path) in excluded:
                 raise ConfigError(f"{source} is both source and output; choose another folder for the output")
-            for file in _walk(path, (os.path.realpath(path),), avoid):
+            for file in _walk(path, (os.path.realpath(path),), excluded):
                 bases.setdefault(file, path)
         else:
             bases.setdefault(path, str(Path(path).parent))
@@ -79,11 +79,11 @@ def find(sources: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Input]:
     return sorted(listed, key=lambda item: item.source.encode())
 
 
-def cut(inputs: Sequence[Input], per_shard: int | None = None) -> list[Unit]:
-    """Cut a list into units: the photos by ``per_shard``, then each video by itself; names by position.
+def split_into_units(inputs: Sequence[Input], per_shard: int | None = None) -> list[Unit]:
+    """Split inputs into units: the photos by ``per_shard``, then each video by itself; names by position.
 
     Without ``per_shard`` there are about 64 shards of photos, of 32 to 1024 photos each: small enough that
-    many cores end together and little is done again after a stop, large enough that files stay few.
+    many cores end together and little is repeated after an interruption, large enough for few files.
     """
     photos = [item for item in inputs if not item.video]
     per_shard = per_shard or min(max(32, math.ceil(len(photos) / 64)), 1024)
@@ -93,53 +93,53 @@ def cut(inputs: Sequence[Input], per_shard: int | None = None) -> list[Unit]:
     return [Unit(f"{number:0{width}d}", group) for number, group in enumerate(groups)]
 
 
-def say_unused(
-    found: Sequence[Input],
+def note_unused_options(
+    inputs: Sequence[Input],
     every: int,
     fps: float | None,
-    of_faces: Mapping[str, bool] | None = None,
+    face_options: Mapping[str, bool] | None = None,
     pictures: bool = False,
 ) -> None:
-    """Say which choices of a caller do nothing for these inputs, a line each.
+    """Show which options have no effect on these inputs, a line each.
 
     Args:
-        found: the inputs.
-        every: of a video, take every n-th frame; 1 is no choice.
-        fps: of a video, take at most so many frames a second; None is no choice.
-        of_faces: where no face is looked for, by name whether a choice of how to find faces was made.
-        pictures: whether pictures are asked for.
+        inputs: the files.
+        every: of a video, every n-th frame; 1 is the default.
+        fps: of a video, at most so many frames a second; None is the default.
+        face_options: if no face is detected: {option of the face detection: whether it was changed}.
+        pictures: whether pictures are made.
     """
-    videos = sum(item.video for item in found)
-    notes = [checks.unused(of_faces or {}, "the images are ready crops (aligned)")]
+    videos = sum(item.video for item in inputs)
+    notes = [checks.unused(face_options or {}, "the images are ready crops (aligned)")]
     if not videos:
         notes.append(checks.unused({"every": every != 1, "fps": fps is not None}, "no input is a video"))
     elif pictures:
-        notes.append(f"pictures are made of photos; {videos} of {len(found)} inputs are videos and have none")
+        notes.append(f"pictures are made of photos; {videos} of {len(inputs)} inputs are videos, without any")
     for note in filter(None, notes):
         console.note(note)
 
 
-def _walk(folder: str, above: tuple[str, ...], avoid: set[str]) -> Iterator[str]:
+def _walk(folder: str, parents: tuple[str, ...], excluded: set[str]) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
     except OSError:
-        yield folder  # becomes a row that says it cannot be read
+        yield folder  # gets a row that says that it cannot be read
         return
     for entry in listed:
         if entry.name.startswith("."):
             continue
         if not _is_folder(entry):
-            if os.path.realpath(entry.path) not in avoid:
+            if os.path.realpath(entry.path) not in excluded:
                 yield entry.path
             continue
         real = os.path.realpath(entry.path)
-        if real in avoid:
+        if real in excluded:
             continue
-        if real in above:
-            yield entry.path  # a link to a folder above: a row, not a circle
+        if real in parents:
+            yield entry.path  # a link to a parent folder gets a row
         else:
-            yield from _walk(entry.path, (*above, real), avoid)
+            yield from _walk(entry.path, (*parents, real), excluded)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -150,12 +150,12 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def _names(bases: dict[str, str]) -> dict[str, str]:
-    """Names relative to the sources; with as many folders before them as it takes to tell all apart."""
+    """Return names relative to the sources, with as many parent folders as make them unique."""
     for folders in count():
         names = {}
         for path, base in bases.items():
-            before = Path(base).parts[1:][-folders:] if folders else ()
-            names[path] = escape(Path(*before, Path(path).relative_to(base)))
+            parents = Path(base).parts[1:][-folders:] if folders else ()
+            names[path] = escape(Path(*parents, Path(path).relative_to(base)))
         if len(set(names.values())) == len(names):
             return names
     raise AssertionError("absolute paths differ")
@@ -169,9 +169,9 @@ def _size(path: str) -> int:
 
 
 def is_video(path: str) -> bool:
-    """Whether a file is taken for a video.
+    """Return whether a file is read as a video.
 
-    By content, but a file that is named as a photo is not opened for it: the list has to be quick.
+    By its content, but a file with the suffix of a photo is not opened: listing millions has to be fast.
     """
     file = Path(path)
     return file.suffix.lower() not in IMAGE_SUFFIXES and media.detect_kind(file) == "video"

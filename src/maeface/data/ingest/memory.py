@@ -1,4 +1,4 @@
-"""Images that a caller has in memory, whatever they are, to RGB pixels as a file of them would give."""
+"""Images in memory, in every usual form, to the RGB pixels that a file of the same image gives."""
 
 import io
 import os
@@ -25,7 +25,7 @@ EXPECTED = (
 def is_one(images: object) -> bool:
     """Return whether ``images`` is one image (or path) and not several."""
     if isinstance(images, np.ndarray):
-        return images.ndim < 4 and images.dtype.kind not in "OU"  # several images, or texts
+        return images.ndim < 4 and images.dtype.kind not in "OU"  # objects or texts
     if isinstance(images, torch.Tensor):
         return images.ndim < 4
     one = (str, os.PathLike, Image.Image, bytes, bytearray, memoryview, Mapping)
@@ -33,21 +33,21 @@ def is_one(images: object) -> bool:
 
 
 def check(number: int, image: object) -> None:
-    """Refuse what is no image, by its kind and shape alone.
+    """Refuse an object that is not an image, by its type and shape alone.
 
     Args:
         number: of the image, for the message.
         image: anything.
 
     Raises:
-        DataError: another kind of thing, a file that is open as text, other numbers than uint8,
-            another shape, or no pixels.
+        DataError: another type, a file opened as text, another dtype than uint8, another shape, or no
+            pixels.
     """
     if isinstance(image, (np.ndarray, torch.Tensor)):
-        colours = 2 if isinstance(image, np.ndarray) else 0  # the axis
+        axis = 2 if isinstance(image, np.ndarray) else 0  # of the channels
         shape = tuple(image.shape)
         kind = "array" if isinstance(image, np.ndarray) else "tensor"
-        channels = shape[colours] if len(shape) == 3 else 1
+        channels = shape[axis] if len(shape) == 3 else 1
         if image.dtype not in (np.uint8, torch.uint8) or len(shape) not in (2, 3):
             raise DataError(f"image {number} is a {image.dtype} {kind} of shape {shape}; {EXPECTED}")
         if 0 in shape:
@@ -63,15 +63,15 @@ def check(number: int, image: object) -> None:
         raise DataError(f"image {number} is of type {type(image).__name__}; {EXPECTED}")
 
 
-def pixels(number: int, image: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - what ``check`` let through
-    """Return the pixels of an image that ``check`` let through: (H, W, 3) RGB uint8, upright.
+def pixels(number: int, image: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - checked by ``check``
+    """Return the pixels of an image that passed ``check``: (H, W, 3) RGB uint8, upright.
 
-    Grey is repeated and transparent pixels lie on black, as where files are read; of arrays and tensors, one
-    channel is grey and a fourth is opacity.
+    As for files, grey is repeated and transparent pixels are blended with black; a single channel of an array
+    or a tensor is grey, a fourth is opacity.
 
     Raises:
         MediaError: the bytes are not a whole photo of an allowed format and size.
-        DataError: a file that is open as text.
+        DataError: a file opened as text.
     """
     if isinstance(image, Image.Image):
         return media.convert_picture(image)
@@ -104,13 +104,13 @@ def _read(number: int, file: Any) -> bytes:  # noqa: ANN401 - any object that re
     return data
 
 
-def all_checked(images: Sequence[object]) -> None:
-    """Refuse a list with anything in it that is no image; see ``check``. Paths are passed over."""
+def check_all(images: Sequence[object]) -> None:
+    """Check every object of a list that is not a path; see ``check``."""
     for number, image in enumerate(images):
         if not is_path(image):
             check(number, image)
 
 
 def is_path(image: object) -> bool:
-    """Return whether ``image`` is named by a path, and not in memory."""
+    """Return whether ``image`` is a path, not an image in memory."""
     return isinstance(image, (str, os.PathLike))

@@ -1,7 +1,7 @@
 """One unit of the preparation: its photos or its video to one shard and one part of the manifest.
 
-Both files are written whole or not at all, the part last, so a part on disk says that the unit is
-finished. The same input gives the same bytes, whoever works and in whatever order.
+Both files are written atomically, the part last, so a part on disk means that the unit is finished. The same
+input gives the same bytes, in any process and in any order.
 """
 
 import io
@@ -21,8 +21,8 @@ from pydantic import Field, model_validator
 
 from maeface import config, files
 from maeface.data import shards
-from maeface.data.ingest import inputs
-from maeface.data.ingest.inputs import Input, Unit
+from maeface.data.ingest.batching import image_batches
+from maeface.data.ingest.inputs import Input, Unit, note_unused_options
 from maeface.data.ingest.records import read_image_bytes
 from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
@@ -30,43 +30,41 @@ from maeface.faces import media
 from maeface.faces.finder import FaceCrop, crop_from_landmarks
 
 PARTS = "parts"
-FACT_KEY = b"maeface.unit"
-# Images that are looked for faces together: enough for a GPU, and bounded in memory where they are large.
-TOGETHER = 32
-TOGETHER_PIXELS = 50_000_000
+SUMMARY_KEY = b"maeface.unit"
 ROWS_TOGETHER = 4096
 
-Find = Callable[[Sequence[NDArray[np.uint8]]], list[list[FaceCrop]]]
+FaceFinder = Callable[[Sequence[NDArray[np.uint8]]], list[list[FaceCrop]]]
+"""A function from images to the crops of their faces."""
 
 
 class Settings(config.Settings):
     """How images are prepared; all but ``workers`` and ``max_bad`` change what comes out."""
 
     every: Annotated[int, Field(ge=1)] = 1
-    """Of a video, take every n-th frame."""
+    """Of a video, use every n-th frame."""
     fps: Annotated[float, Field(gt=0)] | None = None
-    """Of a video, take at most so many frames a second instead."""
+    """Of a video, use at most so many frames a second instead."""
     size: Annotated[int, Field(ge=16, le=4096)] = 256
     """Side of a crop in px."""
     faces: Literal["largest", "central", "all"] = "largest"
     aligned: bool = False
-    """The images are ready crops: no face is looked for, the middle square is resized."""
+    """The images are ready crops: no face is detected, the central square is resized."""
     min_side: Annotated[int, Field(ge=1)] = 32
     """Photos with a side below this are dropped."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Least score of a face."""
+    """Lowest score of a face."""
     backbone: Literal["mobilenet0.25", "resnet50"] = "mobilenet0.25"
     detector: Literal["auto", "public", "embedded"] = "auto"
-    """Its weights: the public ones, the package's own, or (auto) the public ones where they are at hand."""
+    """Its weights: the public ones, the package's own, or (auto) the public ones if this machine has them."""
     device: config.Device = "auto"
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
-    """With colour at full resolution (4:4:4): lips are where action units show."""
+    """With colour at full resolution (4:4:4), for the edges of the lips."""
     per_shard: Annotated[int, Field(ge=1)] | None = None
-    """Photos a unit; None: by their number (``inputs.cut``). A video is a unit by itself."""
+    """Photos in a unit; None: by their number (``inputs.split_into_units``). A video is a unit by itself."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Processes; None: as many as there are cores."""
     max_bad: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the input files that may give no face."""
+    """Fraction of the input files that may give no face."""
 
     @model_validator(mode="after")
     def _one_choice_of_frames(self) -> "Settings":
@@ -74,22 +72,22 @@ class Settings(config.Settings):
             raise ValueError("give every or fps, not both")
         return self
 
-    def say_unused(self, found: Sequence[Input]) -> None:
-        """Say which of the settings do nothing for these inputs."""
+    def note_unused(self, inputs: Sequence[Input]) -> None:
+        """Show which settings have no effect on these inputs."""
         names = ("faces", "threshold", "backbone", "detector") if self.aligned else ()
         defaults = type(self).model_fields
-        given = {name: getattr(self, name) != defaults[name].default for name in names}
-        inputs.say_unused(found, self.every, self.fps, given)
+        changed = {name: getattr(self, name) != defaults[name].default for name in names}
+        note_unused_options(inputs, self.every, self.fps, changed)
 
 
 @dataclass(frozen=True)
-class Fact:
-    """What is known of a finished unit.
+class UnitSummary:
+    """Counts of a finished unit; stored in the metadata of its part.
 
     Attributes:
         files: input files.
         files_dropped: those that gave no face.
-        images: photos and frames that were looked at.
+        images: photos and frames that were read.
         statuses: rows by status.
         shard: {sha256, bytes, count} of its shard; None if it has no face.
     """
@@ -101,31 +99,33 @@ class Fact:
     shard: dict[str, Any] | None
 
 
-def do(unit: Unit, out: Path, settings: Settings, find: Find, notify: Callable[[int], None]) -> Fact:
+def prepare_unit(
+    unit: Unit, out: Path, settings: Settings, find: FaceFinder, notify: Callable[[int], None]
+) -> UnitSummary:
     """Prepare one unit.
 
     Args:
-        unit: what to do.
+        unit: its inputs.
         out: the prepared folder.
-        settings: how.
-        find: images to crops.
-        notify: called with the number of new faces now and then.
+        settings: of the preparation.
+        find: finds the faces of images.
+        notify: called with the number of new faces after each batch.
 
     Raises:
         ResourceError: the disk is full or cannot be written.
     """
     shard = out / shards.FOLDER / f"{unit.name}.tar"
     statuses: Counter[str] = Counter()
-    whole: set[str] = set()
+    with_face: set[str] = set()
     images = 0
     tables: list[pa.Table] = []
     rows: list[dict[str, Any]] = []
     with files.atomic(shard) as temporary, ShardWriter(temporary, unit.name) as writer:
-        for looked, new in _rows(unit, settings, find, writer):
-            images += looked
+        for read, new in _prepare_batches(unit, settings, find, writer):
+            images += read
             rows += new
             statuses.update(row["status"] for row in new)
-            whole.update(row["source"] for row in new if row["status"] == "ok")
+            with_face.update(row["source"] for row in new if row["status"] == "ok")
             notify(sum(row["status"] == "ok" for row in new))
             if len(rows) >= ROWS_TOGETHER:
                 tables.append(pa.Table.from_pylist(rows, SCHEMA))
@@ -137,26 +137,26 @@ def do(unit: Unit, out: Path, settings: Settings, find: Find, notify: Callable[[
     else:
         shard.unlink()
     count = len(unit.inputs)
-    fact = Fact(count, count - len(whole), images, dict(sorted(statuses.items())), entry)
-    table = pa.concat_tables(tables).replace_schema_metadata({FACT_KEY: json.dumps(asdict(fact))})
+    summary = UnitSummary(count, count - len(with_face), images, dict(sorted(statuses.items())), entry)
+    table = pa.concat_tables(tables).replace_schema_metadata({SUMMARY_KEY: json.dumps(asdict(summary))})
     with files.atomic(_part(out, unit)) as temporary:
         pq.write_table(table, temporary)
-    return fact
+    return summary
 
 
-def finished(unit: Unit, out: Path) -> Fact | None:
-    """What is known of a unit if it is finished and its shard is there; None: do it (again)."""
+def read_finished(unit: Unit, out: Path) -> UnitSummary | None:
+    """Return the summary of a unit if it is finished and its shard is there, else None."""
     try:
         metadata = pq.read_schema(_part(out, unit)).metadata
-        fact = Fact(**json.loads(metadata[FACT_KEY]))
+        summary = UnitSummary(**json.loads(metadata[SUMMARY_KEY]))
         shard = out / shards.FOLDER / f"{unit.name}.tar"
-        return fact if fact.shard is None or shard.stat().st_size == fact.shard["bytes"] else None
+        return summary if summary.shard is None or shard.stat().st_size == summary.shard["bytes"] else None
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
         return None
 
 
-def table(unit: Unit, out: Path) -> pa.Table:
-    """The rows of a finished unit."""
+def read_table(unit: Unit, out: Path) -> pa.Table:
+    """Read the rows of a finished unit."""
     return pq.read_table(_part(out, unit), schema=SCHEMA)
 
 
@@ -166,7 +166,7 @@ def _part(out: Path, unit: Unit) -> Path:
 
 @dataclass(frozen=True)
 class _Image:
-    """An image that was read: a photo or a frame."""
+    """A photo or a frame."""
 
     item: Input
     frame: int
@@ -174,13 +174,14 @@ class _Image:
     pixels: NDArray[np.uint8]
 
 
-def _rows(
-    unit: Unit, settings: Settings, find: Find, writer: ShardWriter
+def _prepare_batches(
+    unit: Unit, settings: Settings, find: FaceFinder, writer: ShardWriter
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Number of images and rows, some images at a time, in the order of the inputs."""
-    for batch in _batches(unit, settings):
+    """Yield the number of images and the rows of each batch, in the order of the inputs."""
+    entries = _read_images(unit, settings)
+    for batch in image_batches(entries, _count_pixels):
         images = [entry for entry in batch if isinstance(entry, _Image)]
-        crops = iter(_crops(images, settings, find))
+        crops = iter(_find_crops(images, settings, find))
         rows: list[dict[str, Any]] = []
         for entry in batch:
             rows += (
@@ -191,38 +192,29 @@ def _rows(
         yield len(images), rows
 
 
-def _crops(images: Sequence[_Image], settings: Settings, find: Find) -> list[list[FaceCrop]]:
-    """The crops of each image: by its dataset's own points where they are known, else as they are found."""
-    looked = [image.pixels for image in images if not image.item.points]
-    found = iter(find(looked) if looked else [])
+def _find_crops(images: Sequence[_Image], settings: Settings, find: FaceFinder) -> list[list[FaceCrop]]:
+    """Return the crops of each image, by the dataset's own landmarks if there are any, else by detection."""
+    undetected = [image.pixels for image in images if not image.item.points]
+    detected = iter(find(undetected) if undetected else [])
     return [
         [crop_from_landmarks(image.pixels, np.array(image.item.points), settings.size)]
         if image.item.points
-        else next(found)
+        else next(detected)
         for image in images
     ]
 
 
-def _batches(unit: Unit, settings: Settings) -> Iterator[list[_Image | dict[str, Any]]]:
-    batch: list[_Image | dict[str, Any]] = []
-    pixels = 0
-    for entry in _entries(unit, settings):
-        batch.append(entry)
-        pixels += entry.pixels.size // 3 if isinstance(entry, _Image) else 0
-        if len(batch) >= TOGETHER or pixels >= TOGETHER_PIXELS:
-            yield batch
-            batch, pixels = [], 0
-    if batch:
-        yield batch
+def _count_pixels(entry: _Image | dict[str, Any]) -> int:
+    return entry.pixels.size // 3 if isinstance(entry, _Image) else 0
 
 
-def _entries(unit: Unit, settings: Settings) -> Iterator[_Image | dict[str, Any]]:
-    """Every photo or frame, or the row that says why there is none."""
+def _read_images(unit: Unit, settings: Settings) -> Iterator[_Image | dict[str, Any]]:
+    """Yield every photo and frame, or the row that says why there is none."""
     for item in unit.inputs:
         last, time_s = -1, 0.0
         try:
             if not item.video:
-                yield _Image(item, 0, 0.0, _pixels(item, settings.min_side))
+                yield _Image(item, 0, 0.0, _read_pixels(item, settings.min_side))
                 continue
             for frame in media.read_frames(Path(item.path), settings.every, settings.fps, item.frames):
                 last, time_s = frame.index, frame.time_s
@@ -231,7 +223,7 @@ def _entries(unit: Unit, settings: Settings) -> Iterator[_Image | dict[str, Any]
             yield _dropped(item, last + 1, time_s, error.reason, error.detail or None)
 
 
-def _pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
+def _read_pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
     if item.offset is None:
         return media.read_image(Path(item.path), min_side)
     try:

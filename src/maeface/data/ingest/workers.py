@@ -1,4 +1,4 @@
-"""Work on many cores: spawned processes that take one item after the other and never outlive the caller."""
+"""Work on many cores: spawned processes that take one item after another and end with the caller."""
 
 import multiprocessing
 import os
@@ -21,8 +21,8 @@ Job = Callable[[Item, Notify], Result]
 STOP_S = 5.0
 
 
-def cores() -> int:
-    """How many processor cores this process may use."""
+def count_cores() -> int:
+    """Return how many processor cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -34,16 +34,16 @@ def work(
     count: int,
     notify: Notify = lambda amount: None,
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Do ``items`` in ``count`` processes; give each item with its result as it is finished.
+    """Process ``items`` in ``count`` processes; yield each item with its result when it is finished.
 
-    Whatever happens (an error, Ctrl-C, the caller stops asking), the processes end with the generator; if
-    the caller is killed, they end too.
+    The processes end with the generator (also after an error, Ctrl-C, or if the caller stops iterating),
+    and if the caller is killed.
 
     Args:
-        setup: called once in each process; gives the job. Pickled: a module's function, or a partial of one.
+        setup: called once in each process; returns the job. Pickled: a function of a module, or a partial.
         items: pickled one at a time, in this order.
         count: how many processes; no more are started than there are items.
-        notify: called here with what the jobs report in between.
+        notify: called in this process with the amounts that the jobs report.
 
     Raises:
         MaefaceError: as raised by the job.
@@ -55,16 +55,17 @@ def work(
     processes: list[BaseProcess] = []
     try:
         for _ in range(min(count, len(items))):
-            ours, theirs = context.Pipe()
-            process: BaseProcess = context.Process(target=_serve, args=(theirs, setup), daemon=True)
+            connection, other_end = context.Pipe()
+            process: BaseProcess = context.Process(target=_serve, args=(other_end, setup), daemon=True)
             process.start()
-            theirs.close()
+            other_end.close()
             processes.append(process)
-            running[ours] = (process, waiting.popleft())
-            _send(ours, running[ours][1])
+            running[connection] = (process, waiting.popleft())
+            _send(connection, running[connection][1])
         while running:
-            for connection in wait(list(running)):
-                assert isinstance(connection, Connection)
+            for ready in wait(list(running)):
+                assert isinstance(ready, Connection)
+                connection = ready
                 process, item = running[connection]
                 what, value = _receive(connection, process)
                 if what == "amount":
@@ -119,7 +120,7 @@ def _end(processes: list[BaseProcess]) -> None:
 
 
 def _serve(connection: Connection, setup: Callable[[], Job[Any, Any]]) -> None:
-    """The life of a worker process."""
+    """Run a worker process: receive items and send their results."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the caller decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -132,7 +133,7 @@ def _serve(connection: Connection, setup: Callable[[], Job[Any, Any]]) -> None:
                 return  # no more work
             connection.send(("result", job(item, lambda amount: connection.send(("amount", amount)))))
     except BrokenPipeError:
-        return  # nobody listens any more
+        return  # the caller is gone
     except MaefaceError as error:
         connection.send(("error", error))
     except MemoryError:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from maeface import config
-from maeface.data.ingest import inputs
+from maeface.data.ingest.inputs import find_inputs
 from maeface.data.readers.raw_dataset import RawDataset
 
 
@@ -20,7 +20,7 @@ def read(root: Path, options: Options) -> RawDataset:
     Raises:
         DataError: there is no file in it.
     """
-    files = inputs.find([root])
+    files = find_inputs([root])
     photos = [item for item in files if not item.video]
     videos = len(files) - len(photos)
     note = f"any folder: {len(photos):,} photos and other files, {videos:,} videos"

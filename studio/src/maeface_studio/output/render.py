@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from maeface import checks, console, files
 from maeface.data import manifest
-from maeface.data.ingest.workers import cores
+from maeface.data.ingest.workers import count_cores
 from maeface.data.shards import FOLDER
 from maeface.errors import ConfigError, DataError
 from maeface_studio.camera import opengl
@@ -81,7 +81,7 @@ def run(
         _record_settings(out, settings, rig_file)
         remove_temporary_files(out)
         if not (out / manifest.FILE).is_file():
-            render_shards(rig_file, out, settings, workers or cores())
+            render_shards(rig_file, out, settings, workers or count_cores())
             write_tables(out, settings)
         shutil.rmtree(out / PARTS, ignore_errors=True)
         subjects = pq.read_table(out / manifest.FILE, columns=["subject"])["subject"]

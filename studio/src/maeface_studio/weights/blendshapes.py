@@ -22,7 +22,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maeface import checks, console, facts, files
-from maeface.data.ingest import inputs, shots
+from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
+from maeface.data.ingest.inputs import find_inputs
 from maeface.data.tables import predictions
 from maeface.errors import ConfigError, DataError, MaefaceError, ResourceError
 from maeface.faces import finder, geometry
@@ -180,28 +181,28 @@ def read_blendshapes(
         ResourceError: mediapipe or the weights of the face detector are missing.
     """
     checks.sampling(every, None)
-    items = [item for item in inputs.find(sources) if select(Path(item.source).name)]
+    items = [item for item in find_inputs(sources) if select(Path(item.source).name)]
     if not items:
         raise DataError("no file is left; held-out portraits are read with --held-out only")
-    skipped = shots.Skipped()
+    skipped = SkippedInputs()
     rows: list[dict[str, Any]] = []
     with FaceLandmarker(task) as landmarker, console.progress("read", len(items), "inputs") as advance:
         detector = Detector()
-        for shot in shots.read(items, every, None, skipped, advance):
-            if isinstance(shot, shots.Unread):
+        for image in read_inputs(items, every, None, skipped, advance):
+            if isinstance(image, UnreadableInput):
                 continue
-            rows += _rows(shot, finder.find_crops(detector, [shot.frame.rgb], faces=faces)[0], landmarker)
+            rows += _rows(image, finder.find_crops(detector, [image.frame.rgb], faces=faces)[0], landmarker)
     return pd.DataFrame(rows)
 
 
 def _rows(
-    shot: shots.Shot, crops: Iterable[finder.FaceCrop], landmarker: FaceLandmarker
+    image: SourceImage, crops: Iterable[finder.FaceCrop], landmarker: FaceLandmarker
 ) -> Iterator[dict[str, Any]]:
     for number, crop in enumerate(crops):
         square = crop.square
         wide = geometry.Square(square.cx, square.cy, square.side * ENLARGEMENT, square.angle_deg)
-        result = landmarker(geometry.crop(shot.frame.rgb, wide, SIDE))
-        row: dict[str, Any] = {"source": shot.name, "frame": shot.frame.index, "face": number}
+        result = landmarker(geometry.crop(image.frame.rgb, wide, SIDE))
+        row: dict[str, Any] = {"source": image.name, "frame": image.frame.index, "face": number}
         scores = result.action_units() if result else dict.fromkeys(AUS, np.nan)
         row |= {f"{facts.au_name(au)}_p": score for au, score in scores.items()}
         row |= {f"{facts.au_name(au)}_i": facts.INTENSITY_MAX * score for au, score in scores.items()}
