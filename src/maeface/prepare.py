@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from maeface import checks, console, files
 from maeface.data import manifest, shards
-from maeface.data.ingest import units, workers
+from maeface.data.ingest import input_list, units, workers
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, split_into_units
 from maeface.data.ingest.units import FaceFinder, Settings, UnitSummary
 from maeface.data.readers import stored_labels
@@ -32,12 +29,9 @@ from maeface.errors import ConfigError, DataError
 
 __all__ = ["Settings", "Summary", "run"]
 
-LIST = "inputs.parquet"
 RESULT = "prepare.json"
-SETTINGS_KEY = b"maeface.prepare"
 NOT_IN_RESULT = {"workers", "max_bad"}
 LIBRARIES = ("maeface", "numpy", "pillow", "av", "torch", "torchvision", "pyarrow")
-LIST_SCHEMA = pa.schema([("source", pa.string()), ("bytes", pa.int64()), ("video", pa.bool_())])
 
 Setup = Callable[[], Callable[[Unit, workers.Notify], UnitSummary]]
 MakeFind = Callable[[Settings, Path | None], FaceFinder]
@@ -207,10 +201,12 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
     try:
         with (
             console.progress("prepare", total, "files", finished) as advance,
-            closing(workers.work(setup, missing, settings.workers or workers.count_cores(), notify)) as results,
+            closing(
+                workers.work(setup, missing, settings.workers or workers.count_cores(), notify)
+            ) as results,
         ):
-            for unit, fact in results:
-                images += fact.images
+            for unit, summary in results:
+                images += summary.images
                 advance(len(unit.inputs))
     finally:
         _clean(out)  # temporary files of a stopped worker
@@ -219,16 +215,16 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
 
 def _join(out: Path, planned: Sequence[Unit], header: dict[str, Any]) -> None:
     """Join the parts to one manifest and one index; ``RESULT`` comes last: it marks the end."""
-    facts = [units.read_finished(unit, out) for unit in planned]
     counts: Counter[str] = Counter()
     index = {}
     dropped = 0
-    for unit, fact in zip(planned, facts, strict=True):
-        assert fact is not None, unit.name
-        counts.update(fact.statuses)
-        dropped += fact.files_dropped
-        if fact.shard is not None:
-            index[f"{unit.name}.tar"] = fact.shard
+    for unit in planned:
+        summary = units.read_finished(unit, out)
+        assert summary is not None, unit.name
+        counts.update(summary.statuses)
+        dropped += summary.files_dropped
+        if summary.shard is not None:
+            index[f"{unit.name}.tar"] = summary.shard
     tables = (units.read_table(unit, out) for unit in planned)
     manifest.write(out / manifest.FILE, stored_labels.fill_subjects(out, tables))
     files.write_json(out / shards.INDEX, index)
@@ -267,62 +263,22 @@ def _write_or_compare_list(out: Path, listing: Sequence[Input], header: dict[str
     """Write the list of inputs and the settings, or compare them with those of an earlier run.
 
     Raises:
-        ConfigError: they differ.
+        ConfigError: they differ, or ``out`` holds something else.
     """
-    listed_before = (out / LIST).is_file()
-    begun = (out / RESULT).is_file() or any((out / units.PARTS).glob("*.parquet"))
-    if not listed_before and ((out / manifest.FILE).exists() or (out / shards.FOLDER).exists()):
-        raise ConfigError(f"{out} holds another dataset (without {LIST}); choose another --out")
-    if not (listed_before and begun):  # after a run that failed before its first unit, settings may change
-        if listed_before:
-            (out / stored_labels.FILE).unlink(missing_ok=True)  # labels of that run
-        names, sizes, videos = ([item[i] for item in listing] for i in (0, 2, 3))
-        table = pa.table([names, sizes, videos], schema=LIST_SCHEMA)
-        with files.atomic(out / LIST) as temporary:
-            pq.write_table(table.replace_schema_metadata({SETTINGS_KEY: json.dumps(header)}), temporary)
+    listed = (out / input_list.FILE).is_file()
+    finished = (out / RESULT).is_file()
+    if not listed and ((out / manifest.FILE).exists() or (out / shards.FOLDER).exists()):
+        raise ConfigError(f"{out} holds another dataset (without {input_list.FILE}); choose another --out")
+    if listed and (finished or any((out / units.PARTS).glob("*.parquet"))):
+        before = input_list.compare(out, listing, header)
+        if before["versions"] != header["versions"] and not finished:
+            console.note(
+                "prepare: library versions have changed since this preparation began; bytes may differ"
+            )
         return
-    try:
-        table = pq.read_table(out / LIST)
-        before = json.loads(table.schema.metadata[SETTINGS_KEY])
-        sizes_before = dict(zip(table["source"].to_pylist(), table["bytes"].to_pylist(), strict=True))
-        differences = [*_other_settings(before, header), *_other_inputs(sizes_before, listing)]
-    except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{out / LIST} is damaged; delete {out} and prepare again") from error
-    if differences:
-        raise ConfigError(
-            f"{out} was prepared with other settings or inputs: {'; '.join(differences)}; "
-            "choose another --out or delete that folder"
-        )
-    if before["versions"] != header["versions"] and not (out / RESULT).is_file():
-        console.note("prepare: library versions have changed since this preparation began; bytes may differ")
-
-
-def _other_settings(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """Describe each setting that differs."""
-    if before["format_version"] != now["format_version"]:
-        yield f"format version {before['format_version']}, now {now['format_version']}"
-    old, new = before["settings"], now["settings"]
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            yield f"{name} was {old.get(name)}, now {new.get(name)}"
-    for name in ("dataset", "options"):
-        if (before.get(name) or None) != (now[name] or None):
-            yield f"{name} was {before.get(name) or 'none'}, now {now[name] or 'none'}"
-    if before.get("labels_sha256") != now["labels_sha256"]:
-        yield "the labels have changed"
-    if now["detector"] not in (None, before.get("detector", "public")):  # None: not used
-        yield f"the face detector's weights were {before.get('detector', 'public')}, now {now['detector']}"
-
-
-def _other_inputs(before: dict[str, int], listing: Sequence[Input]) -> Iterator[str]:
-    """Describe the input files that are new, missing or changed since an earlier run, by their sizes."""
-    sizes = {item.source: item.size for item in listing}
-    added = [name for name in sizes if name not in before]
-    missing = [name for name in before if name not in sizes]
-    changed = [name for name, size in sizes.items() if before.get(name, size) != size]
-    for change, names in (("new", added), ("gone", missing), ("changed", changed)):
-        if names:
-            yield f"{len(names)} input file{'s are' if names[1:] else ' is'} {change} (such as {names[0]})"
+    if listed:  # after a run that failed before its first unit, settings and labels may change
+        (out / stored_labels.FILE).unlink(missing_ok=True)
+    input_list.write(out, listing, header)
 
 
 def _clean(out: Path) -> None:
