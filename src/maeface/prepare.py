@@ -192,6 +192,7 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
     if not missing:
         return 0
     images = faces = 0
+    count = settings.workers or workers.count_cores()
 
     def notify(new: int) -> None:
         nonlocal faces
