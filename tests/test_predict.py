@@ -304,7 +304,7 @@ def test_an_input_that_cannot_be_read_has_a_row(model_file, crops, tmp_path, mon
             yield media.Frame(np.full((40, 40, 3), 90, np.uint8), index, index / 10)
         raise media.MediaError("unreadable", "the disk went away")
 
-    monkeypatch.setattr(media, "frames", frames)
+    monkeypatch.setattr(media, "read_frames", frames)
     predictor = Predictor(model_file(), device="cpu", aligned=True)
     out = tmp_path / "p.csv"
     summary = predict.run([crops], model_file(), out, every=2, aligned=True, device="cpu")

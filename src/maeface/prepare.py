@@ -202,9 +202,7 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
     try:
         with (
             console.progress("prepare", total, "files", finished) as advance,
-            closing(
-                workers.work(setup, missing, settings.workers or workers.count_cores(), notify)
-            ) as results,
+            closing(workers.work(setup, missing, count, notify)) as results,
         ):
             for unit, summary in results:
                 images += summary.images
