@@ -34,7 +34,7 @@ def tune(faces, out, init="random", **chosen):
 )
 def test_each_task_gives_weights_scores_and_a_split_by_subject(faces, tmp_path, task, scores):
     path = tune(faces, tmp_path, model={"task": task}, data={"folds": 4, "fold": 1, "validation": 0.3})
-    model, metadata = weights.load_au(path)
+    model, metadata = weights.load_model(path)
     expected = (1, 4, 12) if task == "detection" else (4, 12)
     assert (metadata.task, metadata.aus, metadata.fold, metadata.dataset) == (task, expected, 1, "labels.csv")
     assert metadata.thresholds == ((0.5,) * len(expected) if task != "intensity" else ())
@@ -76,7 +76,7 @@ def test_it_starts_from_a_masked_autoencoder(faces, tmp_path):
     none = {"epochs": 0, "warmup_epochs": 0}
     mae = pretrain.run(drawn.pretrain({"epochs": 1}), [faces[0]], tmp_path / "mae")
     au = tune(faces, tmp_path / "au", str(mae), optim=none)
-    before, after = weights.load_mae(mae)[0].encoder, weights.load_au(au)[0].encoder
+    before, after = weights.load_mae(mae)[0].encoder, weights.load_model(au)[0].encoder
     assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
 
 
@@ -122,7 +122,7 @@ def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_pat
     assert any("validation_loss" in row for row in log)
     kept = json.loads((tmp_path / "run" / "split.json").read_text())
     assert len(kept["validation"]) == 6 and not set(kept["validation"]) & set(kept["train"])
-    assert weights.load_au(path)[1].task == "both"
+    assert weights.load_model(path)[1].task == "both"
 
 
 def test_unknown_labels_give_no_gradient(faces):
@@ -156,7 +156,7 @@ def test_weights_of_the_package_are_a_start_by_name(faces, tmp_path, monkeypatch
     monkeypatch.setattr(zoo, "folder", lambda: tmp_path / "zoo")
     none = {"epochs": 0, "warmup_epochs": 0}
     second = tune(faces, tmp_path / "second", "small", optim=none)
-    before, after = (weights.load_au(path)[0].encoder.state_dict() for path in (first, second))
+    before, after = (weights.load_model(path)[0].encoder.state_dict() for path in (first, second))
     assert all(torch.equal(after[name], value.bfloat16().float()) for name, value in before.items())
 
 

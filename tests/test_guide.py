@@ -109,8 +109,8 @@ def test_a_guide_is_learned_and_left_out_of_the_weights(tmp_path, monkeypatch):
     settings = drawn.finetune(data={"repeats": [2]})
     found = finetune.run(settings, [faces], labels, "random", tmp_path / "guided", path)
     plain = finetune.run(settings, [faces], labels, "random", tmp_path / "plain")
-    model, metadata = weights.load_au(found)
+    model, metadata = weights.load_model(found)
     assert "guide_sha256" in metadata.provenance
-    other = weights.load_au(plain)[0].state_dict()
+    other = weights.load_model(plain)[0].state_dict()
     assert model.state_dict().keys() == other.keys()
     assert any(not torch.equal(value, other[name]) for name, value in model.state_dict().items())

@@ -55,7 +55,7 @@ def crops(tmp_path):
 def test_numbers_are_the_models_own(model_file, crops):
     path = model_file()
     rows = Predictor(path, device="cpu", aligned=True, precision="fp32")(crops)
-    model, _ = weights.load_au(path)
+    model, _ = weights.load_model(path)
     for k in range(4):
         crop = torch.from_numpy(media.read_image(crops / "s01" / f"{k}.png")).permute(2, 0, 1)[None]
         with torch.inference_mode():
@@ -75,7 +75,7 @@ def test_a_model_may_ask_for_the_mirror_image(model_file, crops, tmp_path):
     plain = model_file()
     weights.repack(plain, tmp_path / "both.safetensors", "fp32", mirror=True)
     expected = []
-    model, _ = weights.load_au(plain)
+    model, _ = weights.load_model(plain)
     for k in range(4):
         crop = torch.from_numpy(media.read_image(crops / "s01" / f"{k}.png")).permute(2, 0, 1)[None]
         with torch.inference_mode():

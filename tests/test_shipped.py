@@ -28,7 +28,7 @@ def test_maeface_nano_is_there_and_small():
 
 
 def test_it_knows_what_it_is():
-    model, metadata = weights.load_au(weights.find("maeface-nano"))
+    model, metadata = weights.load_model(weights.find("maeface-nano"))
     assert 1.1e6 < sum(parameter.numel() for parameter in model.parameters()) < 1.3e6
     assert metadata.task == "both" and set(metadata.aus) <= set(facts.dataset("synthau").aus_occurrence)
     assert {"settings", "recipe", "stored_as"} <= metadata.provenance.keys()

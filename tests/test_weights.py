@@ -75,7 +75,7 @@ def test_a_masked_autoencoder_comes_back_whole(mae_file):
 
 
 def test_an_au_model_comes_back_whole(au_file):
-    model, (again, metadata) = au_model(), weights.load_au(au_file)
+    model, (again, metadata) = au_model(), weights.load_model(au_file)
     images = torch.rand(2, 3, 16, 16)
     for ours, theirs in zip(again(images), model(images), strict=True):
         assert torch.equal(ours, theirs)
@@ -87,7 +87,7 @@ def test_an_au_model_comes_back_whole(au_file):
 
 def test_training_on_loaded_weights_does_not_change_the_file(au_file):
     before = au_file.read_bytes()
-    model, _ = weights.load_au(au_file)
+    model, _ = weights.load_model(au_file)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1)
@@ -153,7 +153,7 @@ def test_rows_of_whole_numbers_come_back_within_half_a_step(tmp_path):
     stored = load_file(path)
     assert stored["head.weight"].dtype == torch.int8 and stored["head.weight_scale"].shape == (6,)
     assert stored["head.bias"].dtype == stored["pos_embed"].dtype == torch.float32
-    again, _ = weights.load_au(path)
+    again, _ = weights.load_model(path)
     for name, value in model.state_dict().items():
         got = again.state_dict()[name]
         assert got.dtype == torch.float32
@@ -197,7 +197,7 @@ def test_parts_are_read_as_one(parts):
     assert count > 2 and max(file.stat().st_size for file in written) <= 10_000
     model = au_model()
     for path in (folder / "w.safetensors", folder / "w", written[1], folder):
-        again, metadata = weights.load_au(path)
+        again, metadata = weights.load_model(path)
         assert metadata.dataset == "in parts" == weights.read_metadata(path).dataset
         assert all(torch.equal(again.state_dict()[k], v) for k, v in model.state_dict().items())
         assert_same_encoder(model, load_encoder(path)[0])
@@ -211,15 +211,16 @@ def test_parts_that_are_not_whole_are_refused(parts, tmp_path):
     written[1].unlink()
     for path in (folder, written[0], folder / "w.safetensors"):
         refused(
-            lambda path=path: weights.load_au(path), f"expected {len(written)} parts of one set, got w-00001"
+            lambda path=path: weights.load_model(path),
+            f"expected {len(written)} parts of one set, got w-00001",
         )
     written[1].write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    refused(lambda: weights.load_au(folder), "SHA-256 does not match")
+    refused(lambda: weights.load_model(folder), "SHA-256 does not match")
     model = au_model(seed=9)
     metadata = weights.describe(model, Preprocessing(image_size=16), dataset="in parts")
     others = weights.save(tmp_path / "other" / "w.safetensors", model, metadata, part_bytes=10_000)
     written[1].write_bytes(others[1].read_bytes())
-    refused(lambda: weights.load_au(folder), f"{written[1].name} does not belong to .*{written[0].name}")
+    refused(lambda: weights.load_model(folder), f"{written[1].name} does not belong to .*{written[0].name}")
 
 
 def test_saving_again_leaves_nothing_of_the_last_save(parts):
@@ -230,9 +231,9 @@ def test_saving_again_leaves_nothing_of_the_last_save(parts):
     other.touch()
     assert weights.save(folder / "w.safetensors", model, metadata) == (folder / "w.safetensors",)
     assert sorted(folder.iterdir()) == [folder / "w.safetensors", other]
-    refused(lambda: weights.load_au(folder), "is a folder with w, w2; give one")
+    refused(lambda: weights.load_model(folder), "is a folder with w, w2; give one")
     weights.save(folder / "w.safetensors", model, metadata, part_bytes=20_000)
-    assert_same_encoder(model, weights.load_au(folder / "w.safetensors")[0].encoder)
+    assert_same_encoder(model, weights.load_model(folder / "w.safetensors")[0].encoder)
     refused(
         lambda: weights.save(folder / "w.safetensors", model, metadata, part_bytes=3_000),
         "cannot be cut so small",
@@ -249,7 +250,7 @@ def test_whole_numbers_need_their_scales(au_file, tmp_path):
         rewritten(
             path, lambda values: None, tensors | ({} if scale is None else {"head.weight_scale": scale})
         )
-        refused(lambda: weights.load_au(path), r"int8\.safetensors: .*head\.weight")
+        refused(lambda: weights.load_model(path), r"int8\.safetensors: .*head\.weight")
 
 
 def test_packing_again_keeps_all_but_what_is_asked(au_file, mae_file, tmp_path):
@@ -274,7 +275,7 @@ def test_a_file_of_the_first_format_is_read(au_file):
         del values["preprocessing"]["mirror"]
 
     rewritten(au_file, older)
-    assert weights.load_au(au_file)[1].preprocessing.mirror is False
+    assert weights.load_model(au_file)[1].preprocessing.mirror is False
 
 
 # ---- weights by name
@@ -297,7 +298,7 @@ def test_weights_are_found_by_name_or_path(shelf, au_file, monkeypatch):
     assert zoo.names() == ("cut", "maeface-nano")
     assert weights.find() == weights.find("maeface-nano") == shelf / "maeface-nano.safetensors"
     for name in zoo.names():
-        assert_same_encoder(model, weights.load_au(weights.find(name))[0].encoder)
+        assert_same_encoder(model, weights.load_model(weights.find(name))[0].encoder)
     assert weights.find(au_file) == weights.find(str(au_file)) == au_file
     monkeypatch.chdir(shelf)
     assert weights.find("./maeface-nano") == weights.find(Path("maeface-nano")) == Path("maeface-nano")
@@ -396,11 +397,11 @@ def test_newer_format(mae_file):
     ],
 )
 def test_wrong_metadata(au_file, change, match):
-    refused(lambda: weights.load_au(rewritten(au_file, change)), match)
+    refused(lambda: weights.load_model(rewritten(au_file, change)), match)
 
 
 def test_wrong_kind(mae_file, au_file):
-    refused(lambda: weights.load_au(mae_file), r"expected AU weights, got mae .*mae\.safetensors")
+    refused(lambda: weights.load_model(mae_file), r"expected AU weights, got mae .*mae\.safetensors")
     refused(
         lambda: weights.load_mae(au_file), r"expected masked autoencoder weights, got au .*au\.safetensors"
     )
@@ -409,7 +410,7 @@ def test_wrong_kind(mae_file, au_file):
 def test_a_public_file_is_not_an_au_model(tmp_path):
     path = tmp_path / "w.safetensors"
     save_file(published(au_model()), path)
-    refused(lambda: weights.load_au(path), "no maeface metadata; public checkpoints")
+    refused(lambda: weights.load_model(path), "no maeface metadata; public checkpoints")
 
 
 def test_metadata_of_other_tensors(au_file):
@@ -418,7 +419,7 @@ def test_metadata_of_other_tensors(au_file):
     del tensors["head.bias"]
     tensors["strange"] = torch.zeros(1)
     rewritten(au_file, lambda values: None, tensors)
-    message = refused(lambda: weights.load_au(au_file), "does not fit")
+    message = refused(lambda: weights.load_model(au_file), "does not fit")
     for part in ("head.weight is 5x12, expected 6x12", "head.bias is missing", "strange is not expected"):
         assert part in message
 
@@ -428,7 +429,7 @@ def test_nan_and_infinity(au_file, bad):
     tensors = load_file(au_file)
     tensors["blocks.1.mlp.fc2.bias"][3] = bad
     rewritten(au_file, lambda values: None, tensors)
-    refused(lambda: weights.load_au(au_file), r"NaN, infinite .*blocks\.1\.mlp\.fc2\.bias")
+    refused(lambda: weights.load_model(au_file), r"NaN, infinite .*blocks\.1\.mlp\.fc2\.bias")
     refused(lambda: load_encoder(au_file), r"NaN, infinite .*blocks\.1\.mlp\.fc2\.bias")
 
 

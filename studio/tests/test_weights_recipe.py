@@ -81,7 +81,7 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monk
 
     (packed,) = summary.weights
     assert packed == out / "small.safetensors"
-    _, metadata = weights.load_au(packed)
+    _, metadata = weights.load_model(packed)
     assert metadata.preprocessing.mirror and metadata.provenance["stored_as"] == "bf16"
     assert metadata.task == "both" and len(metadata.aus) == 20
     assert (out / "small-from-scratch.safetensors").is_file()

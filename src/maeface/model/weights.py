@@ -32,10 +32,10 @@ __all__ = [
     "describe",
     "files_of",
     "find",
-    "load_au",
     "load_encoder",
     "load_encoder_into",
     "load_mae",
+    "load_model",
     "published_name",
     "read_metadata",
     "repack",
@@ -135,12 +135,20 @@ def load_mae(path: Path) -> tuple[MAE, Metadata]:
     return model.eval(), metadata
 
 
-def load_au(path: Path) -> tuple[AUModel, Metadata]:
-    """Load an AU model that ``save`` wrote, in evaluation mode.
+def load_model(weights: str | Path | None = None) -> tuple[AUModel, Metadata]:
+    """Load an AU model, in evaluation mode.
+
+    Args:
+        weights: a file that ``maeface finetune`` wrote, or the name of packaged weights; None for
+            ``maeface-nano``.
+
+    Returns:
+        The model, and its metadata: AUs, task, thresholds, preprocessing, provenance.
 
     Raises:
-        WeightsError: not a maeface AU model, damaged, or written by a newer version.
+        WeightsError: no such weights, not a maeface AU model, damaged, or written by a newer version.
     """
+    path = find(weights)
     checkpoint, metadata = _read(path, "au")
     assert metadata.task is not None
     with torch.device("meta"):
@@ -155,7 +163,7 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def load_encoder(
-    path: Path,
+    weights: str | Path,
     *,
     image_size: int | None = None,
     drop_path: float = 0.0,
@@ -165,7 +173,7 @@ def load_encoder(
     """Load the encoder of a maeface file or of a public checkpoint (``public_checkpoints`` lists them).
 
     Args:
-        path: the file.
+        weights: the file, or the name of packaged weights.
         image_size: pixels; None for the size that the weights were trained with.
         drop_path: see ``ViT``.
         heads: attention heads, where neither the file nor the table of sizes gives them.
@@ -174,6 +182,7 @@ def load_encoder(
     Raises:
         WeightsError: see ``load_encoder_into``; or the number of heads is nowhere given.
     """
+    path = find(weights)
     checkpoint, _ = storage.read(path)
     sizes = encoder_sizes(checkpoint, heads)
     with torch.device("meta"):

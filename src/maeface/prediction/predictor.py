@@ -24,7 +24,7 @@ from maeface.faces.detector_weights import WeightsSource, locate_detector_weight
 from maeface.faces.finder import FaceChoice
 from maeface.model import preprocessing
 from maeface.model.device import choose_device, computes_bf16
-from maeface.model.weights import find, load_au
+from maeface.model.weights import load_model
 from maeface.prediction.rows import BOX, ImagePrediction, table
 
 Call = Callable[[Tensor], list[Tensor]]
@@ -69,7 +69,7 @@ class Predictor:
         checks.choice("detector", detector, get_args(WeightsSource))
         self.device = choose_device(device)
         self.bf16 = computes_bf16(precision, self.device)
-        model, self.metadata = load_au(find(weights))
+        model, self.metadata = load_model(weights)
         self.model = model.to(self.device)
         self.faces: FaceChoice = faces
         self.detector = None
