@@ -276,3 +276,18 @@ def test_written_and_shown(tables, tmp_path, monkeypatch, width):
     assert "–" in text
     with pytest.raises(ConfigError, match=r"a \.csv or a \.json"):
         evaluate.run(*paths, out=tmp_path / "scores.xlsx")
+
+
+def test_a_threshold_without_effect_is_told(tables):
+    rated = tables(labels().drop(columns="AU12_o"), ours())
+    assert any("threshold has no effect" in note for note in evaluate.run(*rated, threshold=0.3).notes)
+    assert evaluate.run(*rated).notes == ()
+    assert evaluate.run(*tables(labels(), ours()), threshold=0.3).notes == ()
+
+
+def test_the_status_of_our_own_tables_disturbs_nothing(tables):
+    status = ["truncated", "no_face", *["ok"] * (N - 2)]
+    face = [-1, -1, *[0] * (N - 2)]
+    for suffix in ("csv", "parquet"):
+        scores = evaluate.run(*tables(labels(), ours(status=status, face=face), suffix))
+        assert (scores.matched, scores.no_face) == (N - 2, 2)

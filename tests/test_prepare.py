@@ -427,3 +427,14 @@ def test_a_run_that_failed_at_once_binds_nobody(inline, tmp_path):
         prepare.run([tmp_path / "in"], tmp_path / "out", prepare.Settings(device="cuda"), no_gpu)
     summary = prepare.run([tmp_path / "in"], tmp_path / "out", prepare.Settings(aligned=True))
     assert summary.faces == 3
+
+
+def test_settings_without_effect_are_told(tmp_path, capsys):
+    photo(tmp_path / "in" / "a.png")
+    settings = prepare.Settings(aligned=True, threshold=0.7, faces="all", every=3, workers=1)
+    prepare.run([tmp_path / "in"], tmp_path / "out", settings)
+    said = capsys.readouterr().err
+    assert "faces and threshold have no effect: the images are ready crops (aligned)" in said
+    assert "every has no effect: no input is a video" in said
+    prepare.run([tmp_path / "in"], tmp_path / "other", prepare.Settings(aligned=True, workers=1))
+    assert "effect" not in capsys.readouterr().err
