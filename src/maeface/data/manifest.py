@@ -23,26 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from maeface import checks, files
-from maeface.data.tables.labels import Labelled, join_labels
 from maeface.errors import DataError
-
-__all__ = [
-    "COLUMNS",
-    "FILE",
-    "FORMAT_VERSION",
-    "IMAGE_SUFFIXES",
-    "SCHEMA",
-    "Labelled",
-    "read_plain_folder",
-    "escape",
-    "folds",
-    "hold_out",
-    "join_labels",
-    "load",
-    "subjects",
-    "unescape",
-    "write",
-]
 
 FILE = "manifest.parquet"
 FORMAT_VERSION = 1

@@ -65,8 +65,8 @@ class ShardWriter:
 class Shards:
     """The crops of a prepared folder, or of a plain folder of images, in any order.
 
-    Cheap to create and to pickle: each process opens the files itself, at its first read. Size and SHA-256 of a
-    shard are compared with the index when a process opens it for the first time (about 1 ms per megabyte).
+    Cheap to create and to pickle: each process opens the files itself, at its first read. Size and SHA-256 of
+    a shard are compared with the index when a process opens it for the first time (about 1 ms per megabyte).
 
     Args:
         folder: a prepared folder, or a plain folder of crops.
