@@ -54,7 +54,7 @@ ONLY = {
 }
 """Tables 5, 6 and Figure 7 have several benchmarks, of which a rehearsal runs one."""
 
-NOTE = "note=rendered people in the layout of the dataset (benchmarks/miniature.py), not the dataset"
+NOTE = "note=rendered people in the layout of the dataset (studio/benchmarks/miniature.py), not the dataset"
 NAMES = ("ex1", "ex2", "ex3", "ex4", "ex5", "table5", "table6", "fig7")
 
 

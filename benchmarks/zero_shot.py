@@ -81,7 +81,7 @@ class Scorer:
 def read_portraits(folder: Path, aus: Sequence[int]) -> Portraits:
     """Read the held-out portraits and their labels."""
     table = Path(facts.__file__).parent / "datasets" / "portraits.csv"
-    truth = labels.read(table)
+    truth = labels.read_labels(table)
     settled = pd.read_csv(table, usecols=["settled"]).fillna("")["settled"].str.split()
     agreed = np.array([[facts.au_name(au) not in names for au in aus] for names in settled])
     images = [media.read_image(folder / name) for name in truth.rows["source"]]

@@ -57,7 +57,7 @@ def prepared(folder, dataset, subjects, faces=4):
             row |= {f"AU{au:02d}_o": float((n + k + au) % 2) for au in known.aus_occurrence}
             row |= {f"AU{au:02d}_i": float((n + k + au) % 6) for au in known.aus_intensity}
             rows.append(row)
-    table = pa.Table.from_pandas(manifest.plain_folder(folder), manifest.SCHEMA, preserve_index=False)
+    table = pa.Table.from_pandas(manifest.read_plain_folder(folder), manifest.SCHEMA, preserve_index=False)
     manifest.write(folder / manifest.FILE, [table])
     pd.DataFrame(rows).to_parquet(folder / "labels.parquet")
     return folder

@@ -280,7 +280,7 @@ def test_held_out_portraits_are_fixed_by_their_names(shared):
 def test_held_out_portraits_are_a_table_of_labels():
     dataset = facts.dataset("portraits")
     path = resources.files("maeface") / "datasets" / "portraits.csv"
-    table = labels.read(path)
+    table = labels.read_labels(path)
     assert set(table.rows["source"]) == facts.held_out_portraits()
     assert tuple(table.occurrence) == dataset.aus_occurrence
     assert all(re.fullmatch(dataset.subjects, Path(name).stem) for name in table.rows["source"])

@@ -6,9 +6,9 @@ import torch
 
 import drawn
 from maeface import finetune, pretrain
-from maeface.data import manifest
 from maeface.data.loading import photometric
 from maeface.data.loading.dataset import FaceDataset, gather_manifests
+from maeface.data.tables.labels import join_labels
 from maeface.errors import ConfigError, DataError
 from maeface.model import au, vit, weights, zoo
 
@@ -95,7 +95,7 @@ def test_it_learns_from_the_known_labels(faces, tmp_path):
 
 
 def test_both_takes_the_action_units_that_have_both_kinds(faces):
-    labelled = manifest.join_labels(gather_manifests([faces[0]]), faces[1])
+    labelled = join_labels(gather_manifests([faces[0]]), faces[1])
     aus, part = finetune.select_labels(labelled, drawn.finetune(model={"aus": (12, 4)}).model)
     assert aus == (12, 4) and part.labels.shape == (24, 4)
     assert part.labels[5].tolist() == [1, 0, 5, 0]  # AU12 and AU04, occurrence then intensity
@@ -110,7 +110,7 @@ def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_pat
     rows += [f"{n:02d}.png,T{n},{n % 2},,,{n % 6}" for n in range(12, 24)]
     table.write_text("\n".join(rows))
     _, part = finetune.select_labels(
-        manifest.join_labels(gather_manifests([faces[0]]), table),
+        join_labels(gather_manifests([faces[0]]), table),
         drawn.finetune(model={"aus": (12, 4)}).model,
     )
     assert part.mask[11].all() and part.mask[12].tolist() == [True, False, False, True]

@@ -118,15 +118,15 @@ def test_wrong_labels_are_one_clear_line(tmp_path, text, message):
 
 def test_wrong_files(tmp_path):
     with pytest.raises(ConfigError, match="no such labels file"):
-        labels.read(tmp_path / "missing.csv")
+        labels.read_labels(tmp_path / "missing.csv")
     with pytest.raises(DataError, match="not UTF-8"):
-        labels.read(csv(tmp_path, "source,AU4_o\né.jpg,1\n", encoding="latin-1"))
+        labels.read_labels(csv(tmp_path, "source,AU4_o\né.jpg,1\n", encoding="latin-1"))
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match="not a readable Parquet"):
-        labels.read(tmp_path / "bad.parquet")
+        labels.read_labels(tmp_path / "bad.parquet")
     pd.DataFrame({"source": ["a.jpg"], "AU4_i": [7.0]}).to_parquet(tmp_path / "high.parquet")
     with pytest.raises(DataError, match="row 1: AU4_i is 7"):
-        labels.read(tmp_path / "high.parquet")
+        labels.read_labels(tmp_path / "high.parquet")
 
 
 def test_what_does_not_match_is_counted(tmp_path):

@@ -12,6 +12,7 @@ from maeface import cli, facts, prepare
 from maeface.data import manifest, shards
 from maeface.data.formats import integer_table, listing
 from maeface.data.readers import disfa, raw_dataset
+from maeface.data.tables.labels import join_labels
 from maeface.errors import ConfigError, DataError, MaefaceError, ResourceError
 from maeface.faces import media
 
@@ -599,7 +600,7 @@ def test_a_dataset_is_prepared_with_its_labels_and_known_again(tmp_path, capsys)
     rows = manifest.load(out)
     assert rows["subject"].tolist() == expected["subject"].tolist()
     assert rows["clip"].tolist() == expected["clip"].tolist()
-    labelled = manifest.join_labels(rows, out / "labels.parquet")
+    labelled = join_labels(rows, out / "labels.parquet")
     assert (len(labelled.rows), labelled.unlabelled, labelled.unmatched) == (10, 0, 0)
     before = {file: file.stat().st_mtime_ns for file in out.rglob("*.parquet")}
     run(command)  # finished: nothing is done

@@ -1,7 +1,8 @@
-"""The door: one thin command a verb. Turns errors into one line and an exit code.
+"""The command line ``maeface``: one command for each verb, and the exit codes.
 
-Exit codes: 0 done; 1 done, with more items skipped than allowed; 2 usage or settings; 3 input;
-4 weights or checkpoint; 5 environment (disk, memory, device, lock); 130 interrupted; 143 terminated.
+Exit codes: 0 success; 1 success, but more files were dropped than allowed; 2 wrong usage or settings; 3 wrong
+input; 4 wrong weights or checkpoint; 5 disk, memory, device or lock not available; 130 interrupted;
+143 terminated.
 """
 
 import os
@@ -16,7 +17,7 @@ from maeface import checks, config, console, options, process
 from maeface.errors import ConfigError, MaefaceError
 
 app = typer.Typer(
-    help="Facial action units from photos and videos: prepare, pre-train, fine-tune, evaluate, predict.",
+    help="Facial action units (AUs) from photos and videos, with masked autoencoders.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,7 +31,7 @@ def main() -> None:
 
 
 def run(commands: typer.Typer, name: str) -> None:
-    """Run a command line called ``name``; the only place that ends the process."""
+    """Run a command line called ``name``, and end the process with an exit code."""
     process.wait_without_spinning()
     try:
         with process.stopped_by_signals():
@@ -44,7 +45,7 @@ def run(commands: typer.Typer, name: str) -> None:
         console.note(f"{name}: {error}")
         sys.exit(error.exit_code)
     except (MemoryError, RuntimeError) as error:
-        # torch.OutOfMemoryError by its name: the door does not load torch
+        # torch.OutOfMemoryError is recognized by its name, because torch is not imported here
         if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
             raise
         console.note(f"{name}: out of memory; use a smaller batch, fewer workers or a smaller model")
@@ -63,11 +64,10 @@ def _options(
 @app.command()
 def datasets(
     name: Annotated[
-        str | None,
-        typer.Argument(help="A dataset, to see all that is known of it; all of them if not given."),
+        str | None, typer.Argument(help="A dataset, to see all facts about it. Default: list all datasets.")
     ] = None,
 ) -> None:
-    """What is known of each dataset: labels, folds, licence, how to get it and how to prepare it."""
+    """List the supported datasets: labels, folds, licence, how to obtain and prepare them."""
     from maeface import datasets as verb
 
     console.print_result(verb.render(verb.run(name)))
@@ -78,48 +78,52 @@ def prepare(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SOURCE...", help="Photos, videos, or folders of them; with --dataset, its folder."
+            metavar="SOURCE", help="Photos, videos, or folders of them; with --dataset, its folder."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the crops and the manifest.")],
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Read SOURCE as this dataset is handed out, with its labels; several with commas between. "
-            "`maeface datasets` lists them; 'table' is any CSV."
+            help="Read SOURCE as this dataset, with its labels; several names are separated by commas. "
+            "'maeface datasets' lists the names; 'table' reads labels from any CSV file."
         ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Of the dataset, e.g. --set camera=right. Repeatable."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Option of the dataset, such as --set camera=right. Repeatable.",
         ),
     ] = None,
     every: options.Every = 1,
     fps: options.Fps = None,
-    size: Annotated[int, typer.Option(help="Side of a crop, in pixels.")] = 256,
-    faces: Annotated[options.Faces, typer.Option(help="Which faces of an image to keep.")] = "largest",
+    size: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 256,
+    faces: Annotated[options.FaceChoice, typer.Option(help="Which faces of an image to keep.")] = "largest",
     aligned: options.Aligned = False,
     min_side: Annotated[int, typer.Option(help="Drop photos with a side below this, in pixels.")] = 32,
-    threshold: Annotated[float, typer.Option(help="Least score of a face, 0 to 1.")] = 0.5,
+    threshold: Annotated[float, typer.Option(help="Minimum score of a detected face, 0 to 1.")] = 0.5,
     backbone: Annotated[
-        options.Backbone, typer.Option(help="Network that finds the faces.")
+        options.Backbone, typer.Option(help="Network of the face detector.")
     ] = "mobilenet0.25",
     detector: options.Detector = "auto",
-    jpeg_quality: Annotated[int, typer.Option(help="Of the stored crops, 1 to 100.")] = 95,
-    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
-    device: options.Where = "auto",
+    jpeg_quality: Annotated[int, typer.Option(help="JPEG quality of the crops, 1 to 100.")] = 95,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of processes. Default: one for each CPU core.")
+    ] = None,
+    device: options.Device = "auto",
     max_bad: Annotated[
-        float, typer.Option(help="Exit 1 if a larger share of the files than this gives no face, 0 to 1.")
+        float, typer.Option(help="Exit with 1 if a larger fraction of the files gives no face, 0 to 1.")
     ] = 1.0,
 ) -> None:
-    """Photos and videos in, aligned face crops out: clean, detect, turn, crop, store."""
-    given = locals()
+    """Detect, align and crop the faces of photos and videos."""
+    arguments = locals()
     checks.inputs(sources)
     checks.output_folders(out)
     from maeface import prepare as verb
 
-    values = {name: value for name, value in given.items() if name in verb.Settings.model_fields}
+    values = {name: value for name, value in arguments.items() if name in verb.Settings.model_fields}
     settings = config.check(verb.Settings, values, "prepare")
     summary = verb.run(sources, out, settings, dataset=dataset, options=overrides or ())
     console.print_result(str(summary))
@@ -131,13 +135,13 @@ def prepare(
 def pretrain(
     recipe: options.Recipe,
     data: options.Data,
-    out: options.Run,
+    out: options.RunFolder,
     init: Annotated[
-        str | None, typer.Option(help="Weights to start from: a file, a name, or 'random'.")
+        str | None, typer.Option(help="Initial weights: a file, a name or 'random'. Default: the recipe's.")
     ] = None,
-    overrides: options.Set = None,
+    overrides: options.Overrides = None,
 ) -> None:
-    """Learn faces without labels: a masked autoencoder."""
+    """Pre-train a masked autoencoder (MAE) on faces without labels."""
     checks.inputs(data, "folder", advice="give a folder that `maeface prepare` wrote")
     checks.weights([init], ConfigError)
     checks.output_folders(out)
@@ -151,20 +155,26 @@ def pretrain(
 def finetune(
     recipe: options.Recipe,
     data: options.Data,
-    init: Annotated[str, typer.Option(help="Weights to start from: a file, a name, or 'random'.")],
-    out: options.Run,
+    init: Annotated[
+        str,
+        typer.Option(
+            help="Initial weights: a file, the name of weights that come with maeface, or 'random'."
+        ),
+    ],
+    out: options.RunFolder,
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Table of labels, CSV or Parquet; if not given, those of the prepared folder (--data)."
+            help="Table of AU labels, CSV or Parquet. Default: those that 'maeface prepare --dataset' wrote."
         ),
     ] = None,
     guide: Annotated[
-        Path | None, typer.Option(help="Table of measures of the faces, to be learned beside; Parquet.")
+        Path | None,
+        typer.Option(help="Parquet table of other measurements of the faces, for an auxiliary loss."),
     ] = None,
-    overrides: options.Set = None,
+    overrides: options.Overrides = None,
 ) -> None:
-    """Learn action units from labelled crops: occurrence, intensity, or both."""
+    """Train a network on AU labels: occurrence, intensity, or both."""
     checks.inputs(data, "folder", advice="give a folder that `maeface prepare` wrote")
     checks.inputs([labels], "labels file")
     checks.inputs([guide], "file", advice="a guide is a Parquet table with a column id")
@@ -173,11 +183,11 @@ def finetune(
     from maeface import finetune as verb
 
     settings = config.load(config.Finetune, recipe, overrides or ())
-    console.print_result(str(verb.run(settings, data, labels or _labels_of(data), init, out, guide)))
+    console.print_result(str(verb.run(settings, data, labels or _find_labels(data), init, out, guide)))
 
 
-def _labels_of(data: list[Path]) -> Path:
-    """The labels that ``prepare --dataset`` left in the one prepared folder."""
+def _find_labels(data: list[Path]) -> Path:
+    """Return the labels that ``prepare --dataset`` wrote to the prepared folder."""
     labels = data[0] / "labels.parquet"
     if len(data) > 1:
         raise ConfigError("--labels is needed with several --data folders; give one table for all of them")
@@ -190,12 +200,14 @@ def _labels_of(data: list[Path]) -> Path:
 def evaluate(
     labels: Annotated[Path, typer.Option(help="Table of labels, CSV or Parquet.")],
     predictions: Annotated[
-        Path, typer.Option(help="Table of predictions, CSV or Parquet, of maeface or another tool.")
+        Path, typer.Option(help="Table of predictions, CSV or Parquet, from maeface or another tool.")
     ],
     threshold: Annotated[float, typer.Option(help="Probability from which an AU counts as present.")] = 0.5,
-    out: Annotated[Path | None, typer.Option(help="Also write the scores, as .csv or .json.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the scores to this .csv or .json file.")
+    ] = None,
 ) -> None:
-    """Score predictions against labels: F1, ICC, MSE, MAE and more for each action unit."""
+    """Compare predictions with labels: F1, ICC, MSE, MAE and more for each AU."""
     checks.inputs([labels], "labels file")
     checks.inputs([predictions], "predictions file")
     checks.output_file(out, "scores", (".csv", ".json"))
@@ -206,38 +218,37 @@ def evaluate(
 
 @app.command()
 def predict(
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Photos, videos, or folders of them.")
-    ],
+    inputs: Annotated[list[Path], typer.Argument(metavar="FILE", help="Photos, videos, or folders of them.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="The table: a .csv or a .parquet file; if not given, a line a face is printed."),
+        typer.Option(help="Table to write, .csv or .parquet. Default: print one line for each face."),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|NAME",
-            help="Weights of an AU model, as finetune writes them, or the name of some that come with the "
-            "package; maeface-nano if not given.",
+            help="Weights that 'maeface finetune' wrote, or the name of weights that come with maeface. "
+            "Default: maeface-nano.",
         ),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for a picture of each photo, with boxes and AU bars.")
+        Path | None, typer.Option(help="Folder for a copy of each photo with face boxes and AU bars.")
     ] = None,
     every: options.Every = 1,
     fps: options.Fps = None,
-    faces: Annotated[options.Faces, typer.Option(help="Which faces of an image to predict.")] = "all",
+    faces: Annotated[options.FaceChoice, typer.Option(help="Which faces of an image to predict.")] = "all",
     aligned: options.Aligned = False,
     detector: options.Detector = "auto",
-    device: options.Where = "auto",
+    device: options.Device = "auto",
     precision: Annotated[
-        config.Precision, typer.Option(help="Of the AU model; auto: bf16 where the hardware computes in it.")
+        config.Precision,
+        typer.Option(help="Number format of the AU network; 'auto': bf16 if the hardware supports it."),
     ] = "auto",
     max_bad: Annotated[
-        float, typer.Option(help="Exit 1 if a larger share of the inputs than this cannot be read, 0 to 1.")
+        float, typer.Option(help="Exit with 1 if a larger fraction of the inputs cannot be read, 0 to 1.")
     ] = 1.0,
 ) -> None:
-    """Action units of photos and videos, as a table, with pictures."""
+    """Predict the AUs of the faces in photos and videos."""
     checks.inputs(inputs)
     checks.weights([weights])
     checks.output_file(out, "predictions", (".csv", ".parquet"))
@@ -256,11 +267,11 @@ def predict(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Another seed, another split and start.")] = 0,
-    overrides: options.Set = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results and report.html.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the split into subjects and of the training.")] = 0,
+    overrides: options.Overrides = None,
 ) -> None:
-    """The whole way in minutes, on rendered faces that come with the package."""
+    """Run all steps in minutes, on rendered faces that come with maeface."""
     checks.output_folders(out)
     from maeface import demo as verb
 
@@ -271,22 +282,37 @@ def demo(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help="ex1 to ex5, table5, ..., fig1, ..., cross, or a TOML file.")],
-    data: Annotated[Path, typer.Option(help="Folder with the datasets by name, raw or prepared.")],
-    out: Annotated[Path, typer.Option(help="Folder for everything; the same command goes on with it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="An experiment of the paper (ex1 to ex5, table5, table6, fig7), a figure (fig1, fig3, ...), "
+            "'cross' (train on one dataset, test on another), or a TOML file."
+        ),
+    ],
+    data: Annotated[
+        Path, typer.Option(help="Folder with the datasets in bp4d, disfa, ...; original or prepared.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for all results. The same command resumes it.")],
     weights: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE|NAME=FILE", help="The encoder, or several by their names. Repeatable."),
+        typer.Option(
+            metavar="FILE|NAME=FILE",
+            help="Pre-trained weights; if several are compared, NAME=FILE for each. Repeatable.",
+        ),
     ] = None,
     selection: Annotated[
-        Literal["validation", "paper"], typer.Option(help="What picks the epoch; paper: the test fold.")
+        Literal["validation", "paper"],
+        typer.Option(
+            help="What selects the epoch: held-out training subjects ('validation'), or the test fold "
+            "('paper'), which is common but gives optimistic scores."
+        ),
     ] = "validation",
-    train: Annotated[str | None, typer.Option(help="Of cross: the dataset to learn from.")] = None,
-    test: Annotated[str | None, typer.Option(help="Of cross: the dataset to test on.")] = None,
-    overrides: options.Set = None,
+    train: Annotated[str | None, typer.Option(help="Training dataset of 'cross'.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test dataset of 'cross'.")] = None,
+    overrides: options.Overrides = None,
 ) -> None:
-    """An experiment or a figure of the paper, whole."""
-    checks.inputs([data], "folder", advice="give the folder with what it is made from (--data)")
+    """Run an experiment of the paper, or draw one of its figures."""
+    checks.inputs([data], "folder", advice="give the folder with the datasets (--data)")
     checks.weights(text if Path(text).exists() else text.rpartition("=")[2] for text in weights or ())
     checks.output_folders(out)
     from maeface import reproduce as verb

@@ -92,9 +92,9 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
     left out and named.
 
     Args:
-        labels: CSV or Parquet with ``AU12_o`` or ``AU12_i``; see ``data.tables.labels.read``.
+        labels: CSV or Parquet with ``AU12_o`` or ``AU12_i``; see ``data.tables.labels.read_labels``.
         predictions: CSV or Parquet of maeface, OpenFace, py-feat, LibreFace, PyAFAR or similar; see
-            ``data.tables.predictions.read``.
+            ``data.tables.predictions.read_predictions``.
         threshold: probability from which an action unit counts as present, 0..1.
         out: file for the scores, ``.csv`` or ``.json`` (with means and counts); None for none.
 
@@ -105,12 +105,12 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold is {threshold:g}; expected a probability, 0 to 1")
     checks.output_file(out, "scores", (".csv", ".json"))
-    truth, predicted = label_tables.read(labels), prediction_tables.read(predictions)
+    truth, predicted = label_tables.read_labels(labels), prediction_tables.read_predictions(predictions)
     detection_aus = sorted(truth.occurrence.keys() & predicted.detection.keys())
     intensity_aus = sorted(truth.intensity.keys() & predicted.intensity.keys())
     if not detection_aus and not intensity_aus:
         raise DataError(_describe_mismatch(truth, predicted))
-    match = matching.match(truth, predicted)
+    match = matching.match_predictions(truth, predicted)
     label_rows, prediction_rows = match.label_rows, match.prediction_rows
     table = pd.concat(
         [

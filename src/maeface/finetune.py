@@ -15,8 +15,9 @@ from maeface.data.loading.dataset import Batch, FaceDataset, gather_manifests
 from maeface.data.loading.loader import Loader, load_in_order
 from maeface.data.loading.sampling import BatchOrder, keyed_generator
 from maeface.data.loading.split import Split, split_faces
-from maeface.data.manifest import Labelled
 from maeface.data.tables import guide as guides
+from maeface.data.tables import labels as label_tables
+from maeface.data.tables.labels import LabelledFaces
 from maeface.errors import DataError
 from maeface.model import au, preprocessing, weights
 from maeface.model.au import AUModel
@@ -124,7 +125,7 @@ def _train(
     )
 
 
-def join_labels(data: Sequence[Path], labels: Path) -> Labelled:
+def join_labels(data: Sequence[Path], labels: Path) -> LabelledFaces:
     """Return the faces of several folders that have labels, and their labels.
 
     Raises:
@@ -136,10 +137,10 @@ def join_labels(data: Sequence[Path], labels: Path) -> Labelled:
             f"two of the data folders have a face called {rows.loc[repeated, 'id'].iloc[0]}, and the "
             "labels cannot tell them apart; rename the files and prepare again"
         )
-    return manifest.join_labels(rows, labels)
+    return label_tables.join_labels(rows, labels)
 
 
-def select_labels(labelled: Labelled, head: config.Head) -> tuple[tuple[int, ...], Split]:
+def select_labels(labelled: LabelledFaces, head: config.Head) -> tuple[tuple[int, ...], Split]:
     """Return the action units to learn and their labels, in the order of the model's outputs.
 
     Where ``head.aus`` is empty, these are all that the labels have; for task "both", those of both kinds.

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands of the command line share."""
+"""Arguments and options of the command line that several commands share."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,37 +7,47 @@ import typer
 
 from maeface import checks
 
-Faces = Literal["largest", "central", "all"]
+FaceChoice = Literal["largest", "central", "all"]  # central: nearest to the image's centre
 Backbone = Literal["mobilenet0.25", "resnet50"]
 Layout = Literal["bp4d", "bp4dplus", "disfa"]
 
-Recipe = Annotated[str, typer.Argument(help="The name of a recipe, or a TOML file.")]
-Run = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")]
+Recipe = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="Name of a recipe that comes with maeface, or a TOML file.")
+]
+RunFolder = Annotated[
+    Path, typer.Option("--out", help="Folder for weights, logs and checkpoints. The same command resumes it.")
+]
 Detector = Annotated[
     Literal["auto", "public", "embedded"],
     typer.Option(
-        help="Weights that find the faces: the public ones (downloaded once), the package's own (embedded), "
-        "or auto: the public ones where they are at hand, without a download."
+        help="Weights of the face detector: 'public' (RetinaFace's, downloaded once), 'embedded' (part of "
+        "maeface, less precise), or 'auto': public if already on this machine, otherwise embedded."
     ),
 ]
-Where = Annotated[
+Device = Annotated[
     str,
     typer.Option(
-        "--device", metavar="|".join(checks.DEVICES), callback=checks.device, help="Where the networks run."
+        "--device",
+        metavar="|".join(checks.DEVICES),
+        callback=checks.device,
+        help="Device for the networks; 'auto': the GPU if there is one.",
     ),
 ]
-Set = Annotated[
+Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a setting, e.g. --set optim.epochs=5. Repeatable."
+        "--set", metavar="KEY=VALUE", help="Change a setting, such as --set optim.epochs=5. Repeatable."
     ),
 ]
 Data = Annotated[
-    list[Path], typer.Option("--data", help="A prepared folder, or a folder of face crops. Repeatable.")
+    list[Path],
+    typer.Option(
+        "--data", help="Folder that 'maeface prepare' wrote, or a folder of cropped faces. Repeatable."
+    ),
 ]
-Every = Annotated[int, typer.Option("--every", min=1, help="Of a video, take every n-th frame.")]
+Every = Annotated[int, typer.Option("--every", min=1, help="Use every n-th frame of a video.")]
 Fps = Annotated[
     float | None,
-    typer.Option("--fps", min=0.001, help="Of a video, take at most so many frames a second instead."),
+    typer.Option("--fps", min=0.001, help="Use at most this many frames per second of a video instead."),
 ]
-Aligned = Annotated[bool, typer.Option("--aligned", help="The images are ready face crops: find no faces.")]
+Aligned = Annotated[bool, typer.Option("--aligned", help="The images are cropped faces: skip the detection.")]

@@ -8,7 +8,7 @@ from maeface import facts
 from maeface.errors import ConfigError
 from maeface_studio.weights import annotations
 
-KNOWN = "A000109.jpg#0.0"  # the annotators differ on AU12 and agree on AU25
+ANNOTATED = "A000109.jpg#0.0"  # the annotators differ on AU12 and agree on AU25
 
 
 def faces(*ids):
@@ -20,7 +20,7 @@ def faces(*ids):
 def test_annotations_come_first_and_others_fill_their_gaps():
     others = pd.DataFrame(
         {
-            "id": [KNOWN, "mine.jpg#0.0"],
+            "id": [ANNOTATED, "mine.jpg#0.0"],
             "subject": ["Anna", "Ben"],
             "clip": [None, None],
             "AU12_o": [1.0, 0.0],
@@ -28,13 +28,13 @@ def test_annotations_come_first_and_others_fill_their_gaps():
             "AU12_i": [3.0, float("nan")],
         }
     )
-    table, count = annotations.merge_annotations(faces(KNOWN, "mine.jpg#0.0"), [12, 25, 12], others)
+    table, count = annotations.merge_annotations(faces(ANNOTATED, "mine.jpg#0.0"), [12, 25, 12], others)
     rows = table.set_index("id")
     assert count == 1 and len(rows) == 2
-    assert rows.loc[KNOWN, ["AU12_o", "AU25_o", "AU12_i"]].tolist() == [1, 1, 3]
+    assert rows.loc[ANNOTATED, ["AU12_o", "AU25_o", "AU12_i"]].tolist() == [1, 1, 3]
     assert rows.loc["mine.jpg#0.0", ["AU12_o", "AU25_o"]].tolist() == [0, 1]
     assert rows["subject"].tolist() == ["Anna", "Ben"]  # one person stays one, whoever labelled the face
-    alone, count = annotations.merge_annotations(faces(KNOWN), [25], None)
+    alone, count = annotations.merge_annotations(faces(ANNOTATED), [25], None)
     assert count == 1 and list(alone.columns) == ["id", "subject", "clip", "AU25_o"]
 
 
@@ -63,7 +63,7 @@ def test_the_labels_are_what_both_annotators_say():
         au = str(facts.au_column(column)[0])
         for face, value in table[column].items():
             codes = [annotator[face].split() for annotator in (one, two)]
-            told = "x" not in codes[0] + codes[1]
-            seen = {au in code for code in codes}
-            assert (value != value) == (not told or len(seen) == 2)
-            assert value != value or bool(value) in seen
+            clear = "x" not in codes[0] + codes[1]
+            present = {au in code for code in codes}
+            assert (value != value) == (not clear or len(present) == 2)
+            assert value != value or bool(value) in present

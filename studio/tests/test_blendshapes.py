@@ -80,7 +80,7 @@ def test_the_table_is_one_of_labels_and_of_predictions(faked, tmp_path):
     photo(tmp_path / "in" / "dark.png", 10)
     out = tmp_path / "out.parquet"
     blendshapes.main(["face.task", str(tmp_path / "in"), "--out", str(out)])
-    as_labels, as_predictions = labels.read(out), predictions.read(out)
+    as_labels, as_predictions = labels.read_labels(out), predictions.read_predictions(out)
     assert list(as_labels.rows["source"]) == ["a.png", "dark.png"]
     np.testing.assert_allclose(as_labels.intensity[12], [2.5, np.nan])
     np.testing.assert_allclose(as_predictions.detection[12], [0.5, np.nan])

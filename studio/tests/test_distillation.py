@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.faces.detector import Detector
+from maeface.faces.detector_weights import EMBEDDED
 from maeface.faces.geometry import Face
 from maeface.faces.landmarks import MEAN_SHAPE, LandmarkNet
 from maeface.faces.retinaface import RetinaFace, decode, make_anchors
@@ -131,7 +132,7 @@ def test_the_geometry_mends_the_teacher():
     assert np.abs(points.numpy() - placed(96, 96, 60).points).max() < 0.1
 
 
-def test_the_loss_is_least_where_student_and_teacher_agree():
+def test_the_loss_is_least_where_model_and_teacher_agree():
     torch.manual_seed(0)
     logit, box, point = torch.randn(2, 50) * 2, torch.randn(2, 50, 4), torch.randn(2, 50, 10)
     agreed = (torch.stack([torch.zeros_like(logit), logit], -1), box, point)
@@ -174,10 +175,10 @@ def test_what_is_collected(tmp_path):
     for name, level in (("a", 200), ("b", 200), ("test", 200), ("dark", 30)):
         Image.fromarray(np.full((200, 200, 3), level, np.uint8)).save(tmp_path / f"{name}.png")
     (tmp_path / "notes.txt").write_text("not a picture")
-    found = collect([tmp_path], Finder(), exclude=["test.png"])
-    assert [len(group) for group in found.cutouts] == [2]
-    assert found.cutouts[0][0].box.tolist() == [56, 56, 144, 144]
-    assert len(found.plain) == 1 + 2 * 3 and not found.scenes
+    collected = collect([tmp_path], Finder(), exclude=["test.png"])
+    assert [len(group) for group in collected.cutouts] == [2]
+    assert collected.cutouts[0][0].box.tolist() == [56, 56, 144, 144]
+    assert len(collected.plain) == 1 + 2 * 3 and not collected.scenes
     with pytest.raises(DataError, match="no face"):
         collect([tmp_path / "dark.png"], Finder())
     with pytest.raises(ConfigError, match="no file or folder"):
@@ -256,11 +257,18 @@ def test_an_earlier_file_can_be_kept_for_finding(trained, tmp_path):
     assert {name for name in one if not name.startswith("points.")} <= same
     assert "points.features.0.weight" not in same  # learned anew
     assert unfinished.is_file()
-    assert Detector(path).placing is not None
+    assert Detector(path).landmark_net is not None
     with pytest.raises(WeightsError, match="no face detector weights"):
         trained("none.safetensors", keep=tmp_path / "none")
     with pytest.raises(WeightsError, match="only a file that it made can be kept"):
         trained("theirs.safetensors", keep=tmp_path / "teacher.pth")
+
+
+def test_the_packaged_file_can_be_kept(trained, tmp_path):
+    trained("again.safetensors", keep=EMBEDDED)
+    packaged, again = load_file(EMBEDDED), load_file(tmp_path / "again.safetensors")
+    assert packaged.keys() == again.keys()
+    assert all(torch.equal(again[name], packaged[name]) for name in again if not name.startswith("points."))
 
 
 @pytest.mark.parametrize("width", [100, 225, 301])
@@ -302,11 +310,11 @@ def test_points_are_learned(tmp_path, monkeypatch):
     pixels, points = map(
         np.stack, zip(*(landmarks.draw_sample(material(), random) for _ in range(64)), strict=True)
     )
-    truth = torch.from_numpy(points).float()
+    targets = torch.from_numpy(points).float()
     with torch.no_grad():
-        said = network(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
-    assert landmarks.landmark_error(said, truth) < 0.8 * landmarks.landmark_error(
-        torch.tensor(MEAN_SHAPE).expand_as(truth), truth
+        predicted = network(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
+    assert landmarks.landmark_error(predicted, targets) < 0.8 * landmarks.landmark_error(
+        torch.tensor(MEAN_SHAPE).expand_as(targets), targets
     )
 
 
@@ -321,7 +329,7 @@ def test_the_two_parts_of_the_schedule():
     assert short.phase(short.coarse - 1).points == first.points
 
 
-def test_the_student_comes_nearer(monkeypatch, tmp_path):
+def test_a_step_reduces_the_loss(monkeypatch, tmp_path):
     canvas = canvas_of([placed(45, 43, 30)])
     image_targets = make_targets(Teacher(), canvas)
     pixels = to_network_input(torch.from_numpy(np.stack([canvas.pixels] * 2)))

@@ -23,6 +23,7 @@ from maeface import facts
 from maeface.data import manifest
 from maeface.data.ingest import workers
 from maeface.data.shards import FOLDER, Shards
+from maeface.data.tables.labels import join_labels
 from maeface.errors import ConfigError, DataError, ResourceError
 from maeface_studio.camera import opengl, scene
 from maeface_studio.cast import actions, subjects
@@ -64,7 +65,7 @@ def test_a_prepared_folder_with_labels(made):
     clip = rows[rows["clip"].notna()]
     assert clip["frame"].tolist() == [0, 1] and clip["time_s"].tolist() == [0.0, 1 / 24]
     assert all(jpeg(out, row).shape == (24, 24, 3) for _, row in rows.iterrows())
-    labelled = manifest.join_labels(rows, out / shards.LABELS)
+    labelled = join_labels(rows, out / shards.LABELS)
     assert len(labelled.rows) == 5 and set(labelled.aus_occurrence) == set(AUS)
     assert leftovers(out) == []
     assert sorted(path.name for path in (out / FOLDER).iterdir()) == ["00000.tar", "00001.tar"]

@@ -92,12 +92,12 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monk
     real = labels["id"].str.contains(".jpg", regex=False)
     theirs = labels[real].set_index("id")
     assert len(theirs) == 4 and theirs["AU12_o"].notna().all() and theirs["AU12_i"].isna().all()
-    read = pd.read_csv(resources.files("maeface_studio.weights") / "annotations.csv", index_col="id")
+    annotated = pd.read_csv(resources.files("maeface_studio.weights") / "annotations.csv", index_col="id")
     for face, row in theirs.iterrows():
         for au in how.annotations.aus:  # annotations come first, and the teacher fills their gaps
             name = f"{facts.au_name(au)}_o"
-            known = read.loc[face, name]
-            assert known != known or row[name] == known
+            label = annotated.loc[face, name]
+            assert label != label or row[name] == label
     assert theirs["AU09_o"].eq(0).all() and theirs["AU15_o"].isna().all()
     assert len(labels) == 6 + 4
 
@@ -140,7 +140,7 @@ def test_held_out_portraits_alone_are_nothing_to_learn_from(tmp_path):
         make.list_sources(settings().prepare, tmp_path)
 
 
-def test_of_probabilities_only_what_is_sure_and_chosen_is_believed(tmp_path):
+def test_only_confident_predictions_of_chosen_action_units_become_labels(tmp_path):
     table = tmp_path / "teacher.csv"
     table.write_text(
         "source,frame,face,AU12_p,AU12_i,AU06_p,jawOpen\n"

@@ -1,13 +1,13 @@
-"""The one table of a prepared folder: a row for every face, and a row for everything that was dropped.
+"""The manifest of a prepared folder: a table with a row for each face and for each image that was dropped.
 
-After this table nothing knows how a dataset stores its files. A prepared folder is
+Later stages read this table and the crops, never the files of a dataset. A prepared folder is
 
     DIR/manifest.parquet   the table (SCHEMA)
     DIR/shards/00000.tar   the crops, JPEG in uncompressed tar files
     DIR/shards.json        {shard name: {sha256, bytes, count}}
     DIR/prepare.json       settings, versions, counts
 
-A plain folder of crop images, with no manifest, is read as one too: a row for every image.
+A folder of crop images without a manifest can be read too: it gets a row for every image.
 """
 
 import hashlib
@@ -23,32 +23,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from maeface import checks, files
-from maeface.data.tables.labels import Labelled, join_labels
 from maeface.errors import DataError
-
-__all__ = [
-    "COLUMNS",
-    "FILE",
-    "FORMAT_VERSION",
-    "IMAGE_SUFFIXES",
-    "SCHEMA",
-    "Labelled",
-    "escape",
-    "folds",
-    "hold_out",
-    "join_labels",
-    "load",
-    "plain_folder",
-    "subjects",
-    "unescape",
-    "write",
-]
 
 FILE = "manifest.parquet"
 FORMAT_VERSION = 1
 VERSION_KEY = b"maeface.manifest"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-"""What counts as a crop in a plain folder."""
+"""Suffixes of the crops in a plain folder."""
 
 ROWS_TOGETHER = 16_384
 
@@ -77,35 +58,35 @@ COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
 
 
 def write(path: Path, tables: Iterable[pa.Table]) -> int:
-    """Write tables one after the other as one manifest, atomically and in bounded memory.
+    """Write several tables as one manifest, atomically and in bounded memory.
 
     Args:
         path: the file to write.
         tables: tables of ``SCHEMA``; their own metadata is dropped.
 
     Returns:
-        How many rows were written.
+        The number of rows.
     """
     count = 0
     with files.atomic(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
-        waiting: list[pa.Table] = []
+        pending: list[pa.Table] = []
         for table in tables:
-            waiting.append(table.replace_schema_metadata(SCHEMA.metadata))
+            pending.append(table.replace_schema_metadata(SCHEMA.metadata))
             count += table.num_rows
-            if sum(part.num_rows for part in waiting) >= ROWS_TOGETHER:
-                writer.write_table(pa.concat_tables(waiting))
-                waiting = []
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting))
+            if sum(part.num_rows for part in pending) >= ROWS_TOGETHER:
+                writer.write_table(pa.concat_tables(pending))
+                pending = []
+        if pending:
+            writer.write_table(pa.concat_tables(pending))
     return count
 
 
 def load(folder: Path, all_rows: bool = False) -> pd.DataFrame:
-    """Read the manifest of a prepared folder, or make one for a plain folder of crops.
+    """Read the manifest of a prepared folder, or build one for a plain folder of crops.
 
     Args:
         folder: a folder that ``maeface prepare`` wrote, or a folder with crop images in it.
-        all_rows: also the rows of what was dropped (``status`` other than "ok").
+        all_rows: also the rows of dropped images (``status`` other than "ok").
 
     Returns:
         A table with ``COLUMNS``, rows in the order of the preparation (of the names, for a plain folder).
@@ -116,7 +97,7 @@ def load(folder: Path, all_rows: bool = False) -> pd.DataFrame:
     """
     checks.inputs([folder], "folder", advice="give a folder that `maeface prepare` wrote")
     if not (folder / FILE).is_file():
-        return plain_folder(folder)
+        return read_plain_folder(folder)
     rows = _read(folder / FILE)
     if not all_rows:
         rows = rows[rows["status"] == "ok"].reset_index(drop=True)
@@ -125,10 +106,10 @@ def load(folder: Path, all_rows: bool = False) -> pd.DataFrame:
     return rows
 
 
-def plain_folder(folder: Path) -> pd.DataFrame:
-    """A manifest for a folder of ready crops: one row an image file, found by its suffix, sorted by name.
+def read_plain_folder(folder: Path) -> pd.DataFrame:
+    """Return a manifest of a folder of ready crops: a row for each image file, by its suffix, sorted by name.
 
-    Boxes, points, score and angle are NaN; ``shard`` is null, which says "read the file ``source``".
+    Boxes, points, score and angle are NaN; ``shard`` is null, so the image is the file ``source``.
 
     Raises:
         DataError: no image in the folder.
@@ -138,18 +119,18 @@ def plain_folder(folder: Path) -> pd.DataFrame:
             f"{folder} has shards but no {FILE}: its preparation did not finish; "
             "run the same `maeface prepare` again, it goes on where it was"
         )
-    found: list[str] = []
+    sources: list[str] = []
     for base, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         images = [n for n in names if not n.startswith(".") and Path(n).suffix.lower() in IMAGE_SUFFIXES]
-        found += [escape((Path(base) / name).relative_to(folder)) for name in images]
-    found.sort()
-    if not found:
+        sources += [escape((Path(base) / name).relative_to(folder)) for name in images]
+    sources.sort()
+    if not sources:
         raise DataError(
             f"{folder} has no {FILE} and no image; "
             "give a folder that `maeface prepare` wrote or a folder of crops"
         )
-    rows = pd.DataFrame({"id": [f"{source}#0.0" for source in found], "source": found})
+    rows = pd.DataFrame({"id": [f"{source}#0.0" for source in sources], "source": sources})
     constant = {"frame": 0, "time_s": 0.0, "face": 0, "offset": 0, "size": 0, "status": "ok"}
     table = pa.table(
         {
@@ -164,9 +145,9 @@ def plain_folder(folder: Path) -> pd.DataFrame:
 
 
 def escape(path: Path) -> str:
-    r"""A relative path as the ``source`` of a manifest: posix, bytes that are not UTF-8 as ``\xNN``.
+    r"""Return a relative path as the ``source`` of a manifest: posix, bytes that are not UTF-8 as ``\xNN``.
 
-    ``unescape`` turns it back: a backslash that would be read as such an escape is written ``\x5c``.
+    ``unescape`` is the inverse: a backslash that would be read as such an escape is written ``\x5c``.
     """
     name = os.fsencode(path.as_posix())
     name = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", name)
@@ -174,7 +155,7 @@ def escape(path: Path) -> str:
 
 
 def unescape(source: str) -> Path:
-    """The relative path that ``escape`` made ``source`` from."""
+    """Return the relative path of a ``source``; the inverse of ``escape``."""
     name = re.sub(rb"\\x([0-9a-f]{2})", lambda hit: bytes([int(hit[1], 16)]), source.encode())
     return Path(os.fsdecode(name))
 
@@ -196,14 +177,14 @@ def subjects(rows: pd.DataFrame) -> NDArray[np.object_]:
 
 
 def folds(subjects: Sequence[str] | np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Cut subjects into ``count`` parts of equal size (within one), never a subject in two.
+    """Assign subjects to ``count`` folds of equal size (within one), each subject to one fold.
 
-    The order of the rows, the machine and the library versions do not matter: subjects are ordered by a
-    hash of seed and name, and dealt out in turn.
+    The result does not depend on the order of the rows, the machine or library versions: subjects are ordered
+    by a hash of seed and name, and assigned in turn.
 
     Args:
         subjects: (N,) the subject of each row.
-        count: how many folds.
+        count: number of folds.
         seed: another seed gives another partition.
 
     Returns:
@@ -219,29 +200,29 @@ def folds(subjects: Sequence[str] | np.ndarray, count: int, seed: int = 0) -> np
     return np.array([fold[str(subject)] for subject in subjects], dtype=np.int64)
 
 
-def hold_out(subjects: Sequence[str] | np.ndarray, share: float, seed: int = 0) -> np.ndarray:
-    """Choose subjects for validation: ``share`` of them, rounded, at least one, and never all.
+def hold_out(subjects: Sequence[str] | np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:
+    """Choose subjects for validation: a fraction of them, rounded, at least one, but not all.
 
     Args:
         subjects: (N,) the subject of each row.
-        share: 0 (none) up to, not with, 1.
+        fraction: from 0 (none) to below 1.
         seed: another seed chooses other subjects.
 
     Returns:
         (N,) bool, True for the rows that are held out.
 
     Raises:
-        DataError: one subject only, so there is none to hold out.
+        DataError: there is only one subject.
     """
-    if share == 0:
+    if fraction == 0:
         return np.zeros(len(subjects), dtype=bool)
     order = _shuffled(subjects, seed)
     if len(order) < 2:
         raise DataError(
-            f"holding out {share:.0%} of the subjects needs at least 2 subjects, got {len(order)}; "
-            "give more data or set the validation share to 0"
+            f"holding out {fraction:.0%} of the subjects needs at least 2 subjects, got {len(order)}; "
+            "give more data or set the validation fraction to 0"
         )
-    chosen = set(order[: min(max(1, round(share * len(order))), len(order) - 1)])
+    chosen = set(order[: min(max(1, round(fraction * len(order))), len(order) - 1)])
     return np.array([str(subject) in chosen for subject in subjects], dtype=bool)
 
 

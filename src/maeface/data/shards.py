@@ -1,7 +1,7 @@
-"""Crops on disk: JPEG files in uncompressed tar files, written in order, read at random by byte range.
+"""Shards, the crops on disk: JPEG files in uncompressed tar files, written in order, read by byte range.
 
-Any WebDataset reader opens the tar files; ``Shards`` needs no scan, because the manifest knows where each
-crop lies.
+Any WebDataset reader opens the tar files; ``Shards`` does not scan them, because the manifest has the byte
+range of each crop.
 """
 
 import io
@@ -25,14 +25,14 @@ HEADER_BYTES = 512
 
 
 class ShardWriter:
-    """Writes one tar file. The same crops give the same bytes: no time, no owner, names by position.
+    """A writer of one tar file; the same crops give the same bytes: no time, no owner, names by position.
 
-    Use as a context manager; give it the temporary path of ``files.atomic``.
+    Use it as a context manager, with the temporary path of ``files.atomic``.
 
     Args:
         path: the file to write.
-        key: what the member names begin with (``{key}-000012.jpg``), without dots; unique in the dataset,
-            because WebDataset groups the members of a sample by it.
+        key: prefix of the member names (``{key}-000012.jpg``), without dots; unique in the dataset, because
+            WebDataset groups the members of a sample by it.
     """
 
     def __init__(self, path: Path, key: str) -> None:
@@ -42,7 +42,7 @@ class ShardWriter:
         self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)
 
     def add(self, jpeg: bytes) -> tuple[int, int]:
-        """Append a crop; returns the byte range of the JPEG inside the tar file: offset, size."""
+        """Append a crop; return the byte range of the JPEG inside the tar file: offset, size."""
         member = tarfile.TarInfo(f"{self._key}-{self.count:06d}.jpg")
         member.size, member.mode, member.mtime = len(jpeg), 0o644, 0
         offset = self._tar.offset + HEADER_BYTES
@@ -63,15 +63,14 @@ class ShardWriter:
 
 
 class Shards:
-    """The crops of a prepared folder (or of a plain folder of images), read at random.
+    """The crops of a prepared folder, or of a plain folder of images, in any order.
 
-    Cheap to make and to pickle: files are opened at the first read, in each process for itself. A shard's
-    size and SHA-256 are compared with the index when a process opens it for the first time (about 1 ms a
-    megabyte, once).
+    Cheap to create and to pickle: each process opens the files itself, at its first read. Size and SHA-256 of
+    a shard are compared with the index when a process opens it for the first time (about 1 ms per megabyte).
 
     Args:
         folder: a prepared folder, or a plain folder of crops.
-        verify: False skips the SHA-256 (not the size), for very large shards on slow disks that were
+        verify: False skips the SHA-256, not the size, for very large shards on slow disks that have been
             checked before.
 
     Raises:
@@ -86,7 +85,7 @@ class Shards:
         self._verified: set[str] = set()
 
     def read(self, row: Mapping[str, Any]) -> bytes:
-        """The encoded image of a manifest row (a dict or a ``pandas.Series``).
+        """Return the encoded image of a manifest row (a dict or a ``pandas.Series``).
 
         Raises:
             DataError: the shard is missing, truncated or altered, or the row points outside it.
@@ -97,7 +96,7 @@ class Shards:
         return self.read_file(str(row["source"]))
 
     def read_range(self, shard: str, offset: int, size: int) -> bytes:
-        """``size`` bytes from ``offset`` of a shard; for callers that keep columns, not rows.
+        """Return ``size`` bytes from ``offset`` of a shard; for callers that have columns, not rows.
 
         Raises:
             DataError: as ``read``.
@@ -108,14 +107,14 @@ class Shards:
                 f"{self._path(shard)}: the manifest asks for bytes {offset} to {offset + size} of "
                 f"{self._index[shard]['bytes']}; manifest and shards do not belong together, prepare again"
             )
-        # pread keeps no position, so that processes forked from this one can share the descriptor
+        # pread has no position, so processes forked from this one can share the descriptor
         data = os.pread(descriptor, size, offset)
         if len(data) != size:
             raise DataError(f"{self._path(shard)} is truncated; prepare the folder again")
         return data
 
     def read_file(self, source: str) -> bytes:
-        """An image of a plain folder.
+        """Return the encoded image of a plain folder.
 
         Raises:
             DataError: it cannot be read.
@@ -127,7 +126,7 @@ class Shards:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
 
     def close(self) -> None:
-        """Close the open shards; a later read opens them again."""
+        """Close the open shards; the next read opens them again."""
         while self._open:
             os.close(self._open.popitem()[1])
 
@@ -161,7 +160,7 @@ class Shards:
         return descriptor
 
     def _check(self, shard: str, path: Path) -> None:
-        """Compare with the index before the first read of this process."""
+        """Compare a shard with the index before the first read of this process."""
         if shard in self._verified:
             return
         expected = self._index[shard]
@@ -201,7 +200,7 @@ def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _plain_name(name: str) -> str:
-    """Refuse a name that leads out of the folder."""
+    """Return a file name; ValueError if it leads out of the folder."""
     if Path(name).name != name:
         raise ValueError(name)
     return name

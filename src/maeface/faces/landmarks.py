@@ -20,7 +20,7 @@ PASSES = 2
 # Side of the crop, in sizes of the face (``geometry.measure_face``): from the brows to the chin.
 SQUARE_SIDE = 2.1
 # Largest mean shift of a face's landmarks in the last pass, in sizes of the face. In 99 of 100 faces the
-# shift is smaller, the median is 0.01; in most false positives it is larger (docs/detector.md).
+# shift is smaller, the median is 0.01; in most false positives it is larger (studio/docs/detector.md).
 MAX_SHIFT = 0.08
 # Mean positions of the landmarks, as fractions of the crop's side from its centre.
 MEAN_SHAPE = ((-0.165, -0.17), (0.165, -0.17), (0.0, 0.02), (-0.135, 0.165), (0.135, 0.165))

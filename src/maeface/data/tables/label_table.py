@@ -43,7 +43,7 @@ class LabelTable:
 
 
 def read(path: Path, renamed: Mapping[str, str] | None = None) -> LabelTable:
-    """Read a table of labels and check each value; ``labels.read`` says which columns and values it has.
+    """Read a table of labels and check each value; ``labels.read_labels`` says what it may contain.
 
     Args:
         path: the file, CSV or Parquet.
@@ -51,7 +51,7 @@ def read(path: Path, renamed: Mapping[str, str] | None = None) -> LabelTable:
 
     Raises:
         ConfigError: no such file.
-        DataError: see ``labels.read``; or the file lacks a column of ``renamed``.
+        DataError: see ``labels.read_labels``; or the file lacks a column of ``renamed``.
     """
     checks.inputs([path], "labels file")
     reader = _read_parquet if table_file.is_parquet(path) else _read_csv

@@ -40,7 +40,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledFaces:
     """The faces that have labels, and their labels (N faces; A and B action units).
 
     Attributes:
@@ -91,7 +91,7 @@ class Labelled:
         return line
 
 
-def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> Labelled:
+def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> LabelledFaces:
     """Join the faces of a manifest with their labels.
 
     Rows are matched by ``id`` where the labels have it, else by ``source`` and whichever of ``frame`` and
@@ -99,15 +99,15 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> Labelled:
 
     Args:
         manifest: from ``manifest.load``.
-        labels: from ``read``, or a file.
+        labels: from ``read_labels``, or a file.
 
     Raises:
         ConfigError: no such file.
-        DataError: anything wrong in the labels (see ``read``), nothing matches, or one label row would match
-            several faces.
+        DataError: anything wrong in the labels (see ``read_labels``), nothing matches, or one label row
+            would match several faces.
     """
     if isinstance(labels, Path):
-        labels = read(labels)
+        labels = read_labels(labels)
     faces = manifest[manifest["status"] == "ok"]
     keys = list(labels.keys)
     label_keys = pd.MultiIndex.from_frame(labels.rows[keys])
@@ -127,7 +127,7 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> Labelled:
         rows[name] = values.where(values.notna(), rows[name])
     occurrence, occurrence_mask = _arrays(labels.occurrence, label_rows)
     intensity, intensity_mask = _arrays(labels.intensity, label_rows)
-    return Labelled(
+    return LabelledFaces(
         rows=rows,
         aus_occurrence=tuple(sorted(labels.occurrence)),
         occurrence=occurrence,
@@ -141,7 +141,7 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> Labelled:
     )
 
 
-def read(path: Path) -> Labels:
+def read_labels(path: Path) -> Labels:
     """Read and check a table of labels.
 
     Columns: ``id``, or ``source`` and optionally ``frame``, ``face``; optionally ``subject``, ``clip``; and

@@ -1,12 +1,13 @@
-"""Which prediction belongs to which label.
+"""Match predictions with labels.
 
-By ``id`` where both tables have it. Else by the file, then ``frame``, then ``face``:
+Rows are matched by ``id`` if both tables have it. Else by the file, then ``frame``, then ``face``:
 
-* the file: labels say ``source``, predictions ``source`` or ``input``. They need not be written alike: where
-  they differ, the end of a path is enough ("faces/s01/3.jpg" is "s01/3.jpg"), if it leaves no doubt.
-  Predictions that name no file (OpenFace writes one table a video) fit labels of one file;
-* ``frame``: 0 where a table has none;
-* ``face``: of the labels, if they have it. Else the frame's face of best score (without scores, the first).
+* the file: ``source`` in labels, ``source`` or ``input`` in predictions. Different names of a file match if
+  one is the end of the other ("faces/s01/3.jpg" and "s01/3.jpg") and no other file has that end. Predictions
+  without a file column (OpenFace writes a table for each video) match labels of a single file;
+* ``frame``: 0 if a table has no such column;
+* ``face``: that of the labels, if they have the column. Else the face of best score in the frame (the first,
+  without scores).
 """
 
 import re
@@ -21,20 +22,20 @@ from maeface.data.tables.predictions import Predictions
 from maeface.errors import DataError
 
 ID = re.compile(r"(?P<source>.*)#(?P<frame>\d+)\.(?P<face>\d+)", re.DOTALL)
-"""How the manifest writes an ``id``."""
+"""The ``id`` of a manifest."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Labels and predictions that belong together.
+    """Matched rows of labels and predictions.
 
     Attributes:
         label_rows: (K,) rows of the labels.
         prediction_rows: (K,) their predictions.
-        no_face: labels where the tool looked and found no face.
-        labels_unmatched: labels that no prediction belongs to.
-        predictions_unmatched: found faces that no label belongs to.
-        notes: what looks wrong, a line each.
+        no_face: labels of frames in which the tool found no face.
+        labels_unmatched: other labels without a prediction.
+        predictions_unmatched: faces without a label.
+        notes: suspected mistakes, a line each.
     """
 
     label_rows: np.ndarray
@@ -45,85 +46,85 @@ class Match:
     notes: tuple[str, ...] = ()
 
 
-def match(labels: Labels, predictions: Predictions) -> Match:
-    """Find for each label its prediction.
+def match_predictions(labels: Labels, predictions: Predictions) -> Match:
+    """Find the prediction of each label.
 
     Raises:
-        DataError: nothing matches, or a row does not tell which face it means.
+        DataError: nothing matches, or a row does not identify a face.
     """
-    wanted, offered, keys = _common_keys(labels, predictions)
-    notes = _first_frames(wanted, offered) if "frame" in keys else ()
-    found = offered[offered["found"]]
+    label_rows, prediction_rows, keys = _common_keys(labels, predictions)
+    notes = _frame_offset_notes(label_rows, prediction_rows) if "frame" in keys else ()
+    faces = prediction_rows[prediction_rows["found"]]
     if "face" not in keys and keys != ["id"]:
-        found = _best(found, keys)
-    if (repeated := found.duplicated(keys)).any():
-        first = found[repeated].iloc[0]
+        faces = _best_of_frames(faces, keys)
+    if (repeated := faces.duplicated(keys)).any():
+        first = faces[repeated].iloc[0]
         where = ", ".join(f"{key} {first[key]!r}" for key in keys)
         raise DataError(f"{predictions.path} has several rows for {where}; which one is meant?")
-    have = pd.MultiIndex.from_frame(found[keys])
-    at = have.get_indexer(pd.MultiIndex.from_frame(wanted[keys]))  # for each label a row of found, or -1
-    hit = at >= 0
-    looked_keys = [key for key in keys if key != "face"]
-    looked = pd.MultiIndex.from_frame(offered.loc[~offered["found"], looked_keys].drop_duplicates())
-    in_vain = looked.get_indexer(pd.MultiIndex.from_frame(wanted[looked_keys])) >= 0
-    if not hit.any():
-        raise DataError(_no_match(labels, predictions, wanted, offered, keys, int(in_vain.sum())))
-    if len(np.unique(at[hit])) < hit.sum():
+    face_keys = pd.MultiIndex.from_frame(faces[keys])
+    positions = face_keys.get_indexer(pd.MultiIndex.from_frame(label_rows[keys]))  # in faces, or -1
+    matched = positions >= 0
+    frame_keys = [key for key in keys if key != "face"]
+    faceless = prediction_rows.loc[~prediction_rows["found"], frame_keys].drop_duplicates()
+    in_faceless = (
+        pd.MultiIndex.from_frame(faceless).get_indexer(pd.MultiIndex.from_frame(label_rows[frame_keys])) >= 0
+    )
+    if not matched.any():
+        raise DataError(
+            _no_match(labels, predictions, label_rows, prediction_rows, keys, int(in_faceless.sum()))
+        )
+    if len(np.unique(positions[matched])) < matched.sum():
         raise DataError(f"{labels.path}: several label rows mean one face; give them a column `face`")
     return Match(
-        label_rows=np.flatnonzero(hit),
-        prediction_rows=found.index.to_numpy()[at[hit]],
-        no_face=int((in_vain & ~hit).sum()),
-        labels_unmatched=int((~in_vain & ~hit).sum()),
-        predictions_unmatched=int(offered["found"].sum() - hit.sum()),
+        label_rows=np.flatnonzero(matched),
+        prediction_rows=faces.index.to_numpy()[positions[matched]],
+        no_face=int((in_faceless & ~matched).sum()),
+        labels_unmatched=int((~in_faceless & ~matched).sum()),
+        predictions_unmatched=int(prediction_rows["found"].sum() - matched.sum()),
         notes=notes,
     )
 
 
 def _common_keys(labels: Labels, predictions: Predictions) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Both tables with the key columns that they meet by."""
-    wanted, offered = labels.rows.copy(), predictions.rows.copy()
-    if "id" in labels.keys and "id" in predictions.given:
-        return wanted, offered, ["id"]
-    given = set(labels.keys)
-    if "id" in given:
-        wanted = _from_id(labels, wanted)
-        given = {"source", "frame", "face"}
-    if "id" in predictions.given and "source" not in predictions.given:
-        offered[["source", "frame", "face"]] = _parts(predictions.path, offered["id"])
-    elif "source" not in predictions.given:
-        offered["source"] = _only_source(labels, predictions, wanted)
-    offered["source"] = _as_in_labels(offered["source"], wanted["source"])
-    wanted["source"] = wanted["source"].astype(str)
-    if "frame" not in given:
-        wanted["frame"] = 0
-        _refuse_frames(labels, wanted, offered)
-    one_face = "face" not in predictions.given and "id" not in predictions.given
-    if "face" not in given or (one_face and (wanted["face"] == 0).all()):
-        return wanted, offered, ["source", "frame"]
+    """Return the rows of both tables and the columns by which they are matched."""
+    label_rows, prediction_rows = labels.rows.copy(), predictions.rows.copy()
+    if "id" in labels.keys and "id" in predictions.columns:
+        return label_rows, prediction_rows, ["id"]
+    label_keys = set(labels.keys)
+    if "id" in label_keys:
+        label_rows = label_rows.assign(**_split_ids(labels.path, label_rows["id"]))
+        label_keys = {"source", "frame", "face"}
+    if "id" in predictions.columns and "source" not in predictions.columns:
+        prediction_rows[["source", "frame", "face"]] = _split_ids(predictions.path, prediction_rows["id"])
+    elif "source" not in predictions.columns:
+        prediction_rows["source"] = _only_source(labels, predictions, label_rows)
+    prediction_rows["source"] = _rename_as_labels(prediction_rows["source"], label_rows["source"])
+    label_rows["source"] = label_rows["source"].astype(str)
+    if "frame" not in label_keys:
+        label_rows["frame"] = 0
+        _refuse_several_frames(labels, label_rows, prediction_rows)
+    one_face = "face" not in predictions.columns and "id" not in predictions.columns
+    if "face" not in label_keys or (one_face and (label_rows["face"] == 0).all()):
+        return label_rows, prediction_rows, ["source", "frame"]
     if one_face:
         raise DataError(f"{predictions.path} needs a column `face`: {labels.path} labels several in a frame")
-    return wanted, offered, ["source", "frame", "face"]
+    return label_rows, prediction_rows, ["source", "frame", "face"]
 
 
-def _from_id(labels: Labels, rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(**_parts(labels.path, rows["id"]))
-
-
-def _parts(path: object, ids: "pd.Series[str]") -> pd.DataFrame:
-    """``source#frame.face`` taken apart."""
+def _split_ids(path: object, ids: "pd.Series[str]") -> pd.DataFrame:
+    """Return the columns source, frame and face of ids ``source#frame.face``."""
     parts = [ID.fullmatch(str(value)) for value in ids]
     if None in parts:
-        odd = ids.iloc[parts.index(None)]
+        wrong = ids.iloc[parts.index(None)]
         raise DataError(
-            f"{path}: the id {odd!r} is not as in a manifest (source#frame.face); give both tables `id`"
+            f"{path}: the id {wrong!r} is not as in a manifest (source#frame.face); give both tables `id`"
         )
     table = pd.DataFrame([part.groupdict() for part in parts if part], index=ids.index)
     return table.astype({"frame": np.int64, "face": np.int64})
 
 
-def _only_source(labels: Labels, predictions: Predictions, wanted: pd.DataFrame) -> str:
-    sources = wanted["source"].unique()
+def _only_source(labels: Labels, predictions: Predictions, label_rows: pd.DataFrame) -> str:
+    sources = label_rows["source"].unique()
     if len(sources) > 1:
         raise DataError(
             f"{predictions.path} does not say which file a row is of, and {labels.path} has {len(sources)}; "
@@ -132,70 +133,73 @@ def _only_source(labels: Labels, predictions: Predictions, wanted: pd.DataFrame)
     return str(sources[0])
 
 
-def _as_in_labels(inputs: "pd.Series[str]", sources: "pd.Series[str]") -> "pd.Series[str]":
-    """Inputs renamed to the sources that they end with, or that end with them; others as they are."""
-    known = {str(source) for source in sources}
+def _rename_as_labels(inputs: "pd.Series[str]", sources: "pd.Series[str]") -> "pd.Series[str]":
+    """Return inputs, renamed to the source of which one is the end of the other; others unchanged."""
+    known_sources = {str(source) for source in sources}
     names = {}
     for name in inputs.dropna().unique():
         parts = PurePosixPath(str(name).replace("\\", "/")).parts
         ends = ("/".join(parts[start:]) for start in range(len(parts)))
-        names[name] = next((end for end in (str(name), *ends) if end in known), None)
+        names[name] = next((end for end in (str(name), *ends) if end in known_sources), None)
     if not any(names.values()):
         endings: dict[str, list[str]] = {}
-        for source in known:
+        for source in known_sources:
             parts = PurePosixPath(source).parts
             for start in range(1, len(parts)):
                 endings.setdefault("/".join(parts[start:]), []).append(source)
         for name in names:
-            found = endings.get(str(name), [])
-            names[name] = found[0] if len(found) == 1 else None
+            matches = endings.get(str(name), [])
+            names[name] = matches[0] if len(matches) == 1 else None
     return inputs.map(lambda name: names.get(name) or str(name))
 
 
-def _best(found: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Of each frame the face of best score; the first where scores are equal or there are none."""
-    order = found["score"].fillna(-np.inf).sort_values(ascending=False, kind="stable").index
-    return found.loc[order].drop_duplicates(keys).sort_index()
+def _best_of_frames(faces: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return the face of best score in each frame; the first if scores are equal or missing."""
+    order = faces["score"].fillna(-np.inf).sort_values(ascending=False, kind="stable").index
+    return faces.loc[order].drop_duplicates(keys).sort_index()
 
 
-def _refuse_frames(labels: Labels, wanted: pd.DataFrame, offered: pd.DataFrame) -> None:
-    mine = offered[offered["source"].isin(set(wanted["source"]))]
-    frames = mine.groupby("source")["frame"].nunique()
+def _refuse_several_frames(labels: Labels, label_rows: pd.DataFrame, prediction_rows: pd.DataFrame) -> None:
+    labelled = prediction_rows[prediction_rows["source"].isin(set(label_rows["source"]))]
+    frames = labelled.groupby("source")["frame"].nunique()
     if (frames > 1).any():
         source = frames.idxmax()
         raise DataError(
             f"{labels.path} has no column `frame`, and {source} was predicted in {frames.max()} frames; "
             "give it one"
         )
-    offered.loc[mine.index, "frame"] = 0
+    prediction_rows.loc[labelled.index, "frame"] = 0
 
 
-def _first_frames(wanted: pd.DataFrame, offered: pd.DataFrame) -> tuple[str, ...]:
-    """A hint at frames counted from 0 on one side and from 1 on the other, for videos."""
-    mine = offered[offered["source"].isin(set(wanted["source"]))]
-    if mine.empty or wanted["frame"].nunique() < 3:
+def _frame_offset_notes(label_rows: pd.DataFrame, prediction_rows: pd.DataFrame) -> tuple[str, ...]:
+    """Return a note if frames of videos seem to count from 0 in one table and from 1 in the other."""
+    labelled = prediction_rows[prediction_rows["source"].isin(set(label_rows["source"]))]
+    if labelled.empty or label_rows["frame"].nunique() < 3:
         return ()
-    ours, theirs = int(wanted["frame"].min()), int(mine["frame"].min())
-    if {ours, theirs} == {0, 1}:
-        return (f"frames of the labels begin at {ours}, of the predictions at {theirs}: are they one off?",)
+    first_label, first_prediction = int(label_rows["frame"].min()), int(labelled["frame"].min())
+    if {first_label, first_prediction} == {0, 1}:
+        return (
+            f"frames of the labels begin at {first_label}, of the predictions at {first_prediction}: "
+            "are they one off?",
+        )
     return ()
 
 
 def _no_match(
     labels: Labels,
     predictions: Predictions,
-    wanted: pd.DataFrame,
-    offered: pd.DataFrame,
+    label_rows: pd.DataFrame,
+    prediction_rows: pd.DataFrame,
     keys: list[str],
-    in_vain: int,
+    faceless: int,
 ) -> str:
-    if in_vain:
-        return f"{predictions.path}: no face was found in any of the {in_vain} labelled frames that it has"
+    if faceless:
+        return f"{predictions.path}: no face was found in any of the {faceless} labelled frames that it has"
 
     def example(rows: pd.DataFrame) -> str:
         return ", ".join(f"{key} {rows[key].iloc[0]}" for key in keys)
 
     return (
-        f"no prediction belongs to a label: {labels.path} has {example(wanted)}; "
-        f"{predictions.path} has {example(offered)}"
+        f"no prediction belongs to a label: {labels.path} has {example(label_rows)}; "
+        f"{predictions.path} has {example(prediction_rows)}"
     )

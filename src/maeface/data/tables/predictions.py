@@ -1,11 +1,10 @@
-"""The door for predictions: a CSV or Parquet table of any tool in, plain arrays out; and our own out.
+"""Predictions: read from a CSV or Parquet table of any tool, and written as tables of our own.
 
-Columns are told by their names. Which face: ``id``, or ``source`` or ``input`` (the file), ``frame`` (0 if
-absent) and ``face``; names of OpenFace, py-feat, LibreFace and PyAFAR are known too. Which action unit:
+Columns are identified by their names. The face: ``id``, or ``source`` or ``input`` (the file), ``frame`` (0
+if absent) and ``face``, or the names of OpenFace, py-feat, LibreFace and PyAFAR. The action unit: see
 ``facts.au_column``.
 """
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maeface import checks, facts, files
+from maeface.data.tables import table_file
 from maeface.errors import DataError
 
 WHERE = {
@@ -26,7 +26,7 @@ WHERE = {
     "face": pa.int16(),
     "status": pa.string(),
 }
-"""The first columns of our own tables, which say where a face is, or why there is none."""
+"""The first columns of our own tables: the place of a face, or the reason why there is none."""
 SUFFIXES = (".csv", ".parquet")
 
 NAMES = {
@@ -37,54 +37,52 @@ NAMES = {
     "score": ("score", "confidence", "facescore"),
     "success": ("success",),
 }
-"""What a column is, and the names that it goes by, in lower case."""
+"""{column: its names in the tables of several tools, in lower case}."""
 
 KINDS: tuple[facts.Kind, ...] = ("occurrence", "probability", "intensity")
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A predictions table, M rows.
+    """A table of predictions, M rows.
 
     Attributes:
         path: the file.
-        given: which of ``NAMES`` it has.
-        rows: (M) table: ``id`` and ``source`` (str or null), ``frame`` int64 (0 if not given), ``face``
-            int64 (0 if not given, -1 for none), ``score`` float64 (NaN if not given), ``found`` bool: a face
-            was found and has values.
+        columns: those of ``NAMES`` that it has.
+        rows: (M) table: ``id`` and ``source`` (str or null), ``frame`` int64 (0 without such a column),
+            ``face`` int64 (0 without such a column, -1 for no face), ``score`` float64 (NaN without such a
+            column), ``found`` bool: a face was found and has values.
         detection: {AU: (M,) float64}, probability 0..1 or occurrence 0/1, NaN where empty.
         intensity: {AU: (M,) float64}, NaN where empty.
     """
 
     path: Path
-    given: frozenset[str]
+    columns: frozenset[str]
     rows: pd.DataFrame
     detection: dict[int, np.ndarray]
     intensity: dict[int, np.ndarray]
 
 
-def read(path: Path) -> Predictions:
-    """Read and check a predictions table.
+def read_predictions(path: Path) -> Predictions:
+    """Read and check a table of predictions.
 
     Raises:
         ConfigError: no such file.
-        DataError: not a table of predictions, or a value that cannot be one (the row is named).
+        DataError: not a table of predictions, or a value that cannot be a prediction (the row is named).
     """
     checks.inputs([path], "predictions file")
-    table = _read_parquet(path) if path.suffix.lower() in {".parquet", ".pq"} else _read_csv(path)
+    table = _read_parquet(path) if table_file.is_parquet(path) else _read_csv(path)
     table.columns = pd.Index([str(column).strip() for column in table.columns])
-    if table.columns.has_duplicates:
-        twice = table.columns[table.columns.duplicated()][0]
-        raise DataError(f"{path} has the column {twice} twice")
+    table_file.refuse_repeated_columns(path, list(table.columns))
     if table.empty:
         raise DataError(f"{path} has no rows")
-    keys = _keys(table)
-    columns = _au_columns(path, table)
-    values = {column: _numbers(path, table[column], column) for column in columns.values()}
-    for (_, kind), column in columns.items():
+    keys = _key_columns(table)
+    au_columns = _au_columns(path, table)
+    values = {column: _numbers(path, table[column], column) for column in au_columns.values()}
+    for (_, kind), column in au_columns.items():
         _check_range(path, column, kind, values[column])
-    by_kind = {kind: {au: values[c] for (au, k), c in columns.items() if k == kind} for kind in KINDS}
-    detection = by_kind["occurrence"] | by_kind["probability"]  # of two columns the finer one
+    by_kind = {kind: {au: values[c] for (au, k), c in au_columns.items() if k == kind} for kind in KINDS}
+    detection = by_kind["occurrence"] | by_kind["probability"]  # probability where a table has both
     rows = _rows(path, table, keys)
     has_value = np.zeros(len(table), dtype=np.bool_)
     for numbers in values.values():
@@ -94,57 +92,45 @@ def read(path: Path) -> Predictions:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-        readings = [(len(next(csv.reader([header], delimiter=mark), [])), mark) for mark in ",;\t"]
-        mark = max(readings, key=lambda reading: reading[0])[1]
-        names = [name.strip() for name in next(csv.reader([header], delimiter=mark), [])]
-        texts = {
-            place: str for place, name in enumerate(names) if name.lower() in (*NAMES["id"], *NAMES["source"])
-        }
+    names, delimiter = table_file.read_csv_header(path)
+    text_names = (*NAMES["id"], *NAMES["source"])
+    with table_file.csv_errors(path):
         return pd.read_csv(
             path,
-            sep=mark,
+            sep=delimiter,
             header=0,
             names=list(range(len(names))),
-            dtype=texts,
+            dtype={position: str for position, name in enumerate(names) if name.lower() in text_names},
             skipinitialspace=True,
             index_col=False,
             encoding="utf-8-sig",
             low_memory=False,
         ).set_axis(names, axis=1)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text; save it as CSV in UTF-8, or as Parquet") from error
-    except (csv.Error, ValueError) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
-        raise DataError(f"{path} is not a readable CSV file: {str(error).splitlines()[0]}") from error
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
+    with table_file.parquet_errors(path):
         table: pd.DataFrame = pq.read_table(path).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
     return table
 
 
-def _keys(table: pd.DataFrame) -> dict[str, str]:
-    """{what a column is: its name}, of those that the table has."""
+def _key_columns(table: pd.DataFrame) -> dict[str, str]:
+    """Return {key of ``NAMES``: its column in the table} for the keys that the table has."""
     lower = {str(column).lower(): str(column) for column in reversed(table.columns)}
-    found = {
+    columns = {
         key: next((lower[name] for name in names if name in lower), None) for key, names in NAMES.items()
     }
-    return {key: column for key, column in found.items() if column is not None}
+    return {key: column for key, column in columns.items() if column is not None}
 
 
 def _au_columns(path: Path, table: pd.DataFrame) -> dict[tuple[int, facts.Kind], str]:
     columns: dict[tuple[int, facts.Kind], str] = {}
     for column in table.columns:
-        if (what := facts.au_column(column)) is None:
+        if (prediction := facts.au_column(column)) is None:
             continue
-        if what in columns:
-            raise DataError(f"{path}: columns {columns[what]} and {column} are the same action unit")
-        columns[what] = column
+        if prediction in columns:
+            raise DataError(f"{path}: columns {columns[prediction]} and {column} are the same action unit")
+        columns[prediction] = column
     if not columns:
         raise DataError(
             f"{path} has no AU column such as AU12_p (probability) or AU12_i (intensity); "
@@ -156,16 +142,16 @@ def _au_columns(path: Path, table: pd.DataFrame) -> dict[tuple[int, facts.Kind],
 def _rows(path: Path, table: pd.DataFrame, keys: dict[str, str]) -> pd.DataFrame:
     rows = pd.DataFrame(index=pd.RangeIndex(len(table)))
     for key in ("id", "source"):
-        given = table[keys[key]].astype("object") if key in keys else pd.Series([None] * len(table))
-        rows[key] = given.where(given.notna(), None).to_numpy(dtype=object)
+        texts = table[keys[key]].astype("object") if key in keys else pd.Series([None] * len(table))
+        rows[key] = texts.where(texts.notna(), None).to_numpy(dtype=object)
     for key in ("frame", "face"):
         numbers = _numbers(path, table[keys[key]], key) if key in keys else np.zeros(len(table))
-        whole = np.where(np.isnan(numbers), -1 if key == "face" else 0, numbers)
-        if (wrong := np.flatnonzero(whole % 1 != 0)).size:
+        filled = np.where(np.isnan(numbers), -1 if key == "face" else 0, numbers)
+        if (wrong := np.flatnonzero(filled % 1 != 0)).size:
             raise DataError(
-                f"{path}, row {wrong[0] + 1}: {key} is {whole[wrong[0]]:g}; expected a whole number"
+                f"{path}, row {wrong[0] + 1}: {key} is {filled[wrong[0]]:g}; expected a whole number"
             )
-        rows[key] = whole.astype(np.int64)
+        rows[key] = filled.astype(np.int64)
     rows["score"] = _numbers(path, table[keys["score"]], "score") if "score" in keys else np.nan
     rows["found"] = rows["face"] >= 0
     if "success" in keys:
@@ -174,42 +160,42 @@ def _rows(path: Path, table: pd.DataFrame, keys: dict[str, str]) -> pd.DataFrame
 
 
 def _numbers(path: Path, values: "pd.Series[float]", column: str) -> np.ndarray:
-    """(M,) float64, NaN where empty."""
+    """Return (M,) float64, NaN where empty; DataError for anything else than a finite number."""
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     text = values.astype("object")
     wrong = np.isnan(numbers) & text.notna().to_numpy() & (text.astype(str).str.strip() != "").to_numpy()
-    if (at := np.flatnonzero(wrong)).size:
+    if (invalid := np.flatnonzero(wrong)).size:
         raise DataError(
-            f"{path}, row {at[0] + 1}: {column} is {str(values.iloc[at[0]])!r}; expected a number"
+            f"{path}, row {invalid[0] + 1}: {column} is {str(values.iloc[invalid[0]])!r}; expected a number"
         )
-    if (at := np.flatnonzero(np.isinf(numbers))).size:
-        raise DataError(f"{path}, row {at[0] + 1}: {column} is infinite; expected a number")
+    if (invalid := np.flatnonzero(np.isinf(numbers))).size:
+        raise DataError(f"{path}, row {invalid[0] + 1}: {column} is infinite; expected a number")
     return numbers
 
 
 def _check_range(path: Path, column: str, kind: facts.Kind, values: np.ndarray) -> None:
     if kind == "intensity":
-        return  # tools differ in how far they let a prediction go
-    if (at := np.flatnonzero((values < 0) | (values > 1))).size:
+        return  # tools differ in the range of their intensities
+    if (invalid := np.flatnonzero((values < 0) | (values > 1))).size:
         raise DataError(
-            f"{path}, row {at[0] + 1}: {column} is {values[at[0]]:g}; expected a {kind} from 0 to 1"
+            f"{path}, row {invalid[0] + 1}: {column} is {values[invalid[0]]:g}; expected a {kind} from 0 to 1"
         )
 
 
 class Writer:
-    """Appends tables to an open CSV or Parquet file, and counts their rows."""
+    """A table that is written piece by piece, and the number of its rows."""
 
     def __init__(self, append: Callable[[pd.DataFrame, bool], None]) -> None:
         self.append, self.rows = append, 0
 
     def __call__(self, rows: pd.DataFrame) -> None:
-        """Append."""
+        """Append rows."""
         self.append(rows, self.rows == 0)
         self.rows += len(rows)
 
 
 def check_suffix(out: Path) -> None:
-    """Refuse, before any work is done for it, a file that could not be written.
+    """Refuse a file that cannot be written, before any work is done for it.
 
     Raises:
         ConfigError: neither ``.csv`` nor ``.parquet``, or a folder.
@@ -220,7 +206,7 @@ def check_suffix(out: Path) -> None:
 
 @contextmanager
 def writer(out: Path, columns: Sequence[str]) -> Iterator[Writer]:
-    """Open a table that is written piece by piece, and appears at ``out`` when it is whole.
+    """Open a table to write piece by piece, which appears at ``out`` when it is complete.
 
     Args:
         out: ``.csv`` or ``.parquet``.

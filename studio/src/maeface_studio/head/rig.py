@@ -141,7 +141,7 @@ def load(path: Path) -> Rig:
     for file in (path, indices):
         if not file.is_file():
             raise DataError(
-                f"no rig file {file}; get ict_facekit.npz and vertex_indices.json (docs/synth.md)"
+                f"no rig file {file}; get ict_facekit.npz and vertex_indices.json (studio/docs/render.md)"
             )
     try:
         with np.load(path, allow_pickle=False) as stored:

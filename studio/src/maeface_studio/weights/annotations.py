@@ -1,6 +1,6 @@
 """Labels of real faces from two annotators: ``annotations.csv``.
 
-``benchmarks/readings`` in the studio's folder has the codes of both annotators and their agreement.
+``studio/benchmarks/annotations`` has the codes of both annotators and their agreement.
 """
 
 from collections.abc import Collection

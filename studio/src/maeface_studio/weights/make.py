@@ -26,6 +26,7 @@ import pandas as pd
 from maeface import checks, console, evaluate, facts, files, finetune, prepare, pretrain
 from maeface.data import manifest
 from maeface.data.loading.dataset import gather_manifests
+from maeface.data.tables.labels import join_labels
 from maeface.errors import ConfigError
 from maeface.model import weights
 from maeface_studio.output import render
@@ -210,10 +211,10 @@ def _write_labels(
         pseudo_labels: a table, or None.
         aus: action units to take from the annotations.
     """
-    tables = [manifest.join_labels(manifest.load(rendered.parent), rendered).table()]
+    tables = [join_labels(manifest.load(rendered.parent), rendered).table()]
     real_labels = None
     if pseudo_labels is not None:
-        joined = manifest.join_labels(gather_manifests(real), pseudo_labels)
+        joined = join_labels(gather_manifests(real), pseudo_labels)
         console.note(f"pseudo-labels {pseudo_labels}: {joined.summary()}")
         real_labels = joined.table()
     if aus and real:

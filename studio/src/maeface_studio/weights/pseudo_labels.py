@@ -37,14 +37,14 @@ def select_pseudo_labels(table: Path, aus: Mapping[int, tuple[float, float]], ou
         raise DataError(f"{table} is no readable table: {error}") from error
     columns = [facts.au_column(str(name)) for name in names]
     if not any(column is not None and column[1] == "probability" for column in columns):
-        labels.read(table)  # errors are reported before hours of work
+        labels.read_labels(table)  # errors are reported before hours of work
         return table
     if not aus:
         raise ConfigError(
             f"{table} has probabilities; choose the action units to take, such as "
             "--set pseudo_labels.aus.12=[0.1,0.5] (absent up to the first, present from the second)"
         )
-    predicted = predictions.read(table)
+    predicted = predictions.read_predictions(table)
     if missing := [facts.au_name(au) for au in aus if au not in predicted.detection]:
         raise DataError(f"{table} has no {', '.join(missing)}, which pseudo_labels.aus names")
     occurrence = {}
@@ -52,7 +52,7 @@ def select_pseudo_labels(table: Path, aus: Mapping[int, tuple[float, float]], ou
         values = predicted.detection[au]
         label = np.where(values >= present, 1.0, np.where(values <= absent, 0.0, np.nan))
         occurrence[f"{facts.au_name(au)}_o"] = label
-    keys = ["id"] if "id" in predicted.given else ["source", "frame", "face"]
+    keys = ["id"] if "id" in predicted.columns else ["source", "frame", "face"]
     rows = pd.concat([predicted.rows[keys], pd.DataFrame(occurrence)], axis=1)
     with files.atomic(out) as temporary:
         rows[predicted.rows["found"]].to_parquet(temporary, index=False)
