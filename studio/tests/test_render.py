@@ -473,10 +473,10 @@ def test_the_sample_is_balanced():
 
 
 def test_settings_of_clips_that_are_not_made_are_told(tmp_path, capsys):
-    settings = synth.Settings(subjects=1, images=1, clip_frames=9, fps=12.0)
+    settings = Settings(subjects=1, images=1, clip_frames=9, fps=12.0)
     with pytest.raises(DataError, match="no rig file"):
-        synth.run(tmp_path / "no.npz", tmp_path / "out", settings)
-    assert "clip_frames and fps have no effect: no clip is made" in capsys.readouterr().err
+        render.run(tmp_path / "no.npz", tmp_path / "out", settings)
+    assert "clip_frames and fps have no effect: no clip is rendered" in capsys.readouterr().err
     with pytest.raises(DataError, match="no rig file"):
-        synth.run(tmp_path / "no.npz", tmp_path / "out", synth.Settings(subjects=1, images=1))
+        render.run(tmp_path / "no.npz", tmp_path / "out", Settings(subjects=1, images=1))
     assert "effect" not in capsys.readouterr().err
