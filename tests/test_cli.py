@@ -337,7 +337,7 @@ def test_a_mistyped_path_is_told_at_once(files, tmp_path):
 def test_weights_in_parts_are_not_mistyped(files, tmp_path):
     for k in (1, 2):
         (tmp_path / f"big-0000{k}-of-00002.safetensors").write_bytes(b"")
-    checks.weights([str(tmp_path / "big.safetensors"), str(tmp_path), "maeface-nano", None])
+    checks.require_weights([str(tmp_path / "big.safetensors"), str(tmp_path), "maeface-nano", None])
 
 
 @pytest.mark.parametrize("case", CASES)

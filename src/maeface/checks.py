@@ -1,6 +1,6 @@
-"""What a caller gives, checked before any work: choices, numbers, and paths of what goes in and comes out.
+"""Checks of arguments before any work: choices, numbers, and paths of inputs and outputs.
 
-Light on purpose: the command line asks here before it loads anything that takes seconds to come.
+The command line runs them before it imports anything slow, so this module imports only the standard library.
 """
 
 import difflib
@@ -16,52 +16,52 @@ from maeface.errors import ConfigError, MaefaceError, ResourceError, WeightsErro
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 NAMES_COMPARED = 10_000
-"""Files of a folder among which the nearest name is looked for."""
+"""Largest number of files in a folder that are compared with a mistyped name."""
 
 
-def nearest(given: str, names: Iterable[str], least: float = 0.6) -> str | None:
-    """Return the name that is most like ``given``, in upper or lower case; None where none is.
+def find_nearest(name: str, names: Iterable[str], min_similarity: float = 0.6) -> str | None:
+    """Return the most similar of some names, ignoring case; None if none is similar enough.
 
     Args:
-        given: what was asked for.
-        names: what there is.
-        least: how alike, 0 (anything) to 1 (equal).
+        name: a mistyped name.
+        names: the valid names.
+        min_similarity: 0 (any) to 1 (equal).
     """
-    by_lower = {name.lower(): name for name in reversed(list(names))}
-    near = difflib.get_close_matches(given.lower(), by_lower, n=1, cutoff=least)
+    by_lower = {one.lower(): one for one in reversed(list(names))}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=min_similarity)
     return by_lower[near[0]] if near else None
 
 
-def choice(what: str, given: object, names: Sequence[str]) -> None:
-    """Refuse what is none of some names; ``cuda:N`` among the names stands for ``cuda:0`` and so on.
+def require_choice(setting: str, value: object, names: Sequence[str]) -> None:
+    """Check that a value is one of some names; the name ``cuda:N`` stands for ``cuda:0`` and so on.
 
     Raises:
-        ConfigError: it is none of them; all are listed, and the nearest is named.
+        ConfigError: it is not; the message lists the names and suggests the nearest.
     """
     patterns = (re.escape(name).replace("N", r"\d{1,3}") if name.endswith(":N") else name for name in names)
-    if isinstance(given, str) and any(re.fullmatch(pattern, given) for pattern in patterns):
+    if isinstance(value, str) and any(re.fullmatch(pattern, value) for pattern in patterns):
         return
-    near = nearest(str(given), names, least=0.3)
+    near = find_nearest(str(value), names, min_similarity=0.3)
     hint = f"; did you mean {near!r}?" if near else ""
-    raise ConfigError(f"{what} is {given!r}; expected one of {', '.join(names)}{hint}")
+    raise ConfigError(f"{setting} is {value!r}; expected one of {', '.join(names)}{hint}")
 
 
-def device(given: str) -> str:
-    """Return the name of a device as it is: "auto", "cpu", "cuda", "cuda:0", "cuda:1", ...
+def require_device(name: str) -> str:
+    """Return the name of a device if it is valid: "auto", "cpu", "cuda", "cuda:0", "cuda:1", ...
 
     Raises:
         ConfigError: it is none of these.
     """
-    choice("device", given, DEVICES)
-    return given
+    require_choice("device", name, DEVICES)
+    return name
 
 
-def sampling(every: object, fps: object) -> None:
-    """Refuse a choice of frames that means nothing.
+def require_sampling(every: object, fps: object) -> None:
+    """Check the settings that select frames of a video.
 
     Args:
-        every: take every n-th frame of a video: a whole number, 1 or more.
-        fps: take at most so many frames a second instead: a finite number above 0; None for all.
+        every: use every n-th frame: an integer, 1 or more.
+        fps: use at most this many frames per second instead: a finite number above 0; None for all.
 
     Raises:
         ConfigError: not such numbers, or both are given.
@@ -84,50 +84,49 @@ def sampling(every: object, fps: object) -> None:
         raise ConfigError(f"every is {every!r} and fps is {fps!r}; give one of them")
 
 
-def share(what: str, given: float) -> None:
-    """Refuse, with ConfigError, what is no share: a number from 0 to 1."""
-    if not 0 <= given <= 1:
-        raise ConfigError(f"{what} is {given:g}; expected a share, 0 to 1")
+def require_fraction(setting: str, value: float) -> None:
+    """Raise ConfigError unless a value is from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{setting} is {value:g}; expected a fraction, 0 to 1")
 
 
-def missing(path: Path, what: str = "file or folder", advice: str = "") -> str:
-    """Return the line that says that ``path`` does not exist, with the nearest name that does, or advice."""
+def describe_missing(path: Path, what: str = "file or folder", advice: str = "") -> str:
+    """Return a message that ``path`` does not exist, with the most similar path that does, or advice."""
     near = _nearest_path(path)
-    said = f"did you mean {near}?" if near else advice
-    return f"no such {what}: {path}" + (f"; {said}" if said else "")
+    hint = f"did you mean {near}?" if near else advice
+    return f"no such {what}: {path}" + (f"; {hint}" if hint else "")
 
 
-def inputs(
+def require_inputs(
     paths: Iterable[Path | None],
     what: str = "file or folder",
     error: type[MaefaceError] = ConfigError,
     advice: str = "",
 ) -> None:
-    """Refuse paths that do not exist.
+    """Check that paths exist.
 
     Args:
-        paths: what is to be read; None is passed over.
-        what: "file or folder", "folder", or what kind of file it is, such as "labels file".
-        error: what is raised.
-        advice: what to do, said where no name is near.
+        paths: of the inputs; None is ignored.
+        what: "file or folder", "folder", or the kind of file, such as "labels file".
+        error: the class of the exception.
+        advice: added to the message if no existing name is similar.
 
     Raises:
-        ConfigError: one does not exist, or is a folder in place of a file or a file in place of a folder;
-            or ``error``.
+        ConfigError: one does not exist, or is a folder instead of a file or the reverse; or ``error``.
     """
     exists = {"file or folder": os.path.lexists, "folder": os.path.isdir}.get(what, os.path.isfile)
     for path in paths:
         if path is not None and not exists(path):
-            raise error(missing(path, what, advice))
+            raise error(describe_missing(path, what, advice))
 
 
-def weights(names: Iterable[str | None], error: type[MaefaceError] = WeightsError) -> None:
-    """Refuse weights that are named by a path where nothing lies.
+def require_weights(names: Iterable[str | None], error: type[MaefaceError] = WeightsError) -> None:
+    """Check that weights given by a path exist.
 
     Args:
-        names: a file, a folder, the name that several parts share, or a bare name of packaged weights, which
-            is not looked up here; None is passed over.
-        error: what is raised.
+        names: a file, a folder, the common name of several parts, or a bare name of packaged weights, which
+            is not checked here; None is ignored.
+        error: the class of the exception.
 
     Raises:
         WeightsError: no such file; or ``error``.
@@ -136,57 +135,57 @@ def weights(names: Iterable[str | None], error: type[MaefaceError] = WeightsErro
         path = Path(name or "")
         bare = not name or (path.name == name and not path.suffix)
         if not bare and not path.exists() and not [*path.parent.glob(f"{_literal(path.stem)}-*")]:
-            raise error(missing(path, "weights file"))
+            raise error(describe_missing(path, "weights file"))
 
 
-def output_file(path: Path | None, what: str, suffixes: Sequence[str]) -> None:
-    """Refuse, before any work, a file that could not be written at its end; None is passed over.
+def require_writable_file(path: Path | None, what: str, suffixes: Sequence[str]) -> None:
+    """Check that an output file can be written.
 
     Args:
-        path: the file.
-        what: is written, in the plural, such as "predictions".
-        suffixes: that the file may have, in lower case with the dot.
+        path: the file; None is ignored.
+        what: its content, in the plural, such as "predictions".
+        suffixes: the allowed extensions, in lower case with the dot.
 
     Raises:
-        ConfigError: another suffix, or a folder.
-        ResourceError: it cannot be written there.
+        ConfigError: another extension, or a folder.
+        ResourceError: it cannot be written.
     """
     if path is None:
         return
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"cannot write {what} as {path.name}; name a {' or a '.join(suffixes)} file")
-    _writable(path, folder=False)
+    _require_writable(path, folder=False)
 
 
-def output_folders(*folders: Path | None) -> None:
-    """Refuse, before any work, folders that could not be written to; None is passed over.
+def require_writable_folders(*folders: Path | None) -> None:
+    """Check that output folders can be written to; None is ignored.
 
     Raises:
         ConfigError: one is a file.
-        ResourceError: one cannot be made, or nothing can be written in it.
+        ResourceError: one cannot be created or written to.
     """
     for folder in folders:
         if folder is not None:
-            _writable(folder, folder=True)
+            _require_writable(folder, folder=True)
 
 
-def unused(options: Mapping[str, bool], why: str) -> str:
-    """Return the line that says which options have no effect, or nothing where there is none.
+def describe_unused(options: Mapping[str, bool], why: str) -> str:
+    """Return a message that options have no effect, or an empty string if none was given.
 
     Args:
-        options: name -> whether it was given.
-        why: it has none.
+        options: whether each was given, by name.
+        why: the reason.
     """
-    given = [name for name, is_given in options.items() if is_given]
-    return f"{' and '.join(given)} {'has' if len(given) == 1 else 'have'} no effect: {why}" if given else ""
+    names = [name for name, given in options.items() if given]
+    return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'} no effect: {why}" if names else ""
 
 
-def _writable(path: Path, folder: bool) -> None:
+def _require_writable(path: Path, folder: bool) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         mode = None
-    except (OSError, ValueError) as error:  # below a file, a name that is too long, a folder that is shut
+    except (OSError, ValueError) as error:  # below a file, too long a name, no permission
         raise ResourceError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
     if mode is not None and stat.S_ISDIR(mode) != folder:
         raise ConfigError(
@@ -195,7 +194,7 @@ def _writable(path: Path, folder: bool) -> None:
             else f"cannot write {path}: it is a folder; name a file"
         )
     place = path if folder else path.parent
-    while not place.exists():  # the folders that would be made
+    while not place.exists():  # folders that would be created
         place = place.parent
     if not place.is_dir():
         raise ResourceError(f"cannot write {path}: {place} is a file; name another place")
@@ -204,7 +203,7 @@ def _writable(path: Path, folder: bool) -> None:
 
 
 def _nearest_path(path: Path) -> Path | None:
-    """The nearest existing path, where a single name in ``path`` was mistyped."""
+    """Return the most similar existing path, if a single name in ``path`` was mistyped."""
     for wrong in [path, *path.parents]:
         if not os.path.lexists(wrong) and wrong.parent.is_dir():
             try:
@@ -212,12 +211,12 @@ def _nearest_path(path: Path) -> Path | None:
                     names = [entry.name for entry, _ in zip(entries, range(NAMES_COMPARED), strict=False)]
             except OSError:
                 return None
-            near = nearest(wrong.name, names)
+            near = find_nearest(wrong.name, names)
             right = wrong.parent / near / path.relative_to(wrong) if near else None
             return right if right and os.path.lexists(right) else None
     return None
 
 
 def _literal(name: str) -> str:
-    """A name for ``glob``, none of whose characters stands for others."""
+    """Escape a name for ``glob``."""
     return re.sub(r"([*?[])", r"[\1]", name)

@@ -119,8 +119,8 @@ def prepare(
 ) -> None:
     """Detect, align and crop the faces of photos and videos."""
     arguments = locals()
-    checks.inputs(sources)
-    checks.output_folders(out)
+    checks.require_inputs(sources)
+    checks.require_writable_folders(out)
     from maeface import prepare as verb
 
     values = {name: value for name, value in arguments.items() if name in verb.Settings.model_fields}
@@ -142,9 +142,9 @@ def pretrain(
     overrides: options.Overrides = None,
 ) -> None:
     """Pre-train a masked autoencoder (MAE) on faces without labels."""
-    checks.inputs(data, "folder", advice="give a folder that `maeface prepare` wrote")
-    checks.weights([init], ConfigError)
-    checks.output_folders(out)
+    checks.require_inputs(data, "folder", advice="give a folder that `maeface prepare` wrote")
+    checks.require_weights([init], ConfigError)
+    checks.require_writable_folders(out)
     from maeface import pretrain as verb
 
     changes = [*(overrides or []), *([f"init={init}"] if init else [])]
@@ -175,11 +175,11 @@ def finetune(
     overrides: options.Overrides = None,
 ) -> None:
     """Train a network on AU labels: occurrence, intensity, or both."""
-    checks.inputs(data, "folder", advice="give a folder that `maeface prepare` wrote")
-    checks.inputs([labels], "labels file")
-    checks.inputs([guide], "file", advice="a guide is a Parquet table with a column id")
-    checks.weights([init], ConfigError)
-    checks.output_folders(out)
+    checks.require_inputs(data, "folder", advice="give a folder that `maeface prepare` wrote")
+    checks.require_inputs([labels], "labels file")
+    checks.require_inputs([guide], "file", advice="a guide is a Parquet table with a column id")
+    checks.require_weights([init], ConfigError)
+    checks.require_writable_folders(out)
     from maeface import finetune as verb
 
     settings = config.load(config.Finetune, recipe, overrides or ())
@@ -208,9 +208,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Compare predictions with labels: F1, ICC, MSE, MAE and more for each AU."""
-    checks.inputs([labels], "labels file")
-    checks.inputs([predictions], "predictions file")
-    checks.output_file(out, "scores", (".csv", ".json"))
+    checks.require_inputs([labels], "labels file")
+    checks.require_inputs([predictions], "predictions file")
+    checks.require_writable_file(out, "scores", (".csv", ".json"))
     from maeface import evaluate as verb
 
     console.print_result(verb.render(verb.run(labels, predictions, threshold, out)))
@@ -249,11 +249,11 @@ def predict(
     ] = 1.0,
 ) -> None:
     """Predict the AUs of the faces in photos and videos."""
-    checks.inputs(inputs)
-    checks.weights([weights])
-    checks.output_file(out, "predictions", (".csv", ".parquet"))
-    checks.output_folders(pictures)
-    checks.sampling(every, fps)
+    checks.require_inputs(inputs)
+    checks.require_weights([weights])
+    checks.require_writable_file(out, "predictions", (".csv", ".parquet"))
+    checks.require_writable_folders(pictures)
+    checks.require_sampling(every, fps)
     from maeface import predict as verb
 
     summary = verb.run(
@@ -272,7 +272,7 @@ def demo(
     overrides: options.Overrides = None,
 ) -> None:
     """Run all steps in minutes, on rendered faces that come with maeface."""
-    checks.output_folders(out)
+    checks.require_writable_folders(out)
     from maeface import demo as verb
 
     summary = verb.run(out, seed, overrides or ())
@@ -312,9 +312,9 @@ def reproduce(
     overrides: options.Overrides = None,
 ) -> None:
     """Run an experiment of the paper, or draw one of its figures."""
-    checks.inputs([data], "folder", advice="give the folder with the datasets (--data)")
-    checks.weights(text if Path(text).exists() else text.rpartition("=")[2] for text in weights or ())
-    checks.output_folders(out)
+    checks.require_inputs([data], "folder", advice="give the folder with the datasets (--data)")
+    checks.require_weights(text if Path(text).exists() else text.rpartition("=")[2] for text in weights or ())
+    checks.require_writable_folders(out)
     from maeface import reproduce as verb
 
     changes = [*(overrides or []), *(["selection=test"] if selection == "paper" else [])]

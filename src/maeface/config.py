@@ -17,7 +17,7 @@ from maeface.errors import ConfigError
 
 Size = Literal["nano", "tiny", "small", "base", "large", "huge"]
 Task = Literal["detection", "intensity", "both"]
-Device = Annotated[str, AfterValidator(checks.device)]
+Device = Annotated[str, AfterValidator(checks.require_device)]
 Precision = Literal["auto", "fp32", "bf16"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -311,7 +311,7 @@ def _problems(kind: type[BaseModel], error: ValidationError) -> Iterable[str]:
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            near = checks.nearest(where, _keys(kind), least=0.0)
+            near = checks.find_nearest(where, _keys(kind), min_similarity=0.0)
             yield f"unknown key {where!r}; " + (f"did you mean {near!r}?" if near else "there are none")
         else:
             message = problem["msg"].removeprefix("Value error, ")

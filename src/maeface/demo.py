@@ -93,7 +93,7 @@ def _check_folder(out: Path, seed: int) -> None:
         ConfigError: it is not.
         ResourceError: the folder cannot be written.
     """
-    checks.output_folders(out)
+    checks.require_writable_folders(out)
     if not out.is_dir() or not [file for file in out.iterdir() if not file.name.startswith(".")]:
         return
     try:

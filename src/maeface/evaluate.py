@@ -104,7 +104,7 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold is {threshold:g}; expected a probability, 0 to 1")
-    checks.output_file(out, "scores", (".csv", ".json"))
+    checks.require_writable_file(out, "scores", (".csv", ".json"))
     truth, predicted = label_tables.read_labels(labels), prediction_tables.read_predictions(predictions)
     detection_aus = sorted(truth.occurrence.keys() & predicted.detection.keys())
     intensity_aus = sorted(truth.intensity.keys() & predicted.intensity.keys())
@@ -242,7 +242,7 @@ def _left_out(truth: Labels, predicted: Predictions) -> tuple[str, ...]:
 
 def _unused(threshold: float, detection_aus: list[int]) -> list[str]:
     unused = {"threshold": threshold != THRESHOLD and not detection_aus}
-    return [note] if (note := checks.unused(unused, "no occurrence is compared")) else []
+    return [note] if (note := checks.describe_unused(unused, "no occurrence is compared")) else []
 
 
 def _describe_mismatch(truth: Labels, predicted: Predictions) -> str:

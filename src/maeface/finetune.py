@@ -60,7 +60,7 @@ def run(
         WeightsError: ``init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
-    checks.output_folders(out)
+    checks.require_writable_folders(out)
     labelled = join_labels(data, labels)
     aus, faces = select_labels(labelled, settings.model)
     splits = split_faces(faces, settings)

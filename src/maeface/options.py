@@ -29,7 +29,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="|".join(checks.DEVICES),
-        callback=checks.device,
+        callback=checks.require_device,
         help="Device for the networks; 'auto': the GPU if there is one.",
     ),
 ]

@@ -101,10 +101,10 @@ def run(
         WeightsError: not the weights of an AU model, or damaged.
         ResourceError: no such device, a full disk, no face detector weights and no network.
     """
-    checks.output_file(out, "predictions", predictions.SUFFIXES)
-    checks.output_folders(pictures)
-    checks.sampling(every, fps)
-    checks.share("max_bad", max_bad)
+    checks.require_writable_file(out, "predictions", predictions.SUFFIXES)
+    checks.require_writable_folders(pictures)
+    checks.require_sampling(every, fps)
+    checks.require_fraction("max_bad", max_bad)
     found = find_inputs(inputs, [output for output in (out, pictures) if output is not None])
     predictor = Predictor(weights, device, aligned, faces, precision, detector)
     of_faces = {"faces": faces != "all", "detector": detector != "auto"} if aligned else {}

@@ -113,7 +113,7 @@ def run(
     """
     settings = settings or Settings()
     started = time.monotonic()
-    checks.output_folders(out)
+    checks.require_writable_folders(out)
     raw = _read(sources, out, dataset, options)
     listing = raw.inputs
     settings.note_unused(listing)

@@ -45,7 +45,7 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
         WeightsError: ``settings.init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
-    checks.output_folders(out)
+    checks.require_writable_folders(out)
     rows = gather_manifests(data)
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)
     inputs = describe_inputs(settings.init, rows["id"])

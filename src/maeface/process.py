@@ -1,4 +1,4 @@
-"""The process of a command: how its threads wait, and how a signal ends it."""
+"""Signals and waiting threads of the process of a command."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ from types import FrameType
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SAME_S = 1.0
-"""A signal that comes again so soon is the same request, by way of the process group and of the parent."""
+"""A signal that is repeated within this time is the same request: from the process group and the parent."""
 
 
 class Stopped(SystemExit):
-    """A signal asked this process to end; ``code`` is the exit code for it."""
+    """The exception that ends the process after a signal; ``code`` is its exit code."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(EXIT_CODES[number])
@@ -22,9 +22,9 @@ class Stopped(SystemExit):
 
 
 def wait_without_spinning() -> None:
-    """Let OpenMP's threads sleep while they wait; call it before torch is loaded.
+    """Let OpenMP's threads sleep while they wait; to be called before torch is imported.
 
-    Processes that this one starts inherit it. What the user has set stays.
+    It is an environment variable, which child processes inherit. A value that the user has set is kept.
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -32,10 +32,10 @@ def wait_without_spinning() -> None:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Raise ``Stopped`` where SIGTERM or Ctrl-C finds the main thread, so that temporary files are removed.
+    """Raise ``Stopped`` in the main thread at SIGTERM or Ctrl-C, so that temporary files are removed.
 
-    A signal that comes again a second later or more ends the process at once. One that this process was
-    started to ignore (``nohup``, a job in the background) stays ignored.
+    The same signal again, a second later or more, ends the process at once. A signal that the process was
+    started to ignore (``nohup``, a background job) stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -44,7 +44,7 @@ def stopped_by_signals() -> Iterator[None]:
     before = {
         number: signal.signal(number, handler)
         for number in EXIT_CODES
-        if signal.getsignal(number) not in (signal.SIG_IGN, None)  # None: not a handler of Python
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)  # None: a handler that is not Python's
     }
     try:
         yield

@@ -63,8 +63,8 @@ def run(
         WeightsError: weights that cannot be used.
         ResourceError: disk, memory, device, or ``out`` is in use.
     """
-    checks.inputs([data], "folder", advice="give the folder with the datasets (--data)")
-    checks.output_folders(out)
+    checks.require_inputs([data], "folder", advice="give the folder with the datasets (--data)")
+    checks.require_writable_folders(out)
     weights = weights or {}
     if isinstance(recipe, Figure):
         return figure.run(recipe, data, out, weights)

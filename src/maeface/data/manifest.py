@@ -95,7 +95,7 @@ def load(folder: Path, all_rows: bool = False) -> pd.DataFrame:
         ConfigError: there is no such folder.
         DataError: the manifest is damaged or of a newer version, an unfinished preparation, or no face.
     """
-    checks.inputs([folder], "folder", advice="give a folder that `maeface prepare` wrote")
+    checks.require_inputs([folder], "folder", advice="give a folder that `maeface prepare` wrote")
     if not (folder / FILE).is_file():
         return read_plain_folder(folder)
     rows = _read(folder / FILE)

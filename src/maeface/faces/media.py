@@ -170,7 +170,7 @@ def read_frames(path: Path, every: int = 1, fps: float | None = None, spans: Spa
         ConfigError: an invalid ``every`` or ``fps``.
         MediaError: the file cannot be used at all. Damaged frames in a video are skipped.
     """
-    checks.sampling(every, fps)
+    checks.require_sampling(every, fps)
     with _open(path) as file:
         head = _read(file, HEAD_BYTES)
         kind, name = detect_format(head)

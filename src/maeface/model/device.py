@@ -19,7 +19,7 @@ def choose_device(asked: str | torch.device) -> torch.device:
         ConfigError: another name, or one GPU for several processes under torchrun.
         ResourceError: a GPU is asked for that is not there.
     """
-    name = checks.device(str(asked))
+    name = checks.require_device(str(asked))
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -41,7 +41,7 @@ def computes_bf16(asked: str, device: torch.device) -> bool:
     Raises:
         ConfigError: another precision.
     """
-    checks.choice("precision", asked, get_args(Precision))
+    checks.require_choice("precision", asked, get_args(Precision))
     if asked != "auto":
         return asked == "bf16"
     if device.type == "cuda":

@@ -65,8 +65,8 @@ class Predictor:
         precision: Precision = "auto",
         detector: WeightsSource = "auto",
     ) -> None:
-        checks.choice("faces", faces, get_args(FaceChoice))
-        checks.choice("detector", detector, get_args(WeightsSource))
+        checks.require_choice("faces", faces, get_args(FaceChoice))
+        checks.require_choice("detector", detector, get_args(WeightsSource))
         self.device = choose_device(device)
         self.bf16 = computes_bf16(precision, self.device)
         model, self.metadata = load_model(weights)

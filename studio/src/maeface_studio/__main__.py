@@ -92,7 +92,7 @@ def weights(
     from maeface_studio.weights.make import list_results, run
     from maeface_studio.weights.recipe import load
 
-    checks.output_folders(out)
+    checks.require_writable_folders(out)
     for result in list_results(run(load(name, overrides or ()), data, out, teacher)):
         console.print_result(result)
 
@@ -124,8 +124,8 @@ def detector(
     """Train the embedded face detector on the outputs of a teacher."""
     if keep and steps:
         raise ConfigError("--steps has no effect with --keep, which trains only the points; give one of them")
-    checks.inputs(sources)
-    checks.output_file(out, "detectors", (".safetensors",))
+    checks.require_inputs(sources)
+    checks.require_writable_file(out, "detectors", (".safetensors",))
     import torch
 
     from maeface_studio.detector.training import Settings, run

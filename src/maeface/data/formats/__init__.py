@@ -1,1 +1,1 @@
-"""File formats that several AU datasets share: label tables, clips, photos, lists of FACS codes."""
+"""What readers of several datasets share: tables of whole numbers, listings, clips, photos, FACS codes."""

@@ -1,1 +1,1 @@
-"""From files to prepared faces: what there is to read, and the units of work that read it."""
+"""From files to face crops: inputs, images, and the units of work of a preparation."""

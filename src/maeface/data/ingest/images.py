@@ -121,7 +121,7 @@ def load_images(
         ConfigError: a file does not exist, or ``every`` or ``fps`` is out of range.
         DataError: there is no image, or an object is not an image. From the iterator: no input can be read.
     """
-    checks.sampling(every, fps)
+    checks.require_sampling(every, fps)
     try:
         objects: list[object] = [images] if memory.is_one(images) else list(images)  # type: ignore[arg-type]
     except TypeError:

@@ -62,7 +62,7 @@ def find_inputs(sources: Sequence[Path], outputs: Sequence[Path] = ()) -> list[I
         raise ConfigError("nothing to prepare; give files or folders")
     bases: dict[str, str] = {}  # absolute path -> the folder that its name is relative to
     excluded = {os.path.realpath(output) for output in outputs}
-    checks.inputs(sources)
+    checks.require_inputs(sources)
     for source in sources:
         path = os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
         if source.is_dir():
@@ -110,9 +110,11 @@ def note_unused_options(
         pictures: whether pictures are made.
     """
     videos = sum(item.video for item in inputs)
-    notes = [checks.unused(face_options or {}, "the images are ready crops (aligned)")]
+    notes = [checks.describe_unused(face_options or {}, "the images are ready crops (aligned)")]
     if not videos:
-        notes.append(checks.unused({"every": every != 1, "fps": fps is not None}, "no input is a video"))
+        notes.append(
+            checks.describe_unused({"every": every != 1, "fps": fps is not None}, "no input is a video")
+        )
     elif pictures:
         notes.append(f"pictures are made of photos; {videos} of {len(inputs)} inputs are videos, without any")
     for note in filter(None, notes):

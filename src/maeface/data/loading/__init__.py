@@ -1,1 +1,1 @@
-"""What training reads: the dataset, its order, its augmentation and its split."""
+"""Data of a training: splits, the dataset, its batches, their order and their augmentation."""

@@ -110,14 +110,13 @@ def mix(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mix each sample with another of the batch (mixup, or cutmix; one of them by chance where both are on).
 
-    A label of the mixture is the mixture of the labels. Where only one of the two is there the mixture's is
-    missing: there is no telling what the other would have added.
+    A label of the mixture is the mixture of the labels. It is missing where either of the two is.
 
     Args:
         inputs: (B, 3, I, I).
         labels: (B, O), anything where missing.
         mask: (B, O) bool, True where the label is there (not missing).
-        generator: draws how, how much and where, once for the batch.
+        generator: draws the kind, the weight and the box of the mixture, once for the batch.
         mixup: alpha of Beta(alpha, alpha); 0 for none.
         cutmix: the same for cutmix.
 

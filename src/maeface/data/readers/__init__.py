@@ -1,1 +1,1 @@
-"""One small module a dataset: its own files in, a ``Reading`` out; ``reading.read`` finds them by name."""
+"""Readers of datasets, a module for each; ``raw_dataset.read`` calls them by name."""

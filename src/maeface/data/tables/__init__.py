@@ -1,1 +1,1 @@
-"""Tables of labels, predictions and measures: reading, checking, writing and matching them."""
+"""Tables of labels, predictions and measures: read, check, write and match them."""

@@ -53,7 +53,7 @@ def read(path: Path, renamed: Mapping[str, str] | None = None) -> LabelTable:
         ConfigError: no such file.
         DataError: see ``labels.read_labels``; or the file lacks a column of ``renamed``.
     """
-    checks.inputs([path], "labels file")
+    checks.require_inputs([path], "labels file")
     reader = _read_parquet if table_file.is_parquet(path) else _read_csv
     table = reader(path, renamed or {})
     if not table.rows:

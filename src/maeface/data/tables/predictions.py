@@ -70,7 +70,7 @@ def read_predictions(path: Path) -> Predictions:
         ConfigError: no such file.
         DataError: not a table of predictions, or a value that cannot be a prediction (the row is named).
     """
-    checks.inputs([path], "predictions file")
+    checks.require_inputs([path], "predictions file")
     table = _read_parquet(path) if table_file.is_parquet(path) else _read_csv(path)
     table.columns = pd.Index([str(column).strip() for column in table.columns])
     table_file.refuse_repeated_columns(path, list(table.columns))
@@ -201,7 +201,7 @@ def check_suffix(out: Path) -> None:
         ConfigError: neither ``.csv`` nor ``.parquet``, or a folder.
         ResourceError: it cannot be written there.
     """
-    checks.output_file(out, "predictions", SUFFIXES)
+    checks.require_writable_file(out, "predictions", SUFFIXES)
 
 
 @contextmanager

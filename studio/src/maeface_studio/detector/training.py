@@ -73,7 +73,7 @@ def run(
         WeightsError: the teacher's weights, the file to keep, or a checkpoint are wrong.
         ResourceError: the teacher's weights are not available.
     """
-    checks.output_file(out, "detectors", (".safetensors",))
+    checks.require_writable_file(out, "detectors", (".safetensors",))
     settings = settings or Settings()
     teacher = teacher or locate_detector_weights("mobilenet0.25", "public")
     detector = Detector(teacher)

@@ -70,10 +70,12 @@ def run(
         ResourceError: no OpenGL, disk full, ``out`` in use, or a process died.
     """
     settings.check()
-    checks.output_folders(out)
+    checks.require_writable_folders(out)
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    if not settings.clips and (note := checks.unused(settings.clip_options(), "no clip is rendered")):
+    if not settings.clips and (
+        note := checks.describe_unused(settings.clip_options(), "no clip is rendered")
+    ):
         console.note(note)
     rig.load(rig_file)  # errors are reported before any process starts
     opengl.check_opengl()

@@ -180,7 +180,7 @@ def read_blendshapes(
         DataError: ``select`` leaves no file.
         ResourceError: mediapipe or the weights of the face detector are missing.
     """
-    checks.sampling(every, None)
+    checks.require_sampling(every, None)
     items = [item for item in find_inputs(sources) if select(Path(item.source).name)]
     if not items:
         raise DataError("no file is left; held-out portraits are read with --held-out only")

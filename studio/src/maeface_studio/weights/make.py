@@ -97,7 +97,7 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         WeightsError: the weights cannot be stored in the chosen type.
         ResourceError: disk, memory, device, no OpenGL, or ``out`` cannot be written or is in use.
     """
-    checks.output_folders(out)
+    checks.require_writable_folders(out)
     sources = list_sources(recipe.prepare, data)
     with files.lock(out):
         record = {"settings": recipe.model_dump(mode="json"), "maeface": version("maeface")}
