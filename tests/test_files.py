@@ -160,6 +160,6 @@ def test_a_run_that_goes_on_removes_what_the_killed_one_was_about_to_write(tmp_p
     for folder in (tmp_path, tmp_path / "checkpoints"):
         (folder / f".1.{'0' * 16}.tmp").write_bytes(b"half")
     settings = config.load(config.Pretrain, "demo-pretrain", ["run.device=cpu"])
-    with run.opened(tmp_path, settings, {}):
+    with run.open_run(tmp_path, settings, {}):
         assert not list(tmp_path.rglob(".*.tmp"))
     assert torch.are_deterministic_algorithms_enabled() is False

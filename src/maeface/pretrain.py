@@ -61,36 +61,47 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
             console.note(f"{len(rows)} faces, {int(held_out.sum())} of them held out; {session.describe()}")
             if report is not None:
                 console.note(f"from {settings.init}: {report}")
-        model.to(session.device)
-        patches = model.encoder.grid**2
-        train = _dataset(settings, data, rows[~held_out], patches, training=True)
-        evaluate = None
-        if held_out.any():
-            validation = _dataset(settings, data, rows[held_out], patches, training=False)
-            evaluate = _evaluation(session, settings, model, validation)
-        loop.fit(
-            session,
-            model,
-            model.encoder.shape.depth,
-            Loader(
-                train,
-                BatchOrder(len(train), settings.optim.batch, settings.run.seed, drop_last=True),
-                settings.optim.micro_batch,
-                settings.run.workers,
-                session.rank,
-                session.world,
-                pin=session.device.type == "cuda",
-            ),
-            reconstruction_loss(session, settings, model),
-            settings.optim,
-            evaluate,
-        )
+        _train(session, settings, model.to(session.device), data, rows[~held_out], rows[held_out])
         if session.writes:
             size = weights.Preprocessing(image_size=settings.model.image_size)
             save_weights(session, settings, model, size, inputs)
             if log := journal.lines(out):
                 files.write_bytes(out / "curves.png", figures.png(charts.training_curves(log)))
         return out / WEIGHTS
+
+
+def _train(
+    session: Run,
+    settings: config.Pretrain,
+    model: MAE,
+    data: Sequence[Path],
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+) -> None:
+    """Train the model on the manifest rows ``train``; evaluate it on ``validation``, which may be empty."""
+    dataset = _dataset(settings, data, train, model.encoder.patches, training=True)
+    loader = Loader(
+        dataset,
+        BatchOrder(len(dataset), settings.optim.batch, settings.run.seed, drop_last=True),
+        settings.optim.micro_batch,
+        settings.run.workers,
+        session.rank,
+        session.world,
+        pin=session.device.type == "cuda",
+    )
+    evaluate = None
+    if len(validation):
+        held_out = _dataset(settings, data, validation, model.encoder.patches, training=False)
+        evaluate = _evaluation(session, settings, model, held_out)
+    loop.fit(
+        session,
+        model,
+        model.encoder.shape.depth,
+        loader,
+        reconstruction_loss(session, settings, model),
+        settings.optim,
+        evaluate,
+    )
 
 
 def reconstruction_loss(session: Run, settings: config.Pretrain, model: MAE) -> loop.Loss:

@@ -84,8 +84,7 @@ def fit(
         SystemExit: a signal stopped the run; the state is saved (143 for SIGTERM, 130 for Ctrl-C).
     """
     learner = Learner(model, adamw(model, depth, settings))
-    if checkpoint.restore(run.folder, learner, run.device) and run.writes and not learner.state.finished:
-        console.note(f"going on with {run.folder} after step {learner.state.step}")
+    _resume(run, learner)
     state, per_epoch = learner.state, batches.steps_per_epoch
     total = state.step if state.finished else settings.epochs * per_epoch
     forward = torch.compile(model) if run.settings.compile else model
@@ -94,22 +93,20 @@ def fit(
         _show_progress(run, total, state.step) as advance,
         _explain_full_memory(settings),
     ):
-        monitor = LossMonitor(run, journal, per_epoch)
-        saved = time.monotonic()
+        monitor, saved = LossMonitor(run, journal, per_epoch), time.monotonic()
         model.train()
         for step, micro_batches in enumerate(batches.steps(state.step, total), start=state.step):
             set_learning_rate(learner.optimizer, learning_rate(step / per_epoch, settings))
             torch.manual_seed(_step_seed(run, step))
-            monitor.add(
-                step, *_train_step(run, forward, learner, micro_batches, loss, step, settings.clip_grad)
-            )
+            result = _train_step(run, forward, learner, micro_batches, loss, step, settings.clip_grad)
+            monitor.add(step, *result)
             state.step = step + 1
             advance(1, monitor.note)
             state.finished = state.step == total
             evaluated = _evaluate(run, learner, monitor, evaluate, per_epoch, patience, keep_best)
             stop = monitor.stop_code()
-            interval_over = time.monotonic() - saved > run.settings.checkpoint_every_s
-            if evaluated or state.finished or stop or interval_over:
+            due = time.monotonic() - saved > run.settings.checkpoint_every_s
+            if evaluated or state.finished or stop or due:
                 monitor.settle()
                 if run.writes:
                     checkpoint.save(run.folder, learner)
@@ -122,6 +119,13 @@ def fit(
         model.load_state_dict(learner.best)
     model.eval()
     return state
+
+
+def _resume(run: Run, learner: Learner) -> None:
+    """Load the newest checkpoint of the run, if there is one, into the learner."""
+    restored = checkpoint.restore(run.folder, learner, run.device)
+    if restored and run.writes and not learner.state.finished:
+        console.note(f"going on with {run.folder} after step {learner.state.step}")
 
 
 def _train_step(
