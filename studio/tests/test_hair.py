@@ -16,8 +16,8 @@ FRINGE, LONG, CREW = HairStyle.FRINGE, HairStyle.LONG_STRAIGHT, HairStyle.CREW_C
 
 
 @pytest.fixture(scope="module")
-def rig(shared):
-    return rigs.load(shared / "rig" / "ict_facekit.npz")
+def rig(rig_path):
+    return rigs.load(rig_path)
 
 
 @pytest.fixture(scope="module")

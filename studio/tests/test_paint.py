@@ -19,8 +19,8 @@ PLAIN = Appearance(
 
 
 @pytest.fixture(scope="module")
-def rig(shared):
-    return rigs.load(shared / "rig" / "ict_facekit.npz")
+def rig(rig_path):
+    return rigs.load(rig_path)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from maeface_studio.head import rig as rigs
 
 
 @pytest.fixture(scope="module")
-def rig(shared):
-    return rigs.load(shared / "rig" / "ict_facekit.npz")
+def rig(rig_path):
+    return rigs.load(rig_path)
 
 
 def posed(rig, au, level=5.0):

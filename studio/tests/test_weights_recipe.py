@@ -59,12 +59,14 @@ def data(shared, rig_path, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def small_and_offline(shared, monkeypatch):
+def small(monkeypatch):
     monkeypatch.setitem(vit.SIZES, "tiny", vit.Shape(16, 2, 2))
+
+
+def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(
+    shared, data, tmp_path, monkeypatch, needs_opengl
+):
     monkeypatch.setenv("MAEFACE_WEIGHTS", str(shared / "weights"))
-
-
-def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(data, tmp_path, monkeypatch, needs_opengl):
     out, how = tmp_path / "out", settings("scratch=true")
 
     def stopped(*_):
