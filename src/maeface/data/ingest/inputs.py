@@ -116,7 +116,9 @@ def note_unused_options(
             checks.describe_unused({"every": every != 1, "fps": fps is not None}, "no input is a video")
         )
     elif pictures:
-        notes.append(f"pictures are made of photos; {videos} of {len(inputs)} inputs are videos, without any")
+        notes.append(
+            f"pictures are made of photos; {videos} of {len(inputs)} inputs are videos and have none"
+        )
     for note in filter(None, notes):
         console.note(note)
 
