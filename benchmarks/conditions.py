@@ -1,9 +1,9 @@
 """Skin tone, pose and sharpness of a photograph of a face, from its pixels and landmarks.
 
 Skin tone is the individual typology angle (Chardon, Cretois and Hourseau, 1991), atan((L* - 50) / b*) in
-CIELAB. The photographs are not calibrated: light and white balance are in the angle as much as the skin, so a
-class describes pictures, not people. Normalizing the exposure by the brightest pixels was tried, and by
-visual inspection did not order the portraits better.
+CIELAB. The photographs are not calibrated: the angle depends on light and white balance as much as on the
+skin, so a class describes pictures, not people. Normalizing the exposure by the brightest pixels was tried;
+by visual inspection it did not order the portraits better.
 """
 
 import numpy as np

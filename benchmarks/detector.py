@@ -1,8 +1,8 @@
 """Speed and success rate of face detection and cropping: `uv run python benchmarks/detector.py FOLDER`.
 
 Prints images per second, one image at a time, from the JPEG file to the aligned crop and for each step, and
-how many photos give a crop. The rate per second of processor time is printed too, because it depends less on
-what else the machine does.
+the number of photos that give a crop. The rate per second of processor time is printed too, because it
+depends less on the other load of the machine.
 """
 
 import argparse

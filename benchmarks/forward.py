@@ -1,6 +1,6 @@
-"""Speed of ViT-B/16 in images a second: fp32 and bf16 autocast, and timm's ViT with the same weights.
+"""Images per second of ViT-B/16 in fp32 and bf16 autocast, and of timm's ViT with the same weights.
 
-Each round times every variant once, so that a busy machine slows all of them alike; results are medians
+Each round times every variant once, so that a busy machine slows down all of them. The results are medians
 over the rounds. Run: ``uv run python benchmarks/forward.py``.
 """
 
@@ -18,7 +18,7 @@ from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 
 
-def variants(size: str, batch: int, device: str) -> dict[str, Callable[[], Tensor]]:
+def build_variants(size: str, batch: int, device: str) -> dict[str, Callable[[], Tensor]]:
     """Return the forward passes to time, by name; ratios are to the first."""
     torch.manual_seed(0)
     peer = timm.create_model(f"vit_{size}_patch16_224", num_classes=0, global_pool="").to(device).eval()
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     with torch.no_grad():
-        timed = variants(arguments.size, arguments.batch, arguments.device)
+        timed = build_variants(arguments.size, arguments.batch, arguments.device)
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for round_ in range(arguments.rounds + 1):
         for name, run in timed.items():

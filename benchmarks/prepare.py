@@ -3,8 +3,8 @@
     uv run python benchmarks/prepare.py ../shared/photos/congress --workers 2 --runs 5
 
 Every run prepares the whole folder into a new folder; the start of the processes is included. Runs with
-RetinaFace alternate with runs on the same files as ready crops (no detection), so that a busy machine shows
-in both. The median of each is printed, also per second of CPU time.
+RetinaFace alternate with runs on the same files as ready crops (without detection), so that a busy machine
+affects both. The median of each is printed, also per second of CPU time.
 """
 
 import argparse

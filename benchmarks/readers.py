@@ -1,9 +1,10 @@
-"""How fast labels are read, and how much memory a listing and a preparation take, on flat miniatures.
+"""Time and memory of reading labels, and memory of a preparation, on a miniature of BP4D.
 
     python benchmarks/readers.py labels           BP4D's 328 occurrence and 5 x 328 intensity files
     python benchmarks/readers.py prepare 20000    memory of `prepare --dataset bp4d --aligned`
 
-The images of a clip are links to one small JPEG. Peaks are of the process (ru_maxrss), and of its workers.
+The images of a clip are hard links to one small JPEG. Peaks are those of the process and of
+its workers (ru_maxrss).
 """
 
 import argparse
@@ -25,8 +26,8 @@ from maeface.data.readers import raw_dataset
 TASKS = [f"T{number}" for number in range(1, 9)]
 
 
-def write(root: Path, frames: int, subjects: tuple[str, ...]) -> None:
-    """BP4D with about ``frames`` labelled frames; ids from 643 up, and every picture the same file."""
+def write_bp4d(root: Path, frames: int, subjects: tuple[str, ...]) -> None:
+    """Write BP4D with about ``frames`` labelled frames, numbered from 643; all images are the same file."""
     rng = np.random.default_rng(0)
     (root / "AUCoding/AU_OCC").mkdir(parents=True)
     face = Image.fromarray(rng.integers(0, 256, (48, 48, 3), dtype=np.uint8))
@@ -50,76 +51,78 @@ def write(root: Path, frames: int, subjects: tuple[str, ...]) -> None:
             os.link(pictures / f"{numbers[0]:04d}.jpg", pictures / f"{number:04d}.jpg")
 
 
-def labels(root: Path, frames: int) -> None:
-    """Seconds and memory of reading everything but pixels."""
-    write(root, frames, facts.dataset("bp4d").subject_names)
+def measure_labels(root: Path, frames: int) -> None:
+    """Print time and memory of reading everything but the images."""
+    write_bp4d(root, frames, facts.dataset("bp4d").subject_names)
     for options in (["intensity=false"], []):
         times = []
         for _ in range(3):
             start = time.perf_counter(), time.process_time()
-            found = raw_dataset.read("bp4d", root, options)
+            dataset = raw_dataset.read("bp4d", root, options)
             times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
-        what = options[0] if options else "with intensities"
+        kind = options[0] if options else "with intensities"
         wall, cpu = ([f"{seconds:.1f}" for seconds in sorted(column)] for column in zip(*times, strict=True))
-        say(f"{len(found.labels)} rows, {what}: {' '.join(wall)} s, on the processor {' '.join(cpu)} s")
+        say(f"{len(dataset.labels)} rows, {kind}: {' '.join(wall)} s, on the processor {' '.join(cpu)} s")
     tracemalloc.start()
-    found = raw_dataset.read("bp4d", root)
+    dataset = raw_dataset.read("bp4d", root)
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    labelled = found.labels.memory_usage(deep=True).sum()
+    labelled = dataset.labels.memory_usage(deep=True).sum()
     say(f"kept {kept / 2**20:.0f} MiB (labels {labelled / 2**20:.0f}), peak {peak / 2**20:.0f} MiB")
     say(f"peak of the process {peak_mib(resource.RUSAGE_SELF):.0f} MiB")
 
 
-def whole(root: Path, frames: int) -> None:
-    """Memory of a preparation of so many frames."""
-    write(root / "raw", frames, facts.dataset("bp4d").subject_names)
+def measure_preparation(root: Path, frames: int) -> None:
+    """Print the memory of a preparation of ``frames`` frames."""
+    write_bp4d(root / "raw", frames, facts.dataset("bp4d").subject_names)
     before = peak_mib(resource.RUSAGE_SELF)
     settings = prepare.Settings(aligned=True, size=16, min_side=16, workers=1)
     start = time.perf_counter()
-    done = threading.Event()
+    stop = threading.Event()
     sizes: list[float] = []
-    sampler = threading.Thread(target=sample, args=(done, sizes))
+    sampler = threading.Thread(target=sample_memory, args=(stop, sizes))
     sampler.start()
     summary = prepare.run([root / "raw"], root / "out", settings, dataset="bp4d")
     seconds = time.perf_counter() - start
-    done.set()
+    stop.set()
     sampler.join()
     own, worker = peak_mib(resource.RUSAGE_SELF), peak_mib(resource.RUSAGE_CHILDREN)
     say(f"{summary.faces} frames, {seconds:.0f} s: peak {own:.0f} MiB ({before:.0f} before)")
-    parts = [sizes[int(share * (len(sizes) - 1))] for share in (0.25, 0.5, 0.75, 1)]
-    say(f"after 25, 50, 75, 100 % of the time: {' '.join(f'{size:.0f}' for size in parts)} MiB")
+    quarters = [sizes[int(fraction * (len(sizes) - 1))] for fraction in (0.25, 0.5, 0.75, 1)]
+    say(f"after 25, 50, 75, 100 % of the time: {' '.join(f'{size:.0f}' for size in quarters)} MiB")
     say(f"peak of the worker {worker:.0f} MiB")
 
 
-def sample(done: threading.Event, sizes: list[float]) -> None:
-    """Resident memory of this process, in MiB, twice a second."""
-    while not done.wait(0.5):
+def sample_memory(stop: threading.Event, sizes: list[float]) -> None:
+    """Append the resident memory in MiB to ``sizes`` twice a second, until ``stop`` is set."""
+    while not stop.wait(0.5):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         sizes.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 
 
 def peak_mib(who: int) -> float:
-    """Peak resident memory so far."""
+    """Return the peak resident memory in MiB."""
     return resource.getrusage(who).ru_maxrss / 1024
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Run one of the two."""
+    """Run one of the two measurements."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["labels", "prepare"])
+    parser.add_argument("benchmark", choices=["labels", "prepare"])
     parser.add_argument("frames", type=int, nargs="?", default=147_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        {"labels": labels, "prepare": whole}[arguments.what](Path(folder), arguments.frames)
+        {"labels": measure_labels, "prepare": measure_preparation}[arguments.benchmark](
+            Path(folder), arguments.frames
+        )
 
 
 if __name__ == "__main__":

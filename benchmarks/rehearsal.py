@@ -1,12 +1,12 @@
-"""Run the paper's experiments on the miniature datasets: the same commands with a small network, few epochs.
+"""Run the paper's experiments on the miniature datasets, with a small network and few epochs.
 
 uv run python benchmarks/rehearsal.py MINIATURE OUT --weights WEIGHTS [NAME ...]
 
 MINIATURE is written by studio/benchmarks/miniature.py (bp4d, bp4dplus, disfa, and faces for table6). WEIGHTS
-is a small encoder. A masked autoencoder of some thousand renders is not enough for 600 labelled faces
-(docs/rehearsal.md); `maeface-nano` is, because it was trained on labels of other rendered people. One
-command, which is printed, takes each experiment from the raw files to OUT/NAME/report.html. The same call
-continues where it was stopped.
+is a small encoder. A masked autoencoder trained on some thousand renders is not enough for 600 labelled
+faces (docs/rehearsal.md). `maeface-nano` is enough, because it was trained on labels of other rendered
+people. The command of each experiment is printed; it goes from the raw files to OUT/NAME/report.html. A run
+that was stopped is continued by the same command.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TRAINING = (
     "finetune.run.workers=0",
 )
 EPOCHS = ("finetune.optim.epochs=10", "finetune.optim.warmup_epochs=1", "finetune.run.evaluate_every=2")
-"""The same for every row; in the paper, training from scratch has ten times the epochs."""
+"""The same for all rows; in the paper, training from scratch has ten times as many epochs."""
 
 PRETRAINING = (
     "pretrain.model.size=nano",
@@ -52,13 +52,13 @@ ONLY = {
     "table6": ('of=["ex5"]', 'folds=["P1"]', *PRETRAINING),
     "fig7": ('of=["ex5"]', 'folds=["P1"]', "epochs_factor=0.5"),
 }
-"""Tables 5, 6 and Figure 7 have several benchmarks, of which a rehearsal runs one."""
+"""Tables 5, 6 and Figure 7 have several benchmarks; only one of them is run."""
 
 NOTE = "note=rendered people in the layout of the dataset (studio/benchmarks/miniature.py), not the dataset"
 NAMES = ("ex1", "ex2", "ex3", "ex4", "ex5", "table5", "table6", "fig7")
 
 
-def command(name: str, miniature: Path, out: Path, weights: str) -> list[str]:
+def make_command(name: str, miniature: Path, out: Path, weights: str) -> list[str]:
     """Return the command line of one experiment."""
     encoder = ["--weights", "in1k=random" if name == "table6" else weights]
     epochs = () if name == "fig7" else EPOCHS  # rows of fig7 differ in their epochs
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all")
     arguments = parser.parse_intermixed_args()
     for name in arguments.names or NAMES:
-        words = command(name, arguments.miniature, arguments.out, arguments.weights)
+        words = make_command(name, arguments.miniature, arguments.out, arguments.weights)
         print(f"maeface {shlex.join(words)}", flush=True)
         began = time.monotonic()
         subprocess.run([sys.executable, "-m", "maeface", *words], check=True)

@@ -1,4 +1,4 @@
-"""Scores with bootstrap intervals: as rows of numbers, and as Markdown tables."""
+"""Scores with bootstrap intervals, as data frames and as Markdown tables."""
 
 from collections.abc import Iterator
 
@@ -14,13 +14,13 @@ GROUP_AUS = ("AU12", "AU25", "AU06")
 
 
 def compute_scores(truth: Floats, values: Floats, thresholds: Floats, resamples: int) -> pd.DataFrame:
-    """Return AUC, F1 and best F1 of a scorer, a row an action unit; ``au`` is its column.
+    """Return AUC, F1 and best F1 of a scorer, one row per action unit; ``au`` is its index in ``truth``.
 
     Args:
-        truth: (N, A) 0 or 1, NaN where unknown.
-        values: (N, A), NaN where there is none.
+        truth: (N, A) 0 or 1, NaN if the label is missing.
+        values: (N, A) scores, NaN if missing.
         thresholds: (A,) values from which an action unit counts as present.
-        resamples: of the bootstrap.
+        resamples: number of bootstrap resamples.
     """
     mask = ~np.isnan(truth) & ~np.isnan(values)
 
@@ -38,7 +38,7 @@ def compute_scores(truth: Floats, values: Floats, thresholds: Floats, resamples:
 
 
 def compute_difference(truth: Floats, ours: Floats, other: Floats, resamples: int) -> pd.DataFrame:
-    """Return our AUC minus that of another scorer, on the faces for which both have a value."""
+    """Return the AUC of our scorer minus that of another one, on the faces for which both have a value."""
     mask = ~np.isnan(truth) & ~np.isnan(ours) & ~np.isnan(other)
 
     def statistic(rows: NDArray[np.intp]) -> Floats:
@@ -51,7 +51,7 @@ def compute_difference(truth: Floats, ours: Floats, other: Floats, resamples: in
 
 
 def render(scores: pd.DataFrame) -> str:
-    """Return all scores as Markdown tables; the column ``judge`` names what scored the faces."""
+    """Return all scores as Markdown tables; the column ``judge`` is the name of the scorer."""
     everything = scores[scores["by"] == "all"]
     scorers = [name for name in dict.fromkeys(scores["judge"]) if " - " not in name]
     blocks = [f"# Zero-shot on held-out portraits ({everything['group'].iloc[0]})\n"]

@@ -1,19 +1,19 @@
-"""Accuracy of weights on held-out real faces, beside MediaPipe, and under conditions that make it worse.
+"""Accuracy of weights on held-out real faces, compared with MediaPipe, also on degraded photos.
 
 ``uv run python benchmarks/zero_shot.py PHOTOS --weights W [--weights W2] [--mediapipe face_landmarker.task]``
 
 PHOTOS is the folder of official portraits (``maeface.datasets/portraits.toml`` says where it comes from).
-The 300 held-out ones are read, with the labels of ``portraits.csv``. For each action unit: AUC, F1 at the
-weights' own threshold (0.5 for MediaPipe), and F1 at the threshold that is best for these labels, which is
-only an upper bound. Intervals are 95 % bootstrap intervals over portraits, paired for the differences. The
-same by skin tone, by pose, and with the photos shrunk and blurred. A face that is not detected is left out of
-the scores, and counted. ``--neutral`` is for photos of neutral faces: how often an action unit is wrongly
-called present.
+The 300 held-out ones are read, with the labels of ``portraits.csv``. The scores of each action unit are AUC,
+F1 at the threshold stored in the weights (0.5 for MediaPipe), and F1 at the threshold that is best for these
+labels, which is only an upper bound. Intervals are 95 % bootstrap intervals over portraits, paired for the
+differences. The scores are also computed by skin tone and by pose, and on shrunk and blurred photos. Faces
+that are not detected are counted, and left out of the scores. ``--neutral`` takes photos of neutral faces and
+counts how often an action unit is wrongly called present in them.
 
 Writes ``zero_shot.csv`` (all scores) and ``zero_shot.md`` (tables to read) to ``--out``. MediaPipe needs the
 extra ``teacher`` of the studio: ``uv run --all-packages --extra teacher python ...``. Its AU25 is the gap
-between its lip landmarks, the best proxy that it has. ``PROXIES`` takes other blendshapes for AU25, and for
-AU6, whose own blendshape MediaPipe never moves.
+between its lip landmarks, its best proxy. ``PROXIES`` takes other blendshapes for AU25, and for AU6,
+whose own blendshape hardly varies.
 """
 
 import argparse
@@ -42,7 +42,7 @@ PROXIES = {
     "MediaPipe: jawOpen as 25, mouthSmile as 6": {25: 26, 6: 12},
     "MediaPipe: mouthUpperUp as 25, eyeSquint as 6": {25: 10, 6: 7},
 }
-"""By action unit, the one whose score is used instead."""
+"""For an action unit, the one whose score is used in its place."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Portraits:
     """N photos of one face each.
 
     Attributes:
-        images: (H, W, 3) uint8 each.
+        images: (H, W, 3) RGB uint8 each.
         landmarks: (5, 2) px each.
-        labels: (N, A) 0 or 1, NaN if unknown.
+        labels: (N, A) 0 or 1, NaN if missing.
         agreed: (N, A) bool: both annotators gave the same label.
     """
 

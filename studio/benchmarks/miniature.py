@@ -1,10 +1,10 @@
-"""Make miniatures of BP4D, BP4D+ and DISFA: rendered people in the layouts of these datasets, all subjects.
+"""Make miniatures of BP4D, BP4D+ and DISFA: all subjects, as rendered people in the layouts of the datasets.
 
 uv run python studio/benchmarks/miniature.py ict_facekit.npz OUT [bp4d bp4dplus disfa faces ...]
 
 `maeface prepare --dataset` and `maeface reproduce --data OUT` read OUT/bp4d, OUT/bp4dplus and OUT/disfa.
-OUT/faces, which is made only if it is named, has unlabelled stills to pre-train on. OUT/made/NAME has the
-same frames as prepared crops with labels. Each of the four has other people. The same command continues an
+OUT/faces, which is made only if it is named, has unlabelled stills for pre-training. OUT/made/NAME has the
+same frames as prepared crops with labels. The four have different people. The same command continues an
 interrupted run and skips finished datasets.
 """
 
@@ -19,7 +19,7 @@ from maeface_studio.output import render
 from maeface_studio.output.settings import Settings
 
 SIZE = 128
-"""Side of the crops in px; the whole frames have 1.5 times this side, 192 px."""
+"""Side of the crops in px. The side of the whole frames is 1.5 times as long, 192 px."""
 
 SETTINGS = {
     "bp4d": Settings(

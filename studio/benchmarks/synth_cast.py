@@ -1,4 +1,4 @@
-"""Print how the rendered people and their action units are distributed. Nothing is rendered.
+"""Print the distributions of the rendered people and of their action units, without rendering.
 
 uv run python studio/benchmarks/synth_cast.py ict_facekit.npz [subjects] [stills of each]
 """
@@ -18,7 +18,7 @@ from maeface_studio.head.rig import AUS, OCCURRENCE
 
 
 def draw_labels(head: rig.Rig, subject: Subject, images: int) -> NDArray[np.int64]:
-    """Return the whole-number intensities of a subject's stills, (images, AUs); AU25 as measured."""
+    """Return the integer intensities of a subject's stills, (images, AUs); AU25 from the measured lip gap."""
     neutral_gap = head.lip_gap(head.pose(subject.identity, {}))
     rows = []
     for image in plan_stills(0, subject, images):
@@ -36,7 +36,7 @@ def draw_labels(head: rig.Rig, subject: Subject, images: int) -> NDArray[np.int6
 
 
 def main(rig_file: Path, count: int = 60, images: int = 40) -> None:
-    """Print fractions of people, fractions of every AU's intensities, and the correlations of occurrence."""
+    """Print the fractions of groups of people and of each AU's intensities, and the correlations of AUs."""
     subjects = [draw_subject(0, number) for number in range(count)]
     for kind, fractions in group_fractions(subjects).items():
         print(kind.ljust(8), "  ".join(f"{name} {100 * value:.1f} %" for name, value in fractions.items()))

@@ -1,6 +1,6 @@
-"""Draw the contact sheets of the documentation, which show what `maeface-studio render` makes.
+"""Draw the contact sheets of the documentation of `maeface-studio render`.
 
-uv run python studio/benchmarks/synth_sheets.py ict_facekit.npz docs/images
+uv run python studio/benchmarks/synth_sheets.py ict_facekit.npz studio/docs/images
 """
 
 import sys
@@ -18,7 +18,7 @@ from maeface_studio.output import contact_sheets
 
 SIZE, SMALL = 160, 120
 SHOWN = (3, 10, 25, 34)
-"""Numbers of the subjects that show the AUs: both sexes, several skins and ages."""
+"""Numbers of the subjects that show the AUs: both sexes, several skin tones and ages."""
 
 
 def main(rig_file: Path, out: Path) -> None:
