@@ -1,6 +1,6 @@
-"""``maeface datasets``: what is known of each dataset, and what one does to use it.
+"""``maeface datasets``: facts about the datasets, and how to use them.
 
-Facts only, from ``facts`` and the readers; nothing is downloaded, and no dataset is needed to ask.
+The facts come from ``facts`` and the readers. Nothing is downloaded, and no dataset is needed.
 """
 
 import ast
@@ -24,7 +24,7 @@ KINDS = {"au": "faces with action units", "faces": "sources of faces for pre-tra
 
 @dataclass(frozen=True)
 class Option:
-    """What a reader lets one choose: ``--set name=value`` of ``maeface prepare``; no default: found out."""
+    """An option of a reader, ``--set name=value``; without a default the reader finds it out."""
 
     name: str
     default: str
@@ -32,13 +32,13 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Known:
-    """One dataset.
+class DatasetSummary:
+    """A dataset and how to use it.
 
     Attributes:
-        facts: what is known of it.
-        command: how to prepare it; empty where it is not prepared from a folder.
-        options: of its reader; () where there is none, or where all datasets were asked for.
+        facts: the facts about it.
+        command: the command that prepares it; empty if it is not prepared from a folder.
+        options: options of its reader; () if it has none, or if all datasets are listed.
     """
 
     facts: facts.Dataset
@@ -46,39 +46,39 @@ class Known:
     options: tuple[Option, ...] = ()
 
 
-def run(name: str | None = None) -> tuple[Known, ...]:
-    """What is known of one dataset, or of all: those with action units first, each kind by name.
+def run(name: str | None = None) -> tuple[DatasetSummary, ...]:
+    """Return one dataset, or all: those with AU labels first, each kind sorted by name.
 
     Args:
-        name: of a dataset; None for all.
+        name: name of a dataset; None for all.
 
     Raises:
-        ConfigError: no dataset of this name.
+        ConfigError: there is no dataset with this name.
     """
     readable = raw_dataset.names()
     chosen = [facts.dataset(one) for one in ((name,) if name else facts.datasets())]
-    known = [
-        Known(
+    summaries = [
+        DatasetSummary(
             dataset,
             f"maeface prepare DIR --dataset {dataset.name} --out OUT" if dataset.name in readable else "",
             _options(dataset.name) if name and dataset.name in readable else (),
         )
         for dataset in chosen
     ]
-    return tuple(sorted(known, key=lambda one: (list(KINDS).index(one.facts.kind), one.facts.name)))
+    return tuple(sorted(summaries, key=lambda one: (list(KINDS).index(one.facts.kind), one.facts.name)))
 
 
-def render(known: tuple[Known, ...]) -> Table:
-    """For the terminal: a table of several, or all that is known of one."""
-    return _one(known[0]) if len(known) == 1 else _all(known)
+def render(summaries: tuple[DatasetSummary, ...]) -> Table:
+    """Return a table for the terminal: a row for each dataset, or all facts about a single one."""
+    return _one(summaries[0]) if len(summaries) == 1 else _all(summaries)
 
 
-def _all(known: tuple[Known, ...]) -> Table:
+def _all(summaries: tuple[DatasetSummary, ...]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        caption="maeface datasets NAME tells all of one: labels, folds, licence, how to get and prepare it",
+        caption="maeface datasets NAME shows one: labels, folds, licence, how to get and prepare it",
         caption_justify="left",
     )
     table.add_column("name", no_wrap=True)
@@ -87,8 +87,8 @@ def _all(known: tuple[Known, ...]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("protocols")
     kind = ""
-    for one in known:
-        dataset = one.facts
+    for summary in summaries:
+        dataset = summary.facts
         if dataset.kind != kind:
             table.add_section()
             table.add_row("", Text(KINDS[dataset.kind], style="italic"))
@@ -105,20 +105,20 @@ def _all(known: tuple[Known, ...]) -> Table:
     return table
 
 
-def _one(known: Known) -> Table:
+def _one(summary: DatasetSummary) -> Table:
     table = Table(
         box=None,
         show_header=False,
         padding=(0, 2, 0, 0),
         pad_edge=False,
-        title=known.facts.title,
+        title=summary.facts.title,
         title_justify="left",
         title_style="bold",
     )
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for group in (_faces, _protocols, _choices, _source, _use):
-        rows = [(label, value) for label, value in group(known) if value]
+        rows = [(label, value) for label, value in group(summary) if value]
         if rows:
             table.add_row()
         before = ""
@@ -131,8 +131,8 @@ def _one(known: Known) -> Table:
 Rows = Iterator[tuple[str, str]]
 
 
-def _faces(known: Known) -> Rows:
-    dataset = known.facts
+def _faces(summary: DatasetSummary) -> Rows:
+    dataset = summary.facts
     yield "kind", KINDS[dataset.kind]
     yield "occurrence", _aus(dataset.aus_occurrence)
     yield "intensity", _aus(dataset.aus_intensity)
@@ -143,34 +143,34 @@ def _faces(known: Known) -> Rows:
     yield "subjects", _people(dataset.subject_names)
     yield "frames", f"{dataset.frames:,}" if dataset.frames else ""
     yield "images", f"{dataset.images:,}" if dataset.images else ""
-    for other, both in dataset.same_people.items():
-        yield f"also in {other}", f"{_people(both)}; who learned from one must not be tested on the other"
+    for other, shared in dataset.same_people.items():
+        yield f"also in {other}", f"{_people(shared)}; do not train on one and test on the other"
 
 
-def _protocols(known: Known) -> Rows:
-    for name, folds in known.facts.protocols.items():
-        yield f"protocol {name}", known.facts.origins.get(name, "every subject is tested once")
+def _protocols(summary: DatasetSummary) -> Rows:
+    for name, folds in summary.facts.protocols.items():
+        yield f"protocol {name}", summary.facts.origins.get(name, "every subject is tested once")
         for fold, tested in folds.items():
             yield f"  tests in {fold}", _people(tested)
 
 
-def _choices(known: Known) -> Rows:
-    for line in known.facts.choices:
+def _choices(summary: DatasetSummary) -> Rows:
+    for line in summary.facts.choices:
         yield "how it is read", f"• {line}"
 
 
-def _source(known: Known) -> Rows:
-    yield "licence", known.facts.licence
-    yield "to get it", known.facts.obtain
-    yield "homepage", known.facts.homepage or ""
-    yield "cite", known.facts.cite
+def _source(summary: DatasetSummary) -> Rows:
+    yield "licence", summary.facts.licence
+    yield "to get it", summary.facts.obtain
+    yield "homepage", summary.facts.homepage or ""
+    yield "cite", summary.facts.cite
 
 
-def _use(known: Known) -> Rows:
-    for line in known.facts.layout:
+def _use(summary: DatasetSummary) -> Rows:
+    for line in summary.facts.layout:
         yield "DIR has", f"• {line}"
-    yield "prepare", known.command
-    for option in known.options:
+    yield "prepare", summary.command
+    for option in summary.options:
         yield "  options", f"--set {option.name}={option.default or '...'}: {option.help}"
 
 
@@ -180,7 +180,7 @@ def _people(names: Sequence[str]) -> str:
 
 def _threshold(dataset: facts.Dataset) -> str:
     if dataset.threshold is None:
-        return "none: occurrence is coded by itself"
+        return "none: occurrence is coded separately"
     return f"present means intensity {dataset.threshold:g} or more"
 
 
@@ -193,15 +193,15 @@ def _count(number: int | None) -> str:
 
 
 def _options(name: str) -> tuple[Option, ...]:
-    """The options of a reader, with the text that stands below each in its source, and what can be chosen."""
+    """Return the options of a reader, each with its docstring and its choices."""
     options: type[config.Settings] = importlib.import_module(f"{raw_dataset.PACKAGE}.{name}").Options
-    texts = _texts(options)
-    found = []
+    docstrings = _docstrings(options)
+    described = []
     for key, field in options.model_fields.items():
         default = field.get_default()
         choices = [one for one in get_args(field.annotation) if isinstance(one, str)]
-        text = field.description or texts.get(key, "")
-        found.append(
+        text = field.description or docstrings.get(key, "")
+        described.append(
             Option(
                 key,
                 ""
@@ -212,12 +212,12 @@ def _options(name: str) -> tuple[Option, ...]:
                 f"{text} One of {', '.join(choices)}." if choices else text,
             )
         )
-    return tuple(found)
+    return tuple(described)
 
 
-def _texts(model: type[config.Settings]) -> dict[str, str]:
-    """Field -> its docstring, the text right below it, of a model and of those that it extends."""
-    found: dict[str, str] = {}
+def _docstrings(model: type[config.Settings]) -> dict[str, str]:
+    """Return the docstring of each field of a model, the text right below it, also of fields it inherits."""
+    docstrings: dict[str, str] = {}
     for layer in reversed([one for one in model.__mro__ if issubclass(one, config.Settings)]):
         tree = ast.parse(textwrap.dedent(inspect.getsource(layer))).body[0]
         assert isinstance(tree, ast.ClassDef)
@@ -228,5 +228,5 @@ def _texts(model: type[config.Settings]) -> dict[str, str]:
                 and isinstance(text, ast.Expr)
                 and isinstance(text.value, ast.Constant)
             ):
-                found[field.target.id] = " ".join(str(text.value.value).split())
-    return found
+                docstrings[field.target.id] = " ".join(str(text.value.value).split())
+    return docstrings
