@@ -51,13 +51,13 @@ def compute_difference(truth: Floats, ours: Floats, other: Floats, resamples: in
 
 
 def render(scores: pd.DataFrame) -> str:
-    """Return all scores as Markdown tables; the column ``judge`` is the name of the scorer."""
+    """Return all scores as Markdown tables; the column ``scorer`` is the name of the scorer."""
     everything = scores[scores["by"] == "all"]
-    scorers = [name for name in dict.fromkeys(scores["judge"]) if " - " not in name]
+    scorers = [name for name in dict.fromkeys(scores["scorer"]) if " - " not in name]
     blocks = [f"# Zero-shot on held-out portraits ({everything['group'].iloc[0]})\n"]
     for scorer in scorers:
-        blocks += [f"## {scorer}\n", _markdown(_scorer_rows(everything[everything["judge"] == scorer])), ""]
-    if (paired := everything[everything["judge"].str.contains(" - ")]).size:
+        blocks += [f"## {scorer}\n", _markdown(_scorer_rows(everything[everything["scorer"] == scorer])), ""]
+    if (paired := everything[everything["scorer"].str.contains(" - ")]).size:
         blocks += ["## Difference of the AUC, paired\n", _markdown(_difference_rows(paired)), ""]
     for by in dict.fromkeys(scores.loc[scores["by"] != "all", "by"]):
         blocks += [f"## AUC by {by}\n", _markdown(_group_rows(scores[scores["by"] == by], scorers)), ""]
@@ -92,7 +92,7 @@ def _scorer_rows(table: pd.DataFrame) -> Iterator[list[str]]:
 def _difference_rows(table: pd.DataFrame) -> Iterator[list[str]]:
     names = list(dict.fromkeys(table["au"]))
     yield ["", *names]
-    for scorer, rows in table.groupby("judge", sort=False):
+    for scorer, rows in table.groupby("scorer", sort=False):
         cells = rows.set_index("au")
         yield [str(scorer), *(_with_interval(cells.loc[name], "auc", "+") for name in names)]
 
@@ -100,8 +100,8 @@ def _difference_rows(table: pd.DataFrame) -> Iterator[list[str]]:
 def _group_rows(table: pd.DataFrame, scorers: list[str]) -> Iterator[list[str]]:
     yield ["", "", *(f"{name} (present/faces)" for name in GROUP_AUS)]
     for group, of_group in table.groupby("group", sort=False):
-        for scorer in [name for name in scorers if name in set(of_group["judge"])]:
-            rows = of_group[of_group["judge"] == scorer].set_index("au")
+        for scorer in [name for name in scorers if name in set(of_group["scorer"])]:
+            rows = of_group[of_group["scorer"] == scorer].set_index("au")
             cells = [rows.loc[name] for name in GROUP_AUS]
             texts = [f"{_with_interval(row, 'auc')} ({row['present']}/{row['n']})" for row in cells]
             yield [

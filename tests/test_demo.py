@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_tables_that_are_left(summary):
     assert {demo.MAE, demo.SCRATCH} <= set(summary.scores.index)
 
 
-def test_shipped_weights_predict_too(summary, tmp_path, monkeypatch):
+def test_packaged_weights_predict_too(summary, tmp_path, monkeypatch):
     """With weights of more action units than the demo's in the place of the package's own."""
     out = summary.report.parent
     recipe = config.load(
@@ -69,8 +69,8 @@ def test_shipped_weights_predict_too(summary, tmp_path, monkeypatch):
     made.rename(tmp_path / "zoo" / "maeface-nano.safetensors")
     monkeypatch.setattr(zoo, "folder", lambda: tmp_path / "zoo")
     again = demo.run(out, overrides=SMALL)
-    assert list(again.scores.index) == [demo.MAE, demo.SCRATCH, demo.SHIPPED]
-    assert again.scores.loc[demo.SHIPPED].notna().any()
+    assert list(again.scores.index) == [demo.MAE, demo.SCRATCH, demo.PACKAGED]
+    assert again.scores.loc[demo.PACKAGED].notna().any()
     html = again.report.read_text()
     assert "Held-out faces, maeface-nano" in html and "comes with the package" in html
     columns = pd.read_csv(out / "maeface-nano" / "predictions.csv").columns

@@ -45,9 +45,9 @@ def test_each_task_gives_weights_scores_and_a_split_by_subject(faces, tmp_path, 
     assert sorted(name for names in split.values() for name in names) == [f"S{n}" for n in range(8)]
     assert len(split["test"]) == 2 and len(split["validation"]) == 2
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    judged = next(row for row in rows if "validation_loss" in row)
-    assert {name.split("/")[0] for name in judged if "/" in name} == scores
-    assert {f"{score}_mean" for score in scores} <= judged.keys()
+    evaluations = next(row for row in rows if "validation_loss" in row)
+    assert {name.split("/")[0] for name in evaluations if "/" in name} == scores
+    assert {f"{score}_mean" for score in scores} <= evaluations.keys()
 
 
 def test_the_test_fold_is_never_read(faces, tmp_path, monkeypatch):

@@ -124,7 +124,7 @@ def test_early_stop_keeps_the_best_weights(tmp_path):
     long = settings({"epochs": 50, "warmup_epochs": 1})
     best, found = {}, evaluations([5.0, 3.0, 4.0, 3.5, 1.0])
 
-    def judge(epoch):
+    def evaluate(epoch):
         best[epoch] = {name: value.clone() for name, value in held[0].state_dict().items()}
         return found(epoch)
 
@@ -134,12 +134,12 @@ def test_early_stop_keeps_the_best_weights(tmp_path):
         held[:] = [model]
         return squared(model, batch, step)
 
-    model, state = train(tmp_path, chosen=long, loss=loss, evaluate=judge, patience=2, keep_best=True)
+    model, state = train(tmp_path, chosen=long, loss=loss, evaluate=evaluate, patience=2, keep_best=True)
     assert (state.step, state.best_loss, state.best_step) == (12, 3.0, 6)
     torch.testing.assert_close(model.state_dict(), best[2], atol=0, rtol=0)
-    judged = [row for row in journal.lines(tmp_path) if "validation_loss" in row]
-    assert [row["validation_loss"] for row in judged] == [5.0, 3.0, 4.0, 3.5]
-    again, state = train(tmp_path, chosen=long, evaluate=judge, patience=2, keep_best=True)
+    evaluations = [row for row in journal.lines(tmp_path) if "validation_loss" in row]
+    assert [row["validation_loss"] for row in evaluations] == [5.0, 3.0, 4.0, 3.5]
+    again, state = train(tmp_path, chosen=long, evaluate=evaluate, patience=2, keep_best=True)
     assert state.step == 12
     torch.testing.assert_close(again.state_dict(), best[2], atol=0, rtol=0)
 
@@ -152,11 +152,11 @@ def test_no_epochs_changes_nothing(tmp_path):
 def test_evaluations_are_as_far_apart_as_asked_and_one_is_at_the_end(tmp_path):
     seen = []
 
-    def judge(epoch):
+    def evaluate(epoch):
         seen.append(epoch)
         return loop.Evaluation(1.0)
 
-    train(tmp_path, chosen=settings({"epochs": 5}, {"evaluate_every": 2}), evaluate=judge)
+    train(tmp_path, chosen=settings({"epochs": 5}, {"evaluate_every": 2}), evaluate=evaluate)
     assert seen == [2, 4, 5]
 
 

@@ -27,8 +27,8 @@ def test_weights_pictures_and_log_of_a_run(crops, tmp_path, capsys):
     assert (metadata.kind, metadata.preprocessing.image_size) == ("mae", 16)
     assert json.loads(metadata.provenance["settings"])["optim"]["epochs"] == 6
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    judged = [row["validation_loss"] for row in rows if "validation_loss" in row]
-    assert len(judged) == 6 and judged[-1] < judged[0]
+    evaluations = [row["validation_loss"] for row in rows if "validation_loss" in row]
+    assert len(evaluations) == 6 and evaluations[-1] < evaluations[0]
     pictures = sorted((tmp_path / "reconstructions").iterdir())
     with Image.open(pictures[-1]) as picture:
         assert len(pictures) == 6 and picture.size[0] > 3 * 16

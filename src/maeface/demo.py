@@ -39,7 +39,7 @@ RECORD = "demo.json"
 """The file that marks a folder as a demo's, with its seed."""
 SECONDS = "seconds.json"
 MAE, SCRATCH = "from MAE", "from scratch"
-SHIPPED = zoo.DEFAULT
+PACKAGED = zoo.DEFAULT
 """The weights that come with the package, trained on other subjects than the sample's; used if available."""
 RATIOS = (0.5, 0.75, 0.9)
 FACES_SHOWN = 4
@@ -126,11 +126,11 @@ def _run(out: Path, seed: int, overrides: Sequence[str], watch: Stopwatch) -> Su
     truth = pd.read_parquet(sample / LABELS).set_index("id").loc[held_out["id"]].reset_index()
     predictions = {name: _predict(path, held_out, crops) for name, path in models.items()}
     face_sections = [_faces_section(truth, predictions[MAE], crops, MAE)]
-    if SHIPPED in zoo.names():
-        shipped = _predict(weights.find(SHIPPED), held_out, crops)
-        face_sections.append(_faces_section(truth, shipped, crops, SHIPPED))
+    if PACKAGED in zoo.names():
+        packaged = _predict(weights.find(PACKAGED), held_out, crops)
+        face_sections.append(_faces_section(truth, packaged, crops, PACKAGED))
         # only the AUs that the other networks predict too
-        predictions[SHIPPED] = shipped[[name for name in predictions[MAE] if name in shipped]]
+        predictions[PACKAGED] = packaged[[name for name in predictions[MAE] if name in packaged]]
     scores = {name: _evaluate(out, name, truth, table) for name, table in predictions.items()}
 
     sections = [
@@ -270,8 +270,8 @@ def _scores_section(scores: dict[str, evaluate.Scores]) -> Section:
         pictures.append(
             Picture(charts.comparison_bars(table, columns[key]), f"{columns[key]} for each action unit")
         )
-    note = f"{SHIPPED} comes with the package; it was trained on many more faces."
-    notes = [note] if SHIPPED in scores else []
+    note = f"{PACKAGED} comes with the package; it was trained on many more faces."
+    notes = [note] if PACKAGED in scores else []
     return Section("Fine-tuning: with and without pre-training", notes, tables, pictures)
 
 

@@ -1,4 +1,4 @@
-"""The whole way to shipped weights, tiny: 24-pixel renders, a few portraits, two blocks."""
+"""The whole way to packaged weights, tiny: 24-pixel renders, a few portraits, two blocks."""
 
 import json
 import shutil

@@ -125,7 +125,7 @@ def _resume(run: Run, learner: Learner) -> None:
     """Load the newest checkpoint of the run, if there is one, into the learner."""
     restored = checkpoint.restore(run.folder, learner, run.device)
     if restored and run.writes and not learner.state.finished:
-        console.note(f"going on with {run.folder} after step {learner.state.step}")
+        console.note(f"resuming {run.folder} after step {learner.state.step}")
 
 
 def _train_step(
