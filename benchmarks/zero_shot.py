@@ -185,7 +185,7 @@ def _rows(
     """Return the tables of each scorer, and of the difference of each of ours from MediaPipe."""
     parts = [
         tables.compute_scores(truth, scores[scorer.name], scorer.thresholds, resamples).assign(
-            judge=scorer.name
+            scorer=scorer.name
         )
         for scorer in scorers
     ]
@@ -194,7 +194,7 @@ def _rows(
         ours = [scorer.name for scorer in scorers if not scorer.name.startswith("MediaPipe")]
         parts += [
             tables.compute_difference(truth, scores[name], peer, resamples).assign(
-                judge=f"{name} - MediaPipe"
+                scorer=f"{name} - MediaPipe"
             )
             for name in ours
         ]

@@ -122,11 +122,11 @@ def evaluations(losses):
 
 def test_early_stop_keeps_the_best_weights(tmp_path):
     long = settings({"epochs": 50, "warmup_epochs": 1})
-    best, found = {}, evaluations([5.0, 3.0, 4.0, 3.5, 1.0])
+    best, next_evaluation = {}, evaluations([5.0, 3.0, 4.0, 3.5, 1.0])
 
     def evaluate(epoch):
         best[epoch] = {name: value.clone() for name, value in held[0].state_dict().items()}
-        return found(epoch)
+        return next_evaluation(epoch)
 
     held = []
 
@@ -137,8 +137,8 @@ def test_early_stop_keeps_the_best_weights(tmp_path):
     model, state = train(tmp_path, chosen=long, loss=loss, evaluate=evaluate, patience=2, keep_best=True)
     assert (state.step, state.best_loss, state.best_step) == (12, 3.0, 6)
     torch.testing.assert_close(model.state_dict(), best[2], atol=0, rtol=0)
-    evaluations = [row for row in journal.lines(tmp_path) if "validation_loss" in row]
-    assert [row["validation_loss"] for row in evaluations] == [5.0, 3.0, 4.0, 3.5]
+    logged = [row for row in journal.lines(tmp_path) if "validation_loss" in row]
+    assert [row["validation_loss"] for row in logged] == [5.0, 3.0, 4.0, 3.5]
     again, state = train(tmp_path, chosen=long, evaluate=evaluate, patience=2, keep_best=True)
     assert state.step == 12
     torch.testing.assert_close(again.state_dict(), best[2], atol=0, rtol=0)
