@@ -3,7 +3,7 @@
     uv run python benchmarks/compare_versions.py BEFORE AFTER --photos DIR --videos DIR --out OUT
 
 BEFORE and AFTER are checkouts. In each, photos and videos are predicted and prepared, and a small masked
-autoencoder is pre-trained and fine-tuned on the sample in the package (2 epochs each, one thread, fixed seed).
+autoencoder is pre-trained and fine-tuned on the packaged sample (2 epochs each, one thread, fixed seed).
 The output says for each result whether it is equal: table columns that both versions have, bytes of prepared
 files, losses of every step, bytes of the weights.
 """
