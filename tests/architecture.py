@@ -38,6 +38,14 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
     return sorted(waiting)
 
 
+def too_long(path: Path) -> list[str]:
+    """Return what is too long in a module: itself over 330 lines, functions of 65 lines or more."""
+    text = path.read_text()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    long = [node.name for node in functions if node.end_lineno - node.lineno >= 65]
+    return long + ([path.name] if len(text.splitlines()) > 330 else [])
+
+
 def entries(folder: Path) -> list[str]:
     """Return what a folder of modules opens on: its modules and folders, without those in underscores."""
     names = [path.name for path in folder.iterdir() if path.is_dir() or path.suffix == ".py"]

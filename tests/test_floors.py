@@ -91,11 +91,7 @@ def test_a_folder_opens_on_nine_entries_at_most(folder):
 
 @pytest.mark.parametrize("module", FILES)
 def test_modules_and_functions_stay_small(module):
-    text = FILES[module].read_text()
-    assert len(text.splitlines()) <= 330
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < 65, f"{node.name} is {node.end_lineno - node.lineno} lines"
+    assert architecture.too_long(FILES[module]) == []
 
 
 def test_layout_is_the_one_that_is_documented():
