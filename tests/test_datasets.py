@@ -37,7 +37,7 @@ def test_one_dataset_is_told_whole():
         "present means intensity 2 or more",
         "130,814",
         "protocol threefold",
-        "tests in P2 9: SN006 SN011 SN012",
+        "test subjects, P2 9: SN006 SN011 SN012",
         "also in disfaplus 9: SN001",
         "left camera",
         "research only",

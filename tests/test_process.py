@@ -41,7 +41,10 @@ def test_a_signal_ends_with_one_line_its_code_and_no_temporary_file(tmp_path, sh
         running.wait()
     assert running.returncode == code
     lines = error.splitlines()
-    assert lines[-1] == f"maeface: stopped by {number.name}" and "Traceback" not in error
+    assert (
+        lines[-1] == f"maeface: stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}"
+        and "Traceback" not in error
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -279,7 +279,8 @@ def read(recipe: str) -> dict[str, Any]:
     elif file.is_file():
         text = file.read_text(encoding="utf-8", errors="replace")
     else:
-        raise ConfigError(f"no recipe {recipe!r}; give a TOML file or one of: {', '.join(recipes())}")
+        hint = f"; did you mean {near!r}?" if (near := checks.find_nearest(recipe, recipes())) else ""
+        raise ConfigError(f"no recipe {recipe!r}; give a TOML file or one of: {', '.join(recipes())}{hint}")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -151,7 +151,7 @@ def _protocols(summary: DatasetSummary) -> Rows:
     for name, folds in summary.facts.protocols.items():
         yield f"protocol {name}", summary.facts.origins.get(name, "every subject is tested once")
         for fold, tested in folds.items():
-            yield f"  tests in {fold}", _people(tested)
+            yield f"  test subjects, {fold}", _people(tested)
 
 
 def _choices(summary: DatasetSummary) -> Rows:
@@ -168,10 +168,11 @@ def _source(summary: DatasetSummary) -> Rows:
 
 def _use(summary: DatasetSummary) -> Rows:
     for line in summary.facts.layout:
-        yield "DIR has", f"• {line}"
+        yield "DIR must have", f"• {line}"
     yield "prepare", summary.command
     for option in summary.options:
-        yield "  options", f"--set {option.name}={option.default or '...'}: {option.help}"
+        default = f" (default {option.default})" if option.default else ""
+        yield "  options", f"--set {option.name}=...{default}: {option.help}"
 
 
 def _people(names: Sequence[str]) -> str:

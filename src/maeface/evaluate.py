@@ -56,6 +56,8 @@ class Scores:
         labels_unmatched: number of label rows without a prediction.
         predictions_unmatched: number of predicted faces without a label.
         left_out: columns such as "AU12_o" that are only labelled or only predicted.
+        not_predicted: those of ``left_out`` that are only labelled.
+        unused_labels: columns of the labels that are neither keys nor AU labels.
         notes: remarks on the match, such as frames that seem shifted by one.
     """
 
@@ -67,6 +69,8 @@ class Scores:
     labels_unmatched: int
     predictions_unmatched: int
     left_out: tuple[str, ...]
+    not_predicted: tuple[str, ...] = ()
+    unused_labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
@@ -79,8 +83,12 @@ class Scores:
         ):
             if count:
                 parts.append(f"{description}: {count}")
-        if self.left_out:
-            parts.append(f"not on both sides: {', '.join(self.left_out)}")
+        if self.not_predicted:
+            parts.append(f"labelled but not predicted: {', '.join(self.not_predicted)}")
+        if count := len(self.left_out) - len(self.not_predicted):
+            parts.append(f"columns predicted but not labelled: {count}")
+        if self.unused_labels:
+            parts.append(f"label columns not used: {', '.join(self.unused_labels)}")
         return "; ".join([*parts, *self.notes])
 
 
@@ -139,7 +147,9 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
         no_face=match.no_face,
         labels_unmatched=match.labels_unmatched,
         predictions_unmatched=match.predictions_unmatched,
-        left_out=_left_out(truth, predicted),
+        left_out=tuple(sorted({*_only_in(truth, predicted), *_only_in(predicted, truth)}, key=_column_order)),
+        not_predicted=_only_in(truth, predicted),
+        unused_labels=truth.ignored,
         notes=(*match.notes, *_unused(threshold, detection_aus)),
     )
     if out is not None:
@@ -231,13 +241,22 @@ def _columns(values: Mapping[int, np.ndarray], aus: list[int], rows: np.ndarray)
     return np.stack([values[au][rows] for au in aus], axis=1) if aus else np.zeros((len(rows), 0))
 
 
-def _left_out(truth: Labels, predicted: Predictions) -> tuple[str, ...]:
-    occurrence = truth.occurrence.keys() ^ predicted.detection.keys()
-    intensity = truth.intensity.keys() ^ predicted.intensity.keys()
+def _only_in(table: Labels | Predictions, other: Labels | Predictions) -> tuple[str, ...]:
+    """Return the AU columns that a table has and the other has not, such as ``AU12_o``."""
+    occurrence = _occurrence(table).keys() - _occurrence(other).keys()
+    intensity = table.intensity.keys() - other.intensity.keys()
     return tuple(
         [f"{facts.au_name(au)}_o" for au in sorted(occurrence)]
         + [f"{facts.au_name(au)}_i" for au in sorted(intensity)]
     )
+
+
+def _column_order(column: str) -> tuple[bool, str]:
+    return column.endswith("_i"), column
+
+
+def _occurrence(table: Labels | Predictions) -> dict[int, np.ndarray]:
+    return table.occurrence if isinstance(table, Labels) else table.detection
 
 
 def _unused(threshold: float, detection_aus: list[int]) -> list[str]:

@@ -18,7 +18,7 @@ class Stopped(SystemExit):
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(EXIT_CODES[number])
-        self.name = number.name
+        self.name = "Ctrl-C" if number == signal.SIGINT else number.name
 
 
 def wait_without_spinning() -> None:

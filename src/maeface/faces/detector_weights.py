@@ -119,8 +119,8 @@ def _find_local(checkpoint: PublicCheckpoint) -> Path | None:
 def _note_embedded(name: str) -> None:
     """Print a note, once in a process, that the embedded weights are used."""
     console.note(
-        f"using the package's own face detector; {name} is neither in the cache nor in the folder "
-        f"{FOLDER_VARIABLE} (--detector public downloads it)"
+        f"face detector: the one in the package ({name} is not on this machine; it is slightly more precise, "
+        "and the choice `public` of the detector downloads it)"
     )
 
 

@@ -103,7 +103,7 @@ def au_bars(
     """Draw a photo with a numbered box around each face, and bars of each face's action units.
 
     Faces are counted from 0, as in tables. The bars of up to two faces are beside the photo, those of more
-    faces below it. Probabilities at or above ``threshold`` are in full colour, others pale.
+    faces below it. AUs whose probability is at or above ``threshold`` are in full colour, others pale.
 
     Args:
         image: RGB uint8 (H, W, 3).
@@ -161,6 +161,7 @@ def _panel(k: int, face: FaceBars, aus: Sequence[int], thresholds: Sequence[floa
         )
         if values is not None
     ]
+    probabilities = None if face.probabilities is None else np.asarray(face.probabilities, dtype=float)
     name, bar, line, head = 176, 124, 18, 46
     panel = Image.new("RGB", (GAP * 2 + name + bar * len(bars), head + line * len(aus) + GAP), WHITE)
     draw = ImageDraw.Draw(panel)
@@ -177,7 +178,7 @@ def _panel(k: int, face: FaceBars, aus: Sequence[int], thresholds: Sequence[floa
             full = bar - 44
             draw.rectangle((left, y + 3, left + full, y + line - 4), fill=PALE)
             if not np.isnan(value):
-                present = top != 1.0 or value >= thresholds[i]
+                present = probabilities is None or probabilities[i] >= thresholds[i]
                 reach = left + full * min(max(value / top, 0.0), 1.0)
                 draw.rectangle((left, y + 3, reach, y + line - 4), fill=colour if present else _pale(colour))
             text = "-" if np.isnan(value) else f"{value:.2f}"

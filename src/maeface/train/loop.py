@@ -114,11 +114,18 @@ def fit(
             if state.finished:
                 break
             if stop:
-                raise SystemExit(stop)
+                raise _stop(run, state.step, stop)
     if learner.best is not None:
         model.load_state_dict(learner.best)
     model.eval()
     return state
+
+
+def _stop(run: Run, step: int, code: int) -> SystemExit:
+    """Return the exit of a run that was asked to stop, and say how it goes on."""
+    if run.writes:
+        console.note(f"stopped after step {step}, saved; the same command continues")
+    return SystemExit(code)
 
 
 def _resume(run: Run, learner: Learner) -> None:

@@ -23,13 +23,13 @@ class ClipOptions(config.Settings):
     """Options of a reader whose labels count the frames of clips."""
 
     pictures: str = ""
-    """The folder, below DIR, of the frames or the videos; "": it is searched for."""
+    """The folder, below DIR, of the frames or the videos; by default it is searched for."""
     first_frame: Literal[0, 1] = 1
-    """Of a video: the number by which the labels mean its first frame."""
+    """The number that the labels give to the first frame of a video."""
     partial: bool = False
-    """Take what is there, where subjects, clips or files of labels are missing."""
+    """Accept missing subjects, clips or label files."""
     skip_missing: bool = False
-    """Leave out labels of frames that are not there, rather than refuse them."""
+    """Ignore labels of frames that do not exist; otherwise they are an error."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Options(config.Settings):
     """Options of the reader."""
 
     partial: bool = False
-    """Take what is there where annotated tracks have no images or video."""
+    """Accept annotated tracks without images or video."""
     images: Literal["auto", "cropped", "videos"] = "auto"
     """The dataset's cropped and aligned faces, or its videos; ``auto``: the crops where there are any."""
     part: Literal["both", "train", "validation"] = "both"

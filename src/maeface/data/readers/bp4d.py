@@ -47,7 +47,7 @@ class Options(ClipOptions):
     """Options of the reader."""
 
     intensity: bool | None = None
-    """Read the intensity files; None: where their folder is there."""
+    """Read the intensity files; by default if their folder exists."""
 
 
 def read(root: Path, options: Options) -> RawDataset:
@@ -167,7 +167,7 @@ def assemble(
                 f"{coding.location(number)}: frame {number} is labelled, but {frames.describe()}; "
                 "complete it, or leave such labels out: --set skip_missing=true"
             )
-        counts["labels of frames that are not there, left out"] += int((~present).sum())
+        counts["labels of frames that do not exist, left out"] += int((~present).sum())
         numbers = coding.numbers[present]
         clip_inputs, sources, indices = frames.take(numbers)
         inputs += clip_inputs
