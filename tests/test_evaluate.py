@@ -372,7 +372,7 @@ def test_intensities_of_libreface_are_refused_where_their_scale_is_unknown(table
     ("text", "tool"),
     [
         (
-            "Video analysis detailed log\nFace Model:\tGeneral\n\nVideo Time\tAction Unit 12 - x\n",
+            "Video analysis detailed log\nFace Model:\tGeneral\n\nTime\tAction Unit 12 - x\n",
             "FaceReader",
         ),
         ("Video Time\tNeutral\tAction Unit 12 - Lip Corner Puller\n00:00:00.000\t0.5\t0.4\n", "FaceReader"),
