@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.metrics
 from rich.console import Console
 
 from maeface import evaluate, metrics
@@ -217,12 +218,12 @@ def test_semicolons_byte_order_mark_and_numbers_as_names(tables, tmp_path):
 @pytest.mark.parametrize(
     ("predictions", "message"),
     [
-        (b"", "not a readable CSV"),
+        (b"", "is empty"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"input,AU12_p\n", "has no rows"),
         (b"input,happy\na.jpg,1\n", "no AU column such as AU12_p"),
-        (b"input,AU12_p\ns00/photo 0.jpg,1.5\n", "row 1: AU12_p is 1.5; expected a probability"),
-        (b'input;AU12_p\na.jpg;"0,5"\n', "row 1: AU12_p is '0,5'; expected a number"),
+        (b"input,AU12_p\ns00/photo 0.jpg,1.5\n", "line 2: AU12_p is 1.5; expected a probability"),
+        (b'input;AU12_p\na.jpg;"0,5"\n', "line 2: AU12_p is '0,5'; write decimals with a point"),
         (b"input,AU12_i\na.jpg,inf\n", "AU12_i is infinite"),
         (b"input,AU12_p,AU12_p\na.jpg,1,1\n", "column AU12_p twice"),
         (b"input,AU12_p,AU12\na.jpg,1,1\n", "AU12_p and AU12 are the same"),
@@ -291,3 +292,96 @@ def test_the_status_of_our_own_tables_disturbs_nothing(tables):
     for suffix in ("csv", "parquet"):
         scores = evaluate.run(*tables(labels(), ours(status=status, face=face), suffix))
         assert (scores.matched, scores.no_face) == (N - 2, 2)
+
+
+# ---- tables of other programs: cut rows, paths of Windows, other units
+
+
+OPENFACE = [f"{k}, 0, {k / 30:.2f}, 0.98, 1, {INTENSITY[k]}, {PROBABILITY[k] >= 0.5:d}" for k in range(N)]
+OPENFACE_HEADER = "frame, face_id, timestamp, confidence, success, AU12_r, AU12_c"
+
+
+@pytest.mark.parametrize("which", ["labels", "predictions"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda row: row.rpartition(",")[0], r"line 5: 6 cells where the header has 7 .*cut"),
+        (lambda row: row.replace(".", ","), r"line 5: 1\d cells where the header has 7 .*decimal comma"),
+        (lambda row: row + ",0.5", r"line 5: 8 cells where the header has 7"),
+        (lambda row: row + '"', r"line 5: AU12_[co] is|not a readable CSV"),
+    ],
+)
+def test_rows_that_do_not_fit_the_header_are_named(tables, which, damage, message):
+    truth, path = tables(labels(source="clip.mp4", frame=range(N)), {"frame": [0]})
+    rows = [*OPENFACE]
+    rows[3] = damage(rows[3])
+    text = "\n".join([OPENFACE_HEADER, *rows])
+    if which == "labels":
+        path.write_text("\n".join([OPENFACE_HEADER, *OPENFACE]))
+        truth.write_text(text.replace("face_id", "source"))
+    else:
+        path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        evaluate.run(truth, path)
+    assert str(truth if which == "labels" else path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_spaces_empty_cells_and_delimiters_at_the_end(tables):
+    truth, path = tables(labels(source="clip.mp4", frame=range(N)), {"frame": [0]})
+    path.write_text("\n".join([OPENFACE_HEADER, *OPENFACE]))
+    scores = evaluate.run(truth, path)
+    assert scores.table.loc[12, "f1"] == sklearn.metrics.f1_score(TRUTH, PROBABILITY >= 0.5)
+    assert scores.table.loc[12, "mse"] == pytest.approx(np.mean((RATED - INTENSITY) ** 2))
+    for end, empty in ((",", ""), ("", " "), (",,,", "NaN"), ("", "-nan(ind)")):
+        rows = [f"clip.mp4,{k},{PROBABILITY[k]}{end}" for k in range(N)] + [f"clip.mp4,{N},{empty}{end}"]
+        path.write_text("\r\n".join([f"input,frame,AU12{end}", *rows, "", ",,"]))
+        scores = evaluate.run(truth, path)
+        assert scores.matched == N
+        assert scores.table.loc[12, "auc"] == pytest.approx(sklearn.metrics.roc_auc_score(TRUTH, PROBABILITY))
+
+
+@pytest.mark.parametrize("windows", ["labels", "predictions", "both"])
+@pytest.mark.parametrize("folder", ["", "C:\\data\\"])
+@pytest.mark.parametrize("key", ["source", "id"])
+def test_paths_of_windows_match(tables, windows, folder, key):
+    end = "#0.0" if key == "id" else ""
+    names = [name + end for name in SOURCES]
+    turned = [(folder if key == "source" else "") + name.replace("/", "\\") for name in names]
+    truth = {key: turned if windows != "predictions" else names, "AU12_o": TRUTH}
+    predicted = {key: turned if windows != "labels" else names, "AU12_p": PROBABILITY}
+    scores = evaluate.run(*tables(truth, predicted))
+    assert (scores.matched, scores.labels_unmatched) == (N, 0)
+    assert scores.table.loc[12, "auc"] == pytest.approx(sklearn.metrics.roc_auc_score(TRUTH, PROBABILITY))
+
+
+def test_intensities_of_libreface_are_refused_where_their_scale_is_unknown(tables):
+    columns = {"input": SOURCES, "au_12": (PROBABILITY >= 0.5).astype(int)}
+    paths = tables(labels(), columns | {"au_12_intensity": INTENSITY / 5})
+    with pytest.raises(DataError, match=r"LibreFace writes 0 to 1 or 0 to 5.*multiply.*AU12_i"):
+        evaluate.run(*paths)
+    for name, values in (("au_12_intensity", INTENSITY), ("AU12_i", INTENSITY / 5)):
+        scores = evaluate.run(*tables(labels(), columns | {name: values}))
+        assert scores.table.loc[12, "mse"] == pytest.approx(np.mean((RATED - values) ** 2))
+    only_occurrence = {name: values for name, values in labels().items() if not name.endswith("_i")}
+    scores = evaluate.run(*tables(only_occurrence, columns | {"au_12_intensity": INTENSITY / 5}))
+    assert scores.table.loc[12, "f1"] == sklearn.metrics.f1_score(TRUTH, PROBABILITY >= 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "tool"),
+    [
+        (
+            "Video analysis detailed log\nFace Model:\tGeneral\n\nTime\tAction Unit 12 - x\n",
+            "FaceReader",
+        ),
+        ("Video Time\tNeutral\tAction Unit 12 - Lip Corner Puller\n00:00:00.000\t0.5\t0.4\n", "FaceReader"),
+        ("#INFO,Export\n#METADATA\n#DATA,\nRow,Timestamp,SampleNumber,AU12\n0,0,0,26.2\n", "iMotions"),
+        ("Row,Timestamp,SampleNumber,AU12\n0,0,0,0.2\n", "iMotions"),
+    ],
+)
+def test_exports_in_other_units_are_named(tables, text, tool):
+    truth, path = tables(labels(), ours())
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"is an export of {tool}.*AU12_p"):
+        evaluate.run(truth, path)

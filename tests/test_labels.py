@@ -164,3 +164,10 @@ def test_dropped_rows_get_no_label(tmp_path):
     found = labels.join_labels(table, csv(tmp_path, "source,AU4_o\na.jpg,1\nb.jpg,1\n"))
     assert found.rows["source"].tolist() == ["a.jpg"]
     assert found.unmatched == 1
+
+
+def test_paths_of_windows_match(tmp_path):
+    manifest = faces("s1/a.jpg", "s2/b.jpg", "odd\\c.jpg")
+    text = "source,AU4_o\r\ns1\\a.jpg,1\r\ns2\\b.jpg,0\r\nodd\\c.jpg,1\r\n"
+    found = labels.join_labels(manifest, csv(tmp_path, text))
+    assert (found.occurrence[:, 0].tolist(), found.unmatched) == ([1, 0, 1], 0)

@@ -91,6 +91,65 @@ def test_other_formats_cut_short_are_truncated(put, kind, part):
     assert reason(put(data[: int(len(data) * part)])) == "truncated"
 
 
+def pillow(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def next_table(data):
+    return data.index(b"\xff\xc4")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0, "restart_marker_blocks": 4}]
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[:-2] + bytes(range(16)) + data[-2:],
+        lambda data: data[:-2] + bytes(300) + data[-2:],
+        lambda data: data[:-2] + b"\xff" * 5000 + data[-2:],
+        lambda data: data[:-2] + b"\x20" * 700 + data[-2:] + b"and a film behind it\xff\xd9",
+        lambda data: data[:2] + b"\xff" * 3 + data[2:],
+        lambda data: data[: next_table(data)] + b"\0" + data[next_table(data) :],
+        lambda data: data[: next_table(data)] + b"\xff\0abcdefgh" + data[next_table(data) :],
+        lambda data: data + bytes(5) + encoded(picture()),
+    ],
+)
+def test_padding_in_a_jpeg_is_no_damage(put, options, change):
+    plain = encoded(picture(), quality=90, **options)
+    data = change(plain)
+    pixels = media.read_image(put(data))
+    np.testing.assert_array_equal(pixels, pillow(plain))
+    np.testing.assert_array_equal(pixels, pillow(data))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("value", [b"\0", b"\x20", b"\xff"])
+def test_a_cut_jpeg_that_was_filled_up_is_refused(put, options, share, value):
+    data = encoded(picture(), quality=90, **options)
+    keep = int(len(data) * share)
+    for end in (b"", b"\xff\xd9"):
+        filled = data[:keep] + value * (len(data) - keep) + end
+        assert reason(put(filled)) in ("truncated", "corrupt")
+        filled = data[:keep] + value * 20 * len(data) + end
+        assert reason(put(filled)) in ("truncated", "corrupt")
+
+
+def test_long_gaps_in_a_jpeg_are_corrupt(put):
+    data = encoded(picture(), quality=90)
+    noise = RNG.integers(1, 255, 200, np.uint8).tobytes()
+    assert reason(put(data[:-2] + noise + data[-2:])) == "corrupt"
+    assert reason(put(data[: next_table(data)] + noise + data[next_table(data) :])) == "corrupt"
+
+
+def test_many_gaps_in_a_jpeg_cost_little(put):
+    path = put(b"\xff\xd8" + b"\xff\xe0\0\2\0" * 2_000_000 + b"\xff\xd9")
+    begin = time.perf_counter()
+    assert reason(path) == "truncated"
+    assert time.perf_counter() - begin < 20
+
+
 def test_every_length_of_a_cut_jpeg_has_a_reason(put):
     data = encoded(picture(40, 40), quality=60)
     for keep in range(3, len(data) - 1, 7):
@@ -181,6 +240,65 @@ def test_orientation_is_applied_once(put, orientation, kind):
     assert pixels.shape == upright.shape and np.abs(pixels.astype(int) - upright).max() <= limit
 
 
+def exif(kind, value, order=">"):
+    head = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(order + "I", 8)
+    size = {"B": 1, "H": 3, "I": 4}[kind]
+    entry = struct.pack(order + "HHHI", 1, 0x0112, size, 1) + struct.pack(order + kind, value).ljust(4, b"\0")
+    return b"Exif\0\0" + head + entry + bytes(4)
+
+
+def xmp(text):
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description {text}</x:xmpmeta>'.encode()
+
+
+def with_app1(data, *payloads):
+    parts = [b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload for payload in payloads]
+    return data[:2] + b"".join(parts) + data[2:]
+
+
+XAP = b"http://ns.adobe.com/xap/1.0/\0"
+ATTRIBUTE, ELEMENT = xmp('tiff:Orientation="6"/>'), xmp("><tiff:Orientation>6</tiff:Orientation>")
+
+
+@pytest.mark.parametrize(
+    ("payloads", "turned"),
+    [
+        *(([exif(kind, 6, order)], True) for kind in "BHI" for order in "<>"),
+        ([XAP + ATTRIBUTE], True),
+        ([XAP + ELEMENT], True),
+        ([XAP + ATTRIBUTE, exif("H", 1)], False),  # EXIF counts where both have one
+        ([exif("I", 6), XAP + xmp('tiff:Orientation="3"/>')], True),
+        ([exif("I", 600)], False),
+        ([XAP + xmp('tiff:Orientation="9"/>')], False),
+    ],
+)
+def test_orientation_of_every_kind(put, payloads, turned):
+    plain = encoded(picture(), quality=90)
+    stored = np.asarray(Image.open(io.BytesIO(plain)).convert("RGB"))
+    pixels = media.read_image(put(with_app1(plain, *payloads)))
+    np.testing.assert_array_equal(pixels, np.rot90(stored, -1) if turned else stored)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_orientation_in_xmp_and_in_text_of_imagemagick(put, kind):
+    image = picture()
+    upright = np.rot90(image, -1)
+    if kind == "WEBP":
+        data = encoded(image, "WEBP", lossless=True, xmp=ATTRIBUTE)
+        np.testing.assert_array_equal(media.read_image(put(data)), upright)
+        return
+    for keyword, raw in (("exif", exif("H", 6)), ("APP1", exif("I", 6)), ("xmp", ELEMENT)):
+        digits = raw.hex()
+        lines = [digits[start : start + 72] for start in range(0, len(digits), 72)]
+        text = "\n".join(["", keyword, f"{len(raw):8d}", *lines, ""]).encode()
+        chunk = png_chunk(b"zTXt", f"Raw profile type {keyword}".encode() + b"\0\0" + zlib.compress(text))
+        data = encoded(image, "PNG")
+        for place in (33, -12):  # behind the header, and before the end
+            np.testing.assert_array_equal(media.read_image(put(data[:place] + chunk + data[place:])), upright)
+    nonsense = png_chunk(b"tEXt", b"Raw profile type exif\0\nexif\n 3\nxyz\n")
+    np.testing.assert_array_equal(media.read_image(put(data[:33] + nonsense + data[33:])), image)
+
+
 def test_nonsense_in_exif_says_nothing(put):
     image = picture()
     for exif in (
@@ -234,6 +352,43 @@ def test_transparent_pixels_lie_on_black(put):
     palette = Image.fromarray(np.zeros((40, 40), np.uint8)).convert("P")
     palette.putpalette([200, 100, 50] * 256)
     assert not media.read_image(put(encoded(palette, "PNG", transparency=0))).any()
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_bmp_whose_alpha_is_0_everywhere_is_opaque(put, version):
+    image = picture()
+    size = {4: 108, 5: 124}[version]
+
+    def bmp(alpha):
+        rows = np.dstack([image[::-1, :, ::-1], np.broadcast_to(alpha, image.shape[:2])]).astype(np.uint8)
+        masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+        header = struct.pack("<IiiHHIIiiII", size, 120, 90, 1, 32, 3, rows.size, 0, 0, 0, 0) + masks
+        start = 14 + size
+        return (
+            struct.pack("<2sIHHI", b"BM", start + rows.size, 0, 0, start)
+            + header.ljust(size, b"\0")
+            + rows.tobytes()
+        )
+
+    np.testing.assert_array_equal(media.read_image(put(bmp(0))), image)
+    np.testing.assert_array_equal(media.read_image(put(bmp(255))), image)
+    alpha = np.zeros((90, 120))
+    alpha[:, :60] = 255  # a real one: rows are stored from the bottom
+    np.testing.assert_array_equal(media.read_image(put(bmp(alpha)))[:, :60], image[:, :60])
+    assert not media.read_image(put(bmp(alpha)))[:, 60:].any()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_of_several_pictures_the_first_is_used_and_one_line_says_so(put, kind, capsys):
+    media._note_first_picture.cache_clear()
+    first, second = (Image.fromarray(picture()) for _ in range(2))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    alone = media.read_image(put(encoded(first, kind, **options)))
+    assert capsys.readouterr().err == ""
+    path = put(encoded(first, kind, save_all=True, append_images=[second], **options))
+    np.testing.assert_array_equal(media.read_image(path), alone)
+    media.read_image(path)
+    assert capsys.readouterr().err.count("several pictures") == 1
 
 
 def test_cmyk_jpegs(put):

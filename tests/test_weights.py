@@ -1,4 +1,5 @@
 import argparse
+import fractions
 import json
 import os
 import pickle
@@ -7,6 +8,7 @@ import stat
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -546,6 +548,95 @@ def test_public_layouts(tmp_path, layout):
     assert ("decoder_pred.weight" in report.loaded) == has_decoder
     assert report.unused == (("fc_norm.bias", "fc_norm.weight") if layout == "timm pooled" else ())
     assert (report.missing == ()) == (has_norm and has_decoder)
+
+
+SCALARS = {
+    "best_f1": np.float64(0.61),
+    "train_loss": np.zeros(3, np.float32),
+    "epoch": np.int64(7),
+    "names": np.array(["AU12", "AU25"]),
+    "out": Path("runs") / "1",
+    "loss": torch.tensor(0.3),
+}
+WRAPPED = {
+    "state_dict": lambda state: {"state_dict": state},
+    "model_state_dict": lambda state: {"epoch": 3, "model_state_dict": state, "optimizer": {"state": {}}},
+    "model in state_dict": lambda state: {"state_dict": {"model": state, "args": NAMESPACE}},
+    "scalars": lambda state: {"model": state} | SCALARS,
+    "scalars beside bare tensors": lambda state: state | {"best": np.float32(1)},
+    **{
+        prefix: lambda state, prefix=prefix: {"state_dict": {prefix + name: t for name, t in state.items()}}
+        for prefix in (
+            "module.",
+            "_orig_mod.",
+            "model.",
+            "encoder.",
+            "backbone.",
+            "module._orig_mod.encoder.",
+            "model.encoder._orig_mod.",
+        )
+    },
+    "wrapped blocks": lambda state: {
+        re.sub(r"^(blocks\.\d+)", r"\1._orig_mod", name): tensor for name, tensor in state.items()
+    },
+    "lightning": lambda state: (
+        {"state_dict": {f"model.backbone.{name}": t for name, t in state.items()}}
+        | {"pytorch-lightning_version": "2.4", "callbacks": {"best_model_score": np.float64(1)}}
+    ),
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("layout", WRAPPED)
+def test_checkpoints_of_other_trainers(tmp_path, layout, zipped):
+    source, path = mae_model(seed=1), tmp_path / "w.pth"
+    torch.save(WRAPPED[layout](published(source)), path, _use_new_zipfile_serialization=zipped)
+    vit, report = load_encoder(path, heads=3)
+    assert_same_encoder(source, vit)
+    assert report.missing == ()
+    target = mae_model(seed=2)
+    assert load_encoder_into(target, path).missing == ()
+    for name, tensor in published(source).items():
+        assert torch.equal(published(target)[name], tensor), name
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "encoder.", "model.encoder."])
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("bare", [True, False])
+def test_transformers_below_a_prefix(tmp_path, prefix, version, bare):
+    source, path = mae_model(seed=1), tmp_path / "w.safetensors"
+    encoder = {name: t for name, t in published(source).items() if not name.startswith(("decoder", "mask"))}
+    state = to_transformers(encoder, version)
+    state = {prefix + (name.removeprefix("vit.") if bare else name): tensor for name, tensor in state.items()}
+    save_file(state, path)
+    assert_same_encoder(source, load_encoder(path, heads=3)[0])
+
+
+def test_checkpoints_that_cannot_be_loaded_give_one_honest_line(tmp_path):
+    path, state = tmp_path / "w.pth", published(mae_model())
+    both = {f"{name}.{key}": tensor for name in ("encoder", "backbone") for key, tensor in state.items()}
+    other_settings = Gadget(fractions.Fraction, 1, 2)
+    for content, match in (
+        ({"state_dict": both}, r"two tensors .*save one of the two"),
+        ({"model": state, "config": other_settings}, r"asks for fractions\.Fraction, .*save the state_dict"),
+        ({"state_dict": {"fc.weight": torch.zeros(2, 2)}}, r"no vision transformer.*fc\.weight"),
+        ({"net": {"model": {"state_dict": {}}}}, r"its first tensors: none"),
+    ):
+        torch.save(content, path)
+        assert "hostile" not in refused(lambda: load_encoder(path, heads=3), match)
+    circle = {"epoch": 1}
+    circle["model"] = {"state_dict": circle}
+    torch.save(circle, path)
+    refused(lambda: load_encoder(path, heads=3), "its first tensors: none")
+
+
+def test_numpy_in_a_pickle_is_never_called(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"model": published(mae_model()), "x": Gadget(np.fromfile, "/etc/hostname")}, path)
+    refused(lambda: load_encoder(path, heads=3), r"asks for numpy.*fromfile.*nothing in it was run")
+    torch.save({"model": published(mae_model()), "x": Gadget(np.ndarray, 10**15)}, path)
+    load_encoder(path, heads=3)  # the array would not fit into memory
+    assert not [one for one in torch.serialization.get_safe_globals() if isinstance(one, tuple)]
 
 
 def test_real_timm_and_its_names(tmp_path):

@@ -108,7 +108,8 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
 
     Raises:
         ConfigError: no such file, a threshold out of range, or another ending of ``out``.
-        DataError: tables that cannot be read, have nothing in common, or do not say which face a row is.
+        DataError: tables that cannot be read, have nothing in common, do not say which face a row is, or
+            have intensities of an unknown scale.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold is {threshold:g}; expected a probability, 0 to 1")
@@ -118,6 +119,8 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
     intensity_aus = sorted(truth.intensity.keys() & predicted.intensity.keys())
     if not detection_aus and not intensity_aus:
         raise DataError(_describe_mismatch(truth, predicted))
+    if intensity_aus and predicted.unknown_scale:
+        raise DataError(predicted.unknown_scale)
     match = matching.match_predictions(truth, predicted)
     label_rows, prediction_rows = match.label_rows, match.prediction_rows
     table = pd.concat(

@@ -3,9 +3,11 @@
 Nothing is decoded here.
 """
 
+import re
 import struct
 import zlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from maeface.errors import DataError
 
@@ -76,8 +78,14 @@ _VIDEOS = (
 )
 
 _EXIF_ORIENTATION = 0x0112
-_EXIF_SHORT = 3
+_EXIF_TYPES = {1: "B", 3: "H", 4: "I"}  # numbers without a sign: BYTE, SHORT, LONG
 _MAX_EXIF_TAGS = 4096
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\s*[\"'<]")
+_RAW_PROFILES = ("exif", "APP1", "xmp")
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_MAX_PADDING = 16
+"""Bytes of any value that a JPEG may have before a marker; cameras fill up to a multiple of 4 to 16."""
 # Start of frame: every SOFn, which leaves out the Huffman (C4), reserved (C8) and arithmetic (CC) tables.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -121,7 +129,9 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     Raises:
         MediaError: no frame header, or other than 8 bits.
     """
-    offset, orientation = 2, 1
+    offset = 2
+    exif_orientation: int | None = None
+    xmp_orientation: int | None = None
     while True:
         while data[offset : offset + 2] == b"\xff\xff":  # fill bytes
             offset += 1
@@ -134,34 +144,112 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         segment = data[offset + 4 : offset + 2 + length]
         if length < 2:
             raise MediaError("corrupt", "JPEG segment of no length")
-        if marker == 0xE1 and segment.startswith(b"Exif\0\0") and orientation == 1:
-            orientation = read_exif_orientation(segment)
+        if marker == 0xE1 and segment.startswith(b"Exif\0\0") and exif_orientation in (None, 1):
+            exif_orientation = read_exif_orientation(segment) or exif_orientation
+        if marker == 0xE1 and segment.startswith(_XMP):
+            xmp_orientation = xmp_orientation or read_xmp_orientation(segment)
         if marker in _JPEG_FRAMES:
             if len(segment) < 6:
                 raise MediaError("truncated", "JPEG ends in its frame header")
             bits, height, width, components = struct.unpack_from(">BHHB", segment)
             if bits != 8:
                 raise MediaError("refused_format", f"JPEG of {bits} bits; allowed are 8")
-            return JpegHeader(width, height, components, orientation)
+            return JpegHeader(width, height, components, exif_orientation or xmp_orientation or 1)
         offset += 2 + length
 
 
-def read_exif_orientation(exif: bytes) -> int:
-    """Return the orientation 1..8 of EXIF data; 1 if it is missing or invalid."""
+def drop_stray_bytes(data: bytes) -> bytes:
+    """Return a JPEG without stray bytes between segments of its header, which decoders skip.
+
+    A gap of more than ``_MAX_PADDING`` bytes is left, and refused by ``read_jpeg_header``.
+    """
+    offset, start, pieces = 2, 0, []
+    while offset + 4 <= len(data):
+        if data[offset] != 0xFF or not data[offset + 1]:
+            marker = _MARKER.search(data, offset, offset + _MAX_PADDING + 2)
+            if marker is None:
+                break
+            pieces.append(data[start:offset])
+            offset = start = marker.start()
+        elif data[offset + 1] == 0xFF:  # a fill byte
+            offset += 1
+        elif data[offset + 1] in (0xD9, 0xDA):
+            break
+        else:
+            offset += 2 + max(2, int.from_bytes(data[offset + 2 : offset + 4], "big"))
+    return b"".join([*pieces, data[start:]]) if pieces else data
+
+
+def drop_padding(data: bytes, count: int) -> bytes | None:
+    """Return a JPEG without the padding between its last scan and its end marker.
+
+    Two bytes of a run stay, since they may belong to the scan; a scan that was cut and filled up is too short
+    without the others, which a strict decoder notices.
+
+    Args:
+        data: the file.
+        count: the number of bytes before the end marker that a decoder did not need.
+
+    Returns:
+        None if these bytes look like a damaged scan: they are many, and not all equal.
+    """
+    end = data.find(b"\xff\xd9", max(0, data.find(b"\xff\xda")))
+    scan = data[: max(0, end)]
+    filled = len(scan) - len(scan.rstrip(scan[-1:]))
+    if filled >= count:
+        return scan[: len(scan) - max(0, filled - 2)] + data[end:]
+    return scan[: len(scan) - count] + data[end:] if count <= _MAX_PADDING else None
+
+
+def read_exif_orientation(exif: bytes) -> int | None:
+    """Return the orientation 1..8 of EXIF data; 1 if it is invalid, None if it is missing."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
-        return 1
+        return None
     try:
         (start,) = struct.unpack_from(order + "I", tiff, 4)
         (count,) = struct.unpack_from(order + "H", tiff, start)
-        for n in range(min(count, _MAX_EXIF_TAGS)):
-            tag, kind, values, value = struct.unpack_from(order + "HHIH", tiff, start + 2 + 12 * n)
-            if (tag, kind, values) == (_EXIF_ORIENTATION, _EXIF_SHORT, 1):
+        for entry in range(start + 2, start + 2 + 12 * min(count, _MAX_EXIF_TAGS), 12):
+            tag, kind, values = struct.unpack_from(order + "HHI", tiff, entry)
+            if tag == _EXIF_ORIENTATION:
+                if kind not in _EXIF_TYPES or values != 1:
+                    return 1
+                (value,) = struct.unpack_from(order + _EXIF_TYPES[kind], tiff, entry + 8)
                 return value if 1 <= value <= 8 else 1
     except struct.error:  # an offset beyond the end
         pass
+    return None
+
+
+def read_xmp_orientation(xmp: bytes) -> int | None:
+    """Return the orientation 1..8 of XMP data; None if it is missing or invalid."""
+    match = _XMP_ORIENTATION.search(xmp)
+    return int(match[1]) if match else None
+
+
+def read_orientation(info: Mapping[Any, Any]) -> int:
+    """Return the orientation 1..8 in the metadata of a Pillow image; 1 without one.
+
+    It is in EXIF, else in ImageMagick's text of a PNG, else in XMP.
+    """
+    exif, app1, xmp = [_read_raw_profile(info.get(f"Raw profile type {name}")) for name in _RAW_PROFILES]
+    for data in (info.get("exif"), exif, app1):
+        if isinstance(data, bytes) and (orientation := read_exif_orientation(data)):
+            return orientation
+    for data in (info.get("xmp"), info.get("XML:com.adobe.xmp"), xmp, app1):
+        data = data.encode() if isinstance(data, str) else data
+        if isinstance(data, bytes) and (orientation := read_xmp_orientation(data)):
+            return orientation
     return 1
+
+
+def _read_raw_profile(text: object) -> bytes:
+    """Return the data of ImageMagick's text: a line of a name, one of a length, and hexadecimal digits."""
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:])) if isinstance(text, str) else b""
+    except ValueError:
+        return b""
 
 
 def read_webp_size(data: bytes) -> tuple[int, int]:

@@ -1,12 +1,14 @@
 """Reading photos and videos as RGB pixels.
 
-Formats are recognized by their first bytes, never by the file name: JPEG, PNG, WebP, BMP and GIF (first
-frame). The size is checked in the header before anything is decoded. JPEGs are decoded strictly: a damaged
-file is refused, not padded with grey. The EXIF orientation is applied. Colour profiles are not applied:
-values are interpreted as sRGB.
+Formats are recognized by their first bytes, never by the file name: JPEG, PNG, WebP, BMP and GIF (of several
+pictures the first, with a note). The size is checked in the header before anything is decoded. JPEGs are
+decoded strictly: a damaged file is refused, not padded with grey; padding before the end marker is no damage.
+The orientation of EXIF, or else of XMP, is applied. Colour profiles are not applied: values are interpreted
+as sRGB.
 
 Conversion to RGB: grey is repeated; palettes are applied; 16-bit values keep their upper 8 bits; CMYK and
-YCCK are converted without a profile; transparent images are composited on black.
+YCCK are converted without a profile; transparent images are composited on black, but for a BMP whose alpha
+is 0 everywhere, which is opaque.
 
 A file that cannot be used raises ``MediaError`` with one of these reasons: ``empty not_an_image
 refused_format truncated corrupt too_small too_large bad_aspect unreadable no_video``.
@@ -14,8 +16,10 @@ refused_format truncated corrupt too_small too_large bad_aspect unreadable no_vi
 
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -29,15 +33,17 @@ from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from maeface import checks
+from maeface import checks, console
 from maeface.faces import video
 from maeface.faces.formats import (
     HEAD_BYTES,
     MediaError,
     check_complete,
     detect_format,
-    read_exif_orientation,
+    drop_padding,
+    drop_stray_bytes,
     read_jpeg_header,
+    read_orientation,
     read_webp_size,
 )
 from maeface.faces.video import MAX_PIXELS, Frame, Spans
@@ -139,7 +145,9 @@ def decode_image(data: bytes, image_format: str | None = None, min_side: int = 3
             raise
         except Exception as error:  # decoders raise OSError, SyntaxError, EOFError, zlib.error, ...
             raise _decoding_error(image_format, error) from error
-        return _apply_exif(pixels, picture)
+        pixels = _rotate_upright(pixels, read_orientation(picture.info))
+        _note_several_pictures(picture)
+        return pixels
 
 
 def convert_picture(picture: Image.Image) -> NDArray[np.uint8]:
@@ -149,7 +157,7 @@ def convert_picture(picture: Image.Image) -> NDArray[np.uint8]:
         MediaError: the image is loaded from a damaged file, or its mode cannot be converted.
     """
     try:
-        return _apply_exif(_to_rgb(picture), picture)
+        return _rotate_upright(_to_rgb(picture), read_orientation(picture.info))
     except MemoryError:
         raise
     except Exception as error:  # as in decode_image
@@ -250,11 +258,12 @@ def _check_size(width: int, height: int, min_side: int) -> None:
 
 
 def _decode_jpeg(data: bytes, min_side: int) -> NDArray[np.uint8]:
+    data = drop_stray_bytes(data)
     header = read_jpeg_header(data)
     _check_size(header.width, header.height, min_side)
     mode = {1: "GRAY", 4: "CMYK"}.get(header.components, "RGB")
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, mode, strict=True)
+        pixels = _decode_strictly(data, mode)
     except ValueError as error:
         # A file that still has its end marker was not truncated.
         truncated = "Premature end of JPEG file" in str(error) or b"\xff\xd9" not in data
@@ -267,19 +276,42 @@ def _decode_jpeg(data: bytes, min_side: int) -> NDArray[np.uint8]:
     return _rotate_upright(pixels, header.orientation)
 
 
+def _decode_strictly(data: bytes, mode: str) -> NDArray[np.uint8]:
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, mode, strict=True)
+    except ValueError as error:
+        padding = re.search(r"(\d+) extraneous bytes before marker 0xd9", str(error))
+        shorter = drop_padding(data, int(padding[1])) if padding else None
+        if shorter is None:
+            raise
+        pixels = simplejpeg.decode_jpeg(shorter, mode, strict=True)
+    return pixels
+
+
+def _note_several_pictures(picture: Image.Image) -> None:
+    try:
+        several = getattr(picture, "is_animated", False)
+    except Exception:  # the next picture is damaged
+        several = True
+    if several:
+        _note_first_picture()
+
+
+@cache  # one line a process, not one a file
+def _note_first_picture() -> None:
+    console.note("a file holds several pictures, such as an animation; the first is used, of every such file")
+
+
 def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode.startswith("I"):  # 16-bit grey
         grey = (np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
+    if picture.format == "BMP" and picture.mode == "RGBA" and not np.asarray(picture)[..., 3].any():
+        return np.array(picture)[..., :3].copy()  # the fourth byte is not used, as in Windows' clipboard
     if picture.has_transparency_data:
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         return np.array(Image.alpha_composite(black, picture.convert("RGBA")).convert("RGB"))
     return np.array(picture.convert("RGB"))
-
-
-def _apply_exif(pixels: NDArray[np.uint8], picture: Image.Image) -> NDArray[np.uint8]:
-    exif = picture.info.get("exif", b"")
-    return _rotate_upright(pixels, read_exif_orientation(exif) if isinstance(exif, bytes) else 1)
 
 
 def _rotate_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """Reading of weights files, maeface's own and public checkpoints, under one set of tensor names.
 
 No code in a file is run. Supported are safetensors files and PyTorch's own (zip or older), bare or with the
-tensors under ``model``:
+tensors under ``model``, ``state_dict`` or another of ``TENSORS_UNDER``. Their names may begin with
+``module.``, ``encoder.`` or what other wrappers put before them. Supported names are those of:
 
 - maeface's own files;
 - facebookresearch/mae, the encoder alone or with its decoder;
@@ -32,6 +33,12 @@ from maeface.model.vit import SIZES, Shape
 HEADER_KEY = "maeface"
 ENCODER = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "reg_token", "norm_pre.")
 """Prefixes of the names of an encoder's tensors; a file with other such tensors has another architecture."""
+
+TENSORS_UNDER = ("model", "state_dict", "model_state_dict", "module", "net", "encoder", "backbone")
+"""Entries of a checkpoint that may have the tensors, in order; one may be in another."""
+# Of data parallelism, Lightning, and models with an encoder. "encoder.layer." belongs to transformers.
+_PREFIXES = re.compile(r"^((module|model|net|backbone|vit|encoder(?!\.layer\.))\.)+")
+_WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 _TRANSFORMERS = [
     (re.compile(pattern), name)
@@ -98,6 +105,8 @@ def read(path: Path) -> Checkpoint:
         tensors, header = _read_torch(path), None
     else:
         raise WeightsError(f"{path} is neither a safetensors nor a PyTorch weights file, or is damaged")
+    if header is None:
+        tensors = _drop_prefixes(path, tensors)
     if header is None and any("embeddings." in name for name in tensors):
         heads, decoder_heads = _transformers_heads(path.with_name("config.json"))
         return Checkpoint(path, from_transformers(tensors), None, heads, decoder_heads)
@@ -157,34 +166,73 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
         raise WeightsError(f"{path} is damaged ({_line(error)}); copy or download it again") from error
 
 
+def _drop_prefixes(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors without what wrappers put before and into their names."""
+    renamed: dict[str, Tensor] = {}
+    for old, tensor in tensors.items():
+        name = _PREFIXES.sub("", _WRAPPERS.sub("", old))
+        if name in renamed and name.startswith(ENCODER):
+            raise WeightsError(f"{path} has two tensors {name}, one as {old}; save one of the two alone")
+        renamed[old if name in renamed else name] = tensor
+    return renamed
+
+
 class _Ignored:
-    """A stand-in for an argparse.Namespace in a file, which ignores its attributes."""
+    """A stand-in for an object beside the tensors, such as an argparse.Namespace; it keeps nothing."""
+
+    def __init__(self, *_: object) -> None:
+        """Ignore the arguments."""
 
     def __setstate__(self, state: object) -> None:
         """Ignore the attributes."""
 
 
+_IGNORED = (
+    f"{argparse.Namespace.__module__}.{argparse.Namespace.__qualname__}",
+    "_codecs.encode",
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(
+        f"numpy.{core}.{name}"
+        for core in ("core", "_core")
+        for name in ("multiarray.scalar", "multiarray._reconstruct", "numeric._frombuffer")
+    ),
+    *(f"pathlib.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+)
+"""What pickles ask for beside tensors: settings, and NumPy's numbers (best_f1). None of it is called."""
+
+
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    allowed: Any = [(_Ignored, f"{argparse.Namespace.__module__}.{argparse.Namespace.__qualname__}")]
+    allowed: Any = [(_Ignored, name) for name in _IGNORED]
     try:
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"asks for {name[1]}" if name else f"is no plain dict of tensors: {_line(error)}"
-        raise WeightsError(
-            f"refused {path}: its pickle {reason}; it is hostile, damaged or no weights file, and nothing in "
-            "it was run"
-        ) from error
+        if name:
+            reason = f"asks for {name[1]}, which is not run; save the state_dict of its model alone"
+        else:
+            reason = f"is no plain dict of tensors: {_line(error)}; it is damaged or no weights file"
+        raise WeightsError(f"refused {path}: its pickle {reason}; nothing in it was run") from error
     except Exception as error:  # damaged bytes may raise any exception
         raise WeightsError(
             f"{path} is damaged ({type(error).__name__}: {_line(error)}); copy or download it again"
         ) from error
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: expected a dict of tensors, got {type(content).__name__}")
+    content = _find_tensors(content)
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _find_tensors(content: dict[object, object], depth: int = 3) -> dict[object, object]:
+    """Return the entry of a checkpoint that has the tensors, or an entry of it; itself without one."""
+    for key in TENSORS_UNDER if depth else ():
+        entry = content.get(key)
+        if isinstance(entry, dict):
+            entry = _find_tensors(entry, depth - 1)
+            if any(isinstance(value, Tensor) for value in entry.values()):
+                return entry
+    return content
 
 
 def _transformers_heads(config: Path) -> tuple[int | None, int | None]:

@@ -1,12 +1,10 @@
 """Tables of labels, CSV or Parquet: the columns that are used, and each value checked."""
 
-import csv
 import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +16,6 @@ from maeface.errors import DataError
 
 KEYS = ("id", "source", "frame", "face")
 SUBJECT_COLUMNS = ("subject", "clip")
-MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none"})
 MISSING_CODES = (9.0, -1.0)
 MAX_INTENSITY = 5.0
 
@@ -112,54 +109,25 @@ def _parse_au_column(path: Path, column: str) -> tuple[int, str] | None:
 
 
 def _read_csv(path: Path, renamed: Mapping[str, str]) -> LabelTable:
-    names, delimiter = table_file.read_csv_header(path)
-    if not any(names):
-        raise DataError(f"{path} is empty; a labels table begins with a line of column names")
-    with table_file.csv_errors(path), path.open(encoding="utf-8-sig", newline="") as file:
-        return _parse_csv(path, file, delimiter, renamed)
-
-
-def _parse_csv(path: Path, file: TextIO, delimiter: str, renamed: Mapping[str, str]) -> LabelTable:
-    lines = csv.reader(file, delimiter=delimiter, strict=True)
-    columns = _rename(path, [cell.strip() for cell in next(lines)], renamed)
-    texts, aus, ignored = _sort_columns(path, columns)
-    text_positions = [(columns.index(name), name) for name in texts]
-    au_positions = [(columns.index(name), name) for name in aus]
-    text_values: dict[str, list[str]] = {name: [] for name in texts}
-    au_values: dict[str, array[float]] = {name: array("d") for name in aus}
-    rows: list[str] = []
-    parsed: dict[str, float] = {}  # labels have few distinct texts
-    for cells in lines:
-        if not any(cells):
-            continue
-        row = f"line {lines.line_num}"
-        while len(cells) > len(columns) and not cells[-1].strip():
-            cells.pop()  # a comma at the end of the line
-        if len(cells) != len(columns):
-            raise DataError(
-                f"{path}, {row}: {len(cells)} cells where the header has {len(columns)} "
-                "(a decimal comma? write 2.5 with a point)"
-            )
-        for position, name in text_positions:
-            text_values[name].append(cells[position].strip())
-        for position, name in au_positions:
-            cell = cells[position]
-            if cell not in parsed:
-                parsed[cell] = _parse_number(path, name, row, cell)
-            au_values[name].append(parsed[cell])
-        rows.append(row)
+    with table_file.open_csv(path) as table:
+        columns = _rename(path, table.names, renamed)
+        texts, aus, ignored = _sort_columns(path, columns)
+        text_positions = [(columns.index(name), name) for name in texts]
+        au_positions = [(columns.index(name), name) for name in aus]
+        text_values: dict[str, list[str]] = {name: [] for name in texts}
+        au_values: dict[str, array[float]] = {name: array("d") for name in aus}
+        rows: list[str] = []
+        parsed: dict[str, float] = {}  # labels have few distinct texts
+        for place, cells in table.rows:
+            for position, name in text_positions:
+                text_values[name].append(cells[position].strip())
+            for position, name in au_positions:
+                cell = cells[position]
+                if cell not in parsed:
+                    parsed[cell] = table_file.parse_number(path, name, place, cell)
+                au_values[name].append(parsed[cell])
+            rows.append(place)
     return LabelTable(text_values, aus, {name: np.array(au_values[name]) for name in aus}, ignored, rows)
-
-
-def _parse_number(path: Path, column: str, row: str, cell: str) -> float:
-    text = cell.strip()
-    if text.lower() in MISSING_WORDS:
-        return float("nan")
-    try:
-        return float(text)
-    except ValueError:
-        advice = "write decimals with a point" if re.fullmatch(r"-?\d+,\d+", text) else "expected a number"
-        raise DataError(f"{path}, {row}: {column} is {text!r}; {advice}") from None
 
 
 def _read_parquet(path: Path, renamed: Mapping[str, str]) -> LabelTable:

@@ -95,7 +95,8 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> LabelledFaces:
     """Join the faces of a manifest with their labels.
 
     Rows are matched by ``id`` where the labels have it, else by ``source`` and whichever of ``frame`` and
-    ``face`` the labels have. A label row that matches several frames or faces is an error.
+    ``face`` the labels have; a path of Windows matches with its slashes turned. A label row that matches
+    several frames or faces is an error.
 
     Args:
         manifest: from ``manifest.load``.
@@ -110,7 +111,10 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> LabelledFaces:
         labels = read_labels(labels)
     faces = manifest[manifest["status"] == "ok"]
     keys = list(labels.keys)
-    label_keys = pd.MultiIndex.from_frame(labels.rows[keys])
+    keys_of_labels = labels.rows[keys].copy()
+    for key in {"id", "source"} & set(keys):
+        keys_of_labels[key] = unify_slashes(keys_of_labels[key], faces[key])
+    label_keys = pd.MultiIndex.from_frame(keys_of_labels)
     face_keys = pd.MultiIndex.from_frame(faces[keys].astype(labels.rows[keys].dtypes.to_dict()))
     label_rows = label_keys.get_indexer(face_keys)  # (faces,) row of the labels, -1 for none
     labelled = label_rows >= 0
@@ -165,6 +169,17 @@ def read_labels(path: Path) -> Labels:
     for column, (au, kind) in table.aus.items():
         kinds[kind][au] = table.numbers[column]
     return _drop_repeats(Labels(path, keys, rows, kinds["occurrence"], kinds["intensity"], table.ignored))
+
+
+def unify_slashes(names: "pd.Series[str]", names_of_files: "pd.Series[str]") -> "pd.Series[str]":
+    """Return names with slashes for the backslashes of Windows, except names that files have as they are."""
+    files = set(names_of_files)
+    unified = {
+        name: name.replace("\\", "/")
+        for name in names.dropna().unique()
+        if "\\" in str(name) and name not in files
+    }
+    return names.map(lambda name: unified.get(name, name)) if unified else names
 
 
 def _key_column(path: Path, key: str, values: list[str], rows: Sequence[str]) -> pd.Series:

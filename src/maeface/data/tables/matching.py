@@ -3,8 +3,9 @@
 Rows are matched by ``id`` if both tables have it. Else by the file, then ``frame``, then ``face``:
 
 * the file: ``source`` in labels, ``source`` or ``input`` in predictions. Different names of a file match if
-  one is the end of the other ("faces/s01/3.jpg" and "s01/3.jpg") and no other file has that end. Predictions
-  without a file column (OpenFace writes a table for each video) match labels of a single file;
+  one is the end of the other ("faces/s01/3.jpg" and "s01/3.jpg") and no other file has that end. Paths of
+  Windows, with backslashes, match too. Predictions without a file column (OpenFace writes a table for each
+  video) match labels of a single file;
 * ``frame``: 0 if a table has no such column;
 * ``face``: that of the labels, if they have the column. Else the face of best score in the frame (the first,
   without scores).
@@ -17,7 +18,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 
-from maeface.data.tables.labels import Labels
+from maeface.data.tables.labels import Labels, unify_slashes
 from maeface.data.tables.predictions import Predictions
 from maeface.errors import DataError
 
@@ -89,6 +90,8 @@ def _common_keys(labels: Labels, predictions: Predictions) -> tuple[pd.DataFrame
     """Return the rows of both tables and the columns by which they are matched."""
     label_rows, prediction_rows = labels.rows.copy(), predictions.rows.copy()
     if "id" in labels.keys and "id" in predictions.columns:
+        prediction_rows["id"] = unify_slashes(prediction_rows["id"], label_rows["id"])
+        label_rows["id"] = unify_slashes(label_rows["id"], prediction_rows["id"])
         return label_rows, prediction_rows, ["id"]
     label_keys = set(labels.keys)
     if "id" in label_keys:
@@ -98,8 +101,9 @@ def _common_keys(labels: Labels, predictions: Predictions) -> tuple[pd.DataFrame
         prediction_rows[["source", "frame", "face"]] = _split_ids(predictions.path, prediction_rows["id"])
     elif "source" not in predictions.columns:
         prediction_rows["source"] = _only_source(labels, predictions, label_rows)
+    label_rows["source"] = unify_slashes(label_rows["source"].astype(str), prediction_rows["source"])
+    prediction_rows["source"] = unify_slashes(prediction_rows["source"], label_rows["source"])
     prediction_rows["source"] = _rename_as_labels(prediction_rows["source"], label_rows["source"])
-    label_rows["source"] = label_rows["source"].astype(str)
     if "frame" not in label_keys:
         label_rows["frame"] = 0
         _refuse_several_frames(labels, label_rows, prediction_rows)
@@ -138,7 +142,7 @@ def _rename_as_labels(inputs: "pd.Series[str]", sources: "pd.Series[str]") -> "p
     known_sources = {str(source) for source in sources}
     names = {}
     for name in inputs.dropna().unique():
-        parts = PurePosixPath(str(name).replace("\\", "/")).parts
+        parts = PurePosixPath(str(name)).parts
         ends = ("/".join(parts[start:]) for start in range(len(parts)))
         names[name] = next((end for end in (str(name), *ends) if end in known_sources), None)
     if not any(names.values()):

@@ -5,6 +5,8 @@ if absent) and ``face``, or the names of OpenFace, py-feat, LibreFace and PyAFAR
 ``facts.au_column``.
 """
 
+import re
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +41,10 @@ NAMES = {
 }
 """{column: its names in the tables of several tools, in lower case}."""
 
+TEXT_KEYS = ("id", "source")
+LIBREFACE = re.compile(r"au_\d{1,2}_intensity", re.IGNORECASE)
+MAX_OF_ONE = 1.25
+"""Highest value of intensities that may be 0 to 1; they are not clipped."""
 KINDS: tuple[facts.Kind, ...] = ("occurrence", "probability", "intensity")
 
 
@@ -54,6 +60,7 @@ class Predictions:
             column), ``found`` bool: a face was found and has values.
         detection: {AU: (M,) float64}, probability 0..1 or occurrence 0/1, NaN where empty.
         intensity: {AU: (M,) float64}, NaN where empty.
+        unknown_scale: why the intensities cannot be compared with labels of 0 to 5; "" if they can.
     """
 
     path: Path
@@ -61,6 +68,7 @@ class Predictions:
     rows: pd.DataFrame
     detection: dict[int, np.ndarray]
     intensity: dict[int, np.ndarray]
+    unknown_scale: str = ""
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -72,60 +80,113 @@ def read_predictions(path: Path) -> Predictions:
     """
     checks.require_inputs([path], "predictions file")
     table = _read_parquet(path) if table_file.is_parquet(path) else _read_csv(path)
-    table.columns = pd.Index([str(column).strip() for column in table.columns])
-    table_file.refuse_repeated_columns(path, list(table.columns))
-    if table.empty:
+    if not table.places:
         raise DataError(f"{path} has no rows")
-    keys = _key_columns(table)
-    au_columns = _au_columns(path, table)
-    values = {column: _numbers(path, table[column], column) for column in au_columns.values()}
-    for (_, kind), column in au_columns.items():
-        _check_range(path, column, kind, values[column])
-    by_kind = {kind: {au: values[c] for (au, k), c in au_columns.items() if k == kind} for kind in KINDS}
+    numbers = table.numbers
+    for (_, kind), column in table.aus.items():
+        _check_range(table, column, kind)
+    by_kind = {kind: {au: numbers[c] for (au, k), c in table.aus.items() if k == kind} for kind in KINDS}
     detection = by_kind["occurrence"] | by_kind["probability"]  # probability where a table has both
-    rows = _rows(path, table, keys)
-    has_value = np.zeros(len(table), dtype=np.bool_)
-    for numbers in values.values():
-        has_value |= ~np.isnan(numbers)
+    rows = _rows(table)
+    has_value = np.zeros(len(rows), dtype=np.bool_)
+    for column in table.aus.values():
+        has_value |= ~np.isnan(numbers[column])
     rows["found"] &= has_value
-    return Predictions(path, frozenset(keys), rows, detection, by_kind["intensity"])
+    return Predictions(
+        path, frozenset(table.keys), rows, detection, by_kind["intensity"], _describe_scale(table)
+    )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    names, delimiter = table_file.read_csv_header(path)
-    text_names = (*NAMES["id"], *NAMES["source"])
-    with table_file.csv_errors(path):
-        return pd.read_csv(
-            path,
-            sep=delimiter,
-            header=0,
-            names=list(range(len(names))),
-            dtype={position: str for position, name in enumerate(names) if name.lower() in text_names},
-            skipinitialspace=True,
-            index_col=False,
-            encoding="utf-8-sig",
-            low_memory=False,
-        ).set_axis(names, axis=1)
+@dataclass(frozen=True)
+class _Table:
+    """The columns of a file that are used, M rows.
+
+    Attributes:
+        path: the file.
+        keys: {key of ``NAMES``: its column}.
+        aus: {(AU, kind): its column}.
+        texts: {column of ``TEXT_KEYS``: (M,) str or None}.
+        numbers: {any other column: (M,) float64, finite, NaN where empty}.
+        places: the place of each row in the file, for messages ("line 7").
+    """
+
+    path: Path
+    keys: dict[str, str]
+    aus: dict[tuple[int, facts.Kind], str]
+    texts: dict[str, list[str | None]]
+    numbers: dict[str, np.ndarray]
+    places: Sequence[str]
+
+    def __post_init__(self) -> None:
+        """Refuse infinite values."""
+        for column, values in self.numbers.items():
+            if (infinite := np.flatnonzero(np.isinf(values))).size:
+                raise DataError(
+                    f"{self.path}, {self.places[infinite[0]]}: {column} is infinite; expected a number"
+                )
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path) -> _Table:
+    with table_file.open_csv(path) as table:
+        keys, aus, text_names, number_names = _sort_columns(path, table.names)
+        texts: dict[str, list[str | None]] = {name: [] for name in text_names}
+        numbers: dict[str, array[float]] = {name: array("d") for name in number_names}
+        text_cells = [(table.names.index(name), texts[name].append) for name in texts]
+        number_cells = [(table.names.index(name), numbers[name].append, name) for name in numbers]
+        places: list[str] = []
+        names: dict[str, str] = {}  # many rows have the same text; it is stored once
+        for place, cells in table.rows:
+            for position, append_text in text_cells:
+                cell = cells[position].rstrip()
+                missing = np.isnan(table_file.WORDS.get(cell.lower(), 0.0))
+                append_text(None if missing else names.setdefault(cell, cell))
+            for position, append_number, name in number_cells:
+                try:
+                    append_number(float(cells[position]))
+                except ValueError:
+                    append_number(table_file.parse_number(path, name, place, cells[position]))
+            places.append(place)
+    return _Table(path, keys, aus, texts, {name: np.array(numbers[name]) for name in numbers}, places)
+
+
+def _read_parquet(path: Path) -> _Table:
     with table_file.parquet_errors(path):
         table: pd.DataFrame = pq.read_table(path).to_pandas()
-    return table
+    table.columns = pd.Index([str(column).strip() for column in table.columns])
+    keys, aus, text_names, number_names = _sort_columns(path, list(table.columns))
+    places = [f"row {number}" for number in range(1, len(table) + 1)]
+    texts: dict[str, list[str | None]] = {}
+    for name in text_names:
+        values = table[name].astype("object")
+        texts[name] = values.where(values.notna(), None).to_list()
+    numbers = {name: _numbers(path, table[name], name, places) for name in number_names}
+    return _Table(path, keys, aus, texts, numbers, places)
 
 
-def _key_columns(table: pd.DataFrame) -> dict[str, str]:
+def _sort_columns(
+    path: Path, names: list[str]
+) -> tuple[dict[str, str], dict[tuple[int, facts.Kind], str], list[str], list[str]]:
+    """Return the columns of keys, those of action units, and all of these with text and with numbers."""
+    named = [name for name in names if name]
+    table_file.refuse_export(path, named)
+    table_file.refuse_repeated_columns(path, named)
+    keys, aus = _key_columns(named), _au_columns(path, named)
+    texts = [column for key, column in keys.items() if key in TEXT_KEYS]
+    return keys, aus, texts, [column for column in (*keys.values(), *aus.values()) if column not in texts]
+
+
+def _key_columns(names: list[str]) -> dict[str, str]:
     """Return {key of ``NAMES``: its column in the table} for the keys that the table has."""
-    lower = {str(column).lower(): str(column) for column in reversed(table.columns)}
+    lower = {name.lower(): name for name in reversed(names)}
     columns = {
-        key: next((lower[name] for name in names if name in lower), None) for key, names in NAMES.items()
+        key: next((lower[name] for name in of_key if name in lower), None) for key, of_key in NAMES.items()
     }
     return {key: column for key, column in columns.items() if column is not None}
 
 
-def _au_columns(path: Path, table: pd.DataFrame) -> dict[tuple[int, facts.Kind], str]:
+def _au_columns(path: Path, names: list[str]) -> dict[tuple[int, facts.Kind], str]:
     columns: dict[tuple[int, facts.Kind], str] = {}
-    for column in table.columns:
+    for column in names:
         if (prediction := facts.au_column(column)) is None:
             continue
         if prediction in columns:
@@ -134,52 +195,67 @@ def _au_columns(path: Path, table: pd.DataFrame) -> dict[tuple[int, facts.Kind],
     if not columns:
         raise DataError(
             f"{path} has no AU column such as AU12_p (probability) or AU12_i (intensity); "
-            f"it has {', '.join(table.columns[:8])}"
+            f"it has {', '.join(names[:8])}"
         )
     return columns
 
 
-def _rows(path: Path, table: pd.DataFrame, keys: dict[str, str]) -> pd.DataFrame:
-    rows = pd.DataFrame(index=pd.RangeIndex(len(table)))
-    for key in ("id", "source"):
-        texts = table[keys[key]].astype("object") if key in keys else pd.Series([None] * len(table))
-        rows[key] = texts.where(texts.notna(), None).to_numpy(dtype=object)
+def _rows(table: _Table) -> pd.DataFrame:
+    count = len(table.places)
+    rows = pd.DataFrame(index=pd.RangeIndex(count))
+    for key in TEXT_KEYS:
+        texts = table.texts[table.keys[key]] if key in table.keys else [None] * count
+        rows[key] = pd.Series(texts, dtype="object")
     for key in ("frame", "face"):
-        numbers = _numbers(path, table[keys[key]], key) if key in keys else np.zeros(len(table))
+        numbers = table.numbers[table.keys[key]] if key in table.keys else np.zeros(count)
         filled = np.where(np.isnan(numbers), -1 if key == "face" else 0, numbers)
         if (wrong := np.flatnonzero(filled % 1 != 0)).size:
             raise DataError(
-                f"{path}, row {wrong[0] + 1}: {key} is {filled[wrong[0]]:g}; expected a whole number"
+                f"{table.path}, {table.places[wrong[0]]}: {key} is {filled[wrong[0]]:g}; "
+                "expected a whole number"
             )
         rows[key] = filled.astype(np.int64)
-    rows["score"] = _numbers(path, table[keys["score"]], "score") if "score" in keys else np.nan
+    rows["score"] = table.numbers[table.keys["score"]] if "score" in table.keys else np.nan
     rows["found"] = rows["face"] >= 0
-    if "success" in keys:
-        rows["found"] &= _numbers(path, table[keys["success"]], "success") > 0
+    if "success" in table.keys:
+        rows["found"] &= table.numbers[table.keys["success"]] > 0
     return rows
 
 
-def _numbers(path: Path, values: "pd.Series[float]", column: str) -> np.ndarray:
-    """Return (M,) float64, NaN where empty; DataError for anything else than a finite number."""
+def _numbers(path: Path, values: "pd.Series[float]", column: str, places: Sequence[str]) -> np.ndarray:
+    """Return (M,) float64 of a Parquet column, NaN where empty; DataError for other text."""
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     text = values.astype("object")
     wrong = np.isnan(numbers) & text.notna().to_numpy() & (text.astype(str).str.strip() != "").to_numpy()
     if (invalid := np.flatnonzero(wrong)).size:
+        first = int(invalid[0])
         raise DataError(
-            f"{path}, row {invalid[0] + 1}: {column} is {str(values.iloc[invalid[0]])!r}; expected a number"
+            f"{path}, {places[first]}: {column} is {str(values.iloc[first])!r}; expected a number"
         )
-    if (invalid := np.flatnonzero(np.isinf(numbers))).size:
-        raise DataError(f"{path}, row {invalid[0] + 1}: {column} is infinite; expected a number")
     return numbers
 
 
-def _check_range(path: Path, column: str, kind: facts.Kind, values: np.ndarray) -> None:
+def _check_range(table: _Table, column: str, kind: facts.Kind) -> None:
     if kind == "intensity":
         return  # tools differ in the range of their intensities
+    values = table.numbers[column]
     if (invalid := np.flatnonzero((values < 0) | (values > 1))).size:
         raise DataError(
-            f"{path}, row {invalid[0] + 1}: {column} is {values[invalid[0]]:g}; expected a {kind} from 0 to 1"
+            f"{table.path}, {table.places[invalid[0]]}: {column} is {values[invalid[0]]:g}; "
+            f"expected a {kind} from 0 to 1"
         )
+
+
+def _describe_scale(table: _Table) -> str:
+    """Return a line if intensities may be 0 to 1: releases of LibreFace differ, and no column says which."""
+    columns = [column for column in table.aus.values() if LIBREFACE.fullmatch(column)]
+    highest = max((np.nan_to_num(table.numbers[column]).max() for column in columns), default=0.0)
+    if not 0 < highest <= MAX_OF_ONE:
+        return ""
+    return (
+        f"{table.path}: the highest intensity of {columns[0]} ... is {highest:g}, and LibreFace "
+        "writes 0 to 1 or 0 to 5, by its version; multiply those of 0 to 1 by 5, and name the columns AU12_i"
+    )
 
 
 class Writer:
