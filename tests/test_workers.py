@@ -51,6 +51,28 @@ def test_what_goes_wrong_in_a_process_is_raised_here(start, item, error, message
         list(workers.work(start, [item], 1))
 
 
+def test_lost_items_are_told_and_the_others_go_on():
+    lost, amounts = [], []
+    items = [1, 15, 2, 16, 3, 15, 4]
+    results = workers.work(setup, items, 2, amounts.append, lambda *what: lost.append(what), limit_s=0.5)
+    assert sorted(item for item, _ in results) == [1, 2, 3, 4]
+    assert sorted(lost) == [
+        (15, "crashed", "signal 9"),
+        (15, "crashed", "signal 9"),
+        (16, "timeout", "no progress for 0.5 s"),
+    ]
+    assert sum(amounts) == 1 + 2 + 3 + 4
+
+
+def slow_setup():
+    time.sleep(2)
+    return job
+
+
+def test_the_time_of_the_setup_does_not_count():
+    assert len(list(workers.work(slow_setup, [1, 2], 1, lose=pytest.fail, limit_s=0.5))) == 2
+
+
 def test_the_processes_end_when_the_caller_stops():
     results = workers.work(setup, [1, 16], 2)
     _, (_, pid) = next(results)
