@@ -85,7 +85,7 @@ def inline(monkeypatch):
 
 
 def inline_work(monkeypatch):
-    def work(setup, items, count, notify):
+    def work(setup, items, count, notify, *rest):
         job = setup()
         for item in items:
             yield item, job(item, notify)

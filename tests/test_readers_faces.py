@@ -628,7 +628,7 @@ def crops(out):
 def inline(monkeypatch):
     """The work without processes, for speed."""
 
-    def work(setup, items, count, notify):
+    def work(setup, items, count, notify, *rest):
         job = setup()
         for item in items:
             yield item, job(item, notify)

@@ -130,3 +130,32 @@ def test_the_index_is_json_that_people_can_read(prepared):
     folder, _ = prepared
     index = json.loads((folder / "shards.json").read_text())
     assert index["00001.tar"]["count"] == 1
+
+
+def test_a_plain_folder_is_not_left(tmp_path):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.jpg").write_bytes(b"secret")
+    (folder / "own.jpg").write_bytes(b"own")
+    (folder / "inside.jpg").symlink_to("own.jpg")
+    (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "alias").symlink_to(folder)  # the folder itself may be a link
+    shards = Shards(tmp_path / "alias")
+    assert shards.read_file("own.jpg") == shards.read_file("inside.jpg") == b"own"
+    outside = [
+        "../secret.jpg",
+        str(tmp_path / "secret.jpg"),
+        "link.jpg",
+        "linked/a.jpg",
+        "x/../../secret.jpg",
+    ]
+    for source in [*outside, "\\x2e\\x2e/secret.jpg", "../crops/own.jpg"]:
+        with pytest.raises(DataError, match="is outside the folder"):
+            shards.read_file(source)
+    for source in ("loop.jpg", "a\0b.jpg", ".", "own.jpg/x"):
+        with pytest.raises(DataError, match="cannot read"):
+            shards.read_file(source)

@@ -51,6 +51,28 @@ def test_what_goes_wrong_in_a_process_is_raised_here(start, item, error, message
         list(workers.work(start, [item], 1))
 
 
+def test_lost_items_are_told_and_the_others_go_on():
+    lost, amounts = [], []
+    items = [1, 15, 2, 16, 3, 15, 4]
+    results = workers.work(setup, items, 2, amounts.append, lambda *what: lost.append(what), limit_s=0.5)
+    assert sorted(item for item, _ in results) == [1, 2, 3, 4]
+    assert sorted(lost) == [
+        (15, "crashed", "signal 9"),
+        (15, "crashed", "signal 9"),
+        (16, "timeout", "no progress for 0.5 s"),
+    ]
+    assert sum(amounts) == 1 + 2 + 3 + 4
+
+
+def slow_setup():
+    time.sleep(2)
+    return job
+
+
+def test_the_time_of_the_setup_does_not_count():
+    assert len(list(workers.work(slow_setup, [1, 2], 1, lose=pytest.fail, limit_s=0.5))) == 2
+
+
 def test_the_processes_end_when_the_caller_stops():
     results = workers.work(setup, [1, 16], 2)
     _, (_, pid) = next(results)
@@ -59,3 +81,69 @@ def test_the_processes_end_when_the_caller_stops():
     assert time.monotonic() - begun < 10
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def fake_system(root, files):
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+CGROUP = "sys/fs/cgroup"
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 16),
+        ({f"{CGROUP}/cpu.max": "max 100000\n"}, 16),
+        ({f"{CGROUP}/cpu.max": "150000 100000\n"}, 2),  # 1.5, rounded up
+        ({f"{CGROUP}/cpu.max": "1000 100000\n"}, 1),
+        ({f"{CGROUP}/cpu.max": "9900000 100000\n"}, 16),  # the affinity is the smaller one
+        ({f"{CGROUP}/cpu.max": "nonsense\n"}, 16),
+        # the limit of a group above its own
+        (
+            {
+                "proc/self/cgroup": "0::/jobs/one\n",
+                f"{CGROUP}/jobs/cpu.max": "300000 100000\n",
+                f"{CGROUP}/jobs/one/cpu.max": "max 100000\n",
+            },
+            3,
+        ),
+        # a path outside the namespace, in a container
+        ({"proc/self/cgroup": "0::/../other\n", f"{CGROUP}/cpu.max": "400000 100000\n"}, 4),
+        # version 1
+        (
+            {
+                "proc/self/cgroup": "5:memory:/m\n4:cpu,cpuacct:/docker/abc\n1:name=systemd:/x\n",
+                f"{CGROUP}/cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "250000\n",
+                f"{CGROUP}/cpu,cpuacct/docker/abc/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:cpu,cpuacct:/docker/abc\n",
+                f"{CGROUP}/cpu/cpu.cfs_quota_us": "50000\n",
+                f"{CGROUP}/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            1,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:cpu:/\n",
+                f"{CGROUP}/cpu/cpu.cfs_quota_us": "-1\n",
+                f"{CGROUP}/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            16,
+        ),
+    ],
+)
+def test_cores_within_the_limits_of_a_container(tmp_path, monkeypatch, files, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    assert workers.count_cores(fake_system(tmp_path, files)) == cores
+
+
+def test_cores_of_this_machine():
+    assert 1 <= workers.count_cores() <= len(os.sched_getaffinity(0))

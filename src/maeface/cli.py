@@ -112,6 +112,7 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option(help="Number of processes. Default: one for each CPU core.")
     ] = None,
+    file_timeout: options.FileTimeout = 1800.0,
     device: options.Device = "auto",
     max_bad: Annotated[
         float, typer.Option(help="Exit with 1 if a larger fraction of the files gives no face, 0 to 1.")

@@ -39,7 +39,7 @@ def progress(task: str, total: int, unit: str, completed: int = 0) -> Iterator[C
     """Show the progress of a task on stderr, with its rate and the remaining time.
 
     Yields ``advance(n=1, note="")``. On a terminal this is a bar; elsewhere a plain line every ten seconds
-    and one at the end.
+    and one at the end, unless the task ends with an error.
 
     Args:
         task: its name, a word or two.
@@ -82,7 +82,8 @@ class _PlainLines:
     def advance(self, n: int = 1, note: str = "") -> None:
         self.completed += n
         self.note = note or self.note
-        if time.monotonic() - self.printed_s >= PLAIN_LINE_EVERY_S:
+        complete = self.completed >= self.total  # the last line is printed once, by ``progress``
+        if not complete and time.monotonic() - self.printed_s >= PLAIN_LINE_EVERY_S:
             self.print()
 
     def print(self) -> None:

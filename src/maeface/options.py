@@ -50,4 +50,10 @@ Fps = Annotated[
     float | None,
     typer.Option("--fps", min=0.001, help="Use at most this many frames per second of a video instead."),
 ]
+FileTimeout = Annotated[
+    float,
+    typer.Option(
+        "--file-timeout", help="Give up a file from which no further image comes for so many seconds."
+    ),
+]
 Aligned = Annotated[bool, typer.Option("--aligned", help="The images are cropped faces: skip the detection.")]

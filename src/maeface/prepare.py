@@ -20,8 +20,9 @@ from typing import Any
 
 from maeface import checks, console, files
 from maeface.data import manifest, shards
-from maeface.data.ingest import input_list, units, workers
+from maeface.data.ingest import input_list, quarantine, units, workers
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, split_into_units
+from maeface.data.ingest.quarantine import FileRetry
 from maeface.data.ingest.units import FaceFinder, Settings, UnitSummary
 from maeface.data.readers import stored_labels
 from maeface.data.readers.raw_dataset import RawDataset, read_all
@@ -30,10 +31,10 @@ from maeface.errors import ConfigError, DataError
 __all__ = ["Settings", "Summary", "run"]
 
 RESULT = "prepare.json"
-NOT_IN_RESULT = {"workers", "max_bad"}
+NOT_IN_RESULT = {"workers", "max_bad", "file_timeout"}
 LIBRARIES = ("maeface", "numpy", "pillow", "av", "torch", "torchvision", "pyarrow")
 
-Setup = Callable[[], Callable[[Unit, workers.Notify], UnitSummary]]
+Setup = Callable[[], Callable[[Unit | FileRetry, workers.Notify], UnitSummary]]
 MakeFind = Callable[[Settings, Path | None], FaceFinder]
 """Makes a face finder from settings and the detector's weights; it is called in each worker process."""
 
@@ -135,7 +136,8 @@ def run(
         if not (out / RESULT).is_file():
             planned = split_into_units(listing, settings.per_shard)
             images = _do_units(planned, out, settings, partial(_make_job, out, settings, make_find, weights))
-            _join(out, planned, header)
+            detector_sha256 = None if weights is None else files.sha256(weights)
+            _join(out, planned, header | {"detector_sha256": detector_sha256})
         shutil.rmtree(out / units.PARTS, ignore_errors=True)
         return _summary(out, settings, images, time.monotonic() - started)
 
@@ -177,9 +179,19 @@ def _make_find(settings: Settings, weights: Path | None) -> FaceFinder:
 
 def _make_job(
     out: Path, settings: Settings, make_find: MakeFind | None, weights: Path | None
-) -> Callable[[Unit, workers.Notify], UnitSummary]:
+) -> Callable[[Unit | FileRetry, workers.Notify], UnitSummary]:
     find = (make_find or _make_find)(settings, weights)
-    return lambda unit, notify: units.prepare_unit(unit, out, settings, find, notify)
+    device = None
+    if weights is not None:
+        from maeface.model.device import choose_device
+
+        device = choose_device(settings.device).type
+
+    def job(item: Unit | FileRetry, notify: workers.Notify) -> UnitSummary:
+        unit, folder = (item.unit, item.folder) if isinstance(item, FileRetry) else (item, out)
+        return units.prepare_unit(unit, folder, settings, find, notify, device)
+
+    return job
 
 
 def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Setup) -> int:
@@ -193,35 +205,63 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
         return 0
     images = faces = 0
     count = settings.workers or workers.count_cores()
+    limit_s = settings.file_timeout
+    suspects: list[Unit] = []
 
     def notify(new: int) -> None:
         nonlocal faces
         faces += new
         advance(0, f"{faces} faces")
 
+    def suspect(unit: Unit, status: str, detail: str) -> None:
+        suspects.append(unit)
+        first = unit.inputs[0].source
+        console.note(
+            f"prepare: {status} ({detail}) in unit {unit.name}, {len(unit.inputs)} files from {first}; "
+            "they are tried again one by one at the end"
+        )
+
     try:
-        with (
-            console.progress("prepare", total, "files", finished) as advance,
-            closing(workers.work(setup, missing, count, notify)) as results,
-        ):
-            for unit, summary in results:
-                images += summary.images
+        with console.progress("prepare", total, "files", finished) as advance:
+            with closing(workers.work(setup, missing, count, notify, suspect, limit_s)) as results:
+                for unit, summary in results:
+                    images += summary.images
+                    advance(len(unit.inputs))
+            for unit in suspects:
+                images += _retry(unit, out, setup, notify, limit_s).images
                 advance(len(unit.inputs))
     finally:
         _clean(out)  # temporary files of a stopped worker
     return images
 
 
+def _retry(unit: Unit, out: Path, setup: Setup, notify: workers.Notify, limit_s: float) -> UnitSummary:
+    """Prepare a unit file by file, in one process alone, so that memory is as large as it can be."""
+    retries = quarantine.split_into_files(unit, out)
+    lost: dict[int, tuple[str, str]] = {}
+
+    def lose(retry: FileRetry, status: str, detail: str) -> None:
+        lost[retry.position] = (status, detail)
+        console.note(f"prepare: {retry.unit.inputs[0].source} is left out: {status} ({detail})")
+
+    with closing(workers.work(setup, retries, 1, notify, lose, limit_s)) as results:
+        for _ in results:
+            pass
+    return quarantine.join_files(unit, out, retries, lost)
+
+
 def _join(out: Path, planned: Sequence[Unit], header: dict[str, Any]) -> None:
     """Join the parts to one manifest and one index; ``RESULT`` comes last: it marks the end."""
     counts: Counter[str] = Counter()
     index = {}
+    devices: set[str | None] = set()
     dropped = 0
     for unit in planned:
         summary = units.read_finished(unit, out)
         assert summary is not None, unit.name
         counts.update(summary.statuses)
         dropped += summary.files_dropped
+        devices.add(summary.device)
         if summary.shard is not None:
             index[f"{unit.name}.tar"] = summary.shard
     tables = (units.read_table(unit, out) for unit in planned)
@@ -229,6 +269,7 @@ def _join(out: Path, planned: Sequence[Unit], header: dict[str, Any]) -> None:
     files.write_json(out / shards.INDEX, index)
     result = {
         **header,
+        "devices": sorted(filter(None, devices)),
         "counts": dict(sorted(counts.items())),
         "files": sum(len(unit.inputs) for unit in planned),
         "files_dropped": dropped,

@@ -117,13 +117,24 @@ class Shards:
         """Return the encoded image of a plain folder.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: it cannot be read, or lies outside the folder (by its name or through a link).
         """
-        path = self.folder / unescape(source)
+        name = unescape(source)
+        path = self.folder / name
         try:
+            inside = not name.is_absolute() and ".." not in name.parts
+            if not inside or not path.resolve().is_relative_to(self.folder.resolve()):
+                raise DataError(
+                    f"{path} is outside the folder {self.folder}, so it is not read; "
+                    "copy the image into the folder, or prepare it"
+                )
             return path.read_bytes()
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}") from error
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # RuntimeError: a link to itself; ValueError: a NUL
+            raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
     def close(self) -> None:
         """Close the open shards; the next read opens them again."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
@@ -38,7 +39,10 @@ FaceFinder = Callable[[Sequence[NDArray[np.uint8]]], list[list[FaceCrop]]]
 
 
 class Settings(config.Settings):
-    """How images are prepared; all but ``workers`` and ``max_bad`` change what comes out."""
+    """How images are prepared.
+
+    All but ``workers``, ``max_bad`` and ``file_timeout`` change what comes out.
+    """
 
     every: Annotated[int, Field(ge=1)] = 1
     """Of a video, use every n-th frame."""
@@ -65,6 +69,8 @@ class Settings(config.Settings):
     """Processes; None: as many as there are cores."""
     max_bad: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Fraction of the input files that may give no face."""
+    file_timeout: Annotated[float, Field(gt=0)] = 1800.0
+    """A file from which no further image comes for so many seconds is given up, and its process stopped."""
 
     @model_validator(mode="after")
     def _one_choice_of_frames(self) -> "Settings":
@@ -90,6 +96,7 @@ class UnitSummary:
         images: photos and frames that were read.
         statuses: rows by status.
         shard: {sha256, bytes, count} of its shard; None if it has no face.
+        device: of the face detector; None: no face was detected, or an earlier version wrote the part.
     """
 
     files: int
@@ -97,10 +104,16 @@ class UnitSummary:
     images: int
     statuses: dict[str, int]
     shard: dict[str, Any] | None
+    device: str | None = None
 
 
 def prepare_unit(
-    unit: Unit, out: Path, settings: Settings, find: FaceFinder, notify: Callable[[int], None]
+    unit: Unit,
+    out: Path,
+    settings: Settings,
+    find: FaceFinder,
+    notify: Callable[[int], None],
+    device: str | None = None,
 ) -> UnitSummary:
     """Prepare one unit.
 
@@ -109,36 +122,52 @@ def prepare_unit(
         out: the prepared folder.
         settings: of the preparation.
         find: finds the faces of images.
-        notify: called with the number of new faces after each batch.
+        notify: called with the number of new faces after each batch, and with 0 before each file and after
+            each frame, to show that there is progress.
+        device: of the face detector; None: no face is detected.
 
     Raises:
         ResourceError: the disk is full or cannot be written.
     """
     shard = out / shards.FOLDER / f"{unit.name}.tar"
-    statuses: Counter[str] = Counter()
-    with_face: set[str] = set()
     images = 0
     tables: list[pa.Table] = []
     rows: list[dict[str, Any]] = []
     with files.atomic(shard) as temporary, ShardWriter(temporary, unit.name) as writer:
-        for read, new in _prepare_batches(unit, settings, find, writer):
+        for read, new in _prepare_batches(unit, settings, find, writer, notify):
             images += read
             rows += new
-            statuses.update(row["status"] for row in new)
-            with_face.update(row["source"] for row in new if row["status"] == "ok")
             notify(sum(row["status"] == "ok" for row in new))
             if len(rows) >= ROWS_TOGETHER:
                 tables.append(pa.Table.from_pylist(rows, SCHEMA))
                 rows = []
     tables.append(pa.Table.from_pylist(rows, SCHEMA))
+    return finish_unit(unit, out, pa.concat_tables(tables), images, device)
+
+
+def finish_unit(unit: Unit, out: Path, table: pa.Table, images: int, device: str | None) -> UnitSummary:
+    """Write the part of a unit whose shard is complete; a shard without a face is removed.
+
+    Args:
+        unit: its inputs.
+        out: the prepared folder.
+        table: the rows of the unit, of ``SCHEMA``.
+        images: photos and frames that were read.
+        device: of the face detector; None: no face was detected.
+    """
+    shard = out / shards.FOLDER / f"{unit.name}.tar"
+    statuses = Counter(table["status"].to_pylist())
     entry = None
-    if writer.count:
-        entry = {"sha256": files.sha256(shard), "bytes": shard.stat().st_size, "count": writer.count}
+    if statuses["ok"]:
+        entry = {"sha256": files.sha256(shard), "bytes": shard.stat().st_size, "count": statuses["ok"]}
     else:
         shard.unlink()
+    with_face = set(table["source"].filter(pa.compute.equal(table["status"], "ok")).unique().to_pylist())
     count = len(unit.inputs)
-    summary = UnitSummary(count, count - len(with_face), images, dict(sorted(statuses.items())), entry)
-    table = pa.concat_tables(tables).replace_schema_metadata({SUMMARY_KEY: json.dumps(asdict(summary))})
+    summary = UnitSummary(
+        count, count - len(with_face), images, dict(sorted(statuses.items())), entry, device
+    )
+    table = table.replace_schema_metadata({SUMMARY_KEY: json.dumps(asdict(summary))})
     with files.atomic(_part(out, unit)) as temporary:
         pq.write_table(table, temporary)
     return summary
@@ -175,10 +204,10 @@ class _Image:
 
 
 def _prepare_batches(
-    unit: Unit, settings: Settings, find: FaceFinder, writer: ShardWriter
+    unit: Unit, settings: Settings, find: FaceFinder, writer: ShardWriter, notify: Callable[[int], None]
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Yield the number of images and the rows of each batch, in the order of the inputs."""
-    entries = _read_images(unit, settings)
+    entries = _read_images(unit, settings, notify)
     for batch in image_batches(entries, _count_pixels):
         images = [entry for entry in batch if isinstance(entry, _Image)]
         crops = iter(_find_crops(images, settings, find))
@@ -208,10 +237,13 @@ def _count_pixels(entry: _Image | dict[str, Any]) -> int:
     return entry.pixels.size // 3 if isinstance(entry, _Image) else 0
 
 
-def _read_images(unit: Unit, settings: Settings) -> Iterator[_Image | dict[str, Any]]:
+def _read_images(
+    unit: Unit, settings: Settings, notify: Callable[[int], None]
+) -> Iterator[_Image | dict[str, Any]]:
     """Yield every photo and frame, or the row that says why there is none."""
     for item in unit.inputs:
         last, time_s = -1, 0.0
+        notify(0)
         try:
             if not item.video:
                 yield _Image(item, 0, 0.0, _read_pixels(item, settings.min_side))
@@ -219,8 +251,9 @@ def _read_images(unit: Unit, settings: Settings) -> Iterator[_Image | dict[str, 
             for frame in media.read_frames(Path(item.path), settings.every, settings.fps, item.frames):
                 last, time_s = frame.index, frame.time_s
                 yield _Image(item, frame.index, frame.time_s, frame.rgb)
+                notify(0)
         except media.MediaError as error:
-            yield _dropped(item, last + 1, time_s, error.reason, error.detail or None)
+            yield dropped_row(item, last + 1, time_s, error.reason, error.detail or None)
 
 
 def _read_pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
@@ -237,7 +270,7 @@ def _image_rows(
     image: _Image, crops: list[FaceCrop], settings: Settings, writer: ShardWriter, unit: Unit
 ) -> list[dict[str, Any]]:
     if not crops:
-        return [_dropped(image.item, image.frame, image.time_s, "no_face", None)]
+        return [dropped_row(image.item, image.frame, image.time_s, "no_face", None)]
     rows = []
     for number, crop in enumerate(crops):
         offset, size = writer.add(_jpeg(crop.pixels, settings.jpeg_quality))
@@ -258,7 +291,8 @@ def _image_rows(
     return rows
 
 
-def _dropped(item: Input, frame: int, time_s: float, reason: str, detail: str | None) -> dict[str, Any]:
+def dropped_row(item: Input, frame: int, time_s: float, reason: str, detail: str | None) -> dict[str, Any]:
+    """Return the manifest row of a file or a frame that gives no face."""
     return _row(item, frame, time_s, reason) | {"id": f"{item.source}#{frame}", "face": -1, "detail": detail}
 
 

@@ -1,15 +1,19 @@
 """Work on many cores: spawned processes that take one item after another and end with the caller."""
 
+import math
 import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from maeface.errors import MaefaceError, ResourceError
 
@@ -17,15 +21,58 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Notify = Callable[[int], None]
 Job = Callable[[Item, Notify], Result]
+Lose = Callable[[Item, str, str], None]
 
+CRASHED, TIMEOUT = "crashed", "timeout"
 STOP_S = 5.0
+POLL_S = 1.0
+"""How often silent processes are looked for."""
+ADVICE = "the same command goes on where it was; if memory was short, it needs less with fewer --workers"
 
 
-def count_cores() -> int:
-    """Return how many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def count_cores(root: Path = Path("/")) -> int:
+    """Return how many processor cores this process may use, at least 1.
+
+    These are the cores of its affinity mask, or fewer if a control group (a container) limits its CPU time:
+    ``cpu.max`` of version 2, ``cpu.cfs_quota_us`` of version 1. A part of a core counts as one.
+
+    Args:
+        root: the folder with ``proc`` and ``sys``.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cores, *(math.ceil(limit) for limit in _cpu_limits(root))]))
+
+
+def _cpu_limits(root: Path) -> Iterator[float]:
+    """Yield the limits in cores of this process's control groups and of those above them."""
+    groups = root / "sys" / "fs" / "cgroup"
+    try:
+        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
+    except (OSError, ValueError):
+        lines = []
+    for line in ["0::/", *lines]:  # in a container the folder of its own group is often the topmost one
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        names = [name for name in path.split("/") if name not in ("", "..")]
+        for base in (
+            (groups, groups / "unified") if not controllers else (groups / "cpu", groups / controllers)
+        ):
+            for depth in range(len(names) + 1):
+                folder = base.joinpath(*names[:depth])
+                yield from _cpu_limit(folder, "cpu.max")
+                yield from _cpu_limit(folder, "cpu.cfs_quota_us", "cpu.cfs_period_us")
+
+
+def _cpu_limit(folder: Path, *names: str) -> Iterator[float]:
+    """Yield quota / period of a control group, read from one or two files; nothing without a limit."""
+    try:
+        quota, period = " ".join((folder / name).read_text() for name in names).split()
+        if int(quota) > 0 and int(period) > 0:  # without a limit: "max" or -1
+            yield int(quota) / int(period)
+    except (OSError, ValueError):
+        return
 
 
 def work(
@@ -33,6 +80,8 @@ def work(
     items: Sequence[Item],
     count: int,
     notify: Notify = lambda amount: None,
+    lose: Lose[Item] | None = None,
+    limit_s: float | None = None,
 ) -> Generator[tuple[Item, Result], None, None]:
     """Process ``items`` in ``count`` processes; yield each item with its result when it is finished.
 
@@ -43,70 +92,142 @@ def work(
         setup: called once in each process; returns the job. Pickled: a function of a module, or a partial.
         items: pickled one at a time, in this order.
         count: how many processes; no more are started than there are items.
-        notify: called in this process with the amounts that the jobs report.
+        notify: called in this process with the amounts that the jobs report, and with minus their sum if an
+            item is lost. An amount of 0 only shows that the job makes progress.
+        lose: called with an item whose process ended unexpectedly or was stopped, a status (``CRASHED`` or
+            ``TIMEOUT``) and what happened; another process takes the next item. None: ResourceError.
+        limit_s: a process that reports nothing for so long, once its job has reported something of the item,
+            is stopped; None: never.
 
     Raises:
         MaefaceError: as raised by the job.
-        ResourceError: a process was killed.
+        ResourceError: a process was killed, during ``setup`` or without ``lose``.
     """
     waiting = deque(items)
-    context = multiprocessing.get_context("spawn")
-    running: dict[Connection, tuple[BaseProcess, Item]] = {}
-    processes: list[BaseProcess] = []
+    running: dict[Connection, _Worker[Item]] = {}
+    started: list[_Worker[Item]] = []
     try:
-        for _ in range(min(count, len(items))):
-            connection, other_end = context.Pipe()
-            process: BaseProcess = context.Process(target=_serve, args=(other_end, setup), daemon=True)
-            process.start()
-            other_end.close()
-            processes.append(process)
-            running[connection] = (process, waiting.popleft())
-            _send(connection, running[connection][1])
-        while running:
-            for ready in wait(list(running)):
-                assert isinstance(ready, Connection)
-                connection = ready
-                process, item = running[connection]
-                what, value = _receive(connection, process)
+        while waiting or running:
+            while waiting and len(running) < count:
+                worker = _start(setup, waiting.popleft())
+                started.append(worker)
+                running[worker.connection] = worker
+            for worker in _wait(running, limit_s):
+                try:
+                    what, value = worker.receive(limit_s)
+                except _Lost as lost:
+                    del running[worker.connection]
+                    worker.kill()
+                    started.remove(worker)
+                    if lose is None or not worker.ready:
+                        raise ResourceError(f"{lost}; {ADVICE}") from None
+                    if worker.amount:
+                        notify(-worker.amount)
+                    lose(worker.item, lost.status, lost.detail)
+                    continue
                 if what == "amount":
                     notify(value)
+                if what != "result":
                     continue
+                item = worker.item
                 if waiting:
-                    running[connection] = (process, waiting.popleft())
-                    _send(connection, running[connection][1])
+                    worker.give(waiting.popleft())
                 else:
-                    del running[connection]
-                    connection.close()
+                    del running[worker.connection]
+                    worker.connection.close()
                 yield item, value
     finally:
-        for connection in running:
-            connection.close()
-        _end(processes)
+        for worker in running.values():
+            worker.connection.close()
+        _end([worker.process for worker in started])
 
 
-def _send(connection: Connection, item: Any) -> None:  # noqa: ANN401 - whatever the job takes
-    try:
-        connection.send(item)
-    except OSError:
-        return  # the process is gone; the next receive says so
+class _Lost(Exception):
+    """A process that ended unexpectedly, or makes no progress."""
+
+    def __init__(self, status: str, detail: str) -> None:
+        what = "ended unexpectedly" if status == CRASHED else "was stopped"
+        super().__init__(f"a worker process {what} ({detail})")
+        self.status, self.detail = status, detail
 
 
-def _receive(connection: Connection, process: BaseProcess) -> tuple[str, Any]:
-    try:
-        what, value = connection.recv()
-    except (EOFError, OSError):
-        process.join(STOP_S)
-        code = process.exitcode or 0
-        how = f"signal {-code}" if code < 0 else f"exit {code}"
-        raise ResourceError(
-            f"a worker process ended unexpectedly ({how}; out of memory?); "
-            "the same command goes on where it was, and needs less memory with fewer --workers"
-        ) from None
-    if what == "error":
-        raise value
-    if what == "failure":
-        raise RuntimeError(f"a worker process failed:\n{value}")
-    return what, value
+class _Worker(Generic[Item]):
+    """A worker process and its item.
+
+    Attributes:
+        ready: whether the process has been set up.
+        amount: the sum of the amounts that its job has reported of the item.
+        silent_since_s: the time of the last report of the item; None before the first.
+    """
+
+    def __init__(self, process: BaseProcess, connection: Connection, item: Item) -> None:
+        self.process, self.connection = process, connection
+        self.ready = False
+        self.give(item)
+
+    def give(self, item: Item) -> None:
+        """Send the next item."""
+        self.item, self.amount = item, 0
+        self.silent_since_s: float | None = None
+        with suppress(OSError):  # the process is gone; the next receive says so
+            self.connection.send(item)
+
+    def is_silent(self, limit_s: float | None) -> bool:
+        """Return whether the item has made no progress for too long."""
+        since = self.silent_since_s
+        return limit_s is not None and since is not None and time.monotonic() - since > limit_s
+
+    def receive(self, limit_s: float | None) -> tuple[str, Any]:
+        """Return the next message; raise the error that it carries, or ``_Lost``."""
+        if not self.connection.poll():
+            raise _Lost(TIMEOUT, f"no progress for {limit_s:g} s")
+        try:
+            what, value = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join(STOP_S)
+            code = self.process.exitcode or 0
+            raise _Lost(CRASHED, f"signal {-code}" if code < 0 else f"exit {code}") from None
+        if what == "error":
+            raise value
+        if what == "failure":
+            raise RuntimeError(f"a worker process failed:\n{value}")
+        if what == "memory":
+            raise _Lost(CRASHED, "out of memory")
+        self.ready = True
+        if what == "amount":
+            self.amount += value
+            self.silent_since_s = time.monotonic()
+        return what, value
+
+    def kill(self) -> None:
+        """End the process at once, so that nothing else works on its item."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def _start(setup: Callable[[], Job[Item, Any]], item: Item) -> _Worker[Item]:
+    context = multiprocessing.get_context("spawn")
+    connection, other_end = context.Pipe()
+    process: BaseProcess = context.Process(target=_serve, args=(other_end, setup), daemon=True)
+    process.start()
+    other_end.close()
+    return _Worker(process, connection, item)
+
+
+def _wait(running: Mapping[Connection, _Worker[Item]], limit_s: float | None) -> list[_Worker[Item]]:
+    """Wait for messages; return the workers that have sent one, and those that are silent for too long."""
+    poll_s = None if limit_s is None else min(POLL_S, limit_s)
+    before = time.monotonic()
+    ready = {connection for connection in wait(list(running), poll_s) if isinstance(connection, Connection)}
+    pause = time.monotonic() - before - (poll_s or 0)
+    if poll_s is not None and pause > POLL_S:  # this process was suspended, and so were its workers
+        for worker in running.values():
+            if worker.silent_since_s is not None:
+                worker.silent_since_s += pause
+    return [
+        worker for connection, worker in running.items() if connection in ready or worker.is_silent(limit_s)
+    ]
 
 
 def _end(processes: list[BaseProcess]) -> None:
@@ -126,6 +247,7 @@ def _serve(connection: Connection, setup: Callable[[], Job[Any, Any]]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         job = setup()
+        connection.send(("ready", None))
         while True:
             try:
                 item = connection.recv()
@@ -137,7 +259,7 @@ def _serve(connection: Connection, setup: Callable[[], Job[Any, Any]]) -> None:
     except MaefaceError as error:
         connection.send(("error", error))
     except MemoryError:
-        connection.send(("error", ResourceError("a worker process ran out of memory; use fewer --workers")))
+        connection.send(("memory", None))
     except Exception:  # the caller raises it again, with this traceback
         connection.send(("failure", traceback.format_exc()))
 

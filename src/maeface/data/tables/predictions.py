@@ -30,6 +30,8 @@ WHERE = {
 }
 """The first columns of our own tables: the place of a face, or the reason why there is none."""
 SUFFIXES = (".csv", ".parquet")
+ROW_GROUP = 65_536
+"""Rows of a row group: with small ones a Parquet file is larger, and much slower to read."""
 
 NAMES = {
     "id": ("id",),
@@ -299,7 +301,27 @@ def writer(out: Path, columns: Sequence[str]) -> Iterator[Writer]:
                 yield Writer(lambda rows, first: rows.to_csv(file, index=False, header=first))
             return
         schema = pa.schema([(column, WHERE.get(column, pa.float32())) for column in columns])
-        with pq.ParquetWriter(temporary, schema) as writer:
-            yield Writer(
-                lambda rows, _: writer.write_table(pa.Table.from_pandas(rows, schema, preserve_index=False))
-            )
+        with pq.ParquetWriter(temporary, schema) as parquet:
+            buffer = _RowGroups(parquet)
+            yield Writer(buffer.append)
+            buffer.flush()
+
+
+class _RowGroups:
+    """Rows that are collected to row groups of a Parquet file."""
+
+    def __init__(self, parquet: pq.ParquetWriter) -> None:
+        self._parquet = parquet
+        self._tables: list[pa.Table] = []
+        self._rows = 0
+
+    def append(self, rows: pd.DataFrame, first: bool) -> None:
+        self._tables.append(pa.Table.from_pandas(rows, self._parquet.schema, preserve_index=False))
+        self._rows += len(rows)
+        if self._rows >= ROW_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._rows:
+            self._parquet.write_table(pa.concat_tables(self._tables).combine_chunks())
+        self._tables, self._rows = [], 0
