@@ -123,9 +123,11 @@ def _detect_stream(head: bytes) -> str:
     if not head.startswith((b"\0\0\1", b"\0\0\0\1")):
         return ""
     unit = head[head.index(b"\1") + 1 :][:2]
-    if unit[:1] in (b"\x09", b"\x27", b"\x47", b"\x67"):  # a delimiter or a sequence parameter set
-        return "h264"
-    return "hevc" if unit in (b"\x40\1", b"\x46\1") else ""
+    # H.264: a delimiter or a message may come before the sequence parameter set.
+    if unit[:1] in (b"\x06", b"\x09", b"\x27", b"\x47", b"\x67"):
+        return "h264" if any(b"\0\0\1" + kind in head for kind in (b"\x27", b"\x47", b"\x67")) else ""
+    # H.265: a video or sequence parameter set, a delimiter, or a message.
+    return "hevc" if unit in (b"\x40\1", b"\x42\1", b"\x46\1", b"\x4e\1") else ""
 
 
 def _matches(signatures: tuple[Signature, ...], head: bytes) -> list[str]:
