@@ -92,8 +92,9 @@ def _open_container(file: BinaryIO, demuxer: str) -> Iterator[tuple[Any, Any]]:
     it open another file or an address.
     """
     try:
+        # PyAV 15 to 17.0 crash with ``options`` and a file object.
         container = av.open(
-            file, format=demuxer, options={"protocol_whitelist": "none"}, metadata_errors="ignore"
+            file, format=demuxer, container_options={"protocol_whitelist": "none"}, metadata_errors="ignore"
         )
     except (av.FFmpegError, ValueError, OSError) as error:
         raise MediaError("unreadable", f"no {demuxer} video that can be opened: {_message(error)}") from error
