@@ -138,8 +138,10 @@ def convert_frame(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8
         settings["src_colorspace"] = _MATRICES[matrix]
     if int(frame.color_range) == _FULL_RANGE:
         settings["src_color_range"] = "JPEG"
+    if settings:
+        settings["dst_colorspace"] = "DEFAULT"  # PyAV 15 and 16 convert only between different ones
     try:
-        if int(frame.color_trc) in (_PQ, _HLG):
+        if _tag(frame, "color_trc") in (_PQ, _HLG):
             pixels = _to_sdr(frame.to_ndarray(format="rgb48le", **settings), frame)
         else:
             pixels = frame.to_ndarray(format="rgb24", **settings)
@@ -170,13 +172,18 @@ def _apply_display_matrix(pixels: NDArray[np.uint8], frame: Any) -> NDArray[np.u
     return pixels[:: -1 if up else 1, :: -1 if left else 1]
 
 
+def _tag(frame: Any, name: str) -> int:  # noqa: ANN401
+    return int(getattr(frame, name, _UNTAGGED))  # PyAV 15 and 16 do not have them
+
+
 def _to_sdr(pixels: NDArray[np.uint16], frame: Any) -> NDArray[np.uint8]:  # noqa: ANN401
     """Convert RGB of PQ or HLG (ITU-R BT.2100) to sRGB; bright light is compressed as by FFmpeg's mobius."""
-    light = _linear(int(frame.color_trc))[pixels]
-    if int(frame.color_trc) == _HLG:  # from the light of the scene to that of a display of 1000 cd/m2
+    transfer = _tag(frame, "color_trc")
+    light = _linear(transfer)[pixels]
+    if transfer == _HLG:  # from the light of the scene to that of a display of 1000 cd/m2
         luminance = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
         light *= _PEAK * np.power(luminance, 0.2, out=luminance)[..., None]
-    if int(frame.color_primaries) in (_UNTAGGED, _BT2020):
+    if _tag(frame, "color_primaries") in (_UNTAGGED, _BT2020):
         light = np.maximum(light @ _TO_BT709.T, 0)
     brightest = np.clip(light.max(-1, keepdims=True), 1e-6, _PEAK)
     a = -_KNEE * _KNEE * (_PEAK - 1) / (_KNEE * _KNEE - 2 * _KNEE + _PEAK)
