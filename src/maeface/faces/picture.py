@@ -18,8 +18,8 @@ MAX_PIXELS = 100_000_000
 _HD_HEIGHT = 720
 _MAX_PIXEL_ASPECT = 5
 # Values of ITU-T H.273, as in FFmpeg's AVColorSpace, AVColorTransferCharacteristic, AVColorPrimaries.
-_UNTAGGED, _PQ, _HLG, _BT2020 = 2, 16, 18, 9
-_MATRICES = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
+_BT709, _UNTAGGED, _PQ, _HLG, _BT2020 = 1, 2, 16, 18, 9
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVColorSpace to the numbers of swscale (SWS_CS)
 _FULL_RANGE = 2
 _REFERENCE_WHITE = 203.0  # cd/m2, ITU-R BT.2408
 _PEAK = 1000.0 / _REFERENCE_WHITE
@@ -133,7 +133,7 @@ def convert_frame(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8
         settings = {"width": width, "height": height, "interpolation": "BICUBIC"}
     matrix = int(frame.colorspace)
     if matrix == _UNTAGGED and frame.height >= _HD_HEIGHT:
-        settings["src_colorspace"] = "ITU709"
+        settings["src_colorspace"] = _BT709
     elif matrix in _MATRICES:
         settings["src_colorspace"] = _MATRICES[matrix]
     if int(frame.color_range) == _FULL_RANGE:
