@@ -345,9 +345,14 @@ def test_an_edit_list_decides_which_frames_there_are(tmp_path):
 def test_frames_per_second_are_even_whatever_the_rounding(rate, fps, step, start):
     for digits in (3, 9):
         sampler = Sampler(1, fps, (), 1 / float(rate))
-        times = [round(start + n / float(rate), digits) for n in range(120)]
+        times = [round(start + n / float(rate), digits) for n in range(72)]
         chosen = [n for n, time in enumerate(times) if sampler.chooses(n, time)]
-        assert chosen == list(range(0, 120, step)), digits
+        assert chosen == list(range(0, 72, step)), digits
+
+
+def test_frames_per_second_that_do_not_divide_the_rate_are_the_first_on_time():
+    sampler = Sampler(1, 4, (), 1 / 25)
+    assert [n for n in range(34) if sampler.chooses(n, n / 25)] == [0, 7, 13, 19, 25, 32]
 
 
 def test_frames_per_second_of_a_file_with_milliseconds(tmp_path):

@@ -10,7 +10,7 @@ _JOINABLE = frozenset({"mpegts", "mpeg"})  # files that are cut and joined byte 
 _MAX_GAP_S = 10.0  # FFmpeg's limit (dts_delta_threshold): a longer step of such a clock is a new recording
 _SMALL_STEPS = 1.5  # frames by which timestamps may go back without being a new recording
 _MAX_GLITCH = 8  # frames after which an old clock is not expected to go on
-_NEARLY_HALF = 0.45  # of a frame; less than half, so that rounded times do not decide a tie
+_EARLY_FRAMES, _EARLY_S, _MAX_EARLY_FRAMES = 0.1, 0.001, 0.45  # times are rounded, often to milliseconds
 
 
 class Clock:
@@ -68,8 +68,9 @@ class Sampler:
 
     Args:
         every: choose every n-th frame.
-        fps: choose at most this many frames per second instead: of each 1 / fps seconds, counted from the
-            first frame, the frame that is nearest to their start.
+        fps: choose at most this many frames per second instead: the first frame of each 1 / fps seconds,
+            counted from the video's first frame. A frame that is up to a tenth of a frame or 1 ms too early
+            counts as on time, so that rounded times do not decide.
         spans: choose only frames in these spans.
         period: duration of a frame in seconds, about.
     """
@@ -92,7 +93,8 @@ class Sampler:
         else:
             step = min(time_s - self._last, self._period)
         self._last = time_s
-        slot = int((time_s - self._start + _NEARLY_HALF * max(step, 0.0)) * self._fps + 1e-6)
+        early = min(max(_EARLY_FRAMES * step, _EARLY_S), _MAX_EARLY_FRAMES * step)
+        slot = int((time_s - self._start + early) * self._fps + 1e-6)
         if slot <= self._slot or not self._in_spans(index):
             return False
         self._slot = slot
