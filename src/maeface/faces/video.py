@@ -75,7 +75,7 @@ def count_frames(file: BinaryIO, demuxer: str, exact: bool = False) -> int:
             if not packet.size or packet.is_discard:
                 continue
             count += 1
-            if count <= _PROBED_FRAMES:
+            if count <= _PROBED_FRAMES and stream.codec_context is not None:
                 interlaced += any(frame.interlaced_frame for frame in _try_decode(packet))
     if interlaced:  # a packet may have one field of a frame
         file.seek(0)
