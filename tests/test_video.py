@@ -280,6 +280,17 @@ def test_joined_recordings_go_on(tmp_path, name, later):
     assert len(read(path, fps=25)) == 40
 
 
+@pytest.mark.parametrize("frames_between", ["0", "2"])
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_an_avi_has_the_times_of_its_rate(tmp_path, codec, frames_between):
+    if codec not in av.codecs_available:
+        pytest.skip(f"no {codec}")
+    path = encode(tmp_path / "v.avi", codec=codec, tick=Fraction(1, 25), options={"bf": frames_between})
+    frames = read(path)
+    assert [frame.index for frame in frames] == list(range(20))
+    assert [frame.time_s for frame in frames] == pytest.approx([n / 25 for n in range(20)])
+
+
 def clocked(times, rate=25, demuxer="mov", duration=None):
     stream = SimpleNamespace(start_time=0, time_base=Fraction(1, 1000), average_rate=rate, base_rate=rate)
     clock = Clock(SimpleNamespace(start_time=0, streams=[stream]), stream, demuxer)

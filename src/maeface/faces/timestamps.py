@@ -25,6 +25,8 @@ class Clock:
         self._zero = _zero(container, stream)
         self._period = frame_period(stream)
         self._joinable = demuxer in _JOINABLE
+        self._has_order_only = demuxer == "avi"
+        self._first_dts: int | None = None
         self._offset = self._old_offset = 0.0
         self._since_restart = _MAX_GLITCH
         self._last: float | None = None
@@ -32,11 +34,21 @@ class Clock:
 
     def read(self, frame: Any) -> float:  # noqa: ANN401
         """Return the time of the next frame in seconds."""
-        self._last = time_s = self._place(None if frame.time is None else frame.time - self._zero)
+        self._last = time_s = self._place(self._stamp(frame))
         duration = getattr(frame, "duration", None)
         if duration and duration > 0 and frame.time_base:
             self._period = float(duration * frame.time_base)
         return time_s
+
+    def _stamp(self, frame: Any) -> float | None:  # noqa: ANN401
+        if self._has_order_only and frame.time_base:
+            # AVI stores no presentation times, and those that FFmpeg guesses are wrong for B-frames.
+            if self._first_dts is None:
+                self._first_dts = frame.dts
+            if frame.dts is not None and self._first_dts is not None:
+                return float((frame.dts - self._first_dts) * frame.time_base)
+            return None
+        return None if frame.time is None else frame.time - self._zero
 
     def _place(self, stamp: float | None) -> float:
         last = self._last
