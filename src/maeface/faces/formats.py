@@ -75,7 +75,10 @@ _VIDEOS = (
     Signature(0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
     Signature(0, b"OggS", "ogg"),
     Signature(0, b"YUV4MPEG2 ", "yuv4mpegpipe"),
+    Signature(0, b"DKIF\0\0", "ivf"),
+    Signature(0, b"\0\0\1\xb0", "m4v"),
 )
+_TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # length and start of the sync byte: TS, M2TS, TS of DVB
 
 _EXIF_ORIENTATION = 0x0112
 _EXIF_TYPES = {1: "B", 3: "H", 4: "I"}  # numbers without a sign: BYTE, SHORT, LONG
@@ -114,9 +117,25 @@ def detect_format(head: bytes) -> tuple[str, str]:
         return "refused", "HEIF or AVIF"
     for name in _matches(_VIDEOS, head):
         return "video", name
-    if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:
-        return "video", "mpegts"
-    return "unknown", ""
+    for length, start in _TS_PACKETS:
+        if head[start : start + 2 * length + 1 : length] == b"GGG":
+            return "video", "mpegts"
+    name = _detect_stream(head)
+    return ("video", name) if name else ("unknown", "")
+
+
+def _detect_stream(head: bytes) -> str:
+    """Return the demuxer of a video without a container: DV (its header and subcode blocks), H.264, H.265."""
+    if head[:3] == b"\x1f\x07\0" and head[3:4] in (b"\x3f", b"\xbf") and head[80:82] == b"\x3f\x07":
+        return "dv"
+    if not head.startswith((b"\0\0\1", b"\0\0\0\1")):
+        return ""
+    unit = head[head.index(b"\1") + 1 :][:2]
+    # H.264: a delimiter or a message may come before the sequence parameter set.
+    if unit[:1] in (b"\x06", b"\x09", b"\x27", b"\x47", b"\x67"):
+        return "h264" if any(b"\0\0\1" + kind in head for kind in (b"\x27", b"\x47", b"\x67")) else ""
+    # H.265: a video or sequence parameter set, a delimiter, or a message.
+    return "hevc" if unit in (b"\x40\1", b"\x42\1", b"\x46\1", b"\x4e\1") else ""
 
 
 def _matches(signatures: tuple[Signature, ...], head: bytes) -> list[str]:

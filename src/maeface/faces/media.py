@@ -46,7 +46,9 @@ from maeface.faces.formats import (
     read_orientation,
     read_webp_size,
 )
-from maeface.faces.video import MAX_PIXELS, Frame, Spans
+from maeface.faces.picture import MAX_PIXELS
+from maeface.faces.timestamps import Spans
+from maeface.faces.video import Frame
 
 __all__ = [
     "Frame",
@@ -72,7 +74,8 @@ _IMAGE_EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .heic .heif .avif .tif .tiff .psd .eps .jp2 .jxl".split()
 )
 _VIDEO_EXTENSIONS = frozenset(
-    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .mts .m2ts .flv .wmv .ogv .3gp".split()
+    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .mts .m2ts .m2t .flv .wmv .ogv .3gp .vob .mod .tod "
+    ".h264 .264 .h265 .265 .hevc .dv .ivf .mxf .rm .rmvb .wtv .asf .m2v".split()
 )
 
 
@@ -187,7 +190,7 @@ def read_frames(path: Path, every: int = 1, fps: float | None = None, spans: Spa
             yield from video.decode_frames(file, name, every, fps, spans)
             return
         if kind == "unknown" and path.suffix.lower() in _VIDEO_EXTENSIONS:
-            raise MediaError("unreadable" if head else "no_video", "not a video of a known container")
+            raise MediaError("unreadable" if head else "no_video", "a video of a kind that is not read")
     yield Frame(read_image(path), 0, 0.0)
 
 
@@ -205,7 +208,7 @@ def count_frames(path: Path, exact: bool = False) -> int:
     with _open(path) as file:
         kind, name = detect_format(_read(file, HEAD_BYTES))
         if kind != "video":
-            raise MediaError("no_video", "not a video of a known container")
+            raise MediaError("no_video", "a video of a kind that is not read")
         file.seek(0)
         return video.count_frames(file, name, exact)
 

@@ -1,10 +1,9 @@
 """Decoding of videos, with FFmpeg's libraries (PyAV) and constant memory.
 
-Frames are rotated as the container says. Times are the frames' presentation timestamps, so that a variable
-frame rate is preserved.
+Frames are what a player shows (``picture``). Times are the frames' presentation timestamps on the file's
+clock (``timestamps``), so that a variable frame rate is preserved.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +11,16 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from maeface.faces.formats import MediaError
+from maeface.faces.picture import MAX_PIXELS, DecodedFrame, convert_frame, deinterlace
+from maeface.faces.timestamps import Clock, Sampler, Spans, frame_period
 
-MAX_PIXELS = 100_000_000
 _MAX_DAMAGED_READS = 1000
-Spans = tuple[tuple[int, int], ...]
-"""Ascending [start, stop) spans of 0-based frames; () for all frames."""
+_COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
+_PROBED_FRAMES = 5
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Frame:
 
     Attributes:
         rgb: (H, W, 3) uint8, upright.
-        index: 0-based number of the frame in the video. Damaged frames are counted too, but not decoded.
-        time_s: presentation time in seconds; never decreases.
+        index: 0-based number of the frame among those that are shown: not of those that an edit list leaves
+            out. Damaged frames are counted too, but not decoded.
+        time_s: presentation time in seconds from the file's start; increases from frame to frame.
     """
 
     rgb: NDArray[np.uint8]
@@ -41,60 +43,68 @@ def decode_frames(
     file: BinaryIO, demuxer: str, every: int = 1, fps: float | None = None, spans: Spans = ()
 ) -> Iterator[Frame]:
     """Yield the frames of an open video file; see ``media.read_frames``."""
-    with _open_container(file, demuxer) as container:
-        stream = container.streams.video[0]
+    with _open_container(file, demuxer) as (container, stream):
         _check_stream(stream)
-        decoded, slot, step = 0, -1, 0.0
-        for index, frame, time_s in _decode(container, stream):
+        sampler = Sampler(every, fps, spans, frame_period(stream))
+        decoded = 0
+        for one in deinterlace(_decode(container, stream, Clock(container, stream, demuxer))):
             decoded += 1
-            if spans and index >= spans[-1][1]:
+            if sampler.is_behind(one.index):
                 return
-            if not _in_spans(index, spans):
+            if not sampler.chooses(one.index, one.time_s):
                 continue
-            if fps is None:
-                if index % every:
-                    continue
-            elif (step := int(time_s * fps + 1e-6)) <= slot:
-                continue
-            slot = int(step)
-            rgb = _to_rgb(frame)
+            rgb = convert_frame(one.frame, stream.sample_aspect_ratio)
             if rgb is not None:
-                yield Frame(rgb, index, time_s)
+                yield Frame(rgb, one.index, one.time_s)
         if not decoded:
             raise MediaError("no_video", "no frame of the video stream can be decoded")
 
 
 def count_frames(file: BinaryIO, demuxer: str, exact: bool = False) -> int:
     """Return the number of frames of an open video file; see ``media.count_frames``."""
-    with _open_container(file, demuxer) as container:
-        stream = container.streams.video[0]
+    with _open_container(file, demuxer) as (container, stream):
         if stream.frames > 0 and not exact:
-            return int(stream.frames)
-        return sum(1 for packet in container.demux(stream) if packet.size)
-
-
-def _in_spans(index: int, spans: Spans) -> bool:
-    k = bisect_right(spans, index, key=lambda span: span[0]) - 1
-    return not spans or (k >= 0 and index < spans[k][1])
+            if demuxer != "mov":
+                return int(stream.frames)
+            entries = getattr(stream, "index_entries", ())  # the header's number is without edit lists
+            count = sum(1 for entry in entries if not entry.is_discard)
+            if count:
+                return count
+        count = interlaced = 0
+        for packet in container.demux(stream):
+            if not packet.size or packet.is_discard:
+                continue
+            count += 1
+            if count <= _PROBED_FRAMES and stream.codec_context is not None:
+                interlaced += any(frame.interlaced_frame for frame in _try_decode(packet))
+    if interlaced:  # a packet may have one field of a frame
+        file.seek(0)
+        with _open_container(file, demuxer) as (container, stream):
+            return sum(1 for _ in _decode_packets(container, stream))
+    return count
 
 
 @contextmanager
-def _open_container(file: BinaryIO, demuxer: str) -> Iterator[Any]:
-    """Open a container with a video stream.
+def _open_container(file: BinaryIO, demuxer: str) -> Iterator[tuple[Any, Any]]:
+    """Open a container, and choose the stream that a player shows: no cover, and no disabled track.
 
     FFmpeg receives a file object, not a name, and the demuxer is fixed, so that nothing in the file can make
     it open another file or an address.
     """
     try:
+        # PyAV 15 to 17.0 crash with ``options`` and a file object.
         container = av.open(
-            file, format=demuxer, options={"protocol_whitelist": "none"}, metadata_errors="ignore"
+            file, format=demuxer, container_options={"protocol_whitelist": "none"}, metadata_errors="ignore"
         )
     except (av.FFmpegError, ValueError, OSError) as error:
         raise MediaError("unreadable", f"no {demuxer} video that can be opened: {_message(error)}") from error
     with container:
-        if not container.streams.video:
-            raise MediaError("no_video", "the file has no video stream")
-        yield container
+        streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
+        if not streams:
+            covers = len(container.streams.video)
+            raise MediaError("no_video", f"the file has no video stream{', only a cover' if covers else ''}")
+        # The first of the greatest: containers without this flag give it to no stream.
+        yield container, max(streams, key=lambda stream: bool(stream.disposition & Disposition.default))
 
 
 def _check_stream(stream: Any) -> None:  # noqa: ANN401 - PyAV has no types
@@ -105,19 +115,14 @@ def _check_stream(stream: Any) -> None:  # noqa: ANN401 - PyAV has no types
         raise MediaError("too_large", f"frames of {context.width} x {context.height}")
 
 
-def _decode(container: Any, stream: Any) -> Iterator[tuple[int, Any, float]]:  # noqa: ANN401
-    """Yield index, frame and time of each intact frame; damaged ones are counted, but skipped."""
-    start = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
-    period = 1 / float(stream.average_rate or stream.base_rate or 25)
-    index, last = -1, -period
-    for frame in _decode_packets(container, stream):
-        index += 1
+def _decode(container: Any, stream: Any, clock: Clock) -> Iterator[DecodedFrame]:  # noqa: ANN401
+    """Yield each intact frame; damaged ones are counted, but skipped."""
+    for index, frame in enumerate(_decode_packets(container, stream)):
         if frame is None:
             continue
-        time_s = frame.time - start if frame.time is not None else last + period
-        last = max(time_s, last, 0.0)
+        time_s = clock.read(frame)
         if not frame.is_corrupt:
-            yield index, frame, last
+            yield DecodedFrame(frame, index, time_s)
 
 
 def _decode_packets(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -138,19 +143,15 @@ def _decode_packets(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN4
         try:
             yield from packet.decode()
         except av.FFmpegError:
-            if packet.size:
+            if packet.size and not packet.is_discard:
                 yield None
 
 
-def _to_rgb(frame: Any) -> NDArray[np.uint8] | None:  # noqa: ANN401
-    if frame.width * frame.height > MAX_PIXELS:
-        return None
+def _try_decode(packet: Any) -> list[Any]:  # noqa: ANN401
     try:
-        pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    except (av.FFmpegError, ValueError):
-        return None
-    quarters = round(frame.rotation / 90) % 4  # counter-clockwise, as np.rot90 turns
-    return np.ascontiguousarray(np.rot90(pixels, quarters))
+        return list(packet.decode())
+    except av.FFmpegError:
+        return []
 
 
 def _message(error: Exception) -> str:

@@ -1,0 +1,138 @@
+"""Times of the frames of a video, and the choice of frames by number or by time."""
+
+from bisect import bisect_right
+from typing import Any
+
+Spans = tuple[tuple[int, int], ...]
+"""Ascending [start, stop) spans of 0-based frames; () for all frames."""
+
+_JOINABLE = frozenset({"mpegts", "mpeg"})  # files that are cut and joined byte by byte, with their clocks
+_MAX_GAP_S = 10.0  # FFmpeg's limit (dts_delta_threshold): a longer step of such a clock is a new recording
+_SMALL_STEPS = 1.5  # frames by which timestamps may go back without being a new recording
+_MAX_GLITCH = 8  # frames after which an old clock is not expected to go on
+_EARLY_FRAMES, _EARLY_S, _MAX_EARLY_FRAMES = 0.1, 0.001, 0.45  # times are rounded, often to milliseconds
+
+
+class Clock:
+    """A clock that gives each frame its time in seconds, from the timestamps in the file.
+
+    Times increase from frame to frame. A timestamp that is missing, repeated or slightly before the last one
+    is replaced by the time at which the frame would follow the last one. Where the timestamps start again (in
+    a file that was joined from several recordings), the times go on.
+    """
+
+    def __init__(self, container: Any, stream: Any, demuxer: str) -> None:  # noqa: ANN401 - PyAV has no types
+        self._zero = _zero(container, stream)
+        self._period = frame_period(stream)
+        self._joinable = demuxer in _JOINABLE
+        self._has_order_only = demuxer == "avi"
+        self._first_dts: int | None = None
+        self._offset = self._old_offset = 0.0
+        self._since_restart = _MAX_GLITCH
+        self._last: float | None = None
+        self._first = max(_start(stream) - self._zero, 0.0) if stream.start_time is not None else 0.0
+
+    def read(self, frame: Any) -> float:  # noqa: ANN401
+        """Return the time of the next frame in seconds."""
+        self._last = time_s = self._place(self._stamp(frame))
+        duration = getattr(frame, "duration", None)
+        if duration and duration > 0 and frame.time_base:
+            self._period = float(duration * frame.time_base)
+        return time_s
+
+    def _stamp(self, frame: Any) -> float | None:  # noqa: ANN401
+        if self._has_order_only and frame.time_base:
+            # AVI stores no presentation times, and those that FFmpeg guesses are wrong for B-frames.
+            if self._first_dts is None:
+                self._first_dts = frame.dts
+            if frame.dts is not None and self._first_dts is not None:
+                return float((frame.dts - self._first_dts) * frame.time_base)
+            return None
+        return None if frame.time is None else frame.time - self._zero
+
+    def _place(self, stamp: float | None) -> float:
+        last = self._last
+        if last is None:
+            if stamp is not None and stamp < 0:
+                self._offset = -stamp
+            return self._first if stamp is None else stamp + self._offset
+        follows = last + self._period
+        if stamp is None:
+            return follows
+        self._since_restart += 1
+        tolerance = _SMALL_STEPS * self._period
+        if self._since_restart <= _MAX_GLITCH and self._is_continued(stamp + self._old_offset, tolerance):
+            self._offset, self._since_restart = self._old_offset, _MAX_GLITCH
+        time_s = stamp + self._offset
+        if not self._is_continued(time_s, tolerance):
+            self._old_offset, self._since_restart = self._offset, 0
+            self._offset = follows - stamp
+            return follows
+        return time_s if time_s > last else follows
+
+    def _is_continued(self, time_s: float, tolerance: float) -> bool:
+        last = self._last or 0.0
+        return last - tolerance <= time_s and not (self._joinable and time_s > last + _MAX_GAP_S)
+
+
+class Sampler:
+    """A choice of the frames of a video.
+
+    Args:
+        every: choose every n-th frame.
+        fps: choose at most this many frames per second instead: the first frame of each 1 / fps seconds,
+            counted from the video's first frame. A frame that is up to a tenth of a frame or 1 ms too early
+            counts as on time, so that rounded times do not decide.
+        spans: choose only frames in these spans.
+        period: duration of a frame in seconds, about.
+    """
+
+    def __init__(self, every: int, fps: float | None, spans: Spans, period: float) -> None:
+        self._every, self._fps, self._spans, self._period = every, fps, spans, period
+        self._start: float | None = None
+        self._last, self._slot = 0.0, -1
+
+    def is_behind(self, index: int) -> bool:
+        """Return whether a frame is behind the last span."""
+        return bool(self._spans) and index >= self._spans[-1][1]
+
+    def chooses(self, index: int, time_s: float) -> bool:
+        """Return whether a frame is chosen. To be called for each frame in order."""
+        if self._fps is None:
+            return index % self._every == 0 and self._in_spans(index)
+        if self._start is None:
+            self._start, step = time_s, self._period
+        else:
+            step = min(time_s - self._last, self._period)
+        self._last = time_s
+        early = min(max(_EARLY_FRAMES * step, _EARLY_S), _MAX_EARLY_FRAMES * step)
+        slot = int((time_s - self._start + early) * self._fps + 1e-6)
+        if slot <= self._slot or not self._in_spans(index):
+            return False
+        self._slot = slot
+        return True
+
+    def _in_spans(self, index: int) -> bool:
+        k = bisect_right(self._spans, index, key=lambda span: span[0]) - 1
+        return not self._spans or (k >= 0 and index < self._spans[k][1])
+
+
+def frame_period(stream: Any) -> float:  # noqa: ANN401
+    """Return the duration of a frame in seconds, by the average rate of its stream."""
+    return 1 / float(stream.average_rate or stream.base_rate or 25)
+
+
+def _start(stream: Any) -> float:  # noqa: ANN401
+    return float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
+
+
+def _zero(container: Any, stream: Any) -> float:  # noqa: ANN401
+    """Return the timestamp, in seconds, at which a player's clock is 0: the file's first, of any stream.
+
+    The container's own value is rounded to microseconds, so that of the stream that starts there is returned.
+    """
+    if container.start_time is None:
+        return _start(stream)
+    zero = container.start_time / 1_000_000
+    starts = [_start(one) for one in (stream, *container.streams) if one.start_time is not None]
+    return next((start for start in starts if abs(start - zero) < 2e-6), zero)
