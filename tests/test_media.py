@@ -108,6 +108,7 @@ def next_table(data):
         lambda data: data[:-2] + bytes(range(16)) + data[-2:],
         lambda data: data[:-2] + bytes(300) + data[-2:],
         lambda data: data[:-2] + b"\xff" * 5000 + data[-2:],
+        lambda data: with_app1(data[:-2] + bytes(40) + data[-2:], b"Exif\0\0" + encoded(picture(40, 40))),
         lambda data: data[:-2] + b"\x20" * 700 + data[-2:] + b"and a film behind it\xff\xd9",
         lambda data: data[:2] + b"\xff" * 3 + data[2:],
         lambda data: data[: next_table(data)] + b"\0" + data[next_table(data) :],

@@ -87,8 +87,7 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\s*[\"'<]")
 _RAW_PROFILES = ("exif", "APP1", "xmp")
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
-_MAX_PADDING = 16
-"""Bytes of any value that a JPEG may have before a marker; cameras fill up to a multiple of 4 to 16."""
+_MAX_GAP = 16  # stray bytes before a segment of a JPEG
 # Start of frame: every SOFn, which leaves out the Huffman (C4), reserved (C8) and arithmetic (CC) tables.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -180,12 +179,12 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
 def drop_stray_bytes(data: bytes) -> bytes:
     """Return a JPEG without stray bytes between segments of its header, which decoders skip.
 
-    A gap of more than ``_MAX_PADDING`` bytes is left, and refused by ``read_jpeg_header``.
+    A gap of more than ``_MAX_GAP`` bytes is left, and refused by ``read_jpeg_header``.
     """
     offset, start, pieces = 2, 0, []
     while offset + 4 <= len(data):
         if data[offset] != 0xFF or not data[offset + 1]:
-            marker = _MARKER.search(data, offset, offset + _MAX_PADDING + 2)
+            marker = _MARKER.search(data, offset, offset + _MAX_GAP + 2)
             if marker is None:
                 break
             pieces.append(data[start:offset])
@@ -197,27 +196,6 @@ def drop_stray_bytes(data: bytes) -> bytes:
         else:
             offset += 2 + max(2, int.from_bytes(data[offset + 2 : offset + 4], "big"))
     return b"".join([*pieces, data[start:]]) if pieces else data
-
-
-def drop_padding(data: bytes, count: int) -> bytes | None:
-    """Return a JPEG without the padding between its last scan and its end marker.
-
-    Two bytes of a run stay, since they may belong to the scan; a scan that was cut and filled up is too short
-    without the others, which a strict decoder notices.
-
-    Args:
-        data: the file.
-        count: the number of bytes before the end marker that a decoder did not need.
-
-    Returns:
-        None if these bytes look like a damaged scan: they are many, and not all equal.
-    """
-    end = data.find(b"\xff\xd9", max(0, data.find(b"\xff\xda")))
-    scan = data[: max(0, end)]
-    filled = len(scan) - len(scan.rstrip(scan[-1:]))
-    if filled >= count:
-        return scan[: len(scan) - max(0, filled - 2)] + data[end:]
-    return scan[: len(scan) - count] + data[end:] if count <= _MAX_PADDING else None
 
 
 def read_exif_orientation(exif: bytes) -> int | None:

@@ -16,7 +16,6 @@ refused_format truncated corrupt too_small too_large bad_aspect unreadable no_vi
 
 import io
 import os
-import re
 import stat
 from collections.abc import Iterator
 from functools import cache
@@ -24,7 +23,6 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
@@ -34,13 +32,12 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from maeface import checks, console
-from maeface.faces import video
+from maeface.faces import jpeg, video
 from maeface.faces.formats import (
     HEAD_BYTES,
     MediaError,
     check_complete,
     detect_format,
-    drop_padding,
     drop_stray_bytes,
     read_jpeg_header,
     read_orientation,
@@ -266,7 +263,7 @@ def _decode_jpeg(data: bytes, min_side: int) -> NDArray[np.uint8]:
     _check_size(header.width, header.height, min_side)
     mode = {1: "GRAY", 4: "CMYK"}.get(header.components, "RGB")
     try:
-        pixels = _decode_strictly(data, mode)
+        pixels = jpeg.decode(data, mode)
     except ValueError as error:
         # A file that still has its end marker was not truncated.
         truncated = "Premature end of JPEG file" in str(error) or b"\xff\xd9" not in data
@@ -277,18 +274,6 @@ def _decode_jpeg(data: bytes, min_side: int) -> NDArray[np.uint8]:
         ink = pixels.astype(np.uint16)
         pixels = ((ink[..., :3] * ink[..., 3:] + 127) // 255).astype(np.uint8)
     return _rotate_upright(pixels, header.orientation)
-
-
-def _decode_strictly(data: bytes, mode: str) -> NDArray[np.uint8]:
-    try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, mode, strict=True)
-    except ValueError as error:
-        padding = re.search(r"(\d+) extraneous bytes before marker 0xd9", str(error))
-        shorter = drop_padding(data, int(padding[1])) if padding else None
-        if shorter is None:
-            raise
-        pixels = simplejpeg.decode_jpeg(shorter, mode, strict=True)
-    return pixels
 
 
 def _note_several_pictures(picture: Image.Image) -> None:
