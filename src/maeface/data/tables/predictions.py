@@ -5,10 +5,13 @@ if absent) and ``face``, or the names of OpenFace, py-feat, LibreFace and PyAFAR
 ``facts.au_column``.
 """
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +31,7 @@ WHERE = {
 }
 """The first columns of our own tables: the place of a face, or the reason why there is none."""
 SUFFIXES = (".csv", ".parquet")
+RECORD_KEY = "maeface"
 ROW_GROUP = 65_536
 """Rows of a row group: with small ones a Parquet file is larger, and much slower to read."""
 
@@ -185,15 +189,24 @@ def _check_range(path: Path, column: str, kind: facts.Kind, values: np.ndarray) 
 
 
 class Writer:
-    """A table that is written piece by piece, and the number of its rows."""
+    """A table that is written piece by piece.
+
+    Attributes:
+        rows: their number.
+        statuses: rows by status.
+        record: set it before the end, and a Parquet file has it in its metadata, as JSON (``RECORD_KEY``).
+    """
 
     def __init__(self, append: Callable[[pd.DataFrame, bool], None]) -> None:
         self.append, self.rows = append, 0
+        self.statuses: Counter[str] = Counter()
+        self.record: dict[str, Any] | None = None
 
     def __call__(self, rows: pd.DataFrame) -> None:
         """Append rows."""
         self.append(rows, self.rows == 0)
         self.rows += len(rows)
+        self.statuses.update(rows["status"])
 
 
 def check_suffix(out: Path) -> None:
@@ -227,8 +240,11 @@ def writer(out: Path, columns: Sequence[str]) -> Iterator[Writer]:
         schema = pa.schema([(column, WHERE.get(column, pa.float32())) for column in columns])
         with pq.ParquetWriter(temporary, schema) as parquet:
             buffer = _RowGroups(parquet)
-            yield Writer(buffer.append)
+            target = Writer(buffer.append)
+            yield target
             buffer.flush()
+            if target.record is not None:
+                parquet.add_key_value_metadata({RECORD_KEY: json.dumps(target.record, ensure_ascii=False)})
 
 
 class _RowGroups:
