@@ -4,10 +4,13 @@ Faces are found and cut as ``prepare`` does it, pixel for pixel; the model's own
 Inputs stream through in small batches, so memory does not grow with their number or length.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +19,14 @@ from maeface import checks, console, files
 from maeface.config import Precision
 from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
 from maeface.data.ingest.inputs import Input, find_inputs, note_unused_options
-from maeface.data.tables import predictions
-from maeface.data.tables.predictions import Writer
 from maeface.errors import DataError
 from maeface.faces.detector_weights import WeightsSource
 from maeface.faces.finder import FaceChoice
+from maeface.prediction import table_writer
 from maeface.prediction.predictor import Predictor
+from maeface.prediction.record import make_record, now, record_path, shorten_record
 from maeface.prediction.rows import ImagePrediction, table
+from maeface.prediction.table_writer import Writer
 from maeface.report.lines import describe_faces
 
 
@@ -83,8 +87,9 @@ def run(
     Args:
         inputs: files and folders, entered recursively. Those that cannot be read are skipped with a line.
         weights: a file, or the name of weights that come with the package; None: see ``Predictor``.
-        out: the table, ``.csv`` or ``.parquet``: a row a face, and one with face -1 for an image without
-            and for an input that cannot be read; None: a line a face on stdout instead.
+        out: the table, ``.csv`` or ``.parquet``, with its record beside it (``prediction.record``): a row a
+            face, and one with face -1 for an image without and for an input that cannot be read; None: a
+            line a face on stdout instead.
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: of a video, take every n-th frame.
         fps: of a video, take at most so many frames a second instead.
@@ -101,15 +106,24 @@ def run(
         WeightsError: not the weights of an AU model, or damaged.
         ResourceError: no such device, a full disk, no face detector weights and no network.
     """
-    checks.require_writable_file(out, "predictions", predictions.SUFFIXES)
+    checks.require_writable_file(out, "predictions", table_writer.SUFFIXES)
     checks.require_writable_folders(pictures)
     checks.require_sampling(every, fps)
     checks.require_fraction("max_bad", max_bad)
-    found = find_inputs(inputs, [output for output in (out, pictures) if output is not None])
+    sidecar = record_path(out) if out else None
+    checks.require_writable_file(sidecar, "the record", (".json",))
+    started = now()
+    found = find_inputs(inputs, [output for output in (out, sidecar, pictures) if output is not None])
     predictor = Predictor(weights, device, aligned, faces, precision, detector)
     of_faces = {"faces": faces != "all", "detector": detector != "auto"} if aligned else {}
     note_unused_options(found, every, fps, of_faces, pictures is not None)
-    return _run(predictor, found, out, pictures, every, fps, max_bad)
+    options = {"every": every, "fps": fps, "faces": faces, "aligned": aligned, "device": device}
+    options |= {"precision": precision, "detector": detector, "max_bad": max_bad}
+
+    def record(statuses: Counter[str]) -> dict[str, Any]:
+        return make_record(predictor, found, options, statuses, started)
+
+    return _run(predictor, found, out, pictures, every, fps, max_bad, record)
 
 
 def _run(
@@ -120,9 +134,10 @@ def _run(
     every: int,
     fps: float | None,
     max_bad: float,
+    record: Callable[[Counter[str]], dict[str, Any]],
 ) -> Summary:
     skipped = SkippedInputs()
-    target = predictions.writer(out, predictor.columns) if out else nullcontext(_printer(predictor))
+    target = _open_table(out, predictor, record) if out else nullcontext(_printer(predictor))
     images = count = drawn = 0
     with console.progress("predict", len(found), "inputs") as advance, target as write:
         for seen in predictor.stream(read_inputs(found, every, fps, skipped, advance)):
@@ -138,6 +153,21 @@ def _run(
     reasons = dict(skipped.reasons.most_common())
     too_many_bad = sum(reasons.values()) > max_bad * len(found)
     return Summary(out, len(found), images, count, empty, reasons, drawn, too_many_bad)
+
+
+@contextmanager
+def _open_table(
+    out: Path, predictor: Predictor, record: Callable[[Counter[str]], dict[str, Any]]
+) -> Iterator[Writer]:
+    """Open the table, and write its record beside it after the table; neither after an error."""
+    sidecar = record_path(out)
+    with files.atomic(sidecar) as temporary:
+        with table_writer.writer(out, predictor.columns) as write:
+            yield write
+            values = record(write.statuses)
+            write.record = shorten_record(values)
+            temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            sidecar.unlink(missing_ok=True)  # so that no table stands beside the record of another
 
 
 def _printer(predictor: Predictor) -> Writer:

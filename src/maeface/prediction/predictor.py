@@ -17,15 +17,15 @@ from torch import Tensor
 from maeface import checks, facts
 from maeface.config import Precision
 from maeface.data.ingest.images import ImageLike, SourceImage, UnreadableInput, batch_images, load_images
-from maeface.data.tables.predictions import WHERE
 from maeface.faces import finder
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
 from maeface.faces.finder import FaceChoice
 from maeface.model import preprocessing
 from maeface.model.device import choose_device, computes_bf16
-from maeface.model.weights import load_model
+from maeface.model.weights import find, load_model
 from maeface.prediction.rows import BOX, ImagePrediction, table
+from maeface.prediction.table_writer import WHERE
 
 Call = Callable[[Tensor], list[Tensor]]
 
@@ -49,6 +49,8 @@ class Predictor:
     Attributes:
         metadata: the metadata of the weights: ``aus``, ``task``, ``thresholds``, ...
         columns: the columns of the table.
+        weights: the path of the weights.
+        detector_weights: the path of the face detector's weights; None if no face is detected.
 
     Raises:
         ConfigError: an unknown choice; the allowed ones are listed.
@@ -69,12 +71,14 @@ class Predictor:
         checks.require_choice("detector", detector, get_args(WeightsSource))
         self.device = choose_device(device)
         self.bf16 = computes_bf16(precision, self.device)
-        model, self.metadata = load_model(weights)
+        self.weights = find(weights)
+        model, self.metadata = load_model(self.weights)
         self.model = model.to(self.device)
         self.faces: FaceChoice = faces
-        self.detector = None
+        self.detector, self.detector_weights = None, None
         if not aligned:
-            self.detector = Detector(locate_detector_weights("mobilenet0.25", detector), device=self.device)
+            self.detector_weights = locate_detector_weights("mobilenet0.25", detector)
+            self.detector = Detector(self.detector_weights, device=self.device)
         names = [facts.au_name(au) for au in self.metadata.aus]
         self.columns = [*WHERE, *BOX, "score"]
         self.columns += [f"{name}_p" for name in names if self.metadata.task != "intensity"]

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maeface.data.ingest.images import SourceImage, UnreadableInput
-from maeface.data.tables.predictions import WHERE
 from maeface.faces.finder import FaceCrop
+from maeface.prediction.table_writer import WHERE
 
 BOX = ("x1", "y1", "x2", "y2")
 OK, NO_FACE = "ok", "no_face"

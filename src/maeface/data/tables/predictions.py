@@ -1,4 +1,4 @@
-"""Predictions: read from a CSV or Parquet table of any tool, and written as tables of our own.
+"""Predictions, read from a CSV or Parquet table of any tool.
 
 Columns are identified by their names. The face: ``id``, or ``source`` or ``input`` (the file), ``frame`` (0
 if absent) and ``face``, or the names of OpenFace, py-feat, LibreFace and PyAFAR. The action unit: see
@@ -7,31 +7,17 @@ if absent) and ``face``, or the names of OpenFace, py-feat, LibreFace and PyAFAR
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maeface import checks, facts, files
+from maeface import checks, facts
 from maeface.data.tables import table_file
 from maeface.errors import DataError
-
-WHERE = {
-    "input": pa.string(),
-    "frame": pa.int64(),
-    "time_s": pa.float64(),
-    "face": pa.int16(),
-    "status": pa.string(),
-}
-"""The first columns of our own tables: the place of a face, or the reason why there is none."""
-SUFFIXES = (".csv", ".parquet")
-ROW_GROUP = 65_536
-"""Rows of a row group: with small ones a Parquet file is larger, and much slower to read."""
 
 NAMES = {
     "id": ("id",),
@@ -258,70 +244,3 @@ def _describe_scale(table: _Table) -> str:
         f"{table.path}: the highest intensity of {columns[0]} ... is {highest:g}, and LibreFace "
         "writes 0 to 1 or 0 to 5, by its version; multiply those of 0 to 1 by 5, and name the columns AU12_i"
     )
-
-
-class Writer:
-    """A table that is written piece by piece, and the number of its rows."""
-
-    def __init__(self, append: Callable[[pd.DataFrame, bool], None]) -> None:
-        self.append, self.rows = append, 0
-
-    def __call__(self, rows: pd.DataFrame) -> None:
-        """Append rows."""
-        self.append(rows, self.rows == 0)
-        self.rows += len(rows)
-
-
-def check_suffix(out: Path) -> None:
-    """Refuse a file that cannot be written, before any work is done for it.
-
-    Raises:
-        ConfigError: neither ``.csv`` nor ``.parquet``, or a folder.
-        ResourceError: it cannot be written there.
-    """
-    checks.require_writable_file(out, "predictions", SUFFIXES)
-
-
-@contextmanager
-def writer(out: Path, columns: Sequence[str]) -> Iterator[Writer]:
-    """Open a table to write piece by piece, which appears at ``out`` when it is complete.
-
-    Args:
-        out: ``.csv`` or ``.parquet``.
-        columns: ``WHERE``, then float32 columns.
-
-    Raises:
-        ConfigError: another kind of file.
-        ResourceError: it cannot be written.
-    """
-    check_suffix(out)
-    with files.atomic(out) as temporary:
-        if out.suffix.lower() == ".csv":
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                yield Writer(lambda rows, first: rows.to_csv(file, index=False, header=first))
-            return
-        schema = pa.schema([(column, WHERE.get(column, pa.float32())) for column in columns])
-        with pq.ParquetWriter(temporary, schema) as parquet:
-            buffer = _RowGroups(parquet)
-            yield Writer(buffer.append)
-            buffer.flush()
-
-
-class _RowGroups:
-    """Rows that are collected to row groups of a Parquet file."""
-
-    def __init__(self, parquet: pq.ParquetWriter) -> None:
-        self._parquet = parquet
-        self._tables: list[pa.Table] = []
-        self._rows = 0
-
-    def append(self, rows: pd.DataFrame, first: bool) -> None:
-        self._tables.append(pa.Table.from_pandas(rows, self._parquet.schema, preserve_index=False))
-        self._rows += len(rows)
-        if self._rows >= ROW_GROUP:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._rows:
-            self._parquet.write_table(pa.concat_tables(self._tables).combine_chunks())
-        self._tables, self._rows = [], 0

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from maeface import checks, console, facts, files
 from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
 from maeface.data.ingest.inputs import find_inputs
-from maeface.data.tables import predictions
 from maeface.errors import ConfigError, DataError, MaefaceError, ResourceError
 from maeface.faces import finder, geometry
 from maeface.faces.detector import Detector
+from maeface.prediction import table_writer
 
 SHAPES: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     held_out = facts.held_out_portraits()
     try:
-        predictions.check_suffix(options.out)
+        table_writer.check_suffix(options.out)
         table = read_blendshapes(
             options.sources,
             options.task,

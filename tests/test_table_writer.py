@@ -5,9 +5,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from maeface.data.tables import predictions
+from maeface.prediction import table_writer
 
-COLUMNS = [*predictions.WHERE, "AU12_p"]
+COLUMNS = [*table_writer.WHERE, "AU12_p"]
 
 
 def rows(start, count):
@@ -28,9 +28,9 @@ def rows(start, count):
     [([], []), ([3], [3]), ([40, 40, 40], [80, 40]), ([70, 0, 70], [70, 70]), ([300, 1], [300, 1])],
 )
 def test_row_groups_are_large(tmp_path, monkeypatch, parts, groups):
-    monkeypatch.setattr(predictions, "ROW_GROUP", 75 if parts != [70, 0, 70] else 70)
+    monkeypatch.setattr(table_writer, "ROW_GROUP", 75 if parts != [70, 0, 70] else 70)
     starts = np.cumsum([0, *parts])
-    with predictions.writer(tmp_path / "a.parquet", COLUMNS) as write:
+    with table_writer.writer(tmp_path / "a.parquet", COLUMNS) as write:
         for start, count in zip(starts, parts, strict=False):
             write(rows(start, count))
         assert write.rows == sum(parts)
