@@ -131,8 +131,6 @@ def test_a_cut_jpeg_that_was_filled_up_is_refused(put, options, share, value):
     data = encoded(picture(), quality=90, **options)
     keep = int(len(data) * share)
     for end in (b"", b"\xff\xd9"):
-        filled = data[:keep] + value * (len(data) - keep) + end
-        assert reason(put(filled)) in ("truncated", "corrupt")
         filled = data[:keep] + value * 20 * len(data) + end
         assert reason(put(filled)) in ("truncated", "corrupt")
 
