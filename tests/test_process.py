@@ -73,6 +73,28 @@ with process.stopped_by_signals():
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "unwinds\n"), done.stderr
 
 
+def test_a_signal_during_an_import_is_not_lost(tmp_path):
+    (tmp_path / "swallows.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGTERM)\n    sum(range(100))\n"
+        "except BaseException:\n    print('lost', flush=True)\n"
+    )
+    code = """
+import time
+from maeface import process
+with process.stopped_by_signals():
+    import swallows
+    print("imported", flush=True)
+    time.sleep(60)
+    print("never", flush=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 143, done.stderr
+    assert done.stdout in ("", "imported\n")
+
+
 def test_a_signal_that_was_to_be_ignored_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -11,6 +11,8 @@ from types import FrameType
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SAME_S = 1.0
 """A signal that is repeated within this time is the same request: from the process group and the parent."""
+IMPORT_S, RETRY_S = 10.0, 0.05
+"""How long a signal waits for the end of an import, and how often it is tried again."""
 
 
 class Stopped(SystemExit):
@@ -35,7 +37,8 @@ def stopped_by_signals() -> Iterator[None]:
     """Raise ``Stopped`` in the main thread at SIGTERM or Ctrl-C, so that temporary files are removed.
 
     The same signal again, a second later or more, ends the process at once. A signal that the process was
-    started to ignore (``nohup``, a background job) stays ignored.
+    started to ignore (``nohup``, a background job) stays ignored. During an import a signal waits, because
+    libraries catch every exception there, and the signal would be lost.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -55,13 +58,26 @@ def stopped_by_signals() -> Iterator[None]:
 
 class _Handler:
     def __init__(self) -> None:
+        self.first: float | None = None
         self.since: float | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.since is None:
+        self.first = now if self.first is None else self.first
+        if self.since is None and _is_importing(frame) and now - self.first < IMPORT_S:
+            retry = threading.Timer(RETRY_S, os.kill, (os.getpid(), number))
+            retry.daemon = True
+            retry.start()
+        elif self.since is None:
             self.since = now
             raise Stopped(signal.Signals(number))
-        if now - self.since >= SAME_S:
+        elif now - self.since >= SAME_S:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a frame of the main thread is called by an import."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
