@@ -84,8 +84,8 @@ def run(
         inputs: files and folders, which are searched recursively. Those that cannot be read are skipped with
             a message.
         weights: a file, or the name of packaged weights; None for the default, see ``Predictor``.
-        out: the table, ``.csv`` or ``.parquet``. It has a row for each face, and one with face -1 for an image
-            without a face and for an input that cannot be read. None: print a line for each face instead.
+        out: the table, ``.csv`` or ``.parquet``. It has a row for each face, and one with face -1 for an
+            image without a face and for an input that cannot be read. None: print a line for each face.
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: read every n-th frame of a video.
         fps: read at most this many frames per second of a video, instead of ``every``.
@@ -100,8 +100,8 @@ def run(
         ConfigError: an input does not exist, ``out`` has another extension, or an option is out of range.
         DataError: none of the inputs could be read.
         WeightsError: the file is not an AU model, or is damaged.
-        ResourceError: there is no such device, the disk is full, or there are no weights for the face detector
-            and no network.
+        ResourceError: there is no such device, the disk is full, or there are no weights for the face
+            detector and no network.
     """
     checks.require_writable_file(out, "predictions", predictions.SUFFIXES)
     checks.require_writable_folders(pictures)
