@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from PIL import Image
 
 import drawn
 from maeface import checks, cli
+from maeface.errors import ConfigError, WeightsError
 from maeface.model import weights
 from maeface.model.au import AUModel
 from maeface.model.file_format.metadata import Preprocessing, describe
@@ -338,6 +340,14 @@ def test_weights_in_parts_are_not_mistyped(files, tmp_path):
     for k in (1, 2):
         (tmp_path / f"big-0000{k}-of-00002.safetensors").write_bytes(b"")
     checks.require_weights([str(tmp_path / "big.safetensors"), str(tmp_path), "maeface-nano", None])
+
+
+def test_a_name_too_long_for_a_file_is_a_missing_file():
+    for name in ("a" * 300, f"{'a' * 300}/b.jpg"):
+        with pytest.raises(ConfigError, match="no such file or folder"):
+            checks.require_inputs([Path(name)])
+        with pytest.raises(WeightsError, match="no such weights file"):
+            checks.require_weights([f"{name}.pth"])
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -193,9 +193,10 @@ def test_wrong_weights_are_one_clear_line(tmp_path):
     network = RetinaFace()
     with pytest.raises(WeightsError, match="no face detector weights"):
         load_weights(network, path)
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(WeightsError, match="is not a RetinaFace checkpoint"):
-        load_weights(network, path)
+    for damaged in (b"not a checkpoint", b"", b"a", b"tR", b"\x80\x02(t."):
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match="is not a RetinaFace checkpoint"):
+            load_weights(network, path)
     torch.save({"module.body.conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(WeightsError, match="does not fit this backbone"):
         load_weights(network, path)

@@ -1,6 +1,8 @@
 import io
 import pickle
 from functools import partial
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -526,8 +528,9 @@ def test_what_is_no_image_is_one_clear_error(model_file, image):
 def test_bytes_that_are_no_photo_are_an_input_that_cannot_be_read(model_file):
     predictor = Predictor(model_file(), device="cpu", aligned=True)
     whole = encoded(Image.new("RGB", (40, 40)))
-    rows = predictor([b"<html>", whole, whole[:-30], b"", io.BytesIO()])
-    assert list(rows["status"]) == ["not_an_image", "ok", "truncated", "empty", "empty"]
+    broken = SimpleNamespace(read=Mock(side_effect=OSError))  # an error without a message
+    rows = predictor([b"<html>", whole, whole[:-30], b"", io.BytesIO(), broken])
+    assert list(rows["status"]) == ["not_an_image", "ok", "truncated", "empty", "empty", "unreadable"]
     with pytest.raises(DataError, match="none of 1 inputs could be read: 1 not_an_image"):
         predictor(b"<html>")
 

@@ -191,7 +191,7 @@ def test_every_bad_file_has_a_row_with_its_reason(inline, tmp_path):
 def test_nothing_to_prepare(inline, tmp_path):
     with pytest.raises(ConfigError, match="no such file or folder"):
         prepare.run([tmp_path / "missing"], tmp_path / "out")
-    with pytest.raises(ConfigError, match="nothing to prepare"):
+    with pytest.raises(ConfigError, match="no input; give files"):
         prepare.run([], tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no file in"):

@@ -53,11 +53,15 @@ def test_a_second_signal_ends_at_once_and_handlers_are_put_back():
 import os, signal, time
 from maeface import process
 before = signal.getsignal(signal.SIGTERM)
+with process.stopped_by_signals():
+    pass
+assert signal.getsignal(signal.SIGTERM) is before
 try:
     with process.stopped_by_signals():
         os.kill(os.getpid(), signal.SIGTERM)
 except process.Stopped as stopped:
-    assert stopped.code == 143 and signal.getsignal(signal.SIGTERM) is before
+    assert stopped.code == 143
+os.kill(os.getpid(), signal.SIGTERM)  # the same request, while the process ends
 process.SAME_S = 0.2
 with process.stopped_by_signals():
     try:
@@ -71,6 +75,28 @@ with process.stopped_by_signals():
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "unwinds\n"), done.stderr
+
+
+def test_a_signal_during_an_import_is_not_lost(tmp_path):
+    (tmp_path / "swallows.py").write_text(
+        "import os, signal\n"
+        "try:\n    for _ in range(3):\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "except BaseException:\n    print('lost', flush=True)\n"
+    )
+    code = """
+import time
+from maeface import process
+with process.stopped_by_signals():
+    import swallows
+    print("imported", flush=True)
+    time.sleep(60)
+    print("never", flush=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 143, done.stderr
+    assert done.stdout in ("", "imported\n")
 
 
 def test_a_signal_that_was_to_be_ignored_stays_ignored():

@@ -134,7 +134,7 @@ def require_weights(names: Iterable[str | None], error: type[MaefaceError] = Wei
     for name in names:
         path = Path(name or "")
         bare = not name or (path.name == name and not path.suffix)
-        if not bare and not path.exists() and not [*path.parent.glob(f"{_literal(path.stem)}-*")]:
+        if not bare and not os.path.exists(path) and not _has_parts(path):  # noqa: PTH110 - raises no OSError
             raise error(describe_missing(path, "weights file"))
 
 
@@ -205,7 +205,7 @@ def _require_writable(path: Path, folder: bool) -> None:
 def _nearest_path(path: Path) -> Path | None:
     """Return the most similar existing path, if a single name in ``path`` was mistyped."""
     for wrong in [path, *path.parents]:
-        if not os.path.lexists(wrong) and wrong.parent.is_dir():
+        if not os.path.lexists(wrong) and os.path.isdir(wrong.parent):  # noqa: PTH112 - raises no OSError
             try:
                 with os.scandir(wrong.parent) as entries:
                     names = [entry.name for entry, _ in zip(entries, range(NAMES_COMPARED), strict=False)]
@@ -217,6 +217,7 @@ def _nearest_path(path: Path) -> Path | None:
     return None
 
 
-def _literal(name: str) -> str:
-    """Escape a name for ``glob``."""
-    return re.sub(r"([*?[])", r"[\1]", name)
+def _has_parts(path: Path) -> bool:
+    """Return whether a file of weights is stored in several parts."""
+    name = re.sub(r"([*?[])", r"[\1]", path.stem)  # escaped for glob
+    return os.path.isdir(path.parent) and any(path.parent.glob(f"{name}-*"))  # noqa: PTH112

@@ -9,7 +9,6 @@ from maeface import checks
 
 FaceChoice = Literal["largest", "central", "all"]  # central: nearest to the image's centre
 Backbone = Literal["mobilenet0.25", "resnet50"]
-Layout = Literal["bp4d", "bp4dplus", "disfa"]
 
 Recipe = Annotated[
     str, typer.Argument(metavar="RECIPE", help="Name of a recipe that comes with maeface, or a TOML file.")

@@ -1,7 +1,7 @@
 """``maeface predict``: action units of photos and videos, as a table, with pictures.
 
-Faces are found and cut as ``prepare`` does it, pixel for pixel; the model's own preprocessing follows.
-Inputs stream through in small batches, so memory does not grow with their number or length.
+Faces are detected and cropped as in ``prepare``, pixel for pixel; the model's own preprocessing follows.
+Inputs are read in small batches, so memory does not grow with their number or length.
 """
 
 import json
@@ -32,17 +32,17 @@ from maeface.report.lines import describe_faces
 
 @dataclass(frozen=True)
 class Summary:
-    """What a prediction came to.
+    """The result of a prediction.
 
     Attributes:
-        out: the table; None where lines were printed.
-        inputs: photos and videos.
-        images: photos and frames that were looked at.
-        faces: rows with a face.
-        without_face: rows without one.
-        skipped: inputs that could not be read, by reason.
-        pictures: files written to the folder of pictures.
-        too_many_bad: more inputs could not be read than ``max_bad`` allows.
+        out: the table; None if lines were printed.
+        inputs: number of photos and videos.
+        images: number of photos and frames that were read.
+        faces: number of rows with a face.
+        without_face: number of images without a face.
+        skipped: number of inputs that could not be read, by reason.
+        pictures: number of files written to the folder of pictures.
+        too_many_bad: whether more inputs could not be read than ``max_bad`` allows.
     """
 
     out: Path | None
@@ -55,7 +55,7 @@ class Summary:
     too_many_bad: bool = False
 
     def __str__(self) -> str:
-        """One line for people, and a second if too much could not be read."""
+        """One line, and a second one if too many inputs could not be read."""
         line = f"{self.out or 'predicted'}: inputs: {self.inputs}; images: {self.images}; faces: {self.faces}"
         line += f"; without a face: {self.without_face}" if self.without_face else ""
         if self.skipped:
@@ -85,26 +85,28 @@ def run(
     """Predict action units of photos and videos.
 
     Args:
-        inputs: files and folders, entered recursively. Those that cannot be read are skipped with a line.
-        weights: a file, or the name of weights that come with the package; None: see ``Predictor``.
-        out: the table, ``.csv`` or ``.parquet``, with its record beside it (``prediction.record``): a row a
-            face, and one with face -1 for an image without and for an input that cannot be read; None: a
-            line a face on stdout instead.
+        inputs: files and folders, which are searched recursively. Those that cannot be read are skipped with
+            a message.
+        weights: a file, or the name of packaged weights; None for the default, see ``Predictor``.
+        out: the table, ``.csv`` or ``.parquet``, with its record beside it (``prediction.record``). It has a
+            row for each face, and one with face -1 for an image without a face and for an input that cannot
+            be read. None: print a line for each face.
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
-        every: of a video, take every n-th frame.
-        fps: of a video, take at most so many frames a second instead.
-        faces: which faces of an image: "all" by score, the "largest" or the most "central".
-        aligned: the images are ready face crops; no face is looked for.
+        every: read every n-th frame of a video.
+        fps: read at most this many frames per second of a video, instead of ``every``.
+        faces: faces of an image to predict: "all" (best score first), the "largest", or the most "central".
+        aligned: True if the images are face crops already; then no face is detected.
         device: "auto", "cpu", "cuda" or "cuda:N"; see ``Predictor``.
         precision: of the AU model: "auto", "fp32" or "bf16"; see ``Predictor``.
         detector: "auto", "public" or "embedded"; see ``Predictor``.
-        max_bad: share of the inputs that may be unreadable, 0..1, before ``Summary.too_many_bad`` says so.
+        max_bad: largest fraction of the inputs, 0 to 1, that may be unreadable; see ``Summary.too_many_bad``.
 
     Raises:
-        ConfigError: no such input, ``out`` of another kind, or a choice or number that there is not.
+        ConfigError: an input does not exist, ``out`` has another extension, or an option is out of range.
         DataError: none of the inputs could be read.
-        WeightsError: not the weights of an AU model, or damaged.
-        ResourceError: no such device, a full disk, no face detector weights and no network.
+        WeightsError: the file is not an AU model, or is damaged.
+        ResourceError: there is no such device, the disk is full, or there are no weights for the face
+            detector and no network.
     """
     checks.require_writable_file(out, "predictions", table_writer.SUFFIXES)
     checks.require_writable_folders(pictures)
@@ -113,22 +115,22 @@ def run(
     sidecar = record_path(out) if out else None
     checks.require_writable_file(sidecar, "the record", (".json",))
     started = now()
-    found = find_inputs(inputs, [output for output in (out, sidecar, pictures) if output is not None])
+    listing = find_inputs(inputs, [output for output in (out, sidecar, pictures) if output is not None])
     predictor = Predictor(weights, device, aligned, faces, precision, detector)
-    of_faces = {"faces": faces != "all", "detector": detector != "auto"} if aligned else {}
-    note_unused_options(found, every, fps, of_faces, pictures is not None)
+    face_options = {"faces": faces != "all", "detector": detector != "auto"} if aligned else {}
+    note_unused_options(listing, every, fps, face_options, pictures is not None)
     options = {"every": every, "fps": fps, "faces": faces, "aligned": aligned, "device": device}
     options |= {"precision": precision, "detector": detector, "max_bad": max_bad}
 
     def record(statuses: Counter[str]) -> dict[str, Any]:
-        return make_record(predictor, found, options, statuses, started)
+        return make_record(predictor, listing, options, statuses, started)
 
-    return _run(predictor, found, out, pictures, every, fps, max_bad, record)
+    return _run(predictor, listing, out, pictures, every, fps, max_bad, record)
 
 
 def _run(
     predictor: Predictor,
-    found: Sequence[Input],
+    listing: Sequence[Input],
     out: Path | None,
     pictures: Path | None,
     every: int,
@@ -139,20 +141,20 @@ def _run(
     skipped = SkippedInputs()
     target = _open_table(out, predictor, record) if out else nullcontext(_printer(predictor))
     images = count = drawn = 0
-    with console.progress("predict", len(found), "inputs") as advance, target as write:
-        for seen in predictor.stream(read_inputs(found, every, fps, skipped, advance)):
-            write(table(seen, predictor.columns))
-            images += sum(isinstance(one.image, SourceImage) for one in seen)
-            count += sum(len(one.crops) for one in seen)
+    with console.progress("predict", len(listing), "inputs") as advance, target as write:
+        for batch in predictor.stream(read_inputs(listing, every, fps, skipped, advance)):
+            write(table(batch, predictor.columns))
+            images += sum(isinstance(prediction.image, SourceImage) for prediction in batch)
+            count += sum(len(prediction.crops) for prediction in batch)
             advance(0, f"{images} images, {count} faces")
             if pictures is not None:
-                drawn += _draw(seen, predictor, pictures)
+                drawn += _draw(batch, predictor, pictures)
         if not images:
-            raise DataError(f"none of {len(found)} inputs could be read: {skipped}")
+            raise DataError(f"none of {len(listing)} inputs could be read: {skipped}")
         empty = write.rows - count - skipped.reasons.total()
     reasons = dict(skipped.reasons.most_common())
-    too_many_bad = sum(reasons.values()) > max_bad * len(found)
-    return Summary(out, len(found), images, count, empty, reasons, drawn, too_many_bad)
+    too_many_bad = sum(reasons.values()) > max_bad * len(listing)
+    return Summary(out, len(listing), images, count, empty, reasons, drawn, too_many_bad)
 
 
 @contextmanager
@@ -171,25 +173,25 @@ def _open_table(
 
 
 def _printer(predictor: Predictor) -> Writer:
-    """Takes tables of rows as a file does, and prints them."""
+    """Return a writer that prints a line for each face."""
     thresholds = dict(zip(predictor.metadata.aus, predictor.metadata.thresholds, strict=False))
 
     def show(rows: pd.DataFrame, _: bool) -> None:
-        if told := list(describe_faces(rows, thresholds)):
-            console.print_result("\n".join(told))
+        if lines := list(describe_faces(rows, thresholds)):
+            console.print_result("\n".join(lines))
 
     return Writer(show)
 
 
-def _draw(seen: Sequence[ImagePrediction], predictor: Predictor, folder: Path) -> int:
-    """A picture of each photo, named as the photo; returns how many."""
+def _draw(batch: Sequence[ImagePrediction], predictor: Predictor, folder: Path) -> int:
+    """Write a picture of each photo, named as the photo; return how many."""
     from maeface.report import figures
 
     aus, task = predictor.metadata.aus, predictor.metadata.task
     threshold = predictor.metadata.thresholds or 0.5
     count = 0
-    for one in seen:
-        if isinstance(one.image, UnreadableInput) or one.image.video:
+    for prediction in batch:
+        if isinstance(prediction.image, UnreadableInput) or prediction.image.video:
             continue
         bars = [
             figures.FaceBars(
@@ -198,10 +200,10 @@ def _draw(seen: Sequence[ImagePrediction], predictor: Predictor, folder: Path) -
                 probabilities=None if task == "intensity" else values[: len(aus)],
                 intensities=None if task == "detection" else values[-len(aus) :],
             )
-            for crop, values in zip(one.crops, one.values, strict=True)
+            for crop, values in zip(prediction.crops, prediction.values, strict=True)
         ]
-        picture = figures.au_bars(one.image.frame.rgb, aus, bars, threshold)
-        name = Path(one.image.name)
+        picture = figures.au_bars(prediction.image.frame.rgb, aus, bars, threshold)
+        name = Path(prediction.image.name)
         files.write_bytes(folder / name.with_name(f"{name.name}.png"), figures.png(picture))
         count += 1
     return count

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from types import FrameType
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SAME_S = 1.0
 """A signal that is repeated within this time is the same request: from the process group and the parent."""
+IMPORT_S, RETRY_S = 10.0, 0.05
+"""How long a signal waits for the end of an import, and how often it is tried again."""
 
 
 class Stopped(SystemExit):
@@ -34,8 +37,10 @@ def wait_without_spinning() -> None:
 def stopped_by_signals() -> Iterator[None]:
     """Raise ``Stopped`` in the main thread at SIGTERM or Ctrl-C, so that temporary files are removed.
 
-    The same signal again, a second later or more, ends the process at once. A signal that the process was
-    started to ignore (``nohup``, a background job) stays ignored.
+    The same signal again, a second later or more, ends the process at once. That holds until the process has
+    ended: the earlier handlers are put back only if the block ends without ``Stopped``. A signal that the
+    process was started to ignore (``nohup``, a background job) stays ignored. During an import a signal
+    waits, because libraries catch every exception there, and it would be lost.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -49,19 +54,47 @@ def stopped_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
+        handler.cancel_retry()
+        if not isinstance(sys.exception(), Stopped):
+            for number, earlier in before.items():
+                signal.signal(number, earlier)
 
 
 class _Handler:
     def __init__(self) -> None:
+        self.first: float | None = None
         self.since: float | None = None
+        self.retry: threading.Timer | None = None
+        self.waiting = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.since is None:
+        self.first = now if self.first is None else self.first
+        if self.since is None and _is_importing(frame) and now - self.first < IMPORT_S:
+            if not self.waiting:
+                self.waiting = True
+                self.retry = threading.Timer(RETRY_S, self._send_again, (number,))
+                self.retry.start()
+        elif self.since is None:
             self.since = now
             raise Stopped(signal.Signals(number))
-        if now - self.since >= SAME_S:
+        elif now - self.since >= SAME_S:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+    def _send_again(self, number: int) -> None:
+        self.waiting = False
+        os.kill(os.getpid(), number)
+
+    def cancel_retry(self) -> None:
+        """Make sure that no signal is sent again when the earlier handlers are back."""
+        if self.retry is not None:
+            self.retry.cancel()
+            self.retry.join()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a frame of the main thread is called by an import."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None

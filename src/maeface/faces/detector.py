@@ -1,14 +1,12 @@
 """The face detector: RetinaFace with preparation of the images and non-maximum suppression."""
 
 import io
-import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
@@ -38,7 +36,6 @@ NMS_OVERLAP = 0.4
 GPU_BATCH_PIXELS = 32 * 640 * 640
 LANDMARK_PREFIX = "points."  # of the landmark network's parameters in a file
 _MAX_CACHED_SHAPES = 64
-_DAMAGED = (pickle.UnpicklingError, safetensors.SafetensorError)
 
 
 class Detector:
@@ -206,8 +203,11 @@ def load_weights(network: RetinaFace, path: Path) -> LandmarkNet | None:
         )
     except FileNotFoundError as error:
         raise WeightsError(f"no face detector weights at {path}") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, *_DAMAGED) as error:
-        raise WeightsError(f"{path} is not a RetinaFace checkpoint: {str(error).splitlines()[0]}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged bytes may raise any exception
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"{path} is not a RetinaFace checkpoint: {reason}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -101,7 +101,7 @@ def weights(
 def detector(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="SOURCE...", help="Photographs, videos, folders, tar files of JPEGs."),
+        typer.Argument(metavar="SOURCE", help="Photographs, videos, folders, tar files of JPEGs."),
     ],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     exclude: Annotated[

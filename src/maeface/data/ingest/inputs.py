@@ -56,10 +56,10 @@ def find_inputs(sources: Sequence[Path], outputs: Sequence[Path] = ()) -> list[I
 
     Raises:
         ConfigError: no source, one that does not exist, or a folder that is source and output.
-        DataError: nothing to prepare.
+        DataError: no file in any of the sources.
     """
     if not sources:
-        raise ConfigError("nothing to prepare; give files or folders")
+        raise ConfigError("no input; give files or folders")
     bases: dict[str, str] = {}  # absolute path -> the folder that its name is relative to
     excluded = {os.path.realpath(output) for output in outputs}
     checks.require_inputs(sources)

@@ -53,7 +53,7 @@ def check(number: int, image: object) -> None:
         if 0 in shape:
             raise DataError(f"image {number} has no pixels: its shape is {shape}; {EXPECTED}")
         if channels not in (1, 3, 4):
-            raise DataError(f"image {number} is a {kind} of shape {shape}; {EXPECTED}")
+            raise DataError(f"image {number} is a {image.dtype} {kind} of shape {shape}; {EXPECTED}")
     elif isinstance(image, Image.Image):
         if 0 in image.size:
             raise DataError(f"image {number} has no pixels: it is {image.width} x {image.height}; {EXPECTED}")
@@ -96,7 +96,8 @@ def _read(number: int, file: Any) -> bytes:  # noqa: ANN401 - any object that re
     try:
         data = file.read()
     except (OSError, ValueError) as error:  # UnicodeDecodeError and a closed file are ValueErrors
-        raise media.MediaError("unreadable", str(error).splitlines()[0][:100]) from error
+        reason = str(error).strip() or type(error).__name__
+        raise media.MediaError("unreadable", reason.splitlines()[0][:100]) from error
     if not isinstance(data, bytes):
         raise DataError(
             f"image {number} is a file that gives {type(data).__name__}; open it as binary ('rb')"
