@@ -375,7 +375,7 @@ def test_labels_of_absent_frames_can_be_left_out(tmp_path):
     (tmp_path / "M001/T2/0648.jpg").unlink()
     found = read("bp4d", tmp_path, "skip_missing=true")
     same(found, expected[expected["source"] != "M001/T2/0648.jpg"])
-    assert "1 labels of frames that are not there, left out" in found.notes
+    assert "1 labels of frames that do not exist, left out" in found.notes
 
 
 @pytest.mark.parametrize(

@@ -123,25 +123,19 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
         raise DataError(predicted.unknown_scale)
     match = matching.match_predictions(truth, predicted)
     label_rows, prediction_rows = match.label_rows, match.prediction_rows
-    table = pd.concat(
-        [
-            detection_table(
-                detection_aus,
-                _columns(truth.occurrence, detection_aus, label_rows),
-                _columns(predicted.detection, detection_aus, prediction_rows),
-                threshold,
-            ),
-            intensity_table(
-                intensity_aus,
-                _columns(truth.intensity, intensity_aus, label_rows),
-                _columns(predicted.intensity, intensity_aus, prediction_rows),
-            ),
-        ],
-        axis=1,
-    ).sort_index()
-    table.index.name = "au"
-    table = table.astype({name: "Int64" for name in COUNTS if name in table})
-    table.insert(0, "name", [facts.au_title(int(au)) for au in table.index])
+    table = _score_table(
+        detection_table(
+            detection_aus,
+            _columns(truth.occurrence, detection_aus, label_rows),
+            _columns(predicted.detection, detection_aus, prediction_rows),
+            threshold,
+        ),
+        intensity_table(
+            intensity_aus,
+            _columns(truth.intensity, intensity_aus, label_rows),
+            _columns(predicted.intensity, intensity_aus, prediction_rows),
+        ),
+    )
     scores = Scores(
         table=table,
         means={name: metrics.mean(table[name]) for name in table if name in DETECTION + INTENSITY},
@@ -158,6 +152,15 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
     if out is not None:
         write(scores, out)
     return scores
+
+
+def _score_table(detection: pd.DataFrame, intensity: pd.DataFrame) -> pd.DataFrame:
+    """Return both tables side by side, a row an action unit, with its name."""
+    table = pd.concat([detection, intensity], axis=1).sort_index()
+    table.index.name = "au"
+    table = table.astype({name: "Int64" for name in COUNTS if name in table})
+    table.insert(0, "name", [facts.au_title(int(au)) for au in table.index])
+    return table
 
 
 def detection_table(

@@ -78,7 +78,7 @@ def locate_detector_weights(backbone: str, source: WeightsSource = "auto") -> Pa
     if local is not None:
         return local
     if source == "auto" and backbone == EMBEDDED_BACKBONE:
-        _note_embedded(checkpoint.name)
+        _note_embedded()
         return _embedded(backbone)
     if checkpoint.url is None:
         raise ResourceError(
@@ -116,11 +116,11 @@ def _find_local(checkpoint: PublicCheckpoint) -> Path | None:
 
 
 @functools.cache
-def _note_embedded(name: str) -> None:
+def _note_embedded() -> None:
     """Print a note, once in a process, that the embedded weights are used."""
     console.note(
-        f"face detector: the one in the package ({name} is not on this machine; it is slightly more precise, "
-        "and the choice `public` of the detector downloads it)"
+        "face detector: the packaged one; RetinaFace's public weights are slightly more precise "
+        '(--detector public, in Python detector="public", downloads them once)'
     )
 
 
