@@ -34,7 +34,7 @@ from maeface.faces.geometry import (
     to_crop,
     to_image,
 )
-from maeface.faces.search import search
+from maeface.faces.search import UPRIGHT_SCORE, search
 
 if TYPE_CHECKING:
     from maeface.faces.detector import Detector
@@ -121,6 +121,7 @@ def find_faces(
     images: Sequence[NDArray[np.uint8]],
     faces: FaceChoice = "all",
     min_face: float = 0,
+    turn_up_to: float = UPRIGHT_SCORE,
 ) -> list[list[LocatedFace]]:
     """Detect faces in both passes; return those of each image, with the squares to crop, best score first.
 
@@ -129,12 +130,13 @@ def find_faces(
     Args:
         min_face: side of the smallest face that has to be found, px. With a larger one, large images are
             searched at smaller scales only.
+        turn_up_to: see ``search.search``.
     """
     require_face_choice(faces)
     chosen = [
         (i, face)
         for i, (image, detected) in enumerate(
-            zip(images, search(detector, images, min_face), strict=True)
+            zip(images, search(detector, images, min_face, turn_up_to), strict=True)
         )
         for face in choose_faces(detected, image.shape, faces)
     ]

@@ -74,8 +74,9 @@ class Follower:
         return float(np.abs(self._sample - before).mean()) > CUT
 
     def _search(self, frame: NDArray[np.uint8]) -> list["_Followed"]:
-        """Search the whole frame, as a photo."""
-        return self._start(frame, find_faces(self._detector, [frame], "all", self._min_face)[0])
+        """Search the whole frame as a photo, but turned only if there is no face and a block begins."""
+        turn_up_to = -1.0 if self._position else 0.0
+        return self._start(frame, find_faces(self._detector, [frame], "all", self._min_face, turn_up_to)[0])
 
     def _start(self, frame: NDArray[np.uint8], located: Sequence[LocatedFace]) -> list["_Followed"]:
         """Begin to follow faces, with the landmark network's own landmarks, which will be compared."""

@@ -19,23 +19,64 @@ SINGLE_SCALE_PX = 640
 FACE_PX = (128, 320)
 MIN_FACE_PX = 16
 """Side of the smallest anchors, px: the detector finds faces from about here on."""
+UPRIGHT_SCORE = 0.97
+"""Upright faces have higher scores; those that are missed or mistaken for upright ones have lower ones."""
 _MIN_COVERED = 0.6  # a box with this fraction of its area in a larger face is a part of that face
 
 
 def search(
-    detector: "Detector", images: Sequence[NDArray[np.uint8]], min_face: float = 0
+    detector: "Detector",
+    images: Sequence[NDArray[np.uint8]],
+    min_face: float = 0,
+    turn_up_to: float = UPRIGHT_SCORE,
 ) -> list[list[Face]]:
-    """Detect the faces of each image at several scales; best score first.
+    """Detect the faces of each image; best score first.
 
-    RetinaFace's largest anchors are 512 px; of a larger face it detects several parts. So a large image is
-    also searched at halves of its size. Each scale is used for faces with sides in ``FACE_PX``, the full
-    scale for all smaller ones too, the smallest scale for all larger ones.
+    A detector that has learned upright faces misses those that lie on the side or upside down, or takes them
+    for upright ones, with low scores. So an image without a face of a high score is searched in all four
+    orientations, and the one with the highest score is chosen.
 
     Args:
         detector: of faces.
         images: (H, W, 3) uint8 RGB each.
         min_face: side of the smallest face that has to be found, px. With a larger one, large images are not
             searched at their full size.
+        turn_up_to: an image whose best score is at most this is searched in all orientations; 0: one without
+            a face.
+    """
+    faces = _search_upright(detector, images, min_face)
+    doubtful = [i for i, detected in enumerate(faces) if _best_score(detected) <= turn_up_to]
+    for quarters in (1, 2, 3):
+        turned = [np.ascontiguousarray(np.rot90(images[i], quarters)) for i in doubtful]
+        for i, detected in zip(doubtful, _search_upright(detector, turned, min_face), strict=True):
+            if _best_score(detected) > _best_score(faces[i]):
+                faces[i] = [_turn_back(face, quarters, images[i].shape) for face in detected]
+    return faces
+
+
+def _best_score(faces: Sequence[Face]) -> float:
+    return max((face.score for face in faces), default=0.0)
+
+
+def _turn_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
+    """Convert a face in an image turned by ``np.rot90`` to px of the image of ``shape`` (H, W, ...)."""
+    height, width = shape[:2] if quarters % 2 == 0 else (shape[1], shape[0])  # of the turned image
+    points = np.concatenate([face.box.reshape(2, 2), face.landmarks])
+    for _ in range(quarters):
+        points = np.stack([height - points[:, 1], points[:, 0]], axis=1)
+        height, width = width, height
+    corners = np.sort(points[:2], axis=0)
+    return Face(corners.reshape(4).astype(np.float32), points[2:].astype(np.float32), face.score)
+
+
+def _search_upright(
+    detector: "Detector", images: Sequence[NDArray[np.uint8]], min_face: float
+) -> list[list[Face]]:
+    """Detect the faces of each image at several scales; best score first.
+
+    RetinaFace's largest anchors are 512 px; of a larger face it detects several parts. So a large image is
+    also searched at halves of its size. Each scale is used for faces with sides in ``FACE_PX``, the full
+    scale for all smaller ones too, the smallest scale for all larger ones.
     """
     factors = [scale_factors(max(image.shape[:2]), min_face) for image in images]
     levels = [(i, factor) for i in range(len(images)) for factor in factors[i]]
