@@ -46,7 +46,7 @@ def search(
     """
     faces = _search_upright(detector, images, min_face)
     doubtful = [i for i, detected in enumerate(faces) if _best_score(detected) <= turn_up_to]
-    for quarters in (1, 2, 3):
+    for quarters in (1, 2, 3) if doubtful else ():
         turned = [np.ascontiguousarray(np.rot90(images[i], quarters)) for i in doubtful]
         for i, detected in zip(doubtful, _search_upright(detector, turned, min_face), strict=True):
             if _best_score(detected) > _best_score(faces[i]):
