@@ -8,12 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from maeface import files
 from maeface.data.ingest.inputs import Input
 from maeface.faces.detector_weights import source_of
-from maeface.model.weights import files_of
+from maeface.model.file_format.parts import files_of
 from maeface.prediction.predictor import Predictor
 
 FORMAT_VERSION = 1
@@ -51,14 +49,15 @@ def make_record(
     return {
         "format_version": FORMAT_VERSION,
         "maeface": version("maeface"),
-        "torch": version("torch"),
+        "backend": predictor.backend,
+        predictor.backend: version(predictor.backend),
         "weights": {"name": predictor.weights.name, "files": _files(files_of(predictor.weights))},
         "detector": None
         if detector is None
         else {"source": source_of(detector), "precision": "fp32", **_file(detector)},
-        "device": str(predictor.device),
+        "device": predictor.device,
         "device_name": _device_name(predictor.device),
-        "precision": "bf16" if predictor.bf16 else "fp32",
+        "precision": predictor.precision,
         "options": dict(options),
         "inputs": [{"name": item.source, "bytes": item.size, "sha256": _hash(item)} for item in inputs],
         "statuses": dict(sorted(statuses.items())),
@@ -93,5 +92,9 @@ def _hash(item: Input) -> str | None:
         return None
 
 
-def _device_name(device: torch.device) -> str | None:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+def _device_name(device: str) -> str | None:
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(device)

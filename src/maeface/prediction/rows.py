@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from maeface.data.ingest.images import SourceImage, UnreadableInput
 from maeface.faces.finder import FaceCrop
 from maeface.prediction.table_writer import WHERE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BOX = ("x1", "y1", "x2", "y2")
 OK, NO_FACE = "ok", "no_face"
@@ -32,13 +34,15 @@ class ImagePrediction:
     values: NDArray[np.float32]
 
 
-def table(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> pd.DataFrame:
+def table(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> "pd.DataFrame":
     """Return the table of images: one row for each face, one with face -1 for an image without a face.
 
     Args:
         predictions: the images.
         columns: ``WHERE``, the box, the score, and the columns of ``ImagePrediction.values``.
     """
+    import pandas as pd
+
     rows: list[tuple[Any, ...]] = []
     for one in predictions:
         if isinstance(one.image, UnreadableInput):

@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maeface import checks, files
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WHERE = {
     "input": pa.string(),
@@ -36,12 +38,12 @@ class Writer:
         record: set it before the end, and a Parquet file has it in its metadata, as JSON (``RECORD_KEY``).
     """
 
-    def __init__(self, append: Callable[[pd.DataFrame, bool], None]) -> None:
+    def __init__(self, append: "Callable[[pd.DataFrame, bool], None]") -> None:
         self.append, self.rows = append, 0
         self.statuses: Counter[str] = Counter()
         self.record: dict[str, Any] | None = None
 
-    def __call__(self, rows: pd.DataFrame) -> None:
+    def __call__(self, rows: "pd.DataFrame") -> None:
         """Append rows."""
         self.append(rows, self.rows == 0)
         self.rows += len(rows)
@@ -94,7 +96,7 @@ class _RowGroups:
         self._tables: list[pa.Table] = []
         self._rows = 0
 
-    def append(self, rows: pd.DataFrame, first: bool) -> None:
+    def append(self, rows: "pd.DataFrame", first: bool) -> None:
         self._tables.append(pa.Table.from_pandas(rows, self._parquet.schema, preserve_index=False))
         self._rows += len(rows)
         if self._rows >= ROW_GROUP:
