@@ -120,7 +120,8 @@ class UprightEyes(Eyes):
         faces = super().find(images)
         upright = [[face for face in one if abs(eye_angle(face.landmarks)) < 45] for one in faces]
         return [
-            kept or ([Face(one[0].box, one[0].landmarks, self.other_score)] if one and self.other_score else [])
+            kept
+            or ([Face(one[0].box, one[0].landmarks, self.other_score)] if one and self.other_score else [])
             for one, kept in zip(faces, upright, strict=True)
         ]
 
@@ -143,7 +144,9 @@ def test_an_image_without_a_face_is_searched_turned_but_stays_without():
 
 
 def test_a_number_of_faces_chooses_the_largest():
-    small, middle, large = (Face(np.array([0, 0, s, s], np.float32), np.zeros((5, 2)), 0.9) for s in (9, 20, 30))
+    small, middle, large = (
+        Face(np.array([0, 0, s, s], np.float32), np.zeros((5, 2)), 0.9) for s in (9, 20, 30)
+    )
     chosen = finder.choose_faces([middle, small, large], (50, 50), 2)
     assert [face is one for face, one in zip(chosen, [middle, large], strict=True)] == [True, True]
     assert len(finder.choose_faces([small], (50, 50), 3)) == 1

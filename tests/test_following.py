@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from maeface.faces.following import LOOK_EVERY, Follower
+from maeface.errors import ConfigError
+from maeface.faces.following import LOOK_EVERY, follow_faces
 from maeface.faces.geometry import Face, Square, to_image
 
 FRAME = (400, 600, 3)
@@ -27,7 +28,7 @@ class Dots:
     """
 
     def __init__(self, score=0.99):
-        self.score, self.searched, self.looked, self.lose = score, 0, 0, False
+        self.score, self.searched, self.looked = score, 0, 0
 
     def find(self, images):
         self.searched += sum(image.shape == FRAME for image in images)
@@ -35,7 +36,7 @@ class Dots:
 
     def detect(self, images):
         self.looked += len(images)
-        return [[] if self.lose else self._faces(image) for image in images]
+        return [self._faces(image) for image in images]
 
     def move_landmarks(self, image, landmarks):
         faces = self._faces(image)
@@ -68,12 +69,14 @@ class Dots:
         return faces
 
 
+def follow(detector, frames, **options):
+    return list(follow_faces(detector, frames, **options))
+
+
 def test_a_moving_face_is_followed_without_a_search():
     detector = Dots()
-    follower = Follower(detector)
-    for k in range(15):
-        middle = (200 + 4 * k, 200 - 2 * k)
-        (one,) = follower.find(frame(middle), first=k == 0)
+    middles = [(200 + 4 * k, 200 - 2 * k) for k in range(15)]
+    for (one,), middle in zip(follow(detector, map(frame, middles)), middles, strict=True):
         assert (one.square.cx, one.square.cy) == pytest.approx(middle, abs=1.5)
         assert one.square.side == pytest.approx(110, abs=3)
         assert one.face.box == pytest.approx([*np.array(middle) - 50, *np.array(middle) + 50], abs=2)
@@ -82,61 +85,50 @@ def test_a_moving_face_is_followed_without_a_search():
 
 
 def test_the_square_turns_with_the_face_and_small_turns_add_up():
-    follower = Follower(Dots())
-    for k in range(LOOK_EVERY):
-        (one,) = follower.find(frame((300, 200), angle=0.4 * k), first=k == 0)
-    assert one.square.angle_deg == round(0.4 * (LOOK_EVERY - 1))
+    frames = [frame((300, 200), angle=0.4 * k) for k in range(LOOK_EVERY)]
+    assert follow(Dots(), frames)[-1][0].square.angle_deg == round(0.4 * (LOOK_EVERY - 1))
 
 
-def test_a_lost_face_is_searched_for_at_once_and_a_new_one_at_the_next_block():
+def test_a_lost_face_is_searched_for_at_once():
     detector = Dots()
-    follower = Follower(detector)
-    follower.find(frame((200, 200)), first=True)
-    (found,) = follower.find(frame((420, 150)), first=False)  # too far for the landmarks
-    for k in range(2, 10):
-        result = follower.find(frame((420, 150)), first=False)
-    assert result[0].square.cx == pytest.approx(420, abs=1.5)
-    assert len(follower.find(frame((420, 150), (100, 150)), first=True)) == 2
+    moved = [frame((200, 200)), *[frame((420, 150))] * LOOK_EVERY]
+    places = follow(detector, moved)
+    assert places[-1][0].square.cx == pytest.approx(420, abs=1.5)
+    assert detector.searched == 2
 
 
 def test_a_face_that_the_detector_does_not_see_again_is_gone():
     detector = Dots()
-    follower = Follower(detector)
     empty = np.full(FRAME, 90, np.uint8)
-    follower.find(frame((200, 200)), first=True)
-    counts = [len(follower.find(empty, first=False)) for _ in range(LOOK_EVERY)]
-    assert counts[-1] == 0
-    assert detector.searched == 1 + 1  # no turned search within a block
+    places = follow(detector, [frame((200, 200)), *[empty] * LOOK_EVERY])
+    assert places[-1] == []
+    assert detector.searched == 1 + 1  # within a block there is no search of turned images
+
+
+def test_while_there_is_no_face_frames_are_searched_now_and_then():
+    empty = np.full(FRAME, 90, np.uint8)
+    frames = [*[empty] * LOOK_EVERY, *[frame((200, 200))] * 3]
+    assert [len(places) for places in follow(Dots(), frames)] == [0] * LOOK_EVERY + [1] * 3
 
 
 def test_a_cut_between_scenes_is_searched_at_once():
-    detector = Dots()
-    follower = Follower(detector)
-    follower.find(frame((200, 200)), first=True)
-    assert len(follower.find(np.zeros(FRAME, np.uint8), first=False)) == 0
-    assert len(follower.find(frame((300, 200)), first=False)) == 1
-
-
-def test_blocks_do_not_depend_on_those_before():
-    frames = [frame((200 + 5 * k, 200), (450, 150 + 3 * k)) for k in range(12)]
-    whole, second = Follower(Dots()), Follower(Dots())
-    all_of_them = [whole.find(one, first=k % 6 == 0) for k, one in enumerate(frames)]
-    alone = [second.find(one, first=k == 0) for k, one in enumerate(frames[6:])]
-    for one, other in zip(all_of_them[6:], alone, strict=True):
-        assert [place.square for place in one] == [place.square for place in other]
-        assert all(np.array_equal(a.face.box, b.face.box) for a, b in zip(one, other, strict=True))
+    frames = [frame((200, 200)), np.zeros(FRAME, np.uint8), frame((300, 200))]
+    assert [len(places) for places in follow(Dots(), frames)] == [1, 0, 1]
 
 
 def test_two_faces_that_meet_are_one_until_they_part():
-    follower = Follower(Dots())
-    counts = []
-    for k in range(13):
-        counts.append(len(follower.find(frame((100 + 20 * k, 200), (340 - 20 * k, 260)), first=k % 6 == 0)))
-    assert counts[0] == 2 and counts[-1] == 2
+    frames = [frame((150 + 15 * k, 200), (330 - 15 * k, 260)) for k in range(12)]
+    counts = [len(places) for places in follow(Dots(), frames)]
+    assert counts[0] == 2 and min(counts) >= 1
 
 
 def test_the_choice_of_faces_does_not_end_the_following_of_others():
-    follower = Follower(Dots(), faces="central")
-    for k in range(5):
-        (one,) = follower.find(frame((300 + 20 * k, 200), (180 + 20 * k, 200)), first=k == 0)
-    assert one.square.cx == pytest.approx(260, abs=2)  # the second is now the more central one
+    frames = [frame((300 + 20 * k, 200), (180 + 20 * k, 200)) for k in range(5)]
+    places = follow(Dots(), frames, faces="central")
+    assert places[0][0].square.cx == pytest.approx(300, abs=2)
+    assert places[-1][0].square.cx == pytest.approx(260, abs=2)  # the second has become the more central one
+
+
+def test_wrong_choices_are_refused():
+    with pytest.raises(ConfigError, match="unknown choice"):
+        follow(Dots(), [frame((200, 200))], faces="both")

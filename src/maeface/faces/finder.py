@@ -108,10 +108,7 @@ def find_crops(
         ConfigError: an unknown choice of faces.
     """
     return [
-        [
-            FaceCrop(one.face, one.square, crop(image, one.square, size), one.confirmed)
-            for one in located
-        ]
+        [FaceCrop(one.face, one.square, crop(image, one.square, size), one.confirmed) for one in located]
         for image, located in zip(images, find_faces(detector, images, faces), strict=True)
     ]
 

@@ -11,7 +11,7 @@ worked on side by side, with the same result.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,10 +19,19 @@ from numpy.typing import NDArray
 
 from maeface.faces.boxes import centre, overlap
 from maeface.faces.detector import Detector
-from maeface.faces.finder import FaceChoice, LocatedFace, choose_faces, find_faces, look_again
+from maeface.faces.finder import (
+    FaceChoice,
+    LocatedFace,
+    choose_faces,
+    find_faces,
+    look_again,
+    require_face_choice,
+)
 from maeface.faces.geometry import Face, Square, eye_angle, measure_face, snap_to_grid
 from maeface.faces.landmarks import MAX_SHIFT
 
+MIN_FACE = 32.0
+"""Side of the smallest face that is searched for in films, px; of a smaller one, AUs cannot be read."""
 LOOK_EVERY = 5
 """Frames from one look of the detector at a face to the next, and between searches where there is none."""
 CUT = 20.0
@@ -32,38 +41,48 @@ MAX_OVERLAP = 0.4
 """Largest intersection over union of two faces of a frame, as in the detector's non-maximum suppression."""
 
 
-class Follower:
-    """Finds the faces in the frames of one film, one frame after the other.
+def follow_faces(
+    detector: Detector,
+    frames: Iterable[NDArray[np.uint8]],
+    faces: FaceChoice = "all",
+    min_face: float = MIN_FACE,
+) -> Iterator[list[LocatedFace]]:
+    """Find the faces in the frames of one block of a film; yield those of each frame, best score first.
+
+    The score of a face is that of the detector's last look at it.
 
     Args:
         detector: of faces.
-        faces: which faces of a frame to return; all are followed.
+        frames: (H, W, 3) uint8 RGB each, in order.
+        faces: which faces of a frame to return, as for ``finder.find_crops``; all are followed.
         min_face: side of the smallest face that is searched for in whole frames, px; 0: as in photos.
-    """
 
-    def __init__(self, detector: Detector, faces: FaceChoice = "all", min_face: float = 0) -> None:
-        self._detector, self._faces, self._min_face = detector, faces, min_face
+    Raises:
+        ConfigError: an unknown choice of faces.
+    """
+    require_face_choice(faces)
+    follower = _Follower(detector, min_face)
+    for position, frame in enumerate(frames):
+        located = [one.located() for one in follower.find(frame, position)]
+        chosen = choose_faces([one.face for one in located], frame.shape, faces)
+        yield [one for one in located if any(one.face is face for face in chosen)]
+
+
+class _Follower:
+    """The faces that are followed in a block."""
+
+    def __init__(self, detector: Detector, min_face: float) -> None:
+        self._detector, self._min_face = detector, min_face
         self._followed: list[_Followed] = []
-        self._position = 0  # of the frame in its block
         self._sample: NDArray[np.int16] | None = None
 
-    def find(self, frame: NDArray[np.uint8], first: bool) -> list[LocatedFace]:
-        """Return the faces of the next frame, best score first.
-
-        The score of a face is that of the detector's last look at it.
-
-        Args:
-            frame: (H, W, 3) uint8 RGB.
-            first: whether it is the first frame of a block.
-        """
-        self._position = 0 if first else self._position + 1
-        if self._is_cut(frame) or first:
-            self._followed = self._search(frame)
+    def find(self, frame: NDArray[np.uint8], position: int) -> list["_Followed"]:
+        """Return the faces of the next frame; ``position`` is its number in the block."""
+        if self._is_cut(frame) or position == 0:
+            self._followed = self._search(frame, turned=position == 0)
         else:
-            self._follow(frame, look=self._position % LOOK_EVERY == 0)
-        located = [one.located() for one in self._followed]
-        chosen = choose_faces([one.face for one in located], frame.shape, self._faces)
-        return [one for one in located if any(one.face is face for face in chosen)]
+            self._follow(frame, look=position % LOOK_EVERY == 0)
+        return self._followed
 
     def _is_cut(self, frame: NDArray[np.uint8]) -> bool:
         """Return whether a new scene begins with this frame."""
@@ -73,9 +92,9 @@ class Follower:
             return True
         return float(np.abs(self._sample - before).mean()) > CUT
 
-    def _search(self, frame: NDArray[np.uint8]) -> list["_Followed"]:
-        """Search the whole frame as a photo, but turned only if there is no face and a block begins."""
-        turn_up_to = -1.0 if self._position else 0.0
+    def _search(self, frame: NDArray[np.uint8], turned: bool = False) -> list["_Followed"]:
+        """Search the whole frame as a photo; if it has no face and ``turned`` is set, in all orientations."""
+        turn_up_to = 0.0 if turned else -1.0
         return self._start(frame, find_faces(self._detector, [frame], "all", self._min_face, turn_up_to)[0])
 
     def _start(self, frame: NDArray[np.uint8], located: Sequence[LocatedFace]) -> list["_Followed"]:
@@ -132,9 +151,7 @@ class _Followed:
         half = (face.box[2:].astype(np.float64) - face.box[:2]) * (scale / 2)
         box = np.concatenate([middle - half, middle + half]).astype(np.float32)
         moved = Square(*move(square.cx, square.cy), square.side * scale, square.angle_deg + turn)
-        return LocatedFace(
-            Face(box, self.landmarks, face.score), snap_to_grid(moved), self.seen.confirmed
-        )
+        return LocatedFace(Face(box, self.landmarks, face.score), snap_to_grid(moved), self.seen.confirmed)
 
 
 def _without_duplicates(followed: Sequence[_Followed]) -> list[_Followed]:

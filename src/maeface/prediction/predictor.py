@@ -40,7 +40,8 @@ class Predictor:
             ``maeface-nano``.
         device: "auto" (a GPU if there is one), "cpu", "cuda", or one of several GPUs: "cuda:0", "cuda:1", ...
         aligned: True if the images are face crops already; then no face is detected.
-        faces: faces of an image to predict: "all" (best score first), the "largest", or the most "central".
+        faces: faces of an image to predict: "all" (best score first), the "largest", the most "central", or a
+            number: so many of the largest.
         precision: precision of the AU model: "bf16" (several times faster on hardware that computes in it,
             different by some thousandths), "fp32", or "auto" (bf16 on such hardware).
         detector: weights of the face detector: "public" (downloaded once), "embedded" (part of the package),
@@ -77,7 +78,7 @@ class Predictor:
         backend: Backend = "auto",
         threads: int | None = None,
     ) -> None:
-        checks.require_choice("faces", faces, get_args(FaceChoice))
+        finder.require_face_choice(faces)
         checks.require_choice("detector", detector, get_args(WeightsSource))
         checks.require_choice("precision", precision, get_args(Precision))
         self.weights = find(weights)
