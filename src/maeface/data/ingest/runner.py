@@ -47,16 +47,14 @@ class Runner(Generic[Item, Result]):
 
         def suspect(unit: Unit, status: str, detail: str) -> None:
             suspects.append(unit)
-            first = unit.inputs[0].source
+            files = f"{len(unit.inputs)} files from {unit.inputs[0].source}"
             console.note(
-                f"{self.verb}: {status} ({detail}) in unit {unit.name}, {len(unit.inputs)} files from {first}; "
+                f"{self.verb}: {status} ({detail}) in unit {unit.name}, {files}; "
                 "they are tried again one by one at the end"
             )
 
         job: Callable[[], workers.Job[Unit, Result]] = self.setup  # type: ignore[assignment]
-        with closing(
-            workers.work(job, units, self.count, self.notify, suspect, self.limit_s)
-        ) as results:
+        with closing(workers.work(job, units, self.count, self.notify, suspect, self.limit_s)) as results:
             yield from results
 
     def do_files(
