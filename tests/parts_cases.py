@@ -6,7 +6,6 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
-import torch
 from PIL import Image
 
 from maeface import predict
@@ -22,7 +21,8 @@ class QuickPredictor:
 
     def __init__(self, pause_s=0.0):
         self.pause_s = pause_s
-        self.device, self.bf16, self.detector = torch.device("cpu"), False, None
+        self.device, self.precision, self.detector = "cpu", "fp32", None
+        self.backend = "numpy"
         self.metadata = SimpleNamespace(aus=(4, 12), thresholds=(), task="detection")
         self.columns = [*WHERE, *BOX, "score", "AU04_p", "AU12_p"]
 

@@ -19,7 +19,8 @@ from maeface import checks, cli
 from maeface.errors import ConfigError, WeightsError
 from maeface.model import weights
 from maeface.model.au import AUModel
-from maeface.model.file_format.metadata import Preprocessing, describe
+from maeface.model.file_format.description import describe
+from maeface.model.file_format.metadata import Preprocessing
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 

@@ -18,7 +18,8 @@ from PIL import Image
 from maeface import files
 from maeface.errors import DataError, ResourceError
 from maeface.model import weights
-from maeface.model.file_format.metadata import Preprocessing, describe
+from maeface.model.file_format.description import describe
+from maeface.model.file_format.metadata import Preprocessing
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 

@@ -16,7 +16,8 @@ from maeface.faces import finder, media
 from maeface.faces.detector import Detector
 from maeface.model import preprocessing, weights, zoo
 from maeface.model.au import AUModel
-from maeface.model.file_format.metadata import Preprocessing, describe
+from maeface.model.file_format.description import describe
+from maeface.model.file_format.metadata import Preprocessing
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 from maeface.prediction.predictor import Predictor

@@ -236,6 +236,7 @@ def predict(
     aligned: options.Aligned = False,
     detector: options.Detector = "auto",
     device: options.Device = "auto",
+    backend: options.Backend = "auto",
     precision: Annotated[
         config.Precision,
         typer.Option(help="Number format of the AU network; 'auto': bf16 if the hardware supports it."),

@@ -167,6 +167,11 @@ def lock(folder: Path) -> Iterator[None]:
         file_lock.release()
 
 
+def cache_folder() -> Path:
+    """Return ``maeface`` in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maeface"
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -44,6 +44,12 @@ Device = Annotated[
         help="Device for the networks; 'auto': the GPU if there is one.",
     ),
 ]
+Backend = Annotated[
+    Literal["auto", "torch", "openvino", "onnxruntime"],
+    typer.Option(
+        help="Library that runs the networks; 'auto': PyTorch on a GPU, else the fastest that is installed."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

@@ -6,7 +6,6 @@ interrupted run goes on with the missing units and ends with the same bytes. Mem
 number of inputs or their length.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,10 +23,14 @@ from maeface.data.ingest.workers import Notify, count_cores
 from maeface.errors import ConfigError, DataError
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
 from maeface.faces.finder import FaceChoice
+from maeface.model.file_format.parts import files_of
+from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
 from maeface.prediction.rows import ImagePrediction, table
 from maeface.prediction.tables import Task, Totals, describe_unreadable, write_one_table, write_table_each
 from maeface.prediction.units import OneFile, UnitResult, picture_path, predict_unit
+from maeface.runtime.backends import Backend
+from maeface.runtime.choice import finds_gpu
 
 if TYPE_CHECKING:
     from maeface.prediction.predictor import Predictor
@@ -50,6 +53,7 @@ class Options:
     precision: Precision = "auto"
     detector: WeightsSource = "auto"
     max_bad: float = 1.0
+    backend: Backend = "auto"
     workers: int | None = None
     file_timeout: float = 1800.0
 
@@ -115,6 +119,7 @@ def run(
     precision: Precision = "auto",
     detector: WeightsSource = "auto",
     max_bad: float = 1.0,
+    backend: Backend = "auto",
     workers: int | None = None,
     file_timeout: float = 1800.0,
     make_predictor: MakePredictor | None = None,
@@ -142,6 +147,7 @@ def run(
         detector: "auto", "public" or "embedded"; see ``Predictor``.
         max_bad: largest fraction of the inputs, 0 to 1, that may be bad; see ``Summary.too_many_bad``. An
             input is bad if no image of it can be read, or if a larger fraction of its images cannot.
+        backend: of the networks: "auto", "torch", "openvino" or "onnxruntime"; see ``Predictor``.
         workers: number of processes; None: one for each CPU core. With a GPU it is one.
         file_timeout: give up a file from which no further image comes for so many seconds.
         make_predictor: makes another predictor, a function of a module; None for ``Predictor``.
@@ -156,7 +162,7 @@ def run(
     """
     options = Options(
         *(weights, pictures, every, fps, faces, aligned, device, precision, detector),
-        *(max_bad, workers, file_timeout),
+        *(max_bad, backend, workers, file_timeout),
     )
     return _run(inputs, out, options, make_predictor or _make_predictor)
 
@@ -179,8 +185,6 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
         *(listing, options.every, options.fps, changed if options.aligned else {}),
         options.pictures is not None,
     )
-    from maeface.model.weights import files_of, find
-
     weights = find(options.weights)
     detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
     used = replace(options, weights=weights, detector=source_of(detector) if detector else options.detector)
@@ -189,9 +193,10 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
     given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
     header = record.make_header(weights, files_of(weights), detector, given)
     folder = _parts_of(out)
+    gpu = options.device.startswith("cuda") or (options.device == "auto" and finds_gpu())
     task = Task(
         *(out, folder, listing, header, partial(_make_job, folder, header, used, make)),
-        *(1 if _uses_gpu(options.device) else options.workers or count_cores(), options.file_timeout),
+        *(1 if gpu else options.workers or count_cores(), options.file_timeout),
         *(options.pictures, started),
     )
     totals = write_table_each(task) if one_each else write_one_table(task)
@@ -200,18 +205,6 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
 
 def _parts_of(out: Path) -> Path:
     return out / PARTS if checks.is_folder_of_tables(out) else out.with_name(f"{out.name}{PARTS}")
-
-
-def _uses_gpu(device: str, root: Path = Path("/")) -> bool:
-    """Return whether a device is a GPU; PyTorch is not imported where there can be none."""
-    if device != "auto":
-        return device != "cpu"
-    drivers = ("nvidiactl", "kfd", "dxg")  # of NVIDIA, of AMD, and of Windows
-    if not any((root / "dev" / name).exists() for name in drivers):
-        return False
-    from maeface.model.device import choose_device
-
-    return choose_device(device).type != "cpu"
 
 
 def _summarize(totals: Totals, out: Path | None, max_bad: float) -> Summary:
@@ -232,19 +225,25 @@ def _make_predictor(options: Options) -> "Predictor":
         options.faces,
         options.precision,
         options.detector,
+        options.backend,
     )
 
 
 def _make_job(
     folder: Path, header: Mapping[str, Any], options: Options, make: MakePredictor
 ) -> Callable[[Unit | OneFile, Notify], UnitResult]:
-    """Make the job of a worker process."""
-    predictor = make(options)
-    if "torch" in sys.modules:
+    """Make the job of a worker process.
+
+    The first process chooses for all what ``auto`` stands for: the choice may depend on measured times.
+    """
+    with pipeline.settled_header(folder) as settled:
+        chosen = {} if settled is None else {name: settled[name] for name in record.RESOLVED}
+        predictor = make(replace(options, **chosen))
+        pipeline.write_or_compare_header(folder, {**header, **record.describe_use(predictor)})
+    if predictor.backend == "torch":
         import torch
 
         torch.set_num_threads(1)
-    pipeline.write_or_compare_header(folder, {**header, **record.describe_use(predictor)})
     draw = None if options.pictures is None else partial(_draw, predictor, options.pictures)
 
     def job(work: Unit | OneFile, notify: Notify) -> UnitResult:

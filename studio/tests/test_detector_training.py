@@ -8,7 +8,8 @@ from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import EMBEDDED
 from maeface.faces.geometry import Face
-from maeface.faces.landmarks import MEAN_SHAPE, LandmarkNet
+from maeface.faces.landmark_net import LandmarkNet
+from maeface.faces.landmarks import MEAN_SHAPE
 from maeface.faces.retinaface import RetinaFace, decode, make_anchors
 from maeface_studio.detector import detection, landmarks, targets, training
 from maeface_studio.detector.augmentation import degrade

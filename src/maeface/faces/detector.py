@@ -1,41 +1,46 @@
 """The face detector: RetinaFace with preparation of the images and non-maximum suppression."""
 
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-import safetensors.torch
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
-from maeface.errors import ConfigError, ResourceError, WeightsError
-from maeface.faces.detector_weights import locate_detector_weights
+from maeface import files
+from maeface.errors import ConfigError
+from maeface.faces.detector_weights import BACKBONES, Backbone, locate_detector_weights
 from maeface.faces.geometry import Face
-from maeface.faces.landmarks import LandmarkNet, refine_landmarks
-from maeface.faces.retinaface import (
-    BACKBONES,
-    MEAN_BGR,
-    Backbone,
-    RetinaFace,
-    decode,
-    fuse_batch_norms,
-    make_anchors,
-    parameter_shapes,
-)
+from maeface.faces.landmarks import LandmarkFunction, refine_landmarks
+from maeface.faces.onnx_detector import OnnxNetworks
+from maeface.runtime.backends import Backend, require_backend
+from maeface.runtime.choice import choose_backend
 
-__all__ = ["Detector", "RetinaFace"]
+if TYPE_CHECKING:
+    import torch
 
 # Longer images are shrunk to this for detection, px. Faces under about 10 px of the shrunk image are missed.
 MAX_SIDE = 2048
 NMS_OVERLAP = 0.4
 GPU_BATCH_PIXELS = 32 * 640 * 640
-LANDMARK_PREFIX = "points."  # of the landmark network's parameters in a file
-_MAX_CACHED_SHAPES = 64
+PROBE_SHAPE = (1, 192, 192, 3)  # of the images that back ends are compared with
+
+
+class Networks(Protocol):
+    """The networks of a detector.
+
+    Attributes:
+        device: where they run, "cpu" or "cuda:N".
+        landmark_net: the network that refines landmarks; None if the file of weights has none.
+    """
+
+    device: str
+    landmark_net: LandmarkFunction | None
+
+    def detect(self, images: NDArray[np.uint8], threshold: float) -> list[NDArray[np.float32]]:
+        """Return the candidates of each image (B, H, W, 3): rows (N, 15) of box, landmarks and score."""
 
 
 class Detector:
@@ -51,13 +56,23 @@ class Detector:
         weights: a public checkpoint, or an embedded one as ``maeface-studio`` writes it; None for
             ``locate_detector_weights(backbone)``.
         backbone: ``mobilenet0.25`` or ``resnet50``.
-        device: a torch device.
-        precision: ``float32``, or ``bfloat16`` for the convolutions; ``auto`` is float32, because
-            bfloat16 moves boxes by more than a pixel.
+        device: "auto", "cpu", "cuda", "cuda:N", or a torch device.
+        precision: ``float32``, or ``bfloat16`` for the detection; ``auto`` is float32, because bfloat16 moves
+            boxes by more than a pixel. ONNX Runtime computes in float32 always.
         threshold: lowest score of a face, 0..1.
+        backend: ``torch``, ``onnxruntime``, ``openvino``, or ``auto``: PyTorch on a GPU, else the fastest
+            that is installed. Only PyTorch runs ``resnet50``.
+        threads: of a CPU, for each image; None leaves it to PyTorch, and is 1 for other back ends.
+
+    Attributes:
+        backend: the back end that is used.
+        device: the device that is used, "cpu" or "cuda:N".
+        bfloat16: whether bfloat16 was asked for.
+        landmark_net: the network that refines landmarks; None if the weights have none.
 
     Raises:
-        ConfigError: an unknown backbone or precision.
+        ConfigError: an unknown backbone, precision or back end, or a back end that does not run the backbone
+            or not on the device.
         WeightsError: the file is not such a checkpoint.
         ResourceError: the weights cannot be obtained, or the device is not available.
     """
@@ -66,9 +81,11 @@ class Detector:
         self,
         weights: Path | None = None,
         backbone: Backbone = "mobilenet0.25",
-        device: str | torch.device = "cpu",
+        device: "str | torch.device" = "cpu",
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         threshold: float = 0.5,
+        backend: Backend = "torch",
+        threads: int | None = None,
     ) -> None:
         if backbone not in BACKBONES:
             raise ConfigError(
@@ -80,21 +97,16 @@ class Detector:
             )
         self.threshold = threshold
         self.bfloat16 = precision == "bfloat16"
-        network = RetinaFace(backbone)
-        landmark_net = load_weights(network, weights or locate_detector_weights(backbone))
-        try:
-            self.device = torch.device(device)
-            network = fuse_batch_norms(network.eval()).requires_grad_(False).to(self.device)
-            self.network = network.to(memory_format=torch.channels_last)
-            if landmark_net is not None:
-                landmark_net = fuse_batch_norms(landmark_net.eval()).requires_grad_(False).to(self.device)
-            self.landmark_net = landmark_net
-        except (RuntimeError, AssertionError) as error:
-            raise ResourceError(
-                f"the face detector cannot use device {device!s}: {str(error).splitlines()[0]}"
-            ) from error
-        self._mean = torch.tensor(MEAN_BGR, device=self.device).view(3, 1, 1)
-        self._anchors: dict[tuple[int, int], Tensor] = {}
+        path = weights or locate_detector_weights(backbone)
+        self.backend = _choose_backend(backend, str(device), backbone, path)
+        if self.backend == "torch":
+            from maeface.faces.torch_detector import TorchNetworks
+
+            self.networks: Networks = TorchNetworks(path, backbone, str(device), self.bfloat16)
+        else:
+            self.networks = OnnxNetworks(path, self.backend, self.bfloat16, threads or 1)
+        self.device = self.networks.device
+        self.landmark_net = self.networks.landmark_net
 
     def find(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
         """Return the faces of each image, best score first; an empty list for an image without a face.
@@ -108,11 +120,13 @@ class Detector:
             shapes.setdefault(image.shape[:2], []).append(i)
         faces: list[list[Face]] = [[] for _ in images]
         for (height, width), indices in shapes.items():
-            batch = 1 if self.device.type == "cpu" else max(1, GPU_BATCH_PIXELS // (height * width))
+            batch = 1 if self.device == "cpu" else max(1, GPU_BATCH_PIXELS // (height * width))
             for start in range(0, len(indices), batch):
                 chunk = indices[start : start + batch]
-                for i, rows in zip(chunk, self._detect([shrunk[i] for i in chunk]), strict=True):
-                    detected = _to_faces(rows, shrunk[i].shape[:2], images[i].shape[:2])
+                found = self.networks.detect(np.stack([shrunk[i] for i in chunk]), self.threshold)
+                for i, rows in zip(chunk, found, strict=True):
+                    keep = non_maximum_suppression(rows[:, :4], rows[:, 14], NMS_OVERLAP)
+                    detected = _to_faces(rows[keep], shrunk[i].shape[:2], images[i].shape[:2])
                     faces[i] = self._refine(images[i], detected)
         return faces
 
@@ -126,35 +140,6 @@ class Detector:
             for face, (landmarks, converged) in zip(faces, refined, strict=True)
             if converged
         ]
-
-    @torch.inference_mode()
-    def _detect(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """Return rows of box, landmarks and score (N, 15) for each image; the images have one shape."""
-        pixels = torch.from_numpy(np.stack(images)).to(self.device)  # (B, H, W, 3)
-        x = pixels.permute(0, 3, 1, 2).flip(1).float().sub_(self._mean)
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits, boxes, landmarks = self.network(x)
-        scores = (logits[..., 1].float() - logits[..., 0].float()).sigmoid()  # (B, A)
-        anchors = self._cached_anchors(images[0].shape[0], images[0].shape[1])
-        rows = []
-        for i in range(len(images)):
-            above = torch.nonzero(scores[i] > self.threshold).squeeze(1)
-            box, points = decode(anchors[above], boxes[i, above].float(), landmarks[i, above].float())
-            row = torch.cat([box, points.flatten(1), scores[i, above, None]], dim=1)
-            row = row[torch.isfinite(row).all(dim=1)]
-            candidates = cast(NDArray[np.float32], row.cpu().numpy())
-            keep = non_maximum_suppression(candidates[:, :4], candidates[:, 14], NMS_OVERLAP)
-            rows.append(candidates[keep])
-        return rows
-
-    def _cached_anchors(self, height: int, width: int) -> Tensor:
-        anchors = self._anchors.get((height, width))
-        if anchors is None:
-            if len(self._anchors) >= _MAX_CACHED_SHAPES:
-                self._anchors.clear()
-            anchors = self._anchors[height, width] = make_anchors(height, width).to(self.device)
-        return anchors
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")
@@ -185,60 +170,18 @@ def non_maximum_suppression(
     return np.array(kept, dtype=np.intp)
 
 
-def load_weights(network: RetinaFace, path: Path) -> LandmarkNet | None:
-    """Load a checkpoint, public or ``.safetensors``, into ``network``, by name and strictly.
+def _choose_backend(asked: str, device: str, backbone: Backbone, weights: Path) -> Backend:
+    """Return the back end of a detector; see ``choose_backend``."""
+    if backbone != "mobilenet0.25":
+        if require_backend(asked) not in ("auto", "torch"):
+            raise ConfigError(f"backend {asked} does not run the face detector's {backbone}; ask for torch")
+        return "torch"
 
-    Returns:
-        the landmark network, if the file holds one too.
+    def probe(backend: Backend) -> Callable[[], object]:
+        networks = OnnxNetworks(weights, backend, False, 1)
+        return lambda: networks.detect(np.zeros(PROBE_SHAPE, np.uint8), 0.5)
 
-    Raises:
-        WeightsError: the file cannot be read, or its names or shapes differ from the network's.
-    """
-    try:
-        data = path.read_bytes()
-        state: Any = (
-            safetensors.torch.load(data)
-            if path.suffix == ".safetensors"
-            else torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        )
-    except FileNotFoundError as error:
-        raise WeightsError(f"no face detector weights at {path}") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged bytes may raise any exception
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} is not a RetinaFace checkpoint: {reason}") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} is not a RetinaFace checkpoint: expected a dictionary of tensors")
-    state = {str(name).removeprefix("module."): value for name, value in state.items()}
-    landmark_state = {
-        name.removeprefix(LANDMARK_PREFIX): state.pop(name)
-        for name in list(state)
-        if name.startswith(LANDMARK_PREFIX)
-    }
-    _load_state(network, state, path, "this backbone", "choose the backbone it was made for")
-    if not landmark_state:
-        return None
-    landmark_net = LandmarkNet()
-    _load_state(landmark_net, landmark_state, path, "the landmark network", "get the file again")
-    return landmark_net
-
-
-def _load_state(network: nn.Module, state: dict[str, Tensor], path: Path, target: str, advice: str) -> None:
-    expected = dict(parameter_shapes(network))
-    wrong = [
-        name
-        for name in expected.keys() | state.keys()
-        if name not in state or tuple(state[name].shape) != expected.get(name)
-    ]
-    if wrong:
-        raise WeightsError(
-            f"{path} does not fit {target}: {len(wrong)} of {len(expected)} parameters are missing, "
-            f"unexpected or of another shape, for example {min(wrong)}; {advice}"
-        )
-    network.load_state_dict(state)
+    return choose_backend(asked, device, lambda: f"detector {files.sha256(weights)}", probe)
 
 
 def _shrink(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

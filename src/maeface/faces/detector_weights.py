@@ -12,10 +12,15 @@ from typing import Literal, get_args
 from maeface import console, files
 from maeface.errors import ConfigError, ResourceError, WeightsError
 
+Backbone = Literal["mobilenet0.25", "resnet50"]
+BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
 WeightsSource = Literal["auto", "public", "embedded"]
 SOURCES: tuple[WeightsSource, ...] = get_args(WeightsSource)
 EMBEDDED = Path(__file__).parent / "weights" / "retinaface-maeface.safetensors"
 EMBEDDED_BACKBONE = "mobilenet0.25"
+
+LANDMARK_PREFIX = "points."
+"""Of the landmark network's parameters in a file."""
 
 FOLDER_VARIABLE = "MAEFACE_WEIGHTS"
 TIMEOUT_S = 30
@@ -85,7 +90,7 @@ def locate_detector_weights(backbone: str, source: WeightsSource = "auto") -> Pa
             f"the face detector needs {checkpoint.name} (RetinaFace, {backbone}, from the release of "
             f"biubug6/Pytorch_Retinaface); put it in a folder and set {FOLDER_VARIABLE} to that folder"
         )
-    path = cache_folder() / checkpoint.name
+    path = files.cache_folder() / checkpoint.name
     files.write_bytes(path, _download(checkpoint, path))
     return path
 
@@ -107,7 +112,7 @@ def _embedded(backbone: str) -> Path:
 def _find_local(checkpoint: PublicCheckpoint) -> Path | None:
     """Return the path of a public checkpoint on this machine, after a check of its hash."""
     folder = os.environ.get(FOLDER_VARIABLE)
-    folders = ([Path(folder)] if folder else []) + [cache_folder()]
+    folders = ([Path(folder)] if folder else []) + [files.cache_folder()]
     for path in (folder / checkpoint.name for folder in folders):
         if path.is_file():
             _check_hash(path, checkpoint)
@@ -122,11 +127,6 @@ def _note_embedded() -> None:
         "face detector: the packaged one; RetinaFace's public weights are slightly more precise "
         '(--detector public, in Python detector="public", downloads them once)'
     )
-
-
-def cache_folder() -> Path:
-    """Return ``maeface`` in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maeface"
 
 
 def _download(checkpoint: PublicCheckpoint, path: Path) -> bytes:

@@ -5,13 +5,10 @@ approximate landmarks, upright, and predicts their positions; this is done twice
 moves the landmarks far, the detection is rejected as a false positive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from maeface.faces.geometry import Square, crop, eye_angle, measure_face, to_image
 
@@ -25,46 +22,9 @@ MAX_SHIFT = 0.08
 # Mean positions of the landmarks, as fractions of the crop's side from its centre.
 MEAN_SHAPE = ((-0.165, -0.17), (0.165, -0.17), (0.0, 0.02), (-0.135, 0.165), (0.135, 0.165))
 
-# Channels and stride of each convolution.
-_WIDTHS = ((16, 2), (24, 1), (32, 2), (32, 1), (64, 2), (64, 1), (96, 2))
-_HIDDEN = 128
-
-
-class LandmarkNet(nn.Module):
-    """A network of seven convolutions and two linear layers, 0.33 M parameters.
-
-    Untrained, it predicts ``MEAN_SHAPE``.
-    """
-
-    mean_shape: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        inputs = 3
-        for width, stride in _WIDTHS:
-            conv = nn.Conv2d(inputs, width, 3, stride, padding=1, bias=False)
-            layers += [conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-            inputs = width
-        self.features = nn.Sequential(*layers)
-        self.hidden = nn.Linear(inputs * (CROP_PX // 16) ** 2, _HIDDEN)
-        self.points = nn.Linear(_HIDDEN, 10)
-        nn.init.zeros_(self.points.weight)
-        nn.init.zeros_(self.points.bias)
-        self.register_buffer("mean_shape", torch.tensor(MEAN_SHAPE), persistent=False)
-
-    def forward(self, crops: Tensor) -> Tensor:
-        """Predict the landmarks.
-
-        Args:
-            crops: (B, 3, 64, 64) float, RGB 0..255.
-
-        Returns:
-            (B, 5, 2) fractions of the crop's side from its centre, x right, y down; ordered as in ``Face``.
-        """
-        x = self.features(crops / 127.5 - 1).flatten(1)
-        offsets: Tensor = self.points(F.relu(self.hidden(x)))
-        return self.mean_shape + offsets.view(-1, 5, 2)
+LandmarkFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""The landmark network: from crops (B, 64, 64, 3) uint8 RGB to landmarks (B, 5, 2), as fractions of the
+crop's side from its centre, x right, y down; ordered as in ``Face``."""
 
 
 def landmark_square(landmarks: NDArray[np.floating]) -> Square:
@@ -73,14 +33,13 @@ def landmark_square(landmarks: NDArray[np.floating]) -> Square:
     return Square(x, y, max(SQUARE_SIDE * size, 1.0), eye_angle(landmarks))
 
 
-@torch.inference_mode()
 def refine_landmarks(
-    network: LandmarkNet, image: NDArray[np.uint8], landmarks: Sequence[NDArray[np.float32]]
+    network: LandmarkFunction, image: NDArray[np.uint8], landmarks: Sequence[NDArray[np.float32]]
 ) -> list[tuple[NDArray[np.float32], bool]]:
     """Refine the landmarks of the faces of an image.
 
     Args:
-        network: in evaluation mode.
+        network: the landmark network.
         image: (H, W, 3) uint8 RGB.
         landmarks: (5, 2) px of each face, approximate.
 
@@ -91,8 +50,7 @@ def refine_landmarks(
     refined, converged = list(landmarks), [True] * len(landmarks)
     for _ in range(PASSES if refined else 0):
         squares = [landmark_square(face) for face in refined]
-        crops = torch.from_numpy(np.stack([crop(image, square, CROP_PX) for square in squares]))
-        outputs = network(crops.to(network.mean_shape.device).permute(0, 3, 1, 2).float()).cpu().numpy()
+        outputs = network(np.stack([crop(image, square, CROP_PX) for square in squares]))
         before = np.stack(refined)
         refined = [
             to_image((output + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)

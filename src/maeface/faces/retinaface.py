@@ -8,21 +8,18 @@ Shapes: B images, C channels, H W pixels, A anchors (2 at each cell of strides 8
 
 import itertools
 from collections.abc import Iterator
-from typing import Literal, TypeVar, cast, get_args
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-Network = TypeVar("Network", bound=nn.Module)
-Backbone = Literal["mobilenet0.25", "resnet50"]
-BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
+from maeface.faces import anchors as numpy_anchors
+from maeface.faces.anchors import CENTRE_VARIANCE, SIZE_VARIANCE, STRIDES
+from maeface.faces.detector_weights import Backbone
 
-STRIDES = (8, 16, 32)
-ANCHOR_SIDES = ((16, 32), (64, 128), (256, 512))  # px, for each stride
-CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
-MEAN_BGR = (104.0, 117.0, 123.0)
+Network = TypeVar("Network", bound=nn.Module)
 
 _CHANNELS = {"mobilenet0.25": ((64, 128, 256), 64), "resnet50": ((512, 1024, 2048), 256)}
 
@@ -65,13 +62,7 @@ class RetinaFace(nn.Module):
 
 def make_anchors(height: int, width: int) -> Tensor:
     """Return an image's anchors (A, 3) float32: centre x, centre y and side in px; arguments in px."""
-    rows = []
-    for stride, sides in zip(STRIDES, ANCHOR_SIDES, strict=True):
-        y = (torch.arange(-(-height // stride)) + 0.5) * stride
-        x = (torch.arange(-(-width // stride)) + 0.5) * stride
-        grid = torch.cartesian_prod(y, x, torch.tensor(sides, dtype=torch.float32))
-        rows.append(grid[:, [1, 0, 2]])
-    return torch.cat(rows)
+    return torch.from_numpy(numpy_anchors.make_anchors(height, width))
 
 
 def decode(anchors: Tensor, boxes: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from maeface.errors import ConfigError, WeightsError
 from maeface.model.au import AUModel
 from maeface.model.file_format import storage
+from maeface.model.file_format.description import describe
 from maeface.model.file_format.encoding import Dtype, abbreviate, refuse_non_finite
-from maeface.model.file_format.metadata import Metadata, Preprocessing, describe
-from maeface.model.file_format.storage import files_of
+from maeface.model.file_format.metadata import Metadata, Preprocessing
+from maeface.model.file_format.parts import files_of
 from maeface.model.mae import MAE
 from maeface.model.public_checkpoints import ENCODER, Checkpoint, encoder_sizes
 from maeface.model.vit import ViT, resize_positions

@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 
 from maeface.errors import WeightsError
-from maeface.model.file_format.storage import PART, SUFFIX, files_of
+from maeface.model.file_format.parts import PART, SUFFIX, files_of
 
 DEFAULT = "maeface-nano"
 """Name of the weights that predict where none are named."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from maeface import console, files
 from maeface.data.ingest import workers
 from maeface.data.ingest.inputs import Input, Unit
@@ -57,6 +59,19 @@ def read_header(folder: Path) -> dict[str, Any]:
     """Return the header of a run, with what was used."""
     header: dict[str, Any] = json.loads((folder / HEADER).read_text(encoding="utf-8"))
     return header
+
+
+@contextmanager
+def settled_header(folder: Path) -> Iterator[dict[str, Any] | None]:
+    """Yield the header with what was used; None in the first process, which writes it in the block.
+
+    The other processes wait for the first one.
+    """
+    with FileLock(folder / ".first"):
+        if not (folder / HEADER).is_file():
+            yield None
+            return
+    yield read_header(folder)
 
 
 def write_or_compare_header(folder: Path, header: Mapping[str, Any]) -> None:

@@ -4,15 +4,13 @@ Faces are detected and cropped with the code of ``prepare``, so that a model get
 and in use; the model's own preprocessing follows.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from maeface import checks, facts
 from maeface.config import Precision
@@ -21,15 +19,17 @@ from maeface.faces import finder
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
 from maeface.faces.finder import FaceChoice
-from maeface.model import preprocessing
-from maeface.model.device import choose_device, computes_bf16
-from maeface.model.weights import find, load_model
+from maeface.model.zoo import find
+from maeface.prediction.networks import Output, open_au_network, to_values
 from maeface.prediction.rows import BOX, ImagePrediction, table
 from maeface.prediction.table_writer import WHERE
+from maeface.runtime.backends import Backend
 
-Call = Callable[[Tensor], list[Tensor]]
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
 
-FACES_TOGETHER = 64
+    from maeface.model.au import AUModel
 
 
 class Predictor:
@@ -45,40 +45,54 @@ class Predictor:
             different by some thousandths), "fp32", or "auto" (bf16 on such hardware).
         detector: weights of the face detector: "public" (downloaded once), "embedded" (part of the package),
             or "auto" (the public ones if they are on this machine, else the embedded ones).
+        backend: what runs the networks: "torch", "openvino", "onnxruntime", or "auto" (PyTorch on a GPU, else
+            the fastest of the others that are installed; then PyTorch is not even imported).
+        threads: of a CPU; None leaves it to PyTorch, and is 1 for the other back ends.
 
     Attributes:
         metadata: the metadata of the weights: ``aus``, ``task``, ``thresholds``, ...
         columns: the columns of the table.
         weights: the path of the weights.
+        detector: the face detector; None if no face is detected.
         detector_weights: the path of the face detector's weights; None if no face is detected.
+        backend: the back end that is used.
+        device: the device that is used: "cpu" or "cuda:N".
+        precision: the precision of the AU model that is used: "fp32" or "bf16".
 
     Raises:
         ConfigError: an unknown choice; the allowed ones are listed.
         WeightsError: the file is not an AU model, or is damaged.
-        ResourceError: there is no such device, or no weights for the face detector and no network.
+        ResourceError: there is no such device, the back end is not installed, or there are no weights for the
+            face detector and no network.
     """
 
     def __init__(
         self,
         weights: Path | str | None = None,
-        device: str | torch.device = "auto",
+        device: "str | torch.device" = "auto",
         aligned: bool = False,
         faces: FaceChoice = "all",
         precision: Precision = "auto",
         detector: WeightsSource = "auto",
+        backend: Backend = "auto",
+        threads: int | None = None,
     ) -> None:
         checks.require_choice("faces", faces, get_args(FaceChoice))
         checks.require_choice("detector", detector, get_args(WeightsSource))
-        self.device = choose_device(device)
-        self.bf16 = computes_bf16(precision, self.device)
+        checks.require_choice("precision", precision, get_args(Precision))
         self.weights = find(weights)
-        model, self.metadata = load_model(self.weights)
-        self.model = model.to(self.device)
+        name = checks.require_device(str(device))
+        self._network = open_au_network(self.weights, name, precision, backend, threads)
+        self.metadata = self._network.metadata
+        self.backend, self.device = self._network.backend, self._network.device
+        self.precision = self._network.precision
         self.faces: FaceChoice = faces
         self.detector, self.detector_weights = None, None
         if not aligned:
             self.detector_weights = locate_detector_weights("mobilenet0.25", detector)
-            self.detector = Detector(self.detector_weights, device=self.device)
+            self.detector = Detector(
+                self.detector_weights, device=self.device, backend=self.backend, threads=threads
+            )
         names = [facts.au_name(au) for au in self.metadata.aus]
         self.columns = [*WHERE, *BOX, "score"]
         self.columns += [f"{name}_p" for name in names if self.metadata.task != "intensity"]
@@ -86,7 +100,7 @@ class Predictor:
 
     def __call__(
         self, images: ImageLike | Iterable[ImageLike], every: int = 1, fps: float | None = None
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         """Predict photos, videos, folders of them, or images in memory.
 
         Args:
@@ -108,6 +122,8 @@ class Predictor:
             DataError: an object is not an image, or no input could be read. (If only some cannot be read,
                 they are skipped with a message.)
         """
+        import pandas as pd
+
         return pd.concat(
             [
                 table(predictions, self.columns)
@@ -118,7 +134,7 @@ class Predictor:
 
     def embed(
         self, images: ImageLike | Iterable[ImageLike], every: int = 1, fps: float | None = None
-    ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    ) -> "tuple[pd.DataFrame, NDArray[np.float32]]":
         """Compute the features that the model's head reads.
 
         Takes the same arguments and raises the same errors as a call.
@@ -127,35 +143,63 @@ class Predictor:
             The table of a call without its AU columns, N rows, and the features (N, D). The features of a row
             without a face are NaN.
         """
+        import pandas as pd
+
         rows, features = [], []
-        for predictions in self.stream(
-            load_images(images, every, fps), lambda inputs: [self.model.features(inputs)]
-        ):
+        for predictions in self.stream(load_images(images, every, fps), "features"):
             rows.append(table(predictions, self.columns[: len(WHERE) + len(BOX) + 1]))
             empty = np.full((1, self.metadata.encoder.width), np.nan, dtype=np.float32)
             features += [one.values if one.crops else empty for one in predictions]
         return pd.concat(rows, ignore_index=True), np.concatenate(features)
 
     def stream(
-        self, source: Iterable[SourceImage | UnreadableInput], call: Call | None = None
+        self, source: Iterable[SourceImage | UnreadableInput], output: Output = "head"
     ) -> Iterator[list[ImagePrediction]]:
         """Predict images batch by batch, in their order.
 
         Args:
             source: photos and frames, and the entries of inputs that cannot be read.
-            call: a function from model inputs (B, 3, I, I) to outputs (B, ...); None for AU probabilities and
-                intensities.
+            output: "head" for AU probabilities and intensities, "features" for what the head reads.
         """
         for batch in batch_images(source):
-            yield self._predict(batch, call or self._aus)
+            yield self._predict(batch, output)
 
-    def _predict(self, batch: list[SourceImage | UnreadableInput], call: Call) -> list[ImagePrediction]:
+    def predict_crops(
+        self, crops: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], output: Output = "head"
+    ) -> NDArray[np.float32]:
+        """Predict face crops, framed as ``faces.finder`` frames them.
+
+        Args:
+            crops: (F, S, S, 3) uint8 RGB, or F crops (S, S, 3) of any sides. Those of the model's own side,
+                ``metadata.preprocessing.image_size``, are not resized.
+            output: "head" for AU probabilities and intensities, "features" for what the head reads.
+
+        Returns:
+            (F, K) float32: the AU columns of the table, or the features; (0, K) without a crop.
+        """
+        if not len(crops):
+            width = self.metadata.encoder.width
+            columns = width if output == "features" else len(self.columns) - len(WHERE) - len(BOX) - 1
+            return np.zeros((0, columns), np.float32)
+        values = self._network.compute(crops, output)
+        return to_values(values, self.metadata.task) if output == "head" else values
+
+    @cached_property
+    def model(self) -> "AUModel":
+        """The AU model in PyTorch, in evaluation mode; loaded when it is first used, if another back end runs."""
+        from maeface.model.weights import load_model
+        from maeface.prediction.torch_network import TorchNetwork
+
+        network = self._network
+        return network.model if isinstance(network, TorchNetwork) else load_model(self.weights)[0]
+
+    def _predict(self, batch: list[SourceImage | UnreadableInput], output: Output) -> list[ImagePrediction]:
         images = [image.frame.rgb for image in batch if isinstance(image, SourceImage)]
         if self.detector is None or not images:
             crops_by_image = [[finder.centre_crop(image, min(image.shape[:2]))] for image in images]
         else:
             crops_by_image = finder.find_crops(self.detector, images, faces=self.faces)
-        values = self._values([crop.pixels for crops in crops_by_image for crop in crops], call)
+        values = self.predict_crops([crop.pixels for crops in crops_by_image for crop in crops], output)
         of_images = iter(crops_by_image)
         of_all = [next(of_images) if isinstance(image, SourceImage) else [] for image in batch]
         ends = np.cumsum([len(crops) for crops in of_all])
@@ -163,27 +207,3 @@ class Predictor:
             ImagePrediction(image, crops, values[end - len(crops) : end])
             for image, crops, end in zip(batch, of_all, ends, strict=True)
         ]
-
-    @torch.inference_mode()
-    def _values(self, crops: list[NDArray[np.uint8]], call: Call) -> NDArray[np.float32]:
-        """Return the outputs of F crops side by side, (F, K)."""
-        settings = self.metadata.preprocessing
-        values: list[NDArray[np.float32]] = []
-        for start in range(0, len(crops), FACES_TOGETHER):
-            group = crops[start : start + FACES_TOGETHER]
-            one_side = len({crop.shape for crop in group}) == 1
-            stacks = [np.stack(group)] if one_side else [crop[None] for crop in group]
-            tensors = [torch.from_numpy(stack).to(self.device).permute(0, 3, 1, 2) for stack in stacks]
-            inputs = torch.cat(
-                [preprocessing.to_input(x, settings.image_size, settings.mean, settings.std) for x in tensors]
-            )
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                outputs = call(inputs)
-            values.append(torch.cat([output.float() for output in outputs], dim=1).cpu().numpy())
-        return np.concatenate(values) if values else np.zeros((0, 0), dtype=np.float32)
-
-    def _aus(self, inputs: Tensor) -> list[Tensor]:
-        views = [inputs, inputs.flip(3)] if self.metadata.preprocessing.mirror else [inputs]
-        outputs = [self.model(view) for view in views]
-        kinds = [[output.probabilities() for output in outputs], [output.intensities() for output in outputs]]
-        return [torch.stack(values).mean(dim=0) for values in kinds if values[0] is not None]

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 2
 INPUTS_IN_PARQUET = 1000
 """With more inputs than this, the metadata of a Parquet file lists none: every reader loads them."""
-LIBRARIES = ("maeface", "torch", "numpy", "pillow", "simplejpeg", "av")
+LIBRARIES = ("maeface", "numpy", "pillow", "simplejpeg", "av")
 """Their versions are part of the header."""
 CHANGE_ROWS = ("every", "fps", "faces", "aligned")
 """Options that change rows whatever the machine is."""
-RESOLVED = ("device", "precision")
+RESOLVED = ("device", "precision", "backend")
 """Options whose ``auto`` depends on the machine; the header has what was used."""
 
 
@@ -69,17 +69,18 @@ def make_header(
 
 def describe_use(predictor: "Predictor") -> dict[str, Any]:
     """Return what ``auto`` stood for, and the columns of the table; to be called in a worker process."""
-    device = predictor.device
     name = None
-    if device.type == "cuda":
+    if predictor.device.startswith("cuda"):
         import torch
 
-        name = torch.cuda.get_device_name(device)
+        name = torch.cuda.get_device_name(predictor.device)
     metadata = predictor.metadata
     return {
-        "device": str(device),
+        "backend": predictor.backend,
+        predictor.backend: version(predictor.backend),
+        "device": predictor.device,
         "device_name": name,
-        "precision": "bf16" if predictor.bf16 else "fp32",
+        "precision": predictor.precision,
         "columns": list(predictor.columns),
         "thresholds": dict(zip(map(str, metadata.aus), metadata.thresholds, strict=False)),
     }
@@ -114,6 +115,9 @@ def _differences(before: Mapping[str, Any], header: Mapping[str, Any]) -> Iterat
         used, asked = _kind(before.get(name)), _kind(header.get(name, given[name]))
         if asked not in (used, "auto"):
             yield f"{name} was {used}, now {asked}"
+    backend = str(before.get("backend"))
+    if backend in header and header[backend] != before.get(backend):
+        yield f"{backend} was {before.get(backend)}, now {header[backend]}"
 
 
 def _kind(value: object) -> str | None:

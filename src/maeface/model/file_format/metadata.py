@@ -6,19 +6,19 @@ tensors, so that any flipped bit is detected.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from torch import Tensor
 
 from maeface.config import Task
 from maeface.errors import WeightsError
-from maeface.model.au import AUModel
-from maeface.model.mae import MAE
-from maeface.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from maeface.model.inputs import IMAGENET_MEAN, IMAGENET_STD
+from maeface.runtime.tensors import TORCH_NAMES, StoredTensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT_VERSION = 2
 """2 added rows of whole numbers, several files and ``Preprocessing.mirror``; files of 1 are read as well."""
@@ -95,54 +95,13 @@ class Metadata(_Section):
         return self
 
 
-def describe(
-    model: MAE | AUModel,
-    preprocessing: Preprocessing,
-    *,
-    thresholds: Iterable[float] = (),
-    dataset: str = "",
-    fold: int | None = None,
-    provenance: Mapping[str, str] | None = None,
-) -> Metadata:
-    """Return the metadata of a model.
-
-    Sizes, task and action units are read from the model; the arguments are the other fields of ``Metadata``.
-    """
-    vit = model.encoder
-    assert preprocessing.image_size == vit.image_size, "preprocessing is of another image size"
-    width, depth, heads = vit.shape
-    encoder = Encoder(width=width, depth=depth, heads=heads, patch_size=vit.patch_size)
-    autoencoder = None
-    if isinstance(model, MAE):
-        autoencoder = Autoencoder(
-            decoder_width=model.decoder_shape.width,
-            decoder_depth=model.decoder_shape.depth,
-            decoder_heads=model.decoder_shape.heads,
-            mask_ratio=model.mask_ratio,
-            loss=model.loss_kind,
-            normalize_patches=model.normalize_patches,
-        )
-    return Metadata(
-        kind="mae" if isinstance(model, MAE) else "au",
-        encoder=encoder,
-        preprocessing=preprocessing,
-        autoencoder=autoencoder,
-        task=model.task if isinstance(model, AUModel) else None,
-        aus=model.aus if isinstance(model, AUModel) else (),
-        thresholds=tuple(thresholds),
-        dataset=dataset,
-        fold=fold,
-        provenance=dict(provenance or {}),
-    )
-
-
-def pack(metadata: Metadata, tensors: Mapping[str, Tensor]) -> str:
+def pack(metadata: Metadata, tensors: "Mapping[str, Tensor] | Mapping[str, StoredTensor]") -> str:
     """Return the header of a file: the metadata, and the SHA-256 of them and of all tensors, as JSON."""
     values = metadata.model_dump(mode="json")
     return json.dumps({"metadata": values, "sha256": _digest(values, tensors)}, sort_keys=True)
 
 
-def unpack(path: Path, header: str, tensors: Mapping[str, Tensor]) -> Metadata:
+def unpack(path: Path, header: str, tensors: "Mapping[str, Tensor] | Mapping[str, StoredTensor]") -> Metadata:
     """Check a header against the tensors of its file and return the metadata.
 
     Raises:
@@ -168,11 +127,21 @@ def unpack(path: Path, header: str, tensors: Mapping[str, Tensor]) -> Metadata:
     return metadata
 
 
-def _digest(values: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
+def _digest(values: dict[str, Any], tensors: "Mapping[str, Tensor] | Mapping[str, StoredTensor]") -> str:
     """Return the SHA-256 over the metadata and every tensor's name, type, shape and bytes."""
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        dtype, shape, data = _parts_of(tensors[name])
+        digest.update(f"\n{name} {dtype} {shape}\n".encode())
+        digest.update(data)
     return digest.hexdigest()
+
+
+def _parts_of(tensor: "Tensor | StoredTensor") -> tuple[str, tuple[int, ...], Any]:
+    """Return the type (as PyTorch names it), the shape and the bytes of a tensor."""
+    if isinstance(tensor, StoredTensor):
+        return TORCH_NAMES.get(tensor.kind, tensor.kind), tensor.shape, tensor.data
+    import torch
+
+    data = tensor.contiguous().flatten().view(torch.uint8).numpy().data
+    return str(tensor.dtype), tuple(tensor.shape), data

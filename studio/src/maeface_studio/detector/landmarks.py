@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from maeface import console
-from maeface.faces.landmarks import CROP_PX, LandmarkNet, landmark_square
+from maeface.faces.landmark_net import LandmarkNet
+from maeface.faces.landmarks import CROP_PX, landmark_square
 from maeface_studio.detector.augmentation import change_light, degrade
 from maeface_studio.detector.cutouts import Material
 from maeface_studio.detector.training_state import (

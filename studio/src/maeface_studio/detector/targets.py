@@ -11,15 +11,8 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maeface.faces.retinaface import (
-    CENTRE_VARIANCE,
-    MEAN_BGR,
-    SIZE_VARIANCE,
-    STRIDES,
-    RetinaFace,
-    decode,
-    make_anchors,
-)
+from maeface.faces.anchors import CENTRE_VARIANCE, MEAN_BGR, SIZE_VARIANCE, STRIDES
+from maeface.faces.retinaface import RetinaFace, decode, make_anchors
 from maeface_studio.detector.composition import Composition, PlacedFace
 
 CORRECTED_LOGIT = 3.0  # target for a face that the teacher missed; minus that for one that is not there

@@ -13,7 +13,7 @@ from maeface import checks, files
 from maeface.errors import WeightsError
 from maeface.faces.detector import LANDMARK_PREFIX, Detector, load_weights
 from maeface.faces.detector_weights import locate_detector_weights
-from maeface.faces.landmarks import LandmarkNet
+from maeface.faces.landmark_net import LandmarkNet
 from maeface.faces.retinaface import RetinaFace
 from maeface_studio.detector import detection, landmarks
 from maeface_studio.detector.cutouts import collect

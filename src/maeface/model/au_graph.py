@@ -1,0 +1,104 @@
+"""The AU model as an ONNX graph, written from its weights; it computes what ``au.AUModel`` computes."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maeface.model.file_format.metadata import Metadata
+from maeface.runtime.onnx_graph import Graph
+
+LAYER_NORM_EPS = 1e-6
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "features"]) -> bytes:
+    """Return an AU model as an ONNX file.
+
+    Input ``images``: (B, 3, I, I) float32, normalised. Output ``values``, of the layer ``output``: the head's
+    (N, O), not yet probabilities and intensities; or the features (N, D) that the head reads.
+
+    Args:
+        weights: by published name, float32.
+        metadata: with the sizes.
+        output: the last layer.
+    """
+    graph = Graph()
+    side, width = metadata.preprocessing.image_size, metadata.encoder.width
+    images = graph.input("images", "float32", ["batch", 3, side, side])
+    layers = _Layers(graph, weights, width, metadata.encoder.heads)
+    tokens = layers.embed(images, metadata.encoder.patch_size)
+    for k in range(metadata.encoder.depth):
+        tokens = layers.block(tokens, f"blocks.{k}")
+    patches = graph.add("Slice", tokens, *map(graph.constant, ([1], [2**31 - 1], [1])))
+    values = layers.norm(graph.add("ReduceMean", patches, axes=[1], keepdims=0), "fc_norm")
+    if output == "head":
+        values = layers.linear(values, "head")
+    graph.output(values, "values", ["batch", len(weights["head.bias"]) if output == "head" else width])
+    return graph.to_bytes()
+
+
+class _Layers:
+    """Layers that read their weights by name."""
+
+    def __init__(self, graph: Graph, weights: Weights, width: int, heads: int) -> None:
+        self.graph, self.weights, self.width, self.heads = graph, weights, width, heads
+
+    def embed(self, images: str, patch_size: int) -> str:
+        """Add the embedding of patches and class token with their positions; (N, 1 + L, D)."""
+        add, constant = self.graph.add, self.graph.constant
+        kernel = self.weights["patch_embed.proj.weight"]
+        bias = self.weights["patch_embed.proj.bias"]
+        x = add(
+            "Conv",
+            *(images, constant(kernel), constant(bias)),
+            kernel_shape=[patch_size, patch_size],
+            strides=[patch_size, patch_size],
+        )
+        x = add("Reshape", x, constant([0, self.width, -1]))
+        x = add("Transpose", x, perm=[0, 2, 1])
+        # A row of zeros for the class token, which is added with the positions: so no node needs the batch size.
+        x = add("Pad", x, constant([0, 1, 0, 0, 0, 0]))
+        positions = self.weights["pos_embed"].copy()
+        positions[:, :1] += self.weights["cls_token"]
+        return add("Add", x, constant(positions))
+
+    def block(self, x: str, name: str) -> str:
+        """Add a block of attention and MLP."""
+        x = self.graph.add("Add", x, self.attention(self.norm(x, f"{name}.norm1"), f"{name}.attn"))
+        return self.graph.add("Add", x, self.mlp(self.norm(x, f"{name}.norm2"), f"{name}.mlp"))
+
+    def attention(self, x: str, name: str) -> str:
+        """Add multi-head self-attention."""
+        add, constant = self.graph.add, self.graph.constant
+        depth = self.width // self.heads
+        split = add("Reshape", self.linear(x, f"{name}.qkv"), constant([0, 0, 3, self.heads, depth]))
+        parts = []
+        for k, perm in enumerate(([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])):  # of the key, transposed
+            part = add("Gather", split, constant(np.array(k)), axis=2)  # (N, 1 + L, H, d)
+            parts.append(add("Transpose", part, perm=perm))
+        query, key, value = parts
+        scores = add("MatMul", add("Mul", query, constant(float(depth**-0.5))), key)
+        mixed = add("MatMul", add("Softmax", scores, axis=-1), value)
+        mixed = add("Transpose", mixed, perm=[0, 2, 1, 3])
+        return self.linear(add("Reshape", mixed, constant([0, 0, self.width])), f"{name}.proj")
+
+    def mlp(self, x: str, name: str) -> str:
+        """Add two linear layers with a GELU between them."""
+        add, constant = self.graph.add, self.graph.constant
+        x = self.linear(x, f"{name}.fc1")
+        erf = add("Erf", add("Div", x, constant(float(np.sqrt(2)))))
+        x = add("Mul", add("Mul", x, add("Add", erf, constant(1.0))), constant(0.5))
+        return self.linear(x, f"{name}.fc2")
+
+    def norm(self, x: str, name: str) -> str:
+        """Add a LayerNorm over the last axis."""
+        values = [self.graph.constant(self.weights[f"{name}.{kind}"]) for kind in ("weight", "bias")]
+        return self.graph.add("LayerNormalization", x, *values, axis=-1, epsilon=LAYER_NORM_EPS)
+
+    def linear(self, x: str, name: str) -> str:
+        """Add a linear layer with a bias."""
+        weight = self.graph.constant(np.ascontiguousarray(self.weights[f"{name}.weight"].T))
+        product = self.graph.add("MatMul", x, weight)
+        return self.graph.add("Add", product, self.graph.constant(self.weights[f"{name}.bias"]))

@@ -1,0 +1,156 @@
+"""The network of a predictor: from face crops to the values of the head, or to features."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maeface.config import Precision
+from maeface.errors import ConfigError
+from maeface.facts import INTENSITY_MAX
+from maeface.model.arrays import load_arrays
+from maeface.model.au_graph import au_graph
+from maeface.model.file_format.metadata import Metadata
+from maeface.model.inputs import to_input
+from maeface.runtime import backends
+from maeface.runtime.backends import Backend, Network
+from maeface.runtime.choice import choose_backend
+from maeface.runtime.onnx_graph import MAX_BYTES
+
+Output = Literal["head", "features"]
+
+CROPS_TOGETHER = 32
+PROBE_CROPS = 16
+
+
+class AUNetwork(Protocol):
+    """An AU model on a back end.
+
+    Attributes:
+        metadata: of the weights.
+        backend: the back end.
+        device: "cpu" or "cuda:N".
+        precision: "fp32" or "bf16".
+    """
+
+    metadata: Metadata
+    backend: Backend
+    device: str
+    precision: backends.Precision
+
+    def compute(self, crops: Sequence[NDArray[np.uint8]], output: Output) -> NDArray[np.float32]:
+        """Return an output for crops, each (S, S, 3) uint8 RGB.
+
+        Returns:
+            Features (F, D), or (V, F, O) of the head: V is 2 with the mirror image, else 1.
+        """
+
+
+def open_au_network(
+    weights: Path, device: str, precision: Precision, backend: Backend, threads: int | None
+) -> AUNetwork:
+    """Return an AU model on a back end.
+
+    Args:
+        weights: a file, see ``weights.load_model``.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto" is bf16 where the hardware computes in it.
+        backend: see ``choose_backend``.
+        threads: of a CPU; None leaves it to PyTorch, and is 1 for other back ends.
+
+    Raises:
+        ConfigError: an unknown choice, or a back end that does not run on the device.
+        WeightsError: the file is not an AU model, or is damaged.
+        ResourceError: there is no such device, or the back end is not installed.
+    """
+
+    def probe(one: Backend) -> Callable[[], object]:
+        network = OnnxNetwork(weights, precision, one, 1)
+        side = network.metadata.preprocessing.image_size
+        crops = np.zeros((PROBE_CROPS, side, side, 3), np.uint8)
+        return lambda: network.compute(crops, "head")
+
+    chosen = choose_backend(backend, device, lambda: f"au {precision} {load_arrays(weights)[1]}", probe)
+    if chosen != "torch":
+        try:
+            return OnnxNetwork(weights, precision, chosen, threads or 1)
+        except _TooLarge as error:
+            if backend != "auto":
+                raise ConfigError(
+                    f"backend {chosen} does not run {weights}: {error}; ask for torch"
+                ) from error
+    from maeface.prediction.torch_network import TorchNetwork
+
+    return TorchNetwork(weights, device, precision)
+
+
+class OnnxNetwork:
+    """An AU model without PyTorch, on the CPU; see ``AUNetwork`` and ``open_au_network``."""
+
+    device = "cpu"
+
+    def __init__(self, weights: Path, precision: Precision, backend: Backend, threads: int) -> None:
+        arrays, self.metadata = load_arrays(weights)
+        size = sum(value.nbytes for value in arrays.values())
+        if size > MAX_BYTES:
+            raise _TooLarge(f"it has {size / 2**30:.1f} GiB, more than 2")
+        self.backend = backend
+        bf16 = precision == "bf16" or (precision == "auto" and backends.computes_bf16(backend))
+        self.precision: backends.Precision = "bf16" if bf16 and backend == "openvino" else "fp32"
+        self._weights, self._threads = weights, threads
+        self._networks: dict[Output, Network] = {"head": self._open(arrays, "head")}
+
+    def compute(self, crops: Sequence[NDArray[np.uint8]], output: Output) -> NDArray[np.float32]:
+        """Return an output for crops; see ``AUNetwork``."""
+        if output not in self._networks:
+            self._networks[output] = self._open(load_arrays(self._weights)[0], output)
+        network, settings = self._networks[output], self.metadata.preprocessing
+        views = 2 if settings.mirror and output == "head" else 1
+        results = []
+        for start in range(0, len(crops), CROPS_TOGETHER // views):
+            group = crops[start : start + CROPS_TOGETHER // views]
+            stacks = stack_by_side(group)
+            inputs = np.concatenate(
+                [to_input(x, settings.image_size, settings.mean, settings.std) for x in stacks]
+            )
+            if views == 2:
+                inputs = np.concatenate([inputs, inputs[..., ::-1]])
+            values = network(inputs)
+            results.append(values.reshape(views, len(group), -1) if output == "head" else values)
+        return np.concatenate(results, axis=-2)
+
+    def _open(self, arrays: dict[str, NDArray[np.float32]], output: Output) -> Network:
+        graph = au_graph(arrays, self.metadata, output)
+        return backends.open_network(graph, self.backend, self.precision, self._threads)
+
+
+class _TooLarge(Exception):
+    """Weights that do not fit into an ONNX file."""
+
+
+def stack_by_side(crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Return crops (S, S, 3) as stacks (B, S, S, 3), in their order: one stack if all have one side."""
+    if isinstance(crops, np.ndarray):
+        return [crops]
+    one_side = len({crop.shape for crop in crops}) == 1
+    return [np.stack(crops)] if one_side else [crop[None] for crop in crops]
+
+
+def to_values(head: NDArray[np.float32], task: str | None) -> NDArray[np.float32]:
+    """Return probabilities (0 to 1) and intensities (0 to 5) side by side, as the mean of the views.
+
+    Args:
+        head: (V, F, O), outputs of the head for V views of F crops.
+        task: of the model, "detection", "intensity" or "both".
+
+    Returns:
+        (F, O).
+    """
+    occurrences = head.shape[2] if task == "detection" else head.shape[2] // 2 if task == "both" else 0
+    with np.errstate(over="ignore"):
+        probabilities = 1 / (1 + np.exp(-head[..., :occurrences]))
+    intensities = np.clip(head[..., occurrences:], 0, 1) * np.float32(INTENSITY_MAX)
+    values: NDArray[np.float32] = np.concatenate([probabilities, intensities], axis=2).mean(axis=0)
+    return values

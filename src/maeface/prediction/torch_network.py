@@ -1,0 +1,56 @@
+"""An AU model in PyTorch, on any device."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from maeface.config import Precision
+from maeface.model import preprocessing
+from maeface.model.device import choose_device, computes_bf16
+from maeface.model.weights import load_model
+from maeface.prediction.networks import Output, stack_by_side
+from maeface.runtime import backends
+from maeface.runtime.backends import Backend
+
+CROPS_TOGETHER = 64
+
+
+class TorchNetwork:
+    """An AU model in PyTorch; see ``networks.AUNetwork`` and ``networks.open_au_network``.
+
+    Attributes:
+        model: the model, in evaluation mode, on its device.
+    """
+
+    backend: Backend = "torch"
+
+    def __init__(self, weights: Path, device: str, precision: Precision) -> None:
+        self._device = choose_device(device)
+        self.precision: backends.Precision = "bf16" if computes_bf16(precision, self._device) else "fp32"
+        model, self.metadata = load_model(weights)
+        self.model = model.to(self._device)
+        self.device = str(self._device)
+
+    @torch.inference_mode()
+    def compute(self, crops: Sequence[NDArray[np.uint8]], output: Output) -> NDArray[np.float32]:
+        """Return an output for crops; see ``networks.AUNetwork``."""
+        settings = self.metadata.preprocessing
+        results: list[NDArray[np.float32]] = []
+        for start in range(0, len(crops), CROPS_TOGETHER):
+            stacks = stack_by_side(crops[start : start + CROPS_TOGETHER])
+            tensors = [torch.from_numpy(stack).to(self._device).permute(0, 3, 1, 2) for stack in stacks]
+            inputs = torch.cat(
+                [preprocessing.to_input(x, settings.image_size, settings.mean, settings.std) for x in tensors]
+            )
+            views = [inputs, inputs.flip(3)] if settings.mirror and output == "head" else [inputs]
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                features = [self.model.features(view) for view in views]
+                if output == "features":
+                    results.append(features[0].float().cpu().numpy())
+                    continue
+                heads = [self.model.head(one).float() for one in features]
+            results.append(torch.stack(heads).cpu().numpy())
+        return np.concatenate(results, axis=-2)

@@ -1,0 +1,1 @@
+"""Networks without PyTorch: ONNX graphs written from weights, and the libraries that run them."""

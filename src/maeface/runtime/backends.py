@@ -1,0 +1,117 @@
+"""The libraries that run networks, and ONNX graphs as functions of arrays."""
+
+import functools
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maeface import checks
+from maeface.errors import ConfigError, ResourceError
+
+Backend = Literal["auto", "torch", "onnxruntime", "openvino"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+ONNX_BACKENDS: tuple[Backend, ...] = ("openvino", "onnxruntime")
+"""Those that run ONNX graphs, on the CPU."""
+Precision = Literal["fp32", "bf16"]
+Network = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""A network with one input and one output."""
+
+
+def is_installed(backend: str) -> bool:
+    """Return whether a library is there, without importing it."""
+    return importlib.util.find_spec(backend) is not None
+
+
+def require_backend(asked: str) -> Backend:
+    """Return a back end that was asked for, after a check.
+
+    Raises:
+        ConfigError: an unknown one.
+        ResourceError: its library is not installed.
+    """
+    checks.require_choice("backend", asked, BACKENDS)
+    if asked != "auto" and not is_installed(asked):
+        raise ResourceError(
+            f"backend {asked} is not installed; install it (pip install {asked}) or ask for auto"
+        )
+    return asked  # type: ignore[return-value]
+
+
+def computes_bf16(backend: str) -> bool:
+    """Return whether an ONNX back end computes in bfloat16 on this CPU."""
+    if backend != "openvino":
+        return False
+    return "BF16" in _openvino().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def open_network(graph: bytes, backend: str, precision: Precision = "fp32", threads: int = 1) -> Network:
+    """Return an ONNX graph with one input and one output as a function of arrays; it runs on the CPU.
+
+    Args:
+        graph: an ONNX file.
+        backend: one of ``ONNX_BACKENDS``.
+        precision: "bf16" lets OpenVINO compute in bfloat16; ONNX Runtime always computes in float32.
+        threads: of the computation.
+
+    Raises:
+        ConfigError: ``backend`` runs no ONNX graphs.
+    """
+    if backend == "openvino":
+        return _open_openvino(graph, precision, threads)
+    if backend == "onnxruntime":
+        return _open_onnxruntime(graph, threads)
+    raise ConfigError(f"backend {backend} runs no ONNX graphs; choose one of {', '.join(ONNX_BACKENDS)}")
+
+
+def version(backend: str) -> str:
+    """Return the version of an installed back end."""
+    from importlib.metadata import version
+
+    return version(backend)
+
+
+def _open_openvino(graph: bytes, precision: Precision, threads: int) -> Network:
+    settings: Mapping[str, Any] = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+    }
+    core = _openvino()
+    request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
+
+    def run(values: NDArray[Any]) -> NDArray[np.float32]:
+        request.infer([np.ascontiguousarray(values)], share_inputs=True)
+        result: NDArray[np.float32] = request.get_output_tensor(0).data.copy()
+        return result
+
+    return run
+
+
+@functools.cache
+def _openvino() -> Any:  # noqa: ANN401 - openvino.Core
+    os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+    import openvino
+
+    return openvino.Core()
+
+
+def _open_onnxruntime(graph: bytes, threads: int) -> Network:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    (name,) = (one.name for one in session.get_inputs())
+
+    def run(values: NDArray[Any]) -> NDArray[np.float32]:
+        (result,) = session.run(None, {name: np.ascontiguousarray(values)})
+        return result  # type: ignore[no-any-return]
+
+    return run

@@ -1,0 +1,120 @@
+"""The choice of a back end: as asked for, the GPU's, or the fastest one on this CPU."""
+
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from maeface import files
+from maeface.errors import ConfigError, ResourceError
+from maeface.runtime.backends import ONNX_BACKENDS, Backend, is_installed, require_backend, version
+
+FILE = "backends.json"
+"""The measured choices, in the user's cache folder."""
+TIMED_S = 0.2
+"""Time of the measurement of a back end."""
+MAX_ENTRIES = 64
+_DRIVERS = ("proc/driver/nvidia/version", "dev/kfd")  # of NVIDIA, and of AMD
+
+Probe = Callable[[Backend], Callable[[], object]]
+"""Opens a network with a back end, and returns a function that runs it once."""
+
+
+def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Probe) -> Backend:
+    """Return the back end to use.
+
+    ``auto`` is PyTorch on a GPU. On a CPU it is the fastest of the installed ones that run ONNX graphs; if
+    there are several, they are measured once for each network and kind of CPU, which takes a second.
+
+    Args:
+        asked: one of ``backends.BACKENDS``.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        name: returns the name of the network that is measured, with a hash of its weights.
+        probe: opens that network.
+
+    Raises:
+        ConfigError: an unknown back end, or one that does not run on the device.
+        ResourceError: its library is not installed.
+    """
+    backend = require_backend(asked)
+    if device.startswith("cuda"):
+        if backend in ONNX_BACKENDS:
+            raise ConfigError(f"backend {backend} runs on the CPU only; ask for torch or auto on {device}")
+        return "torch"
+    if backend != "auto":
+        return backend
+    if device == "auto" and finds_gpu():
+        return "torch"
+    installed = [one for one in ONNX_BACKENDS if is_installed(one)]
+    if len(installed) < 2:
+        return installed[0] if installed else "torch"
+    key = _key(name(), installed)
+    chosen = _load().get(key)
+    for one in installed:
+        if one == chosen:
+            return one
+    fastest = min(installed, key=lambda one: _measure(probe(one)))
+    _save(key, fastest)
+    return fastest
+
+
+def finds_gpu() -> bool:
+    """Return whether PyTorch finds a GPU; it is only imported where there is a driver of one."""
+    if not _has_driver():
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _has_driver() -> bool:
+    if any((Path("/") / path).exists() for path in _DRIVERS):
+        return True
+    with suppress(OSError):  # in the Windows Subsystem for Linux there is only the library
+        ctypes.CDLL("libcuda.so.1")
+        return True
+    return False
+
+
+def _measure(run: Callable[[], object]) -> float:
+    """Return the shortest time of a run in seconds, after one that is not counted."""
+    run()
+    times: list[float] = []
+    while sum(times) < TIMED_S:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _key(name: str, backends: list[Backend]) -> str:
+    facts = [name, _cpu(), str(os.cpu_count()), *(f"{one} {version(one)}" for one in backends)]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def _cpu() -> str:
+    with suppress(OSError):
+        for line in (Path("/") / "proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line
+    return f"{platform.machine()} {platform.processor()}"
+
+
+def _load() -> dict[str, str]:
+    """Return the measured choices; none if the file is damaged or not there."""
+    with suppress(OSError, ValueError, AttributeError):
+        content = json.loads((files.cache_folder() / FILE).read_text(encoding="utf-8"))
+        return {str(key): str(value) for key, value in content.items()}
+    return {}
+
+
+def _save(key: str, backend: Backend) -> None:
+    """Remember a choice, if the cache folder can be written."""
+    entries = list(_load().items())[-MAX_ENTRIES + 1 :]
+    with suppress(ResourceError):
+        files.write_json(files.cache_folder() / FILE, dict([*entries, (key, backend)]))
