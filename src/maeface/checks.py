@@ -15,6 +15,8 @@ from pathlib import Path
 from maeface.errors import ConfigError, MaefaceError, ResourceError, WeightsError
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
+TABLES = (".csv", ".parquet")
+"""Suffixes of a table of predictions."""
 NAMES_COMPARED = 10_000
 """Largest number of files in a folder that are compared with a mistyped name."""
 
@@ -155,6 +157,25 @@ def require_writable_file(path: Path | None, what: str, suffixes: Sequence[str])
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"cannot write {what} as {path.name}; name a {' or a '.join(suffixes)} file")
     _require_writable(path, folder=False)
+
+
+def is_folder_of_tables(out: Path | None) -> bool:
+    """Return whether an output is a folder for tables: an existing one, or a name without a suffix."""
+    return out is not None and out.suffix.lower() not in TABLES and (out.is_dir() or not out.suffix)
+
+
+def require_writable_tables(out: Path | None) -> None:
+    """Check that a table and its record, ``out.csv.json``, or a folder of tables can be written.
+
+    Raises:
+        ConfigError: a file that is neither ``.csv`` nor ``.parquet``, or a folder with such a name.
+        ResourceError: it cannot be written.
+    """
+    if is_folder_of_tables(out):
+        require_writable_folders(out)
+    elif out is not None:
+        require_writable_file(out, "predictions", TABLES)
+        require_writable_file(out.with_name(f"{out.name}.json"), "the record", (".json",))
 
 
 def require_writable_folders(*folders: Path | None) -> None:

@@ -109,9 +109,7 @@ def prepare(
     ] = "mobilenet0.25",
     detector: options.Detector = "auto",
     jpeg_quality: Annotated[int, typer.Option(help="JPEG quality of the crops, 1 to 100.")] = 95,
-    workers: Annotated[
-        int | None, typer.Option(help="Number of processes. Default: one for each CPU core.")
-    ] = None,
+    workers: options.Workers = None,
     file_timeout: options.FileTimeout = 1800.0,
     device: options.Device = "auto",
     max_bad: Annotated[
@@ -220,10 +218,7 @@ def evaluate(
 @app.command()
 def predict(
     inputs: Annotated[list[Path], typer.Argument(metavar="FILE", help="Photos, videos, or folders of them.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Table to write, .csv or .parquet. Default: print one line for each face."),
-    ] = None,
+    out: options.Tables = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -241,6 +236,7 @@ def predict(
     aligned: options.Aligned = False,
     detector: options.Detector = "auto",
     device: options.Device = "auto",
+    backend: options.Backend = "auto",
     precision: Annotated[
         config.Precision,
         typer.Option(help="Number format of the AU network; 'auto': bf16 if the hardware supports it."),
@@ -248,18 +244,19 @@ def predict(
     max_bad: Annotated[
         float, typer.Option(help="Exit with 1 if a larger fraction of the inputs cannot be read, 0 to 1.")
     ] = 1.0,
+    workers: options.Workers = None,
+    file_timeout: options.FileTimeout = 1800.0,
 ) -> None:
     """Predict the AUs of the faces in photos and videos."""
+    arguments = locals()
     checks.require_inputs(inputs)
     checks.require_weights([weights])
-    checks.require_writable_file(out, "predictions", (".csv", ".parquet"))
+    checks.require_writable_tables(out)
     checks.require_writable_folders(pictures)
     checks.require_sampling(every, fps)
     from maeface import predict as verb
 
-    summary = verb.run(
-        inputs, weights, out, pictures, every, fps, faces, aligned, device, precision, detector, max_bad
-    )
+    summary = verb.run(**arguments)
     write = console.print_result if out else console.note  # without --out, stdout has the lines
     write(str(summary))
     if summary.too_many_bad:

@@ -1,5 +1,7 @@
 """Arguments and options of the command line that several commands share."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +11,16 @@ from maeface import checks
 
 FaceChoice = Literal["largest", "central", "all"]  # central: nearest to the image's centre
 Backbone = Literal["mobilenet0.25", "resnet50"]
+
+
+def parse_output(text: str) -> Path:
+    """Return the path of an output; one that ends with a slash is a folder, which is created."""
+    path = Path(text)
+    if text.endswith(os.sep) and not path.exists():
+        with suppress(OSError):  # the check of the path says it
+            path.mkdir(parents=True)
+    return path
+
 
 Recipe = Annotated[
     str, typer.Argument(metavar="RECIPE", help="Name of a recipe that comes with maeface, or a TOML file.")
@@ -32,6 +44,12 @@ Device = Annotated[
         help="Device for the networks; 'auto': the GPU if there is one.",
     ),
 ]
+Backend = Annotated[
+    Literal["auto", "torch", "openvino", "onnxruntime"],
+    typer.Option(
+        help="Library that runs the networks; 'auto': PyTorch on a GPU, else the fastest that is installed."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -53,6 +71,19 @@ FileTimeout = Annotated[
     float,
     typer.Option(
         "--file-timeout", help="Give up a file from which no further image comes for so many seconds."
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Number of processes. Default: one for each CPU core.")
+]
+Tables = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        parser=parse_output,
+        metavar="FILE|DIR",
+        help="Table to write, .csv or .parquet, or a folder for a table of each input. The same command goes "
+        "on with it. Default: print one line for each face.",
     ),
 ]
 Aligned = Annotated[bool, typer.Option("--aligned", help="The images are cropped faces: skip the detection.")]

@@ -1,33 +1,66 @@
-"""``maeface predict``: action units of photos and videos, as a table, with pictures.
+"""``maeface predict``: action units of photos and videos, as tables, with pictures.
 
 Faces are detected and cropped as in ``prepare``, pixel for pixel; the model's own preprocessing follows.
-Inputs are read in small batches, so memory does not grow with their number or length.
+Inputs are split into units of work for several processes. The rows of a finished unit are on disk, so an
+interrupted run goes on with the missing units and ends with the same bytes. Memory does not grow with the
+number of inputs or their length.
 """
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from maeface import checks, console, files
 from maeface.config import Precision
-from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
-from maeface.data.ingest.inputs import Input, find_inputs, note_unused_options
-from maeface.errors import DataError
-from maeface.faces.detector_weights import WeightsSource
+from maeface.data.ingest.images import SkippedInputs, SourceImage, read_inputs
+from maeface.data.ingest.inputs import Input, Unit, find_inputs, note_unused_options
+from maeface.data.ingest.workers import Notify, count_cores
+from maeface.errors import ConfigError, DataError
+from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
 from maeface.faces.finder import FaceChoice
-from maeface.prediction import table_writer
-from maeface.prediction.predictor import Predictor
-from maeface.prediction.record import make_record, now, record_path, shorten_record
+from maeface.model.file_format.parts import files_of
+from maeface.model.zoo import find
+from maeface.prediction import pipeline, record
 from maeface.prediction.rows import ImagePrediction, table
-from maeface.prediction.table_writer import Writer
-from maeface.report.lines import describe_faces
+from maeface.prediction.tables import Task, Totals, describe_unreadable, write_one_table, write_table_each
+from maeface.prediction.units import OneFile, UnitResult, picture_path, predict_unit
+from maeface.runtime.backends import Backend
+from maeface.runtime.choice import finds_gpu
+
+if TYPE_CHECKING:
+    from maeface.prediction.predictor import Predictor
+
+PARTS = ".parts"
+"""Name of the folder of parts in a folder of tables, and what it adds to the name of a table."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to predict; see ``run``."""
+
+    weights: Path | str | None = None
+    pictures: Path | None = None
+    every: int = 1
+    fps: float | None = None
+    faces: FaceChoice = "all"
+    aligned: bool = False
+    device: str = "auto"
+    precision: Precision = "auto"
+    detector: WeightsSource = "auto"
+    max_bad: float = 1.0
+    backend: Backend = "auto"
+    workers: int | None = None
+    file_timeout: float = 1800.0
+
+
+MakePredictor = Callable[[Options], "Predictor"]
+"""Makes a predictor; it is called in each worker process."""
+NOT_IN_RECORD = ("weights", "pictures", "workers", "file_timeout")
 
 
 @dataclass(frozen=True)
@@ -35,14 +68,16 @@ class Summary:
     """The result of a prediction.
 
     Attributes:
-        out: the table; None if lines were printed.
+        out: the table, or the folder of tables; None if lines were printed.
         inputs: number of photos and videos.
         images: number of photos and frames that were read.
         faces: number of rows with a face.
         without_face: number of images without a face.
-        skipped: number of inputs that could not be read, by reason.
-        pictures: number of files written to the folder of pictures.
-        too_many_bad: whether more inputs could not be read than ``max_bad`` allows.
+        skipped: number of rows of inputs and frames that could not be read, by reason.
+        pictures: number of files that this run wrote to the folder of pictures.
+        bad: number of inputs that could not be read, or too little of them; see ``run``.
+        too_many_bad: whether these are more than ``max_bad`` allows.
+        there: number of inputs whose table was there already.
     """
 
     out: Path | None
@@ -52,19 +87,22 @@ class Summary:
     without_face: int
     skipped: dict[str, int]
     pictures: int
+    bad: int = 0
     too_many_bad: bool = False
+    there: int = 0
 
     def __str__(self) -> str:
         """One line, and a second one if too many inputs could not be read."""
-        line = f"{self.out or 'predicted'}: inputs: {self.inputs}; images: {self.images}; faces: {self.faces}"
+        line = f"{self.out or 'predicted'}: inputs: {self.inputs}"
+        line += f" ({self.there} already there)" if self.there else ""
+        line += f"; images: {self.images}; faces: {self.faces}"
         line += f"; without a face: {self.without_face}" if self.without_face else ""
         if self.skipped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
             line += f"; not read: {reasons}"
         line += f"; pictures: {self.pictures}" if self.pictures else ""
         if self.too_many_bad:
-            bad = sum(self.skipped.values())
-            line += f"\n{bad} of {self.inputs} inputs could not be read, more than allowed (--max-bad)"
+            line += f"\n{self.bad} of {self.inputs} inputs could not be read, more than allowed (--max-bad)"
         return line
 
 
@@ -81,8 +119,15 @@ def run(
     precision: Precision = "auto",
     detector: WeightsSource = "auto",
     max_bad: float = 1.0,
+    backend: Backend = "auto",
+    workers: int | None = None,
+    file_timeout: float = 1800.0,
+    make_predictor: MakePredictor | None = None,
 ) -> Summary:
     """Predict action units of photos and videos.
+
+    The same call resumes an interrupted prediction, and does nothing for a table that is already there, made
+    of the same files with the same settings.
 
     Args:
         inputs: files and folders, which are searched recursively. Those that cannot be read are skipped with
@@ -90,7 +135,8 @@ def run(
         weights: a file, or the name of packaged weights; None for the default, see ``Predictor``.
         out: the table, ``.csv`` or ``.parquet``, with its record beside it (``prediction.record``). It has a
             row for each face, and one with face -1 for an image without a face and for an input that cannot
-            be read. None: print a line for each face.
+            be read. Any other name is a folder, for a table ``INPUT.csv`` of each input. None: print a line
+            for each face, in this process. Until all is finished, the rows are in ``OUT.parts``.
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: read every n-th frame of a video.
         fps: read at most this many frames per second of a video, instead of ``every``.
@@ -99,91 +145,142 @@ def run(
         device: "auto", "cpu", "cuda" or "cuda:N"; see ``Predictor``.
         precision: of the AU model: "auto", "fp32" or "bf16"; see ``Predictor``.
         detector: "auto", "public" or "embedded"; see ``Predictor``.
-        max_bad: largest fraction of the inputs, 0 to 1, that may be unreadable; see ``Summary.too_many_bad``.
+        max_bad: largest fraction of the inputs, 0 to 1, that may be bad; see ``Summary.too_many_bad``. An
+            input is bad if no image of it can be read, or if a larger fraction of its images cannot.
+        backend: of the networks: "auto", "torch", "openvino" or "onnxruntime"; see ``Predictor``.
+        workers: number of processes; None: one for each CPU core. With a GPU it is one.
+        file_timeout: give up a file from which no further image comes for so many seconds.
+        make_predictor: makes another predictor, a function of a module; None for ``Predictor``.
 
     Raises:
-        ConfigError: an input does not exist, ``out`` has another extension, or an option is out of range.
+        ConfigError: an input does not exist, ``out`` has another extension or holds an unfinished run with
+            other settings, or an option is out of range.
         DataError: none of the inputs could be read.
         WeightsError: the file is not an AU model, or is damaged.
-        ResourceError: there is no such device, the disk is full, or there are no weights for the face
-            detector and no network.
+        ResourceError: there is no such device, the disk is full, ``out`` is in use, or there are no weights
+            for the face detector and no network.
     """
-    checks.require_writable_file(out, "predictions", table_writer.SUFFIXES)
-    checks.require_writable_folders(pictures)
-    checks.require_sampling(every, fps)
-    checks.require_fraction("max_bad", max_bad)
-    sidecar = record_path(out) if out else None
-    checks.require_writable_file(sidecar, "the record", (".json",))
-    started = now()
-    listing = find_inputs(inputs, [output for output in (out, sidecar, pictures) if output is not None])
-    predictor = Predictor(weights, device, aligned, faces, precision, detector)
-    face_options = {"faces": faces != "all", "detector": detector != "auto"} if aligned else {}
-    note_unused_options(listing, every, fps, face_options, pictures is not None)
-    options = {"every": every, "fps": fps, "faces": faces, "aligned": aligned, "device": device}
-    options |= {"precision": precision, "detector": detector, "max_bad": max_bad}
-
-    def record(statuses: Counter[str]) -> dict[str, Any]:
-        return make_record(predictor, listing, options, statuses, started)
-
-    return _run(predictor, listing, out, pictures, every, fps, max_bad, record)
+    options = Options(
+        *(weights, pictures, every, fps, faces, aligned, device, precision, detector),
+        *(max_bad, backend, workers, file_timeout),
+    )
+    return _run(inputs, out, options, make_predictor or _make_predictor)
 
 
-def _run(
-    predictor: Predictor,
-    listing: Sequence[Input],
-    out: Path | None,
-    pictures: Path | None,
-    every: int,
-    fps: float | None,
-    max_bad: float,
-    record: Callable[[Counter[str]], dict[str, Any]],
-) -> Summary:
-    skipped = SkippedInputs()
-    target = _open_table(out, predictor, record) if out else nullcontext(_printer(predictor))
-    images = count = drawn = 0
-    with console.progress("predict", len(listing), "inputs") as advance, target as write:
-        for batch in predictor.stream(read_inputs(listing, every, fps, skipped, advance)):
-            write(table(batch, predictor.columns))
-            images += sum(isinstance(prediction.image, SourceImage) for prediction in batch)
-            count += sum(len(prediction.crops) for prediction in batch)
-            advance(0, f"{images} images, {count} faces")
-            if pictures is not None:
-                drawn += _draw(batch, predictor, pictures)
-        if not images:
-            raise DataError(f"none of {len(listing)} inputs could be read: {skipped}")
-        empty = write.rows - count - skipped.reasons.total()
-    reasons = dict(skipped.reasons.most_common())
-    too_many_bad = sum(reasons.values()) > max_bad * len(listing)
-    return Summary(out, len(listing), images, count, empty, reasons, drawn, too_many_bad)
+def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakePredictor) -> Summary:
+    started = record.now()
+    checks.require_writable_tables(out)
+    checks.require_writable_folders(options.pictures)
+    checks.require_sampling(options.every, options.fps)
+    checks.require_fraction("max_bad", options.max_bad)
+    if options.workers is not None and options.workers < 1:
+        raise ConfigError(f"workers is {options.workers}; expected 1 or more")
+    one_each = checks.is_folder_of_tables(out)
+    outputs = [options.pictures, out]
+    if out is not None and not one_each:
+        outputs += [record.record_path(out), _parts_of(out)]
+    listing = find_inputs(inputs, [output for output in outputs if output is not None])
+    changed = {"faces": options.faces != "all", "detector": options.detector != "auto"}
+    note_unused_options(
+        *(listing, options.every, options.fps, changed if options.aligned else {}),
+        options.pictures is not None,
+    )
+    weights = find(options.weights)
+    detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
+    used = replace(options, weights=weights, detector=source_of(detector) if detector else options.detector)
+    if out is None:
+        return _print(listing, used, make)
+    given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
+    header = record.make_header(weights, files_of(weights), detector, given)
+    folder = _parts_of(out)
+    gpu = options.device.startswith("cuda") or (options.device == "auto" and finds_gpu())
+    task = Task(
+        *(out, folder, listing, header, partial(_make_job, folder, header, used, make)),
+        *(1 if gpu else options.workers or count_cores(), options.file_timeout),
+        *(options.pictures, started),
+    )
+    totals = write_table_each(task) if one_each else write_one_table(task)
+    return _summarize(totals, out, options.max_bad)
 
 
-@contextmanager
-def _open_table(
-    out: Path, predictor: Predictor, record: Callable[[Counter[str]], dict[str, Any]]
-) -> Iterator[Writer]:
-    """Open the table, and write its record beside it after the table; neither after an error."""
-    sidecar = record_path(out)
-    with files.atomic(sidecar) as temporary:
-        with table_writer.writer(out, predictor.columns) as write:
-            yield write
-            values = record(write.statuses)
-            write.record = shorten_record(values)
-            temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            sidecar.unlink(missing_ok=True)  # so that no table stands beside the record of another
+def _parts_of(out: Path) -> Path:
+    return out / PARTS if checks.is_folder_of_tables(out) else out.with_name(f"{out.name}{PARTS}")
 
 
-def _printer(predictor: Predictor) -> Writer:
-    """Return a writer that prints a line for each face."""
+def _summarize(totals: Totals, out: Path | None, max_bad: float) -> Summary:
+    bad = totals.count_bad(max_bad)
+    return Summary(
+        *(out, totals.inputs, totals.images, totals.statuses["ok"], totals.statuses["no_face"]),
+        *(totals.reasons, totals.pictures, bad, bad > max_bad * totals.inputs, totals.there),
+    )
+
+
+def _make_predictor(options: Options) -> "Predictor":
+    from maeface.prediction.predictor import Predictor
+
+    return Predictor(
+        options.weights,
+        options.device,
+        options.aligned,
+        options.faces,
+        options.precision,
+        options.detector,
+        options.backend,
+    )
+
+
+def _make_job(
+    folder: Path, header: Mapping[str, Any], options: Options, make: MakePredictor
+) -> Callable[[Unit | OneFile, Notify], UnitResult]:
+    """Make the job of a worker process.
+
+    The first process chooses for all what ``auto`` stands for: the choice may depend on measured times.
+    """
+    with pipeline.settled_header(folder) as settled:
+        chosen = {} if settled is None else {name: settled[name] for name in record.RESOLVED}
+        predictor = make(replace(options, **chosen))
+        pipeline.write_or_compare_header(folder, {**header, **record.describe_use(predictor)})
+    if predictor.backend == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+    draw = None if options.pictures is None else partial(_draw, predictor, options.pictures)
+
+    def job(work: Unit | OneFile, notify: Notify) -> UnitResult:
+        return predict_unit(work, folder, predictor, options.every, options.fps, notify, draw)
+
+    return job
+
+
+def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> Summary:
+    """Print a line for each face, as soon as it is predicted, in this process."""
+    from maeface.report.lines import describe_faces
+
+    predictor = make(options)
     thresholds = dict(zip(predictor.metadata.aus, predictor.metadata.thresholds, strict=False))
+    skipped, totals = SkippedInputs(), Totals(inputs=len(listing))
+    read: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
+    with console.progress("predict", len(listing), "inputs") as advance:
+        source = read_inputs(listing, options.every, options.fps, skipped, advance)
+        for batch in predictor.stream(source):
+            rows = table(batch, predictor.columns)
+            totals.statuses.update(rows["status"])
+            if lines := list(describe_faces(rows, thresholds)):
+                console.print_result("\n".join(lines))
+            for one in batch:
+                (read if isinstance(one.image, SourceImage) else missing)[one.image.name] += 1
+            advance(0, f"{read.total()} images, {totals.statuses['ok']} faces")
+            if options.pictures is not None:
+                totals.pictures += _draw(predictor, options.pictures, batch)
+    totals.images = read.total()
+    totals.shares_missing = [count / (count + read[name]) for name, count in missing.items()]
+    if not totals.images:
+        raise DataError(describe_unreadable(len(listing), totals.reasons))
+    return _summarize(totals, None, options.max_bad)
 
-    def show(rows: pd.DataFrame, _: bool) -> None:
-        if lines := list(describe_faces(rows, thresholds)):
-            console.print_result("\n".join(lines))
 
-    return Writer(show)
-
-
-def _draw(batch: Sequence[ImagePrediction], predictor: Predictor, folder: Path) -> int:
+def _draw(predictor: "Predictor", folder: Path, batch: Sequence[ImagePrediction]) -> int:
     """Write a picture of each photo, named as the photo; return how many."""
     from maeface.report import figures
 
@@ -191,7 +288,7 @@ def _draw(batch: Sequence[ImagePrediction], predictor: Predictor, folder: Path) 
     threshold = predictor.metadata.thresholds or 0.5
     count = 0
     for prediction in batch:
-        if isinstance(prediction.image, UnreadableInput) or prediction.image.video:
+        if not isinstance(prediction.image, SourceImage) or prediction.image.video:
             continue
         bars = [
             figures.FaceBars(
@@ -203,7 +300,6 @@ def _draw(batch: Sequence[ImagePrediction], predictor: Predictor, folder: Path) 
             for crop, values in zip(prediction.crops, prediction.values, strict=True)
         ]
         picture = figures.au_bars(prediction.image.frame.rgb, aus, bars, threshold)
-        name = Path(prediction.image.name)
-        files.write_bytes(folder / name.with_name(f"{name.name}.png"), figures.png(picture))
+        files.write_bytes(picture_path(folder, prediction.image.name), figures.png(picture))
         count += 1
     return count

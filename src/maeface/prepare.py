@@ -23,6 +23,7 @@ from maeface.data import manifest, shards
 from maeface.data.ingest import input_list, quarantine, units, workers
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, split_into_units
 from maeface.data.ingest.quarantine import FileRetry
+from maeface.data.ingest.runner import Runner
 from maeface.data.ingest.units import FaceFinder, Settings, UnitSummary
 from maeface.data.readers import stored_labels
 from maeface.data.readers.raw_dataset import RawDataset, read_all
@@ -204,8 +205,6 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
     if not missing:
         return 0
     images = faces = 0
-    count = settings.workers or workers.count_cores()
-    limit_s = settings.file_timeout
     suspects: list[Unit] = []
 
     def notify(new: int) -> None:
@@ -213,38 +212,31 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
         faces += new
         advance(0, f"{faces} faces")
 
-    def suspect(unit: Unit, status: str, detail: str) -> None:
-        suspects.append(unit)
-        first = unit.inputs[0].source
-        console.note(
-            f"prepare: {status} ({detail}) in unit {unit.name}, {len(unit.inputs)} files from {first}; "
-            "they are tried again one by one at the end"
-        )
-
+    count = settings.workers or workers.count_cores()
+    runner = Runner("prepare", setup, count, notify, settings.file_timeout)
     try:
         with console.progress("prepare", total, "files", finished) as advance:
-            with closing(workers.work(setup, missing, count, notify, suspect, limit_s)) as results:
+            with closing(runner.do_units(missing, suspects)) as results:
                 for unit, summary in results:
                     images += summary.images
                     advance(len(unit.inputs))
             for unit in suspects:
-                images += _retry(unit, out, setup, notify, limit_s).images
+                images += _retry(unit, out, runner).images
                 advance(len(unit.inputs))
     finally:
         _clean(out)  # temporary files of a stopped worker
     return images
 
 
-def _retry(unit: Unit, out: Path, setup: Setup, notify: workers.Notify, limit_s: float) -> UnitSummary:
-    """Prepare a unit file by file, in one process alone, so that memory is as large as it can be."""
+def _retry(unit: Unit, out: Path, runner: Runner[Any, UnitSummary]) -> UnitSummary:
+    """Prepare a unit file by file."""
     retries = quarantine.split_into_files(unit, out)
     lost: dict[int, tuple[str, str]] = {}
 
     def lose(retry: FileRetry, status: str, detail: str) -> None:
         lost[retry.position] = (status, detail)
-        console.note(f"prepare: {retry.unit.inputs[0].source} is left out: {status} ({detail})")
 
-    with closing(workers.work(setup, retries, 1, notify, lose, limit_s)) as results:
+    with closing(runner.do_files(retries, lose)) as results:
         for _ in results:
             pass
     return quarantine.join_files(unit, out, retries, lost)

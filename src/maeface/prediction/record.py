@@ -1,22 +1,35 @@
-"""The record of a prediction: what made a table, as JSON beside it and in the metadata of a Parquet file."""
+"""The record of a prediction: what made a table, as JSON beside it and in the metadata of a Parquet file.
 
-import stat
+It begins as a header, which says everything that changes the rows. By the header a later run recognises the
+parts of an interrupted one, and a table that is there already.
+"""
+
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maeface import files
 from maeface.data.ingest.inputs import Input
 from maeface.faces.detector_weights import source_of
-from maeface.model.file_format.parts import files_of
-from maeface.prediction.predictor import Predictor
+from maeface.prediction.parts import Content, Entry
+from maeface.prediction.rows import OK
 
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    from maeface.prediction.predictor import Predictor
+
+FORMAT_VERSION = 2
 INPUTS_IN_PARQUET = 1000
 """With more inputs than this, the metadata of a Parquet file lists none: every reader loads them."""
+LIBRARIES = ("maeface", "numpy", "pillow", "simplejpeg", "av")
+"""Their versions are part of the header."""
+CHANGE_ROWS = ("every", "fps", "faces", "aligned")
+"""Options that change rows whatever the machine is."""
+RESOLVED = ("device", "precision", "backend")
+"""Options whose ``auto`` depends on the machine; the header has what was used."""
 
 
 def record_path(table: Path) -> Path:
@@ -29,41 +42,133 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def make_header(
+    weights: Path, weights_files: Sequence[Path], detector: Path | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what is known of a run before a network is loaded.
+
+    Args:
+        weights: the path of the AU model.
+        weights_files: its files.
+        detector: the path of the face detector's weights; None if no face is detected.
+        options: of the run, as they were given.
+
+    Raises:
+        WeightsError: a file cannot be read.
+    """
+    return {
+        "format_version": FORMAT_VERSION,
+        **{name: version(name) for name in LIBRARIES},
+        "weights": {"name": weights.name, "files": [_file(path) for path in weights_files]},
+        "detector": None
+        if detector is None
+        else {"source": source_of(detector), "precision": "fp32", **_file(detector)},
+        "options": dict(options),
+    }
+
+
+def describe_use(predictor: "Predictor") -> dict[str, Any]:
+    """Return what ``auto`` stood for, and the columns of the table; to be called in a worker process."""
+    name = None
+    if predictor.device.startswith("cuda"):
+        import torch
+
+        name = torch.cuda.get_device_name(predictor.device)
+    metadata = predictor.metadata
+    return {
+        "backend": predictor.backend,
+        predictor.backend: version(predictor.backend),
+        "device": predictor.device,
+        "device_name": name,
+        "precision": predictor.precision,
+        "columns": list(predictor.columns),
+        "thresholds": dict(zip(map(str, metadata.aus), metadata.thresholds, strict=False)),
+    }
+
+
+def find_differences(before: Mapping[str, Any], header: Mapping[str, Any]) -> list[str]:
+    """Describe in what a run differs from an earlier one so that its rows may differ; empty if in nothing.
+
+    Args:
+        before: the header or the record of the earlier run.
+        header: of this run. Without what was used (``describe_use``), ``auto`` differs from nothing.
+    """
+    return list(_differences(before, header))
+
+
+def _differences(before: Mapping[str, Any], header: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("format_version", *LIBRARIES):
+        if before.get(name) != header[name]:
+            yield f"{name} was {before.get(name)}, now {header[name]}"
+    for what in ("weights", "detector"):
+        old, new = _hashes(before.get(what)), _hashes(header[what])
+        if old != new:
+            names = [one["name"] if one else "none" for one in (before.get(what), header[what])]
+            yield f"{what} was {names[0]}, now {names[1]}" + (
+                " with other content" if names[0] == names[1] else ""
+            )
+    options, given = before.get("options") or {}, header["options"]
+    for name in CHANGE_ROWS:
+        if options.get(name) != given.get(name):
+            yield f"{name} was {options.get(name)}, now {given.get(name)}"
+    for name in RESOLVED:
+        used, asked = _kind(before.get(name)), _kind(header.get(name, given[name]))
+        if asked not in (used, "auto"):
+            yield f"{name} was {used}, now {asked}"
+    backend = str(before.get("backend"))
+    if backend in header and header[backend] != before.get(backend):
+        yield f"{backend} was {before.get(backend)}, now {header[backend]}"
+
+
+def _kind(value: object) -> str | None:
+    """Return a value; of a device without its number."""
+    return None if value is None else str(value).partition(":")[0]
+
+
+def _hashes(weights: Mapping[str, Any] | None) -> list[str]:
+    return [] if weights is None else [one["sha256"] for one in weights.get("files", [weights])]
+
+
 def make_record(
-    predictor: Predictor,
-    inputs: Sequence[Input],
-    options: Mapping[str, Any],
-    statuses: Counter[str],
-    started: str,
+    header: Mapping[str, Any], entries: Iterable[tuple[str, Sequence[Entry]]], started: str
 ) -> dict[str, Any]:
     """Return the record of a finished prediction.
 
     Args:
-        predictor: with the weights, the detector, the device and the precision that were used.
-        inputs: the files.
-        options: of the run, as they were given.
-        statuses: rows of the table by status.
+        header: with what was used.
+        entries: for each input its name and its rows.
         started: time of the beginning.
     """
-    detector = predictor.detector_weights
+    statuses: Counter[str] = Counter()
+    inputs = []
+    for name, of_input in entries:
+        counts = sum((entry.statuses for entry in of_input), Counter[str]())
+        statuses += counts
+        content = _join_contents([entry.content for entry in of_input])
+        inputs.append(
+            {
+                "name": name,
+                "bytes": content.bytes,
+                "mtime_ns": content.mtime_ns,
+                "sha256": content.sha256,
+                "images": sum(entry.images for entry in of_input),
+                "faces": counts[OK],
+                "missing": sum(entry.missing for entry in of_input),
+            }
+        )
+    values = {name: value for name, value in header.items() if name not in ("columns", "thresholds")}
     return {
-        "format_version": FORMAT_VERSION,
-        "maeface": version("maeface"),
-        "backend": predictor.backend,
-        predictor.backend: version(predictor.backend),
-        "weights": {"name": predictor.weights.name, "files": _files(files_of(predictor.weights))},
-        "detector": None
-        if detector is None
-        else {"source": source_of(detector), "precision": "fp32", **_file(detector)},
-        "device": predictor.device,
-        "device_name": _device_name(predictor.device),
-        "precision": predictor.precision,
-        "options": dict(options),
-        "inputs": [{"name": item.source, "bytes": item.size, "sha256": _hash(item)} for item in inputs],
+        **values,
+        "inputs": inputs,
         "statuses": dict(sorted(statuses.items())),
         "started": started,
         "finished": now(),
     }
+
+
+def _join_contents(contents: Sequence[Content]) -> Content:
+    hashes = [content.sha256 for content in contents if content.sha256]
+    return contents[0]._replace(sha256=hashes[0] if hashes else None)
 
 
 def shorten_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,26 +180,29 @@ def shorten_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return short
 
 
-def _files(paths: Sequence[Path]) -> list[dict[str, str]]:
-    return [_file(path) for path in paths]
+def read_record(table: Path) -> dict[str, Any] | None:
+    """Return the record of a table; None if one of the two is not there."""
+    try:
+        record = json.loads(record_path(table).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if table.is_file() and isinstance(record, dict) else None
+
+
+def is_up_to_date(table: Path, header: Mapping[str, Any], inputs: Sequence[Input]) -> dict[str, Any] | None:
+    """Return the record of a table if it was made of these inputs with these settings, else None.
+
+    An input of another time of change, but of the same size, is compared by its hash.
+    """
+    record = read_record(table)
+    if record is None or find_differences(record, header) or len(record["inputs"]) != len(inputs):
+        return None
+    for item, before in zip(inputs, record["inputs"], strict=True):
+        content = Content(before["bytes"], before["mtime_ns"], before["sha256"])
+        if before["name"] != item.source or not content.is_that_of(Path(item.path)):
+            return None
+    return record
 
 
 def _file(path: Path) -> dict[str, str]:
     return {"name": path.name, "sha256": files.sha256(path)}
-
-
-def _hash(item: Input) -> str | None:
-    """Return the SHA-256 of an input; None if it cannot be read or is not a file."""
-    path = Path(item.path)
-    try:
-        return files.sha256(path) if stat.S_ISREG(path.stat().st_mode) else None
-    except OSError:
-        return None
-
-
-def _device_name(device: str) -> str | None:
-    if not device.startswith("cuda"):
-        return None
-    import torch
-
-    return torch.cuda.get_device_name(device)

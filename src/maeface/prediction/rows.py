@@ -1,10 +1,11 @@
-"""Predictions of images, and the table that they make."""
+"""Predictions of images, and the rows that they make."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from maeface.data.ingest.images import SourceImage, UnreadableInput
@@ -34,26 +35,47 @@ class ImagePrediction:
     values: NDArray[np.float32]
 
 
-def table(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> "pd.DataFrame":
-    """Return the table of images: one row for each face, one with face -1 for an image without a face.
+def schema_of(columns: Sequence[str]) -> pa.Schema:
+    """Return the schema of a table: the types of ``WHERE``, and float32 for all other columns."""
+    return pa.schema([(column, WHERE.get(column, pa.float32())) for column in columns])
+
+
+def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> pa.Table:
+    """Return the rows of images: one for each face, one with face -1 for an image without a face.
 
     Args:
         predictions: the images.
         columns: ``WHERE``, the box, the score, and the columns of ``ImagePrediction.values``.
-    """
-    import pandas as pd
 
-    rows: list[tuple[Any, ...]] = []
+    Returns:
+        A table of ``schema_of(columns)``. Numbers that are missing are null.
+    """
+    where: list[tuple[str, int, float, int, str]] = []
+    numbers: list[NDArray[np.float32]] = []
+    empty = np.full(len(columns) - len(WHERE), np.nan, dtype=np.float32)
     for one in predictions:
         if isinstance(one.image, UnreadableInput):
-            where, status = one.image[:3], one.image.reason
+            (name, frame, time_s), status = one.image[:3], one.image.reason
         else:
-            where, status = (one.image.name, one.image.frame.index, one.image.frame.time_s), NO_FACE
+            name, status = one.image.name, NO_FACE
+            frame, time_s = one.image.frame.index, one.image.frame.time_s
         for k, crop in enumerate(one.crops):
             score = np.nan if np.isnan(crop.face.landmarks).all() else crop.face.score  # NaN: a ready crop
-            rows.append((*where, k, OK, *crop.face.box, score, *one.values[k])[: len(columns)])
+            where.append((name, frame, time_s, k, OK))
+            values = np.array([*crop.face.box, score, *one.values[k]], dtype=np.float32)
+            numbers.append(values[: len(empty)])
         if not one.crops:
-            rows.append((*where, -1, status, *[np.nan] * (len(columns) - len(WHERE))))
-    frame = pd.DataFrame(rows, columns=list(columns))
-    floats = dict.fromkeys(columns[len(WHERE) :], np.float32)
-    return frame.astype({"frame": np.int64, "time_s": np.float64, "face": np.int16, **floats})
+            where.append((name, frame, time_s, -1, status))
+            numbers.append(empty)
+    schema = schema_of(columns)
+    texts = list(zip(*where, strict=True)) or [()] * len(WHERE)
+    arrays = [pa.array(values, schema.field(i).type) for i, values in enumerate(texts)]
+    matrix = np.stack(numbers) if numbers else np.zeros((0, len(empty)), np.float32)
+    arrays += [pa.array(np.ascontiguousarray(values), pa.float32(), from_pandas=True) for values in matrix.T]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def table(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> "pd.DataFrame":
+    """Return the rows of images as a pandas table; numbers that are missing are NaN. See ``rows_of``."""
+    frame: pd.DataFrame = rows_of(predictions, columns).to_pandas()
+    return frame

@@ -2,18 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from maeface import checks, files
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WHERE = {
     "input": pa.string(),
@@ -23,10 +21,13 @@ WHERE = {
     "status": pa.string(),
 }
 """The first columns of our own tables: the place of a face, or the reason why there is none."""
-SUFFIXES = (".csv", ".parquet")
 RECORD_KEY = "maeface"
 ROW_GROUP = 65_536
 """Rows of a row group: with small ones a Parquet file is larger, and much slower to read."""
+NEEDS_QUOTES = r'[",\r\n]|^ |^$'
+"""A text that needs quotes in CSV: readers may drop a space at its beginning."""
+LINES_TOGETHER = 4096
+"""Lines of a CSV file that are written together."""
 
 
 class Writer:
@@ -38,16 +39,16 @@ class Writer:
         record: set it before the end, and a Parquet file has it in its metadata, as JSON (``RECORD_KEY``).
     """
 
-    def __init__(self, append: "Callable[[pd.DataFrame, bool], None]") -> None:
+    def __init__(self, append: Callable[[pa.Table], None]) -> None:
         self.append, self.rows = append, 0
         self.statuses: Counter[str] = Counter()
         self.record: dict[str, Any] | None = None
 
-    def __call__(self, rows: "pd.DataFrame") -> None:
+    def __call__(self, rows: pa.Table) -> None:
         """Append rows."""
-        self.append(rows, self.rows == 0)
+        self.append(rows)
         self.rows += len(rows)
-        self.statuses.update(rows["status"])
+        self.statuses.update(rows["status"].to_pylist())
 
 
 def check_suffix(out: Path) -> None:
@@ -57,16 +58,17 @@ def check_suffix(out: Path) -> None:
         ConfigError: neither ``.csv`` nor ``.parquet``, or a folder.
         ResourceError: it cannot be written there.
     """
-    checks.require_writable_file(out, "predictions", SUFFIXES)
+    checks.require_writable_file(out, "predictions", checks.TABLES)
 
 
 @contextmanager
-def writer(out: Path, columns: Sequence[str]) -> Iterator[Writer]:
+def writer(out: Path, schema: pa.Schema, row_group: int | None = None) -> Iterator[Writer]:
     """Open a table to write piece by piece, which appears at ``out`` when it is complete.
 
     Args:
         out: ``.csv`` or ``.parquet``.
-        columns: ``WHERE``, then float32 columns.
+        schema: of the rows.
+        row_group: least rows of a row group of a Parquet file; None: ``ROW_GROUP``.
 
     Raises:
         ConfigError: another kind of file.
@@ -75,12 +77,14 @@ def writer(out: Path, columns: Sequence[str]) -> Iterator[Writer]:
     check_suffix(out)
     with files.atomic(out) as temporary:
         if out.suffix.lower() == ".csv":
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                yield Writer(lambda rows, first: rows.to_csv(file, index=False, header=first))
+            with temporary.open("wb") as file:
+                file.write((",".join(schema.names) + "\n").encode())
+                buffer = _Buffer(lambda rows: file.write(_to_csv(rows)), LINES_TOGETHER)
+                yield Writer(buffer.append)
+                buffer.flush()
             return
-        schema = pa.schema([(column, WHERE.get(column, pa.float32())) for column in columns])
         with pq.ParquetWriter(temporary, schema) as parquet:
-            buffer = _RowGroups(parquet)
+            buffer = _Buffer(parquet.write_table, row_group or ROW_GROUP)
             target = Writer(buffer.append)
             yield target
             buffer.flush()
@@ -88,21 +92,39 @@ def writer(out: Path, columns: Sequence[str]) -> Iterator[Writer]:
                 parquet.add_key_value_metadata({RECORD_KEY: json.dumps(target.record, ensure_ascii=False)})
 
 
-class _RowGroups:
-    """Rows that are collected to row groups of a Parquet file."""
+def _to_csv(rows: pa.Table) -> bytes:
+    """Return rows as CSV; numbers have as many digits as their type needs, and missing ones are empty."""
+    cells = [_to_cells(column.combine_chunks()) for column in rows.columns]
+    lines = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
+    return "".join(f"{line}\n" for line in lines.to_pylist()).encode()
 
-    def __init__(self, parquet: pq.ParquetWriter) -> None:
-        self._parquet = parquet
+
+def _to_cells(values: pa.Array) -> pa.Array:
+    """Return values as the text of cells, in quotes where they need them."""
+    if pa.types.is_string(values.type):
+        quoted = pc.binary_join_element_wise('"', pc.replace_substring(values, '"', '""'), '"', "")
+        return pc.if_else(pc.match_substring_regex(values, NEEDS_QUOTES), quoted, values)
+    texts = pc.cast(values, pa.string())
+    if not pa.types.is_floating(values.type):
+        return texts
+    return pc.replace_substring_regex(texts, "^(-?[0-9]+)$", r"\1.0")  # a fraction for readers, if whole, too
+
+
+class _Buffer:
+    """Rows that are collected until there are enough to write them together."""
+
+    def __init__(self, write: Callable[[pa.Table], object], size: int) -> None:
+        self._write, self._size = write, size
         self._tables: list[pa.Table] = []
         self._rows = 0
 
-    def append(self, rows: "pd.DataFrame", first: bool) -> None:
-        self._tables.append(pa.Table.from_pandas(rows, self._parquet.schema, preserve_index=False))
+    def append(self, rows: pa.Table) -> None:
+        self._tables.append(rows)
         self._rows += len(rows)
-        if self._rows >= ROW_GROUP:
+        if self._rows >= self._size:
             self.flush()
 
     def flush(self) -> None:
         if self._rows:
-            self._parquet.write_table(pa.concat_tables(self._tables).combine_chunks())
+            self._write(pa.concat_tables(self._tables).combine_chunks())
         self._tables, self._rows = [], 0

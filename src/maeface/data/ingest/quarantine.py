@@ -14,7 +14,7 @@ import pyarrow as pa
 from maeface import files
 from maeface.data import shards
 from maeface.data.ingest import units
-from maeface.data.ingest.inputs import Unit
+from maeface.data.ingest.inputs import Input, Unit
 from maeface.data.ingest.units import UnitSummary
 from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
@@ -34,6 +34,11 @@ class FileRetry(NamedTuple):
     unit: Unit
     position: int
     folder: Path
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The file."""
+        return self.unit.inputs
 
 
 def split_into_files(unit: Unit, out: Path) -> list[FileRetry]:

@@ -7,9 +7,9 @@ import signal
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,6 +24,8 @@ Job = Callable[[Item, Notify], Result]
 Lose = Callable[[Item, str, str], None]
 
 CRASHED, TIMEOUT = "crashed", "timeout"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that limit the threads of numerical libraries; a process reads them when it starts."""
 STOP_S = 5.0
 POLL_S = 1.0
 """How often silent processes are looked for."""
@@ -77,7 +79,7 @@ def _cpu_limit(folder: Path, *names: str) -> Iterator[float]:
 
 def work(
     setup: Callable[[], Job[Item, Result]],
-    items: Sequence[Item],
+    items: Iterable[Item],
     count: int,
     notify: Notify = lambda amount: None,
     lose: Lose[Item] | None = None,
@@ -86,11 +88,12 @@ def work(
     """Process ``items`` in ``count`` processes; yield each item with its result when it is finished.
 
     The processes end with the generator (also after an error, Ctrl-C, or if the caller stops iterating),
-    and if the caller is killed.
+    and if the caller is killed. Their numerical libraries use one thread each.
 
     Args:
         setup: called once in each process; returns the job. Pickled: a function of a module, or a partial.
-        items: pickled one at a time, in this order.
+        items: pickled one at a time, in this order. An iterator is advanced when a process is free, so the
+            items need not exist before.
         count: how many processes; no more are started than there are items.
         notify: called in this process with the amounts that the jobs report, and with minus their sum if an
             item is lost. An amount of 0 only shows that the job makes progress.
@@ -103,15 +106,17 @@ def work(
         MaefaceError: as raised by the job.
         ResourceError: a process was killed, during ``setup`` or without ``lose``.
     """
-    waiting = deque(items)
+    waiting = iter(items)
     running: dict[Connection, _Worker[Item]] = {}
     started: list[_Worker[Item]] = []
     try:
-        while waiting or running:
-            while waiting and len(running) < count:
-                worker = _start(setup, waiting.popleft())
+        while True:
+            for item in islice(waiting, count - len(running)):
+                worker = _start(setup, item)
                 started.append(worker)
                 running[worker.connection] = worker
+            if not running:
+                return
             for worker in _wait(running, limit_s):
                 try:
                     what, value = worker.receive(limit_s)
@@ -130,8 +135,9 @@ def work(
                 if what != "result":
                     continue
                 item = worker.item
-                if waiting:
-                    worker.give(waiting.popleft())
+                for following in islice(waiting, 1):
+                    worker.give(following)
+                    break
                 else:
                     del running[worker.connection]
                     worker.connection.close()
@@ -210,9 +216,22 @@ def _start(setup: Callable[[], Job[Item, Any]], item: Item) -> _Worker[Item]:
     context = multiprocessing.get_context("spawn")
     connection, other_end = context.Pipe()
     process: BaseProcess = context.Process(target=_serve, args=(other_end, setup), daemon=True)
-    process.start()
+    with _one_thread():
+        process.start()
     other_end.close()
     return _Worker(process, connection, item)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Limit the numerical libraries of a process that is started in the block to one thread."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _wait(running: Mapping[Connection, _Worker[Item]], limit_s: float | None) -> list[_Worker[Item]]:

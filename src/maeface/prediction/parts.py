@@ -1,0 +1,244 @@
+"""Parts of a table of predictions: the rows of finished units of work, as Parquet files in one folder.
+
+The metadata of a part says which inputs it covers and what they contained, so that a later run knows which
+inputs are still missing. A part is written atomically and never changed.
+"""
+
+import hashlib
+import json
+import stat
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from maeface import files
+from maeface.data.ingest.inputs import Input, Unit
+from maeface.prediction import table_writer
+from maeface.prediction.rows import NO_FACE, OK
+from maeface.prediction.table_writer import RECORD_KEY, Writer
+
+SUFFIX = ".parquet"
+ROWS_TOGETHER = 8192
+"""Least rows of a row group: what a join holds in memory of each open part."""
+OPEN_PARTS = 8
+
+Spans = tuple[tuple[int, int], ...]
+Key = tuple[str, Spans]
+"""An input, or the frames of a film, by name."""
+
+
+class Content(NamedTuple):
+    """What is known of the content of a file.
+
+    Attributes:
+        bytes: its size; -1 if it cannot be looked at.
+        mtime_ns: the time of its last change; -1 if it cannot be looked at.
+        sha256: in hexadecimal; None if the file cannot be read or the hash was not computed.
+    """
+
+    bytes: int
+    mtime_ns: int
+    sha256: str | None
+
+    def is_that_of(self, path: Path) -> bool:
+        """Return whether a file has this content: by size and time, or else by size and hash."""
+        now = look_at(path)
+        if now.bytes != self.bytes:
+            return False
+        return now.mtime_ns == self.mtime_ns or (self.sha256 is not None and hash_of(path) == self.sha256)
+
+
+def look_at(path: Path) -> Content:
+    """Return the size and the time of a file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return Content(-1, -1, None)
+    return Content(status.st_size, status.st_mtime_ns, None)
+
+
+def hash_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file; None if it cannot be read or is not a regular file."""
+    try:
+        return files.sha256(path) if stat.S_ISREG(path.stat().st_mode) else None
+    except OSError:
+        return None
+
+
+@dataclass
+class Entry:
+    """The rows of an input, or of some frames of a film, in a part.
+
+    Attributes:
+        name: of the input in the table.
+        frames: spans of the film's frames, as in ``Input``; () for all, and for a photo.
+        content: of the file when it was read. Of a film in several units, the first one has the hash.
+        first, rows: position of the rows in the part, and their number.
+        images: photos and frames that were read.
+        statuses: rows by status.
+        alone: whether it was a unit by itself because another file of its unit crashed or hung a process.
+    """
+
+    name: str
+    frames: Spans
+    content: Content
+    first: int = 0
+    rows: int = 0
+    images: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    alone: bool = False
+
+    @property
+    def key(self) -> Key:
+        """The input and its frames."""
+        return self.name, self.frames
+
+    @property
+    def missing(self) -> int:
+        """Number of rows that stand for an image that could not be read."""
+        return sum(count for status, count in self.statuses.items() if status not in (OK, NO_FACE))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Entry":
+        """Return the entry whose fields were stored as JSON."""
+        frames = tuple((start, stop) for start, stop in values["frames"])
+        changed = {"frames": frames, "content": Content(*values["content"])}
+        return cls(**{**values, **changed, "statuses": Counter(values["statuses"])})
+
+
+class Place(NamedTuple):
+    """Where the rows of an input, or of some frames of a film, are: a part and its entry."""
+
+    part: str
+    entry: Entry
+
+
+def key_of(item: Input) -> Key:
+    """Return the key of an input."""
+    return item.source, item.frames
+
+
+def part_name(inputs: Iterable[Input]) -> str:
+    """Return the name of the part of inputs, which depends on their names and frames only."""
+    text = json.dumps([key_of(item) for item in inputs])
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def has_parts(folder: Path) -> bool:
+    """Return whether a folder has any part."""
+    return next(folder.glob(f"[!.]*{SUFFIX}"), None) is not None
+
+
+@contextmanager
+def write_part(folder: Path, unit: Unit, schema: pa.Schema, entries: Sequence[Entry]) -> Iterator[Writer]:
+    """Open the part of a unit; the entries are stored as they are at the end.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    with table_writer.writer(folder / f"{unit.name}{SUFFIX}", schema, ROWS_TOGETHER) as write:
+        yield write
+        write.record = {"inputs": [entry.to_json() for entry in entries]}
+
+
+def read_entries(folder: Path) -> dict[str, list[Entry]]:
+    """Return {part: its entries}; a damaged part is left out."""
+    found: dict[str, list[Entry]] = {}
+    for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
+        try:
+            record = json.loads(pq.read_metadata(path).metadata[RECORD_KEY.encode()])
+            found[path.stem] = [Entry.from_json(values) for values in record["inputs"]]
+        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def find_finished(folder: Path, inputs: Sequence[Input]) -> dict[Key, Place]:
+    """Return the places of what is finished, and remove parts of files that are gone or have changed.
+
+    Args:
+        folder: of the parts.
+        inputs: the files of this run.
+    """
+    paths = {item.source: Path(item.path) for item in inputs}
+    entries = read_entries(folder)
+    hashes = {
+        (entry.name, *entry.content[:2]): entry.content.sha256
+        for of_part in entries.values()
+        for entry in of_part
+        if entry.content.sha256
+    }
+    same: dict[tuple[str, Content], bool] = {}  # a film in many units is looked at once
+    finished: dict[Key, Place] = {}
+    for part, of_part in entries.items():
+        for entry in of_part:
+            if entry.name not in paths:
+                continue
+            content = entry.content._replace(sha256=hashes.get((entry.name, *entry.content[:2])))
+            if (entry.name, content) not in same:
+                same[entry.name, content] = content.is_that_of(paths[entry.name])
+            if same[entry.name, content]:
+                finished.setdefault(entry.key, Place(part, entry))
+    used = {place.part for place in finished.values()}
+    for path in folder.glob(f"[!.]*{SUFFIX}"):
+        if path.stem not in used:
+            path.unlink(missing_ok=True)
+    return finished
+
+
+class PartReader:
+    """Reads rows of parts; the parts that were used last stay open.
+
+    Args:
+        folder: of the parts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: OrderedDict[str, _OpenPart] = OrderedDict()
+
+    def rows(self, place: Place) -> Iterator[pa.Table]:
+        """Yield the rows of a place in order, piece by piece."""
+        part = self._open.pop(place.part, None) or _OpenPart(self._folder / f"{place.part}{SUFFIX}")
+        self._open[place.part] = part
+        while len(self._open) > OPEN_PARTS:
+            self._open.popitem(last=False)[1].close()
+        yield from part.rows(place.entry.first, place.entry.rows)
+
+    def close(self) -> None:
+        """Close all parts."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+class _OpenPart:
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path)
+        self._number, self._table = -1, pa.table({})
+
+    def rows(self, first: int, count: int) -> Iterator[pa.Table]:
+        start = 0
+        for number in range(self._file.num_row_groups):
+            length = self._file.metadata.row_group(number).num_rows
+            begin, end = max(first - start, 0), min(first + count - start, length)
+            if begin < end:
+                yield self._row_group(number).slice(begin, end - begin)
+            start += length
+
+    def _row_group(self, number: int) -> pa.Table:
+        if number != self._number:
+            self._number, self._table = number, self._file.read_row_group(number)
+        return self._table
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,213 @@
+"""The units of a prediction in worker processes, and the folder of their parts, from which a run goes on."""
+
+import json
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from maeface import console, files
+from maeface.data.ingest import workers
+from maeface.data.ingest.inputs import Input, Unit
+from maeface.data.ingest.runner import Runner
+from maeface.errors import ConfigError, ResourceError
+from maeface.prediction import parts
+from maeface.prediction.parts import Key, Place, key_of
+from maeface.prediction.plan import leave_out_finished, make_unit, plan_units
+from maeface.prediction.record import find_differences
+from maeface.prediction.units import MESSAGES, OneFile, UnitResult, lose_input
+
+HEADER = "_run.json"
+"""Of a folder of parts. Readers of Parquet ignore names that begin with ``_``."""
+
+Setup = Callable[[], workers.Job[Unit | OneFile, UnitResult]]
+Complete = Callable[[str, Sequence[Place]], None]
+
+
+@contextmanager
+def parts_folder(folder: Path, header: Mapping[str, Any]) -> Iterator[None]:
+    """Lock a folder of parts, and check that they are of the same settings; an empty one is removed.
+
+    Args:
+        folder: of the parts; created if necessary.
+        header: of this run, without what was used.
+
+    Raises:
+        ConfigError: the parts are of a run with other settings.
+        ResourceError: another process uses the folder, or it cannot be written.
+    """
+    with files.lock(folder):
+        files.remove_temporary(folder)
+        if (folder / HEADER).is_file() and parts.has_parts(folder):
+            _require_same(folder, read_header(folder), header)
+        else:
+            remove_parts(folder, keep_lock=True)
+        try:
+            yield
+        finally:
+            files.remove_temporary(folder)
+            if not parts.has_parts(folder):
+                remove_parts(folder)
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """Return the header of a run, with what was used."""
+    header: dict[str, Any] = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+    return header
+
+
+@contextmanager
+def settled_header(folder: Path) -> Iterator[dict[str, Any] | None]:
+    """Yield the header with what was used; None in the first process, which writes it in the block.
+
+    The other processes wait for the first one.
+    """
+    with FileLock(folder / ".first"):
+        if not (folder / HEADER).is_file():
+            yield None
+            return
+    yield read_header(folder)
+
+
+def write_or_compare_header(folder: Path, header: Mapping[str, Any]) -> None:
+    """Write the header of a run with what was used; to be called in each worker process.
+
+    Raises:
+        ConfigError: the folder has the header of a run with other settings.
+    """
+    if (folder / HEADER).is_file():
+        _require_same(folder, read_header(folder), header)
+    else:
+        files.write_json(folder / HEADER, dict(header))
+
+
+def remove_parts(folder: Path, keep_lock: bool = False) -> None:
+    """Remove a folder of parts, or what it holds."""
+    if not keep_lock:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    (folder / HEADER).unlink(missing_ok=True)
+    for path in folder.glob(f"*{parts.SUFFIX}"):
+        path.unlink(missing_ok=True)
+
+
+def _require_same(folder: Path, before: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    if differences := find_differences(before, header):
+        raise ConfigError(
+            f"{folder} holds an unfinished run with other settings: {'; '.join(differences)}; give the same "
+            "settings to go on, choose another --out, or delete that folder to begin again"
+        )
+
+
+@dataclass
+class Pipeline:
+    """Predicts what is missing of some inputs.
+
+    Attributes:
+        folder: of the parts.
+        inputs: the files, in order.
+        setup: makes the job of a worker process, which takes units and returns ``UnitResult``.
+        count: number of processes.
+        limit_s: a file from which no further image comes for so many seconds is given up.
+        complete: called with the name of an input and its places in order of time, when all its units are
+            finished.
+        finished: the places of what earlier runs have finished, by input and frames.
+        pictures: number of pictures that were written.
+    """
+
+    folder: Path
+    inputs: Sequence[Input]
+    setup: Setup
+    count: int
+    limit_s: float
+    complete: Complete
+    finished: dict[Key, Place]
+    pictures: int = 0
+    _places: defaultdict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
+    _pending: Counter[str] = field(default_factory=Counter)
+    _messages: int = 0
+    _images: int = 0
+    _advance: Callable[..., None] = lambda *amount: None
+
+    def run(self) -> None:
+        """Do what is missing.
+
+        Raises:
+            MaefaceError: as raised by a worker process; what is finished is kept.
+        """
+        if self.finished:
+            done = len({name for name, _ in self.finished})
+            console.note(f"predict: resuming {self.folder}, {done} of {len(self.inputs)} inputs have rows")
+        runner: Runner[OneFile, UnitResult] = Runner(
+            "predict", self.setup, self.count, self._notify, self.limit_s
+        )
+        suspects: list[Unit] = []
+        with console.progress("predict", len(self.inputs), "inputs") as self._advance:
+            with closing(runner.do_units(self._missing(), suspects)) as results:
+                for unit, result in results:
+                    self._add(unit, result)
+            alone = (OneFile(make_unit([item])) for unit in suspects for item in unit.inputs)
+            with closing(runner.do_files(alone, self._lose)) as retried:
+                for work, result in retried:
+                    self._add(work.unit, result)
+
+    def _missing(self) -> Iterator[Unit]:
+        for group in plan_units(self.inputs):
+            left = [rest for unit in group for rest in leave_out_finished(unit, self.finished)]
+            self._pending.update(item.source for unit in left for item in unit.inputs)
+            items = [item for unit in group for item in unit.inputs]
+            for item in items:
+                if place := self.finished.get(key_of(item)):
+                    self._places[item.source].append(place)
+            for name in dict.fromkeys(item.source for item in items):
+                self._complete_if_finished(name)
+            yield from left
+
+    def _notify(self, images: int) -> None:
+        self._images += images
+        self._advance(0, f"{self._images} images")
+
+    def _add(self, unit: Unit, result: UnitResult) -> None:
+        self.pictures += result.pictures
+        for message in result.messages:
+            self._messages += 1
+            if self._messages <= MESSAGES:
+                console.note(f"skipped {message}")
+            elif self._messages == MESSAGES + 1:
+                console.note("further skipped inputs are only counted")
+        for entry in result.entries:
+            self._places[entry.name].append(Place(unit.name, entry))
+            self._pending[entry.name] -= 1
+            self._complete_if_finished(entry.name)
+
+    def _lose(self, work: OneFile, status: str, detail: str) -> None:
+        columns = read_header(self.folder)["columns"]
+        self._add(work.unit, lose_input(work.inputs[0], self.folder, columns, status))
+
+    def _complete_if_finished(self, name: str) -> None:
+        if self._pending[name]:
+            return
+        del self._pending[name]
+        self._advance(1)
+        self.complete(name, sorted(self._places.pop(name), key=lambda place: place.entry.frames))
+
+
+@contextmanager
+def told_when_stopped(folder: Path) -> Iterator[None]:
+    """Show what is finished in a folder of parts, and how to go on, if the block ends before its end."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, ResourceError):
+        entries = [entry for of_part in parts.read_entries(folder).values() for entry in of_part]
+        if entries:
+            rows, inputs = sum(entry.rows for entry in entries), len({entry.name for entry in entries})
+            console.note(
+                f"predict: {rows} rows of {inputs} inputs are finished in {folder}; "
+                f'pandas.read_parquet("{folder}") reads them, and the same command goes on'
+            )
+        raise

@@ -1,0 +1,205 @@
+"""Tables of predictions, by way of parts: one table of all inputs, or one of each."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from maeface.data.ingest.inputs import Input
+from maeface.errors import DataError
+from maeface.prediction import parts
+from maeface.prediction.join import write_table
+from maeface.prediction.parts import Key, PartReader, Place
+from maeface.prediction.pipeline import (
+    Complete,
+    Pipeline,
+    Setup,
+    parts_folder,
+    read_header,
+    remove_parts,
+    told_when_stopped,
+)
+from maeface.prediction.record import is_up_to_date
+from maeface.prediction.rows import NO_FACE, OK
+from maeface.prediction.units import picture_path
+
+
+@dataclass
+class Totals:
+    """What tables hold.
+
+    Attributes:
+        inputs: number of files.
+        there: number of files whose table was there already.
+        images: number of photos and frames that were read.
+        statuses: rows by status.
+        shares_missing: for each input with a row that stands for an image that could not be read: the
+            fraction of these among its images, 0 to 1; 1 if no image could be read.
+        pictures: number of pictures that were written.
+    """
+
+    inputs: int = 0
+    there: int = 0
+    images: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    shares_missing: list[float] = field(default_factory=list)
+    pictures: int = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add the inputs of a record."""
+        self.statuses.update(record["statuses"])
+        for item in record["inputs"]:
+            self.inputs += 1
+            self.images += item["images"]
+            if item["missing"]:
+                self.shares_missing.append(item["missing"] / (item["missing"] + item["images"]))
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Rows of images that could not be read, by reason, the most frequent first."""
+        reasons = [(name, count) for name, count in self.statuses.most_common() if name not in (OK, NO_FACE)]
+        return dict(reasons)
+
+    def count_bad(self, max_bad: float) -> int:
+        """Return the number of inputs without an image, or of which more than a fraction is missing."""
+        return sum(share == 1 or share > max_bad for share in self.shares_missing)
+
+    def require_images(self) -> None:
+        """Raise DataError if no input could be read."""
+        if not self.images:
+            raise DataError(describe_unreadable(self.inputs, self.reasons))
+
+
+def describe_unreadable(inputs: int, reasons: Mapping[str, int]) -> str:
+    """Return the message for inputs none of which could be read."""
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"none of {inputs} inputs could be read: {listed}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Inputs to predict, and how.
+
+    Attributes:
+        out: the table, or the folder of tables.
+        folder: of the parts.
+        inputs: the files, in the order of the table.
+        header: of the record, without what was used.
+        setup: makes the job of a worker process.
+        count: number of processes.
+        limit_s: a file from which no further image comes for so many seconds is given up.
+        pictures: the folder of pictures; None for none.
+        started: time of the beginning.
+    """
+
+    out: Path
+    folder: Path
+    inputs: Sequence[Input]
+    header: Mapping[str, Any]
+    setup: Setup
+    count: int
+    limit_s: float
+    pictures: Path | None
+    started: str
+
+
+def write_one_table(task: Task) -> Totals:
+    """Write one table of all inputs; nothing is done if it is there.
+
+    Raises:
+        MaefaceError: as for ``predict.run``.
+    """
+    totals = Totals()
+    if there := _find_record(task, task.out, task.inputs):
+        remove_parts(task.folder)
+        totals.add(there)
+        totals.there = totals.inputs
+        totals.require_images()
+        return totals
+    places: dict[str, Sequence[Place]] = {}
+    with parts_folder(task.folder, task.header), told_when_stopped(task.folder):
+        totals.pictures = _do_missing(task, task.inputs, places.__setitem__)
+        entries = [place.entry for of_input in places.values() for place in of_input]
+        if not any(entry.images for entry in entries):
+            remove_parts(task.folder)
+            statuses = sum((entry.statuses for entry in entries), Counter[str]())
+            raise DataError(describe_unreadable(len(places), dict(statuses.most_common())))
+        header = read_header(task.folder)
+        in_order = {item.source: places.pop(item.source) for item in task.inputs}
+        with closing(PartReader(task.folder)) as reader:
+            totals.add(write_table(task.out, header["columns"], in_order, reader, header, task.started))
+        remove_parts(task.folder)
+    return totals
+
+
+def write_table_each(task: Task) -> Totals:
+    """Write a table of each input as soon as its units are finished; those that are there are left.
+
+    Raises:
+        MaefaceError: as for ``predict.run``.
+    """
+    totals = Totals()
+    missing = []
+    for item in task.inputs:
+        if there := _find_record(task, table_path(task.out, item.source), [item]):
+            totals.add(there)
+        else:
+            missing.append(item)
+    totals.there = totals.inputs
+    if not missing:
+        remove_parts(task.folder)
+        totals.require_images()
+        return totals
+    header: dict[str, Any] = {}
+    with parts_folder(task.folder, task.header), told_when_stopped(task.folder):
+        with closing(PartReader(task.folder)) as reader:
+
+            def complete(name: str, places: Sequence[Place]) -> None:
+                header.update({} if header else read_header(task.folder))
+                table = table_path(task.out, name)
+                totals.add(
+                    write_table(table, header["columns"], {name: places}, reader, header, task.started)
+                )
+
+            totals.pictures = _do_missing(task, missing, complete)
+        remove_parts(task.folder)
+    totals.require_images()
+    return totals
+
+
+def table_path(folder: Path, name: str) -> Path:
+    """Return the table of an input in a folder of tables: ``film.mp4.csv``."""
+    return folder / f"{name}.csv"
+
+
+def _find_record(task: Task, table: Path, inputs: Sequence[Input]) -> dict[str, Any] | None:
+    """Return the record of a table that is there with its pictures, else None."""
+    record = is_up_to_date(table, task.header, inputs)
+    if record is None or task.pictures is None:
+        return record
+    drawn = (
+        item.video or not of_item["images"] or picture_path(task.pictures, item.source).is_file()
+        for item, of_item in zip(inputs, record["inputs"], strict=True)
+    )
+    return record if all(drawn) else None
+
+
+def _do_missing(task: Task, inputs: Sequence[Input], complete: Complete) -> int:
+    """Do what is missing in the parts; return the number of pictures that were written."""
+    finished = parts.find_finished(task.folder, inputs)
+    if task.pictures is not None:
+        videos = {item.source for item in inputs if item.video}
+        finished = {
+            key: place
+            for key, place in finished.items()
+            if _has_picture(key, place, task.pictures, key[0] in videos)
+        }
+    pipeline = Pipeline(task.folder, inputs, task.setup, task.count, task.limit_s, complete, finished)
+    pipeline.run()
+    return pipeline.pictures
+
+
+def _has_picture(key: Key, place: Place, pictures: Path, video: bool) -> bool:
+    return video or not place.entry.images or picture_path(pictures, key[0]).is_file()

@@ -1,0 +1,154 @@
+"""One unit of a prediction, in a worker process: its inputs to a part."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
+from maeface.data.ingest.inputs import Input, Unit
+from maeface.faces import media
+from maeface.prediction import parts
+from maeface.prediction.parts import Entry
+from maeface.prediction.rows import ImagePrediction, rows_of, schema_of
+
+if TYPE_CHECKING:
+    from maeface.prediction.predictor import Predictor
+
+MESSAGES = 20
+"""How many messages about unreadable inputs a unit returns."""
+
+Draw = Callable[[Sequence[ImagePrediction]], int]
+
+
+class OneFile(NamedTuple):
+    """A unit of one file, to be done by itself because its former unit crashed or hung a process."""
+
+    unit: Unit
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The file."""
+        return self.unit.inputs
+
+
+class UnitResult(NamedTuple):
+    """What a worker process returns of a unit.
+
+    Attributes:
+        entries: of its part.
+        messages: why inputs could not be read, ``name: reason``.
+        pictures: number of pictures that were written.
+    """
+
+    entries: list[Entry]
+    messages: list[str]
+    pictures: int
+
+
+@dataclass
+class _Skipped(SkippedInputs):
+    """Keeps the messages, for the process that shows them."""
+
+    messages: list[str] = field(default_factory=list)
+
+    def add(self, name: str, error: media.MediaError) -> None:
+        self.reasons[error.reason] += 1
+        if len(self.messages) < MESSAGES:
+            self.messages.append(f"{name}: {error}")
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Return the path of the picture of a photo: ``photo.jpg.png``."""
+    return folder / f"{name}.png"
+
+
+def predict_unit(
+    work: Unit | OneFile,
+    folder: Path,
+    predictor: "Predictor",
+    every: int,
+    fps: float | None,
+    notify: Callable[[int], None],
+    draw: Draw | None = None,
+) -> UnitResult:
+    """Predict the images of a unit and write its part.
+
+    Args:
+        work: the inputs.
+        folder: of the parts.
+        predictor: the networks.
+        every: read every n-th frame of a video.
+        fps: read at most this many frames per second of a video, instead of ``every``.
+        notify: called with 1 after each image that was read, and with 0 to show that there is progress.
+        draw: draws the pictures of a batch and returns their number; None for none.
+
+    Raises:
+        ResourceError: the disk is full or cannot be written.
+    """
+    alone = isinstance(work, OneFile)
+    unit = work.unit if isinstance(work, OneFile) else work
+    entries = {item.source: _new_entry(item, alone) for item in unit.inputs}
+    listed = list(entries.values())
+    skipped = _Skipped()
+    pictures = 0
+    with parts.write_part(folder, unit, schema_of(predictor.columns), listed) as write:
+        for batch in predictor.stream(_read(unit.inputs, entries, every, fps, skipped, notify)):
+            _count(batch, entries)
+            write(rows_of(batch, predictor.columns))
+            notify(0)
+            pictures += draw(batch) if draw else 0
+        _number_rows(listed)
+    return UnitResult(listed, skipped.messages, pictures)
+
+
+def lose_input(item: Input, folder: Path, columns: Sequence[str], status: str) -> UnitResult:
+    """Write the part of an input that crashes or hangs its process; it has one row with the status."""
+    unit = Unit(parts.part_name([item]), (item,))
+    entry = _new_entry(item, alone=True)
+    frame = item.frames[0][0] if item.frames else 0
+    lost = [ImagePrediction(UnreadableInput(item.source, frame, 0.0, status), [], None)]  # type: ignore[arg-type]
+    with parts.write_part(folder, unit, schema_of(columns), [entry]) as write:
+        _count(lost, {item.source: entry})
+        write(rows_of(lost, columns))
+    return UnitResult([entry], [], 0)
+
+
+def _new_entry(item: Input, alone: bool) -> Entry:
+    return Entry(item.source, item.frames, parts.look_at(Path(item.path)), alone=alone)
+
+
+def _read(
+    inputs: Sequence[Input],
+    entries: dict[str, Entry],
+    every: int,
+    fps: float | None,
+    skipped: SkippedInputs,
+    notify: Callable[[int], None],
+) -> Iterator[SourceImage | UnreadableInput]:
+    for item in inputs:
+        notify(0)
+        for image in read_inputs([item], every, fps, skipped):
+            notify(isinstance(image, SourceImage))
+            yield image
+        entry = entries[item.source]
+        if not item.frames or item.frames[0][0] == 0:  # now, while the file is in memory
+            entry.content = entry.content._replace(sha256=parts.hash_of(Path(item.path)))
+
+
+def _count(batch: Sequence[ImagePrediction], entries: dict[str, Entry]) -> None:
+    for one in batch:
+        entry = entries[one.image.name]
+        entry.rows += max(1, len(one.crops))
+        if isinstance(one.image, SourceImage):
+            entry.images += 1
+            entry.statuses["ok" if one.crops else "no_face"] += max(1, len(one.crops))
+        else:
+            entry.statuses[one.image.reason] += 1
+
+
+def _number_rows(entries: Sequence[Entry]) -> None:
+    first = 0
+    for entry in entries:
+        entry.first = first
+        first += entry.rows

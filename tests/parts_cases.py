@@ -1,0 +1,77 @@
+"""A quick predictor for the tests of interruptions: the rows of a photo depend on its pixels only."""
+
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import numpy as np
+from PIL import Image
+
+from maeface import predict
+from maeface.data.ingest.images import SourceImage, batch_images
+from maeface.faces.finder import FaceCrop
+from maeface.faces.geometry import Face, Square
+from maeface.prediction.rows import BOX, ImagePrediction
+from maeface.prediction.table_writer import WHERE
+
+
+class QuickPredictor:
+    """Finds as many faces as the red of the first pixel says in tens."""
+
+    def __init__(self, pause_s=0.0):
+        self.pause_s = pause_s
+        self.device, self.precision, self.detector = "cpu", "fp32", None
+        self.backend = "numpy"
+        self.metadata = SimpleNamespace(aus=(4, 12), thresholds=(), task="detection")
+        self.columns = [*WHERE, *BOX, "score", "AU04_p", "AU12_p"]
+
+    def stream(self, source):
+        for batch in batch_images(source):
+            for one in batch:
+                misbehave(one.name)
+            time.sleep(self.pause_s * len(batch))
+            yield [self.predict(one) for one in batch]
+
+    def predict(self, one):
+        count = int(one.frame.rgb[0, 0, 0]) // 10 if isinstance(one, SourceImage) else 0
+        values = [[one.frame.rgb.mean() / 255, (k + 1) / 7] for k in range(count)]
+        return ImagePrediction(one, [crop(k) for k in range(count)], np.array(values, np.float32))
+
+
+def crop(k):
+    face = Face(np.array([1.5, 2, 11.25, 12 + k], np.float32), np.full((5, 2), 3.5, np.float32), 0.9)
+    return FaceCrop(face, Square(10, 10, 16, 5.0), np.zeros((8, 8, 3), np.uint8))
+
+
+def misbehave(name):
+    """Crash or hang on a file with such a name."""
+    if "crash" in name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "hang" in name:
+        time.sleep(600)
+
+
+def quick(options):
+    return QuickPredictor()
+
+
+def slow(options):
+    return QuickPredictor(0.004)
+
+
+def photo(path, shade=10):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 40), (shade, shade, shade)).save(path)
+    return path
+
+
+def photos(folder, count):
+    for number in range(count):
+        photo(folder / f"{number:03d}.png", 10 * (number % 4))
+    return folder
+
+
+def run(inputs, out, make=quick, **options):
+    values = {"aligned": True, "device": "cpu", "workers": 2, "make_predictor": make}
+    return predict.run([inputs], None, out, **values | options)

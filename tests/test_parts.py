@@ -1,0 +1,425 @@
+"""Parts of a prediction: whatever interrupts a run, the same command goes on, with the same bytes at the end."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from maeface.data.ingest.inputs import Input
+from maeface.errors import ConfigError, DataError, ResourceError
+from maeface.prediction import parts, pipeline, plan, tables
+from parts_cases import photo, photos, run
+
+ALONE = """
+import sys
+from pathlib import Path
+import parts_cases
+if __name__ == "__main__":
+    parts_cases.run(Path(sys.argv[1]), Path(sys.argv[2]), parts_cases.slow)
+"""
+KILLS = int(os.environ.get("MAEFACE_TEST_KILLS", "2"))
+
+
+def rows_of(out):
+    return pd.read_csv(out)
+
+
+def record_of(out):
+    read = json.loads(out.with_name(f"{out.name}.json").read_text())
+    return {name: value for name, value in read.items() if name not in ("started", "finished")}
+
+
+def stop_after(monkeypatch, count, error=KeyboardInterrupt):
+    """Raise an error when so many units are finished; return the names of the units that were begun later."""
+    real = pipeline.Pipeline._add
+    seen = []
+
+    def add(self, unit, result):
+        real(self, unit, result)
+        seen.append([item.source for item in unit.inputs])
+        if len(seen) == count:
+            raise error
+
+    monkeypatch.setattr(pipeline.Pipeline, "_add", add)
+    return seen
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch):
+    """A folder of 40 photos and a table of which two units of four photos are finished."""
+    folder, out = photos(tmp_path / "in", 40), tmp_path / "t.csv"
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out, workers=1)
+    assert not out.exists() and len(list((tmp_path / "t.csv.parts").glob("*.parquet"))) >= 2
+    return folder, out
+
+
+def finished_names(out):
+    return {
+        name
+        for of_part in parts.read_entries(Path(f"{out}.parts")).values()
+        for name in (entry.name for entry in of_part)
+    }
+
+
+def test_killed_at_random_moments(tmp_path):
+    folder = photos(tmp_path / "in", 150)
+    run(folder, tmp_path / "alone.csv")
+    out = tmp_path / "t.csv"
+    (tmp_path / "main.py").write_text(ALONE)
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(tmp_path / "main.py"), str(folder), str(out)]
+    dice, kept = random.Random(0), []
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        before = len(list(tmp_path.glob("t.csv.parts/*.parquet")))
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:  # the start takes seconds
+            if len(list(tmp_path.glob("t.csv.parts/*.parquet"))) > before:
+                break
+            time.sleep(0.02)
+        time.sleep(dice.random() * 0.3)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if out.exists():  # it was finished
+            break
+        kept.append(len(list(tmp_path.glob("t.csv.parts/*.parquet"))))
+    assert kept and kept == sorted(kept)
+    run(folder, out)
+    assert out.read_bytes() == (tmp_path / "alone.csv").read_bytes()
+    assert record_of(out) == record_of(tmp_path / "alone.csv")
+    assert not (tmp_path / "t.csv.parts").exists()
+
+
+def test_only_what_is_missing_is_done(interrupted, monkeypatch, capsys):
+    folder, out = interrupted
+    finished = finished_names(out)
+    read = pd.read_parquet(f"{out}.parts")  # as the message says
+    assert set(read["input"]) == finished and len(finished) >= 8
+    seen = stop_after(monkeypatch, -1)
+    summary = run(folder, out)
+    assert "resuming" in capsys.readouterr().err
+    assert not finished & {name for names in seen for name in names}
+    assert sorted(finished | {name for names in seen for name in names}) == sorted(os.listdir(folder))
+    run(folder, out.with_name("alone.csv"))
+    assert out.read_bytes() == out.with_name("alone.csv").read_bytes()
+    assert (summary.inputs, summary.images, summary.there) == (40, 40, 0)
+    seen.clear()
+    again = run(folder, out)
+    assert seen == [] and again.there == 40 and "40 already there" in str(again)
+    assert (again.faces, again.without_face) == (summary.faces, summary.without_face)
+
+
+def test_the_message_of_a_stopped_run(interrupted, monkeypatch, capsys):
+    folder, out = interrupted
+    before = len(pd.read_parquet(f"{out}.parts"))
+    stop_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, out, workers=1)
+    said = capsys.readouterr().err
+    rows = len(pd.read_parquet(f"{out}.parts"))
+    assert rows > before
+    assert f"{rows} rows of " in said and f'pandas.read_parquet("{out}.parts") reads them' in said
+    assert "the same command goes on" in said
+
+
+def test_files_that_change_between_runs(interrupted, monkeypatch):
+    folder, out = interrupted
+    names = sorted(finished_names(out))
+    touched, changed, gone, moved = names[:4]
+    os.utime(folder / touched)
+    photo(folder / changed, 30)
+    (folder / gone).unlink()
+    shutil.copy(folder / moved, folder / "other")
+    os.replace(folder / "other", folder / moved)
+    photo(folder / "0000.png", 20)
+    photo(folder / "zzz.png", 20)
+    seen = stop_after(monkeypatch, -1)
+    run(folder, out)
+    redone = {name for unit in seen for name in unit}
+    assert changed in redone and {"0000.png", "zzz.png"} <= redone
+    assert not {touched, moved, gone, *names[4:]} & redone
+    rows = rows_of(out)
+    run(folder, out.with_name("alone.csv"))
+    assert out.read_bytes() == out.with_name("alone.csv").read_bytes()
+    assert gone not in set(rows["input"]) and (rows["input"] == changed).sum() == 3
+    assert record_of(out) == record_of(out.with_name("alone.csv"))
+
+
+def test_the_parts_of_files_that_are_gone_are_removed(interrupted):
+    folder, out = interrupted
+    before = set(Path(f"{out}.parts").glob("*.parquet"))
+    for name in finished_names(out):
+        (folder / name).unlink()
+    listing = [Input(path.name, str(path), path.stat().st_size, False) for path in folder.iterdir()]
+    assert parts.find_finished(Path(f"{out}.parts"), listing) == {}
+    assert before and not list(Path(f"{out}.parts").glob("*.parquet"))
+
+
+def test_same_size_and_time_of_change_are_trusted_and_other_content_is_not(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_text("abcd")
+    content = parts.look_at(path)._replace(sha256=parts.hash_of(path))
+    assert content.is_that_of(path)
+    os.utime(path, ns=(1, 1))
+    assert content.is_that_of(path)
+    path.write_text("abce")
+    assert not content.is_that_of(path)
+    path.write_text("abcde")
+    assert not content.is_that_of(path)
+    path.unlink()
+    assert not content.is_that_of(path) and parts.look_at(path).is_that_of(path)
+
+
+def test_other_settings_are_refused_while_a_run_is_unfinished(interrupted):
+    folder, out = interrupted
+    for options, says in (
+        ({"faces": "largest"}, "faces was all, now largest"),
+        ({"every": 2}, "every was 1"),
+    ):
+        with pytest.raises(ConfigError, match=says) as caught:
+            run(folder, out, **options)
+        assert "choose another --out, or delete that folder" in str(caught.value)
+    with pytest.raises(ConfigError, match="precision was fp32, now bf16"):
+        run(folder, out, precision="bf16")
+    assert finished_names(out)
+    run(folder, out, max_bad=0.5, precision="fp32", file_timeout=99.0)
+    assert len(set(rows_of(out)["input"])) == 40
+
+
+def test_a_finished_table_is_made_again_if_something_changed(tmp_path):
+    folder, out = photos(tmp_path / "in", 5), tmp_path / "t.csv"
+    assert run(folder, out).there == 0 and run(folder, out).there == 5
+    assert run(folder, out, faces="largest").there == 0
+    assert run(folder, out, faces="largest").there == 5
+    os.utime(folder / "000.png")
+    assert run(folder, out, faces="largest").there == 5
+    photo(folder / "000.png", 30)
+    assert run(folder, out, faces="largest").there == 0
+    assert (rows_of(out)["input"] == "000.png").sum() == 3
+    photo(folder / "new.png")
+    assert run(folder, out, faces="largest").there == 0
+    out.unlink()
+    assert run(folder, out, faces="largest").there == 0 and out.exists()
+
+
+def test_files_that_crash_and_hang(tmp_path, capsys):
+    folder, out = photos(tmp_path / "in", 12), tmp_path / "t.csv"
+    photo(folder / "002crash.png")
+    photo(folder / "005hang.png")
+    (folder / "006.txt").write_text("no photo")
+    summary = run(folder, out, file_timeout=2.0, max_bad=0.1)
+    rows = rows_of(out)
+    assert list(rows["input"]) == sorted(rows["input"])
+    lost = rows[~rows["status"].isin(["ok", "no_face"])]
+    assert dict(zip(lost["input"], lost["status"], strict=True)) == {
+        "002crash.png": "crashed",
+        "005hang.png": "timeout",
+        "006.txt": "not_an_image",
+    }
+    assert summary.skipped == {"crashed": 1, "timeout": 1, "not_an_image": 1}
+    assert summary.bad == 3 and summary.too_many_bad and "3 of 15 inputs could not" in str(summary)
+    said = capsys.readouterr().err
+    assert "002crash.png is left out: crashed (signal 11)" in said and "skipped 006.txt" in said
+    for name in ("002crash.png", "005hang.png"):
+        (folder / name).unlink()
+    run(folder, tmp_path / "plain.csv")
+    whole = out.read_text().splitlines()
+    plain = (tmp_path / "plain.csv").read_text().splitlines()
+    assert [line for line in whole if "crash" not in line and "hang" not in line] == plain
+
+
+def test_a_full_disk_keeps_what_is_finished(tmp_path, small_files):
+    folder, out = photos(tmp_path / "in", 400), tmp_path / "t.csv"
+    with pytest.raises(ResourceError, match="cannot write"):
+        run(folder, out)
+    assert not out.exists() and len(finished_names(out)) == 400  # the table was too large, no part was
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_folder_that_is_in_use(tmp_path):
+    folder, out = photos(tmp_path / "in", 3), tmp_path / "t.csv"
+    with pipeline.parts_folder(Path(f"{out}.parts"), {}), pytest.raises(ResourceError, match="in use"):
+        run(folder, out)
+
+
+def test_no_input_can_be_read(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("no photo")
+    with pytest.raises(DataError, match="none of 1 inputs could be read: 1 not_an_image"):
+        run(tmp_path / "in", tmp_path / "t.csv")
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_a_table_of_each_input(tmp_path, monkeypatch):
+    folder, out = photos(tmp_path / "in", 8), tmp_path / "tables"
+    photo(folder / "sub" / "a,b.png", 20)
+    (folder / "bad.jpg").write_text("no photo")
+    summary = run(folder, out)
+    run(folder, tmp_path / "all.csv")
+    listed = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    names = [*(f"{n:03d}.png" for n in range(8)), "bad.jpg", "sub/a,b.png"]
+    assert listed == sorted([f"{name}.csv{suffix}" for name in names for suffix in ("", ".json")])
+    joined = pd.concat([rows_of(out / f"{name}.csv") for name in names], ignore_index=True)
+    pd.testing.assert_frame_equal(joined, rows_of(tmp_path / "all.csv"), check_dtype=False)
+    assert (summary.inputs, summary.there, summary.bad) == (10, 0, 1)
+    seen = stop_after(monkeypatch, -1)
+    photo(folder / "new.png")
+    photo(folder / "003.png", 30)
+    (out / "004.png.csv").unlink()
+    again = run(folder, out)
+    assert sorted(name for unit in seen for name in unit) == ["003.png", "004.png", "new.png"]
+    assert (again.inputs, again.there) == (11, 8)
+    assert run(folder, out).there == 11
+    assert run(folder, out, faces="largest").there == 0
+
+
+def test_a_table_of_each_input_after_a_stop(tmp_path, monkeypatch):
+    folder, out = photos(tmp_path / "in", 20), tmp_path / "tables"
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out, workers=1)
+    tables_there = set(out.glob("*.csv"))
+    assert len(tables_there) == 8
+    summary = run(folder, out)
+    assert summary.inputs == 20 and summary.there == 8 and len(list(out.glob("*.csv"))) == 20
+    assert not (out / ".parts").exists()
+
+
+def test_pictures_of_finished_units_are_there_too(tmp_path, monkeypatch):
+    folder, out, pictures = photos(tmp_path / "in", 8), tmp_path / "t.csv", tmp_path / "pictures"
+    with monkeypatch.context() as patched:
+        stop_after(patched, 1)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out, workers=1)
+    summary = run(folder, out, pictures=pictures)
+    assert summary.pictures == 8 == len(list(pictures.glob("*.png")))
+    assert run(folder, out, pictures=pictures).there == 8
+    (pictures / "003.png.png").unlink()
+    assert run(folder, out, pictures=pictures).there == 0
+
+
+def inputs(*names):
+    return [Input(name, f"/{name}", 1, name.endswith("mp4")) for name in names]
+
+
+def test_units_are_in_the_order_of_the_inputs():
+    listing = inputs("a.jpg", "b.mp4", *(f"c{n}.jpg" for n in range(5)), "d.mp4", "e.mp4", "f.jpg")
+    units = [unit for group in plan.plan_units(listing) for unit in group]
+    assert [item for unit in units for item in unit.inputs] == listing
+    assert [len(unit.inputs) for unit in units] == [1, 1, 4, 1, 1, 1, 1]
+    assert len({unit.name for unit in units}) == len(units)
+    more = [unit for group in plan.plan_units(inputs(*map(str, range(5000)))) for unit in group]
+    assert max(len(unit.inputs) for unit in more) == 32
+
+
+def test_after_a_crash_a_unit_goes_on_file_by_file():
+    unit = plan.make_unit(inputs("a", "b", "c", "d"))
+    entry = parts.Entry("b", (), parts.Content(1, 1, None), alone=True)
+    left = plan.leave_out_finished(unit, {("b", ()): parts.Place("x", entry)})
+    assert [[item.source for item in one.inputs] for one in left] == [["a"], ["c"], ["d"]]
+    entry.alone = False
+    left = plan.leave_out_finished(unit, {("b", ()): parts.Place("x", entry)})
+    assert [[item.source for item in one.inputs] for one in left] == [["a", "c", "d"]]
+
+
+def test_a_film_in_several_units_is_joined_in_order(tmp_path, monkeypatch):
+    """Units of a film end in any order; its rows are in order of time, whatever the part."""
+    from maeface.data.ingest.inputs import Unit
+    from maeface.prediction import join, units
+    from parts_cases import QuickPredictor
+
+    film = Input("film.mp4", str(photo(tmp_path / "film.mp4", 20)), 1, True)
+    spans = [((0, 3),), ((3, 6),), ((6, 9),)]
+    monkeypatch.setattr(units, "read_inputs", read_spans)
+    folder = tmp_path / "parts"
+    predictor, places = QuickPredictor(), []
+    for span in (spans[2], spans[0], spans[1]):
+        item = film._replace(frames=span)
+        unit = Unit(parts.part_name([item]), (item,))
+        result = units.predict_unit(unit, folder, predictor, 1, None, lambda amount: None)
+        places.append(parts.Place(unit.name, result.entries[0]))
+    found = parts.find_finished(folder, [film])
+    assert set(found) == {("film.mp4", span) for span in spans}
+    assert [place.entry.content.sha256 is None for place in places] == [True, False, True]
+    seen = []
+    monkeypatch.setattr(join, "finish_film", lambda: lambda rows: seen.append(len(rows)) or rows)
+    places.sort(key=lambda place: place.entry.frames)
+    reader = parts.PartReader(folder)
+    header = {"columns": predictor.columns, "weights": None}
+    made = join.write_table(tmp_path / "t.csv", predictor.columns, {"film.mp4": places}, reader, header, "")
+    assert list(rows_of(tmp_path / "t.csv")["frame"]) == [n for n in range(9) for _ in range(2)]
+    assert seen == [6, 6, 6] and made["inputs"][0]["sha256"] == parts.hash_of(tmp_path / "film.mp4")
+
+
+def read_spans(items, every, fps, skipped):
+    import numpy as np
+
+    from maeface.data.ingest.images import SourceImage
+    from maeface.faces.media import Frame
+
+    for item in items:
+        for start, stop in item.frames:
+            for index in range(start, stop):
+                yield SourceImage(
+                    item.source, Frame(np.full((8, 8, 3), 20, np.uint8), index, index / 25), True
+                )
+
+
+def test_thousands_of_parts_are_found_again_quickly(tmp_path):
+    """20,000 inputs: the listing, the parts and the plan grow in proportion."""
+    from maeface.prediction.rows import schema_of
+
+    names = [f"{number:05d}.jpg" for number in range(20_000)]
+    listing = [Input(name, str(tmp_path / "absent" / name), -1, False) for name in names]
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    units = [unit for group in plan.plan_units(listing) for unit in group]
+    for unit in units[:300]:
+        entries = [parts.Entry(item.source, (), parts.Content(-1, -1, None)) for item in unit.inputs]
+        with parts.write_part(folder, unit, schema_of(["input"]), entries):
+            pass
+    found = parts.find_finished(folder, listing)
+    left = [rest for unit in units for rest in plan.leave_out_finished(unit, found)]
+    assert (len(units), len(found), len(left)) == (625, 9600, 325)
+
+
+def test_shares_of_missing_images():
+    totals = tables.Totals()
+    images = ((0, 1), (10, 0), (9, 1), (5, 5))
+    totals.add(
+        {
+            "statuses": {"ok": 24, "unreadable": 7},
+            "inputs": [{"images": read, "missing": missing} for read, missing in images],
+        }
+    )
+    assert [totals.count_bad(share) for share in (0.0, 0.1, 0.4, 0.5, 1.0)] == [3, 2, 2, 1, 1]
+    assert totals.reasons == {"unreadable": 7} and (totals.inputs, totals.images) == (4, 24)
+
+
+def test_outputs_that_are_folders(tmp_path):
+    (tmp_path / "there.d").mkdir()
+    (tmp_path / "t.csv").mkdir()
+    from maeface import checks
+
+    folders = ["there.d", "new", "t.csv", "x.csv", "x.Parquet", "x.xlsx"]
+    found = [checks.is_folder_of_tables(tmp_path / name) for name in folders]
+    assert found == [True, True, False, False, False, False]
+    from maeface.options import parse_output
+
+    assert checks.is_folder_of_tables(parse_output(f"{tmp_path}/day.1/"))
