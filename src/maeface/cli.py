@@ -114,6 +114,7 @@ def prepare(
     ] = None,
     file_timeout: options.FileTimeout = 1800.0,
     device: options.Device = "auto",
+    backend: options.Backend = "auto",
     max_bad: Annotated[
         float, typer.Option(help="Exit with 1 if a larger fraction of the files gives no face, 0 to 1.")
     ] = 1.0,
@@ -241,10 +242,8 @@ def predict(
     aligned: options.Aligned = False,
     detector: options.Detector = "auto",
     device: options.Device = "auto",
-    precision: Annotated[
-        config.Precision,
-        typer.Option(help="Number format of the AU network; 'auto': bf16 if the hardware supports it."),
-    ] = "auto",
+    backend: options.Backend = "auto",
+    precision: options.Precision = "auto",
     max_bad: Annotated[
         float, typer.Option(help="Exit with 1 if a larger fraction of the inputs cannot be read, 0 to 1.")
     ] = 1.0,
@@ -258,7 +257,8 @@ def predict(
     from maeface import predict as verb
 
     summary = verb.run(
-        inputs, weights, out, pictures, every, fps, faces, aligned, device, precision, detector, max_bad
+        *(inputs, weights, out, pictures, every, fps, faces, aligned, device, precision, detector, max_bad),
+        backend=backend,
     )
     write = console.print_result if out else console.note  # without --out, stdout has the lines
     write(str(summary))

@@ -28,6 +28,7 @@ from maeface.prediction.record import make_record, now, record_path, shorten_rec
 from maeface.prediction.rows import ImagePrediction, table
 from maeface.prediction.table_writer import Writer
 from maeface.report.lines import describe_faces
+from maeface.runtime.backends import Backend
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def run(
     precision: Precision = "auto",
     detector: WeightsSource = "auto",
     max_bad: float = 1.0,
+    backend: Backend = "auto",
 ) -> Summary:
     """Predict action units of photos and videos.
 
@@ -100,6 +102,7 @@ def run(
         precision: of the AU model: "auto", "fp32" or "bf16"; see ``Predictor``.
         detector: "auto", "public" or "embedded"; see ``Predictor``.
         max_bad: largest fraction of the inputs, 0 to 1, that may be unreadable; see ``Summary.too_many_bad``.
+        backend: of the networks: "auto", "torch", "openvino" or "onnxruntime"; see ``Predictor``.
 
     Raises:
         ConfigError: an input does not exist, ``out`` has another extension, or an option is out of range.
@@ -116,11 +119,11 @@ def run(
     checks.require_writable_file(sidecar, "the record", (".json",))
     started = now()
     listing = find_inputs(inputs, [output for output in (out, sidecar, pictures) if output is not None])
-    predictor = Predictor(weights, device, aligned, faces, precision, detector)
+    predictor = Predictor(weights, device, aligned, faces, precision, detector, backend)
     face_options = {"faces": faces != "all", "detector": detector != "auto"} if aligned else {}
     note_unused_options(listing, every, fps, face_options, pictures is not None)
     options = {"every": every, "fps": fps, "faces": faces, "aligned": aligned, "device": device}
-    options |= {"precision": precision, "detector": detector, "max_bad": max_bad}
+    options |= {"precision": precision, "detector": detector, "max_bad": max_bad, "backend": backend}
 
     def record(statuses: Counter[str]) -> dict[str, Any]:
         return make_record(predictor, listing, options, statuses, started)
