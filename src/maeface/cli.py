@@ -112,6 +112,7 @@ def prepare(
     workers: options.Workers = None,
     file_timeout: options.FileTimeout = 1800.0,
     device: options.Device = "auto",
+    backend: options.Backend = "auto",
     max_bad: Annotated[
         float, typer.Option(help="Exit with 1 if a larger fraction of the files gives no face, 0 to 1.")
     ] = 1.0,
@@ -237,10 +238,7 @@ def predict(
     detector: options.Detector = "auto",
     device: options.Device = "auto",
     backend: options.Backend = "auto",
-    precision: Annotated[
-        config.Precision,
-        typer.Option(help="Number format of the AU network; 'auto': bf16 if the hardware supports it."),
-    ] = "auto",
+    precision: options.Precision = "auto",
     max_bad: Annotated[
         float, typer.Option(help="Exit with 1 if a larger fraction of the inputs cannot be read, 0 to 1.")
     ] = 1.0,

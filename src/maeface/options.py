@@ -50,6 +50,10 @@ Backend = Annotated[
         help="Library that runs the networks; 'auto': PyTorch on a GPU, else the fastest that is installed."
     ),
 ]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    typer.Option(help="Number format of the AU network; 'auto': bf16 if the hardware supports it."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

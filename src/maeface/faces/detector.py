@@ -99,11 +99,11 @@ class Detector:
         self.threshold, self._threads = threshold, threads
         self.bfloat16 = precision == "bfloat16"
         path = weights or locate_detector_weights(backbone)
-        self.backend = _choose_backend(backend, str(device), backbone, path)
+        self.backend, device = choose_detector_backend(backend, str(device), backbone, path)
         if self.backend == "torch":
             from maeface.faces.torch_detector import TorchNetworks
 
-            self.networks: Networks = TorchNetworks(path, backbone, str(device), self.bfloat16)
+            self.networks: Networks = TorchNetworks(path, backbone, device, self.bfloat16, threads)
         else:
             self.networks = OnnxNetworks(path, self.backend, self.bfloat16, threads or 1)
         self.device = self.networks.device
@@ -199,12 +199,14 @@ def non_maximum_suppression(
     return np.array(kept, dtype=np.intp)
 
 
-def _choose_backend(asked: str, device: str, backbone: Backbone, weights: Path) -> Backend:
-    """Return the back end of a detector; see ``choose_backend``."""
+def choose_detector_backend(
+    asked: str, device: str, backbone: Backbone, weights: Path
+) -> tuple[Backend, str]:
+    """Return the back end and the device of a detector; arguments and errors as for ``Detector``."""
     if backbone != "mobilenet0.25":
         if require_backend(asked) not in ("auto", "torch"):
             raise ConfigError(f"backend {asked} does not run the face detector's {backbone}; ask for torch")
-        return "torch"
+        asked = "torch"
 
     def probe(backend: Backend) -> Callable[[], object]:
         networks = OnnxNetworks(weights, backend, False, 1)

@@ -1,7 +1,7 @@
 """The networks of the face detector as ONNX graphs, written from their weights.
 
-They compute what ``retinaface.RetinaFace`` and ``landmark_net.LandmarkNet`` compute, with batch norms folded
-into the convolutions, the preparation of the pixels inside, and the three heads of a level as one convolution.
+They compute what ``retinaface.RetinaFace`` and ``landmark_net.LandmarkNet`` compute. Batch norms are folded
+into the convolutions, the pixels are prepared inside, and the three heads of a level are one convolution.
 """
 
 from collections.abc import Mapping

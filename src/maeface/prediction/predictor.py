@@ -4,7 +4,7 @@ Faces are detected and cropped with the code of ``prepare``, so that a model get
 and in use; the model's own preprocessing follows.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -20,9 +20,10 @@ from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
 from maeface.faces.finder import FaceChoice
 from maeface.model.zoo import find
-from maeface.prediction.networks import Output, open_au_network, to_values
+from maeface.prediction.networks import open_au_network
 from maeface.prediction.rows import BOX, ImagePrediction, table
 from maeface.prediction.table_writer import WHERE
+from maeface.prediction.values import Crops, Output, to_values
 from maeface.runtime.backends import Backend
 
 if TYPE_CHECKING:
@@ -165,9 +166,7 @@ class Predictor:
         for batch in batch_images(source):
             yield self._predict(batch, output)
 
-    def predict_crops(
-        self, crops: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], output: Output = "head"
-    ) -> NDArray[np.float32]:
+    def predict_crops(self, crops: Crops, output: Output = "head") -> NDArray[np.float32]:
         """Predict face crops, framed as ``faces.finder`` frames them.
 
         Args:
@@ -187,7 +186,7 @@ class Predictor:
 
     @cached_property
     def model(self) -> "AUModel":
-        """The AU model in PyTorch, in evaluation mode; loaded when it is first used, if another back end runs."""
+        """The AU model in PyTorch, in evaluation mode; with another back end it is loaded when first used."""
         from maeface.model.weights import load_model
         from maeface.prediction.torch_network import TorchNetwork
 

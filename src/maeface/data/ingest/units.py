@@ -29,6 +29,7 @@ from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
 from maeface.faces import media
 from maeface.faces.finder import FaceCrop, crop_from_landmarks
+from maeface.runtime.backends import Backend
 
 PARTS = "parts"
 SUMMARY_KEY = b"maeface.unit"
@@ -41,7 +42,7 @@ FaceFinder = Callable[[Sequence[NDArray[np.uint8]]], list[list[FaceCrop]]]
 class Settings(config.Settings):
     """How images are prepared.
 
-    All but ``workers``, ``max_bad`` and ``file_timeout`` change what comes out.
+    All but ``backend``, ``workers``, ``max_bad`` and ``file_timeout`` change what comes out.
     """
 
     every: Annotated[int, Field(ge=1)] = 1
@@ -61,6 +62,8 @@ class Settings(config.Settings):
     detector: Literal["auto", "public", "embedded"] = "auto"
     """Its weights: the public ones, the package's own, or (auto) the public ones if this machine has them."""
     device: config.Device = "auto"
+    backend: Backend = "auto"
+    """What runs the detector's network: see ``runtime.choice``."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     """With colour at full resolution (4:4:4), for the edges of the lips."""
     per_shard: Annotated[int, Field(ge=1)] | None = None
@@ -80,7 +83,7 @@ class Settings(config.Settings):
 
     def note_unused(self, inputs: Sequence[Input]) -> None:
         """Show which settings have no effect on these inputs."""
-        names = ("faces", "threshold", "backbone", "detector") if self.aligned else ()
+        names = ("faces", "threshold", "backbone", "detector", "backend") if self.aligned else ()
         defaults = type(self).model_fields
         changed = {name: getattr(self, name) != defaults[name].default for name in names}
         note_unused_options(inputs, self.every, self.fps, changed)
