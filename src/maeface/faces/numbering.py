@@ -1,10 +1,10 @@
 """Numbers and times of decoded frames, and records of the frames that a damaged file does not give."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
-
-import numpy as np
 
 from maeface.faces.picture import DecodedFrame
 from maeface.faces.timestamps import Clock
@@ -12,6 +12,7 @@ from maeface.faces.video_index import VideoIndex
 
 DAMAGED, LOST, TRUNCATED = "damaged", "lost", "truncated"
 _WITHOUT_TIMES = frozenset({"h264", "hevc", "m4v", "mpegvideo", "dv", "yuv4mpegpipe"})  # streams, no container
+_LATE_FRAMES = 16  # after which a frame is not expected to come out of its order
 _PENDING_FRAMES = 32  # frames after which a packet that could not be decoded is not expected to leave a gap
 _IRREGULAR = 0.25  # periods by which a step may differ from a period
 _MAX_IRREGULAR = 0.2  # of the steps, for the rate to count as constant
@@ -71,41 +72,37 @@ def number_by_index(
         IndexMismatchError: the frames are not those of the index.
     """
     last, has_errors = first - 1, False
-    for item in items:
+    queue: deque[Any] = deque()  # items that were looked at before their turn
+    while True:
+        item = queue.popleft() if queue else next(items, None)
+        if item is None:
+            break
         if isinstance(item, DecodingError):
             has_errors = True
             continue
         number = index.find(item.pts)
-        known = number is not None and number > last
-        if known and number > last + 1 and not has_errors:  # frames may be missing only with a reason
-            known = bool(np.isin(np.arange(last + 1, number), index.absent).all())
-        if not known or number is None:
+        if number is not None and number > last + 1:
+            queue.extend(islice(items, max(_LATE_FRAMES - len(queue), 0)))
+            missing = set(index.stamps[last + 1 : number].tolist())
+            if any(getattr(one, "pts", None) in missing for one in queue):
+                number = None  # they are late, not missing
+        if number is None or number <= last or not (demuxer or last >= first or number == first):
             if not demuxer:
                 raise IndexMismatchError
-            rest = _put_back(item, items)
-            yield from number_by_count(rest, clock, demuxer, last, has_errors)
+            yield from number_by_count(chain((item,), queue, items), clock, demuxer, last, has_errors)
             return
         clock.read(item)
         if number > last + 1:
             yield MissingFrames(last + 1, float(index.times_s[last + 1]), LOST, number - last - 1)
-        elif item.key_frame:
-            has_errors = False
         last, time_s = number, float(index.times_s[number])
         yield MissingFrames(last, time_s, DAMAGED, 1) if item.is_corrupt else DecodedFrame(item, last, time_s)
     left = len(index) - last - 1
-    if left and index.truncated:
-        yield MissingFrames(
-            last + 1, float(index.times_s[last + 1]), TRUNCATED, left if index.is_end_known else 0
-        )
-    elif left and (has_errors or last + 1 in index.absent):
-        yield MissingFrames(last + 1, float(index.times_s[last + 1]), LOST, left)
-    elif left and not demuxer:
+    if left and not demuxer and last < first:
         raise IndexMismatchError
-
-
-def _put_back(item: Any, items: Iterator[Any]) -> Iterator[Any]:  # noqa: ANN401 - PyAV has no types
-    yield item
-    yield from items
+    if left:
+        count = left if index.is_end_known or not index.truncated else 0
+        reason = TRUNCATED if index.truncated else LOST
+        yield MissingFrames(last + 1, float(index.times_s[last + 1]), reason, count)
 
 
 def number_by_count(

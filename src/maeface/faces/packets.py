@@ -7,12 +7,20 @@ _CODECS |= {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9
 _SMALLEST_MPEG4 = 9  # bytes; a smaller picture may be one that is not coded, and then nothing is shown
 _HEAD_BYTES = 65_536  # of a key frame, that are searched for the kind of its picture
 _H264_SLICES, _H264_IDR = range(1, 6), 5
-_HEVC_SLICES, _HEVC_IDR = range(32), (19, 20)  # IDR_W_RADL, IDR_N_LP
+_HEVC_SLICES, _HEVC_KEYS = range(32), (19, 20, 21)  # IDR_W_RADL, IDR_N_LP, CRA
 
 
 def codec_of(decoder: str) -> str:
     """Return the codec of one of FFmpeg's decoders; "" if its packets are not known here."""
     return _CODECS.get(decoder, "")
+
+
+def may_be_open(codec: str) -> bool:
+    """Return whether decoding may begin at a key frame though frames shown before it come after it.
+
+    In MPEG-4 and H.265 only these frames may refer to what is before the key frame.
+    """
+    return codec in ("mpeg4", "hevc")
 
 
 def is_shown(codec: str, packet: Any) -> bool | None:  # noqa: ANN401 - PyAV has no types
@@ -54,7 +62,7 @@ def is_key(codec: str, packet: Any, extradata: bytes) -> bool:  # noqa: ANN401
         if codec == "h264" and kind in _H264_SLICES:
             return kind == _H264_IDR
         if codec == "hevc" and kind in _HEVC_SLICES:
-            return kind in _HEVC_IDR
+            return kind in _HEVC_KEYS
     return False
 
 

@@ -7,6 +7,7 @@ and reported (``numbering``).
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, BinaryIO
 
 import av
@@ -236,8 +237,9 @@ def _decode_from(container: Any, stream: Any, index: VideoIndex, key: int) -> It
         if packet is None or not packet.size:
             break
         if packet.pts == stamp and packet.is_keyframe:
-            yield from _decode_packet(packet)
-            yield from _decode_all(packets)
+            for item in _decode_all(chain((packet,), packets)):
+                if isinstance(item, DecodingError) or item.pts is None or item.pts >= stamp:
+                    yield item  # and no frames that are shown before the key frame
             return
         if packet.dts is not None and packet.dts > max(dts, stamp):
             break

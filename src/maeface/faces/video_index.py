@@ -6,8 +6,10 @@ timestamps that are missing or repeated, edit lists with frames left out in the 
 
 Decoding from a key frame gives the same pictures as decoding from the start only if nothing later in the file
 refers to what is before it. A frame counts as such a key frame if the container marks it, if all frames
-before it in the file are shown before it and all after it are shown after it (no open GOP), and if H.264 and
-H.265 say that it is an IDR picture (not a recovery point, not a clean random access).
+before it in the file are shown before it, and if all after it in the file are shown after it (no open GOP).
+The last is not required in MPEG-4 and H.265, where frames that are shown after a key frame never refer to
+what is before it. H.264 has to say that it is an IDR picture, not a recovery point, and H.265 that it is an
+IDR or CRA picture.
 """
 
 from array import array
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maeface.faces import container as containers
-from maeface.faces.packets import codec_of, is_key, is_shown
+from maeface.faces.packets import codec_of, is_key, is_shown, may_be_open
 from maeface.faces.timestamps import frame_period, times_of
 
 _DEMUXERS = frozenset({"mov", "matroska"})
@@ -164,11 +166,10 @@ def _make(
     steps = np.diff(stamps)
     if (steps <= 0).any():
         raise _UntrustedError
-    # A key frame is closed if those before it in the file have smaller timestamps and those after it greater.
-    before = np.maximum.accumulate(pts)
-    after = np.minimum.accumulate(pts[::-1])[::-1]
     keys = np.frombuffer(packets.keys, np.int64)
-    keys = keys[(before[keys] == pts[keys]) & (after[keys] == pts[keys])]
+    keys = keys[np.maximum.accumulate(pts)[keys] == pts[keys]]
+    if not may_be_open(codec_of(stream.codec_context.codec.name)):
+        keys = keys[np.minimum.accumulate(pts[::-1])[::-1][keys] == pts[keys]]
     nominal = frame_period(stream) / float(stream.time_base)
     period = float(np.mean(steps[steps < _LONG_STEP * np.median(steps)])) if len(steps) else nominal
     gaps = _find_damage(file, demuxer, stamps, packets, period)
