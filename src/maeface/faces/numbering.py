@@ -61,7 +61,7 @@ def number_by_index(
     """Yield frames with the numbers that their timestamps have in an index, and records of missing ones.
 
     Args:
-        items: frames in the order of their timestamps, and ``DecodingError``.
+        items: decoded frames, and ``DecodingError``.
         index: of the whole video.
         clock: reads the time of every frame.
         first: number of the first frame of ``items``.
@@ -85,7 +85,10 @@ def number_by_index(
             queue.extend(islice(items, max(_LATE_FRAMES - len(queue), 0)))
             missing = set(index.stamps[last + 1 : number].tolist())
             if any(getattr(one, "pts", None) in missing for one in queue):
-                number = None  # they are late, not missing
+                # Where a frame is damaged, a decoder may return those before it late.
+                ahead = sorted((item, *queue), key=lambda one: getattr(one, "pts", None) or 0)
+                queue = deque(ahead)
+                continue
         if number is None or number <= last or not (demuxer or last >= first or number == first):
             if not demuxer:
                 raise IndexMismatchError
