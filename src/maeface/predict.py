@@ -25,7 +25,7 @@ from maeface.faces.finder import FaceChoice
 from maeface.prediction import table_writer
 from maeface.prediction.predictor import Predictor
 from maeface.prediction.record import make_record, now, record_path, shorten_record
-from maeface.prediction.rows import ImagePrediction, table
+from maeface.prediction.rows import NO_FACE, ImagePrediction, table
 from maeface.prediction.table_writer import Writer
 from maeface.report.lines import describe_faces
 
@@ -43,6 +43,7 @@ class Summary:
         skipped: number of inputs that could not be read, by reason.
         pictures: number of files written to the folder of pictures.
         too_many_bad: whether more inputs could not be read than ``max_bad`` allows.
+        damaged_films: number of videos with frames that could not be read.
     """
 
     out: Path | None
@@ -53,6 +54,7 @@ class Summary:
     skipped: dict[str, int]
     pictures: int
     too_many_bad: bool = False
+    damaged_films: int = 0
 
     def __str__(self) -> str:
         """One line, and a second one if too many inputs could not be read."""
@@ -61,6 +63,7 @@ class Summary:
         if self.skipped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
             line += f"; not read: {reasons}"
+        line += f"; films with damage: {self.damaged_films}" if self.damaged_films else ""
         line += f"; pictures: {self.pictures}" if self.pictures else ""
         if self.too_many_bad:
             bad = sum(self.skipped.values())
@@ -151,10 +154,10 @@ def _run(
                 drawn += _draw(batch, predictor, pictures)
         if not images:
             raise DataError(f"none of {len(listing)} inputs could be read: {skipped}")
-        empty = write.rows - count - skipped.reasons.total()
+        empty = write.statuses[NO_FACE]
     reasons = dict(skipped.reasons.most_common())
     too_many_bad = sum(reasons.values()) > max_bad * len(listing)
-    return Summary(out, len(listing), images, count, empty, reasons, drawn, too_many_bad)
+    return Summary(out, len(listing), images, count, empty, reasons, drawn, too_many_bad, skipped.damaged_films)
 
 
 @contextmanager

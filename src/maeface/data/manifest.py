@@ -15,15 +15,18 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from maeface import checks, files
 from maeface.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE = "manifest.parquet"
 FORMAT_VERSION = 1
@@ -81,7 +84,7 @@ def write(path: Path, tables: Iterable[pa.Table]) -> int:
     return count
 
 
-def load(folder: Path, all_rows: bool = False) -> pd.DataFrame:
+def load(folder: Path, all_rows: bool = False) -> "pd.DataFrame":
     """Read the manifest of a prepared folder, or build one for a plain folder of crops.
 
     Args:
@@ -106,7 +109,7 @@ def load(folder: Path, all_rows: bool = False) -> pd.DataFrame:
     return rows
 
 
-def read_plain_folder(folder: Path) -> pd.DataFrame:
+def read_plain_folder(folder: Path) -> "pd.DataFrame":
     """Return a manifest of a folder of ready crops: a row for each image file, by its suffix, sorted by name.
 
     Boxes, points, score and angle are NaN; ``shard`` is null, so the image is the file ``source``.
@@ -130,6 +133,8 @@ def read_plain_folder(folder: Path) -> pd.DataFrame:
             f"{folder} has no {FILE} and no image; "
             "give a folder that `maeface prepare` wrote or a folder of crops"
         )
+    import pandas as pd
+
     rows = pd.DataFrame({"id": [f"{source}#0.0" for source in sources], "source": sources})
     constant = {"frame": 0, "time_s": 0.0, "face": 0, "offset": 0, "size": 0, "status": "ok"}
     table = pa.table(
@@ -160,7 +165,7 @@ def unescape(source: str) -> Path:
     return Path(os.fsdecode(name))
 
 
-def subjects(rows: pd.DataFrame) -> NDArray[np.object_]:
+def subjects(rows: "pd.DataFrame") -> NDArray[np.object_]:
     """Return the subject of each row: of one without a subject its clip, without a clip its source.
 
     So the frames of a video always stay together, even where the subject is not known.
@@ -231,7 +236,7 @@ def _shuffled(subjects: Sequence[str] | np.ndarray, seed: int) -> list[str]:
     return sorted(names, key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path) -> "pd.DataFrame":
     try:
         file = pq.ParquetFile(path)
         version = int((file.schema_arrow.metadata or {}).get(VERSION_KEY, b"0"))
@@ -248,6 +253,6 @@ def _read(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} is damaged ({error}); prepare the folder again") from error
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas()
+def _frame(table: pa.Table) -> "pd.DataFrame":
+    frame: "pd.DataFrame" = table.to_pandas()
     return frame

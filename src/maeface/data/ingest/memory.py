@@ -2,18 +2,23 @@
 
 import io
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, Union
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from maeface.errors import DataError
 from maeface.faces import media
 
-InMemory = NDArray[np.uint8] | torch.Tensor | Image.Image | bytes | bytearray | memoryview | BinaryIO
+if TYPE_CHECKING:
+    import torch
+
+InMemory = Union[  # noqa: UP007 - torch is not imported, so that this module is loaded fast
+    NDArray[np.uint8], "torch.Tensor", Image.Image, bytes, bytearray, memoryview, BinaryIO
+]
 """Pixels as arrays, tensors and Pillow images; whole encoded photos as bytes and binary files."""
 
 EXPECTED = (
@@ -26,7 +31,7 @@ def is_one(images: object) -> bool:
     """Return whether ``images`` is one image (or path) and not several."""
     if isinstance(images, np.ndarray):
         return images.ndim < 4 and images.dtype.kind not in "OU"  # objects or texts
-    if isinstance(images, torch.Tensor):
+    if _is_tensor(images):
         return images.ndim < 4
     one = (str, os.PathLike, Image.Image, bytes, bytearray, memoryview, Mapping)
     return isinstance(images, one) or hasattr(images, "read")
@@ -43,12 +48,12 @@ def check(number: int, image: object) -> None:
         DataError: another type, a file opened as text, another dtype than uint8, another shape, or no
             pixels.
     """
-    if isinstance(image, (np.ndarray, torch.Tensor)):
+    if isinstance(image, np.ndarray) or _is_tensor(image):
         axis = 2 if isinstance(image, np.ndarray) else 0  # of the channels
         shape = tuple(image.shape)
         kind = "array" if isinstance(image, np.ndarray) else "tensor"
         channels = shape[axis] if len(shape) == 3 else 1
-        if image.dtype not in (np.uint8, torch.uint8) or len(shape) not in (2, 3):
+        if str(image.dtype).removeprefix("torch.") != "uint8" or len(shape) not in (2, 3):
             raise DataError(f"image {number} is a {image.dtype} {kind} of shape {shape}; {EXPECTED}")
         if 0 in shape:
             raise DataError(f"image {number} has no pixels: its shape is {shape}; {EXPECTED}")
@@ -75,7 +80,7 @@ def pixels(number: int, image: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - chec
     """
     if isinstance(image, Image.Image):
         return media.convert_picture(image)
-    if isinstance(image, torch.Tensor):
+    if _is_tensor(image):
         array = image.detach().cpu().numpy()
         return _rgb(np.moveaxis(array, 0, 2) if array.ndim == 3 else array)
     if isinstance(image, np.ndarray):
@@ -115,3 +120,9 @@ def check_all(images: Sequence[object]) -> None:
 def is_path(image: object) -> bool:
     """Return whether ``image`` is a path, not an image in memory."""
     return isinstance(image, (str, os.PathLike))
+
+
+def _is_tensor(image: object) -> "TypeGuard[torch.Tensor]":
+    """Return whether an object is a tensor, without loading torch: where there is one, torch is loaded."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
