@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -29,6 +29,9 @@ _TO_BT709 = np.array(  # linear RGB of BT.2020 to BT.709; ITU-R BT.2407, section
 )
 
 
+Other = TypeVar("Other")
+
+
 @dataclass(frozen=True)
 class DecodedFrame:
     """A frame as the decoder returns it, with its number and its time in seconds."""
@@ -38,14 +41,21 @@ class DecodedFrame:
     time_s: float
 
 
-def deinterlace(frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
+def deinterlace(frames: Iterator[DecodedFrame | Other]) -> Iterator[DecodedFrame | Other]:
     """Yield the frames with the lines of both their moments made one picture.
 
     Frames are untouched up to the first that is flagged as interlaced, and so are all that are not flagged.
-    FFmpeg's filter ``bwdif`` interpolates one of the two fields, from the frames before and after too.
+    FFmpeg's filter ``bwdif`` interpolates one of the two fields, from the frames before and after too. What
+    is no frame stays in its place, and the frames before and after it are not used together.
     """
     graph: _Deinterlacer | None = None
     for one in frames:
+        if not isinstance(one, DecodedFrame):
+            if graph is not None:
+                yield from graph.flush()
+                graph = None
+            yield one
+            continue
         layout = (one.frame.width, one.frame.height, one.frame.format.name)
         if graph is not None and graph.layout != layout:
             yield from graph.flush()
