@@ -65,11 +65,15 @@ class LocatedFace:
         face: in px of the image.
         square: in px of the image.
         confirmed: whether the second pass found the face again. If not, the square is that of the first box.
+        followed: in a film, the number of the face within its block (``following``); -1 in a photo.
+        descriptor: in a film, (D,) float16 looks of the face (``tracking.describe``) where the detector saw it.
     """
 
     face: Face
     square: Square
     confirmed: bool = True
+    followed: int = -1
+    descriptor: NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,15 @@ class FaceCrop:
         face: as detected in the first pass, in px of the image.
         square: the cropped region, in px of the image.
         pixels: (size, size, 3) uint8 RGB.
-        confirmed: whether the second pass found the face again. If not, the square is that of the first box.
+        confirmed, followed, descriptor: as in ``LocatedFace``.
     """
 
     face: Face
     square: Square
     pixels: NDArray[np.uint8]
     confirmed: bool = True
+    followed: int = -1
+    descriptor: NDArray[np.float16] | None = None
 
 
 def find_crops(
@@ -108,7 +114,7 @@ def find_crops(
         ConfigError: an unknown choice of faces.
     """
     return [
-        [FaceCrop(one.face, one.square, crop(image, one.square, size), one.confirmed) for one in located]
+        crop_faces(image, located, size)
         for image, located in zip(images, find_faces(detector, images, faces), strict=True)
     ]
 
@@ -147,6 +153,17 @@ def find_faces(
         square = square_around(match or face, angle_deg=window.angle_deg)
         located[i].append(LocatedFace(face, square, match is not None))
     return located
+
+
+def crop_faces(image: NDArray[np.uint8], located: Sequence[LocatedFace], size: int) -> list[FaceCrop]:
+    """Crop located faces of an image (H, W, 3), upright, to crops with a side of ``size`` px."""
+    return [
+        FaceCrop(
+            *(one.face, one.square, crop(image, one.square, size)),
+            *(one.confirmed, one.followed, one.descriptor),
+        )
+        for one in located
+    ]
 
 
 def look_again(

@@ -29,6 +29,7 @@ from maeface.faces.finder import (
 )
 from maeface.faces.geometry import Face, Square, eye_angle, measure_face, snap_to_grid
 from maeface.faces.landmarks import MAX_SHIFT
+from maeface.faces.tracking import describe
 
 MIN_FACE = 32.0
 """Side of the smallest face that is searched for in films, px; of a smaller one, AUs cannot be read."""
@@ -75,6 +76,7 @@ class _Follower:
         self._detector, self._min_face = detector, min_face
         self._followed: list[_Followed] = []
         self._sample: NDArray[np.int16] | None = None
+        self._count = 0
 
     def find(self, frame: NDArray[np.uint8], position: int) -> list["_Followed"]:
         """Return the faces of the next frame; ``position`` is its number in the block."""
@@ -95,24 +97,40 @@ class _Follower:
     def _search(self, frame: NDArray[np.uint8], turned: bool = False) -> list["_Followed"]:
         """Search the whole frame as a photo; if it has no face and ``turned`` is set, in all orientations."""
         turn_up_to = 0.0 if turned else -1.0
-        return self._start(frame, find_faces(self._detector, [frame], "all", self._min_face, turn_up_to)[0])
+        located = find_faces(self._detector, [frame], "all", self._min_face, turn_up_to)[0]
+        numbered = [
+            replace(one, followed=number) for number, one in enumerate(located, start=self._count)
+        ]
+        self._count += len(located)
+        return self._start(frame, numbered)
 
     def _start(self, frame: NDArray[np.uint8], located: Sequence[LocatedFace]) -> list["_Followed"]:
         """Begin to follow faces, with the landmark network's own landmarks, which will be compared."""
         moved = self._detector.move_landmarks(frame, [one.face.landmarks for one in located])
         return [
-            _Followed(one, landmarks, landmarks) for one, (landmarks, _) in zip(located, moved, strict=True)
+            _Followed(replace(one, descriptor=describe(frame, one.face)), landmarks, landmarks)
+            for one, (landmarks, _) in zip(located, moved, strict=True)
         ]
 
     def _follow(self, frame: NDArray[np.uint8], look: bool) -> None:
         moved = self._detector.move_landmarks(frame, [one.landmarks for one in self._followed])
         steady: list[_Followed] = []
-        doubtful: list[_Followed] = []
+        doubtful: list[LocatedFace] = []
         for one, (landmarks, shift) in zip(self._followed, moved, strict=True):
             moved_face = replace(one, landmarks=landmarks)
-            (doubtful if look or shift > MAX_SHIFT else steady).append(moved_face)
-        found = look_again(self._detector, frame, [one.located().face for one in doubtful])
-        seen = self._start(frame, [one for one in found if one is not None])
+            if look or shift > MAX_SHIFT:
+                doubtful.append(moved_face.located())
+            else:
+                steady.append(moved_face)
+        found = look_again(self._detector, frame, [one.face for one in doubtful])
+        seen = self._start(
+            frame,
+            [
+                replace(after, followed=before.followed)
+                for before, after in zip(doubtful, found, strict=True)
+                if after is not None
+            ],
+        )
         if len(seen) < len(doubtful) or (look and not self._followed):
             seen += self._search(frame)
         self._followed = _without_duplicates(steady + seen)
@@ -151,7 +169,8 @@ class _Followed:
         half = (face.box[2:].astype(np.float64) - face.box[:2]) * (scale / 2)
         box = np.concatenate([middle - half, middle + half]).astype(np.float32)
         moved = Square(*move(square.cx, square.cy), square.side * scale, square.angle_deg + turn)
-        return LocatedFace(Face(box, self.landmarks, face.score), snap_to_grid(moved), self.seen.confirmed)
+        moved_face = Face(box, self.landmarks, face.score)
+        return replace(self.seen, face=moved_face, square=snap_to_grid(moved), descriptor=None)
 
 
 def _without_duplicates(followed: Sequence[_Followed]) -> list[_Followed]:

@@ -18,7 +18,8 @@ from maeface.data.ingest.images import ImageLike, SourceImage, UnreadableInput, 
 from maeface.faces import finder
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
-from maeface.faces.finder import FaceChoice
+from maeface.faces.finder import FaceChoice, FaceCrop
+from maeface.faces.following import MIN_FACE, follow_faces
 from maeface.model.zoo import find
 from maeface.prediction.networks import open_au_network
 from maeface.prediction.rows import BOX, ImagePrediction, table
@@ -50,6 +51,7 @@ class Predictor:
         backend: what runs the networks: "torch", "openvino", "onnxruntime", or "auto" (PyTorch on a GPU, else
             the fastest of the others that are installed; then PyTorch is not even imported).
         threads: of a CPU; None leaves it to PyTorch, and is 1 for the other back ends.
+        min_face: side of the smallest face that is searched for in videos, px; 0: as in photos.
 
     Attributes:
         metadata: the metadata of the weights: ``aus``, ``task``, ``thresholds``, ...
@@ -78,11 +80,13 @@ class Predictor:
         detector: WeightsSource = "auto",
         backend: Backend = "auto",
         threads: int | None = None,
+        min_face: float = MIN_FACE,
     ) -> None:
         finder.require_face_choice(faces)
         checks.require_choice("detector", detector, get_args(WeightsSource))
         checks.require_choice("precision", precision, get_args(Precision))
         self.weights = find(weights)
+        self.min_face, self._threads = min_face, threads
         name = checks.require_device(str(device))
         self._network = open_au_network(self.weights, name, precision, backend, threads)
         self.metadata = self._network.metadata
@@ -194,11 +198,8 @@ class Predictor:
         return network.model if isinstance(network, TorchNetwork) else load_model(self.weights)[0]
 
     def _predict(self, batch: list[SourceImage | UnreadableInput], output: Output) -> list[ImagePrediction]:
-        images = [image.frame.rgb for image in batch if isinstance(image, SourceImage)]
-        if self.detector is None or not images:
-            crops_by_image = [[finder.centre_crop(image, min(image.shape[:2]))] for image in images]
-        else:
-            crops_by_image = finder.find_crops(self.detector, images, faces=self.faces)
+        images = [image for image in batch if isinstance(image, SourceImage)]
+        crops_by_image = self._find_crops(images) if images else []
         values = self.predict_crops([crop.pixels for crops in crops_by_image for crop in crops], output)
         of_images = iter(crops_by_image)
         of_all = [next(of_images) if isinstance(image, SourceImage) else [] for image in batch]
@@ -207,3 +208,28 @@ class Predictor:
             ImagePrediction(image, crops, values[end - len(crops) : end])
             for image, crops, end in zip(batch, of_all, ends, strict=True)
         ]
+
+    def _find_crops(self, images: Sequence[SourceImage]) -> list[list[FaceCrop]]:
+        """Return the crops of photos, or of frames of one block of a film."""
+        pixels = [image.frame.rgb for image in images]
+        if self.detector is None:
+            return [[finder.centre_crop(one, min(one.shape[:2]))] for one in pixels]
+        if not images[0].video:
+            return finder.find_crops(self.detector, pixels, faces=self.faces)
+        located = follow_faces(self._film_detector, pixels, self.faces, self.min_face)
+        size = self.metadata.preprocessing.image_size
+        return [finder.crop_faces(one, faces, size) for one, faces in zip(pixels, located, strict=True)]
+
+    @cached_property
+    def _film_detector(self) -> Detector:
+        """The detector of films, in the precision of the AU model if that makes it faster."""
+        assert self.detector is not None
+        if self.backend != "openvino" or self.precision != "bf16":
+            return self.detector
+        return Detector(
+            self.detector_weights,
+            precision="bfloat16",
+            threshold=self.detector.threshold,
+            backend=self.backend,
+            threads=self._threads,
+        )

@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 
 from maeface import checks, console
 from maeface.data.ingest import memory
-from maeface.data.ingest.batching import image_batches
 from maeface.data.ingest.inputs import Input, find_inputs, note_unused_options
 from maeface.data.ingest.records import read_image_bytes
 from maeface.errors import DataError
 from maeface.faces import media
 from maeface.faces.numbering import DAMAGED, TRUNCATED, MissingFrames
+from maeface.faces.timestamps import block_of
 from maeface.faces.video_index import VideoIndex
 
 ImageLike = Path | str | memory.InMemory
 
+IMAGES_TOGETHER = 32
+PIXELS_TOGETHER = 50_000_000
 MESSAGES = 20
 """How many unreadable inputs, and how many damaged films, are named; further ones are only counted."""
 
@@ -208,10 +210,29 @@ def load_images(
 def batch_images(
     images: Iterable[SourceImage | UnreadableInput],
 ) -> Iterator[list[SourceImage | UnreadableInput]]:
-    """Yield images in batches, in their order; see ``batching``."""
-    return image_batches(
-        images, lambda image: image.frame.rgb.size // 3 if isinstance(image, SourceImage) else 0
-    )
+    """Yield images in batches, in their order: photos together, or frames of one block of one film.
+
+    A batch of photos ends with 32 entries, any batch with 50 million pixels, so that memory is bounded. An
+    entry for something that is missing goes into any batch.
+    """
+    batch: list[SourceImage | UnreadableInput] = []
+    pixels = 0
+    block: tuple[str, int] | None = None  # of the batch, if it is of a film
+    for image in images:
+        if isinstance(image, SourceImage):
+            other = (image.name, block_of(image.frame.time_s)) if image.video else None
+            full = pixels >= PIXELS_TOGETHER or (other is None and len(batch) >= IMAGES_TOGETHER)
+            if batch and (full or (other != block and pixels)):
+                yield batch
+                batch, pixels = [], 0
+            block = other
+            pixels += image.frame.rgb.size // 3
+        batch.append(image)
+        if not pixels and len(batch) >= IMAGES_TOGETHER:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _load(
