@@ -287,7 +287,7 @@ def test_crops_are_those_of_prepare(model_file, shared, detector_weights, monkey
     from maeface.prepare import _make_find
 
     find = _make_find(Settings(device="cpu"), shared / "weights" / "retinaface_mobilenet0.25_Final.pth")
-    ((stored,),) = find([media.read_image(photo)])
+    ((stored,),) = find([media.read_image(photo)], False)
     np.testing.assert_array_equal(reached[0], stored.pixels)
     ((again,),) = finder.find_crops(Detector(), [media.read_image(photo)])
     np.testing.assert_array_equal(reached[0], again.pixels)

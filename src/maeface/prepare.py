@@ -16,7 +16,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maeface import checks, console, files
 from maeface.data import manifest, shards
@@ -28,6 +31,9 @@ from maeface.data.ingest.units import FaceFinder, Settings, UnitSummary
 from maeface.data.readers import stored_labels
 from maeface.data.readers.raw_dataset import RawDataset, read_all
 from maeface.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from maeface.faces.finder import FaceCrop
 
 __all__ = ["Settings", "Summary", "run"]
 
@@ -175,13 +181,24 @@ def _make_find(settings: Settings, weights: Path | None) -> FaceFinder:
     from maeface.faces import finder
 
     if settings.aligned:
-        return lambda images: [[finder.centre_crop(image, settings.size)] for image in images]
+        return lambda images, film: [[finder.centre_crop(image, settings.size)] for image in images]
 
     from maeface.faces.detector import Detector
+    from maeface.faces.following import follow_faces
 
     backbone, device, threshold = settings.backbone, settings.device, settings.threshold
     detector = Detector(weights, backbone, device, "auto", threshold, settings.backend, threads=1)
-    return lambda images: finder.find_crops(detector, images, size=settings.size, faces=settings.faces)
+
+    def find(images: Sequence[NDArray[np.uint8]], film: bool) -> "list[list[FaceCrop]]":
+        if not film:
+            return finder.find_crops(detector, images, settings.size, settings.faces)
+        located = follow_faces(detector, images, settings.faces, settings.min_face)
+        return [
+            finder.crop_faces(image, faces, settings.size)
+            for image, faces in zip(images, located, strict=True)
+        ]
+
+    return find
 
 
 def _make_job(

@@ -98,9 +98,7 @@ class _Follower:
         """Search the whole frame as a photo; if it has no face and ``turned`` is set, in all orientations."""
         turn_up_to = 0.0 if turned else -1.0
         located = find_faces(self._detector, [frame], "all", self._min_face, turn_up_to)[0]
-        numbered = [
-            replace(one, followed=number) for number, one in enumerate(located, start=self._count)
-        ]
+        numbered = [replace(one, followed=number) for number, one in enumerate(located, start=self._count)]
         self._count += len(located)
         return self._start(frame, numbered)
 

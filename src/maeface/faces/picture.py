@@ -12,6 +12,7 @@ import av
 import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import Type
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 MAX_PIXELS = 100_000_000
@@ -122,7 +123,11 @@ class _Deinterlacer:
             yield self._waiting.popleft()
 
 
-def convert_frame(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8] | None:  # noqa: ANN401
+def convert_frame(
+    frame: Any,  # noqa: ANN401
+    pixel_aspect: Fraction | None,
+    reformatter: VideoReformatter | None = None,
+) -> NDArray[np.uint8] | None:
     """Convert a frame to (H, W, 3) RGB uint8 as a player shows it.
 
     Pixels become square: the shorter side is enlarged (bicubic). Frames without a tag are BT.709 from 720
@@ -131,6 +136,8 @@ def convert_frame(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8
     Args:
         frame: a decoded frame.
         pixel_aspect: width by height of a stored pixel; None if unknown.
+        reformatter: keeps what it has set up for the frames of a film: setting it up takes ten times as long
+            as converting a frame. None: a new one.
 
     Returns:
         None if the frame is too large or cannot be converted.
@@ -138,6 +145,7 @@ def convert_frame(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8
     width, height = _square_size(frame.width, frame.height, pixel_aspect)
     if width * height > MAX_PIXELS:
         return None
+    reformatter = reformatter or VideoReformatter()
     settings: dict[str, Any] = {}
     if (width, height) != (frame.width, frame.height):
         settings = {"width": width, "height": height, "interpolation": "BICUBIC"}
@@ -152,9 +160,9 @@ def convert_frame(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8
         settings["dst_colorspace"] = "DEFAULT"  # PyAV 15 and 16 convert only between different ones
     try:
         if _tag(frame, "color_trc") in (_PQ, _HLG):
-            pixels = _to_sdr(frame.to_ndarray(format="rgb48le", **settings), frame)
+            pixels = _to_sdr(reformatter.reformat(frame, format="rgb48le", **settings).to_ndarray(), frame)
         else:
-            pixels = frame.to_ndarray(format="rgb24", **settings)
+            pixels = reformatter.reformat(frame, format="rgb24", **settings).to_ndarray()
     except (av.FFmpegError, ValueError):
         return None
     return np.ascontiguousarray(_apply_display_matrix(pixels, frame))

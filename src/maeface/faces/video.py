@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from maeface.faces import container as containers
@@ -119,9 +120,13 @@ def _choose(index: VideoIndex, sampler: Sampler) -> Callable[[int, float], bool]
 
 
 def _convert(
-    decoded: Iterator[Decoded], stream: Any, chooses: Callable[[int, float], bool], spans: Spans  # noqa: ANN401
+    decoded: Iterator[Decoded],
+    stream: Any,
+    chooses: Callable[[int, float], bool],
+    spans: Spans,  # noqa: ANN401
 ) -> Iterator[Frame | MissingFrames]:
     """Yield the chosen frames in RGB, and the records of missing ones, up to the end of the last span."""
+    reformatter = VideoReformatter()
     for one in decoded:
         if spans and one.index >= spans[-1][1]:
             return
@@ -131,7 +136,7 @@ def _convert(
                 yield missing
         elif chooses(one.index, one.time_s):
             if isinstance(one, DecodedFrame):
-                rgb = convert_frame(one.frame, stream.sample_aspect_ratio)
+                rgb = convert_frame(one.frame, stream.sample_aspect_ratio, reformatter)
                 missing = MissingFrames(one.index, one.time_s, DAMAGED, 1)
                 yield missing if rgb is None else Frame(rgb, one.index, one.time_s)
             else:
@@ -170,7 +175,11 @@ def _require_frame(decoded: Iterator[Decoded]) -> Iterator[Decoded]:
 
 
 def _decode(
-    file: BinaryIO, container: Any, stream: Any, demuxer: str, index: VideoIndex | None  # noqa: ANN401
+    file: BinaryIO,
+    container: Any,
+    stream: Any,
+    demuxer: str,
+    index: VideoIndex | None,  # noqa: ANN401
 ) -> Iterator[Decoded]:
     """Yield every frame from the start, or the record that says why there is none."""
     clock = Clock(container, stream, demuxer)
@@ -188,7 +197,11 @@ def _decode(
 
 
 def _seek_spans(
-    container: Any, stream: Any, index: VideoIndex, spans: Spans, demuxer: str  # noqa: ANN401
+    container: Any,
+    stream: Any,
+    index: VideoIndex,
+    spans: Spans,
+    demuxer: str,  # noqa: ANN401
 ) -> Iterator[Decoded]:
     """Yield frames from the key frame before each span to its end.
 

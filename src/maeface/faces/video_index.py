@@ -14,13 +14,16 @@ IDR or CRA picture.
 
 from array import array
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+from maeface import files
 from maeface.faces import container as containers
 from maeface.faces.packets import codec_of, is_key, is_shown, may_be_open
 from maeface.faces.timestamps import frame_period, times_of
@@ -74,6 +77,26 @@ class VideoIndex:
     def key_before(self, number: int) -> int:
         """Return the position in ``key_frames`` of the last one up to a frame; -1 if there is none."""
         return bisect_right(self.key_frames, number) - 1
+
+
+def write_index(index: VideoIndex, path: Path) -> None:
+    """Write an index to a file, for other processes.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    with files.atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{one.name: getattr(index, one.name) for one in fields(index)})
+
+
+def read_index(path: Path) -> VideoIndex | None:
+    """Return the index in a file; None if it cannot be read."""
+    try:
+        with np.load(path) as arrays:
+            values = {one.name: arrays[one.name] for one in fields(VideoIndex)}
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return None
+    return VideoIndex(**{name: bool(value) if value.ndim == 0 else value for name, value in values.items()})
 
 
 class _UntrustedError(Exception):

@@ -4,12 +4,13 @@ Faces are detected and cropped with the code of ``prepare``, so that a model get
 and in use; the model's own preprocessing follows.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from maeface import checks, facts
@@ -22,8 +23,9 @@ from maeface.faces.finder import FaceChoice, FaceCrop
 from maeface.faces.following import MIN_FACE, follow_faces
 from maeface.model.zoo import find
 from maeface.prediction.networks import open_au_network
-from maeface.prediction.rows import BOX, ImagePrediction, table
+from maeface.prediction.rows import BOX, ImagePrediction, rows_of
 from maeface.prediction.table_writer import WHERE
+from maeface.prediction.tracks import number_tracks
 from maeface.prediction.values import Crops, Output, to_values
 from maeface.runtime.backends import Backend
 
@@ -119,7 +121,7 @@ class Predictor:
             The table that ``maeface predict`` writes. It has one row for each face, and one row with face -1
             for an image without a face and for an input that cannot be read. Columns: ``input`` (file name,
             or the number of the image in memory), ``frame``, ``time_s``, ``face`` (0 has the best score),
-            ``status`` ("ok", "no_face", or the reason why the input cannot be read), the box in px,
+            ``track`` (a number for each person of a video; NaN in photos), ``status`` ("ok", "no_face", or the reason why the input cannot be read), the box in px,
             ``score``, ``AU01_p`` ... (0..1), ``AU01_i`` ... (0..5). Files come first, sorted by name, then
             images in memory.
 
@@ -128,15 +130,7 @@ class Predictor:
             DataError: an object is not an image, or no input could be read. (If only some cannot be read,
                 they are skipped with a message.)
         """
-        import pandas as pd
-
-        return pd.concat(
-            [
-                table(predictions, self.columns)
-                for predictions in self.stream(load_images(images, every, fps))
-            ],
-            ignore_index=True,
-        )
+        return self._to_pandas(self.stream(load_images(images, every, fps)), self.columns)
 
     def embed(
         self, images: ImageLike | Iterable[ImageLike], every: int = 1, fps: float | None = None
@@ -149,14 +143,19 @@ class Predictor:
             The table of a call without its AU columns, N rows, and the features (N, D). The features of a row
             without a face are NaN.
         """
-        import pandas as pd
+        predictions = list(self.stream(load_images(images, every, fps), "features"))
+        empty = np.full((1, self.metadata.encoder.width), np.nan, dtype=np.float32)
+        features = [one.values if one.crops else empty for batch in predictions for one in batch]
+        columns = self.columns[: len(WHERE) + len(BOX) + 1]
+        return self._to_pandas(predictions, columns), np.concatenate(features)
 
-        rows, features = [], []
-        for predictions in self.stream(load_images(images, every, fps), "features"):
-            rows.append(table(predictions, self.columns[: len(WHERE) + len(BOX) + 1]))
-            empty = np.full((1, self.metadata.encoder.width), np.nan, dtype=np.float32)
-            features += [one.values if one.crops else empty for one in predictions]
-        return pd.concat(rows, ignore_index=True), np.concatenate(features)
+    def _to_pandas(
+        self, predictions: Iterable[Sequence[ImagePrediction]], columns: Sequence[str]
+    ) -> "pd.DataFrame":
+        """Return the rows of images as a pandas table; numbers that are missing are NaN."""
+        pieces = number_tracks(rows_of(batch, columns) for batch in predictions)
+        frame: pd.DataFrame = pa.concat_tables(pieces).to_pandas()
+        return frame
 
     def stream(
         self, source: Iterable[SourceImage | UnreadableInput], output: Output = "head"

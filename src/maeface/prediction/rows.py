@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +9,13 @@ from numpy.typing import NDArray
 
 from maeface.data.ingest.images import SourceImage, UnreadableInput
 from maeface.faces.finder import FaceCrop
+from maeface.faces.tracking import DESCRIPTOR_SIZE
 from maeface.prediction.table_writer import WHERE
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 BOX = ("x1", "y1", "x2", "y2")
+FOLLOWED, DESCRIPTOR = "_followed", "_descriptor"
+HIDDEN = {FOLLOWED: pa.int32(), DESCRIPTOR: pa.binary(2 * DESCRIPTOR_SIZE)}
+"""Columns of parts that are not in tables; ``tracks.TrackNumbers`` makes ``track`` of them."""
 OK, NO_FACE = "ok", "no_face"
 """The ``status`` of a row with a face, and of an image without one, as in a manifest."""
 
@@ -36,8 +36,9 @@ class ImagePrediction:
 
 
 def schema_of(columns: Sequence[str]) -> pa.Schema:
-    """Return the schema of a table: the types of ``WHERE``, and float32 for all other columns."""
-    return pa.schema([(column, WHERE.get(column, pa.float32())) for column in columns])
+    """Return the schema of a table: the types of ``WHERE`` and ``HIDDEN``, float32 for all other columns."""
+    types = {**WHERE, **HIDDEN}
+    return pa.schema([(column, types.get(column, pa.float32())) for column in columns])
 
 
 def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> pa.Table:
@@ -48,10 +49,11 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
         columns: ``WHERE``, the box, the score, and the columns of ``ImagePrediction.values``.
 
     Returns:
-        A table of ``schema_of(columns)``. Numbers that are missing are null.
+        A table of ``schema_of([*columns, *HIDDEN])``. Numbers that are missing are null, and so is ``track``.
     """
-    where: list[tuple[str, int, float, int, str]] = []
+    where: list[tuple[str, int, float, int, None, str]] = []
     numbers: list[NDArray[np.float32]] = []
+    hidden: list[tuple[int | None, bytes | None]] = []
     empty = np.full(len(columns) - len(WHERE), np.nan, dtype=np.float32)
     for one in predictions:
         if isinstance(one.image, UnreadableInput):
@@ -61,21 +63,19 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
             frame, time_s = one.image.frame.index, one.image.frame.time_s
         for k, crop in enumerate(one.crops):
             score = np.nan if np.isnan(crop.face.landmarks).all() else crop.face.score  # NaN: a ready crop
-            where.append((name, frame, time_s, k, OK))
+            where.append((name, frame, time_s, k, None, OK))
             values = np.array([*crop.face.box, score, *one.values[k]], dtype=np.float32)
             numbers.append(values[: len(empty)])
+            looks = crop.descriptor
+            hidden.append((crop.followed, None if looks is None else looks.astype("<f2").tobytes()))
         if not one.crops:
-            where.append((name, frame, time_s, -1, status))
+            where.append((name, frame, time_s, -1, None, status))
             numbers.append(empty)
-    schema = schema_of(columns)
+            hidden.append((None, None))
+    schema = schema_of([*columns, *HIDDEN])
     texts = list(zip(*where, strict=True)) or [()] * len(WHERE)
     arrays = [pa.array(values, schema.field(i).type) for i, values in enumerate(texts)]
     matrix = np.stack(numbers) if numbers else np.zeros((0, len(empty)), np.float32)
     arrays += [pa.array(np.ascontiguousarray(values), pa.float32(), from_pandas=True) for values in matrix.T]
+    arrays += [pa.array([row[k] for row in hidden], kind) for k, kind in enumerate(HIDDEN.values())]
     return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def table(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> "pd.DataFrame":
-    """Return the rows of images as a pandas table; numbers that are missing are NaN. See ``rows_of``."""
-    frame: pd.DataFrame = rows_of(predictions, columns).to_pandas()
-    return frame

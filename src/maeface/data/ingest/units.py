@@ -28,14 +28,15 @@ from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
 from maeface.faces import media
 from maeface.faces.finder import FaceCrop, crop_from_landmarks
+from maeface.faces.following import MIN_FACE
 from maeface.runtime.backends import Backend
 
 PARTS = "parts"
 SUMMARY_KEY = b"maeface.unit"
 ROWS_TOGETHER = 4096
 
-FaceFinder = Callable[[Sequence[NDArray[np.uint8]]], list[list[FaceCrop]]]
-"""A function from images to the crops of their faces."""
+FaceFinder = Callable[[Sequence[NDArray[np.uint8]], bool], list[list[FaceCrop]]]
+"""A function from images to the crops of their faces; True: they are frames of one block of a film."""
 
 
 class Settings(config.Settings):
@@ -50,7 +51,10 @@ class Settings(config.Settings):
     """Of a video, use at most so many frames a second instead."""
     size: Annotated[int, Field(ge=16, le=4096)] = 256
     """Side of a crop in px."""
-    faces: Literal["largest", "central", "all"] = "largest"
+    faces: Literal["largest", "central", "all"] | Annotated[int, Field(ge=1)] = "largest"
+    """Which faces of an image; a number: so many of the largest."""
+    min_face: Annotated[float, Field(ge=0)] = MIN_FACE
+    """Side of the smallest face that is searched for in videos, px; 0: as in photos."""
     aligned: bool = False
     """The images are ready crops: no face is detected, the central square is resized."""
     min_side: Annotated[int, Field(ge=1)] = 32
@@ -230,7 +234,7 @@ def _find_crops(
 ) -> list[list[FaceCrop]]:
     """Return the crops of each image, by the dataset's own landmarks if there are any, else by detection."""
     undetected = [image.frame.rgb for image in images if not items[image.name].points]
-    detected = iter(find(undetected) if undetected else [])
+    detected = iter(find(undetected, images[0].video) if undetected else [])
     return [
         [crop_from_landmarks(image.frame.rgb, np.array(items[image.name].points), settings.size)]
         if items[image.name].points
