@@ -19,12 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 
 SHORT = 4
 """The short film is this many times shorter than the long one."""

@@ -66,7 +66,7 @@ class LocatedFace:
         square: in px of the image.
         confirmed: whether the second pass found the face again. If not, the square is that of the first box.
         followed: in a film, the number of the face within its block (``following``); -1 in a photo.
-        descriptor: in a film, (D,) float16 looks of the face (``tracking.describe``) where the detector saw it.
+        descriptor: in a film, (D,) float16 looks of the face (``tracking.describe``) if the detector saw it.
     """
 
     face: Face
@@ -128,9 +128,12 @@ def find_faces(
 ) -> list[list[LocatedFace]]:
     """Detect faces in both passes; return those of each image, with the squares to crop, best score first.
 
-    Arguments and errors as for ``find_crops``.
+    Errors as for ``find_crops``.
 
     Args:
+        detector: used in both passes.
+        images: (H, W, 3) uint8 RGB each.
+        faces: which faces of an image, as for ``find_crops``.
         min_face: side of the smallest face that has to be found, px. With a larger one, large images are
             searched at smaller scales only.
         turn_up_to: see ``search.search``.

@@ -160,9 +160,11 @@ def convert_frame(
         settings["dst_colorspace"] = "DEFAULT"  # PyAV 15 and 16 convert only between different ones
     try:
         if _tag(frame, "color_trc") in (_PQ, _HLG):
-            pixels = _to_sdr(reformatter.reformat(frame, format="rgb48le", **settings).to_ndarray(), frame)
+            wide: Any = reformatter.reformat(frame, format="rgb48le", **settings).to_ndarray()
+            pixels = _to_sdr(wide, frame)
         else:
-            pixels = reformatter.reformat(frame, format="rgb24", **settings).to_ndarray()
+            narrow: Any = reformatter.reformat(frame, format="rgb24", **settings).to_ndarray()
+            pixels = narrow
     except (av.FFmpegError, ValueError):
         return None
     return np.ascontiguousarray(_apply_display_matrix(pixels, frame))

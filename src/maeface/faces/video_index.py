@@ -93,10 +93,11 @@ def read_index(path: Path) -> VideoIndex | None:
     """Return the index in a file; None if it cannot be read."""
     try:
         with np.load(path) as arrays:
-            values = {one.name: arrays[one.name] for one in fields(VideoIndex)}
+            values: dict[str, Any] = {one.name: arrays[one.name] for one in fields(VideoIndex)}
     except (OSError, ValueError, KeyError, BadZipFile):
         return None
-    return VideoIndex(**{name: bool(value) if value.ndim == 0 else value for name, value in values.items()})
+    flags: dict[str, Any] = {name: bool(value) for name, value in values.items() if value.ndim == 0}
+    return VideoIndex(**{**values, **flags})
 
 
 class _UntrustedError(Exception):

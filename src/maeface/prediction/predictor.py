@@ -121,9 +121,9 @@ class Predictor:
             The table that ``maeface predict`` writes. It has one row for each face, and one row with face -1
             for an image without a face and for an input that cannot be read. Columns: ``input`` (file name,
             or the number of the image in memory), ``frame``, ``time_s``, ``face`` (0 has the best score),
-            ``track`` (a number for each person of a video; NaN in photos), ``status`` ("ok", "no_face", or the reason why the input cannot be read), the box in px,
-            ``score``, ``AU01_p`` ... (0..1), ``AU01_i`` ... (0..5). Files come first, sorted by name, then
-            images in memory.
+            ``track`` (a number for each person of a video; NaN in photos), ``status`` ("ok", "no_face", or
+            the reason why the input cannot be read), the box in px, ``score``, ``AU01_p`` ... (0..1),
+            ``AU01_i`` ... (0..5). Files come first, sorted by name, then images in memory.
 
         Raises:
             ConfigError: a file does not exist, or ``every`` or ``fps`` is out of range.

@@ -50,7 +50,7 @@ def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Prob
         return backend, "cuda" if device == "auto" and _finds_gpu() else "cpu"
     if backend != "auto":
         return backend, "cpu"
-    if device == "auto" and _has_driver() and _finds_gpu():
+    if device == "auto" and finds_gpu():
         return "torch", "cuda"
     installed = [one for one in ONNX_BACKENDS if is_installed(one)]
     if len(installed) < 2:
@@ -63,6 +63,11 @@ def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Prob
     fastest = min(installed, key=lambda one: _measure(probe(one)))
     _save(key, fastest)
     return fastest, "cpu"
+
+
+def finds_gpu() -> bool:
+    """Return whether PyTorch finds a GPU; it is only imported where there is a driver of one."""
+    return _has_driver() and _finds_gpu()
 
 
 def _finds_gpu() -> bool:

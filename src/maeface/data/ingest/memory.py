@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,9 +125,3 @@ def check_all(images: Sequence[object]) -> None:
 def is_path(image: object) -> bool:
     """Return whether ``image`` is a path, not an image in memory."""
     return isinstance(image, (str, os.PathLike))
-
-
-def _is_tensor(image: object) -> "TypeGuard[torch.Tensor]":
-    """Return whether an object is a tensor, without loading torch: where there is one, torch is loaded."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(image, torch.Tensor)
