@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maeface import files
+from maeface import files, prepare
 from maeface.data import manifest, shards
 from maeface.errors import ConfigError, ResourceError, WeightsError
 from maeface.faces import anchors, retinaface
@@ -393,3 +393,22 @@ def test_the_graph_needs_every_weight_of_the_detector():
 def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert files.cache_folder() == tmp_path / "maeface"
+
+
+def test_prepare_records_the_back_end_and_resumes_with_another(tmp_path, monkeypatch, sample):
+    monkeypatch.setenv("MAEFACE_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "in").mkdir()
+    for k, pixels in enumerate(sample[:2]):
+        Image.fromarray(pixels).resize((200, 200)).save(tmp_path / "in" / f"{k}.png")
+    hashes = []
+    for backend in ("torch", *INSTALLED):
+        out = tmp_path / backend
+        settings = prepare.Settings(backend=backend, device="cpu", workers=1)
+        assert prepare.run([tmp_path / "in"], out, settings).faces == 2
+        record = json.loads((out / "prepare.json").read_text())
+        assert record["backend"].split()[0] == backend and record["devices"] == ["cpu"]
+        assert "backend" not in record["settings"]
+        hashes.append(files.sha256(out / "shards" / "00000.tar"))
+        prepare.run([tmp_path / "in"], out, settings.model_copy(update={"backend": "torch"}))
+    assert len(set(hashes)) == 1  # the crops are on a grid, so the last bits of the network change no pixel
