@@ -16,6 +16,7 @@ import torch
 from maeface.faces import media
 from maeface.faces.detector import Detector
 from maeface.faces.finder import find_crops
+from maeface.runtime.backends import BACKENDS
 
 
 def measure_rate(label: str, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
@@ -38,10 +39,11 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="use only the first N photos")
     parser.add_argument("--backbone", default="mobilenet0.25")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--backend", default="torch", choices=BACKENDS)
     parser.add_argument("--size", type=int, default=256, help="side of the crops, px")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    detector = Detector(backbone=arguments.backbone, device=arguments.device)
+    detector = Detector(backbone=arguments.backbone, device=arguments.device, backend=arguments.backend)
     photos = sorted(path for path in arguments.folder.iterdir() if media.detect_kind(path) == "image")
     photos = photos[: arguments.limit]
     find_crops(detector, [media.read_image(photos[0])])  # warm-up: libraries are loaded here

@@ -16,7 +16,7 @@ from maeface.faces.detector_weights import BACKBONES, EMBEDDED, Backbone, locate
 from maeface.faces.geometry import Face
 from maeface.faces.landmarks import LandmarkFunction, move_landmarks, refine_landmarks
 from maeface.faces.onnx_detector import OnnxNetworks
-from maeface.runtime.backends import Backend, require_backend
+from maeface.runtime.backends import Backend, is_installed, require_backend
 from maeface.runtime.choice import choose_backend
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_SIDE = 2048
 NMS_OVERLAP = 0.4
 GPU_BATCH_PIXELS = 32 * 640 * 640
-PROBE_SHAPE = (1, 192, 192, 3)  # of the images that back ends are compared with
+PROBE_SIDES = (192, 320)  # of the images that back ends are compared with, px
 
 
 class Networks(Protocol):
@@ -99,7 +99,7 @@ class Detector:
         self.threshold, self._threads = threshold, threads
         self.bfloat16 = precision == "bfloat16"
         path = weights or locate_detector_weights(backbone)
-        self.backend, device = choose_detector_backend(backend, str(device), backbone, path)
+        self.backend, device = choose_detector_backend(backend, str(device), backbone, path, self.bfloat16)
         if self.backend == "torch":
             from maeface.faces.torch_detector import TorchNetworks
 
@@ -200,7 +200,7 @@ def non_maximum_suppression(
 
 
 def choose_detector_backend(
-    asked: str, device: str, backbone: Backbone, weights: Path
+    asked: str, device: str, backbone: Backbone, weights: Path, bfloat16: bool = False
 ) -> tuple[Backend, str]:
     """Return the back end and the device of a detector; arguments and errors as for ``Detector``."""
     if backbone != "mobilenet0.25":
@@ -210,9 +210,13 @@ def choose_detector_backend(
 
     def probe(backend: Backend) -> Callable[[], object]:
         networks = OnnxNetworks(weights, backend, False, 1)
-        return lambda: networks.detect(np.zeros(PROBE_SHAPE, np.uint8), 0.5)
+        images = [np.zeros((1, side, side, 3), np.uint8) for side in PROBE_SIDES]
+        return lambda: [networks.detect(image, 0.5) for image in images]
 
-    return choose_backend(asked, device, lambda: f"detector {files.sha256(weights)}", probe)
+    chosen, device = choose_backend(asked, device, lambda: f"detector {files.sha256(weights)}", probe)
+    if asked == "auto" and chosen == "onnxruntime" and bfloat16 and is_installed("openvino"):
+        chosen = "openvino"  # the only one that computes in bfloat16
+    return chosen, device
 
 
 def _shrink(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

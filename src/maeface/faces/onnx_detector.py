@@ -13,6 +13,8 @@ from maeface.faces.landmarks import LandmarkFunction
 from maeface.runtime.backends import Backend, Network, open_network
 from maeface.runtime.tensors import read_safetensors, read_torch_file
 
+FIXED_SHAPES = 4
+"""A video needs two or three: of its frames, of their half, and of the second pass's window."""
 _MAX_CACHED_SHAPES = 64
 
 
@@ -33,7 +35,7 @@ class OnnxNetworks:
 
     def __init__(self, weights: Path, backend: Backend, bfloat16: bool, threads: int) -> None:
         graph, landmarks = _read_graphs(weights)
-        self._network = open_network(graph, backend, "bf16" if bfloat16 else "fp32", threads)
+        self._network = open_network(graph, backend, "bf16" if bfloat16 else "fp32", threads, FIXED_SHAPES)
         self.landmark_net: LandmarkFunction | None = None
         if landmarks is not None:
             self.landmark_net = _as_function(open_network(landmarks, backend, "fp32", threads))

@@ -12,6 +12,7 @@ from maeface.errors import ConfigError
 from maeface.model.arrays import load_arrays
 from maeface.model.au_graph import au_graph
 from maeface.model.file_format.metadata import Metadata
+from maeface.model.file_format.parts import files_of
 from maeface.model.inputs import to_input
 from maeface.prediction.values import Crops, Output, stack_by_side
 from maeface.runtime import backends
@@ -54,7 +55,8 @@ def open_au_network(
     Args:
         weights: a file, see ``weights.load_model``.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto" is bf16 where the hardware computes in it.
+        precision: "auto" is bf16 where the hardware computes in it. Where it does not, back ends other than
+            PyTorch compute in fp32 even if asked for bf16. ONNX Runtime always does.
         backend: see ``choose_backend``.
         threads: of a CPU; None leaves it to PyTorch, and is 1 for other back ends.
 
@@ -70,9 +72,7 @@ def open_au_network(
         crops = np.zeros((PROBE_CROPS, side, side, 3), np.uint8)
         return lambda: network.compute(crops, "head")
 
-    chosen, device = choose_backend(
-        backend, device, lambda: f"au {precision} {load_arrays(weights)[1]}", probe
-    )
+    chosen, device = choose_backend(backend, device, lambda: f"au {precision} {_describe(weights)}", probe)
     if chosen != "torch":
         try:
             return OnnxNetwork(weights, precision, chosen, threads or 1)
@@ -86,6 +86,11 @@ def open_au_network(
     return TorchNetwork(weights, device, precision, threads)
 
 
+def _describe(weights: Path) -> str:
+    """Return the names and sizes of the files of weights."""
+    return " ".join(f"{file.name} {file.stat().st_size}" for file in files_of(weights) if file.is_file())
+
+
 class OnnxNetwork:
     """An AU model without PyTorch, on the CPU; see ``AUNetwork`` and ``open_au_network``."""
 
@@ -97,8 +102,8 @@ class OnnxNetwork:
         if size > MAX_BYTES:
             raise _TooLarge(f"it has {size / 2**30:.1f} GiB, more than 2")
         self.backend = backend
-        bf16 = precision == "bf16" or (precision == "auto" and backends.computes_bf16(backend))
-        self.precision: backends.Precision = "bf16" if bf16 and backend == "openvino" else "fp32"
+        bf16 = precision != "fp32" and backends.computes_bf16(backend)
+        self.precision: backends.Precision = "bf16" if bf16 else "fp32"
         self._weights, self._threads = weights, threads
         self._networks: dict[Output, Network] = {"head": self._open(arrays, "head")}
 

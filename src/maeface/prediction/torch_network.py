@@ -42,7 +42,10 @@ class TorchNetwork:
         results: list[NDArray[np.float32]] = []
         for start in range(0, len(crops), CROPS_TOGETHER):
             stacks = stack_by_side(crops[start : start + CROPS_TOGETHER])
-            tensors = [torch.from_numpy(stack).to(self._device).permute(0, 3, 1, 2) for stack in stacks]
+            tensors = [
+                torch.from_numpy(np.require(stack, requirements="W")).to(self._device).permute(0, 3, 1, 2)
+                for stack in stacks
+            ]
             inputs = torch.cat(
                 [preprocessing.to_input(x, settings.image_size, settings.mean, settings.std) for x in tensors]
             )

@@ -1,9 +1,11 @@
 """The libraries that run networks, and ONNX graphs as functions of arrays."""
 
+import collections
 import functools
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,6 +19,10 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 ONNX_BACKENDS: tuple[Backend, ...] = ("openvino", "onnxruntime")
 """Those that run ONNX graphs, on the CPU."""
 Precision = Literal["fp32", "bf16"]
+OFTEN = 20
+"""A shape that has come so many times gets a copy of the graph."""
+CACHED_PRIMITIVES = 1000
+"""Compiled operations that OpenVINO keeps. Its default, 5000, takes 0.5 GB for images of many shapes."""
 Network = Callable[[NDArray[Any]], NDArray[np.float32]]
 """A network with one input and one output."""
 
@@ -48,7 +54,9 @@ def computes_bf16(backend: str) -> bool:
     return "BF16" in _openvino().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def open_network(graph: bytes, backend: str, precision: Precision = "fp32", threads: int = 1) -> Network:
+def open_network(
+    graph: bytes, backend: str, precision: Precision = "fp32", threads: int = 1, fixed_shapes: int = 0
+) -> Network:
     """Return an ONNX graph with one input and one output as a function of arrays; it runs on the CPU.
 
     Args:
@@ -56,12 +64,14 @@ def open_network(graph: bytes, backend: str, precision: Precision = "fp32", thre
         backend: one of ``ONNX_BACKENDS``.
         precision: "bf16" lets OpenVINO compute in bfloat16; ONNX Runtime always computes in float32.
         threads: of the computation.
+        fixed_shapes: number of shapes of the input for which OpenVINO compiles copies of the graph, when they
+            have come often: for inputs whose shapes change from call to call, which costs it milliseconds.
 
     Raises:
         ConfigError: ``backend`` runs no ONNX graphs.
     """
     if backend == "openvino":
-        return _open_openvino(graph, precision, threads)
+        return _OpenVino(graph, precision, threads, fixed_shapes)
     if backend == "onnxruntime":
         return _open_onnxruntime(graph, threads)
     raise ConfigError(f"backend {backend} runs no ONNX graphs; choose one of {', '.join(ONNX_BACKENDS)}")
@@ -74,23 +84,49 @@ def version(backend: str) -> str:
     return version(backend)
 
 
-def _open_openvino(graph: bytes, precision: Precision, threads: int) -> Network:
-    settings: Mapping[str, Any] = {
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,
-    }
-    core = _openvino()
-    request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
+class _OpenVino:
+    """An ONNX graph on OpenVINO, for inputs of any shape; shapes that come often get a copy of their own."""
 
-    def run(values: NDArray[Any]) -> NDArray[np.float32]:
-        request.infer([np.ascontiguousarray(values)], share_inputs=True)
-        result: NDArray[np.float32] = request.get_output_tensor(0).data.copy()
+    def __init__(self, graph: bytes, precision: Precision, threads: int, fixed_shapes: int) -> None:
+        self._core, self._lock = _openvino(), threading.Lock()
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
+            "CPU_RUNTIME_CACHE_CAPACITY": CACHED_PRIMITIVES,
+        }
+        self._model = self._core.read_model(graph)
+        self._any_shape = self._compile(self._model)
+        self._fixed_shapes = fixed_shapes
+        self._of_shape: dict[tuple[int, ...], Any] = {}
+        self._uses: collections.Counter[tuple[int, ...]] = collections.Counter()
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        with self._lock:  # a request serves one thread at a time
+            request = self._choose_request(values.shape)
+            request.infer([np.ascontiguousarray(values)], share_inputs=True)
+            result: NDArray[np.float32] = request.get_output_tensor(0).data.copy()
         return result
 
-    return run
+    def _choose_request(self, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - openvino.InferRequest
+        request = self._of_shape.pop(shape, None)
+        if request is None:
+            self._uses[shape] += 1
+            if not self._fixed_shapes or self._uses[shape] < OFTEN:
+                return self._any_shape
+            model = self._model.clone()
+            model.reshape(list(shape))
+            request = self._compile(model)
+            self._uses.clear()
+            if len(self._of_shape) >= self._fixed_shapes:
+                del self._of_shape[next(iter(self._of_shape))]  # the one that was used longest ago
+        self._of_shape[shape] = request
+        return request
+
+    def _compile(self, model: Any) -> Any:  # noqa: ANN401 - openvino's types
+        return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
 
 
 @functools.cache

@@ -34,7 +34,7 @@ def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Prob
     Args:
         asked: one of ``backends.BACKENDS``.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        name: returns the name of the network that is measured, with a hash of its weights.
+        name: returns a name of the network that is measured and of its weights.
         probe: opens that network.
 
     Raises:
