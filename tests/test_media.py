@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from maeface.faces import media
+from maeface.faces import photo as photo_module
 from maeface.faces.media import MediaError
 
 RNG = np.random.default_rng(7)
@@ -379,7 +380,7 @@ def test_a_bmp_whose_alpha_is_0_everywhere_is_opaque(put, version):
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_of_several_pictures_the_first_is_used_and_one_line_says_so(put, kind, capsys):
-    media._note_first_picture.cache_clear()
+    photo_module._note_first_picture.cache_clear()
     first, second = (Image.fromarray(picture()) for _ in range(2))
     options = {"lossless": True} if kind == "WEBP" else {}
     alone = media.read_image(put(encoded(first, kind, **options)))
@@ -438,7 +439,7 @@ def test_the_least_side_is_a_setting(put):
 BOMB = """
 import resource, sys
 from pathlib import Path
-from maeface.faces import media
+from maeface.faces import media, photo as photo_module
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[1:]:
     try:

@@ -46,7 +46,9 @@ def film(path, codec="mpeg4", options=None, count=60, rate=25, stamps=None, gop=
             picture = np.roll(noise, 3 * n, 1).copy()
             picture[: size[0] // 3, : size[1] // 3] = 4 * n % 250
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = (n, Fraction(1, rate)) if stamps is None else (stamps[n], Fraction(1, 1000))
+            frame.pts, frame.time_base = (
+                (n, Fraction(1, rate)) if stamps is None else (stamps[n], Fraction(1, 1000))
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -105,7 +107,9 @@ def test_the_index_has_the_frames_and_times_of_decoding(tmp_path, kind):
     assert len(index) == 60 and index.key_frames[0] == 0
     assert len(index.absent) == 0 and not index.truncated
     assert len(index.key_frames) >= (1 if kind in ("av1", "vp8", "vp9") else 5)
-    assert all(array.itemsize == 8 for array in (index.stamps, index.times_s, index.key_frames, index.key_dts))
+    assert all(
+        array.itemsize == 8 for array in (index.stamps, index.times_s, index.key_frames, index.key_dts)
+    )
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
@@ -122,7 +126,9 @@ def test_the_index_counts_what_an_edit_list_shows(tmp_path):
     start = data.index(b"elst") + 4
     with av.open(path) as container:
         ticks = 1 / container.streams.video[0].time_base
-    data[start + 8 : start + 16] = struct.pack(">Ii", 600, round(7 / 25 * ticks))  # 15 frames of 30, from the 8th
+    data[start + 8 : start + 16] = struct.pack(
+        ">Ii", 600, round(7 / 25 * ticks)
+    )  # 15 frames of 30, from the 8th
     path.write_bytes(data)
     index = index_of(path)
     frames = same_as_decoded(path, index)
@@ -181,7 +187,9 @@ def test_frames_after_an_open_key_frame_of_h265_are_exact(tmp_path, name):
     assert len(index.key_frames) >= 4
     frames = sequential(path)
     for start in range(60):
-        assert fields(media.read_frames(path, spans=((start, start + 1),), index=index)) == fields([frames[start]])
+        assert fields(media.read_frames(path, spans=((start, start + 1),), index=index)) == fields(
+            [frames[start]]
+        )
 
 
 # Reading by seeking --------------------------------------------------------------------------------------
@@ -250,7 +258,15 @@ def test_interlacing_that_begins_late_is_read_from_the_start(tmp_path, monkeypat
 
 
 def test_blocks():
-    assert [block_of(time_s) for time_s in (0, 0.4, 0.4985, 0.4995, 0.5, 0.999, 59.9999)] == [0, 0, 0, 1, 1, 2, 120]
+    assert [block_of(time_s) for time_s in (0, 0.4, 0.4985, 0.4995, 0.5, 0.999, 59.9999)] == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        2,
+        120,
+    ]
     assert block_of(-0.0005) == 0
 
 
@@ -266,9 +282,9 @@ def test_segments_cover_a_film_once(tmp_path, name):
         assert index.times_s[stop - 1] - index.times_s[start] >= segments.SEGMENT_S - 0.1
         assert start == 0 or block_of(index.times_s[start]) > block_of(index.times_s[start - 1])
         assert min(start - key for key in index.key_frames if key <= start) <= BLOCK_S * 30
-    assert fields(one for spans in cut for one in media.read_frames(path, fps=7, spans=spans, index=index)) == (
-        fields(media.read_frames(path, fps=7))
-    )
+    assert fields(
+        one for spans in cut for one in media.read_frames(path, fps=7, spans=spans, index=index)
+    ) == (fields(media.read_frames(path, fps=7)))
 
 
 def test_films_of_one_segment(tmp_path):
@@ -324,7 +340,9 @@ def test_frames_after_damage_keep_their_numbers(tmp_path, kind, packet, length):
     if length:
         assert missing and {one.reason for one in missing} <= {"damaged", "lost"}
     pixels = {one.index: one.rgb for one in clean}
-    same = [np.array_equal(one.rgb, pixels[one.index]) for one in frames if not isinstance(one, MissingFrames)]
+    same = [
+        np.array_equal(one.rgb, pixels[one.index]) for one in frames if not isinstance(one, MissingFrames)
+    ]
     assert sum(same) >= 24
     index = media.index_video(broken)
     assert index is not None and len(index) == 60
@@ -333,7 +351,9 @@ def test_frames_after_damage_keep_their_numbers(tmp_path, kind, packet, length):
         numbers = {one.index for one in part if not isinstance(one, MissingFrames)}
         assert numbers <= set(range(*spans[0]))
         for one in part:
-            assert isinstance(one, MissingFrames) or one.time_s == pytest.approx(clean[one.index].time_s, abs=2e-3)
+            assert isinstance(one, MissingFrames) or one.time_s == pytest.approx(
+                clean[one.index].time_s, abs=2e-3
+            )
 
 
 @pytest.mark.parametrize("kind", ["mpeg4 with B-frames", "h264", "h265"])

@@ -157,7 +157,9 @@ def _run(
         empty = write.statuses[NO_FACE]
     reasons = dict(skipped.reasons.most_common())
     too_many_bad = sum(reasons.values()) > max_bad * len(listing)
-    return Summary(out, len(listing), images, count, empty, reasons, drawn, too_many_bad, skipped.damaged_films)
+    return Summary(
+        out, len(listing), images, count, empty, reasons, drawn, too_many_bad, skipped.damaged_films
+    )
 
 
 @contextmanager

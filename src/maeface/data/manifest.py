@@ -254,5 +254,5 @@ def _read(path: Path) -> "pd.DataFrame":
 
 
 def _frame(table: pa.Table) -> "pd.DataFrame":
-    frame: "pd.DataFrame" = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     return frame

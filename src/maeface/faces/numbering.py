@@ -11,7 +11,9 @@ from maeface.faces.timestamps import Clock
 from maeface.faces.video_index import VideoIndex
 
 DAMAGED, LOST, TRUNCATED = "damaged", "lost", "truncated"
-_WITHOUT_TIMES = frozenset({"h264", "hevc", "m4v", "mpegvideo", "dv", "yuv4mpegpipe"})  # streams, no container
+_WITHOUT_TIMES = frozenset(
+    {"h264", "hevc", "m4v", "mpegvideo", "dv", "yuv4mpegpipe"}
+)  # streams, no container
 _LATE_FRAMES = 16  # after which a frame is not expected to come out of its order
 _PENDING_FRAMES = 32  # frames after which a packet that could not be decoded is not expected to leave a gap
 _IRREGULAR = 0.25  # periods by which a step may differ from a period
@@ -136,7 +138,9 @@ def number_by_count(
         gap = errors
         if previous is not None:
             step = (time_s - previous) / period
-            has_times = demuxer not in _WITHOUT_TIMES and (item.dts if demuxer == "avi" else item.pts) is not None
+            has_times = (
+                demuxer not in _WITHOUT_TIMES and (item.dts if demuxer == "avi" else item.pts) is not None
+            )
             if has_times and irregular <= _MAX_IRREGULAR * steps:
                 gap = round(step) - 1 if has_errors else 0
             if not has_errors:

@@ -119,7 +119,10 @@ def _choose(index: VideoIndex, sampler: Sampler) -> Callable[[int, float], bool]
 
 
 def _convert(
-    decoded: Iterator[Decoded], stream: Any, chooses: Callable[[int, float], bool], spans: Spans  # noqa: ANN401
+    decoded: Iterator[Decoded],
+    stream: Any,  # noqa: ANN401
+    chooses: Callable[[int, float], bool],
+    spans: Spans,
 ) -> Iterator[Frame | MissingFrames]:
     """Yield the chosen frames in RGB, and the records of missing ones, up to the end of the last span."""
     for one in decoded:
@@ -170,7 +173,11 @@ def _require_frame(decoded: Iterator[Decoded]) -> Iterator[Decoded]:
 
 
 def _decode(
-    file: BinaryIO, container: Any, stream: Any, demuxer: str, index: VideoIndex | None  # noqa: ANN401
+    file: BinaryIO,
+    container: Any,  # noqa: ANN401
+    stream: Any,  # noqa: ANN401
+    demuxer: str,
+    index: VideoIndex | None,
 ) -> Iterator[Decoded]:
     """Yield every frame from the start, or the record that says why there is none."""
     clock = Clock(container, stream, demuxer)
@@ -188,7 +195,11 @@ def _decode(
 
 
 def _seek_spans(
-    container: Any, stream: Any, index: VideoIndex, spans: Spans, demuxer: str  # noqa: ANN401
+    container: Any,  # noqa: ANN401
+    stream: Any,  # noqa: ANN401
+    index: VideoIndex,
+    spans: Spans,
+    demuxer: str,
 ) -> Iterator[Decoded]:
     """Yield frames from the key frame before each span to its end.
 

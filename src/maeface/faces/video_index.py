@@ -88,6 +88,15 @@ class _Packets:
         self.keys = array("q")  # numbers of packets
         self.ends_corrupt = False  # the last packet is not complete
 
+    def add(self, packet: Any, is_key_frame: bool) -> None:  # noqa: ANN401
+        """Add a packet with a shown frame."""
+        if is_key_frame:
+            self.keys.append(len(self.pts))
+        self.ends_corrupt = packet.is_corrupt
+        self.pts.append(packet.pts)
+        self.dts.append(packet.pts if packet.dts is None else min(packet.dts, packet.pts))
+        self.position.append(-1 if packet.pos is None else packet.pos)
+
 
 def build_index(file: BinaryIO, demuxer: str) -> VideoIndex | None:
     """Return the index of an open video file, or None; see ``media.index_video``."""
@@ -111,38 +120,33 @@ def _read(container: Any, stream: Any) -> _Packets:  # noqa: ANN401 - PyAV has n
     context = stream.codec_context
     codec = codec_of(context.codec.name)
     extradata = bytes(context.extradata or b"")
-    first = True
-    discards_end = False
+    number, ends = 0, False  # whether packets are left out after the shown ones
     for packet in containers.read_packets(container, stream):
         if packet is None or not packet.size:
             continue
-        if first:
-            if not (packet.is_keyframe and is_key(codec, packet, extradata)):
-                raise _UntrustedError
-        elif packet.has_sidedata("new_extradata"):
+        is_key_frame = packet.is_keyframe and is_key(codec, packet, extradata)
+        if not is_key_frame if number == 0 else packet.has_sidedata("new_extradata"):
             raise _UntrustedError
-        first = False
+        number += 1
         if packet.is_discard:
-            discards_end = bool(result.pts)
+            ends = bool(result.pts)
             continue
-        if packet.pts is None or discards_end:
+        if packet.pts is None or ends:
             raise _UntrustedError
         if len(result.pts) < _PROBED_FRAMES:
             _probe(packet)
-        shown = is_shown(codec, packet)
-        if shown is None:
-            raise _UntrustedError
-        if not shown:
-            continue
-        if packet.is_keyframe and is_key(codec, packet, extradata):
-            result.keys.append(len(result.pts))
-        result.ends_corrupt = packet.is_corrupt
-        result.pts.append(packet.pts)
-        result.dts.append(packet.pts if packet.dts is None else min(packet.dts, packet.pts))
-        result.position.append(-1 if packet.pos is None else packet.pos)
+        if _is_shown(codec, packet):
+            result.add(packet, is_key_frame)
     if not result.pts:
         raise _UntrustedError
     return result
+
+
+def _is_shown(codec: str, packet: Any) -> bool:  # noqa: ANN401
+    shown = is_shown(codec, packet)
+    if shown is None:
+        raise _UntrustedError
+    return shown
 
 
 def _probe(packet: Any) -> None:  # noqa: ANN401

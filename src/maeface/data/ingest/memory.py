@@ -16,9 +16,7 @@ from maeface.faces import media
 if TYPE_CHECKING:
     import torch
 
-InMemory = Union[  # noqa: UP007 - torch is not imported, so that this module is loaded fast
-    NDArray[np.uint8], "torch.Tensor", Image.Image, bytes, bytearray, memoryview, BinaryIO
-]
+InMemory = Union[NDArray[np.uint8], "torch.Tensor", Image.Image, bytes, bytearray, memoryview, BinaryIO]
 """Pixels as arrays, tensors and Pillow images; whole encoded photos as bytes and binary files."""
 
 EXPECTED = (
