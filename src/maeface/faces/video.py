@@ -267,6 +267,8 @@ def _decode_all(packets: Iterator[Any]) -> Iterator[Any]:
         if packet is None:
             yield DecodingError(packet=False)
         else:
+            if packet.is_corrupt:  # the container noticed that something is missing before it
+                yield DecodingError(packet=False)
             yield from _decode_packet(packet)
 
 
