@@ -1,10 +1,11 @@
 """Reading photos and videos as RGB pixels.
 
-Formats are recognized by their first bytes, never by the file name: JPEG, PNG, WebP, BMP and GIF (of several
-pictures the first, with a note). The size is checked in the header before anything is decoded. JPEGs are
-decoded strictly: a damaged file is refused, not padded with grey; padding before the end marker is no damage.
-The orientation of EXIF, or else of XMP, is applied. Colour profiles are not applied: values are interpreted
-as sRGB.
+Formats are recognized by their first bytes, never by the file name: JPEG, PNG, WebP, BMP, GIF, AVIF and, with
+the extra ``heif``, HEIC and HEIF (of several pictures the first, with a note). The size is checked in the
+header before anything is decoded. JPEGs are decoded strictly: a damaged file is refused, not padded with
+grey; padding before the end marker is no damage.
+The orientation of EXIF, or else of XMP, is applied; that of HEIC and AVIF is in their container. Colour
+profiles are not applied: values are interpreted as sRGB.
 
 Conversion to RGB: grey is repeated; palettes are applied; 16-bit values keep their upper 8 bits; CMYK and
 YCCK are converted without a profile; transparent images are composited on black, but for a BMP whose alpha

@@ -2,10 +2,12 @@
 
 import io
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -41,7 +43,8 @@ def decode_image(data: bytes, image_format: str | None = None, min_side: int = 3
 
     Args:
         data: the bytes of a file.
-        image_format: ``jpeg``, ``png``, ``webp``, ``bmp`` or ``gif``; None to recognize it.
+        image_format: ``jpeg``, ``png``, ``webp``, ``bmp``, ``gif``, ``avif`` or ``heif``; None to recognize
+            it.
         min_side: lower limit of width and height in px.
     """
     image_format = image_format or image_format_of(data[:HEAD_BYTES])
@@ -49,8 +52,9 @@ def decode_image(data: bytes, image_format: str | None = None, min_side: int = 3
         return _decode_jpeg(data, min_side)
     if image_format == "webp":
         _check_size(*read_webp_size(data), min_side)
+    reader = _reader(image_format)
     try:
-        picture = _READERS[image_format](io.BytesIO(data))
+        picture = reader(io.BytesIO(data))
     except Exception as error:  # hostile headers raise anything: SyntaxError, struct.error, ...
         check_complete(data, image_format)
         raise _decoding_error(image_format, error) from error
@@ -67,6 +71,30 @@ def decode_image(data: bytes, image_format: str | None = None, min_side: int = 3
         pixels = _rotate_upright(pixels, read_orientation(picture.info))
         _note_several_pictures(picture)
         return pixels
+
+
+def _reader(image_format: str) -> type[ImageFile]:
+    """Return Pillow's reader of a format.
+
+    Raises:
+        MediaError: HEIF or AVIF, and what reads it is not installed.
+    """
+    if image_format == "avif":
+        if not features.check("avif"):
+            raise MediaError("refused_format", "AVIF, which this build of Pillow does not read")
+        return AvifImageFile
+    if image_format == "heif":
+        try:
+            from pi_heif import HeifImageFile
+        except ImportError as error:
+            advice = "HEIC or HEIF; to read it: pip install 'maeface[heif]'"
+            raise MediaError("refused_format", advice) from error
+        return _as_reader(HeifImageFile)
+    return _READERS[image_format]
+
+
+def _as_reader(reader: Any) -> type[ImageFile]:  # noqa: ANN401 - pi-heif has no types
+    return reader  # type: ignore[no-any-return]
 
 
 def convert_picture(picture: Image.Image) -> NDArray[np.uint8]:
@@ -93,7 +121,7 @@ def image_format_of(head: bytes) -> str:
     if not head:
         raise MediaError("empty", "the file has no bytes")
     if kind == "refused":
-        raise MediaError("refused_format", f"{name}; allowed are JPEG, PNG, WebP, BMP and GIF")
+        raise MediaError("refused_format", f"{name}; allowed are JPEG, PNG, WebP, BMP, GIF, AVIF and HEIC")
     if kind != "image":
         raise MediaError("not_an_image", "the first bytes are of no image format")
     return name
