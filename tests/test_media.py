@@ -517,14 +517,14 @@ def heic(tmp_path, image, turns=0, size=None):
     """A HEIC file: a key frame of H.265 in the boxes of HEIF (ISO/IEC 23008-12)."""
     if "libx265" not in av.codecs_available:
         pytest.skip("no libx265")
-    with av.open(tmp_path / "v.mp4", "w") as container:
-        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none:qp=10"})
+    with av.open(tmp_path / "v.mkv", "w") as container:
+        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none:crf=8"})
         stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame.pts, frame.time_base = 0, Fraction(1, 25)
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with av.open(tmp_path / "v.mp4") as container:
+    with av.open(tmp_path / "v.mkv") as container:
         settings = bytes(container.streams.video[0].codec_context.extradata)
         sample = bytes(next(container.demux(video=0)))
     width, height = size or image.shape[1::-1]
