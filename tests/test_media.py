@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps, features
 
 from maeface.faces import media
+from maeface.faces import photo as photo_module
 from maeface.faces.media import MediaError
 
 RNG = np.random.default_rng(7)
@@ -199,8 +200,7 @@ def test_damaged_bytes_give_pixels_or_a_reason_and_nothing_else(put, data):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "refused_format"),
         (b"8BPS\0\1" + b"\0" * 40, "refused_format"),
         (b"II*\0" + b"\0" * 40, "refused_format"),
-        (b"\0\0\0\x18ftypheic" + b"\0" * 40, "refused_format"),
-        (b"\0\0\0\x18ftypavif" + b"\0" * 40, "refused_format"),
+        (b"\0\0\0\x18ftypavif" + b"\0" * 40, "corrupt"),
         (b"SIMPLE  =                    T", "refused_format"),
     ],
 )
@@ -379,7 +379,7 @@ def test_a_bmp_whose_alpha_is_0_everywhere_is_opaque(put, version):
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_of_several_pictures_the_first_is_used_and_one_line_says_so(put, kind, capsys):
-    media._note_first_picture.cache_clear()
+    photo_module._note_first_picture.cache_clear()
     first, second = (Image.fromarray(picture()) for _ in range(2))
     options = {"lossless": True} if kind == "WEBP" else {}
     alone = media.read_image(put(encoded(first, kind, **options)))
@@ -438,7 +438,7 @@ def test_the_least_side_is_a_setting(put):
 BOMB = """
 import resource, sys
 from pathlib import Path
-from maeface.faces import media
+from maeface.faces import media, photo as photo_module
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[1:]:
     try:
@@ -503,6 +503,86 @@ def test_kind_goes_by_content_then_by_name(put):
     assert media.detect_kind(put(b"%PDF-1.7", "x.pdf")) is None
     assert media.detect_kind(put(encoded(picture(), "TIFF"), "x.tif")) == "image"
     assert media.detect_kind(put(b"#EXTM3U\nhttp://example.org/a.ts\n", "x.m3u8")) is None
+
+
+# HEIC and AVIF -------------------------------------------------------------------------------------------
+
+
+def box(kind, *parts, flags=None):
+    body = (b"" if flags is None else struct.pack(">I", flags)) + b"".join(parts)
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def heic(tmp_path, image, turns=0, size=None):
+    """A HEIC file: a key frame of H.265 in the boxes of HEIF (ISO/IEC 23008-12)."""
+    if "libx265" not in av.codecs_available:
+        pytest.skip("no libx265")
+    with av.open(tmp_path / "v.mkv", "w") as container:
+        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none:crf=8"})
+        stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(tmp_path / "v.mkv") as container:
+        settings = bytes(container.streams.video[0].codec_context.extradata)
+        sample = bytes(next(container.demux(video=0)))
+    width, height = size or image.shape[1::-1]
+    properties = box(b"hvcC", settings) + box(b"ispe", struct.pack(">II", width, height), flags=0)
+    properties += box(b"irot", bytes([turns]))
+    links = box(b"ipma", struct.pack(">IHB3B", 1, 1, 3, 0x81, 2, 0x83), flags=0)
+    item = box(b"infe", struct.pack(">HH4sx", 1, 0, b"hvc1"), flags=0x2000000)
+
+    def meta(offset):
+        location = struct.pack(">BBHHHHII", 0x44, 0, 1, 1, 0, 1, offset, len(sample))
+        return box(
+            b"meta",
+            box(b"hdlr", b"\0" * 4 + b"pict" + b"\0" * 13, flags=0),
+            box(b"pitm", struct.pack(">H", 1), flags=0),
+            box(b"iloc", location, flags=0),
+            box(b"iinf", struct.pack(">H", 1), item, flags=0),
+            box(b"iprp", box(b"ipco", properties), links),
+            flags=0,
+        )
+
+    head = box(b"ftyp", b"heic", b"\0" * 4, b"mif1", b"heic")
+    return head + meta(len(head) + len(meta(0)) + 8) + box(b"mdat", sample)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_heic_is_read_upright(tmp_path, put, turns):
+    pytest.importorskip("pi_heif")
+    image = picture(96, 128)
+    path = put(heic(tmp_path, image, turns), "x.heic")
+    pixels = media.read_image(path)
+    assert pixels.shape == np.rot90(image, turns).shape and media.detect_kind(path) == "image"
+    assert np.abs(pixels.astype(int) - np.rot90(image, turns)).mean() < 6
+
+
+def test_heic_is_checked(tmp_path, put, monkeypatch):
+    pytest.importorskip("pi_heif")
+    data = heic(tmp_path, picture(96, 128))
+    assert reason(put(data[: len(data) // 2], "cut.heic")) in ("truncated", "corrupt")
+    assert reason(put(heic(tmp_path, picture(96, 128), size=(60_000, 50_000)), "large.heic")) == "too_large"
+    assert reason(put(heic(tmp_path, picture(16, 128)), "small.heic")) == "too_small"
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(MediaError, match=r"refused_format: .*pip install 'maeface\[heif\]'"):
+        media.read_image(put(data, "x.heic"))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_avif_is_read_upright(put, orientation):
+    if not features.check("avif"):
+        pytest.skip("this Pillow does not read AVIF")
+    image = picture(96, 128)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(image, "AVIF", quality=90, exif=exif)
+    pixels = media.read_image(put(data, "x.avif"))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(pixels, np.array(expected.convert("RGB")))
+    assert pixels.shape[:2] == ((96, 128) if orientation < 5 else (128, 96))
+    assert reason(put(data[: len(data) // 2], "cut.avif")) in ("truncated", "corrupt")
 
 
 # Videos --------------------------------------------------------------------------------------------------

@@ -299,9 +299,9 @@ def test_an_input_that_cannot_be_read_has_a_row(model_file, crops, tmp_path, mon
     (crops / "broken.mp4").write_bytes(b"\0\0\0\x18ftypisom")
     real = media.read_frames
 
-    def frames(path, every=1, fps=None):
+    def frames(path, every=1, fps=None, *rest):
         if path.name != "broken.mp4":
-            yield from real(path, every, fps)
+            yield from real(path, every, fps, *rest)
             return
         for index in range(0, 3 * every, every):
             yield media.Frame(np.full((40, 40, 3), 90, np.uint8), index, index / 10)

@@ -2,13 +2,15 @@
 
 import random
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 
-from maeface.data.ingest import segments
+from maeface.data.ingest import images, inputs, segments, units
 from maeface.faces import media
 from maeface.faces import video_index as indexing
 from maeface.faces.media import MissingFrames
@@ -399,3 +401,83 @@ def test_gaps_of_a_varying_rate_are_not_missing_frames(tmp_path):
         frames = list(media.read_frames(film(tmp_path / name, stamps=stamps, count=40)))
         assert [one.index for one in frames] == list(range(40))
         assert not any(isinstance(one, MissingFrames) for one in frames)
+
+
+def test_packets_lost_from_a_broadcast_leave_their_numbers(tmp_path):
+    path = film(tmp_path / "v.ts", "mpeg2video", gop=6)
+    clean = sequential(path)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2 // 188 * 188
+    del data[middle : middle + 188 * 40]
+    path.write_bytes(data)
+    frames = list(media.read_frames(path))
+    check_numbers(frames, clean)
+    assert any(isinstance(one, MissingFrames) for one in frames)
+
+
+def test_an_avi_that_is_cut(tmp_path):
+    path = film(tmp_path / "v.avi")
+    clean = sequential(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"00dc", 0, len(data) // 2) + 2])
+    frames = list(media.read_frames(path))
+    check_numbers(frames, clean)
+    assert frames[-1].reason == "truncated"
+
+
+# The reader of prepare and predict -----------------------------------------------------------------------
+
+
+def test_missing_frames_are_entries_and_one_line(tmp_path, capsys):
+    path = film(tmp_path / "v.mkv", "libx264")
+    broken = damage(path, 40, 2000)
+    whole = film(tmp_path / "w.mkv", "libx264", count=5)
+    (tmp_path / "bad.mp4").write_bytes(b"\0\0\0\x18ftypisom")
+    listing = inputs.find_inputs([broken, whole, tmp_path / "bad.mp4"])
+    skipped = images.SkippedInputs()
+    entries = list(images.read_inputs(listing, skipped=skipped))
+    missing = [one for one in entries if isinstance(one, images.UnreadableInput)]
+    assert (missing[0].name, missing[0].reason, missing[0].count) == ("bad.mp4", "unreadable", 0)
+    assert {one.name for one in missing[1:]} == {broken.name} and missing[1].detail
+    assert (
+        sum(isinstance(one, images.SourceImage) for one in entries) + sum(one.count for one in missing) == 65
+    )
+    assert skipped.damaged_films == 1 and str(skipped) == "1 unreadable; films with damage: 1"
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = (line for line in lines if broken.name in line)
+    assert (
+        "is damaged" in line and f"{sum(one.count for one in missing if one.reason == 'lost')} lost" in line
+    )
+
+
+def test_prepare_and_predict_have_rows_for_missing_frames(tmp_path):
+    path = damage(film(tmp_path / "v.mp4", "libx264", {"bf": "0"}), 30, 300)
+    unit = inputs.split_into_units(inputs.find_inputs([path]))[0]
+    shown = len(sequential(film(tmp_path / "w.mp4", "libx264", {"bf": "0"})))
+    summary = units.prepare_unit(
+        unit, tmp_path, units.Settings(), lambda pixels: [[] for _ in pixels], lambda count: None
+    )
+    rows = units.read_table(unit, tmp_path).to_pylist()
+    statuses = {row["status"] for row in rows}
+    assert statuses - {"no_face"} and statuses <= {"no_face", "damaged", "lost"}
+    assert summary.images == summary.statuses["no_face"] < shown
+    assert [row["frame"] for row in rows] == sorted({row["frame"] for row in rows})
+    assert all(row["detail"] for row in rows if row["status"] != "no_face")
+
+
+def test_a_ready_index_is_used(tmp_path, monkeypatch):
+    path = film(tmp_path / "v.mp4", count=20)
+    index = index_of(path)
+    monkeypatch.setattr(indexing, "build_index", lambda file, demuxer: pytest.fail("made again"))
+    listing = [
+        inputs.Input("v", str(path), 1, True, ((3, 5),)),
+        inputs.Input("v", str(path), 1, True, ((9, 10),)),
+    ]
+    entries = list(images.read_inputs(listing, indexes={str(path): index}))
+    assert [one.frame.index for one in entries] == [3, 4, 9]
+
+
+def test_the_reader_loads_neither_torch_nor_pandas():
+    code = "import sys, maeface.data.ingest.images; print({'torch', 'pandas'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

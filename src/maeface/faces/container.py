@@ -19,14 +19,24 @@ _COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 _MAX_DAMAGED_READS = 1000
 _MAX_BOXES = 1_000_000
 _MAX_HEADER = 12  # bytes of the header of a Matroska element: at most 4 of the ID and 8 of the size
-_SEGMENT, _CLUSTER, _BLOCK_GROUP = 0x18538067, 0x1F43B675, 0xA0
+_HEADER, _SEGMENT, _CLUSTER, _BLOCK_GROUP = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0xA0
+_PARENTS = (_SEGMENT, _CLUSTER, _BLOCK_GROUP)
 _BLOCKS = (0xA3, 0xA1)  # SimpleBlock, Block
 # What may stand between two blocks (RFC 9559): children of BlockGroup, of Cluster, of Segment; Void and CRC.
-_BETWEEN_BLOCKS = frozenset(
-    (0xA1, 0x9B, 0xFB, 0xFD, 0xFA, 0x75A1, 0x75A2, 0xA2, 0xA4, 0x8E, 0xC8)
-    + (0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0xEC, 0xBF, _CLUSTER)
-    + (0x1C53BB6B, 0x1254C367, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1941A469, 0x1043A770)
+_IN_GROUP = (0xA1, 0x9B, 0xFB, 0xFD, 0xFA, 0x75A1, 0x75A2, 0xA2, 0xA4, 0x8E, 0xC8)
+_IN_CLUSTER = (0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0xEC, 0xBF)
+_IN_SEGMENT = (
+    _HEADER,
+    _CLUSTER,
+    0x1C53BB6B,
+    0x1254C367,
+    0x114D9B74,
+    0x1549A966,
+    0x1654AE6B,
+    0x1941A469,
+    0x1043A770,
 )
+_BETWEEN_BLOCKS = frozenset((_HEADER, _CLUSTER, *_IN_GROUP, *_IN_CLUSTER, *_IN_SEGMENT))
 
 
 @contextmanager
@@ -117,34 +127,39 @@ def ends_early(file: BinaryIO, demuxer: str) -> bool:
         file.seek(before)
 
 
-def is_intact_between(file: BinaryIO, first: int, second: int) -> bool:
-    """Return whether nothing is damaged between two blocks of a Matroska file. The file's position is kept.
+def is_intact_between(file: BinaryIO, first: int | None, second: int | None) -> bool:
+    """Return whether nothing is damaged or left out between two blocks of a track of a Matroska file.
+
+    The file's position is kept.
 
     Args:
         file: the file.
-        first: where the data of a block begin.
-        second: where those of a later block begin.
+        first: where the data of a block begin; None for the start of the file.
+        second: where those of the next block of the track begin; None for the end of the file.
     """
     before = file.tell()
     try:
-        file.seek(max(first - _MAX_HEADER, 0))
-        head = file.read(min(first, _MAX_HEADER))
-        position = first + _size_before(head)
-        while position < second:
+        end = os.fstat(file.fileno()).st_size
+        position, track = 0, b""
+        if first is not None:
+            file.seek(max(first - _MAX_HEADER, 0))
+            position = first + _size_before(file.read(min(first, _MAX_HEADER)))
+            file.seek(first)
+            track = file.read(1)
+        while position < (end if second is None else second):
             file.seek(position)
-            kind, size, length = _read_element(file.read(_MAX_HEADER))
-            if kind not in _BETWEEN_BLOCKS:
-                return False
+            head = file.read(_MAX_HEADER + 1)
+            kind, size, length = _read_element(head)
             start = position + length
-            if start == second:
-                return kind in _BLOCKS
-            if kind in (_CLUSTER, _BLOCK_GROUP):
+            if kind in _BLOCKS and (start == second or head[length : length + 1] == track):
+                return start == second
+            if kind in _PARENTS:
                 position = start
-            elif size is None:
-                return False
-            else:
+            elif kind in _BETWEEN_BLOCKS and size is not None:
                 position = start + size
-        return False
+            else:
+                return False
+        return second is None and position == end
     except (OSError, ValueError):
         return False
     finally:

@@ -62,7 +62,8 @@ _REFUSED = (
     Signature(0, b"\0\0\1\0", "icon"),
     Signature(0, b"<svg", "SVG"),
 )
-_STILL_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
+_STILL_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 # The names are those of FFmpeg's demuxers. FFmpeg is given the demuxer and tries no other, so playlists and
 # scripts that would open further files or addresses (HLS, concat, DASH) cannot be reached.
 _VIDEOS = (
@@ -112,8 +113,10 @@ def detect_format(head: bytes) -> tuple[str, str]:
             return "image", name
     for name in _matches(_REFUSED, head):
         return "refused", name
-    if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
-        return "refused", "HEIF or AVIF"
+    if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS | _AVIF_BRANDS:
+        end = min(int.from_bytes(head[:4], "big"), len(head))  # "mif1" may be either: the other brands say it
+        brands = {head[8:12], *(head[start : start + 4] for start in range(16, end, 4))}
+        return "image", "avif" if brands & _AVIF_BRANDS else "heif"
     for name in _matches(_VIDEOS, head):
         return "video", name
     for length, start in _TS_PACKETS:

@@ -133,6 +133,8 @@ def number_by_count(
             errors += item.packet
             has_errors, since = True, 0
             continue
+        if item.is_corrupt:
+            has_errors, since = True, 0
         period, follows = clock.period, clock.next_s
         time_s = clock.read(item)
         gap = errors

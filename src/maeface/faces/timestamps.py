@@ -153,7 +153,8 @@ def times_of(stamps: NDArray[np.int64], container: Any, stream: Any) -> NDArray[
     """
     base = stream.time_base
     # The order of the operations is that of ``Frame.time`` and ``Clock``, so that rounding is the same.
-    times = stamps.astype(np.float64) * base.numerator / base.denominator - _zero(container, stream)
+    times: NDArray[np.float64] = stamps.astype(np.float64) * base.numerator / base.denominator
+    times = times - _zero(container, stream)
     return times - times[0] if len(times) and times[0] < 0 else times
 
 

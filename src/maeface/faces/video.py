@@ -121,9 +121,9 @@ def _choose(index: VideoIndex, sampler: Sampler) -> Callable[[int, float], bool]
 
 def _convert(
     decoded: Iterator[Decoded],
-    stream: Any,
+    stream: Any,  # noqa: ANN401
     chooses: Callable[[int, float], bool],
-    spans: Spans,  # noqa: ANN401
+    spans: Spans,
 ) -> Iterator[Frame | MissingFrames]:
     """Yield the chosen frames in RGB, and the records of missing ones, up to the end of the last span."""
     reformatter = VideoReformatter()
@@ -176,10 +176,10 @@ def _require_frame(decoded: Iterator[Decoded]) -> Iterator[Decoded]:
 
 def _decode(
     file: BinaryIO,
-    container: Any,
-    stream: Any,
+    container: Any,  # noqa: ANN401
+    stream: Any,  # noqa: ANN401
     demuxer: str,
-    index: VideoIndex | None,  # noqa: ANN401
+    index: VideoIndex | None,
 ) -> Iterator[Decoded]:
     """Yield every frame from the start, or the record that says why there is none."""
     clock = Clock(container, stream, demuxer)
@@ -197,11 +197,11 @@ def _decode(
 
 
 def _seek_spans(
-    container: Any,
-    stream: Any,
+    container: Any,  # noqa: ANN401
+    stream: Any,  # noqa: ANN401
     index: VideoIndex,
     spans: Spans,
-    demuxer: str,  # noqa: ANN401
+    demuxer: str,
 ) -> Iterator[Decoded]:
     """Yield frames from the key frame before each span to its end.
 
@@ -269,6 +269,8 @@ def _decode_all(packets: Iterator[Any]) -> Iterator[Any]:
         if packet is None:
             yield DecodingError(packet=False)
         else:
+            if packet.is_corrupt:  # the container noticed that something is missing before it
+                yield DecodingError(packet=False)
             yield from _decode_packet(packet)
 
 

@@ -32,6 +32,7 @@ _DEMUXERS = frozenset({"mov", "matroska"})
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 _PROBED_FRAMES = 5
 _REORDERED = 16  # packets by which frames may be stored out of their order
+_NEAR = 4  # packets before and after a gap, in which its frames may be stored
 _LONG_STEP = 1.5  # frame periods from which a step between timestamps may be a gap
 _MAX_ADDED = 1_000_000
 _LATE_S = 1.0  # by which a film may be shorter than its header says
@@ -112,6 +113,15 @@ class _Packets:
         self.keys = array("q")  # numbers of packets
         self.ends_corrupt = False  # the last packet is not complete
 
+    def add(self, packet: Any, is_key_frame: bool) -> None:  # noqa: ANN401
+        """Add a packet with a shown frame."""
+        if is_key_frame:
+            self.keys.append(len(self.pts))
+        self.ends_corrupt = packet.is_corrupt
+        self.pts.append(packet.pts)
+        self.dts.append(packet.pts if packet.dts is None else min(packet.dts, packet.pts))
+        self.position.append(-1 if packet.pos is None else packet.pos)
+
 
 def build_index(file: BinaryIO, demuxer: str) -> VideoIndex | None:
     """Return the index of an open video file, or None; see ``media.index_video``."""
@@ -135,38 +145,33 @@ def _read(container: Any, stream: Any) -> _Packets:  # noqa: ANN401 - PyAV has n
     context = stream.codec_context
     codec = codec_of(context.codec.name)
     extradata = bytes(context.extradata or b"")
-    first = True
-    discards_end = False
+    number, ends = 0, False  # whether packets are left out after the shown ones
     for packet in containers.read_packets(container, stream):
         if packet is None or not packet.size:
             continue
-        if first:
-            if not (packet.is_keyframe and is_key(codec, packet, extradata)):
-                raise _UntrustedError
-        elif packet.has_sidedata("new_extradata"):
+        is_key_frame = packet.is_keyframe and is_key(codec, packet, extradata)
+        if not is_key_frame if number == 0 else packet.has_sidedata("new_extradata"):
             raise _UntrustedError
-        first = False
+        number += 1
         if packet.is_discard:
-            discards_end = bool(result.pts)
+            ends = bool(result.pts)
             continue
-        if packet.pts is None or discards_end:
+        if packet.pts is None or ends:
             raise _UntrustedError
         if len(result.pts) < _PROBED_FRAMES:
             _probe(packet)
-        shown = is_shown(codec, packet)
-        if shown is None:
-            raise _UntrustedError
-        if not shown:
-            continue
-        if packet.is_keyframe and is_key(codec, packet, extradata):
-            result.keys.append(len(result.pts))
-        result.ends_corrupt = packet.is_corrupt
-        result.pts.append(packet.pts)
-        result.dts.append(packet.pts if packet.dts is None else min(packet.dts, packet.pts))
-        result.position.append(-1 if packet.pos is None else packet.pos)
+        if _is_shown(codec, packet):
+            result.add(packet, is_key_frame)
     if not result.pts:
         raise _UntrustedError
     return result
+
+
+def _is_shown(codec: str, packet: Any) -> bool:  # noqa: ANN401
+    shown = is_shown(codec, packet)
+    if shown is None:
+        raise _UntrustedError
+    return shown
 
 
 def _probe(packet: Any) -> None:  # noqa: ANN401
@@ -196,20 +201,24 @@ def _make(
         keys = keys[np.minimum.accumulate(pts[::-1])[::-1][keys] == pts[keys]]
     nominal = frame_period(stream) / float(stream.time_base)
     period = float(np.mean(steps[steps < _LONG_STEP * np.median(steps)])) if len(steps) else nominal
+    at_end, is_cut = _missing_at_end(file, demuxer, container, stream, packets, period)
     gaps = _find_damage(file, demuxer, stamps, packets, period)
-    limit = None
-    at_end = _missing_at_end(file, demuxer, container, stream, stamps, period)
-    if demuxer == "mov" and at_end:  # all are counted, also those before the last frame that can be read
-        limit = at_end
-        gaps = set(range(max(len(stamps) - _REORDERED, 0), len(stamps) - 1))
-    full, absent = _add_missing(stamps, sorted(gaps), period, limit, 1 if at_end is None else at_end)
+    if is_cut or at_end != 0:  # frames before the last ones may be stored after them
+        gaps |= set(range(max(len(stamps) - _REORDERED, 0), len(stamps) - 1))
+    limit = at_end if demuxer == "mov" else None
+    at_start = 0
+    if demuxer == "matroska" and not containers.is_intact_between(file, None, packets.position[0]):
+        at_start = max(round(float(stamps[0]) / period), 0)
+    counts = (at_start, 1 if at_end is None else at_end)
+    full, absent = _add_missing(stamps, sorted(gaps), period, limit, counts)
+    times_s = times_of(full, container, stream)
     return VideoIndex(
         full,
-        times_of(full, container, stream),
+        times_s,
         np.searchsorted(full, pts[keys]).astype(np.int64),
         np.frombuffer(packets.dts, np.int64)[keys],
         absent,
-        at_end != 0 or (packets.ends_corrupt and containers.ends_early(file, demuxer)),
+        is_cut,
         at_end is not None,
     )
 
@@ -227,7 +236,7 @@ def _find_damage(
     result = set()
     for number in wide.tolist():
         first, last = sorted((int(order[number]), int(order[number + 1])))
-        for packet in range(max(first - 1, 0), min(last + 1, len(pts) - 1)):
+        for packet in range(max(first - _NEAR, 0), min(last + _NEAR, len(pts) - 1)):
             if packet not in intact:
                 start, end = int(position[packet]), int(position[packet + 1])
                 # Not known where a position is not, or where several frames share a block (lacing).
@@ -243,23 +252,30 @@ def _missing_at_end(
     demuxer: str,
     container: Any,  # noqa: ANN401
     stream: Any,  # noqa: ANN401
-    stamps: NDArray[np.int64],
+    packets: _Packets,
     period: float,
-) -> int | None:
-    """Return how many frames are missing at the end of the file; None: some are, but not known how many."""
+) -> tuple[int | None, bool]:
+    """Return how many frames are missing at the end, None if that is not known, and whether the file is cut.
+
+    In an MP4 whose end is missing, all missing frames are counted, also those shown before the last one.
+    """
     early = containers.ends_early(file, demuxer)
     if demuxer == "mov":
         announced = containers.announced_frames(stream, demuxer)
-        return max(announced - len(stamps), 0) if announced else None if early else 0
+        missing = max(announced - len(packets.pts), 0) if announced else None if early else 0
+        return missing, missing != 0 or (early and packets.ends_corrupt)
     duration_s = _tagged_duration(stream.metadata.get("DURATION", ""))
-    base = float(stream.time_base)
     # Without a tag, the duration is that of the longest stream.
     total_s = (container.duration or 0) / 1_000_000 if duration_s is None else duration_s
-    left_s = total_s - (float(stamps[-1]) + period) * base
-    count = max(round(left_s / (period * base)), 0)
+    left = total_s / float(stream.time_base) - max(packets.pts) - period
+    count = max(round(left / period), 0)
     if early:
-        return count if total_s else None
-    return count if duration_s is not None and left_s > max(_LATE_S, 2 * period * base) else 0
+        return (count, count > 0) if total_s else (None, True)
+    if duration_s is None:
+        return 0, False
+    is_cut = left * float(stream.time_base) > _LATE_S and count > 1
+    is_damaged = count > 0 and not containers.is_intact_between(file, packets.position[-1], None)
+    return (count if is_cut or is_damaged else 0), is_cut
 
 
 def _tagged_duration(text: str) -> float | None:
@@ -272,7 +288,7 @@ def _tagged_duration(text: str) -> float | None:
 
 
 def _add_missing(
-    stamps: NDArray[np.int64], gaps: list[int], period: float, limit: int | None, at_end: int
+    stamps: NDArray[np.int64], gaps: list[int], period: float, limit: int | None, counts: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the timestamps with those of missing frames, and the numbers of these.
 
@@ -281,13 +297,15 @@ def _add_missing(
         gaps: frames after which others may be missing.
         period: of a frame, in units of the time base.
         limit: how many are missing in all; None if it is not known.
-        at_end: how many are missing at the end, those of ``limit`` included.
+        counts: how many are missing at the start and at the end; those of ``limit`` are included.
     """
-    added: list[int] = []
+    at_start, at_end = counts
+    steps = np.arange(1, min(at_start, _MAX_ADDED) + 1)
+    added: list[int] = (stamps[0] - np.maximum(np.rint(steps * period), steps)).astype(np.int64).tolist()
     for number in gaps:
         start, end = int(stamps[number]), int(stamps[number + 1])
         count = max(round((end - start) / period) - 1, 0)
-        count = min(count, end - start - 1, _MAX_ADDED, len(added) + count if limit is None else limit)
+        count = min(count, end - start - 1, _MAX_ADDED, count if limit is None else limit)
         added += [start + (end - start) * k // (count + 1) for k in range(1, count + 1)]
         if limit is not None:
             limit, at_end = limit - count, at_end - count

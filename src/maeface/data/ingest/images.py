@@ -64,7 +64,7 @@ class UnreadableInput(NamedTuple):
     time_s: float
     reason: str
     detail: str = ""
-    count: int = 0
+    count: int = 0  # type: ignore[assignment] # hides the method of tuples
 
 
 @dataclass
