@@ -2,8 +2,8 @@
 
 VIDEOS holds the shared clips. Films are the clips with known people, and montages of two or three clips that
 move as tiles on a canvas: people who cross, leave and come back, change sides out of view, take turns before
-the camera, or are replaced by another one. The embedded detector finds the faces. The brightness of each tile
-changes slowly by a fifth.
+the camera, or are replaced by another one. The brightness of each tile changes slowly by a fifth. Below a clip
+its lowest row goes on, as clothes do. The embedded detector finds the faces.
 
 For each film and frame rate, it prints the people, the numbers given to them, the switches (a person gets the
 number of another one), the fragments (a person gets another new number), and the numbers of false detections.
@@ -29,7 +29,7 @@ from maeface.faces.geometry import Face
 from maeface.faces.tracking import Tracker, describe
 
 FPS = 30
-CANVAS, TILE = (640, 360), (220, 176)  # width, height
+CANVAS, TILE, CLOTHES = (640, 360), (220, 240), 64  # width, height; the part that goes on
 MIDDLE, LEFT, RIGHT = 320.0, 130.0, 510.0  # x of tiles; these two are off the canvas:
 OFF_LEFT, OFF_RIGHT = -160.0, 800.0
 GROUPS = (
@@ -115,7 +115,9 @@ class Tile:
     @classmethod
     def read(cls, path: Path, finder: Finder) -> "Tile":
         """Read a clip."""
-        frames = np.stack([np.array(Image.fromarray(f.rgb).resize(TILE)) for f in media.read_frames(path)])
+        size = (TILE[0], TILE[1] - CLOTHES)
+        clip = np.stack([np.array(Image.fromarray(f.rgb).resize(size)) for f in media.read_frames(path)])
+        frames = np.pad(clip, ((0, 0), (0, CLOTHES), (0, 0), (0, 0)), mode="edge")
         canvas = np.zeros((CANVAS[1], CANVAS[0], 3), np.uint8)
         canvas[: TILE[1], : TILE[0]] = frames[0]
         box = finder(canvas)[0][0].box.astype(np.float64)
@@ -126,32 +128,45 @@ class Tile:
         """Return a frame; the clip goes forth and back at 25 fps, and its brightness changes."""
         last = len(self.frames) - 1
         k = round(25 * time_s) % (2 * last)
-        gain = 1 + 0.2 * math.sin(2 * math.pi * time_s / 4 + len(self.name) + ord(self.name[-1]))
-        return np.clip(self.frames[k if k <= last else 2 * last - k] * gain, 0, 255).astype(np.uint8)
+        gain = 0.9 + 0.1 * math.sin(math.pi * time_s / 2 + ord(self.name[-1]))
+        return (self.frames[k if k <= last else 2 * last - k] * gain).astype(np.uint8)
+
+
+def whose(
+    box: NDArray[np.float32], tiles: Sequence[Tile], middles: Sequence[tuple[float, float]]
+) -> str | None:
+    """Return the person whose face is nearest and not hidden by a tile in front; None if none is near."""
+    centre = (box[:2].astype(np.float64) + box[2:]) / 2
+    best, name = 0.5, None
+    for k, tile in enumerate(tiles):
+        truth = tile.centre + middles[k]
+        if any((abs(truth - front) < np.array(TILE) / 2).all() for front in middles[k + 1 : len(tiles)]):
+            continue
+        miss = float(np.hypot(*(truth - centre))) / tile.side
+        if miss < best:
+            best, name = miss, tile.name
+    return name
+
+
+def middles_at(paths: Sequence[Path_], time_s: float) -> list[tuple[float, float]]:
+    """Return the centres of the tiles."""
+    return [(float(np.interp(time_s, *np.array(path).T)), CANVAS[1] / 2) for path in paths]
 
 
 def montage(tiles: Sequence[Tile], paths: Sequence[Path_], finder: Finder) -> Film:
     """Draw a montage at 30 fps and find the faces; the last tiles are in front."""
     film: Film = []
-    for k in range(round(paths[0][-1][0] * FPS)):
+    for time_s in (k / FPS for k in range(round(paths[0][-1][0] * FPS))):
         canvas = np.full((CANVAS[1], CANVAS[0], 3), 96, np.uint8)
-        middles = [(float(np.interp(k / FPS, *np.array(path).T)), CANVAS[1] / 2) for path in paths]
-        for tile, (x, y) in zip(tiles, middles, strict=True):
+        middles = middles_at(paths, time_s)
+        for tile, (x, y) in zip(tiles, middles, strict=False):
             left, top = round(x - TILE[0] / 2), round(y - TILE[1] / 2)
             inside = slice(max(-left, 0), max(min(TILE[0], CANVAS[0] - left), 0))
-            pixels = tile.at(k / FPS)[:, inside]
+            pixels = tile.at(time_s)[:, inside]
             canvas[top : top + TILE[1], max(left, 0) : max(left, 0) + pixels.shape[1]] = pixels
-        seen: list[Sighting] = []
-        for face, descriptor in finder(canvas):
-            centre = (face.box[:2].astype(np.float64) + face.box[2:]) / 2
-            # With equal distances, the tile in front.
-            misses = [
-                (float(np.hypot(*(np.array(middle) + tile.centre - centre))) / tile.side, -order, tile.name)
-                for order, (tile, middle) in enumerate(zip(tiles, middles, strict=True))
-            ]
-            miss, _, name = min(misses)
-            seen.append((name if miss < 0.5 else None, face.box, descriptor))
-        film.append((k / FPS, seen))
+        film.append(
+            (time_s, [(whose(face.box, tiles, middles), face.box, view) for face, view in finder(canvas)])
+        )
     return film
 
 
@@ -209,22 +224,23 @@ def evaluate(film: Film, every: int) -> Score:
     A number belongs to the person who has it first.
     """
     tracker, score = Tracker(), Score()
-    owners: dict[int, str | None] = {}
+    owners: dict[int, str] = {}
     last: dict[str, int] = {}
+    false = set()
     for time_s, seen in film[::every]:
         boxes = np.array([box for _, box, _ in seen])
         views = np.array([view for _, _, view in seen])
         for (person, _, _), number in zip(seen, tracker.update(time_s, boxes, views).tolist(), strict=True):
-            owner = owners.setdefault(number, person)
             if person is None:
+                false.add(number)
                 continue
+            owner = owners.setdefault(number, person)
             score.sightings += 1
             score.wrong += owner != person
             score.switches += owner != person and last.get(person) != number
             last[person] = number
-    found = [person for person in owners.values() if person is not None]
-    score.people, score.numbers, score.false = len(last), len(found), len(owners) - len(found)
-    score.fragments = len(found) - len(set(found))
+    score.people, score.numbers, score.false = len(last), len(owners), len(false - set(owners))
+    score.fragments = len(owners) - len(set(owners.values()))
     return score
 
 

@@ -16,8 +16,8 @@ SHARED = Path(__file__).parents[1].parent / "shared"
 def look(seed, near=None, distance=0.0):
     """A descriptor: random, or at a distance from another one. Random ones are more than 0.6 apart."""
     rng = np.random.default_rng(seed)
-    halves = rng.dirichlet(np.full(DESCRIPTOR_SIZE // 2, 0.3), 2)
-    view = np.sqrt(halves).ravel()
+    histograms = rng.dirichlet(np.full(DESCRIPTOR_SIZE // 4, 0.3), 2)
+    view = np.sqrt(np.tile(histograms, (2, 1))).ravel()
     if near is None:
         return view
     step = rng.normal(size=DESCRIPTOR_SIZE)
@@ -237,7 +237,7 @@ def distance(a, b):
 
 @pytest.mark.parametrize("change", [{"x": 60}, {"turned": 8}, {"gain": 0.7}, {"gain": 1.2}, {"scale": 0.4}])
 def test_a_descriptor_changes_little_with(change):
-    assert distance(drawn(**ANN), drawn(**{**ANN, **change})) < 0.6 * SAME
+    assert distance(drawn(**ANN), drawn(**{**ANN, **change})) < 0.75 * SAME
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_descriptor_of_a_face_at_the_border_or_without_landmarks():
     image, face = drawn(**ANN)
     view = describe(image, face)
     assert view.shape == (DESCRIPTOR_SIZE,) and view.dtype == np.float16 and DESCRIPTOR_SIZE <= 64
-    assert np.linalg.norm(view.astype(float)) == pytest.approx(2**0.5, abs=0.01)
+    assert np.linalg.norm(view.astype(float)) == pytest.approx(2, abs=0.01)
     only_box = Face(face.box, np.full((5, 2), np.nan, np.float32), 1.0)
     assert distance((image, face), (image, only_box)) < SAME
     for x in (-500.0, 0.0, 320.0, 5000.0):
