@@ -46,12 +46,16 @@ class Content(NamedTuple):
     mtime_ns: int
     sha256: str | None
 
-    def is_that_of(self, path: Path) -> bool:
-        """Return whether a file has this content: by size and time, or else by size and hash."""
+    def still_of(self, path: Path) -> "Content | None":
+        """Return this content with the present time of change, if a file has it, else None.
+
+        A file of the same size and time is trusted; one of the same size and another time is hashed.
+        """
         now = look_at(path)
-        if now.bytes != self.bytes:
-            return False
-        return now.mtime_ns == self.mtime_ns or (self.sha256 is not None and hash_of(path) == self.sha256)
+        same = now.bytes == self.bytes and (
+            now.mtime_ns == self.mtime_ns or (self.sha256 is not None and hash_of(path) == self.sha256)
+        )
+        return self._replace(mtime_ns=now.mtime_ns) if same else None
 
 
 def look_at(path: Path) -> Content:
@@ -178,16 +182,17 @@ def find_finished(folder: Path, inputs: Sequence[Input]) -> dict[Key, Place]:
         for entry in of_part
         if entry.content.sha256
     }
-    same: dict[tuple[str, Content], bool] = {}  # a film in many units is looked at once
+    present: dict[tuple[str, Content], Content | None] = {}  # a film in many units is looked at once
     finished: dict[Key, Place] = {}
     for part, of_part in entries.items():
         for entry in of_part:
             if entry.name not in paths:
                 continue
             content = entry.content._replace(sha256=hashes.get((entry.name, *entry.content[:2])))
-            if (entry.name, content) not in same:
-                same[entry.name, content] = content.is_that_of(paths[entry.name])
-            if same[entry.name, content]:
+            if (entry.name, content) not in present:
+                present[entry.name, content] = content.still_of(paths[entry.name])
+            if now := present[entry.name, content]:
+                entry.content = entry.content._replace(mtime_ns=now.mtime_ns)
                 finished.setdefault(entry.key, Place(part, entry))
     used = {place.part for place in finished.values()}
     for path in folder.glob(f"[!.]*{SUFFIX}"):

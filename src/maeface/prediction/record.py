@@ -199,7 +199,7 @@ def is_up_to_date(table: Path, header: Mapping[str, Any], inputs: Sequence[Input
         return None
     for item, before in zip(inputs, record["inputs"], strict=True):
         content = Content(before["bytes"], before["mtime_ns"], before["sha256"])
-        if before["name"] != item.source or not content.is_that_of(Path(item.path)):
+        if before["name"] != item.source or content.still_of(Path(item.path)) is None:
             return None
     return record
 
