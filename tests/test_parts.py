@@ -17,7 +17,7 @@ from maeface.data.ingest import workers
 from maeface.data.ingest.inputs import Input
 from maeface.errors import ConfigError, DataError, ResourceError
 from maeface.prediction import parts, pipeline, plan, tables
-from parts_cases import photo, photos, run
+from parts_cases import photo, photos, run, work_here
 
 ALONE = """
 import sys
@@ -63,13 +63,6 @@ def interrupted(tmp_path, monkeypatch, here):
             run(folder, out, workers=1)
     assert not out.exists() and len(list((tmp_path / "t.csv.parts").glob("*.parquet"))) >= 2
     return folder, out
-
-
-def work_here(setup, items, count, notify, lose=None, limit_s=None):
-    """Do the items of ``workers.work`` in this process."""
-    job = setup()
-    for item in items:
-        yield item, job(item, notify)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -67,12 +67,31 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
         if not one.crops:
             where.append((name, frame, time_s, -1, status))
             numbers.append(empty)
-    schema = schema_of(columns)
-    texts = list(zip(*where, strict=True)) or [()] * len(WHERE)
-    arrays = [pa.array(values, schema.field(i).type) for i, values in enumerate(texts)]
+    names, frames, times, faces, statuses = zip(*where, strict=True) if where else ((),) * 5
     matrix = np.stack(numbers) if numbers else np.zeros((0, len(empty)), np.float32)
-    arrays += [pa.array(np.ascontiguousarray(values), pa.float32(), from_pandas=True) for values in matrix.T]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    arrays = [
+        _texts(names),
+        _numbers(np.array(frames, np.int64)),
+        _numbers(np.array(times, np.float64)),
+        _numbers(np.array(faces, np.int16)),
+        _texts(statuses),
+        *(_numbers(values) for values in matrix.T),
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema_of(columns))
+
+
+def _texts(values: Sequence[str]) -> pa.Array:
+    """Return texts as an array (``pyarrow.array`` would import pandas, which takes a second)."""
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
+def _numbers(values: NDArray[Any]) -> pa.Array:
+    """Return numbers as an array, with null for NaN."""
+    present = np.packbits(~np.isnan(values), bitorder="little")
+    buffers = [pa.py_buffer(present), pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
 
 
 def table(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> "pd.DataFrame":
