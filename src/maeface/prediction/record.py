@@ -12,8 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maeface import files
+from maeface import checks, files
 from maeface.data.ingest.inputs import Input
+from maeface.errors import WeightsError
 from maeface.faces.detector_weights import source_of
 from maeface.prediction.parts import Content, Entry
 from maeface.prediction.rows import OK
@@ -205,4 +206,9 @@ def is_up_to_date(table: Path, header: Mapping[str, Any], inputs: Sequence[Input
 
 
 def _file(path: Path) -> dict[str, str]:
-    return {"name": path.name, "sha256": files.sha256(path)}
+    try:
+        return {"name": path.name, "sha256": files.sha256(path)}
+    except FileNotFoundError:
+        raise WeightsError(checks.describe_missing(path, "weights file")) from None
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}") from error
