@@ -27,6 +27,7 @@ if __name__ == "__main__":
     parts_cases.run(Path(sys.argv[1]), Path(sys.argv[2]), parts_cases.slow)
 """
 KILLS = int(os.environ.get("MAEFACE_TEST_KILLS", "2"))
+"""How often a run is killed; more takes minutes."""
 
 
 def rows_of(out):
@@ -80,7 +81,7 @@ def finished_names(out):
 
 
 def test_killed_at_random_moments(tmp_path):
-    folder = photos(tmp_path / "in", 150)
+    folder = photos(tmp_path / "in", 75 * KILLS)
     run(folder, tmp_path / "alone.csv")
     out = tmp_path / "t.csv"
     (tmp_path / "main.py").write_text(ALONE)
@@ -105,7 +106,8 @@ def test_killed_at_random_moments(tmp_path):
         if out.exists():  # it was finished
             break
         kept.append(len(list(tmp_path.glob("t.csv.parts/*.parquet"))))
-    assert kept and kept == sorted(kept)
+    assert kept and kept == sorted(kept), kept
+    print(f"parts after each kill: {kept}")
     run(folder, out)
     assert out.read_bytes() == (tmp_path / "alone.csv").read_bytes()
     assert record_of(out) == record_of(tmp_path / "alone.csv")
@@ -431,3 +433,19 @@ def test_outputs_that_are_folders(tmp_path):
     from maeface.options import parse_output
 
     assert checks.is_folder_of_tables(parse_output(f"{tmp_path}/day.1/"))
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch, here):
+    folder, out = photos(tmp_path / "in", 8), tmp_path / "t.csv"
+    (folder / "link.png").symlink_to(tmp_path / "later.png")
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out, workers=1)
+    assert "link.png" in finished_names(out)
+    run(folder, out)
+    assert rows_of(out).set_index("input")["status"]["link.png"] == "unreadable"
+    assert run(folder, out).there == 9
+    photo(tmp_path / "later.png", 10)
+    assert run(folder, out).there == 0
+    assert rows_of(out).set_index("input")["status"]["link.png"] == "ok"

@@ -20,13 +20,14 @@ import pyarrow.parquet as pq
 from maeface import files
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.prediction import table_writer
-from maeface.prediction.rows import NO_FACE, OK
 from maeface.prediction.table_writer import RECORD_KEY, Writer
 
 SUFFIX = ".parquet"
 ROWS_TOGETHER = 8192
 """Least rows of a row group: what a join holds in memory of each open part."""
 OPEN_PARTS = 8
+UNREADABLE = "unreadable"
+"""The status of a file that the system could not read, though perhaps it can later."""
 
 Spans = tuple[tuple[int, int], ...]
 Key = tuple[str, Spans]
@@ -86,6 +87,7 @@ class Entry:
         first, rows: position of the rows in the part, and their number.
         images: photos and frames that were read.
         statuses: rows by status.
+        missing: photos and frames that could not be read; 1 for a row that stands for an unknown number.
         alone: whether it was a unit by itself because another file of its unit crashed or hung a process.
     """
 
@@ -96,17 +98,13 @@ class Entry:
     rows: int = 0
     images: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
+    missing: int = 0
     alone: bool = False
 
     @property
     def key(self) -> Key:
         """The input and its frames."""
         return self.name, self.frames
-
-    @property
-    def missing(self) -> int:
-        """Number of rows that stand for an image that could not be read."""
-        return sum(count for status, count in self.statuses.items() if status not in (OK, NO_FACE))
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -186,8 +184,8 @@ def find_finished(folder: Path, inputs: Sequence[Input]) -> dict[Key, Place]:
     finished: dict[Key, Place] = {}
     for part, of_part in entries.items():
         for entry in of_part:
-            if entry.name not in paths:
-                continue
+            if entry.name not in paths or entry.statuses[UNREADABLE]:
+                continue  # gone, or to be tried again
             content = entry.content._replace(sha256=hashes.get((entry.name, *entry.content[:2])))
             if (entry.name, content) not in present:
                 present[entry.name, content] = content.still_of(paths[entry.name])
