@@ -11,9 +11,10 @@ from PIL import Image
 
 from maeface.errors import ConfigError, ResourceError, WeightsError
 from maeface.faces import detector_weights
-from maeface.faces.detector import NMS_OVERLAP, Detector, _to_faces, load_weights, non_maximum_suppression
+from maeface.faces.detector import NMS_OVERLAP, Detector, _to_faces, non_maximum_suppression
 from maeface.faces.geometry import Face
 from maeface.faces.retinaface import RetinaFace, decode, fuse_batch_norms, make_anchors, parameter_shapes
+from maeface.faces.torch_detector import load_weights
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +185,7 @@ def test_numbers_that_are_none_are_no_faces(detector, monkeypatch):
         nothing = torch.full((len(images), cells, 10), torch.nan)
         return torch.tensor([0.0, 9.0]).expand(len(images), cells, 2), nothing[..., :4], nothing
 
-    monkeypatch.setattr(detector, "network", broken)
+    monkeypatch.setattr(detector.networks, "network", broken)
     assert detector.find([np.zeros((64, 64, 3), np.uint8)]) == [[]]
 
 

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from maeface.errors import ConfigError
-from maeface.faces import finder, media
+from maeface.faces import finder, media, search
 from maeface.faces.detector import Detector
 from maeface.faces.finder import centre_crop, find_crops
 from maeface.faces.geometry import Face, Square, eye_angle, to_crop, to_image
@@ -13,7 +13,7 @@ from maeface.faces.geometry import Face, Square, eye_angle, to_crop, to_image
 class Eyes:
     """Stands in for the detector: sees bright red and bright blue dots as the eyes of a face of 100 px."""
 
-    def __init__(self, again=True, score=0.9):
+    def __init__(self, again=True, score=0.99):
         self.again, self.score, self.shapes = again, score, []
 
     def find(self, images):
@@ -82,7 +82,7 @@ def test_a_face_not_seen_again_keeps_its_first_box_and_says_so():
 def test_no_face_is_an_empty_list_and_a_wrong_choice_is_refused():
     assert find_crops(Eyes(), [np.zeros((100, 100, 3), np.uint8), drawn()])[0] == []
     assert find_crops(Eyes(), []) == []
-    with pytest.raises(ConfigError, match="largest, central or all"):
+    with pytest.raises(ConfigError, match="largest, central, all or a number"):
         find_crops(Eyes(), [drawn()], faces="some")
 
 
@@ -98,8 +98,60 @@ def test_ready_crops_are_taken_as_they_are():
     ("longest", "factors"),
     [(225, [1]), (640, [1]), (641, [2, 1]), (1536, [4, 2, 1]), (4000, [8, 4, 2]), (9000, [16, 8])],
 )
-def test_sizes_of_the_first_look(longest, factors):
-    assert finder._scale_factors(longest) == factors
+def test_scales_of_the_first_pass(longest, factors):
+    assert search.scale_factors(longest) == factors
+
+
+def test_a_larger_smallest_face_leaves_out_the_finest_scales():
+    assert search.scale_factors(1920, 32) == [4, 2]
+    assert search.scale_factors(1920, 31) == [4, 2, 1]
+    assert search.scale_factors(1920, 1000) == [4]
+    assert search.scale_factors(500, 1000) == [1]
+
+
+class UprightEyes(Eyes):
+    """Stands in for a detector that has learned upright faces only; others have low scores."""
+
+    def __init__(self, other_score=0.0):
+        super().__init__()
+        self.other_score = other_score
+
+    def find(self, images):
+        faces = super().find(images)
+        upright = [[face for face in one if abs(eye_angle(face.landmarks)) < 45] for one in faces]
+        return [
+            kept
+            or ([Face(one[0].box, one[0].landmarks, self.other_score)] if one and self.other_score else [])
+            for one, kept in zip(faces, upright, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("other_score", [0.0, 0.9])
+@pytest.mark.parametrize("angle", [0, 90, 180, -90, 130])
+def test_faces_on_the_side_and_upside_down_are_found_turned_and_cropped_upright(angle, other_score):
+    image = np.vstack([drawn(angle), np.full((40, 300, 3), 90, np.uint8)])
+    (crops,) = find_crops(UprightEyes(other_score), [image], size=110)
+    (expected,) = find_crops(Eyes(), [image], size=110)
+    assert crops[0].square == expected[0].square and crops[0].face.score == 0.99
+    assert crops[0].face.box == pytest.approx(expected[0].face.box, abs=1)
+    assert crops[0].face.landmarks == pytest.approx(expected[0].face.landmarks, abs=1)
+
+
+def test_an_image_without_a_face_is_searched_turned_but_stays_without():
+    detector = UprightEyes()
+    assert find_crops(detector, [np.zeros((100, 60, 3), np.uint8)]) == [[]]
+    assert detector.shapes[:4] == [[(100, 60)], [(60, 100)], [(100, 60)], [(60, 100)]]
+
+
+def test_a_number_of_faces_chooses_the_largest():
+    small, middle, large = (
+        Face(np.array([0, 0, s, s], np.float32), np.zeros((5, 2)), 0.9) for s in (9, 20, 30)
+    )
+    chosen = finder.choose_faces([middle, small, large], (50, 50), 2)
+    assert [face is one for face, one in zip(chosen, [middle, large], strict=True)] == [True, True]
+    assert len(finder.choose_faces([small], (50, 50), 3)) == 1
+    with pytest.raises(ConfigError, match="a number"):
+        find_crops(Eyes(), [drawn()], faces=0)
 
 
 # With the public weights ---------------------------------------------------------------------------------

@@ -19,12 +19,13 @@ VERBS = {"datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "
 ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs
 # folder or module -> what it may import beside itself and the ground
 BELOW = {
-    "faces": set(),
-    "data": {"faces"},
-    "model": set(),
+    "runtime": set(),
+    "faces": {"runtime"},
+    "data": {"faces", "runtime"},
+    "model": {"runtime"},
     "train": {"model"},
     "report": set(),
-    "prediction": {"faces", "data", "model"},
+    "prediction": {"faces", "data", "model", "runtime"},
 }
 COLUMNS = set(BELOW)
 BELOW |= dict.fromkeys(VERBS - ENTIRE, COLUMNS)

@@ -3,16 +3,17 @@ import pytest
 import torch
 
 from maeface.faces.geometry import to_image
+from maeface.faces.landmark_net import LandmarkNet
 from maeface.faces.landmarks import (
     CROP_PX,
     MAX_SHIFT,
     MEAN_SHAPE,
     PASSES,
     SQUARE_SIDE,
-    LandmarkNet,
     landmark_square,
     refine_landmarks,
 )
+from maeface.faces.torch_detector import as_function
 
 FACE = np.array([[40, 50], [72, 50], [56, 68], [43, 83], [69, 83]], np.float32)
 
@@ -44,11 +45,11 @@ def test_what_the_network_says_is_put_back_into_the_image():
     truth = ((FACE - 60) @ turn.T + 60).astype(np.float32)
     rough = truth + np.random.default_rng(0).normal(0, 2, (5, 2)).astype(np.float32)
     oracle = Oracle(truth)
-    ((found, settled),) = refine_landmarks(oracle, image, [rough])
+    ((found, settled),) = refine_landmarks(as_function(oracle), image, [rough])
     assert found.shape == (5, 2) and found.dtype == np.float32
     assert np.hypot(*(found - truth).T).max() < 1.6  # a px of the crop is about a px of the image
     assert oracle.passes == PASSES and settled
-    assert refine_landmarks(oracle, image, []) == []
+    assert refine_landmarks(as_function(oracle), image, []) == []
 
 
 def test_an_untrained_network_says_where_points_usually_lie():
@@ -83,7 +84,9 @@ def test_points_settle_if_the_second_look_hardly_moves_them(drift, settles, scal
 
     square = landmark_square(FACE)
     usual = scale * to_image((np.array(MEAN_SHAPE) + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)
-    ((found, settled),) = refine_landmarks(Drifting(), np.zeros((300, 300, 3), np.uint8), [usual])
+    ((found, settled),) = refine_landmarks(
+        as_function(Drifting()), np.zeros((300, 300, 3), np.uint8), [usual]
+    )
     assert settled == settles
     length = scale * square.side / SQUARE_SIDE
     assert found[:, 0] - usual[:, 0] == pytest.approx(PASSES * drift * MAX_SHIFT * length, abs=0.03 * length)

@@ -288,14 +288,14 @@ def test_crops_are_those_of_prepare(model_file, shared, detector_weights, monkey
     photo = shared / "photos" / "congress" / "A000055.jpg"
     reached = []
     monkeypatch.setattr(
-        Predictor, "_values", lambda self, crops, call: reached.extend(crops) or np.zeros((1, 4))
+        Predictor, "predict_crops", lambda self, crops, output: reached.extend(crops) or np.zeros((1, 4))
     )
     Predictor(model_file(), device="cpu", faces="largest")(photo)
     from maeface.data.ingest.units import Settings
     from maeface.prepare import _make_find
 
     find = _make_find(Settings(device="cpu"), shared / "weights" / "retinaface_mobilenet0.25_Final.pth")
-    ((stored,),) = find([media.read_image(photo)])
+    ((stored,),) = find([media.read_image(photo)], False)
     np.testing.assert_array_equal(reached[0], stored.pixels)
     ((again,),) = finder.find_crops(Detector(), [media.read_image(photo)])
     np.testing.assert_array_equal(reached[0], again.pixels)
@@ -390,7 +390,7 @@ def test_a_gpu_that_is_not_there_is_refused(model_file, monkeypatch):
     for name in ("cuda", "cuda:0", "cuda:3", torch.device("cuda", 1)):
         with pytest.raises(ResourceError, match="finds no GPU"):
             Predictor(model_file(), device=name)
-    assert Predictor(model_file(), device=torch.device("cpu"), aligned=True).device.type == "cpu"
+    assert Predictor(model_file(), device=torch.device("cpu"), aligned=True).device == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ResourceError, match="the last GPU is cuda:1"):

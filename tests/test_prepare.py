@@ -27,7 +27,7 @@ READY = prepare.Settings(aligned=True, size=32, min_side=16, per_shard=4)
 def fake_find(settings, weights):
     """A quick finder: as many faces as the red of the first pixel says in tens."""
 
-    def find(images):
+    def find(images, film=False):
         return [
             [found(image, number, settings.size) for number in range(int(image[0, 0, 0]) // 10)]
             for image in images
@@ -46,7 +46,7 @@ def slow_find(settings, weights):
     (Path(os.environ["PIDS"]) / str(os.getpid())).touch()
     quick = fake_find(settings, weights)
 
-    def find(images):
+    def find(images, film=False):
         time.sleep(0.05)
         return quick(images)
 
@@ -381,7 +381,7 @@ def test_ready_crops_need_no_torch():
         "import sys\nfrom pathlib import Path\nfrom maeface import prepare\n"
         "import numpy\n"
         "find = prepare._make_find(prepare.Settings(aligned=True), None)\n"
-        "assert len(find([numpy.zeros((40, 40, 3), 'uint8')])) == 1\n"
+        "assert len(find([numpy.zeros((40, 40, 3), 'uint8')], False)) == 1\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -100,7 +100,8 @@ def prepare(
     every: options.Every = 1,
     fps: options.Fps = None,
     size: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 256,
-    faces: Annotated[options.FaceChoice, typer.Option(help="Which faces of an image to keep.")] = "largest",
+    faces: options.Faces = "largest",
+    min_face: options.MinFace = 32.0,
     aligned: options.Aligned = False,
     min_side: Annotated[int, typer.Option(help="Drop photos with a side below this, in pixels.")] = 32,
     threshold: Annotated[float, typer.Option(help="Minimum score of a detected face, 0 to 1.")] = 0.5,
@@ -112,6 +113,7 @@ def prepare(
     workers: options.Workers = None,
     file_timeout: options.FileTimeout = 1800.0,
     device: options.Device = "auto",
+    backend: options.Backend = "auto",
     max_bad: Annotated[
         float, typer.Option(help="Exit with 1 if a larger fraction of the files gives no face, 0 to 1.")
     ] = 1.0,
@@ -232,15 +234,17 @@ def predict(
     ] = None,
     every: options.Every = 1,
     fps: options.Fps = None,
-    faces: Annotated[options.FaceChoice, typer.Option(help="Which faces of an image to predict.")] = "all",
+    faces: options.Faces = "all",
+    track: Annotated[
+        int | None,
+        typer.Option(min=0, help="Keep only this person of each video, by the number in column 'track'."),
+    ] = None,
+    min_face: options.MinFace = 32.0,
     aligned: options.Aligned = False,
     detector: options.Detector = "auto",
     device: options.Device = "auto",
     backend: options.Backend = "auto",
-    precision: Annotated[
-        config.Precision,
-        typer.Option(help="Number format of the AU network; 'auto': bf16 if the hardware supports it."),
-    ] = "auto",
+    precision: options.Precision = "auto",
     max_bad: Annotated[
         float, typer.Option(help="Exit with 1 if a larger fraction of the inputs cannot be read, 0 to 1.")
     ] = 1.0,

@@ -9,7 +9,6 @@ import typer
 
 from maeface import checks
 
-FaceChoice = Literal["largest", "central", "all"]  # central: nearest to the image's centre
 Backbone = Literal["mobilenet0.25", "resnet50"]
 
 
@@ -27,6 +26,24 @@ Recipe = Annotated[
 ]
 RunFolder = Annotated[
     Path, typer.Option("--out", help="Folder for weights, logs and checkpoints. The same command resumes it.")
+]
+
+
+def _parse_faces(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
+Faces = Annotated[
+    str,  # or an int, which typer has no name for
+    typer.Option(
+        "--faces",
+        metavar="largest|central|all|N",
+        parser=_parse_faces,
+        help="Faces of an image: the largest, the one nearest to its centre, all, or the N largest.",
+    ),
+]
+MinFace = Annotated[
+    float, typer.Option("--min-face", min=0, help="Smallest face to search for in videos, in pixels.")
 ]
 Detector = Annotated[
     Literal["auto", "public", "embedded"],
@@ -49,6 +66,10 @@ Backend = Annotated[
     typer.Option(
         help="Library that runs the networks; 'auto': PyTorch on a GPU, else the fastest that is installed."
     ),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    typer.Option(help="Number format of the AU network; 'auto': bf16 if the hardware supports it."),
 ]
 Overrides = Annotated[
     list[str] | None,

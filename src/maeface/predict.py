@@ -22,11 +22,12 @@ from maeface.data.ingest.inputs import Input, Unit, find_inputs, note_unused_opt
 from maeface.data.ingest.workers import Notify, count_cores
 from maeface.errors import ConfigError, DataError
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
-from maeface.faces.finder import FaceChoice
+from maeface.faces.finder import FaceChoice, require_face_choice
+from maeface.faces.following import MIN_FACE
 from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
-from maeface.prediction.rows import ImagePrediction, table
+from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.tables import Task, Totals, describe_unreadable, write_one_table, write_table_each
 from maeface.prediction.units import OneFile, UnitResult, count_missing, picture_path, predict_unit
 from maeface.runtime.backends import Backend
@@ -56,6 +57,8 @@ class Options:
     backend: Backend = "auto"
     workers: int | None = None
     file_timeout: float = 1800.0
+    min_face: float = MIN_FACE
+    track: int | None = None
 
 
 MakePredictor = Callable[[Options], "Predictor"]
@@ -122,6 +125,8 @@ def run(
     backend: Backend = "auto",
     workers: int | None = None,
     file_timeout: float = 1800.0,
+    min_face: float = MIN_FACE,
+    track: int | None = None,
     make_predictor: MakePredictor | None = None,
 ) -> Summary:
     """Predict action units of photos and videos.
@@ -140,7 +145,8 @@ def run(
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: read every n-th frame of a video.
         fps: read at most this many frames per second of a video, instead of ``every``.
-        faces: faces of an image to predict: "all" (best score first), the "largest", or the most "central".
+        faces: faces of an image to predict: "all" (best score first), the "largest", the most "central", or a
+            number: so many of the largest.
         aligned: True if the images are face crops already; then no face is detected.
         device: "auto", "cpu", "cuda" or "cuda:N"; see ``Predictor``.
         precision: of the AU model: "auto", "fp32" or "bf16"; see ``Predictor``.
@@ -150,6 +156,8 @@ def run(
         backend: of the networks: "auto", "torch", "openvino" or "onnxruntime"; see ``Predictor``.
         workers: number of processes; None: one for each CPU core. With a GPU it is one.
         file_timeout: give up a file from which no further image comes for so many seconds.
+        min_face: side of the smallest face that is searched for in videos, px; 0: as in photos.
+        track: the only person of each video to keep, by ``track``; None: all.
         make_predictor: makes another predictor, a function of a module; None for ``Predictor``.
 
     Raises:
@@ -162,7 +170,7 @@ def run(
     """
     options = Options(
         *(weights, pictures, every, fps, faces, aligned, device, precision, detector),
-        *(max_bad, backend, workers, file_timeout),
+        *(max_bad, backend, workers, file_timeout, min_face, track),
     )
     return _run(inputs, out, options, make_predictor or _make_predictor)
 
@@ -173,6 +181,7 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
     checks.require_writable_folders(options.pictures)
     checks.require_sampling(options.every, options.fps)
     checks.require_fraction("max_bad", options.max_bad)
+    require_face_choice(options.faces)
     if options.workers is not None and options.workers < 1:
         raise ConfigError(f"workers is {options.workers}; expected 1 or more")
     one_each = checks.is_folder_of_tables(out)
@@ -226,6 +235,7 @@ def _make_predictor(options: Options) -> "Predictor":
         options.precision,
         options.detector,
         options.backend,
+        min_face=options.min_face,
     )
 
 
@@ -264,7 +274,7 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
     with console.progress("predict", len(listing), "inputs") as advance:
         source = read_inputs(listing, options.every, options.fps, skipped, advance)
         for batch in predictor.stream(source):
-            rows = table(batch, predictor.columns)
+            rows = rows_of(batch, predictor.columns).to_pandas()
             totals.statuses.update(rows["status"])
             if lines := list(describe_faces(rows, thresholds)):
                 console.print_result("\n".join(lines))

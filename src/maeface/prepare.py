@@ -16,7 +16,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maeface import checks, console, files
 from maeface.data import manifest, shards
@@ -29,10 +32,13 @@ from maeface.data.readers import stored_labels
 from maeface.data.readers.raw_dataset import RawDataset, read_all
 from maeface.errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    from maeface.faces.finder import FaceCrop
+
 __all__ = ["Settings", "Summary", "run"]
 
 RESULT = "prepare.json"
-NOT_IN_RESULT = {"workers", "max_bad", "file_timeout"}
+NOT_IN_RESULT = {"workers", "max_bad", "file_timeout", "backend"}
 LIBRARIES = ("maeface", "numpy", "pillow", "av", "torch", "torchvision", "pyarrow")
 
 Setup = Callable[[], Callable[[Unit | FileRetry, workers.Notify], UnitSummary]]
@@ -136,9 +142,9 @@ def run(
         images = 0
         if not (out / RESULT).is_file():
             planned = split_into_units(listing, settings.per_shard)
+            settings, used = _choose_backend(settings, weights)
             images = _do_units(planned, out, settings, partial(_make_job, out, settings, make_find, weights))
-            detector_sha256 = None if weights is None else files.sha256(weights)
-            _join(out, planned, header | {"detector_sha256": detector_sha256})
+            _join(out, planned, header | used)
         shutil.rmtree(out / units.PARTS, ignore_errors=True)
         return _summary(out, settings, images, time.monotonic() - started)
 
@@ -159,34 +165,47 @@ def _read(sources: Sequence[Path], out: Path, dataset: str | None, options: Sequ
     return replace(raw, inputs=listing)
 
 
+def _choose_backend(settings: Settings, weights: Path | None) -> tuple[Settings, dict[str, Any]]:
+    """Return the settings with the back end of the detector and its device, and their record."""
+    if weights is None:
+        return settings, {"detector_sha256": None}
+    from maeface.faces.detector import choose_detector_backend
+
+    backend, device = choose_detector_backend(settings.backend, settings.device, settings.backbone, weights)
+    used = {"detector_sha256": files.sha256(weights), "backend": f"{backend} {version(backend)}"}
+    return settings.model_copy(update={"backend": backend, "device": device}), used
+
+
 def _make_find(settings: Settings, weights: Path | None) -> FaceFinder:
     """Return a finder of the paper's steps, or one that resizes ready crops; runs in a worker process."""
     from maeface.faces import finder
 
     if settings.aligned:
-        return lambda images: [[finder.centre_crop(image, settings.size)] for image in images]
-
-    import torch
+        return lambda images, film: [[finder.centre_crop(image, settings.size)] for image in images]
 
     from maeface.faces.detector import Detector
-    from maeface.model.device import choose_device
+    from maeface.faces.following import follow_faces
 
-    torch.set_num_threads(1)
-    detector = Detector(
-        weights, settings.backbone, choose_device(settings.device), threshold=settings.threshold
-    )
-    return lambda images: finder.find_crops(detector, images, size=settings.size, faces=settings.faces)
+    backbone, device, threshold = settings.backbone, settings.device, settings.threshold
+    detector = Detector(weights, backbone, device, "auto", threshold, settings.backend, threads=1)
+
+    def find(images: Sequence[NDArray[np.uint8]], film: bool) -> "list[list[FaceCrop]]":
+        if not film:
+            return finder.find_crops(detector, images, settings.size, settings.faces)
+        located = follow_faces(detector, images, settings.faces, settings.min_face)
+        return [
+            finder.crop_faces(image, faces, settings.size)
+            for image, faces in zip(images, located, strict=True)
+        ]
+
+    return find
 
 
 def _make_job(
     out: Path, settings: Settings, make_find: MakeFind | None, weights: Path | None
 ) -> Callable[[Unit | FileRetry, workers.Notify], UnitSummary]:
     find = (make_find or _make_find)(settings, weights)
-    device = None
-    if weights is not None:
-        from maeface.model.device import choose_device
-
-        device = choose_device(settings.device).type
+    device = None if weights is None else settings.device.partition(":")[0]
 
     def job(item: Unit | FileRetry, notify: workers.Notify) -> UnitSummary:
         unit, folder = (item.unit, item.folder) if isinstance(item, FileRetry) else (item, out)

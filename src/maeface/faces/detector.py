@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -11,9 +12,9 @@ from PIL import Image
 
 from maeface import files
 from maeface.errors import ConfigError
-from maeface.faces.detector_weights import BACKBONES, Backbone, locate_detector_weights
+from maeface.faces.detector_weights import BACKBONES, EMBEDDED, Backbone, locate_detector_weights
 from maeface.faces.geometry import Face
-from maeface.faces.landmarks import LandmarkFunction, refine_landmarks
+from maeface.faces.landmarks import LandmarkFunction, move_landmarks, refine_landmarks
 from maeface.faces.onnx_detector import OnnxNetworks
 from maeface.runtime.backends import Backend, require_backend
 from maeface.runtime.choice import choose_backend
@@ -95,14 +96,14 @@ class Detector:
             raise ConfigError(
                 f"unknown precision {precision!r} of the face detector; choose auto, float32 or bfloat16"
             )
-        self.threshold = threshold
+        self.threshold, self._threads = threshold, threads
         self.bfloat16 = precision == "bfloat16"
         path = weights or locate_detector_weights(backbone)
-        self.backend = _choose_backend(backend, str(device), backbone, path)
+        self.backend, device = choose_detector_backend(backend, str(device), backbone, path)
         if self.backend == "torch":
             from maeface.faces.torch_detector import TorchNetworks
 
-            self.networks: Networks = TorchNetworks(path, backbone, str(device), self.bfloat16)
+            self.networks: Networks = TorchNetworks(path, backbone, device, self.bfloat16, threads)
         else:
             self.networks = OnnxNetworks(path, self.backend, self.bfloat16, threads or 1)
         self.device = self.networks.device
@@ -114,6 +115,11 @@ class Detector:
         Args:
             images: (H, W, 3) uint8 RGB each, of any sizes.
         """
+        detected = self.detect(images)
+        return [self._refine(image, faces) for image, faces in zip(images, detected, strict=True)]
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+        """Return the faces of each image as ``find`` does, but with RetinaFace's own landmarks."""
         shapes: dict[tuple[int, int], list[int]] = {}
         shrunk = [_shrink(image) for image in images]
         for i, image in enumerate(shrunk):
@@ -126,9 +132,32 @@ class Detector:
                 found = self.networks.detect(np.stack([shrunk[i] for i in chunk]), self.threshold)
                 for i, rows in zip(chunk, found, strict=True):
                     keep = non_maximum_suppression(rows[:, :4], rows[:, 14], NMS_OVERLAP)
-                    detected = _to_faces(rows[keep], shrunk[i].shape[:2], images[i].shape[:2])
-                    faces[i] = self._refine(images[i], detected)
+                    faces[i] = _to_faces(rows[keep], shrunk[i].shape[:2], images[i].shape[:2])
         return faces
+
+    def move_landmarks(
+        self, image: NDArray[np.uint8], landmarks: Sequence[NDArray[np.float32]]
+    ) -> list[tuple[NDArray[np.float32], float]]:
+        """Move landmarks to where the landmark network sees them, in one pass.
+
+        This is the packaged landmark network if the weights have none.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            landmarks: (5, 2) px of each face, such as those of the frame before.
+
+        Returns:
+            for each face its landmarks (5, 2) px, and their mean shift in sizes of the face.
+        """
+        return move_landmarks(self._moving_net, image, landmarks)
+
+    @cached_property
+    def _moving_net(self) -> LandmarkFunction:
+        if self.landmark_net is not None:
+            return self.landmark_net
+        net = Detector(EMBEDDED, device=self.device, backend=self.backend, threads=self._threads).landmark_net
+        assert net is not None, EMBEDDED
+        return net
 
     def _refine(self, image: NDArray[np.uint8], faces: list[Face]) -> list[Face]:
         """Refine the landmarks, if there is a network for it; drop faces where they do not converge."""
@@ -170,12 +199,14 @@ def non_maximum_suppression(
     return np.array(kept, dtype=np.intp)
 
 
-def _choose_backend(asked: str, device: str, backbone: Backbone, weights: Path) -> Backend:
-    """Return the back end of a detector; see ``choose_backend``."""
+def choose_detector_backend(
+    asked: str, device: str, backbone: Backbone, weights: Path
+) -> tuple[Backend, str]:
+    """Return the back end and the device of a detector; arguments and errors as for ``Detector``."""
     if backbone != "mobilenet0.25":
         if require_backend(asked) not in ("auto", "torch"):
             raise ConfigError(f"backend {asked} does not run the face detector's {backbone}; ask for torch")
-        return "torch"
+        asked = "torch"
 
     def probe(backend: Backend) -> Callable[[], object]:
         networks = OnnxNetworks(weights, backend, False, 1)

@@ -1,7 +1,7 @@
 """The networks of the face detector as ONNX graphs, written from their weights.
 
-They compute what ``retinaface.RetinaFace`` and ``landmark_net.LandmarkNet`` compute, with batch norms folded
-into the convolutions, the preparation of the pixels inside, and the three heads of a level as one convolution.
+They compute what ``retinaface.RetinaFace`` and ``landmark_net.LandmarkNet`` compute. Batch norms are folded
+into the convolutions, the pixels are prepared inside, and the three heads of a level are one convolution.
 """
 
 from collections.abc import Mapping
@@ -74,9 +74,9 @@ def landmark_graph(weights: Weights) -> bytes:
         x = network.convolve(x, f"features.{k}", f"features.{k + 1}", stride, leak=0.0)
         k += 3
     x = graph.add("Relu", network.linear(graph.add("Flatten", x, axis=1), "hidden"))
-    network.check_all_used()
     shape = graph.constant(np.array(MEAN_SHAPE, np.float32).reshape(1, 10))
     graph.output(graph.add("Add", network.linear(x, "points"), shape), "points", ["batch", 10])
+    network.check_all_used()
     return graph.to_bytes()
 
 

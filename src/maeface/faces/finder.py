@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from maeface.errors import ConfigError
+from maeface.faces.boxes import area, centre, longer_side, overlap
 from maeface.faces.geometry import (
     MARGIN,
     Face,
@@ -34,21 +34,18 @@ from maeface.faces.geometry import (
     to_crop,
     to_image,
 )
+from maeface.faces.search import UPRIGHT_SCORE, search
 
 if TYPE_CHECKING:
     from maeface.faces.detector import Detector
 
-FaceChoice = Literal["largest", "central", "all"]
+FaceChoice = Literal["largest", "central", "all"] | int
+"""Faces of an image: the largest, the one nearest to the image's centre, all, or so many of the largest."""
 
 # Side of the second pass's window, in sides of the first box, and in px. The face is then about 87 px high,
 # well between the anchors of 64 px and 128 px.
 WINDOW = 2.2
 WINDOW_PX = 192
-# Images longer than this are searched at several scales. Each scale is used for faces with sides in
-# FACE_PX (in px of that scale). The ranges of neighbouring scales overlap, so that no face is missed.
-SINGLE_SCALE_PX = 640
-FACE_PX = (128, 320)
-_MIN_COVERED = 0.6  # a box with this fraction of its area in a larger face is a part of that face
 # A face with a lower score than this is dropped if the second pass does not find it. Of several faces, those
 # whose score is below this fraction of the best are not chosen as largest or central.
 _SURE = 0.8
@@ -61,6 +58,25 @@ _LANDMARK_SIDE, _LANDMARK_RISE = 2.4, 0.07
 
 
 @dataclass(frozen=True)
+class LocatedFace:
+    """A face and the square to crop.
+
+    Attributes:
+        face: in px of the image.
+        square: in px of the image.
+        confirmed: whether the second pass found the face again. If not, the square is that of the first box.
+        followed: in a film, the number of the face within its block (``following``); -1 in a photo.
+        descriptor: in a film, (D,) float16 looks of the face (``tracking.describe``) if the detector saw it.
+    """
+
+    face: Face
+    square: Square
+    confirmed: bool = True
+    followed: int = -1
+    descriptor: NDArray[np.float16] | None = None
+
+
+@dataclass(frozen=True)
 class FaceCrop:
     """A face and its crop.
 
@@ -68,13 +84,15 @@ class FaceCrop:
         face: as detected in the first pass, in px of the image.
         square: the cropped region, in px of the image.
         pixels: (size, size, 3) uint8 RGB.
-        confirmed: whether the second pass found the face again. If not, the square is that of the first box.
+        confirmed, followed, descriptor: as in ``LocatedFace``.
     """
 
     face: Face
     square: Square
     pixels: NDArray[np.uint8]
     confirmed: bool = True
+    followed: int = -1
+    descriptor: NDArray[np.float16] | None = None
 
 
 def find_crops(
@@ -86,8 +104,8 @@ def find_crops(
         detector: used in both passes.
         images: (H, W, 3) uint8 RGB each.
         size: side of the crops, px.
-        faces: which faces of an image: ``largest`` box, ``central`` (nearest to the image's centre), or
-            ``all``, best score first.
+        faces: which faces of an image: ``largest`` box, ``central`` (nearest to the image's centre),
+            ``all``, best score first, or a number: that many of the largest.
 
     Returns:
         the crops of each image; an empty list for an image without a face.
@@ -95,25 +113,84 @@ def find_crops(
     Raises:
         ConfigError: an unknown choice of faces.
     """
-    if faces not in ("largest", "central", "all"):
-        raise ConfigError(f"unknown choice of faces {faces!r}; choose largest, central or all")
+    return [
+        crop_faces(image, located, size)
+        for image, located in zip(images, find_faces(detector, images, faces), strict=True)
+    ]
+
+
+def find_faces(
+    detector: "Detector",
+    images: Sequence[NDArray[np.uint8]],
+    faces: FaceChoice = "all",
+    min_face: float = 0,
+    turn_up_to: float = UPRIGHT_SCORE,
+) -> list[list[LocatedFace]]:
+    """Detect faces in both passes; return those of each image, with the squares to crop, best score first.
+
+    Errors as for ``find_crops``.
+
+    Args:
+        detector: used in both passes.
+        images: (H, W, 3) uint8 RGB each.
+        faces: which faces of an image, as for ``find_crops``.
+        min_face: side of the smallest face that has to be found, px. With a larger one, large images are
+            searched at smaller scales only.
+        turn_up_to: see ``search.search``.
+    """
+    require_face_choice(faces)
     chosen = [
         (i, face)
-        for i, (image, detected) in enumerate(zip(images, _first_pass(detector, images), strict=True))
-        for face in _choose(detected, image.shape, faces)
+        for i, (image, detected) in enumerate(
+            zip(images, search(detector, images, min_face, turn_up_to), strict=True)
+        )
+        for face in choose_faces(detected, image.shape, faces)
     ]
     windows = [_window(face) for _, face in chosen]
-    second_pass = detector.find(
-        [crop(images[i], window, WINDOW_PX) for (i, _), window in zip(chosen, windows, strict=True)]
-    )
-    crops: list[list[FaceCrop]] = [[] for _ in images]
-    for (i, face), window, candidates in zip(chosen, windows, second_pass, strict=True):
+    crops = [crop(images[i], window, WINDOW_PX) for (i, _), window in zip(chosen, windows, strict=True)]
+    located: list[list[LocatedFace]] = [[] for _ in images]
+    for (i, face), window, candidates in zip(chosen, windows, detector.find(crops), strict=True):
         match = _match(face, window, candidates)
         if match is None and face.score < _SURE:
             continue
-        region = _crop_region(face, window, match)
-        crops[i].append(FaceCrop(face, region, crop(images[i], region, size), match is not None))
-    return crops
+        square = square_around(match or face, angle_deg=window.angle_deg)
+        located[i].append(LocatedFace(face, square, match is not None))
+    return located
+
+
+def crop_faces(image: NDArray[np.uint8], located: Sequence[LocatedFace], size: int) -> list[FaceCrop]:
+    """Crop located faces of an image (H, W, 3), upright, to crops with a side of ``size`` px."""
+    return [
+        FaceCrop(
+            *(one.face, one.square, crop(image, one.square, size)),
+            *(one.confirmed, one.followed, one.descriptor),
+        )
+        for one in located
+    ]
+
+
+def look_again(
+    detector: "Detector", image: NDArray[np.uint8], faces: Sequence[Face]
+) -> list[LocatedFace | None]:
+    """Apply the second pass to faces whose places are known, such as from the frame before.
+
+    Args:
+        detector: of faces.
+        image: (H, W, 3) uint8 RGB.
+        faces: in px of the image.
+
+    Returns:
+        each face with the box and the score of the second pass and its own landmarks, and the square to
+        crop; None where the second pass finds no face.
+    """
+    windows = [_window(face) for face in faces]
+    found = detector.detect([crop(image, window, WINDOW_PX) for window in windows])
+    located: list[LocatedFace | None] = []
+    for face, window, candidates in zip(faces, windows, found, strict=True):
+        match = _match(face, window, candidates)
+        square = None if match is None else square_around(match, angle_deg=window.angle_deg)
+        located.append(None if match is None or square is None else LocatedFace(match, square))
+    return located
 
 
 def centre_crop(image: NDArray[np.uint8], size: int = 256) -> FaceCrop:
@@ -156,109 +233,54 @@ def crop_from_landmarks(
     return FaceCrop(face, region, crop(image, region, size))
 
 
-def _first_pass(detector: "Detector", images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
-    """Detect the faces of each image at several scales; best score first.
+def require_face_choice(faces: FaceChoice) -> None:
+    """Refuse an unknown choice of faces.
 
-    RetinaFace's largest anchors are 512 px; of a larger face it detects several parts. So a large image is
-    also searched at halves of its size. Each scale is used for faces with sides in ``FACE_PX``, the full
-    scale for all smaller ones too, the smallest scale for all larger ones.
+    Raises:
+        ConfigError: neither ``largest``, ``central``, ``all`` nor a number from 1 on.
     """
-    factors = [_scale_factors(max(image.shape[:2])) for image in images]
-    levels = [(i, factor) for i in range(len(images)) for factor in factors[i]]
-    detections = detector.find([_shrink(images[i], factor) for i, factor in levels])
-    faces: list[list[Face]] = [[] for _ in images]
-    for (i, factor), detected in zip(levels, detections, strict=True):  # the smallest scale first
-        least = 0.0 if factor == factors[i][-1] else FACE_PX[0]
-        most = np.inf if factor == factors[i][0] else FACE_PX[1]
-        larger = faces[i][:]  # from the smaller scales
-        for face in detected:
-            scaled = Face(face.box * np.float32(factor), face.landmarks * np.float32(factor), face.score)
-            part = any(_covered_fraction(scaled.box, other.box) > _MIN_COVERED for other in larger)
-            if least <= _longer_side(face) <= most and not part:
-                faces[i].append(scaled)
-    return [sorted(detected, key=lambda face: -face.score) for detected in faces]
+    if faces not in ("largest", "central", "all") and not (isinstance(faces, int) and faces >= 1):
+        raise ConfigError(f"unknown choice of faces {faces!r}; choose largest, central, all or a number")
 
 
-def _scale_factors(longest: int) -> list[int]:
-    """Return the factors by which an image is shrunk for detection: powers of two, largest first.
+def choose_faces(detected: Sequence[Face], shape: tuple[int, ...], faces: FaceChoice) -> list[Face]:
+    """Return the chosen faces of an image of ``shape`` (H, W, ...), in the given order: best score first.
 
-    The largest brings the image down to ``SINGLE_SCALE_PX``.
-
-    Args:
-        longest: longer side of the image, px.
+    The ``largest`` and the most ``central`` are chosen among those whose score is near the best, because weak
+    detections may be large.
     """
-    from maeface.faces.detector import MAX_SIDE
-
-    powers = [1]
-    while longest / powers[-1] > SINGLE_SCALE_PX:
-        powers.append(2 * powers[-1])
-    return [power for power in reversed(powers) if power == powers[-1] or longest / power <= MAX_SIDE]
-
-
-def _shrink(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    return image if factor == 1 else np.array(Image.fromarray(image).reduce(factor))
-
-
-def _choose(detected: list[Face], shape: tuple[int, ...], faces: FaceChoice) -> list[Face]:
-    if faces == "all" or len(detected) < 2:
-        return detected
+    if faces == "all" or not detected:
+        return list(detected)
     candidates = [face for face in detected if face.score >= _SURE * detected[0].score]
+    if faces == "central":
+        middle = np.array([shape[1] / 2, shape[0] / 2])
+        return [min(candidates, key=lambda face: float(np.hypot(*(centre(face) - middle))))]
     if faces == "largest":
-        return [max(candidates, key=_area)]
-    middle = np.array([shape[1] / 2, shape[0] / 2])
-    return [min(candidates, key=lambda face: float(np.hypot(*(_centre(face) - middle))))]
+        return [max(candidates, key=area)]
+    largest = sorted(detected, key=area, reverse=True)[: int(faces)]
+    return [face for face in detected if any(face is one for one in largest)]
 
 
 def _window(face: Face) -> Square:
     """Return the second pass's window: a face with its surroundings, rotated so that its eyes are level."""
-    x, y = _centre(face)
-    return snap_to_grid(Square(float(x), float(y), _longer_side(face) * WINDOW, eye_angle(face.landmarks)))
+    x, y = centre(face)
+    return snap_to_grid(Square(float(x), float(y), longer_side(face) * WINDOW, eye_angle(face.landmarks)))
 
 
 def _match(face: Face, window: Square, candidates: list[Face]) -> Face | None:
-    """Return the second pass's detection of a face, in px of the window; None if there is none."""
-    middle = to_crop(_centre(face), window, WINDOW_PX)
+    """Return the second pass's detection of a face; None if there is none.
+
+    It is in px of the image. Its box has the width and the height that it has in the window; its landmarks
+    are those of ``face``.
+    """
+    middle = to_crop(centre(face), window, WINDOW_PX)
     half = np.array([face.box[2] - face.box[0], face.box[3] - face.box[1]]) * (WINDOW_PX / window.side / 2)
     box = np.concatenate([middle - half, middle + half])
-    best = max(candidates, key=lambda other: _overlap(box, other.box), default=None)
-    return best if best is not None and _overlap(box, best.box) >= _MIN_OVERLAP else None
-
-
-def _crop_region(face: Face, window: Square, match: Face | None) -> Square:
-    """Return the square to crop, in px of the image: around the second pass's box if there is one."""
-    if match is None:
-        return square_around(face, angle_deg=window.angle_deg)
-    x, y = to_image(_centre(match), window, WINDOW_PX)
+    best = max(candidates, key=lambda other: overlap(box, other.box), default=None)
+    if best is None or overlap(box, best.box) < _MIN_OVERLAP:
+        return None
+    x, y = to_image(centre(best), window, WINDOW_PX)
     scale = window.side / WINDOW_PX
-    half = (match.box[2:] - match.box[:2]).astype(np.float64) * scale / 2
+    half = (best.box[2:] - best.box[:2]).astype(np.float64) * scale / 2
     box = np.array([x - half[0], y - half[1], x + half[0], y + half[1]], np.float32)
-    return square_around(Face(box, face.landmarks, match.score), angle_deg=window.angle_deg)
-
-
-def _centre(face: Face) -> NDArray[np.float64]:
-    return (face.box[:2].astype(np.float64) + face.box[2:]) / 2
-
-
-def _longer_side(face: Face) -> float:
-    return float(max(face.box[2] - face.box[0], face.box[3] - face.box[1]))
-
-
-def _area(face: Face) -> float:
-    return float((face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
-
-
-def _intersection(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Return the area that two boxes have in common, in square px."""
-    return float(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod())
-
-
-def _covered_fraction(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Return the fraction of box ``a`` that lies in box ``b``."""
-    return _intersection(a, b) / float((a[2:] - a[:2]).prod())
-
-
-def _overlap(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Return the intersection over union of two boxes."""
-    intersection = _intersection(a, b)
-    union = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - intersection
-    return intersection / union if union > 0 else 0.0
+    return Face(box, face.landmarks, best.score)

@@ -47,18 +47,34 @@ def refine_landmarks(
         for each face its landmarks (5, 2) px, and whether they converged: the last pass moved them by at most
         ``MAX_SHIFT``. False suggests that it is not a face.
     """
-    refined, converged = list(landmarks), [True] * len(landmarks)
-    for _ in range(PASSES if refined else 0):
-        squares = [landmark_square(face) for face in refined]
-        outputs = network(np.stack([crop(image, square, CROP_PX) for square in squares]))
-        before = np.stack(refined)
-        refined = [
-            to_image((output + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)
-            for output, square in zip(outputs, squares, strict=True)
-        ]
-        shifts = np.linalg.norm(np.stack(refined) - before, axis=-1).mean(axis=1)  # px
-        converged = [
-            bool(shift <= MAX_SHIFT * square.side / SQUARE_SIDE)
-            for shift, square in zip(shifts, squares, strict=True)
-        ]
-    return list(zip(refined, converged, strict=True))
+    refined, shifts = list(landmarks), [0.0] * len(landmarks)
+    for _ in range(PASSES):
+        moved = move_landmarks(network, image, refined)
+        refined, shifts = [points for points, _ in moved], [shift for _, shift in moved]
+    return [(points, shift <= MAX_SHIFT) for points, shift in zip(refined, shifts, strict=True)]
+
+
+def move_landmarks(
+    network: LandmarkFunction, image: NDArray[np.uint8], landmarks: Sequence[NDArray[np.float32]]
+) -> list[tuple[NDArray[np.float32], float]]:
+    """Move the landmarks of the faces of an image to where the network sees them, in one pass.
+
+    Args:
+        network: the landmark network.
+        image: (H, W, 3) uint8 RGB.
+        landmarks: (5, 2) px of each face, approximate.
+
+    Returns:
+        for each face its landmarks (5, 2) px, and their mean shift in sizes of the face
+        (``geometry.measure_face``).
+    """
+    if not landmarks:
+        return []
+    squares = [landmark_square(face) for face in landmarks]
+    outputs = network(np.stack([crop(image, square, CROP_PX) for square in squares]))
+    moved = []
+    for before, output, square in zip(landmarks, outputs, squares, strict=True):
+        after = to_image((output + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)
+        shift = np.linalg.norm(after - before, axis=-1).mean() / (square.side / SQUARE_SIDE)
+        moved.append((after, float(shift)))
+    return moved

@@ -33,6 +33,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from maeface import checks, console
 from maeface.faces import jpeg, video
+from maeface.faces import video_index as indexing
 from maeface.faces.formats import (
     HEAD_BYTES,
     MediaError,
@@ -43,17 +44,22 @@ from maeface.faces.formats import (
     read_orientation,
     read_webp_size,
 )
+from maeface.faces.numbering import MissingFrames
 from maeface.faces.picture import MAX_PIXELS
 from maeface.faces.timestamps import Spans
 from maeface.faces.video import Frame
+from maeface.faces.video_index import VideoIndex
 
 __all__ = [
     "Frame",
     "MediaError",
+    "MissingFrames",
+    "VideoIndex",
     "convert_picture",
     "count_frames",
     "decode_image",
     "detect_kind",
+    "index_video",
     "read_frames",
     "read_image",
 ]
@@ -164,19 +170,34 @@ def convert_picture(picture: Image.Image) -> NDArray[np.uint8]:
         raise _decoding_error(picture.format or picture.mode, error) from error
 
 
-def read_frames(path: Path, every: int = 1, fps: float | None = None, spans: Spans = ()) -> Iterator[Frame]:
+def read_frames(
+    path: Path,
+    every: int = 1,
+    fps: float | None = None,
+    spans: Spans = (),
+    index: VideoIndex | None = None,
+    threads: int = 1,
+) -> Iterator[Frame | MissingFrames]:
     """Yield the frames of a video in order, with constant memory. A photo is one frame.
+
+    Frames that cannot be decoded have a record in their place, ``MissingFrames``, and the others keep their
+    numbers and times. A damaged frame has one if it is chosen; lost frames, and those missing at the end,
+    have one whatever ``every`` and ``fps`` choose. Damage is only seen if the decoder or the container
+    notices it: frames that build on a damaged one may show traces of it up to the next key frame.
 
     Args:
         path: a video or a photo.
         every: yield every n-th frame.
         fps: yield at most this many frames per second instead, by their timestamps.
-        spans: yield only frames in these ascending [start, stop) spans of a video; () for all. The file is
-            not read beyond the last span.
+        spans: yield only frames in these ascending [start, stop) spans of a video; () for all. Frames are
+            chosen as of the whole video. With an index, reading begins at the key frame before a span. The
+            file is not read beyond the last span.
+        index: from ``index_video``, to read several parts of a video; None: one is made if there can be one.
+        threads: of the decoder.
 
     Raises:
         ConfigError: an invalid ``every`` or ``fps``.
-        MediaError: the file cannot be used at all. Damaged frames in a video are skipped.
+        MediaError: the file cannot be used at all.
     """
     checks.require_sampling(every, fps)
     with _open(path) as file:
@@ -184,11 +205,31 @@ def read_frames(path: Path, every: int = 1, fps: float | None = None, spans: Spa
         kind, name = detect_format(head)
         if kind == "video":
             file.seek(0)
-            yield from video.decode_frames(file, name, every, fps, spans)
+            if index is None:
+                index = indexing.build_index(file, name)
+                file.seek(0)
+            yield from video.decode_frames(file, name, every, fps, spans, index, threads)
             return
         if kind == "unknown" and path.suffix.lower() in _VIDEO_EXTENSIONS:
             raise MediaError("unreadable" if head else "no_video", "a video of a kind that is not read")
     yield Frame(read_image(path), 0, 0.0)
+
+
+def index_video(path: Path) -> VideoIndex | None:
+    """Return the index of a video, made in one pass over the file without decoding it.
+
+    Returns:
+        None if the file has no index that can be trusted (``video_index``): then it is read from its start.
+
+    Raises:
+        MediaError: not a video that can be opened.
+    """
+    with _open(path) as file:
+        kind, name = detect_format(_read(file, HEAD_BYTES))
+        if kind != "video":
+            raise MediaError("no_video", "a video of a kind that is not read")
+        file.seek(0)
+        return indexing.build_index(file, name)
 
 
 def count_frames(path: Path, exact: bool = False) -> int:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import Type
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 MAX_PIXELS = 100_000_000
@@ -29,6 +30,9 @@ _TO_BT709 = np.array(  # linear RGB of BT.2020 to BT.709; ITU-R BT.2407, section
 )
 
 
+Other = TypeVar("Other")
+
+
 @dataclass(frozen=True)
 class DecodedFrame:
     """A frame as the decoder returns it, with its number and its time in seconds."""
@@ -38,14 +42,21 @@ class DecodedFrame:
     time_s: float
 
 
-def deinterlace(frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
+def deinterlace(frames: Iterator[DecodedFrame | Other]) -> Iterator[DecodedFrame | Other]:
     """Yield the frames with the lines of both their moments made one picture.
 
     Frames are untouched up to the first that is flagged as interlaced, and so are all that are not flagged.
-    FFmpeg's filter ``bwdif`` interpolates one of the two fields, from the frames before and after too.
+    FFmpeg's filter ``bwdif`` interpolates one of the two fields, from the frames before and after too. What
+    is no frame stays in its place, and the frames before and after it are not used together.
     """
     graph: _Deinterlacer | None = None
     for one in frames:
+        if not isinstance(one, DecodedFrame):
+            if graph is not None:
+                yield from graph.flush()
+                graph = None
+            yield one
+            continue
         layout = (one.frame.width, one.frame.height, one.frame.format.name)
         if graph is not None and graph.layout != layout:
             yield from graph.flush()
@@ -112,7 +123,11 @@ class _Deinterlacer:
             yield self._waiting.popleft()
 
 
-def convert_frame(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8] | None:  # noqa: ANN401
+def convert_frame(
+    frame: Any,  # noqa: ANN401
+    pixel_aspect: Fraction | None,
+    reformatter: VideoReformatter | None = None,
+) -> NDArray[np.uint8] | None:
     """Convert a frame to (H, W, 3) RGB uint8 as a player shows it.
 
     Pixels become square: the shorter side is enlarged (bicubic). Frames without a tag are BT.709 from 720
@@ -121,6 +136,8 @@ def convert_frame(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8
     Args:
         frame: a decoded frame.
         pixel_aspect: width by height of a stored pixel; None if unknown.
+        reformatter: keeps what it has set up for the frames of a film: setting it up takes ten times as long
+            as converting a frame. None: a new one.
 
     Returns:
         None if the frame is too large or cannot be converted.
@@ -128,6 +145,7 @@ def convert_frame(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8
     width, height = _square_size(frame.width, frame.height, pixel_aspect)
     if width * height > MAX_PIXELS:
         return None
+    reformatter = reformatter or VideoReformatter()
     settings: dict[str, Any] = {}
     if (width, height) != (frame.width, frame.height):
         settings = {"width": width, "height": height, "interpolation": "BICUBIC"}
@@ -142,9 +160,11 @@ def convert_frame(frame: Any, pixel_aspect: Fraction | None) -> NDArray[np.uint8
         settings["dst_colorspace"] = "DEFAULT"  # PyAV 15 and 16 convert only between different ones
     try:
         if _tag(frame, "color_trc") in (_PQ, _HLG):
-            pixels = _to_sdr(frame.to_ndarray(format="rgb48le", **settings), frame)
+            wide: Any = reformatter.reformat(frame, format="rgb48le", **settings).to_ndarray()
+            pixels = _to_sdr(wide, frame)
         else:
-            pixels = frame.to_ndarray(format="rgb24", **settings)
+            narrow: Any = reformatter.reformat(frame, format="rgb24", **settings).to_ndarray()
+            pixels = narrow
     except (av.FFmpegError, ValueError):
         return None
     return np.ascontiguousarray(_apply_display_matrix(pixels, frame))

@@ -1,15 +1,23 @@
 """Times of the frames of a video, and the choice of frames by number or by time."""
 
+import math
 from bisect import bisect_right
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 Spans = tuple[tuple[int, int], ...]
 """Ascending [start, stop) spans of 0-based frames; () for all frames."""
+
+BLOCK_S = 0.5
+"""Duration of a block in seconds: a film is cut into segments only where a block begins."""
 
 _JOINABLE = frozenset({"mpegts", "mpeg"})  # files that are cut and joined byte by byte, with their clocks
 _MAX_GAP_S = 10.0  # FFmpeg's limit (dts_delta_threshold): a longer step of such a clock is a new recording
 _SMALL_STEPS = 1.5  # frames by which timestamps may go back without being a new recording
 _MAX_GLITCH = 8  # frames after which an old clock is not expected to go on
+_ROUNDING_S = 0.001  # by which a time may be too early for its block
 _EARLY_FRAMES, _EARLY_S, _MAX_EARLY_FRAMES = 0.1, 0.001, 0.45  # times are rounded, often to milliseconds
 
 
@@ -31,6 +39,16 @@ class Clock:
         self._since_restart = _MAX_GLITCH
         self._last: float | None = None
         self._first = max(_start(stream) - self._zero, 0.0) if stream.start_time is not None else 0.0
+
+    @property
+    def period(self) -> float:
+        """The duration of a frame in seconds."""
+        return self._period
+
+    @property
+    def next_s(self) -> float:
+        """The time at which a frame would follow the last one; that of the first frame if none was read."""
+        return self._first if self._last is None else self._last + self._period
 
     def read(self, frame: Any) -> float:  # noqa: ANN401
         """Return the time of the next frame in seconds."""
@@ -75,6 +93,14 @@ class Clock:
         return last - tolerance <= time_s and not (self._joinable and time_s > last + _MAX_GAP_S)
 
 
+def block_of(time_s: float) -> int:
+    """Return the number of the block [k ``BLOCK_S``, (k + 1) ``BLOCK_S``) of a film that a time is in.
+
+    Times are rounded in many files, so one that is up to 1 ms too early belongs to the next block.
+    """
+    return math.floor((time_s + _ROUNDING_S) / BLOCK_S + 1e-9)
+
+
 class Sampler:
     """A choice of the frames of a video.
 
@@ -83,7 +109,7 @@ class Sampler:
         fps: choose at most this many frames per second instead: the first frame of each 1 / fps seconds,
             counted from the video's first frame. A frame that is up to a tenth of a frame or 1 ms too early
             counts as on time, so that rounded times do not decide.
-        spans: choose only frames in these spans.
+        spans: choose only frames in these spans, of those that are chosen of the whole video.
         period: duration of a frame in seconds, about.
     """
 
@@ -107,14 +133,28 @@ class Sampler:
         self._last = time_s
         early = min(max(_EARLY_FRAMES * step, _EARLY_S), _MAX_EARLY_FRAMES * step)
         slot = int((time_s - self._start + early) * self._fps + 1e-6)
-        if slot <= self._slot or not self._in_spans(index):
+        if slot <= self._slot:
             return False
         self._slot = slot
-        return True
+        return self._in_spans(index)
 
     def _in_spans(self, index: int) -> bool:
         k = bisect_right(self._spans, index, key=lambda span: span[0]) - 1
         return not self._spans or (k >= 0 and index < self._spans[k][1])
+
+
+def times_of(stamps: NDArray[np.int64], container: Any, stream: Any) -> NDArray[np.float64]:  # noqa: ANN401
+    """Return the times in seconds that a ``Clock`` gives to timestamps that increase, to the bit.
+
+    Args:
+        stamps: (N,) in units of the stream's time base.
+        container: an open container.
+        stream: of the container.
+    """
+    base = stream.time_base
+    # The order of the operations is that of ``Frame.time`` and ``Clock``, so that rounding is the same.
+    times = stamps.astype(np.float64) * base.numerator / base.denominator - _zero(container, stream)
+    return times - times[0] if len(times) and times[0] < 0 else times
 
 
 def frame_period(stream: Any) -> float:  # noqa: ANN401

@@ -26,19 +26,27 @@ class TorchNetworks:
     Args:
         weights: a checkpoint.
         backbone: as in ``RetinaFace``.
-        device: of PyTorch; "auto" is the GPU if there is one.
+        device: of PyTorch.
         bfloat16: whether the convolutions of RetinaFace are computed in bfloat16.
+        threads: of PyTorch on a CPU, for the whole process; None leaves them as they are.
 
     Raises:
         WeightsError: the file is not such a checkpoint.
         ResourceError: the device is not available.
     """
 
-    def __init__(self, weights: Path, backbone: Backbone, device: str, bfloat16: bool) -> None:
+    def __init__(
+        self,
+        weights: Path,
+        backbone: Backbone,
+        device: str,
+        bfloat16: bool = False,
+        threads: int | None = None,
+    ) -> None:
         network = RetinaFace(backbone)
         landmark_net = load_weights(network, weights)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if threads is not None:
+            torch.set_num_threads(threads)
         try:
             self._device = torch.device(device)
             network = fuse_batch_norms(network.eval()).requires_grad_(False).to(self._device)

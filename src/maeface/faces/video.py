@@ -1,26 +1,38 @@
 """Decoding of videos, with FFmpeg's libraries (PyAV) and constant memory.
 
 Frames are what a player shows (``picture``). Times are the frames' presentation timestamps on the file's
-clock (``timestamps``), so that a variable frame rate is preserved.
+clock (``timestamps``), so that a variable frame rate is preserved. Frames that cannot be decoded are counted
+and reported (``numbering``).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, BinaryIO
 
 import av
 import numpy as np
-from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from maeface.faces import container as containers
 from maeface.faces.formats import MediaError
-from maeface.faces.picture import MAX_PIXELS, DecodedFrame, convert_frame, deinterlace
+from maeface.faces.numbering import (
+    DAMAGED,
+    TRUNCATED,
+    Decoded,
+    DecodingError,
+    IndexMismatchError,
+    MissingFrames,
+    number_by_count,
+    number_by_index,
+)
+from maeface.faces.picture import DecodedFrame, convert_frame, deinterlace
 from maeface.faces.timestamps import Clock, Sampler, Spans, frame_period
+from maeface.faces.video_index import VideoIndex
 
-_MAX_DAMAGED_READS = 1000
-_COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 _PROBED_FRAMES = 5
+_MAX_FIRST_PACKETS = 100  # that are decoded to see the first frame
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,7 @@ class Frame:
     Attributes:
         rgb: (H, W, 3) uint8, upright.
         index: 0-based number of the frame among those that are shown: not of those that an edit list leaves
-            out. Damaged frames are counted too, but not decoded.
+            out. Frames that cannot be decoded are counted too.
         time_s: presentation time in seconds from the file's start; increases from frame to frame.
     """
 
@@ -40,36 +52,42 @@ class Frame:
 
 
 def decode_frames(
-    file: BinaryIO, demuxer: str, every: int = 1, fps: float | None = None, spans: Spans = ()
-) -> Iterator[Frame]:
+    file: BinaryIO,
+    demuxer: str,
+    every: int = 1,
+    fps: float | None = None,
+    spans: Spans = (),
+    index: VideoIndex | None = None,
+    threads: int = 1,
+) -> Iterator[Frame | MissingFrames]:
     """Yield the frames of an open video file; see ``media.read_frames``."""
-    with _open_container(file, demuxer) as (container, stream):
-        _check_stream(stream)
+    done = 0
+    if index is not None and spans:
+        try:
+            with containers.open_container(file, demuxer) as (container, stream):
+                _prepare(stream, threads)
+                chosen = _choose(index, Sampler(every, fps, spans, frame_period(stream)))
+                decoded = _seek_spans(container, stream, index, spans, demuxer)
+                for one in _convert(decoded, stream, chosen, spans):
+                    done = one.index + (one.count if isinstance(one, MissingFrames) else 1)
+                    yield one
+            return
+        except IndexMismatchError:
+            file.seek(0)  # from the start, without what is yielded already
+    with containers.open_container(file, demuxer) as (container, stream):
+        _prepare(stream, threads)
         sampler = Sampler(every, fps, spans, frame_period(stream))
-        decoded = 0
-        for one in deinterlace(_decode(container, stream, Clock(container, stream, demuxer))):
-            decoded += 1
-            if sampler.is_behind(one.index):
-                return
-            if not sampler.chooses(one.index, one.time_s):
-                continue
-            rgb = convert_frame(one.frame, stream.sample_aspect_ratio)
-            if rgb is not None:
-                yield Frame(rgb, one.index, one.time_s)
-        if not decoded:
-            raise MediaError("no_video", "no frame of the video stream can be decoded")
+        decoded = deinterlace(_decode(file, container, stream, demuxer, index))
+        frames = _convert(_require_frame(decoded), stream, sampler.chooses, spans)
+        yield from (one for one in frames if one.index >= done)
 
 
 def count_frames(file: BinaryIO, demuxer: str, exact: bool = False) -> int:
     """Return the number of frames of an open video file; see ``media.count_frames``."""
-    with _open_container(file, demuxer) as (container, stream):
-        if stream.frames > 0 and not exact:
-            if demuxer != "mov":
-                return int(stream.frames)
-            entries = getattr(stream, "index_entries", ())  # the header's number is without edit lists
-            count = sum(1 for entry in entries if not entry.is_discard)
-            if count:
-                return count
+    with containers.open_container(file, demuxer) as (container, stream):
+        announced = containers.announced_frames(stream, demuxer)
+        if announced and not exact:
+            return announced
         count = interlaced = 0
         for packet in container.demux(stream):
             if not packet.size or packet.is_discard:
@@ -79,72 +97,187 @@ def count_frames(file: BinaryIO, demuxer: str, exact: bool = False) -> int:
                 interlaced += any(frame.interlaced_frame for frame in _try_decode(packet))
     if interlaced:  # a packet may have one field of a frame
         file.seek(0)
-        with _open_container(file, demuxer) as (container, stream):
-            return sum(1 for _ in _decode_packets(container, stream))
+        with containers.open_container(file, demuxer) as (container, stream):
+            return sum(1 for item in _decode_packets(container, stream) if not _is_damaged_container(item))
     return count
 
 
-@contextmanager
-def _open_container(file: BinaryIO, demuxer: str) -> Iterator[tuple[Any, Any]]:
-    """Open a container, and choose the stream that a player shows: no cover, and no disabled track.
+def _is_damaged_container(item: Any) -> bool:  # noqa: ANN401 - PyAV has no types
+    return isinstance(item, DecodingError) and not item.packet
 
-    FFmpeg receives a file object, not a name, and the demuxer is fixed, so that nothing in the file can make
-    it open another file or an address.
+
+def _prepare(stream: Any, threads: int) -> None:  # noqa: ANN401
+    containers.check_stream(stream)
+    stream.codec_context.thread_count = threads  # PyAV's default is one for each core
+    if threads > 1:
+        stream.codec_context.thread_type = "AUTO"
+
+
+def _choose(index: VideoIndex, sampler: Sampler) -> Callable[[int, float], bool]:
+    """Return which frames are chosen, by the times of the whole video."""
+    chosen = [sampler.chooses(number, time_s) for number, time_s in enumerate(index.times_s.tolist())]
+    return lambda number, _: number < len(chosen) and chosen[number]
+
+
+def _convert(
+    decoded: Iterator[Decoded],
+    stream: Any,
+    chooses: Callable[[int, float], bool],
+    spans: Spans,  # noqa: ANN401
+) -> Iterator[Frame | MissingFrames]:
+    """Yield the chosen frames in RGB, and the records of missing ones, up to the end of the last span."""
+    reformatter = VideoReformatter()
+    for one in decoded:
+        if spans and one.index >= spans[-1][1]:
+            return
+        if isinstance(one, MissingFrames) and one.reason != DAMAGED:
+            missing = _clip(one, spans)
+            if missing is not None:
+                yield missing
+        elif chooses(one.index, one.time_s):
+            if isinstance(one, DecodedFrame):
+                rgb = convert_frame(one.frame, stream.sample_aspect_ratio, reformatter)
+                missing = MissingFrames(one.index, one.time_s, DAMAGED, 1)
+                yield missing if rgb is None else Frame(rgb, one.index, one.time_s)
+            else:
+                yield one
+
+
+def _clip(missing: MissingFrames, spans: Spans) -> MissingFrames | None:
+    """Return the part of missing frames that is in spans; None if there is none."""
+    if not spans:
+        return missing
+    stop = missing.index + max(missing.count, 1)
+    parts = [(max(missing.index, start), min(stop, end)) for start, end in spans]
+    parts = [(start, end) for start, end in parts if start < end]
+    if not parts:
+        return None
+    count = sum(end - start for start, end in parts) if missing.count else 0
+    return replace(missing, index=parts[0][0], count=count)
+
+
+def _require_frame(decoded: Iterator[Decoded]) -> Iterator[Decoded]:
+    """Yield what is decoded, records of missing frames only once there is a frame.
+
+    Raises:
+        MediaError: there is no frame.
     """
-    try:
-        # PyAV 15 to 17.0 crash with ``options`` and a file object.
-        container = av.open(
-            file, format=demuxer, container_options={"protocol_whitelist": "none"}, metadata_errors="ignore"
-        )
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise MediaError("unreadable", f"no {demuxer} video that can be opened: {_message(error)}") from error
-    with container:
-        streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
-        if not streams:
-            covers = len(container.streams.video)
-            raise MediaError("no_video", f"the file has no video stream{', only a cover' if covers else ''}")
-        # The first of the greatest: containers without this flag give it to no stream.
-        yield container, max(streams, key=lambda stream: bool(stream.disposition & Disposition.default))
-
-
-def _check_stream(stream: Any) -> None:  # noqa: ANN401 - PyAV has no types
-    context = stream.codec_context
-    if context is None:
-        raise MediaError("unreadable", "this build of FFmpeg has no decoder for the video stream")
-    if context.width * context.height > MAX_PIXELS:
-        raise MediaError("too_large", f"frames of {context.width} x {context.height}")
-
-
-def _decode(container: Any, stream: Any, clock: Clock) -> Iterator[DecodedFrame]:  # noqa: ANN401
-    """Yield each intact frame; damaged ones are counted, but skipped."""
-    for index, frame in enumerate(_decode_packets(container, stream)):
-        if frame is None:
+    waiting: list[Decoded] | None = []
+    for one in decoded:
+        if waiting is not None and isinstance(one, MissingFrames):
+            waiting.append(one)
             continue
-        time_s = clock.read(frame)
-        if not frame.is_corrupt:
-            yield DecodedFrame(frame, index, time_s)
+        yield from waiting or ()
+        waiting = None
+        yield one
+    if waiting is not None:
+        raise MediaError("no_video", "no frame of the video stream can be decoded")
+
+
+def _decode(
+    file: BinaryIO,
+    container: Any,
+    stream: Any,
+    demuxer: str,
+    index: VideoIndex | None,  # noqa: ANN401
+) -> Iterator[Decoded]:
+    """Yield every frame from the start, or the record that says why there is none."""
+    clock = Clock(container, stream, demuxer)
+    items = _decode_packets(container, stream)
+    last = -1
+    if index is not None:
+        yield from number_by_index(items, index, clock, 0, demuxer)
+        return
+    for one in number_by_count(items, clock, demuxer):
+        last = one.index + (one.count if isinstance(one, MissingFrames) else 1) - 1
+        yield one
+    announced = containers.announced_frames(stream, demuxer)
+    if containers.ends_early(file, demuxer) and (not announced or announced > last + 1):
+        yield MissingFrames(last + 1, clock.next_s, TRUNCATED, max(announced - last - 1, 0))
+
+
+def _seek_spans(
+    container: Any,
+    stream: Any,
+    index: VideoIndex,
+    spans: Spans,
+    demuxer: str,  # noqa: ANN401
+) -> Iterator[Decoded]:
+    """Yield frames from the key frame before each span to its end.
+
+    Raises:
+        IndexMismatchError: other frames come out than the index says.
+    """
+    decoded: Iterator[Decoded] | None = None
+    position = 0  # number of the next frame
+    for start, stop in spans:
+        key = index.key_before(start)
+        if decoded is None or (key > 0 and int(index.key_frames[key]) > position):
+            items = _decode_packets(container, stream)
+            position = 0
+            if key > 0:
+                if decoded is None:
+                    _decode_first(items)
+                position = int(index.key_frames[key])
+                items = _decode_from(container, stream, index, key)
+            decoded = number_by_index(items, index, Clock(container, stream, demuxer), position)
+        for one in decoded:
+            if isinstance(one, DecodedFrame) and one.frame.interlaced_frame:
+                raise IndexMismatchError  # the pictures depend on their neighbours
+            position = one.index + (one.count if isinstance(one, MissingFrames) else 1)
+            yield one
+            if position >= stop:
+                break
+
+
+def _decode_first(items: Iterator[Any]) -> None:
+    """Decode up to the first frame: decoders take the encoder's name from it, and avoid its errors."""
+    for _, item in zip(range(_MAX_FIRST_PACKETS), items, strict=False):
+        if not isinstance(item, DecodingError):
+            return
+
+
+def _decode_from(container: Any, stream: Any, index: VideoIndex, key: int) -> Iterator[Any]:  # noqa: ANN401
+    """Seek to a key frame, and yield the frames from there on."""
+    stamp = int(index.stamps[index.key_frames[key]])
+    dts = int(index.key_dts[key])
+    try:
+        container.seek(dts, stream=stream, backward=True)
+    except (av.FFmpegError, OSError) as error:
+        raise IndexMismatchError from error
+    packets = containers.read_packets(container, stream)
+    for packet in packets:
+        if packet is None or not packet.size:
+            break
+        if packet.pts == stamp and packet.is_keyframe:
+            for item in _decode_all(chain((packet,), packets)):
+                if isinstance(item, DecodingError) or item.pts is None or item.pts >= stamp:
+                    yield item  # and no frames that are shown before the key frame
+            return
+        if packet.dts is not None and packet.dts > max(dts, stamp):
+            break
+    raise IndexMismatchError
 
 
 def _decode_packets(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Yield each frame, or None for a packet that cannot be decoded."""
-    damaged = 0
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except (av.FFmpegError, OSError):  # damage in the container itself: continue after it
-            damaged += 1
-            if damaged > _MAX_DAMAGED_READS:
-                return
-            packets = container.demux(stream)
-            continue
-        try:
-            yield from packet.decode()
-        except av.FFmpegError:
-            if packet.size and not packet.is_discard:
-                yield None
+    """Yield each frame, or a ``DecodingError``."""
+    return _decode_all(containers.read_packets(container, stream))
+
+
+def _decode_all(packets: Iterator[Any]) -> Iterator[Any]:
+    for packet in packets:
+        if packet is None:
+            yield DecodingError(packet=False)
+        else:
+            yield from _decode_packet(packet)
+
+
+def _decode_packet(packet: Any) -> Iterator[Any]:  # noqa: ANN401
+    try:
+        yield from packet.decode()
+    except av.FFmpegError:
+        if packet.size and not packet.is_discard:
+            yield DecodingError(packet=True)
 
 
 def _try_decode(packet: Any) -> list[Any]:  # noqa: ANN401
@@ -152,7 +285,3 @@ def _try_decode(packet: Any) -> list[Any]:  # noqa: ANN401
         return list(packet.decode())
     except av.FFmpegError:
         return []
-
-
-def _message(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -58,7 +58,7 @@ class _Layers:
         )
         x = add("Reshape", x, constant([0, self.width, -1]))
         x = add("Transpose", x, perm=[0, 2, 1])
-        # A row of zeros for the class token, which is added with the positions: so no node needs the batch size.
+        # A row of zeros, to which the class token is added with the positions: no node needs the batch size.
         x = add("Pad", x, constant([0, 1, 0, 0, 0, 0]))
         positions = self.weights["pos_embed"].copy()
         positions[:, :1] += self.weights["cls_token"]

@@ -1,4 +1,4 @@
-"""The conversion of face crops to the model's input without PyTorch: ``preprocessing.to_input`` for prediction.
+"""The conversion of face crops to the model's input without PyTorch, as ``preprocessing.to_input`` does it.
 
 Shapes: B crops, S side of a crop in pixels, I side of the model's input in pixels.
 """
@@ -60,6 +60,6 @@ def resize_matrix(side: int, size: int) -> NDArray[np.float32]:
     far = ((_CUBIC * x - 5 * _CUBIC) * x + 8 * _CUBIC) * x - 4 * _CUBIC
     weights = np.where(x < 1, near, np.where(x < 2, far, np.float32(0)))
     weights[(places < first) | (places >= last)] = 0
-    matrix = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    matrix: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     matrix.flags.writeable = False  # it is cached
     return matrix

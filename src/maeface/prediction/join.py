@@ -1,7 +1,7 @@
 """From parts to tables: the rows of inputs in order, and the record beside a table."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,7 @@ from maeface.prediction import table_writer
 from maeface.prediction.parts import PartReader, Place
 from maeface.prediction.record import make_record, record_path, shorten_record
 from maeface.prediction.rows import schema_of
-
-Finish = Callable[[pa.Table], pa.Table]
-
-
-def finish_film() -> Finish:
-    """Return a function that is called with the rows of one film in order of time, piece by piece.
-
-    It returns the rows as they are in the table. It may read hidden columns and keep a state of the film.
-    """
-    return lambda rows: rows
+from maeface.prediction.tracks import number_tracks
 
 
 def write_table(
@@ -31,11 +22,11 @@ def write_table(
     reader: PartReader,
     header: Mapping[str, Any],
     started: str,
+    keep: int | None,
 ) -> dict[str, Any]:
     """Write a table, and its record right after it; return the record.
 
-    Memory does not grow with the number of rows. Other columns of the parts, whose names begin with ``_``,
-    are left out.
+    Memory does not grow with the number of rows.
 
     Args:
         out: ``.csv`` or ``.parquet``.
@@ -44,18 +35,18 @@ def write_table(
         reader: of the parts.
         header: of the run, with what was used.
         started: time of the beginning.
+        keep: the only track of each film to keep; None: keep all.
 
     Raises:
         ResourceError: it cannot be written.
     """
+    header = {**header, "options": {**header["options"], "track": keep}}
     sidecar = record_path(out)
     entries = ((name, [place.entry for place in of_input]) for name, of_input in places.items())
     with files.atomic(sidecar) as temporary:
         with table_writer.writer(out, schema_of(columns)) as write:
-            for of_input in places.values():
-                finish = finish_film()
-                for rows in _rows(of_input, reader):
-                    write(finish(rows).select(columns))
+            for rows in number_tracks(_rows(places.values(), reader), keep):
+                write(rows)
             record = make_record(header, entries, started)
             write.record = shorten_record(record)
             temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -63,6 +54,7 @@ def write_table(
     return record
 
 
-def _rows(places: Sequence[Place], reader: PartReader) -> Iterator[pa.Table]:
-    for place in places:
-        yield from reader.rows(place)
+def _rows(places: Iterable[Sequence[Place]], reader: PartReader) -> Iterator[pa.Table]:
+    for of_input in places:
+        for place in of_input:
+            yield from reader.rows(place)

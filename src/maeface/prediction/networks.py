@@ -1,25 +1,23 @@
 """The network of a predictor: from face crops to the values of the head, or to features."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maeface.config import Precision
 from maeface.errors import ConfigError
-from maeface.facts import INTENSITY_MAX
 from maeface.model.arrays import load_arrays
 from maeface.model.au_graph import au_graph
 from maeface.model.file_format.metadata import Metadata
 from maeface.model.inputs import to_input
+from maeface.prediction.values import Crops, Output, stack_by_side
 from maeface.runtime import backends
 from maeface.runtime.backends import Backend, Network
 from maeface.runtime.choice import choose_backend
 from maeface.runtime.onnx_graph import MAX_BYTES
-
-Output = Literal["head", "features"]
 
 CROPS_TOGETHER = 32
 PROBE_CROPS = 16
@@ -40,8 +38,8 @@ class AUNetwork(Protocol):
     device: str
     precision: backends.Precision
 
-    def compute(self, crops: Sequence[NDArray[np.uint8]], output: Output) -> NDArray[np.float32]:
-        """Return an output for crops, each (S, S, 3) uint8 RGB.
+    def compute(self, crops: Crops, output: Output) -> NDArray[np.float32]:
+        """Return an output for crops.
 
         Returns:
             Features (F, D), or (V, F, O) of the head: V is 2 with the mirror image, else 1.
@@ -72,7 +70,9 @@ def open_au_network(
         crops = np.zeros((PROBE_CROPS, side, side, 3), np.uint8)
         return lambda: network.compute(crops, "head")
 
-    chosen = choose_backend(backend, device, lambda: f"au {precision} {load_arrays(weights)[1]}", probe)
+    chosen, device = choose_backend(
+        backend, device, lambda: f"au {precision} {load_arrays(weights)[1]}", probe
+    )
     if chosen != "torch":
         try:
             return OnnxNetwork(weights, precision, chosen, threads or 1)
@@ -83,7 +83,7 @@ def open_au_network(
                 ) from error
     from maeface.prediction.torch_network import TorchNetwork
 
-    return TorchNetwork(weights, device, precision)
+    return TorchNetwork(weights, device, precision, threads)
 
 
 class OnnxNetwork:
@@ -102,7 +102,7 @@ class OnnxNetwork:
         self._weights, self._threads = weights, threads
         self._networks: dict[Output, Network] = {"head": self._open(arrays, "head")}
 
-    def compute(self, crops: Sequence[NDArray[np.uint8]], output: Output) -> NDArray[np.float32]:
+    def compute(self, crops: Crops, output: Output) -> NDArray[np.float32]:
         """Return an output for crops; see ``AUNetwork``."""
         if output not in self._networks:
             self._networks[output] = self._open(load_arrays(self._weights)[0], output)
@@ -128,29 +128,3 @@ class OnnxNetwork:
 
 class _TooLarge(Exception):
     """Weights that do not fit into an ONNX file."""
-
-
-def stack_by_side(crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Return crops (S, S, 3) as stacks (B, S, S, 3), in their order: one stack if all have one side."""
-    if isinstance(crops, np.ndarray):
-        return [crops]
-    one_side = len({crop.shape for crop in crops}) == 1
-    return [np.stack(crops)] if one_side else [crop[None] for crop in crops]
-
-
-def to_values(head: NDArray[np.float32], task: str | None) -> NDArray[np.float32]:
-    """Return probabilities (0 to 1) and intensities (0 to 5) side by side, as the mean of the views.
-
-    Args:
-        head: (V, F, O), outputs of the head for V views of F crops.
-        task: of the model, "detection", "intensity" or "both".
-
-    Returns:
-        (F, O).
-    """
-    occurrences = head.shape[2] if task == "detection" else head.shape[2] // 2 if task == "both" else 0
-    with np.errstate(over="ignore"):
-        probabilities = 1 / (1 + np.exp(-head[..., :occurrences]))
-    intensities = np.clip(head[..., occurrences:], 0, 1) * np.float32(INTENSITY_MAX)
-    values: NDArray[np.float32] = np.concatenate([probabilities, intensities], axis=2).mean(axis=0)
-    return values

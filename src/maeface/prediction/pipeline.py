@@ -16,9 +16,10 @@ from maeface.data.ingest import workers
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.data.ingest.runner import Runner
 from maeface.errors import ConfigError, ResourceError
+from maeface.faces.numbering import DAMAGED, LOST, TRUNCATED
 from maeface.prediction import parts
 from maeface.prediction.parts import Key, Place, key_of
-from maeface.prediction.plan import leave_out_finished, make_unit, plan_units
+from maeface.prediction.plan import INDEX_SUFFIX, leave_out_finished, make_unit, plan_units
 from maeface.prediction.record import find_differences
 from maeface.prediction.units import MESSAGES, OneFile, UnitResult, lose_input
 
@@ -92,8 +93,9 @@ def remove_parts(folder: Path, keep_lock: bool = False) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         return
     (folder / HEADER).unlink(missing_ok=True)
-    for path in folder.glob(f"*{parts.SUFFIX}"):
-        path.unlink(missing_ok=True)
+    for suffix in (parts.SUFFIX, INDEX_SUFFIX):
+        for path in folder.glob(f"*{suffix}"):
+            path.unlink(missing_ok=True)
 
 
 def _require_same(folder: Path, before: Mapping[str, Any], header: Mapping[str, Any]) -> None:
@@ -131,6 +133,7 @@ class Pipeline:
     _places: defaultdict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
     _pending: Counter[str] = field(default_factory=Counter)
     _messages: int = 0
+    _damaged: int = 0
     _images: int = 0
     _advance: Callable[..., None] = lambda *amount: None
 
@@ -157,7 +160,7 @@ class Pipeline:
                     self._add(work.unit, result)
 
     def _missing(self) -> Iterator[Unit]:
-        for group in plan_units(self.inputs):
+        for group in plan_units(self.inputs, self.folder):
             left = [rest for unit in group for rest in leave_out_finished(unit, self.finished)]
             self._pending.update(item.source for unit in left for item in unit.inputs)
             items = [item for unit in group for item in unit.inputs]
@@ -194,7 +197,19 @@ class Pipeline:
             return
         del self._pending[name]
         self._advance(1)
-        self.complete(name, sorted(self._places.pop(name), key=lambda place: place.entry.frames))
+        places = sorted(self._places.pop(name), key=lambda place: place.entry.frames)
+        counts = sum((place.entry.statuses for place in places), Counter[str]())
+        if damage := {what: counts[what] for what in (DAMAGED, LOST, TRUNCATED) if counts[what]}:
+            self._note_damage(name, damage)
+        self.complete(name, places)
+
+    def _note_damage(self, name: str, damage: Mapping[str, int]) -> None:
+        self._damaged += 1
+        if self._damaged <= MESSAGES:
+            rows = ", ".join(f"{count} {what}" for what, count in damage.items())
+            console.note(f"{name} is damaged; rows without values: {rows}")
+        elif self._damaged == MESSAGES + 1:
+            console.note("further damaged films are only counted")
 
 
 @contextmanager

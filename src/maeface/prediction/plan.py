@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from maeface.data.ingest.inputs import Input, Unit
+from maeface.data.ingest.segments import cut_into_segments
+from maeface.faces import media, video_index
+from maeface.faces.video_index import VideoIndex, write_index
 from maeface.prediction.parts import Key, Place, key_of, part_name
 
+INDEX_SUFFIX = ".npz"
 PHOTOS_TOGETHER = 32
 FEW_PHOTOS, UNITS = 4, 64
 
 
-def plan_units(inputs: Sequence[Input]) -> Iterator[list[Unit]]:
+def plan_units(inputs: Sequence[Input], folder: Path) -> Iterator[list[Unit]]:
     """Yield units in the order of the inputs: photos side by side, and each film, one list for each.
 
     A list has all units of its inputs, so a film in several units has one list. Nothing is read here before
@@ -18,7 +23,8 @@ def plan_units(inputs: Sequence[Input]) -> Iterator[list[Unit]]:
 
     The sizes depend on the inputs only, not on the number of processes, because numbers can differ in the
     last digit between batches of different sizes. Up to 32 photos are together; fewer if there are few, so
-    that many cores end together.
+    that many cores end together. A long film is cut into segments, and its index is written to ``folder`` for
+    all of its units.
     """
     photos = sum(not item.video for item in inputs)
     together = min(max(FEW_PHOTOS, math.ceil(photos / UNITS)), PHOTOS_TOGETHER)
@@ -28,11 +34,33 @@ def plan_units(inputs: Sequence[Input]) -> Iterator[list[Unit]]:
             yield [make_unit(group)]
             group = []
         if item.video:
-            yield [make_unit([item])]
+            yield [make_unit([segment]) for segment in _cut(item, folder)]
         else:
             group.append(item)
     if group:
         yield [make_unit(group)]
+
+
+def _cut(film: Input, folder: Path) -> list[Input]:
+    """Return the segments of a film, in order; the whole film if it is short or has no index."""
+    try:
+        index = media.index_video(Path(film.path))
+    except media.MediaError:  # its row will say why
+        return [film]
+    segments = cut_into_segments(index)
+    if index is None or len(segments) < 2:
+        return [film]
+    write_index(index, _index_path(folder, film))
+    return [film._replace(frames=spans) for spans in segments]
+
+
+def read_index(folder: Path, film: Input) -> VideoIndex | None:
+    """Return the index that ``plan_units`` wrote; None if it did not, or the file is damaged."""
+    return video_index.read_index(_index_path(folder, film))
+
+
+def _index_path(folder: Path, film: Input) -> Path:
+    return folder / f"{part_name([film._replace(frames=())])}{INDEX_SUFFIX}"
 
 
 def make_unit(inputs: Sequence[Input]) -> Unit:

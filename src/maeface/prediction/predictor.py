@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from maeface import checks, facts
@@ -18,11 +19,14 @@ from maeface.data.ingest.images import ImageLike, SourceImage, UnreadableInput, 
 from maeface.faces import finder
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
-from maeface.faces.finder import FaceChoice
+from maeface.faces.finder import FaceChoice, FaceCrop
+from maeface.faces.following import MIN_FACE, follow_faces
 from maeface.model.zoo import find
-from maeface.prediction.networks import Output, open_au_network, to_values
-from maeface.prediction.rows import BOX, ImagePrediction, table
+from maeface.prediction.networks import open_au_network
+from maeface.prediction.rows import BOX, ImagePrediction, rows_of
 from maeface.prediction.table_writer import WHERE
+from maeface.prediction.tracks import number_tracks
+from maeface.prediction.values import Crops, Output, to_values
 from maeface.runtime.backends import Backend
 
 if TYPE_CHECKING:
@@ -40,7 +44,8 @@ class Predictor:
             ``maeface-nano``.
         device: "auto" (a GPU if there is one), "cpu", "cuda", or one of several GPUs: "cuda:0", "cuda:1", ...
         aligned: True if the images are face crops already; then no face is detected.
-        faces: faces of an image to predict: "all" (best score first), the "largest", or the most "central".
+        faces: faces of an image to predict: "all" (best score first), the "largest", the most "central", or a
+            number: so many of the largest.
         precision: precision of the AU model: "bf16" (several times faster on hardware that computes in it,
             different by some thousandths), "fp32", or "auto" (bf16 on such hardware).
         detector: weights of the face detector: "public" (downloaded once), "embedded" (part of the package),
@@ -48,6 +53,7 @@ class Predictor:
         backend: what runs the networks: "torch", "openvino", "onnxruntime", or "auto" (PyTorch on a GPU, else
             the fastest of the others that are installed; then PyTorch is not even imported).
         threads: of a CPU; None leaves it to PyTorch, and is 1 for the other back ends.
+        min_face: side of the smallest face that is searched for in videos, px; 0: as in photos.
 
     Attributes:
         metadata: the metadata of the weights: ``aus``, ``task``, ``thresholds``, ...
@@ -76,11 +82,13 @@ class Predictor:
         detector: WeightsSource = "auto",
         backend: Backend = "auto",
         threads: int | None = None,
+        min_face: float = MIN_FACE,
     ) -> None:
-        checks.require_choice("faces", faces, get_args(FaceChoice))
+        finder.require_face_choice(faces)
         checks.require_choice("detector", detector, get_args(WeightsSource))
         checks.require_choice("precision", precision, get_args(Precision))
         self.weights = find(weights)
+        self.min_face, self._threads = min_face, threads
         name = checks.require_device(str(device))
         self._network = open_au_network(self.weights, name, precision, backend, threads)
         self.metadata = self._network.metadata
@@ -113,24 +121,16 @@ class Predictor:
             The table that ``maeface predict`` writes. It has one row for each face, and one row with face -1
             for an image without a face and for an input that cannot be read. Columns: ``input`` (file name,
             or the number of the image in memory), ``frame``, ``time_s``, ``face`` (0 has the best score),
-            ``status`` ("ok", "no_face", or the reason why the input cannot be read), the box in px,
-            ``score``, ``AU01_p`` ... (0..1), ``AU01_i`` ... (0..5). Files come first, sorted by name, then
-            images in memory.
+            ``track`` (a number for each person of a video; NaN in photos), ``status`` ("ok", "no_face", or
+            the reason why the input cannot be read), the box in px, ``score``, ``AU01_p`` ... (0..1),
+            ``AU01_i`` ... (0..5). Files come first, sorted by name, then images in memory.
 
         Raises:
             ConfigError: a file does not exist, or ``every`` or ``fps`` is out of range.
             DataError: an object is not an image, or no input could be read. (If only some cannot be read,
                 they are skipped with a message.)
         """
-        import pandas as pd
-
-        return pd.concat(
-            [
-                table(predictions, self.columns)
-                for predictions in self.stream(load_images(images, every, fps))
-            ],
-            ignore_index=True,
-        )
+        return self._to_pandas(self.stream(load_images(images, every, fps)), self.columns)
 
     def embed(
         self, images: ImageLike | Iterable[ImageLike], every: int = 1, fps: float | None = None
@@ -143,14 +143,19 @@ class Predictor:
             The table of a call without its AU columns, N rows, and the features (N, D). The features of a row
             without a face are NaN.
         """
-        import pandas as pd
+        predictions = list(self.stream(load_images(images, every, fps), "features"))
+        empty = np.full((1, self.metadata.encoder.width), np.nan, dtype=np.float32)
+        features = [one.values if one.crops else empty for batch in predictions for one in batch]
+        columns = self.columns[: len(WHERE) + len(BOX) + 1]
+        return self._to_pandas(predictions, columns), np.concatenate(features)
 
-        rows, features = [], []
-        for predictions in self.stream(load_images(images, every, fps), "features"):
-            rows.append(table(predictions, self.columns[: len(WHERE) + len(BOX) + 1]))
-            empty = np.full((1, self.metadata.encoder.width), np.nan, dtype=np.float32)
-            features += [one.values if one.crops else empty for one in predictions]
-        return pd.concat(rows, ignore_index=True), np.concatenate(features)
+    def _to_pandas(
+        self, predictions: Iterable[Sequence[ImagePrediction]], columns: Sequence[str]
+    ) -> "pd.DataFrame":
+        """Return the rows of images as a pandas table; numbers that are missing are NaN."""
+        pieces = number_tracks(rows_of(batch, columns) for batch in predictions)
+        frame: pd.DataFrame = pa.concat_tables(pieces).to_pandas()
+        return frame
 
     def stream(
         self, source: Iterable[SourceImage | UnreadableInput], output: Output = "head"
@@ -164,9 +169,7 @@ class Predictor:
         for batch in batch_images(source):
             yield self._predict(batch, output)
 
-    def predict_crops(
-        self, crops: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], output: Output = "head"
-    ) -> NDArray[np.float32]:
+    def predict_crops(self, crops: Crops, output: Output = "head") -> NDArray[np.float32]:
         """Predict face crops, framed as ``faces.finder`` frames them.
 
         Args:
@@ -186,7 +189,7 @@ class Predictor:
 
     @cached_property
     def model(self) -> "AUModel":
-        """The AU model in PyTorch, in evaluation mode; loaded when it is first used, if another back end runs."""
+        """The AU model in PyTorch, in evaluation mode; with another back end it is loaded when first used."""
         from maeface.model.weights import load_model
         from maeface.prediction.torch_network import TorchNetwork
 
@@ -194,11 +197,8 @@ class Predictor:
         return network.model if isinstance(network, TorchNetwork) else load_model(self.weights)[0]
 
     def _predict(self, batch: list[SourceImage | UnreadableInput], output: Output) -> list[ImagePrediction]:
-        images = [image.frame.rgb for image in batch if isinstance(image, SourceImage)]
-        if self.detector is None or not images:
-            crops_by_image = [[finder.centre_crop(image, min(image.shape[:2]))] for image in images]
-        else:
-            crops_by_image = finder.find_crops(self.detector, images, faces=self.faces)
+        images = [image for image in batch if isinstance(image, SourceImage)]
+        crops_by_image = self._find_crops(images) if images else []
         values = self.predict_crops([crop.pixels for crops in crops_by_image for crop in crops], output)
         of_images = iter(crops_by_image)
         of_all = [next(of_images) if isinstance(image, SourceImage) else [] for image in batch]
@@ -207,3 +207,28 @@ class Predictor:
             ImagePrediction(image, crops, values[end - len(crops) : end])
             for image, crops, end in zip(batch, of_all, ends, strict=True)
         ]
+
+    def _find_crops(self, images: Sequence[SourceImage]) -> list[list[FaceCrop]]:
+        """Return the crops of photos, or of frames of one block of a film."""
+        pixels = [image.frame.rgb for image in images]
+        if self.detector is None:
+            return [[finder.centre_crop(one, min(one.shape[:2]))] for one in pixels]
+        if not images[0].video:
+            return finder.find_crops(self.detector, pixels, faces=self.faces)
+        located = follow_faces(self._film_detector, pixels, self.faces, self.min_face)
+        size = self.metadata.preprocessing.image_size
+        return [finder.crop_faces(one, faces, size) for one, faces in zip(pixels, located, strict=True)]
+
+    @cached_property
+    def _film_detector(self) -> Detector:
+        """The detector of films, in the precision of the AU model if that makes it faster."""
+        assert self.detector is not None
+        if self.backend != "openvino" or self.precision != "bf16":
+            return self.detector
+        return Detector(
+            self.detector_weights,
+            precision="bfloat16",
+            threshold=self.detector.threshold,
+            backend=self.backend,
+            threads=self._threads,
+        )

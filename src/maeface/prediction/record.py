@@ -28,8 +28,10 @@ INPUTS_IN_PARQUET = 1000
 """With more inputs than this, the metadata of a Parquet file lists none: every reader loads them."""
 LIBRARIES = ("maeface", "numpy", "pillow", "simplejpeg", "av")
 """Their versions are part of the header."""
-CHANGE_ROWS = ("every", "fps", "faces", "aligned")
+CHANGE_ROWS = ("every", "fps", "faces", "aligned", "min_face")
 """Options that change rows whatever the machine is."""
+CHANGE_TABLE = ("track",)
+"""Options that change which rows a table has, but not the parts that it is made of."""
 RESOLVED = ("device", "precision", "backend")
 """Options whose ``auto`` depends on the machine; the header has what was used."""
 
@@ -199,6 +201,8 @@ def is_up_to_date(table: Path, header: Mapping[str, Any], inputs: Sequence[Input
     """
     record = read_record(table)
     if record is None or find_differences(record, header) or len(record["inputs"]) != len(inputs):
+        return None
+    if any(record["options"].get(name) != header["options"].get(name) for name in CHANGE_TABLE):
         return None
     retry = record["statuses"].get(parts.UNREADABLE)
     for item, before in zip(inputs, record["inputs"], strict=True):

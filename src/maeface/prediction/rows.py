@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from maeface.data.ingest.images import SourceImage, UnreadableInput
 from maeface.faces.finder import FaceCrop
+from maeface.faces.tracking import DESCRIPTOR_SIZE
 from maeface.prediction.table_writer import WHERE
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 BOX = ("x1", "y1", "x2", "y2")
+FOLLOWED, DESCRIPTOR = "_followed", "_descriptor"
+HIDDEN = {FOLLOWED: pa.int32(), DESCRIPTOR: pa.binary(2 * DESCRIPTOR_SIZE)}
+"""Columns of parts that are not in tables; ``tracks.TrackNumbers`` makes ``track`` of them."""
 OK, NO_FACE = "ok", "no_face"
 """The ``status`` of a row with a face, and of an image without one, as in a manifest."""
 
@@ -36,8 +37,9 @@ class ImagePrediction:
 
 
 def schema_of(columns: Sequence[str]) -> pa.Schema:
-    """Return the schema of a table: the types of ``WHERE``, and float32 for all other columns."""
-    return pa.schema([(column, WHERE.get(column, pa.float32())) for column in columns])
+    """Return the schema of a table: the types of ``WHERE`` and ``HIDDEN``, float32 for all other columns."""
+    types = {**WHERE, **HIDDEN}
+    return pa.schema([(column, types.get(column, pa.float32())) for column in columns])
 
 
 def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> pa.Table:
@@ -48,10 +50,11 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
         columns: ``WHERE``, the box, the score, and the columns of ``ImagePrediction.values``.
 
     Returns:
-        A table of ``schema_of(columns)``. Numbers that are missing are null.
+        A table of ``schema_of([*columns, *HIDDEN])``. Numbers that are missing are null, and so is ``track``.
     """
     where: list[tuple[str, int, float, int, str]] = []
     numbers: list[NDArray[np.float32]] = []
+    hidden: list[tuple[int | None, bytes | None]] = []
     empty = np.full(len(columns) - len(WHERE), np.nan, dtype=np.float32)
     for one in predictions:
         if isinstance(one.image, UnreadableInput):
@@ -64,37 +67,50 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
             where.append((name, frame, time_s, k, OK))
             values = np.array([*crop.face.box, score, *one.values[k]], dtype=np.float32)
             numbers.append(values[: len(empty)])
+            looks = crop.descriptor
+            hidden.append((crop.followed, None if looks is None else looks.astype("<f2").tobytes()))
         if not one.crops:
             where.append((name, frame, time_s, -1, status))
             numbers.append(empty)
+            hidden.append((None, None))
     names, frames, times, faces, statuses = zip(*where, strict=True) if where else ((),) * 5
     matrix = np.stack(numbers) if numbers else np.zeros((0, len(empty)), np.float32)
+    no_track = np.zeros(len(where), np.int32)
     arrays = [
         _texts(names),
         _numbers(np.array(frames, np.int64)),
         _numbers(np.array(times, np.float64)),
         _numbers(np.array(faces, np.int16)),
+        _numbers(no_track, no_track),
         _texts(statuses),
         *(_numbers(values) for values in matrix.T),
+        _numbers(np.array([one or 0 for one, _ in hidden], np.int32), [one is not None for one, _ in hidden]),
+        _bytes([looks for _, looks in hidden], HIDDEN[DESCRIPTOR]),
     ]
-    return pa.Table.from_arrays(arrays, schema=schema_of(columns))
+    return pa.Table.from_arrays(arrays, schema=schema_of([*columns, *HIDDEN]))
+
+
+# ``pyarrow.array`` would import pandas, which takes a second in each process.
 
 
 def _texts(values: Sequence[str]) -> pa.Array:
-    """Return texts as an array (``pyarrow.array`` would import pandas, which takes a second)."""
+    """Return texts as an array."""
     encoded = [value.encode() for value in values]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
-def _numbers(values: NDArray[Any]) -> pa.Array:
-    """Return numbers as an array, with null for NaN."""
-    present = np.packbits(~np.isnan(values), bitorder="little")
-    buffers = [pa.py_buffer(present), pa.py_buffer(np.ascontiguousarray(values))]
+def _numbers(values: NDArray[Any], present: ArrayLike | None = None) -> pa.Array:
+    """Return numbers as an array, with null where they are not present; None: where they are NaN."""
+    mask = np.packbits(
+        ~np.isnan(values) if present is None else np.asarray(present, np.bool_), bitorder="little"
+    )
+    buffers = [pa.py_buffer(mask), pa.py_buffer(np.ascontiguousarray(values))]
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
 
 
-def table(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> "pd.DataFrame":
-    """Return the rows of images as a pandas table; numbers that are missing are NaN. See ``rows_of``."""
-    frame: pd.DataFrame = rows_of(predictions, columns).to_pandas()
-    return frame
+def _bytes(values: Sequence[bytes | None], kind: pa.FixedSizeBinaryType) -> pa.Array:
+    """Return byte strings of one length as an array."""
+    mask = np.packbits(np.array([value is not None for value in values], np.bool_), bitorder="little")
+    data = b"".join(bytes(kind.byte_width) if value is None else value for value in values)
+    return pa.Array.from_buffers(kind, len(values), [pa.py_buffer(mask), pa.py_buffer(data)])

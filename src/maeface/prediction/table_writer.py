@@ -19,6 +19,7 @@ WHERE = {
     "frame": pa.int64(),
     "time_s": pa.float64(),
     "face": pa.int16(),
+    "track": pa.int32(),
     "status": pa.string(),
 }
 """The first columns of our own tables: the place of a face, or the reason why there is none."""

@@ -126,10 +126,10 @@ def write_one_table(task: Task) -> Totals:
             remove_parts(task.folder)
             statuses = sum((entry.statuses for entry in entries), Counter[str]())
             raise DataError(describe_unreadable(len(places), dict(statuses.most_common())))
-        header = read_header(task.folder)
+        header, keep = read_header(task.folder), task.header["options"]["track"]
         in_order = {item.source: places.pop(item.source) for item in task.inputs}
         with closing(PartReader(task.folder)) as reader:
-            totals.add(write_table(task.out, header["columns"], in_order, reader, header, task.started))
+            totals.add(write_table(task.out, header["columns"], in_order, reader, header, task.started, keep))
         remove_parts(task.folder)
     return totals
 
@@ -160,7 +160,10 @@ def write_table_each(task: Task) -> Totals:
                 header.update({} if header else read_header(task.folder))
                 table = table_path(task.out, name)
                 totals.add(
-                    write_table(table, header["columns"], {name: places}, reader, header, task.started)
+                    write_table(
+                        *(table, header["columns"], {name: places}, reader, header, task.started),
+                        task.header["options"]["track"],
+                    )
                 )
 
             totals.pictures = _do_missing(task, missing, complete)

@@ -1,6 +1,5 @@
 """An AU model in PyTorch, on any device."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from maeface.config import Precision
 from maeface.model import preprocessing
 from maeface.model.device import choose_device, computes_bf16
 from maeface.model.weights import load_model
-from maeface.prediction.networks import Output, stack_by_side
+from maeface.prediction.values import Crops, Output, stack_by_side
 from maeface.runtime import backends
 from maeface.runtime.backends import Backend
 
@@ -27,7 +26,9 @@ class TorchNetwork:
 
     backend: Backend = "torch"
 
-    def __init__(self, weights: Path, device: str, precision: Precision) -> None:
+    def __init__(self, weights: Path, device: str, precision: Precision, threads: int | None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
         self._device = choose_device(device)
         self.precision: backends.Precision = "bf16" if computes_bf16(precision, self._device) else "fp32"
         model, self.metadata = load_model(weights)
@@ -35,7 +36,7 @@ class TorchNetwork:
         self.device = str(self._device)
 
     @torch.inference_mode()
-    def compute(self, crops: Sequence[NDArray[np.uint8]], output: Output) -> NDArray[np.float32]:
+    def compute(self, crops: Crops, output: Output) -> NDArray[np.float32]:
         """Return an output for crops; see ``networks.AUNetwork``."""
         settings = self.metadata.preprocessing
         results: list[NDArray[np.float32]] = []

@@ -1,6 +1,6 @@
 """One unit of a prediction, in a worker process: its inputs to a part."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +10,8 @@ from maeface.data.ingest.inputs import Input, Unit
 from maeface.faces import media
 from maeface.prediction import parts
 from maeface.prediction.parts import Entry
-from maeface.prediction.rows import ImagePrediction, rows_of, schema_of
+from maeface.prediction.plan import read_index
+from maeface.prediction.rows import HIDDEN, ImagePrediction, rows_of, schema_of
 
 if TYPE_CHECKING:
     from maeface.prediction.predictor import Predictor
@@ -57,6 +58,9 @@ class _Skipped(SkippedInputs):
         if len(self.messages) < MESSAGES:
             self.messages.append(f"{name}: {error}")
 
+    def add_film(self, name: str, missing: Mapping[str, int], is_known: bool = True) -> None:
+        """Say nothing: the film may have other units."""
+
 
 def picture_path(folder: Path, name: str) -> Path:
     """Return the path of the picture of a photo: ``photo.jpg.png``."""
@@ -92,8 +96,8 @@ def predict_unit(
     listed = list(entries.values())
     skipped = _Skipped()
     pictures = 0
-    with parts.write_part(folder, unit, schema_of(predictor.columns), listed) as write:
-        for batch in predictor.stream(_read(unit.inputs, entries, every, fps, skipped, notify)):
+    with parts.write_part(folder, unit, schema_of([*predictor.columns, *HIDDEN]), listed) as write:
+        for batch in predictor.stream(_read(unit.inputs, folder, entries, every, fps, skipped, notify)):
             _count(batch, entries)
             write(rows_of(batch, predictor.columns))
             notify(0)
@@ -108,7 +112,7 @@ def lose_input(item: Input, folder: Path, columns: Sequence[str], status: str) -
     entry = _new_entry(item, alone=True)
     frame = item.frames[0][0] if item.frames else 0
     lost = [ImagePrediction(UnreadableInput(item.source, frame, 0.0, status), [], None)]  # type: ignore[arg-type]
-    with parts.write_part(folder, unit, schema_of(columns), [entry]) as write:
+    with parts.write_part(folder, unit, schema_of([*columns, *HIDDEN]), [entry]) as write:
         _count(lost, {item.source: entry})
         write(rows_of(lost, columns))
     return UnitResult([entry], [], 0)
@@ -120,6 +124,7 @@ def _new_entry(item: Input, alone: bool) -> Entry:
 
 def _read(
     inputs: Sequence[Input],
+    folder: Path,
     entries: dict[str, Entry],
     every: int,
     fps: float | None,
@@ -128,7 +133,9 @@ def _read(
 ) -> Iterator[SourceImage | UnreadableInput]:
     for item in inputs:
         notify(0)
-        for image in read_inputs([item], every, fps, skipped):
+        index = read_index(folder, item) if item.frames else None
+        indexes = {} if index is None else {item.path: index}
+        for image in read_inputs([item], every, fps, skipped, indexes=indexes):
             notify(isinstance(image, SourceImage))
             yield image
         entry = entries[item.source]

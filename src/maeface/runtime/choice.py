@@ -25,8 +25,8 @@ Probe = Callable[[Backend], Callable[[], object]]
 """Opens a network with a back end, and returns a function that runs it once."""
 
 
-def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Probe) -> Backend:
-    """Return the back end to use.
+def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Probe) -> tuple[Backend, str]:
+    """Return the back end to use, and the device: "cpu", "cuda" or "cuda:N".
 
     ``auto`` is PyTorch on a GPU. On a CPU it is the fastest of the installed ones that run ONNX graphs; if
     there are several, they are measured once for each network and kind of CPU, which takes a second.
@@ -45,34 +45,40 @@ def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Prob
     if device.startswith("cuda"):
         if backend in ONNX_BACKENDS:
             raise ConfigError(f"backend {backend} runs on the CPU only; ask for torch or auto on {device}")
-        return "torch"
+        return "torch", device
+    if backend == "torch":
+        return backend, "cuda" if device == "auto" and _finds_gpu() else "cpu"
     if backend != "auto":
-        return backend
+        return backend, "cpu"
     if device == "auto" and finds_gpu():
-        return "torch"
+        return "torch", "cuda"
     installed = [one for one in ONNX_BACKENDS if is_installed(one)]
     if len(installed) < 2:
-        return installed[0] if installed else "torch"
+        return installed[0] if installed else "torch", "cpu"
     key = _key(name(), installed)
     chosen = _load().get(key)
     for one in installed:
         if one == chosen:
-            return one
+            return one, "cpu"
     fastest = min(installed, key=lambda one: _measure(probe(one)))
     _save(key, fastest)
-    return fastest
+    return fastest, "cpu"
 
 
 def finds_gpu() -> bool:
     """Return whether PyTorch finds a GPU; it is only imported where there is a driver of one."""
-    if not _has_driver():
-        return False
+    return _has_driver() and _finds_gpu()
+
+
+def _finds_gpu() -> bool:
+    """Return whether PyTorch finds a GPU."""
     import torch
 
     return bool(torch.cuda.is_available())
 
 
 def _has_driver() -> bool:
+    """Return whether there is a driver of a GPU, without importing PyTorch."""
     if any((Path("/") / path).exists() for path in _DRIVERS):
         return True
     with suppress(OSError):  # in the Windows Subsystem for Linux there is only the library

@@ -76,7 +76,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str
     data = path.read_bytes()
     tensors = {
         name: StoredTensor(entry["dtype"], tuple(entry["shape"]), entry["data"])
-        for name, entry in safetensors.deserialize(data)
+        for name, entry in safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     }
     (length,) = struct.unpack("<Q", data[:8])
     return tensors, dict(json.loads(data[8 : 8 + length]).get("__metadata__") or {})

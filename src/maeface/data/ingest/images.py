@@ -1,23 +1,35 @@
-"""Images of files and of memory, one by one: photos and frames of videos; unreadable inputs are counted."""
+"""Images of files and of memory, one by one: photos and frames of videos, and entries for what is missing.
+
+This is the one reader of ``prepare`` and ``predict``.
+"""
 
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maeface import checks, console
 from maeface.data.ingest import memory
-from maeface.data.ingest.batching import image_batches
 from maeface.data.ingest.inputs import Input, find_inputs, note_unused_options
+from maeface.data.ingest.records import read_image_bytes
 from maeface.errors import DataError
 from maeface.faces import media
+from maeface.faces.numbering import DAMAGED, TRUNCATED, MissingFrames
+from maeface.faces.timestamps import block_of
+from maeface.faces.video_index import VideoIndex
 
 ImageLike = Path | str | memory.InMemory
 
+IMAGES_TOGETHER = 32
+PIXELS_TOGETHER = 50_000_000
 MESSAGES = 20
-"""How many unreadable inputs are named; further ones are only counted."""
+"""How many unreadable inputs, and how many damaged films, are named; further ones are only counted."""
 
 
 class SourceImage(NamedTuple):
@@ -35,38 +47,65 @@ class SourceImage(NamedTuple):
 
 
 class UnreadableInput(NamedTuple):
-    """An input that cannot be read, or not to its end.
+    """An input that cannot be read, or frames of a video that are missing.
 
     Attributes:
         name: its ``input`` in the table of predictions.
         frame: the first frame that is missing; 0 for a photo.
-        time_s: of the last frame that was read; 0 without one.
+        time_s: of that frame if some are missing in a video; where reading ends for another reason, of the
+            last frame that was read; 0 without one.
         reason: one word, as in the ``status`` of a manifest.
+        detail: a short explanation; "" if there is none.
+        count: how many frames are missing; 0 if that is not known, or the input cannot be read.
     """
 
     name: str
     frame: int
     time_s: float
     reason: str
+    detail: str = ""
+    count: int = 0
 
 
 @dataclass
 class SkippedInputs:
-    """The number of unreadable inputs by reason; the first twenty are named in a message each."""
+    """The number of unreadable inputs by reason, and of films with missing frames.
+
+    The first twenty of each are named in a message.
+    """
 
     reasons: Counter[str] = field(default_factory=Counter)
+    damaged_films: int = 0
 
     def add(self, name: str, error: media.MediaError) -> None:
         """Count an input and show why it is skipped."""
         self.reasons[error.reason] += 1
-        if self.reasons.total() <= MESSAGES:
-            console.note(f"skipped {name}: {error}")
-        elif self.reasons.total() == MESSAGES + 1:
-            console.note("further skipped inputs are only counted")
+        self._note(self.reasons.total(), f"skipped {name}: {error}", "skipped inputs")
+
+    def add_film(self, name: str, missing: Mapping[str, int], is_known: bool = True) -> None:
+        """Count a film of which frames are missing, and show how many.
+
+        Args:
+            name: of the film.
+            missing: frames by reason.
+            is_known: whether all are counted.
+        """
+        self.damaged_films += 1
+        counts = ", ".join(f"{count} {reason}" for reason, count in missing.items() if count)
+        counts = counts if is_known else f"{counts}{', ' if counts else ''}an unknown number at the end"
+        self._note(self.damaged_films, f"{name} is damaged; frames without values: {counts}", "damaged films")
+
+    def _note(self, number: int, message: str, what: str) -> None:
+        if number <= MESSAGES:
+            console.note(message)
+        elif number == MESSAGES + 1:
+            console.note(f"further {what} are only counted")
 
     def __str__(self) -> str:
-        """``3 truncated, 1 not_an_image``."""
-        return ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
+        """``3 truncated, 1 not_an_image; films with damage: 3``."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
+        films = f"films with damage: {self.damaged_films}" if self.damaged_films else ""
+        return "; ".join(filter(None, (reasons, films)))
 
 
 def read_inputs(
@@ -75,35 +114,68 @@ def read_inputs(
     fps: float | None = None,
     skipped: SkippedInputs | None = None,
     advance: Callable[..., None] = lambda n: None,
+    min_side: int = 32,
+    indexes: Mapping[str, VideoIndex] = MappingProxyType({}),
 ) -> Iterator[SourceImage | UnreadableInput]:
-    """Yield the photos and frames of inputs, in order.
+    """Yield the photos and frames of inputs, in order, and entries for what cannot be read.
 
     Args:
-        inputs: files.
+        inputs: files, records of files, and videos or spans of their frames.
         every: read every n-th frame of a video.
         fps: read at most this many frames per second of a video, instead of ``every``.
-        skipped: counts the inputs that cannot be read, for each of which an ``UnreadableInput`` is yielded.
+        skipped: counts the inputs that cannot be read and the damaged films, with messages.
         advance: called with 1 after each input.
-
-    Raises:
-        MediaError: an input cannot be read, and there is no ``skipped``.
+        min_side: lower limit of width and height of a photo in px.
+        indexes: {path: index} of videos, to read several parts of them; others are made when needed.
     """
     for item in inputs:
         last, time_s = -1, 0.0
+        missing: Counter[str] = Counter()
+        is_known = True
         try:
-            if item.video:
-                for frame in media.read_frames(Path(item.path), every, fps):
-                    last, time_s = frame.index, frame.time_s
-                    yield SourceImage(item.source, frame, video=True)
-            else:
-                frame = media.Frame(media.read_image(Path(item.path)), 0, 0.0)
-                yield SourceImage(item.source, frame, video=False)
+            if not item.video:
+                yield SourceImage(item.source, media.Frame(_read_pixels(item, min_side), 0, 0.0), video=False)
+            for one in _read_video(item, every, fps, indexes) if item.video else ():
+                if isinstance(one, media.Frame):
+                    last, time_s = one.index, one.time_s
+                    yield SourceImage(item.source, one, video=True)
+                    continue
+                last = one.index + max(one.count, 1) - 1
+                missing[one.reason] += one.count
+                is_known &= one.count > 0
+                yield UnreadableInput(
+                    item.source, one.index, one.time_s, one.reason, _describe(one), one.count
+                )
         except media.MediaError as error:
-            if skipped is None:
-                raise
-            skipped.add(item.source, error)
-            yield UnreadableInput(item.source, last + 1, time_s, error.reason)
+            if skipped is not None:
+                skipped.add(item.source, error)
+            yield UnreadableInput(item.source, last + 1, time_s, error.reason, error.detail)
+        if missing and skipped is not None:
+            skipped.add_film(item.source, missing, is_known)
         advance(1)
+
+
+def _read_video(
+    item: Input, every: int, fps: float | None, indexes: Mapping[str, VideoIndex]
+) -> Iterator[media.Frame | MissingFrames]:
+    return media.read_frames(Path(item.path), every, fps, item.frames, indexes.get(item.path))
+
+
+def _read_pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
+    if item.offset is None:
+        return media.read_image(Path(item.path), min_side)
+    try:
+        data = read_image_bytes(Path(item.path), item.offset, item.size)
+    except OSError as error:
+        raise media.MediaError("unreadable", error.strerror or str(error)) from error
+    return media.decode_image(data, min_side=min_side)
+
+
+def _describe(missing: MissingFrames) -> str:
+    if missing.reason == DAMAGED:
+        return "the frame is damaged"
+    count = {0: "an unknown number of frames", 1: "1 frame"}.get(missing.count, f"{missing.count} frames")
+    return f"{count} from here{' to the end' if missing.reason == TRUNCATED else ''}"
 
 
 def load_images(
@@ -138,10 +210,29 @@ def load_images(
 def batch_images(
     images: Iterable[SourceImage | UnreadableInput],
 ) -> Iterator[list[SourceImage | UnreadableInput]]:
-    """Yield images in batches, in their order; see ``batching``."""
-    return image_batches(
-        images, lambda image: image.frame.rgb.size // 3 if isinstance(image, SourceImage) else 0
-    )
+    """Yield images in batches, in their order: photos together, or frames of one block of one film.
+
+    A batch of photos ends with 32 entries, any batch with 50 million pixels, so that memory is bounded. An
+    entry for something that is missing goes into any batch.
+    """
+    batch: list[SourceImage | UnreadableInput] = []
+    pixels = 0
+    block: tuple[str, int] | None = None  # of the batch, if it is of a film
+    for image in images:
+        if isinstance(image, SourceImage):
+            other = (image.name, block_of(image.frame.time_s)) if image.video else None
+            full = pixels >= PIXELS_TOGETHER or (other is None and len(batch) >= IMAGES_TOGETHER)
+            if batch and (full or (other != block and pixels)):
+                yield batch
+                batch, pixels = [], 0
+            block = other
+            pixels += image.frame.rgb.size // 3
+        batch.append(image)
+        if not pixels and len(batch) >= IMAGES_TOGETHER:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _load(
@@ -168,6 +259,6 @@ def _convert(
             pixels = memory.pixels(number, image)
         except media.MediaError as error:
             skipped.add(str(number), error)
-            yield UnreadableInput(str(number), 0, 0.0, error.reason)
+            yield UnreadableInput(str(number), 0, 0.0, error.reason, error.detail)
         else:
             yield SourceImage(str(number), media.Frame(pixels, 0, 0.0), video=False)

@@ -7,7 +7,7 @@ input gives the same bytes, in any process and in any order.
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,26 +22,27 @@ from pydantic import Field, model_validator
 
 from maeface import config, files
 from maeface.data import shards
-from maeface.data.ingest.batching import image_batches
+from maeface.data.ingest.images import SourceImage, UnreadableInput, batch_images, read_inputs
 from maeface.data.ingest.inputs import Input, Unit, note_unused_options
-from maeface.data.ingest.records import read_image_bytes
 from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
 from maeface.faces import media
 from maeface.faces.finder import FaceCrop, crop_from_landmarks
+from maeface.faces.following import MIN_FACE
+from maeface.runtime.backends import Backend
 
 PARTS = "parts"
 SUMMARY_KEY = b"maeface.unit"
 ROWS_TOGETHER = 4096
 
-FaceFinder = Callable[[Sequence[NDArray[np.uint8]]], list[list[FaceCrop]]]
-"""A function from images to the crops of their faces."""
+FaceFinder = Callable[[Sequence[NDArray[np.uint8]], bool], list[list[FaceCrop]]]
+"""A function from images to the crops of their faces; True: they are frames of one block of a film."""
 
 
 class Settings(config.Settings):
     """How images are prepared.
 
-    All but ``workers``, ``max_bad`` and ``file_timeout`` change what comes out.
+    All but ``backend``, ``workers``, ``max_bad`` and ``file_timeout`` change what comes out.
     """
 
     every: Annotated[int, Field(ge=1)] = 1
@@ -50,7 +51,10 @@ class Settings(config.Settings):
     """Of a video, use at most so many frames a second instead."""
     size: Annotated[int, Field(ge=16, le=4096)] = 256
     """Side of a crop in px."""
-    faces: Literal["largest", "central", "all"] = "largest"
+    faces: Literal["largest", "central", "all"] | Annotated[int, Field(ge=1)] = "largest"
+    """Which faces of an image; a number: so many of the largest."""
+    min_face: Annotated[float, Field(ge=0)] = MIN_FACE
+    """Side of the smallest face that is searched for in videos, px; 0: as in photos."""
     aligned: bool = False
     """The images are ready crops: no face is detected, the central square is resized."""
     min_side: Annotated[int, Field(ge=1)] = 32
@@ -61,6 +65,8 @@ class Settings(config.Settings):
     detector: Literal["auto", "public", "embedded"] = "auto"
     """Its weights: the public ones, the package's own, or (auto) the public ones if this machine has them."""
     device: config.Device = "auto"
+    backend: Backend = "auto"
+    """What runs the detector's network: see ``runtime.choice``."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     """With colour at full resolution (4:4:4), for the edges of the lips."""
     per_shard: Annotated[int, Field(ge=1)] | None = None
@@ -80,7 +86,7 @@ class Settings(config.Settings):
 
     def note_unused(self, inputs: Sequence[Input]) -> None:
         """Show which settings have no effect on these inputs."""
-        names = ("faces", "threshold", "backbone", "detector") if self.aligned else ()
+        names = ("faces", "threshold", "backbone", "detector", "backend") if self.aligned else ()
         defaults = type(self).model_fields
         changed = {name: getattr(self, name) != defaults[name].default for name in names}
         note_unused_options(inputs, self.every, self.fps, changed)
@@ -193,90 +199,66 @@ def _part(out: Path, unit: Unit) -> Path:
     return out / PARTS / f"{unit.name}.parquet"
 
 
-@dataclass(frozen=True)
-class _Image:
-    """A photo or a frame."""
-
-    item: Input
-    frame: int
-    time_s: float
-    pixels: NDArray[np.uint8]
-
-
 def _prepare_batches(
     unit: Unit, settings: Settings, find: FaceFinder, writer: ShardWriter, notify: Callable[[int], None]
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Yield the number of images and the rows of each batch, in the order of the inputs."""
-    entries = _read_images(unit, settings, notify)
-    for batch in image_batches(entries, _count_pixels):
-        images = [entry for entry in batch if isinstance(entry, _Image)]
-        crops = iter(_find_crops(images, settings, find))
+    items = {item.source: item for item in unit.inputs}
+    for batch in batch_images(_read_images(unit, settings, notify)):
+        images = [entry for entry in batch if isinstance(entry, SourceImage)]
+        crops = iter(_find_crops(images, items, settings, find))
         rows: list[dict[str, Any]] = []
         for entry in batch:
-            rows += (
-                _image_rows(entry, next(crops), settings, writer, unit)
-                if isinstance(entry, _Image)
-                else [entry]
-            )
+            item = items[entry.name]
+            if isinstance(entry, SourceImage):
+                rows += _image_rows(item, entry.frame, next(crops), settings, writer, unit)
+            else:
+                rows.append(dropped_row(item, entry.frame, entry.time_s, entry.reason, entry.detail or None))
         yield len(images), rows
 
 
-def _find_crops(images: Sequence[_Image], settings: Settings, find: FaceFinder) -> list[list[FaceCrop]]:
+def _read_images(
+    unit: Unit, settings: Settings, notify: Callable[[int], None]
+) -> Iterator[SourceImage | UnreadableInput]:
+    """Yield the images of a unit, and report progress before each file and after each image."""
+    notify(0)
+    for entry in read_inputs(
+        unit.inputs, settings.every, settings.fps, advance=lambda _: notify(0), min_side=settings.min_side
+    ):
+        yield entry
+        notify(0)
+
+
+def _find_crops(
+    images: Sequence[SourceImage], items: Mapping[str, Input], settings: Settings, find: FaceFinder
+) -> list[list[FaceCrop]]:
     """Return the crops of each image, by the dataset's own landmarks if there are any, else by detection."""
-    undetected = [image.pixels for image in images if not image.item.points]
-    detected = iter(find(undetected) if undetected else [])
+    undetected = [image.frame.rgb for image in images if not items[image.name].points]
+    detected = iter(find(undetected, images[0].video) if undetected else [])
     return [
-        [crop_from_landmarks(image.pixels, np.array(image.item.points), settings.size)]
-        if image.item.points
+        [crop_from_landmarks(image.frame.rgb, np.array(items[image.name].points), settings.size)]
+        if items[image.name].points
         else next(detected)
         for image in images
     ]
 
 
-def _count_pixels(entry: _Image | dict[str, Any]) -> int:
-    return entry.pixels.size // 3 if isinstance(entry, _Image) else 0
-
-
-def _read_images(
-    unit: Unit, settings: Settings, notify: Callable[[int], None]
-) -> Iterator[_Image | dict[str, Any]]:
-    """Yield every photo and frame, or the row that says why there is none."""
-    for item in unit.inputs:
-        last, time_s = -1, 0.0
-        notify(0)
-        try:
-            if not item.video:
-                yield _Image(item, 0, 0.0, _read_pixels(item, settings.min_side))
-                continue
-            for frame in media.read_frames(Path(item.path), settings.every, settings.fps, item.frames):
-                last, time_s = frame.index, frame.time_s
-                yield _Image(item, frame.index, frame.time_s, frame.rgb)
-                notify(0)
-        except media.MediaError as error:
-            yield dropped_row(item, last + 1, time_s, error.reason, error.detail or None)
-
-
-def _read_pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
-    if item.offset is None:
-        return media.read_image(Path(item.path), min_side)
-    try:
-        data = read_image_bytes(Path(item.path), item.offset, item.size)
-    except OSError as error:
-        raise media.MediaError("unreadable", error.strerror or str(error)) from error
-    return media.decode_image(data, min_side=min_side)
-
-
 def _image_rows(
-    image: _Image, crops: list[FaceCrop], settings: Settings, writer: ShardWriter, unit: Unit
+    item: Input,
+    image: media.Frame,
+    crops: list[FaceCrop],
+    settings: Settings,
+    writer: ShardWriter,
+    unit: Unit,
 ) -> list[dict[str, Any]]:
     if not crops:
-        return [dropped_row(image.item, image.frame, image.time_s, "no_face", None)]
+        return [dropped_row(item, image.index, image.time_s, "no_face", None)]
     rows = []
     for number, crop in enumerate(crops):
         offset, size = writer.add(_jpeg(crop.pixels, settings.jpeg_quality))
         points = {f"p{i}{axis}": crop.face.landmarks[i, j] for i in range(5) for j, axis in enumerate("xy")}
         row = {
-            "id": f"{image.item.source}#{image.frame}.{number}",
+            "id": f"{item.source}#{image.index}.{number}",
             "face": number,
             **dict(zip(("x1", "y1", "x2", "y2"), crop.face.box, strict=True)),
             **points,
@@ -287,7 +269,7 @@ def _image_rows(
             "size": size,
             "detail": None if crop.confirmed else "the second look did not find the face again",
         }
-        rows.append(_row(image.item, image.frame, image.time_s, "ok") | row)
+        rows.append(_row(item, image.index, image.time_s, "ok") | row)
     return rows
 
 

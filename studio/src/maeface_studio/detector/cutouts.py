@@ -126,7 +126,8 @@ def _read_images(
             kind = media.detect_kind(path)
             if kind is not None:
                 for frame in media.read_frames(path, fps=FRAMES_PER_S):
-                    yield source, _reduce(frame.rgb), kind == "image"
+                    if isinstance(frame, media.Frame):
+                        yield source, _reduce(frame.rgb), kind == "image"
 
 
 def _reduce(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from maeface import checks, files
 from maeface.errors import WeightsError
-from maeface.faces.detector import LANDMARK_PREFIX, Detector, load_weights
-from maeface.faces.detector_weights import locate_detector_weights
+from maeface.faces.detector import Detector
+from maeface.faces.detector_weights import LANDMARK_PREFIX, locate_detector_weights
 from maeface.faces.landmark_net import LandmarkNet
 from maeface.faces.retinaface import RetinaFace
+from maeface.faces.torch_detector import TorchNetworks, load_weights
 from maeface_studio.detector import detection, landmarks
 from maeface_studio.detector.cutouts import collect
 from maeface_studio.detector.detection import Settings as DetectionSettings
@@ -97,7 +98,8 @@ def run(
             {**asdict(settings.detection), **identity},
         )
         checkpoints.append(detection_state.checkpoint)
-        model = detection.train(detection_state, material, detector.network, settings.detection, seed)
+        network = TorchNetworks(teacher, "mobilenet0.25", "cpu").network
+        model = detection.train(detection_state, material, network, settings.detection, seed)
         kept = _shift_logits(_to_half(model.state_dict()))
     points = landmarks.train(landmark_state, material, settings.landmarks, seed).state_dict()
     write_detector(out, kept | {LANDMARK_PREFIX + name: value for name, value in _to_half(points).items()})

@@ -1,0 +1,45 @@
+"""Segments of a video: parts that are read one by one, on several cores or after an interruption.
+
+A segment begins at a key frame or soon after, so that reading begins there, and with the first frame of a
+block (``timestamps.block_of``), so that what works block by block gives the same as for the whole film.
+"""
+
+from itertools import pairwise
+
+from maeface.faces.timestamps import Spans, block_of
+from maeface.faces.video_index import VideoIndex
+
+SEGMENT_S = 10.0
+"""Least duration of a segment in seconds."""
+
+
+def cut_into_segments(index: VideoIndex | None) -> list[Spans]:
+    """Return the segments of a film, in order. They depend on the film alone, and hold each frame once.
+
+    A segment begins with the first block at or after a key frame that leaves ``SEGMENT_S`` before and after.
+
+    Args:
+        index: of the film; None if it has none.
+
+    Returns:
+        The ``spans`` of ``media.read_frames`` for each segment: one [start, stop) span of frames, or () for a
+        film that is one segment: without an index, or shorter than two segments.
+    """
+    if index is None or not len(index):
+        return [()]
+    times = index.times_s.tolist()
+    blocks = [block_of(time_s) for time_s in times]
+    end_s = times[-1] + (times[-1] - times[0]) / max(len(times) - 1, 1)
+    starts = [0]
+    frame = 0
+    for key in index.key_frames.tolist():
+        if key < frame:
+            continue
+        frame = next((k for k in range(max(key, 1), len(blocks)) if blocks[k] > blocks[k - 1]), len(blocks))
+        if frame == len(blocks):
+            break
+        if times[frame] - times[starts[-1]] >= SEGMENT_S <= end_s - times[frame]:
+            starts.append(frame)
+    if len(starts) == 1:
+        return [()]
+    return [((start, stop),) for start, stop in pairwise([*starts, len(times)])]

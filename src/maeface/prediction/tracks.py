@@ -1,0 +1,110 @@
+"""Track numbers: the people of a film, in the rows of its faces."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from maeface.faces.tracking import DESCRIPTOR_SIZE, Tracker
+from maeface.prediction.rows import BOX, DESCRIPTOR, FOLLOWED, HIDDEN
+
+ABSENT = "absent"
+"""The ``status`` of a frame without the one person that was asked for, if it has other faces."""
+
+
+def number_tracks(pieces: Iterable[pa.Table], keep: int | None = None) -> Iterator[pa.Table]:
+    """Yield rows with ``track`` set in those of films, and without the hidden columns.
+
+    Args:
+        pieces: rows of ``rows.rows_of``, input by input, and of a film in order of time; whole frames.
+        keep: the only track of each film to keep; frames without it have one row, of status ``ABSENT`` or
+            ``no_face``. None: keep all.
+    """
+    name, numbers = None, _TrackNumbers(keep)
+    for rows in pieces:
+        names = rows["input"].to_pylist()
+        ends = [k for k in range(1, len(names)) if names[k] != names[k - 1]] + [len(names)]
+        for start, stop in zip([0, *ends[:-1]], ends, strict=True):
+            if start == stop:
+                continue
+            if names[start] != name:
+                name, numbers = names[start], _TrackNumbers(keep)
+            yield numbers(rows.slice(start, stop - start))
+
+
+class _TrackNumbers:
+    """Sets ``track`` in the rows of one film, which come piece by piece in order of time.
+
+    A face that is followed from frame to frame within a block keeps its number. The tracker decides where the
+    detector has seen faces anew: at the beginning of each block, and every few frames.
+    """
+
+    def __init__(self, keep: int | None) -> None:
+        self._keep = keep
+        self._tracker = Tracker()
+        self._numbers: dict[int, int] = {}  # by the number within the block
+        self._looks: dict[int, NDArray[np.float16]] = {}
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Return rows, which hold whole frames, with their tracks and without the hidden columns."""
+        followed = rows[FOLLOWED].fill_null(-1).to_numpy()
+        looks = rows[DESCRIPTOR].to_pylist()
+        boxes = np.stack([rows[name].to_numpy() for name in BOX], axis=1)
+        times = rows["time_s"].to_numpy()
+        tracks = np.full(len(rows), -1, np.int32)
+        for start, stop in _frames(rows["frame"].to_numpy()):
+            if followed[start] >= 0:
+                frame = slice(start, stop)
+                tracks[frame] = self._number(times[start], followed[frame], looks[frame], boxes[frame])
+        column = pa.array(tracks, pa.int32(), mask=tracks < 0)
+        rows = rows.drop_columns(list(HIDDEN))
+        rows = rows.set_column(rows.schema.get_field_index("track"), rows.schema.field("track"), column)
+        if self._keep is None:
+            return rows
+        return _keep_track(rows, (tracks == self._keep) | (followed < 0))
+
+    def _number(
+        self,
+        time_s: float,
+        followed: NDArray[np.int32],
+        looks: list[bytes | None],
+        boxes: NDArray[np.float32],
+    ) -> list[int]:
+        fresh = {
+            int(one): np.frombuffer(look, "<f2", DESCRIPTOR_SIZE)
+            for one, look in zip(followed, looks, strict=True)
+            if look is not None
+        }
+        if fresh:
+            if len(fresh) == len(followed):
+                self._looks = {}  # perhaps a new block, in which faces are numbered anew
+            self._looks |= fresh
+            descriptors = np.stack([self._looks[int(one)] for one in followed])
+            numbers = self._tracker.update(time_s, boxes, descriptors)
+            self._numbers = {int(one): int(number) for one, number in zip(followed, numbers, strict=True)}
+        return [self._numbers[int(one)] for one in followed]
+
+
+def _frames(numbers: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield first row and end of each frame."""
+    ends = [*(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)] if len(numbers) else []
+    yield from zip([0, *ends[:-1]], ends, strict=True) if ends else ()
+
+
+def _keep_track(rows: pa.Table, keep: NDArray[np.bool_]) -> pa.Table:
+    """Return the rows to keep, and a row without a face for each frame without one."""
+    chosen: list[int] = []
+    absent: list[bool] = []
+    for start, stop in _frames(rows["frame"].to_numpy()):
+        kept = (np.flatnonzero(keep[start:stop]) + start).tolist()
+        chosen += kept or [start]
+        absent += [False] * len(kept) or [True]
+    rows, mask = rows.take(chosen), pa.array(absent)
+    for k, name in enumerate(rows.column_names):
+        if name not in ("input", "frame", "time_s"):
+            field = rows.schema.field(k)
+            value = pa.scalar({"face": -1, "status": ABSENT}.get(name), field.type)
+            rows = rows.set_column(k, field, pc.if_else(mask, value, rows[name]))
+    return rows

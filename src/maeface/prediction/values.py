@@ -1,0 +1,39 @@
+"""Face crops as stacks for a network, and its outputs as probabilities and intensities."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maeface.facts import INTENSITY_MAX
+
+Output = Literal["head", "features"]
+Crops = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+"""F crops (S, S, 3) uint8 RGB, of any sides, or an array (F, S, S, 3)."""
+
+
+def stack_by_side(crops: Crops) -> list[NDArray[np.uint8]]:
+    """Return crops (S, S, 3) as stacks (B, S, S, 3), in their order: one stack if all have one side."""
+    if isinstance(crops, np.ndarray):
+        return [crops]
+    one_side = len({crop.shape for crop in crops}) == 1
+    return [np.stack(crops)] if one_side else [crop[None] for crop in crops]
+
+
+def to_values(head: NDArray[np.float32], task: str | None) -> NDArray[np.float32]:
+    """Return probabilities (0 to 1) and intensities (0 to 5) side by side, as the mean of the views.
+
+    Args:
+        head: (V, F, O), outputs of the head for V views of F crops.
+        task: of the model, "detection", "intensity" or "both".
+
+    Returns:
+        (F, O).
+    """
+    occurrences = head.shape[2] if task == "detection" else head.shape[2] // 2 if task == "both" else 0
+    with np.errstate(over="ignore"):
+        probabilities = 1 / (1 + np.exp(-head[..., :occurrences]))
+    intensities = np.clip(head[..., occurrences:], 0, 1) * np.float32(INTENSITY_MAX)
+    values: NDArray[np.float32] = np.concatenate([probabilities, intensities], axis=2).mean(axis=0)
+    return values
