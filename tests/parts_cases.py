@@ -75,3 +75,10 @@ def photos(folder, count):
 def run(inputs, out, make=quick, **options):
     values = {"aligned": True, "device": "cpu", "workers": 2, "make_predictor": make}
     return predict.run([inputs], None, out, **values | options)
+
+
+def work_here(setup, items, count, notify, lose=None, limit_s=None):
+    """Do the items of ``workers.work`` in this process."""
+    job = setup()
+    for item in items:
+        yield item, job(item, notify)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from maeface import evaluate, predict
+from maeface.data.ingest import workers
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
 from maeface.faces import finder, media
 from maeface.faces.detector import Detector
@@ -22,9 +23,16 @@ from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 from maeface.prediction.predictor import Predictor
 from maeface.report.lines import describe_faces
+from parts_cases import work_here
 
 AUS = (4, 12)
 SIZE = 32
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """The units are done in this process: to start another one takes seconds."""
+    monkeypatch.setattr(workers, "work", work_here)
 
 
 @pytest.fixture(scope="module")
@@ -556,7 +564,7 @@ def test_options_without_effect_are_told(model_file, crops, shared, tmp_path, ca
 
 
 def test_outputs_are_checked_before_any_work(model_file, crops, tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, "Predictor", None)  # no work
+    monkeypatch.setattr(predict, "find_inputs", None)  # no work
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.csv").mkdir()
     run = partial(predict.run, [crops], model_file(), aligned=True, device="cpu")

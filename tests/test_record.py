@@ -10,10 +10,18 @@ import pytest
 from PIL import Image
 
 from maeface import files, predict
+from maeface.data.ingest import workers
 from maeface.errors import DataError
 from maeface.faces.detector_weights import EMBEDDED
 from maeface.model import zoo
 from maeface.prediction import record
+from parts_cases import work_here
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """The units are done in this process: to start another one takes seconds."""
+    monkeypatch.setattr(workers, "work", work_here)
 
 
 @pytest.fixture

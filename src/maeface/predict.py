@@ -29,7 +29,7 @@ from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
 from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.tables import Task, Totals, describe_unreadable, write_one_table, write_table_each
-from maeface.prediction.units import OneFile, UnitResult, picture_path, predict_unit
+from maeface.prediction.units import OneFile, UnitResult, count_missing, picture_path, predict_unit
 from maeface.runtime.backends import Backend
 from maeface.runtime.choice import finds_gpu
 
@@ -279,7 +279,10 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
             if lines := list(describe_faces(rows, thresholds)):
                 console.print_result("\n".join(lines))
             for one in batch:
-                (read if isinstance(one.image, SourceImage) else missing)[one.image.name] += 1
+                if isinstance(one.image, SourceImage):
+                    read[one.image.name] += 1
+                else:
+                    missing[one.image.name] += count_missing(one.image)
             advance(0, f"{read.total()} images, {totals.statuses['ok']} faces")
             if options.pictures is not None:
                 totals.pictures += _draw(predictor, options.pictures, batch)

@@ -20,13 +20,14 @@ import pyarrow.parquet as pq
 from maeface import files
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.prediction import table_writer
-from maeface.prediction.rows import NO_FACE, OK
 from maeface.prediction.table_writer import RECORD_KEY, Writer
 
 SUFFIX = ".parquet"
 ROWS_TOGETHER = 8192
 """Least rows of a row group: what a join holds in memory of each open part."""
 OPEN_PARTS = 8
+UNREADABLE = "unreadable"
+"""The status of a file that the system could not read, though perhaps it can later."""
 
 Spans = tuple[tuple[int, int], ...]
 Key = tuple[str, Spans]
@@ -46,12 +47,16 @@ class Content(NamedTuple):
     mtime_ns: int
     sha256: str | None
 
-    def is_that_of(self, path: Path) -> bool:
-        """Return whether a file has this content: by size and time, or else by size and hash."""
+    def still_of(self, path: Path) -> "Content | None":
+        """Return this content with the present time of change, if a file has it, else None.
+
+        A file of the same size and time is trusted; one of the same size and another time is hashed.
+        """
         now = look_at(path)
-        if now.bytes != self.bytes:
-            return False
-        return now.mtime_ns == self.mtime_ns or (self.sha256 is not None and hash_of(path) == self.sha256)
+        same = now.bytes == self.bytes and (
+            now.mtime_ns == self.mtime_ns or (self.sha256 is not None and hash_of(path) == self.sha256)
+        )
+        return self._replace(mtime_ns=now.mtime_ns) if same else None
 
 
 def look_at(path: Path) -> Content:
@@ -82,6 +87,7 @@ class Entry:
         first, rows: position of the rows in the part, and their number.
         images: photos and frames that were read.
         statuses: rows by status.
+        missing: photos and frames that could not be read; 1 for a row that stands for an unknown number.
         alone: whether it was a unit by itself because another file of its unit crashed or hung a process.
     """
 
@@ -92,17 +98,13 @@ class Entry:
     rows: int = 0
     images: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
+    missing: int = 0
     alone: bool = False
 
     @property
     def key(self) -> Key:
         """The input and its frames."""
         return self.name, self.frames
-
-    @property
-    def missing(self) -> int:
-        """Number of rows that stand for an image that could not be read."""
-        return sum(count for status, count in self.statuses.items() if status not in (OK, NO_FACE))
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -178,16 +180,17 @@ def find_finished(folder: Path, inputs: Sequence[Input]) -> dict[Key, Place]:
         for entry in of_part
         if entry.content.sha256
     }
-    same: dict[tuple[str, Content], bool] = {}  # a film in many units is looked at once
+    present: dict[tuple[str, Content], Content | None] = {}  # a film in many units is looked at once
     finished: dict[Key, Place] = {}
     for part, of_part in entries.items():
         for entry in of_part:
-            if entry.name not in paths:
-                continue
+            if entry.name not in paths or entry.statuses[UNREADABLE]:
+                continue  # gone, or to be tried again
             content = entry.content._replace(sha256=hashes.get((entry.name, *entry.content[:2])))
-            if (entry.name, content) not in same:
-                same[entry.name, content] = content.is_that_of(paths[entry.name])
-            if same[entry.name, content]:
+            if (entry.name, content) not in present:
+                present[entry.name, content] = content.still_of(paths[entry.name])
+            if now := present[entry.name, content]:
+                entry.content = entry.content._replace(mtime_ns=now.mtime_ns)
                 finished.setdefault(entry.key, Place(part, entry))
     used = {place.part for place in finished.values()}
     for path in folder.glob(f"[!.]*{SUFFIX}"):

@@ -12,9 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maeface import files
+from maeface import checks, files
 from maeface.data.ingest.inputs import Input
+from maeface.errors import WeightsError
 from maeface.faces.detector_weights import source_of
+from maeface.prediction import parts
 from maeface.prediction.parts import Content, Entry
 from maeface.prediction.rows import OK
 
@@ -194,19 +196,28 @@ def read_record(table: Path) -> dict[str, Any] | None:
 def is_up_to_date(table: Path, header: Mapping[str, Any], inputs: Sequence[Input]) -> dict[str, Any] | None:
     """Return the record of a table if it was made of these inputs with these settings, else None.
 
-    An input of another time of change, but of the same size, is compared by its hash.
+    An input of another time of change, but of the same size, is compared by its hash. One that could not be
+    read then must still be unreadable.
     """
     record = read_record(table)
     if record is None or find_differences(record, header) or len(record["inputs"]) != len(inputs):
         return None
     if any(record["options"].get(name) != header["options"].get(name) for name in CHANGE_TABLE):
         return None
+    retry = record["statuses"].get(parts.UNREADABLE)
     for item, before in zip(inputs, record["inputs"], strict=True):
         content = Content(before["bytes"], before["mtime_ns"], before["sha256"])
-        if before["name"] != item.source or not content.is_that_of(Path(item.path)):
+        if before["name"] != item.source or content.still_of(Path(item.path)) is None:
+            return None
+        if retry and before["sha256"] is None and parts.hash_of(Path(item.path)) is not None:
             return None
     return record
 
 
 def _file(path: Path) -> dict[str, str]:
-    return {"name": path.name, "sha256": files.sha256(path)}
+    try:
+        return {"name": path.name, "sha256": files.sha256(path)}
+    except FileNotFoundError:
+        raise WeightsError(checks.describe_missing(path, "weights file")) from None
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}") from error

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from maeface.data.ingest.images import SourceImage, UnreadableInput
 from maeface.faces.finder import FaceCrop
@@ -51,7 +52,7 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
     Returns:
         A table of ``schema_of([*columns, *HIDDEN])``. Numbers that are missing are null, and so is ``track``.
     """
-    where: list[tuple[str, int, float, int, None, str]] = []
+    where: list[tuple[str, int, float, int, str]] = []
     numbers: list[NDArray[np.float32]] = []
     hidden: list[tuple[int | None, bytes | None]] = []
     empty = np.full(len(columns) - len(WHERE), np.nan, dtype=np.float32)
@@ -63,19 +64,53 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
             frame, time_s = one.image.frame.index, one.image.frame.time_s
         for k, crop in enumerate(one.crops):
             score = np.nan if np.isnan(crop.face.landmarks).all() else crop.face.score  # NaN: a ready crop
-            where.append((name, frame, time_s, k, None, OK))
+            where.append((name, frame, time_s, k, OK))
             values = np.array([*crop.face.box, score, *one.values[k]], dtype=np.float32)
             numbers.append(values[: len(empty)])
             looks = crop.descriptor
             hidden.append((crop.followed, None if looks is None else looks.astype("<f2").tobytes()))
         if not one.crops:
-            where.append((name, frame, time_s, -1, None, status))
+            where.append((name, frame, time_s, -1, status))
             numbers.append(empty)
             hidden.append((None, None))
-    schema = schema_of([*columns, *HIDDEN])
-    texts = list(zip(*where, strict=True)) or [()] * len(WHERE)
-    arrays = [pa.array(values, schema.field(i).type) for i, values in enumerate(texts)]
+    names, frames, times, faces, statuses = zip(*where, strict=True) if where else ((),) * 5
     matrix = np.stack(numbers) if numbers else np.zeros((0, len(empty)), np.float32)
-    arrays += [pa.array(np.ascontiguousarray(values), pa.float32(), from_pandas=True) for values in matrix.T]
-    arrays += [pa.array([row[k] for row in hidden], kind) for k, kind in enumerate(HIDDEN.values())]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    no_track = np.zeros(len(where), np.int32)
+    arrays = [
+        _texts(names),
+        _numbers(np.array(frames, np.int64)),
+        _numbers(np.array(times, np.float64)),
+        _numbers(np.array(faces, np.int16)),
+        _numbers(no_track, no_track),
+        _texts(statuses),
+        *(_numbers(values) for values in matrix.T),
+        _numbers(np.array([one or 0 for one, _ in hidden], np.int32), [one is not None for one, _ in hidden]),
+        _bytes([looks for _, looks in hidden], HIDDEN[DESCRIPTOR]),
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema_of([*columns, *HIDDEN]))
+
+
+# ``pyarrow.array`` would import pandas, which takes a second in each process.
+
+
+def _texts(values: Sequence[str]) -> pa.Array:
+    """Return texts as an array."""
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
+def _numbers(values: NDArray[Any], present: ArrayLike | None = None) -> pa.Array:
+    """Return numbers as an array, with null where they are not present; None: where they are NaN."""
+    mask = np.packbits(
+        ~np.isnan(values) if present is None else np.asarray(present, np.bool_), bitorder="little"
+    )
+    buffers = [pa.py_buffer(mask), pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
+
+
+def _bytes(values: Sequence[bytes | None], kind: pa.FixedSizeBinaryType) -> pa.Array:
+    """Return byte strings of one length as an array."""
+    mask = np.packbits(np.array([value is not None for value in values], np.bool_), bitorder="little")
+    data = b"".join(bytes(kind.byte_width) if value is None else value for value in values)
+    return pa.Array.from_buffers(kind, len(values), [pa.py_buffer(mask), pa.py_buffer(data)])

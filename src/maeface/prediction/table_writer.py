@@ -1,6 +1,7 @@
 """The file of a table of predictions, CSV or Parquet, written piece by piece."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ WHERE = {
 RECORD_KEY = "maeface"
 ROW_GROUP = 65_536
 """Rows of a row group: with small ones a Parquet file is larger, and much slower to read."""
-NEEDS_QUOTES = r'[",\r\n]|^ |^$'
+NEEDS_QUOTES = re.compile(r'[",\r\n]|^ |^$')
 """A text that needs quotes in CSV: readers may drop a space at its beginning."""
 LINES_TOGETHER = 4096
 """Lines of a CSV file that are written together."""
@@ -95,20 +96,23 @@ def writer(out: Path, schema: pa.Schema, row_group: int | None = None) -> Iterat
 
 def _to_csv(rows: pa.Table) -> bytes:
     """Return rows as CSV; numbers have as many digits as their type needs, and missing ones are empty."""
-    cells = [_to_cells(column.combine_chunks()) for column in rows.columns]
-    lines = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
-    return "".join(f"{line}\n" for line in lines.to_pylist()).encode()
+    columns = [_to_cells(column) for column in rows.columns]
+    return "".join(f"{','.join(cells)}\n" for cells in zip(*columns, strict=True)).encode()
 
 
-def _to_cells(values: pa.Array) -> pa.Array:
+def _to_cells(values: pa.ChunkedArray) -> list[str]:
     """Return values as the text of cells, in quotes where they need them."""
     if pa.types.is_string(values.type):
-        quoted = pc.binary_join_element_wise('"', pc.replace_substring(values, '"', '""'), '"', "")
-        return pc.if_else(pc.match_substring_regex(values, NEEDS_QUOTES), quoted, values)
+        return [_quote(text) if NEEDS_QUOTES.search(text) else text for text in values.to_pylist()]
     texts = pc.cast(values, pa.string())
-    if not pa.types.is_floating(values.type):
-        return texts
-    return pc.replace_substring_regex(texts, "^(-?[0-9]+)$", r"\1.0")  # a fraction for readers, if whole, too
+    if pa.types.is_floating(values.type):  # a fraction for readers, if it is whole, too
+        texts = pc.replace_substring_regex(texts, "^(-?[0-9]+)$", r"\1.0")
+    return [text or "" for text in texts.to_pylist()]
+
+
+def _quote(text: str) -> str:
+    quoted = text.replace('"', '""')
+    return f'"{quoted}"'
 
 
 class _Buffer:

@@ -35,8 +35,8 @@ class Totals:
         there: number of files whose table was there already.
         images: number of photos and frames that were read.
         statuses: rows by status.
-        shares_missing: for each input with a row that stands for an image that could not be read: the
-            fraction of these among its images, 0 to 1; 1 if no image could be read.
+        shares_missing: for each input of which images could not be read: their fraction, 0 to 1; 1 if none
+            could be read.
         pictures: number of pictures that were written.
     """
 

@@ -152,6 +152,13 @@ def _count(batch: Sequence[ImagePrediction], entries: dict[str, Entry]) -> None:
             entry.statuses["ok" if one.crops else "no_face"] += max(1, len(one.crops))
         else:
             entry.statuses[one.image.reason] += 1
+            entry.missing += count_missing(one.image)
+
+
+def count_missing(entry: UnreadableInput) -> int:
+    """Return how many images an entry stands for; 1 if that is not known."""
+    count: object = getattr(entry, "count", 0)
+    return count if isinstance(count, int) and count > 0 else 1
 
 
 def _number_rows(entries: Sequence[Entry]) -> None:
