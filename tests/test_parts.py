@@ -107,7 +107,6 @@ def test_killed_at_random_moments(tmp_path):
             break
         kept.append(len(list(tmp_path.glob("t.csv.parts/*.parquet"))))
     assert kept and kept == sorted(kept), kept
-    print(f"parts after each kill: {kept}")
     run(folder, out)
     assert out.read_bytes() == (tmp_path / "alone.csv").read_bytes()
     assert record_of(out) == record_of(tmp_path / "alone.csv")
@@ -327,13 +326,13 @@ def inputs(*names):
     return [Input(name, f"/{name}", 1, name.endswith("mp4")) for name in names]
 
 
-def test_units_are_in_the_order_of_the_inputs():
+def test_units_are_in_the_order_of_the_inputs(tmp_path):
     listing = inputs("a.jpg", "b.mp4", *(f"c{n}.jpg" for n in range(5)), "d.mp4", "e.mp4", "f.jpg")
-    units = [unit for group in plan.plan_units(listing) for unit in group]
+    units = [unit for group in plan.plan_units(listing, tmp_path) for unit in group]
     assert [item for unit in units for item in unit.inputs] == listing
     assert [len(unit.inputs) for unit in units] == [1, 1, 4, 1, 1, 1, 1]
     assert len({unit.name for unit in units}) == len(units)
-    more = [unit for group in plan.plan_units(inputs(*map(str, range(5000)))) for unit in group]
+    more = [unit for group in plan.plan_units(inputs(*map(str, range(5000))), tmp_path) for unit in group]
     assert max(len(unit.inputs) for unit in more) == 32
 
 
@@ -367,17 +366,17 @@ def test_a_film_in_several_units_is_joined_in_order(tmp_path, monkeypatch):
     found = parts.find_finished(folder, [film])
     assert set(found) == {("film.mp4", span) for span in spans}
     assert [place.entry.content.sha256 is None for place in places] == [True, False, True]
-    seen = []
-    monkeypatch.setattr(join, "finish_film", lambda: lambda rows: seen.append(len(rows)) or rows)
     places.sort(key=lambda place: place.entry.frames)
     reader = parts.PartReader(folder)
-    header = {"columns": predictor.columns, "weights": None}
-    made = join.write_table(tmp_path / "t.csv", predictor.columns, {"film.mp4": places}, reader, header, "")
+    header = {"columns": predictor.columns, "weights": None, "options": {"track": None}}
+    made = join.write_table(
+        *(tmp_path / "t.csv", predictor.columns, {"film.mp4": places}, reader, header, "", None)
+    )
     assert list(rows_of(tmp_path / "t.csv")["frame"]) == [n for n in range(9) for _ in range(2)]
-    assert seen == [6, 6, 6] and made["inputs"][0]["sha256"] == parts.hash_of(tmp_path / "film.mp4")
+    assert made["inputs"][0]["sha256"] == parts.hash_of(tmp_path / "film.mp4")
 
 
-def read_spans(items, every, fps, skipped):
+def read_spans(items, every, fps, skipped, indexes):
     import numpy as np
 
     from maeface.data.ingest.images import SourceImage
@@ -399,7 +398,7 @@ def test_thousands_of_parts_are_found_again_quickly(tmp_path):
     listing = [Input(name, str(tmp_path / "absent" / name), -1, False) for name in names]
     folder = tmp_path / "parts"
     folder.mkdir()
-    units = [unit for group in plan.plan_units(listing) for unit in group]
+    units = [unit for group in plan.plan_units(listing, tmp_path) for unit in group]
     for unit in units[:300]:
         entries = [parts.Entry(item.source, (), parts.Content(-1, -1, None)) for item in unit.inputs]
         with parts.write_part(folder, unit, schema_of(["input"]), entries):
