@@ -112,6 +112,7 @@ def prepare(
     jpeg_quality: Annotated[int, typer.Option(help="JPEG quality of the crops, 1 to 100.")] = 95,
     workers: options.Workers = None,
     file_timeout: options.FileTimeout = 1800.0,
+    ray: options.Ray = None,
     device: options.Device = "auto",
     backend: options.Backend = "auto",
     max_bad: Annotated[
@@ -250,6 +251,7 @@ def predict(
     ] = 1.0,
     workers: options.Workers = None,
     file_timeout: options.FileTimeout = 1800.0,
+    ray: options.Ray = None,
 ) -> None:
     """Predict the AUs of the faces in photos and videos."""
     arguments = locals()

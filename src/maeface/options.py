@@ -88,6 +88,14 @@ Fps = Annotated[
     float | None,
     typer.Option("--fps", min=0.001, help="Use at most this many frames per second of a video instead."),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS|local",
+        help="Work on the Ray cluster at ADDRESS, or on one started on this machine (extra 'ray').",
+    ),
+]
 FileTimeout = Annotated[
     float,
     typer.Option(

@@ -19,6 +19,7 @@ from maeface import checks, console, files
 from maeface.config import Precision
 from maeface.data.ingest.images import SkippedInputs, SourceImage, read_inputs
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, note_unused_options
+from maeface.data.ingest.runner import Resources
 from maeface.data.ingest.workers import Notify, count_cores
 from maeface.errors import ConfigError, DataError
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
@@ -59,11 +60,12 @@ class Options:
     file_timeout: float = 1800.0
     min_face: float = MIN_FACE
     track: int | None = None
+    ray: str | None = None
 
 
 MakePredictor = Callable[[Options], "Predictor"]
 """Makes a predictor; it is called in each worker process."""
-NOT_IN_RECORD = ("weights", "pictures", "workers", "file_timeout")
+NOT_IN_RECORD = ("weights", "pictures", "workers", "file_timeout", "ray")
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def run(
     file_timeout: float = 1800.0,
     min_face: float = MIN_FACE,
     track: int | None = None,
+    ray: str | None = None,
     make_predictor: MakePredictor | None = None,
 ) -> Summary:
     """Predict action units of photos and videos.
@@ -158,6 +161,7 @@ def run(
         file_timeout: give up a file from which no further image comes for so many seconds.
         min_face: side of the smallest face that is searched for in videos, px; 0: as in photos.
         track: the only person of each video to keep, by ``track``; None: all.
+        ray: address of a Ray cluster to work on, or "local"; None: processes on this machine.
         make_predictor: makes another predictor, a function of a module; None for ``Predictor``.
 
     Raises:
@@ -170,7 +174,7 @@ def run(
     """
     options = Options(
         *(weights, pictures, every, fps, faces, aligned, device, precision, detector),
-        *(max_bad, backend, workers, file_timeout, min_face, track),
+        *(max_bad, backend, workers, file_timeout, min_face, track, ray),
     )
     return _run(inputs, out, options, make_predictor or _make_predictor)
 
@@ -196,18 +200,24 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
     )
     weights = find(options.weights)
     detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
-    used = replace(options, weights=weights, detector=source_of(detector) if detector else options.detector)
+    used = replace(
+        options,
+        weights=weights.absolute(),
+        detector=source_of(detector) if detector else options.detector,
+        pictures=options.pictures and options.pictures.absolute(),
+    )
     if out is None:
         return _print(listing, used, make)
     given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
     header = record.make_header(weights, files_of(weights), detector, given)
-    folder = _parts_of(out)
+    folder = _parts_of(out).absolute()  # processes of a cluster start in other folders
     gpu = options.device.startswith("cuda") or (options.device == "auto" and finds_gpu())
-    task = Task(
-        *(out, folder, listing, header, partial(_make_job, folder, header, used, make)),
-        *(1 if gpu else options.workers or count_cores(), options.file_timeout),
-        *(options.pictures, started),
+    resources = Resources(
+        *(1 if gpu else options.workers or count_cores(), options.file_timeout, options.ray),
+        gpus=options.device.startswith("cuda"),
     )
+    setup = partial(_make_job, folder, header, used, make)
+    task = Task(out, folder, listing, header, setup, resources, options.pictures, started)
     totals = write_table_each(task) if one_each else write_one_table(task)
     return _summarize(totals, out, options.max_bad)
 

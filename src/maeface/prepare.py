@@ -26,7 +26,7 @@ from maeface.data import manifest, shards
 from maeface.data.ingest import input_list, quarantine, units, workers
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, split_into_units
 from maeface.data.ingest.quarantine import FileRetry
-from maeface.data.ingest.runner import Runner
+from maeface.data.ingest.runner import Resources, Runner
 from maeface.data.ingest.units import FaceFinder, Settings, UnitSummary
 from maeface.data.readers import stored_labels
 from maeface.data.readers.raw_dataset import RawDataset, read_all
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "Summary", "run"]
 
 RESULT = "prepare.json"
-NOT_IN_RESULT = {"workers", "max_bad", "file_timeout", "backend"}
+NOT_IN_RESULT = {"workers", "max_bad", "file_timeout", "backend", "ray"}
 LIBRARIES = ("maeface", "numpy", "pillow", "av", "torch", "torchvision", "pyarrow")
 
 Setup = Callable[[], Callable[[Unit | FileRetry, workers.Notify], UnitSummary]]
@@ -143,7 +143,9 @@ def run(
         if not (out / RESULT).is_file():
             planned = split_into_units(listing, settings.per_shard)
             settings, used = _choose_backend(settings, weights)
-            images = _do_units(planned, out, settings, partial(_make_job, out, settings, make_find, weights))
+            images = _do_units(
+                planned, out, settings, partial(_make_job, out.absolute(), settings, make_find, weights)
+            )
             _join(out, planned, header | used)
         shutil.rmtree(out / units.PARTS, ignore_errors=True)
         return _summary(out, settings, images, time.monotonic() - started)
@@ -231,8 +233,13 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
         faces += new
         advance(0, f"{faces} faces")
 
-    count = settings.workers or workers.count_cores()
-    runner = Runner("prepare", setup, count, notify, settings.file_timeout)
+    resources = Resources(
+        settings.workers or workers.count_cores(),
+        settings.file_timeout,
+        settings.ray,
+        gpus=settings.device.startswith("cuda"),
+    )
+    runner = Runner("prepare", setup, resources, notify)
     try:
         with console.progress("prepare", total, "files", finished) as advance:
             with closing(runner.do_units(missing, suspects)) as results:

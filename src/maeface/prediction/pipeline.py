@@ -14,7 +14,7 @@ from filelock import FileLock
 from maeface import console, files
 from maeface.data.ingest import workers
 from maeface.data.ingest.inputs import Input, Unit
-from maeface.data.ingest.runner import Runner
+from maeface.data.ingest.runner import Resources, Runner
 from maeface.errors import ConfigError, ResourceError
 from maeface.faces.numbering import DAMAGED, LOST, TRUNCATED
 from maeface.prediction import parts
@@ -114,8 +114,7 @@ class Pipeline:
         folder: of the parts.
         inputs: the files, in order.
         setup: makes the job of a worker process, which takes units and returns ``UnitResult``.
-        count: number of processes.
-        limit_s: a file from which no further image comes for so many seconds is given up.
+        resources: where the work is done.
         complete: called with the name of an input and its places in order of time, when all its units are
             finished.
         finished: the places of what earlier runs have finished, by input and frames.
@@ -125,8 +124,7 @@ class Pipeline:
     folder: Path
     inputs: Sequence[Input]
     setup: Setup
-    count: int
-    limit_s: float
+    resources: Resources
     complete: Complete
     finished: dict[Key, Place]
     pictures: int = 0
@@ -146,9 +144,7 @@ class Pipeline:
         if self.finished:
             done = len({name for name, _ in self.finished})
             console.note(f"predict: resuming {self.folder}, {done} of {len(self.inputs)} inputs have rows")
-        runner: Runner[OneFile, UnitResult] = Runner(
-            "predict", self.setup, self.count, self._notify, self.limit_s
-        )
+        runner: Runner[OneFile, UnitResult] = Runner("predict", self.setup, self.resources, self._notify)
         suspects: list[Unit] = []
         with console.progress("predict", len(self.inputs), "inputs") as self._advance:
             with closing(runner.do_units(self._missing(), suspects)) as results:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maeface.data.ingest.inputs import Input
+from maeface.data.ingest.runner import Resources
 from maeface.errors import DataError
 from maeface.prediction import parts
 from maeface.prediction.join import write_table
@@ -88,8 +89,7 @@ class Task:
         inputs: the files, in the order of the table.
         header: of the record, without what was used.
         setup: makes the job of a worker process.
-        count: number of processes.
-        limit_s: a file from which no further image comes for so many seconds is given up.
+        resources: where the work is done.
         pictures: the folder of pictures; None for none.
         started: time of the beginning.
     """
@@ -99,8 +99,7 @@ class Task:
     inputs: Sequence[Input]
     header: Mapping[str, Any]
     setup: Setup
-    count: int
-    limit_s: float
+    resources: Resources
     pictures: Path | None
     started: str
 
@@ -199,7 +198,7 @@ def _do_missing(task: Task, inputs: Sequence[Input], complete: Complete) -> int:
             for key, place in finished.items()
             if _has_picture(key, place, task.pictures, key[0] in videos)
         }
-    pipeline = Pipeline(task.folder, inputs, task.setup, task.count, task.limit_s, complete, finished)
+    pipeline = Pipeline(task.folder, inputs, task.setup, task.resources, complete, finished)
     pipeline.run()
     return pipeline.pictures
 

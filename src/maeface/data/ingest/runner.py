@@ -3,10 +3,10 @@
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from maeface import console
-from maeface.data.ingest import workers
+from maeface.data.ingest import ray_work, workers
 from maeface.data.ingest.inputs import Input, Unit
 
 
@@ -23,22 +23,37 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
+class Resources:
+    """Where units are worked on.
+
+    Attributes:
+        processes: number of worker processes on this machine.
+        limit_s: see ``workers.work``.
+        ray: the address of a Ray cluster to work on instead (``ray_work``); None: this machine.
+        gpus: GPUs that a task of Ray needs.
+    """
+
+    processes: int
+    limit_s: float | None = None
+    ray: str | None = None
+    gpus: float = 0
+
+
+@dataclass(frozen=True)
 class Runner(Generic[Item, Result]):
     """What the worker processes of a verb have in common.
 
     Attributes:
         verb: the name of the command, for messages.
         setup: see ``workers.work``; its job takes units and single files of units.
-        count: number of processes.
+        resources: where they are done.
         notify: see ``workers.work``.
-        limit_s: see ``workers.work``.
     """
 
     verb: str
     setup: Callable[[], workers.Job[Item, Result]]
-    count: int
+    resources: Resources
     notify: workers.Notify
-    limit_s: float | None
 
     def do_units(
         self, units: Iterable[Unit], suspects: list[Unit]
@@ -54,7 +69,7 @@ class Runner(Generic[Item, Result]):
             )
 
         job: Callable[[], workers.Job[Unit, Result]] = self.setup  # type: ignore[assignment]
-        with closing(workers.work(job, units, self.count, self.notify, suspect, self.limit_s)) as results:
+        with closing(self._work(job, units, self.resources.processes, suspect)) as results:
             yield from results
 
     def do_files(
@@ -73,5 +88,19 @@ class Runner(Generic[Item, Result]):
             console.note(f"{self.verb}: {item.inputs[0].source} is left out: {status} ({detail})")
             lose(item, status, detail)
 
-        with closing(workers.work(self.setup, files, 1, self.notify, lost, self.limit_s)) as results:
+        with closing(self._work(self.setup, files, 1, lost)) as results:
             yield from results
+
+    def _work(
+        self,
+        setup: Callable[[], workers.Job[Any, Result]],
+        items: Iterable[Any],
+        count: int,
+        lose: workers.Lose[Any],
+    ) -> Generator[tuple[Any, Result], None, None]:
+        resources = self.resources
+        if resources.ray is None:
+            return workers.work(setup, items, count, self.notify, lose, resources.limit_s)
+        together = 1 if count == 1 else None
+        arguments = (setup, items, resources.ray, self.notify, lose, resources.limit_s)
+        return ray_work.work(*arguments, together=together, gpus=resources.gpus)

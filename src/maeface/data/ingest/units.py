@@ -42,7 +42,7 @@ FaceFinder = Callable[[Sequence[NDArray[np.uint8]], bool], list[list[FaceCrop]]]
 class Settings(config.Settings):
     """How images are prepared.
 
-    All but ``backend``, ``workers``, ``max_bad`` and ``file_timeout`` change what comes out.
+    All but ``backend``, ``workers``, ``ray``, ``max_bad`` and ``file_timeout`` change what comes out.
     """
 
     every: Annotated[int, Field(ge=1)] = 1
@@ -75,6 +75,8 @@ class Settings(config.Settings):
     """Processes; None: as many as there are cores."""
     max_bad: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Fraction of the input files that may give no face."""
+    ray: str | None = None
+    """Address of a Ray cluster to work on, or "local"; None: this machine's processes."""
     file_timeout: Annotated[float, Field(gt=0)] = 1800.0
     """A file from which no further image comes for so many seconds is given up, and its process stopped."""
 
