@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import av
+import numpy as np
 import pandas as pd
 import pytest
 
+from maeface import predict
 from maeface.data.ingest import workers
 from maeface.data.ingest.inputs import Input
 from maeface.errors import ConfigError, DataError, ResourceError
@@ -448,3 +451,43 @@ def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch, her
     photo(tmp_path / "later.png", 10)
     assert run(folder, out).there == 0
     assert rows_of(out).set_index("input")["status"]["link.png"] == "ok"
+
+
+def film(path, seconds):
+    """A film of 10 frames a second with a key frame each second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.gop_size = 48, 48, "yuv420p", 10
+        for number in range(seconds * 10):
+            pixels = np.full((48, 48, 3), 60 + number % 100, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
+
+
+def test_a_film_goes_on_with_its_segments(tmp_path, monkeypatch, here):
+    folder, out = tmp_path / "in", tmp_path / "t.csv"
+    folder.mkdir()
+    film(folder / "film.mp4", 45)
+    photo(folder / "z.png", 20)
+    run(folder, tmp_path / "alone.csv")
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out)
+    read = pd.read_parquet(f"{out}.parts")
+    frames = set(read["frame"])
+    assert 200 <= len(frames) < 450
+    os.utime(folder / "film.mp4")
+    real, seen = predict.predict_unit, []
+    monkeypatch.setattr(predict, "predict_unit", lambda unit, *rest: seen.append(unit) or real(unit, *rest))
+    run(folder, out)
+    spans = [item.frames for unit in seen for item in unit.inputs]
+    assert spans[-1] == () and len(spans) >= 2
+    assert not frames & {number for span in spans[:-1] for number in range(*span[0])}
+    assert out.read_bytes() == (tmp_path / "alone.csv").read_bytes()
+    rows = rows_of(out)
+    assert list(rows[rows["input"] == "film.mp4"]["frame"].unique()) == list(range(450))
+    run(folder, tmp_path / "each")
+    each = rows_of(tmp_path / "each" / "film.mp4.csv")
+    assert len(each) == (rows["input"] == "film.mp4").sum()
+    assert json.loads((tmp_path / "each" / "film.mp4.csv.json").read_text())["inputs"][0]["images"] == 450
