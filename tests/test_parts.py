@@ -491,3 +491,27 @@ def test_a_film_goes_on_with_its_segments(tmp_path, monkeypatch, here):
     each = rows_of(tmp_path / "each" / "film.mp4.csv")
     assert len(each) == (rows["input"] == "film.mp4").sum()
     assert json.loads((tmp_path / "each" / "film.mp4.csv.json").read_text())["inputs"][0]["images"] == 450
+
+
+def test_a_segment_that_crashes_costs_no_other(tmp_path, monkeypatch):
+    """One row stands for the frames of the segment, at the time of the first."""
+
+    def lose_one(setup, items, count, notify, lose=None, limit_s=None):
+        job = setup()
+        for item in items:
+            if item.inputs[0].frames and item.inputs[0].frames[0][0] > 0:
+                lose(item, "crashed", "signal 11")
+            else:
+                yield item, job(item, notify)
+
+    monkeypatch.setattr(workers, "work", lose_one)
+    folder, out = tmp_path / "in", tmp_path / "t.csv"
+    folder.mkdir()
+    film(folder / "film.mp4", 25)
+    summary = run(folder, out, max_bad=0.1)
+    rows = rows_of(out)
+    lost = rows[rows["status"] == "crashed"]
+    (start,) = lost["frame"]
+    assert list(lost["time_s"]) == [start / 10] and list(rows["frame"].unique()) == list(range(start + 1))
+    assert record_of(out)["inputs"][0]["missing"] == 250 - start
+    assert (summary.images, summary.bad, summary.too_many_bad) == (start, 1, True)
