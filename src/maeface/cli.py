@@ -230,9 +230,7 @@ def predict(
             "Default: maeface-nano.",
         ),
     ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(help="Folder for a copy of each photo with face boxes and AU bars.")
-    ] = None,
+    pictures: options.Pictures = None,
     every: options.Every = 1,
     fps: options.Fps = None,
     faces: options.Faces = "all",

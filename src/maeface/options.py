@@ -102,6 +102,10 @@ FileTimeout = Annotated[
         "--file-timeout", help="Give up a file from which no further image comes for so many seconds."
     ),
 ]
+Pictures = Annotated[
+    Path | None,
+    typer.Option("--pictures", help="Folder for a copy of each photo with face boxes and AU bars."),
+]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Number of processes. Default: one for each CPU core.")
 ]

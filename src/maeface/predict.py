@@ -138,8 +138,7 @@ def run(
     of the same files with the same settings.
 
     Args:
-        inputs: files and folders, which are searched recursively. Those that cannot be read are skipped with
-            a message.
+        inputs: files and folders, which are searched recursively. What cannot be read is skipped.
         weights: a file, or the name of packaged weights; None for the default, see ``Predictor``.
         out: the table, ``.csv`` or ``.parquet``, with its record beside it (``prediction.record``). It has a
             row for each face, and one with face -1 for an image without a face and for an input that cannot
@@ -148,29 +147,26 @@ def run(
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: read every n-th frame of a video.
         fps: read at most this many frames per second of a video, instead of ``every``.
-        faces: faces of an image to predict: "all" (best score first), the "largest", the most "central", or a
-            number: so many of the largest.
-        aligned: True if the images are face crops already; then no face is detected.
-        device: "auto", "cpu", "cuda" or "cuda:N"; see ``Predictor``.
-        precision: of the AU model: "auto", "fp32" or "bf16"; see ``Predictor``.
-        detector: "auto", "public" or "embedded"; see ``Predictor``.
+        faces: as in ``Predictor``.
+        aligned: as in ``Predictor``.
+        device: as in ``Predictor``.
+        precision: as in ``Predictor``.
+        detector: as in ``Predictor``.
         max_bad: largest fraction of the inputs, 0 to 1, that may be bad; see ``Summary.too_many_bad``. An
             input is bad if no image of it can be read, or if a larger fraction of its images cannot.
-        backend: of the networks: "auto", "torch", "openvino" or "onnxruntime"; see ``Predictor``.
+        backend: as in ``Predictor``.
         workers: number of processes; None: one for each CPU core. With a GPU it is one.
         file_timeout: give up a file from which no further image comes for so many seconds.
-        min_face: side of the smallest face that is searched for in videos, px; 0: as in photos.
+        min_face: as in ``Predictor``.
         track: the only person of each video to keep, by ``track``; None: all.
         ray: address of a Ray cluster to work on, or "local"; None: processes on this machine.
         make_predictor: makes another predictor, a function of a module; None for ``Predictor``.
 
     Raises:
-        ConfigError: an input does not exist, ``out`` has another extension or holds an unfinished run with
-            other settings, or an option is out of range.
+        ConfigError: a wrong input, output or option, or an unfinished run with other settings.
         DataError: none of the inputs could be read.
         WeightsError: the file is not an AU model, or is damaged.
-        ResourceError: there is no such device, the disk is full, ``out`` is in use, or there are no weights
-            for the face detector and no network.
+        ResourceError: no such device, a full disk, ``out`` in use, or no weights for the face detector.
     """
     options = Options(
         *(weights, pictures, every, fps, faces, aligned, device, precision, detector),

@@ -135,12 +135,8 @@ def work(
                 if what != "result":
                     continue
                 item = worker.item
-                for following in islice(waiting, 1):
-                    worker.give(following)
-                    break
-                else:
+                if not worker.give_next(waiting):
                     del running[worker.connection]
-                    worker.connection.close()
                 yield item, value
     finally:
         for worker in running.values():
@@ -177,6 +173,14 @@ class _Worker(Generic[Item]):
         self.silent_since_s: float | None = None
         with suppress(OSError):  # the process is gone; the next receive says so
             self.connection.send(item)
+
+    def give_next(self, items: Iterator[Item]) -> bool:
+        """Send the next item; without one, end the process and return False."""
+        for item in items:
+            self.give(item)
+            return True
+        self.connection.close()
+        return False
 
     def is_silent(self, limit_s: float | None) -> bool:
         """Return whether the item has made no progress for too long."""
