@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import av
+import numpy as np
 import pandas as pd
 import pytest
 
+from maeface import predict
 from maeface.data.ingest import workers
 from maeface.data.ingest.inputs import Input
 from maeface.errors import ConfigError, DataError, ResourceError
@@ -107,7 +110,6 @@ def test_killed_at_random_moments(tmp_path):
             break
         kept.append(len(list(tmp_path.glob("t.csv.parts/*.parquet"))))
     assert kept and kept == sorted(kept), kept
-    print(f"parts after each kill: {kept}")
     run(folder, out)
     assert out.read_bytes() == (tmp_path / "alone.csv").read_bytes()
     assert record_of(out) == record_of(tmp_path / "alone.csv")
@@ -327,13 +329,13 @@ def inputs(*names):
     return [Input(name, f"/{name}", 1, name.endswith("mp4")) for name in names]
 
 
-def test_units_are_in_the_order_of_the_inputs():
+def test_units_are_in_the_order_of_the_inputs(tmp_path):
     listing = inputs("a.jpg", "b.mp4", *(f"c{n}.jpg" for n in range(5)), "d.mp4", "e.mp4", "f.jpg")
-    units = [unit for group in plan.plan_units(listing) for unit in group]
+    units = [unit for group in plan.plan_units(listing, tmp_path) for unit in group]
     assert [item for unit in units for item in unit.inputs] == listing
     assert [len(unit.inputs) for unit in units] == [1, 1, 4, 1, 1, 1, 1]
     assert len({unit.name for unit in units}) == len(units)
-    more = [unit for group in plan.plan_units(inputs(*map(str, range(5000)))) for unit in group]
+    more = [unit for group in plan.plan_units(inputs(*map(str, range(5000))), tmp_path) for unit in group]
     assert max(len(unit.inputs) for unit in more) == 32
 
 
@@ -367,17 +369,17 @@ def test_a_film_in_several_units_is_joined_in_order(tmp_path, monkeypatch):
     found = parts.find_finished(folder, [film])
     assert set(found) == {("film.mp4", span) for span in spans}
     assert [place.entry.content.sha256 is None for place in places] == [True, False, True]
-    seen = []
-    monkeypatch.setattr(join, "finish_film", lambda: lambda rows: seen.append(len(rows)) or rows)
     places.sort(key=lambda place: place.entry.frames)
     reader = parts.PartReader(folder)
-    header = {"columns": predictor.columns, "weights": None}
-    made = join.write_table(tmp_path / "t.csv", predictor.columns, {"film.mp4": places}, reader, header, "")
+    header = {"columns": predictor.columns, "weights": None, "options": {"track": None}}
+    made = join.write_table(
+        *(tmp_path / "t.csv", predictor.columns, {"film.mp4": places}, reader, header, "", None)
+    )
     assert list(rows_of(tmp_path / "t.csv")["frame"]) == [n for n in range(9) for _ in range(2)]
-    assert seen == [6, 6, 6] and made["inputs"][0]["sha256"] == parts.hash_of(tmp_path / "film.mp4")
+    assert made["inputs"][0]["sha256"] == parts.hash_of(tmp_path / "film.mp4")
 
 
-def read_spans(items, every, fps, skipped):
+def read_spans(items, every, fps, skipped, indexes):
     import numpy as np
 
     from maeface.data.ingest.images import SourceImage
@@ -399,7 +401,7 @@ def test_thousands_of_parts_are_found_again_quickly(tmp_path):
     listing = [Input(name, str(tmp_path / "absent" / name), -1, False) for name in names]
     folder = tmp_path / "parts"
     folder.mkdir()
-    units = [unit for group in plan.plan_units(listing) for unit in group]
+    units = [unit for group in plan.plan_units(listing, tmp_path) for unit in group]
     for unit in units[:300]:
         entries = [parts.Entry(item.source, (), parts.Content(-1, -1, None)) for item in unit.inputs]
         with parts.write_part(folder, unit, schema_of(["input"]), entries):
@@ -449,3 +451,67 @@ def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch, her
     photo(tmp_path / "later.png", 10)
     assert run(folder, out).there == 0
     assert rows_of(out).set_index("input")["status"]["link.png"] == "ok"
+
+
+def film(path, seconds):
+    """A film of 10 frames a second with a key frame each second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.gop_size = 48, 48, "yuv420p", 10
+        for number in range(seconds * 10):
+            pixels = np.full((48, 48, 3), 60 + number % 100, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
+
+
+def test_a_film_goes_on_with_its_segments(tmp_path, monkeypatch, here):
+    folder, out = tmp_path / "in", tmp_path / "t.csv"
+    folder.mkdir()
+    film(folder / "film.mp4", 45)
+    photo(folder / "z.png", 20)
+    run(folder, tmp_path / "alone.csv")
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out)
+    read = pd.read_parquet(f"{out}.parts")
+    frames = set(read["frame"])
+    assert 200 <= len(frames) < 450
+    os.utime(folder / "film.mp4")
+    real, seen = predict.predict_unit, []
+    monkeypatch.setattr(predict, "predict_unit", lambda unit, *rest: seen.append(unit) or real(unit, *rest))
+    run(folder, out)
+    spans = [item.frames for unit in seen for item in unit.inputs]
+    assert spans[-1] == () and len(spans) >= 2
+    assert not frames & {number for span in spans[:-1] for number in range(*span[0])}
+    assert out.read_bytes() == (tmp_path / "alone.csv").read_bytes()
+    rows = rows_of(out)
+    assert list(rows[rows["input"] == "film.mp4"]["frame"].unique()) == list(range(450))
+    run(folder, tmp_path / "each")
+    each = rows_of(tmp_path / "each" / "film.mp4.csv")
+    assert len(each) == (rows["input"] == "film.mp4").sum()
+    assert json.loads((tmp_path / "each" / "film.mp4.csv.json").read_text())["inputs"][0]["images"] == 450
+
+
+def test_a_segment_that_crashes_costs_no_other(tmp_path, monkeypatch):
+    """One row stands for the frames of the segment, at the time of the first."""
+
+    def lose_one(setup, items, count, notify, lose=None, limit_s=None):
+        job = setup()
+        for item in items:
+            if item.inputs[0].frames and item.inputs[0].frames[0][0] > 0:
+                lose(item, "crashed", "signal 11")
+            else:
+                yield item, job(item, notify)
+
+    monkeypatch.setattr(workers, "work", lose_one)
+    folder, out = tmp_path / "in", tmp_path / "t.csv"
+    folder.mkdir()
+    film(folder / "film.mp4", 25)
+    summary = run(folder, out, max_bad=0.1)
+    rows = rows_of(out)
+    lost = rows[rows["status"] == "crashed"]
+    (start,) = lost["frame"]
+    assert list(lost["time_s"]) == [start / 10] and list(rows["frame"].unique()) == list(range(start + 1))
+    assert record_of(out)["inputs"][0]["missing"] == 250 - start
+    assert (summary.images, summary.bad, summary.too_many_bad) == (start, 1, True)

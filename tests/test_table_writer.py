@@ -22,6 +22,7 @@ def rows(start, count):
             "frame": np.arange(start, start + count),
             "time_s": np.arange(start, start + count) / 25,
             "face": np.zeros(count, np.int16),
+            "track": np.ones(count, np.int32),
             "status": "ok",
             "AU12_p": np.linspace(0, 1, count, dtype=np.float32),
         }
@@ -60,10 +61,10 @@ def test_csv_is_what_pandas_reads_and_writes(tmp_path):
     pd.testing.assert_frame_equal(read.astype(frame.dtypes), frame, check_exact=True)
     with table_file.open_csv(tmp_path / "a.csv") as table:
         cells = [row.cells for row in table.rows]
-    assert [row[0] for row in cells] == names and cells[-1][5] == ""
+    assert [row[0] for row in cells] == names and cells[-1][6] == ""
     text = (tmp_path / "a.csv").read_text().splitlines()
-    assert text[1] == '"a,b.png",0,0.0,0,ok,1.0' and text[3] == "plain,2,0.3333333333333333,0,ok,0.997"
+    assert text[1] == '"a,b.png",0,0.0,0,1,ok,1.0' and text[3] == "plain,2,0.3333333333333333,0,1,ok,0.997"
     frame.to_csv(tmp_path / "b.csv", index=False)
     with (tmp_path / "a.csv").open(newline="") as one, (tmp_path / "b.csv").open(newline="") as other:
         for ours, theirs in zip(csv.reader(one), csv.reader(other), strict=True):
-            assert ours[:2] == theirs[:2] and ours[3:5] == theirs[3:5]
+            assert ours[:2] == theirs[:2] and ours[3:6] == theirs[3:6]

@@ -60,7 +60,8 @@ def read_index(folder: Path, film: Input) -> VideoIndex | None:
 
 
 def _index_path(folder: Path, film: Input) -> Path:
-    return folder / f"{part_name([film._replace(frames=())])}{INDEX_SUFFIX}"
+    name = part_name([film._replace(frames=())])
+    return folder / f"_{name}{INDEX_SUFFIX}"  # readers of the parts leave out names that begin with "_"
 
 
 def make_unit(inputs: Sequence[Input]) -> Unit:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.faces import media
@@ -107,11 +109,17 @@ def predict_unit(
 
 
 def lose_input(item: Input, folder: Path, columns: Sequence[str], status: str) -> UnitResult:
-    """Write the part of an input that crashes or hangs its process; it has one row with the status."""
+    """Write the part of an input, or of a segment of a film, that crashes or hangs its process.
+
+    It has one row with the status: at the first frame, for all of them.
+    """
     unit = Unit(parts.part_name([item]), (item,))
     entry = _new_entry(item, alone=True)
-    frame = item.frames[0][0] if item.frames else 0
-    lost = [ImagePrediction(UnreadableInput(item.source, frame, 0.0, status), [], None)]  # type: ignore[arg-type]
+    start, stop = (item.frames[0][0], item.frames[-1][1]) if item.frames else (0, 0)
+    index = read_index(folder, item) if item.frames else None
+    time_s = 0.0 if index is None else float(index.times_s[start])
+    where = UnreadableInput(item.source, start, time_s, status, count=stop - start)
+    lost = [ImagePrediction(where, [], np.zeros((0, 0), np.float32))]
     with parts.write_part(folder, unit, schema_of([*columns, *HIDDEN]), [entry]) as write:
         _count(lost, {item.source: entry})
         write(rows_of(lost, columns))
@@ -157,8 +165,7 @@ def _count(batch: Sequence[ImagePrediction], entries: dict[str, Entry]) -> None:
 
 def count_missing(entry: UnreadableInput) -> int:
     """Return how many images an entry stands for; 1 if that is not known."""
-    count: object = getattr(entry, "count", 0)
-    return count if isinstance(count, int) and count > 0 else 1
+    return max(entry.count, 1)
 
 
 def _number_rows(entries: Sequence[Entry]) -> None:
