@@ -2,12 +2,11 @@
 
 VIDEOS holds the shared clips. Films are the clips with known people, and montages of two or three clips that
 move as tiles on a canvas: people who cross, leave and come back, change sides out of view, take turns before
-the camera, or are replaced by another one. The brightness of each tile changes slowly by a fifth. Below a clip
-its lowest row goes on, as clothes do. The embedded detector finds the faces.
+the camera, or are replaced by another one. The brightness of each tile changes slowly by a fifth. Below a
+clip, its lowest row goes on, as clothes do. The embedded detector finds the faces.
 
 For each film and frame rate, it prints the people, the numbers given to them, the switches (a person gets the
 number of another one), the fragments (a person gets another new number), and the numbers of false detections.
-With --descriptors, it also prints distances of descriptors between frames of a person and between people.
 """
 
 import argparse

@@ -357,6 +357,7 @@ def test_pytorch_is_chosen_on_a_gpu_and_asked_only_where_there_is_a_driver(cache
     assert choose(monkeypatch, times, device="cpu")[0] == ("openvino", "cpu")
     assert choose(monkeypatch, times, "openvino", "auto")[0] == ("openvino", "cpu")
     assert choose(monkeypatch, times, "torch", "auto")[0] == ("torch", "cuda")
+    assert choose(monkeypatch, times, "torch", "nonsense")[0] == ("torch", "nonsense")  # PyTorch refuses it
     monkeypatch.setattr(choice, "_has_driver", lambda: False)
     assert choose(monkeypatch, times, device="auto")[0] == ("openvino", "cpu")
 

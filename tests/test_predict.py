@@ -4,6 +4,7 @@ from functools import partial
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -342,6 +343,33 @@ def test_an_input_that_cannot_be_read_has_a_row(model_file, crops, tmp_path, mon
     )
     where, features = predictor.embed(crops, every=2)
     assert list(np.isnan(features).all(axis=1)) == list(where["face"] < 0)
+
+
+def test_frames_missing_from_a_film_have_rows(model_file, tmp_path, capsys):
+    path = tmp_path / "film.mkv"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for n in range(20):
+            pixels = np.full((48, 64, 3), 10 * n, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(path) as container:
+        positions = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for start, size in positions[8:10]:
+        data[start + 4 : start + size] = bytes(size - 4)  # without the header of the block
+    path.write_bytes(data)
+    out = tmp_path / "p.csv"
+    summary = predict.run([path], model_file(), out, aligned=True, device="cpu")
+    rows = pd.read_csv(out)
+    assert rows["frame"].tolist() == [*range(9), *range(10, 20)]
+    assert rows["status"].tolist() == ["ok"] * 8 + ["lost"] + ["ok"] * 10
+    assert rows["time_s"].to_numpy() == pytest.approx(rows["frame"].to_numpy() / 25, abs=1e-3)
+    assert (summary.images, summary.damaged_films, summary.without_face, summary.skipped) == (18, 1, 0, {})
+    assert "films with damage: 1" in str(summary)
+    assert "film.mkv is damaged; frames without values: 2 lost" in capsys.readouterr().err
 
 
 def test_the_reasons_are_those_of_prepare(model_file, crops, tmp_path):

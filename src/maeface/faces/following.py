@@ -3,8 +3,8 @@
 A film is divided into blocks of half a second (``timestamps.block_of``). The first frame of a block is
 searched as a photo is, in both passes. From there each face is followed: the landmark network, which sees
 a small crop around the face's landmarks in the frame before, says where they are now, and box and crop move
-with them. Every few frames the detector looks at the face again, as in the second pass. Where it finds no face, and
-where the picture changes as at a cut between two scenes, the whole frame is searched.
+with them. Every few frames the detector looks at the face again, as in the second pass. Where it finds no
+face, and where the picture changes as at a cut between two scenes, the whole frame is searched.
 
 Nothing is carried from one block to the next. So a film may be cut between any two blocks, and its parts
 worked on side by side, with the same result.

@@ -150,7 +150,7 @@ def _read(container: Any, stream: Any) -> _Packets:  # noqa: ANN401 - PyAV has n
         if packet is None or not packet.size:
             continue
         is_key_frame = packet.is_keyframe and is_key(codec, packet, extradata)
-        if not is_key_frame if number == 0 else packet.has_sidedata("new_extradata"):
+        if not is_key_frame if number == 0 else _has_new_settings(packet):
             raise _UntrustedError
         number += 1
         if packet.is_discard:
@@ -165,6 +165,12 @@ def _read(container: Any, stream: Any) -> _Packets:  # noqa: ANN401 - PyAV has n
     if not result.pts:
         raise _UntrustedError
     return result
+
+
+def _has_new_settings(packet: Any) -> bool:  # noqa: ANN401
+    """Return whether the decoder gets other settings from here on; the first PyAV versions do not say it."""
+    has_sidedata = getattr(packet, "has_sidedata", None)
+    return has_sidedata is not None and bool(has_sidedata("new_extradata"))
 
 
 def _is_shown(codec: str, packet: Any) -> bool:  # noqa: ANN401

@@ -26,14 +26,14 @@ Probe = Callable[[Backend], Callable[[], object]]
 
 
 def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Probe) -> tuple[Backend, str]:
-    """Return the back end to use, and the device: "cpu", "cuda" or "cuda:N".
+    """Return the back end to use, and the device: "cpu", or one of PyTorch.
 
     ``auto`` is PyTorch on a GPU. On a CPU it is the fastest of the installed ones that run ONNX graphs; if
     there are several, they are measured once for each network and kind of CPU, which takes a second.
 
     Args:
         asked: one of ``backends.BACKENDS``.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", or another device of PyTorch ("cuda", "cuda:1").
         name: returns a name of the network that is measured and of its weights.
         probe: opens that network.
 
@@ -42,7 +42,7 @@ def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Prob
         ResourceError: its library is not installed.
     """
     backend = require_backend(asked)
-    if device.startswith("cuda"):
+    if device not in ("auto", "cpu"):
         if backend in ONNX_BACKENDS:
             raise ConfigError(f"backend {backend} runs on the CPU only; ask for torch or auto on {device}")
         return "torch", device

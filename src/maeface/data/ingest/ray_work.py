@@ -6,6 +6,8 @@ twice, when its node is lost; its job must then give the same result. Ray is an 
 
 import os
 import pickle
+import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -27,6 +29,7 @@ RETRIES = 1
 WAITING_FOR_EACH = 1.5
 """Tasks that are submitted for each CPU core of the cluster, so that none waits for the next task."""
 POLL_S = 1.0
+CONNECT_S = 10.0
 
 
 def work(
@@ -91,17 +94,35 @@ def _connect(address: str) -> Any:  # noqa: ANN401 - the module
         import ray
     except ImportError as error:
         raise ResourceError("Ray is not installed; install it with: pip install 'maeface[ray]'") from error
+    options: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        _require_reachable(address)
         ray.init(
             address=address,
             ignore_reinit_error=True,
             log_to_driver=False,
             runtime_env={"env_vars": dict.fromkeys(THREADS, "1")},
-            **({"include_dashboard": False} if address == LOCAL else {}),
+            **options,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ResourceError(f"no Ray cluster at {address}: {_first_line(error)}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():  # Ray has set its own
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     return ray
+
+
+def _require_reachable(address: str) -> None:
+    """Connect to an address HOST:PORT, because Ray tries it for minutes.
+
+    Raises:
+        OSError: nothing answers.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "//" not in host:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
 
 
 def _first_line(error: Exception) -> str:
@@ -124,7 +145,7 @@ def _run(setup: bytes, item: Any, limit_s: float | None) -> tuple[Any, int]:  # 
 
 @cache
 def _job(setup: bytes) -> Job[Any, Any]:
-    job: Job[Any, Any] = pickle.loads(setup)()  # noqa: S301 - sent by ``work``
+    job: Job[Any, Any] = pickle.loads(setup)()
     return job
 
 

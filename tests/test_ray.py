@@ -1,0 +1,80 @@
+"""predict and prepare on a Ray cluster: two nodes on this machine, one of which is lost."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from maeface import prepare
+from maeface.errors import ResourceError
+from parts_cases import photo, photos, quick, run, slow
+from test_prepare import READY, fake_find
+
+pytest.importorskip("ray", reason="Ray is an extra (maeface[ray])")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of two nodes; its processes find the modules of the tests."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        yield nodes
+        ray.shutdown()
+        nodes.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_lost_node_loses_and_doubles_no_row(tmp_path, cluster):
+    folder = photos(tmp_path / "photos", 200)
+    run(folder, tmp_path / "plain.csv", quick)
+    second = cluster.add_node(num_cpus=1)
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(run(folder, tmp_path / "ray.csv", slow, ray=cluster.address))
+    )
+    thread.start()
+    parts = tmp_path / "ray.csv.parts"
+    wait_until(lambda: len(list(parts.glob("[!.]*.parquet"))) >= 3)
+    cluster.remove_node(second, allow_graceful=False)
+    thread.join(timeout=120)
+    assert results[0].images == 200
+    assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "plain.csv").read_bytes()
+    assert not parts.exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_prepare_gives_the_same_bytes_and_a_crash_loses_one_file(tmp_path, cluster):
+    folder = photos(tmp_path / "photos", 12)
+    settings = READY.model_copy(update={"workers": 1})
+    prepare.run([folder], tmp_path / "plain", settings, make_find=fake_find)
+    on_ray = settings.model_copy(update={"ray": cluster.address})
+    prepare.run([folder], tmp_path / "ray", on_ray, make_find=fake_find)
+    for name in ("manifest.parquet", "shards.json"):
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+
+    photo(folder / "crash.png")
+    summary = run(folder, tmp_path / "crash.csv", quick, ray=cluster.address)
+    assert summary.skipped == {"crashed": 1} and summary.images == 12
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_wrong_address_is_one_clear_line(tmp_path):
+    import ray
+
+    ray.shutdown()
+    with pytest.raises(ResourceError, match=r"no Ray cluster at 127\.0\.0\.1:1: "):
+        run(photos(tmp_path / "photos", 1), tmp_path / "t.csv", quick, ray="127.0.0.1:1")
+
+
+def wait_until(is_done, seconds=90):
+    end = time.monotonic() + seconds
+    while not is_done():
+        assert time.monotonic() < end
+        time.sleep(0.05)
