@@ -3,12 +3,12 @@
     uv run --with mediapipe python benchmarks/predict.py ../shared/videos/pyfeat_single_face.mp4 \
         ../shared/videos/grid_swiz3n.mpg --task ../shared/weights/face_landmarker.task
 
-Each clip is joined to itself until it lasts ``--seconds``. The whole command runs on such a film and on one a
-quarter as long; the difference of the two times gives the rate in steady state, and their intercept the
-start-up, imports included. MediaPipe (video mode, with blendshapes) reads the same film in a process of its
-own; its start-up is left out. The tools take turns, so that a busy machine slows down both; medians are
-printed, and the median of the pairs' ratios. ``--photos`` measures portraits per second, ``--stages`` says
-where the time of a frame goes.
+Each clip is joined to itself until it lasts ``--seconds``. The whole command runs on as many copies of this
+film as there are cores, and on copies of a film a quarter as long; the difference of the two times gives the
+rate in steady state, and their intercept the start-up, imports included. MediaPipe (video mode, with
+blendshapes) reads the film in a process of its own, which uses all cores; its start-up is left out. The tools
+take turns, so that a busy machine slows down both; medians are printed, and the median of the pairs' ratios.
+Then the stages of a frame are timed, one by one on one core.
 """
 
 import argparse
@@ -19,10 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
+
+from maeface.faces import finder, geometry, media, tracking
+from maeface.prediction.predictor import Predictor
 
 SHORT = 4
 """The short film is this many times shorter than the long one."""
@@ -49,10 +54,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--task", type=Path, help="MediaPipe's face_landmarker.task; without it, no peer")
+    parser.add_argument("--peer-python", default=sys.executable, help="a Python that has mediapipe and av")
     parser.add_argument("--weights", nargs="*", default=["maeface-nano"])
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--heights", type=int, nargs="*", default=[], help="also the clips enlarged so")
+    parser.add_argument("--copies", type=int, default=os.cpu_count())
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="of maeface predict; last")
     options = parser.parse_args()
     print(f"{_machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
@@ -62,19 +69,20 @@ def main() -> None:
                 films = _films(clip, height, options.seconds, Path(folder))
                 for weights in options.weights:
                     _compare(clip.name, films, weights, options)
+    _time_stages(options.clips[0], options.weights[0])
 
 
 def _compare(name: str, films: tuple[Path, Path], weights: str, options: argparse.Namespace) -> None:
-    frames = [_count(film) for film in films]
+    frames = [options.copies * _count(film) for film in films]
     ours: list[float] = []
     starts: list[float] = []
     peers: list[float] = []
     for _ in range(options.repeats):
-        short, long = (_time_predict(film, weights, options.options) for film in films)
+        short, long = (_time_predict(film, weights, options) for film in films)
         ours.append((frames[1] - frames[0]) / (long - short))
         starts.append(short - frames[0] / ours[-1])
         if options.task:
-            peers.append(_rate_of_mediapipe(films[1], options.task))
+            peers.append(_rate_of_mediapipe(films[1], options))
     shape = _shape(films[0])
     line = f"{name} {shape}, {weights}: {statistics.median(ours):.0f} frames/s"
     line += f" ({min(ours):.0f} to {max(ours):.0f}), start-up {statistics.median(starts):.1f} s"
@@ -85,17 +93,55 @@ def _compare(name: str, films: tuple[Path, Path], weights: str, options: argpars
     print(f"{line}; n = {options.repeats}, {frames[1]} frames", flush=True)
 
 
-def _time_predict(film: Path, weights: str, options: list[str]) -> float:
+def _time_predict(film: Path, weights: str, options: argparse.Namespace) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "maeface", "predict", str(film), "--weights", weights]
+        for number in range(options.copies):
+            (Path(folder) / f"{number}{film.suffix}").symlink_to(film)
+        command = [sys.executable, "-m", "maeface", "predict", folder, "--weights", weights]
+        command += ["--out", f"{folder}/table.csv", *options.options]
         start = time.perf_counter()
-        subprocess.run([*command, "--out", f"{folder}/table.csv", *options], check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True)
         return time.perf_counter() - start
 
 
-def _rate_of_mediapipe(film: Path, task: Path) -> float:
-    command = [sys.executable, "-c", MEDIAPIPE, str(task), str(film)]
+def _rate_of_mediapipe(film: Path, options: argparse.Namespace) -> float:
+    command = [options.peer_python, "-c", MEDIAPIPE, str(options.task), str(film)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _time_stages(clip: Path, weights: str) -> None:
+    """Print the time of each stage of a frame of a clip with one face, on one core."""
+    predictor = Predictor(weights, device="cpu", threads=1)
+    detector, size = predictor.film_detector, predictor.metadata.preprocessing.image_size
+    start = time.perf_counter()
+    frames = [one.rgb for one in media.read_frames(clip) if isinstance(one, media.Frame)]
+    decode = 1000 * (time.perf_counter() - start) / len(frames)
+    frame, face = frames[0], finder.find_faces(detector, frames[:1])[0][0]
+    crops = np.stack([geometry.crop(frame, face.square, size)] * 15)
+    stages: list[tuple[str, float, Callable[[], object]]] = [
+        ("search of the whole frame", 1 / 15, lambda: finder.find_faces(detector, [frame], "all", 32)),
+        ("look in a window", 2 / 15, lambda: finder.look_again(detector, frame, [face.face])),
+        ("landmarks", 1, lambda: detector.move_landmarks(frame, [face.face.landmarks])),
+        ("descriptor", 3 / 15, lambda: tracking.describe(frame, face.face)),
+        ("crop", 1, lambda: geometry.crop(frame, face.square, size)),
+        ("AU model", 1 / 15, lambda: predictor.predict_crops(crops)),
+    ]
+    print(f"\nstages of {clip.name}, {weights}, {predictor.backend} {predictor.precision}, ms")
+    print(f"{'stage':28}{'once':>8}{'a frame':>9}")
+    print(f"{'decode, convert to RGB':28}{decode:8.2f}{decode:9.2f}")
+    for name, share, run in stages:
+        once = _median_ms(run)
+        print(f"{name:28}{once:8.2f}{once * share:9.2f}")
+
+
+def _median_ms(run: Callable[[], object]) -> float:
+    times = []
+    for k in range(60):
+        start = time.perf_counter()
+        run()
+        if k >= 30:  # OpenVINO compiles for a shape when it has come often
+            times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
 
 
 def _films(clip: Path, height: int | None, seconds: float, folder: Path) -> tuple[Path, Path]:

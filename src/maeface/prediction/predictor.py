@@ -215,12 +215,12 @@ class Predictor:
             return [[finder.centre_crop(one, min(one.shape[:2]))] for one in pixels]
         if not images[0].video:
             return finder.find_crops(self.detector, pixels, faces=self.faces)
-        located = follow_faces(self._film_detector, pixels, self.faces, self.min_face)
+        located = follow_faces(self.film_detector, pixels, self.faces, self.min_face)
         size = self.metadata.preprocessing.image_size
         return [finder.crop_faces(one, faces, size) for one, faces in zip(pixels, located, strict=True)]
 
     @cached_property
-    def _film_detector(self) -> Detector:
+    def film_detector(self) -> Detector:
         """The detector of films, in the precision of the AU model if that makes it faster."""
         assert self.detector is not None
         if self.backend != "openvino" or self.precision != "bf16":
