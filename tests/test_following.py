@@ -29,6 +29,7 @@ class Dots:
 
     def __init__(self, score=0.99):
         self.score, self.searched, self.looked = score, 0, 0
+        self.landmark_net = self.move_landmarks
 
     def find(self, images):
         self.searched += sum(image.shape == FRAME for image in images)

@@ -138,7 +138,7 @@ class Detector:
     def move_landmarks(
         self, image: NDArray[np.uint8], landmarks: Sequence[NDArray[np.float32]]
     ) -> list[tuple[NDArray[np.float32], float]]:
-        """Move landmarks to where the landmark network sees them, in one pass.
+        """Move landmarks to where the landmark network sees them, in one fast pass.
 
         This is the packaged landmark network if the weights have none.
 
@@ -149,7 +149,7 @@ class Detector:
         Returns:
             for each face its landmarks (5, 2) px, and their mean shift in sizes of the face.
         """
-        return move_landmarks(self._moving_net, image, landmarks)
+        return move_landmarks(self._moving_net, image, landmarks, bilinear=True)
 
     @cached_property
     def _moving_net(self) -> LandmarkFunction:

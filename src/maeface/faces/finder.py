@@ -184,7 +184,7 @@ def look_again(
         crop; None where the second pass finds no face.
     """
     windows = [_window(face) for face in faces]
-    found = detector.detect([crop(image, window, WINDOW_PX) for window in windows])
+    found = detector.detect([crop(image, window, WINDOW_PX, bilinear=True) for window in windows])
     located: list[LocatedFace | None] = []
     for face, window, candidates in zip(faces, windows, found, strict=True):
         match = _match(face, window, candidates)

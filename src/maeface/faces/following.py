@@ -100,15 +100,11 @@ class _Follower:
         located = find_faces(self._detector, [frame], "all", self._min_face, turn_up_to)[0]
         numbered = [replace(one, followed=number) for number, one in enumerate(located, start=self._count)]
         self._count += len(located)
-        return self._start(frame, numbered)
-
-    def _start(self, frame: NDArray[np.uint8], located: Sequence[LocatedFace]) -> list["_Followed"]:
-        """Begin to follow faces, with the landmark network's own landmarks, which will be compared."""
-        moved = self._detector.move_landmarks(frame, [one.face.landmarks for one in located])
-        return [
-            _Followed(replace(one, descriptor=describe(frame, one.face)), landmarks, landmarks)
-            for one, (landmarks, _) in zip(located, moved, strict=True)
-        ]
+        described = [replace(one, descriptor=describe(frame, one.face)) for one in numbered]
+        landmarks = [one.face.landmarks for one in described]
+        if self._detector.landmark_net is None:  # these are RetinaFace's, not comparable
+            landmarks = [moved for moved, _ in self._detector.move_landmarks(frame, landmarks)]
+        return [_Followed(one, points, points) for one, points in zip(described, landmarks, strict=True)]
 
     def _follow(self, frame: NDArray[np.uint8], look: bool) -> None:
         moved = self._detector.move_landmarks(frame, [one.landmarks for one in self._followed])
@@ -121,14 +117,11 @@ class _Follower:
             else:
                 steady.append(moved_face)
         found = look_again(self._detector, frame, [one.face for one in doubtful])
-        seen = self._start(
-            frame,
-            [
-                replace(after, followed=before.followed)
-                for before, after in zip(doubtful, found, strict=True)
-                if after is not None
-            ],
-        )
+        seen = [
+            _Followed(replace(after, followed=before.followed), after.face.landmarks, after.face.landmarks)
+            for before, after in zip(doubtful, found, strict=True)
+            if after is not None
+        ]
         if len(seen) < len(doubtful) or (look and not self._followed):
             seen += self._search(frame)
         self._followed = _without_duplicates(steady + seen)

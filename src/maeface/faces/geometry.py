@@ -136,7 +136,9 @@ def to_image(points: NDArray[np.floating], region: Square, size: int) -> NDArray
     return np.stack([cos * x - sin * y + region.cx, sin * x + cos * y + region.cy], axis=-1)
 
 
-def crop(image: NDArray[np.uint8], region: Square, size: int) -> NDArray[np.uint8]:
+def crop(
+    image: NDArray[np.uint8], region: Square, size: int, bilinear: bool = False
+) -> NDArray[np.uint8]:
     """Crop ``region`` from ``image``, rotated upright. Every crop of this project is made here.
 
     The source is resampled once, bicubically. If the crop is much smaller than the region, whole blocks of
@@ -146,6 +148,7 @@ def crop(image: NDArray[np.uint8], region: Square, size: int) -> NDArray[np.uint
         image: (H, W, 3) uint8.
         region: the square to crop, in px of ``image``.
         size: side of the result, px.
+        bilinear: resample bilinearly, in less than half of the time.
 
     Returns:
         (size, size, 3) uint8.
@@ -163,9 +166,8 @@ def crop(image: NDArray[np.uint8], region: Square, size: int) -> NDArray[np.uint
     a, b, d, e = step * cos, -step * sin, step * sin, step * cos
     c = (region.cx - x1) / block - (a + b) * size / 2
     f = (region.cy - y1) / block - (d + e) * size / 2
-    rotated = source.transform(
-        (size, size), Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BICUBIC
-    )
+    resampling = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
+    rotated = source.transform((size, size), Image.Transform.AFFINE, (a, b, c, d, e, f), resampling)
     return np.array(rotated)
 
 

@@ -55,7 +55,10 @@ def refine_landmarks(
 
 
 def move_landmarks(
-    network: LandmarkFunction, image: NDArray[np.uint8], landmarks: Sequence[NDArray[np.float32]]
+    network: LandmarkFunction,
+    image: NDArray[np.uint8],
+    landmarks: Sequence[NDArray[np.float32]],
+    bilinear: bool = False,
 ) -> list[tuple[NDArray[np.float32], float]]:
     """Move the landmarks of the faces of an image to where the network sees them, in one pass.
 
@@ -63,6 +66,7 @@ def move_landmarks(
         network: the landmark network.
         image: (H, W, 3) uint8 RGB.
         landmarks: (5, 2) px of each face, approximate.
+        bilinear: as for ``geometry.crop``.
 
     Returns:
         for each face its landmarks (5, 2) px, and their mean shift in sizes of the face
@@ -71,7 +75,7 @@ def move_landmarks(
     if not landmarks:
         return []
     squares = [landmark_square(face) for face in landmarks]
-    outputs = network(np.stack([crop(image, square, CROP_PX) for square in squares]))
+    outputs = network(np.stack([crop(image, square, CROP_PX, bilinear) for square in squares]))
     moved = []
     for before, output, square in zip(landmarks, outputs, squares, strict=True):
         after = to_image((output + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)

@@ -39,7 +39,7 @@ class AUNetwork(Protocol):
     device: str
     precision: backends.Precision
 
-    def compute(self, crops: Crops, output: Output) -> NDArray[np.float32]:
+    def compute(self, crops: Crops, output: Output, mirror: bool = True) -> NDArray[np.float32]:
         """Return an output for crops.
 
         Returns:
@@ -107,12 +107,12 @@ class OnnxNetwork:
         self._weights, self._threads = weights, threads
         self._networks: dict[Output, Network] = {"head": self._open(arrays, "head")}
 
-    def compute(self, crops: Crops, output: Output) -> NDArray[np.float32]:
+    def compute(self, crops: Crops, output: Output, mirror: bool = True) -> NDArray[np.float32]:
         """Return an output for crops; see ``AUNetwork``."""
         if output not in self._networks:
             self._networks[output] = self._open(load_arrays(self._weights)[0], output)
         network, settings = self._networks[output], self.metadata.preprocessing
-        views = 2 if settings.mirror and output == "head" else 1
+        views = 2 if mirror and settings.mirror and output == "head" else 1
         results = []
         for start in range(0, len(crops), CROPS_TOGETHER // views):
             group = crops[start : start + CROPS_TOGETHER // views]

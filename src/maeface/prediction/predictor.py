@@ -169,13 +169,14 @@ class Predictor:
         for batch in batch_images(source):
             yield self._predict(batch, output)
 
-    def predict_crops(self, crops: Crops, output: Output = "head") -> NDArray[np.float32]:
+    def predict_crops(self, crops: Crops, output: Output = "head", mirror: bool = True) -> NDArray[np.float32]:
         """Predict face crops, framed as ``faces.finder`` frames them.
 
         Args:
             crops: (F, S, S, 3) uint8 RGB, or F crops (S, S, 3) of any sides. Those of the model's own side,
                 ``metadata.preprocessing.image_size``, are not resized.
             output: "head" for AU probabilities and intensities, "features" for what the head reads.
+            mirror: whether to average with the mirror image, if the weights ask for it.
 
         Returns:
             (F, K) float32: the AU columns of the table, or the features; (0, K) without a crop.
@@ -184,7 +185,7 @@ class Predictor:
             width = self.metadata.encoder.width
             columns = width if output == "features" else len(self.columns) - len(WHERE) - len(BOX) - 1
             return np.zeros((0, columns), np.float32)
-        values = self._network.compute(crops, output)
+        values = self._network.compute(crops, output, mirror)
         return to_values(values, self.metadata.task) if output == "head" else values
 
     @cached_property
@@ -199,7 +200,9 @@ class Predictor:
     def _predict(self, batch: list[SourceImage | UnreadableInput], output: Output) -> list[ImagePrediction]:
         images = [image for image in batch if isinstance(image, SourceImage)]
         crops_by_image = self._find_crops(images) if images else []
-        values = self.predict_crops([crop.pixels for crops in crops_by_image for crop in crops], output)
+        crops_together = [crop.pixels for crops in crops_by_image for crop in crops]
+        # A film has many frames of the same face, and the mirror image doubles the time.
+        values = self.predict_crops(crops_together, output, mirror=not any(one.video for one in images))
         of_images = iter(crops_by_image)
         of_all = [next(of_images) if isinstance(image, SourceImage) else [] for image in batch]
         ends = np.cumsum([len(crops) for crops in of_all])

@@ -36,7 +36,7 @@ class TorchNetwork:
         self.device = str(self._device)
 
     @torch.inference_mode()
-    def compute(self, crops: Crops, output: Output) -> NDArray[np.float32]:
+    def compute(self, crops: Crops, output: Output, mirror: bool = True) -> NDArray[np.float32]:
         """Return an output for crops; see ``networks.AUNetwork``."""
         settings = self.metadata.preprocessing
         results: list[NDArray[np.float32]] = []
@@ -49,7 +49,8 @@ class TorchNetwork:
             inputs = torch.cat(
                 [preprocessing.to_input(x, settings.image_size, settings.mean, settings.std) for x in tensors]
             )
-            views = [inputs, inputs.flip(3)] if settings.mirror and output == "head" else [inputs]
+            mirrored = mirror and settings.mirror and output == "head"
+            views = [inputs, inputs.flip(3)] if mirrored else [inputs]
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 features = [self.model.features(view) for view in views]
                 if output == "features":

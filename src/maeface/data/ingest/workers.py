@@ -28,6 +28,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that limit the threads of numerical libraries; a process reads them when it starts."""
 STOP_S = 5.0
 POLL_S = 1.0
+REPORT_S = 0.1
+"""Least time between two reports of a job."""
 """How often silent processes are looked for."""
 ADVICE = "the same command goes on where it was; if memory was short, it needs less with fewer --workers"
 
@@ -276,7 +278,10 @@ def _serve(connection: Connection, setup: Callable[[], Job[Any, Any]]) -> None:
                 item = connection.recv()
             except EOFError:
                 return  # no more work
-            connection.send(("result", job(item, lambda amount: connection.send(("amount", amount)))))
+            report = _Report(connection)
+            result = job(item, report.add)
+            report.send_rest()
+            connection.send(("result", result))
     except BrokenPipeError:
         return  # the caller is gone
     except MaefaceError as error:
@@ -285,6 +290,27 @@ def _serve(connection: Connection, setup: Callable[[], Job[Any, Any]]) -> None:
         connection.send(("memory", None))
     except Exception:  # the caller raises it again, with this traceback
         connection.send(("failure", traceback.format_exc()))
+
+
+class _Report:
+    """Sends the amounts that a job reports, added up where many come one after the other."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._amount, self._sent_s = 0, -math.inf
+
+    def add(self, amount: int) -> None:
+        self._amount += amount
+        if time.monotonic() - self._sent_s >= REPORT_S:
+            self.send()
+
+    def send(self) -> None:
+        self._connection.send(("amount", self._amount))
+        self._amount, self._sent_s = 0, time.monotonic()
+
+    def send_rest(self) -> None:
+        if self._amount:
+            self.send()
 
 
 def _end_with_parent() -> None:
