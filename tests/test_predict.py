@@ -131,13 +131,13 @@ def test_lines_for_people():
             "AU12_i": [0.4, 3, np.nan],
         }
     )
-    assert list(describe_faces(rows, {})) == [
+    assert list(describe_faces(rows.to_dict("records"), {})) == [
         "c.mp4, face 0: none of 1 action units",
         "c.mp4, frame 6 (0.25 s), face 1: AU12 Lip corner puller 3.0",
         "c.mp4, frame 7 (0.30 s): no face",
     ]
     unread = pd.DataFrame({"input": ["c.mp4"], "frame": 0, "time_s": 0.0, "face": -1, "status": "no_video"})
-    assert list(describe_faces(unread.assign(AU12_i=np.nan), {})) == []
+    assert list(describe_faces(unread.assign(AU12_i=np.nan).to_dict("records"), {})) == []
 
 
 def test_weights_by_name_and_by_default(model_file, crops, tmp_path, monkeypatch):
@@ -292,10 +292,10 @@ def test_crops_are_those_of_prepare(model_file, shared, detector_weights, monkey
         Predictor, "predict_crops", lambda self, crops, output: reached.extend(crops) or np.zeros((1, 4))
     )
     Predictor(model_file(), device="cpu", faces="largest")(photo)
+    from maeface.data.ingest.face_finder import make_find
     from maeface.data.ingest.units import Settings
-    from maeface.prepare import _make_find
 
-    find = _make_find(Settings(device="cpu"), shared / "weights" / "retinaface_mobilenet0.25_Final.pth")
+    find = make_find(Settings(device="cpu"), shared / "weights" / "retinaface_mobilenet0.25_Final.pth")
     ((stored,),) = find([media.read_image(photo)], False)
     np.testing.assert_array_equal(reached[0], stored.pixels)
     ((again,),) = finder.find_crops(Detector(), [media.read_image(photo)])

@@ -379,8 +379,9 @@ def test_killed_again_and_again(tmp_path, monkeypatch):
 def test_ready_crops_need_no_torch():
     code = (
         "import sys\nfrom pathlib import Path\nfrom maeface import prepare\n"
+        "from maeface.data.ingest import face_finder\n"
         "import numpy\n"
-        "find = prepare._make_find(prepare.Settings(aligned=True), None)\n"
+        "find = face_finder.make_find(prepare.Settings(aligned=True), None)\n"
         "assert len(find([numpy.zeros((40, 40, 3), 'uint8')], False)) == 1\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )

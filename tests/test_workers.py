@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from maeface.data.ingest import workers
+from maeface.data.ingest import cores, workers
 from maeface.errors import DataError, ResourceError
 
 
@@ -94,7 +94,7 @@ CGROUP = "sys/fs/cgroup"
 
 
 @pytest.mark.parametrize(
-    ("files", "cores"),
+    ("files", "expected"),
     [
         ({}, 16),
         ({f"{CGROUP}/cpu.max": "max 100000\n"}, 16),
@@ -140,10 +140,10 @@ CGROUP = "sys/fs/cgroup"
         ),
     ],
 )
-def test_cores_within_the_limits_of_a_container(tmp_path, monkeypatch, files, cores):
+def test_cores_within_the_limits_of_a_container(tmp_path, monkeypatch, files, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
-    assert workers.count_cores(fake_system(tmp_path, files)) == cores
+    assert cores.count_cores(fake_system(tmp_path, files)) == expected
 
 
 def test_cores_of_this_machine():
-    assert 1 <= workers.count_cores() <= len(os.sched_getaffinity(0))
+    assert 1 <= cores.count_cores() <= len(os.sched_getaffinity(0))

@@ -17,10 +17,11 @@ import numpy as np
 
 from maeface import checks, console, files
 from maeface.config import Precision
+from maeface.data.ingest.cores import count_cores
 from maeface.data.ingest.images import SkippedInputs, SourceImage, read_inputs
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, note_unused_options
 from maeface.data.ingest.runner import Resources
-from maeface.data.ingest.workers import Notify, count_cores
+from maeface.data.ingest.workers import Notify
 from maeface.errors import ConfigError, DataError
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
 from maeface.faces.finder import FaceChoice, require_face_choice
@@ -280,8 +281,8 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
     with console.progress("predict", len(listing), "inputs") as advance:
         source = read_inputs(listing, options.every, options.fps, skipped, advance)
         for batch in predictor.stream(source):
-            rows = rows_of(batch, predictor.columns).to_pandas()
-            totals.statuses.update(rows["status"])
+            rows = rows_of(batch, predictor.columns).to_pylist()
+            totals.statuses.update(row["status"] for row in rows)
             if lines := list(describe_faces(rows, thresholds)):
                 console.print_result("\n".join(lines))
             for one in batch:

@@ -16,14 +16,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from maeface import checks, console, files
 from maeface.data import manifest, shards
-from maeface.data.ingest import input_list, quarantine, units, workers
+from maeface.data.ingest import face_finder, input_list, quarantine, units, workers
+from maeface.data.ingest.cores import count_cores
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, split_into_units
 from maeface.data.ingest.quarantine import FileRetry
 from maeface.data.ingest.runner import Resources, Runner
@@ -31,9 +29,6 @@ from maeface.data.ingest.units import FaceFinder, Settings, UnitSummary
 from maeface.data.readers import stored_labels
 from maeface.data.readers.raw_dataset import RawDataset, read_all
 from maeface.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from maeface.faces.finder import FaceCrop
 
 __all__ = ["Settings", "Summary", "run"]
 
@@ -178,35 +173,10 @@ def _choose_backend(settings: Settings, weights: Path | None) -> tuple[Settings,
     return settings.model_copy(update={"backend": backend, "device": device}), used
 
 
-def _make_find(settings: Settings, weights: Path | None) -> FaceFinder:
-    """Return a finder of the paper's steps, or one that resizes ready crops; runs in a worker process."""
-    from maeface.faces import finder
-
-    if settings.aligned:
-        return lambda images, film: [[finder.centre_crop(image, settings.size)] for image in images]
-
-    from maeface.faces.detector import Detector
-    from maeface.faces.following import follow_faces
-
-    backbone, device, threshold = settings.backbone, settings.device, settings.threshold
-    detector = Detector(weights, backbone, device, "auto", threshold, settings.backend, threads=1)
-
-    def find(images: Sequence[NDArray[np.uint8]], film: bool) -> "list[list[FaceCrop]]":
-        if not film:
-            return finder.find_crops(detector, images, settings.size, settings.faces)
-        located = follow_faces(detector, images, settings.faces, settings.min_face)
-        return [
-            finder.crop_faces(image, faces, settings.size)
-            for image, faces in zip(images, located, strict=True)
-        ]
-
-    return find
-
-
 def _make_job(
     out: Path, settings: Settings, make_find: MakeFind | None, weights: Path | None
 ) -> Callable[[Unit | FileRetry, workers.Notify], UnitSummary]:
-    find = (make_find or _make_find)(settings, weights)
+    find = (make_find or face_finder.make_find)(settings, weights)
     device = None if weights is None else settings.device.partition(":")[0]
 
     def job(item: Unit | FileRetry, notify: workers.Notify) -> UnitSummary:
@@ -234,7 +204,7 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
         advance(0, f"{faces} faces")
 
     resources = Resources(
-        settings.workers or workers.count_cores(),
+        settings.workers or count_cores(),
         settings.file_timeout,
         settings.ray,
         gpus=settings.device.startswith("cuda"),

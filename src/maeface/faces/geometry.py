@@ -136,9 +136,7 @@ def to_image(points: NDArray[np.floating], region: Square, size: int) -> NDArray
     return np.stack([cos * x - sin * y + region.cx, sin * x + cos * y + region.cy], axis=-1)
 
 
-def crop(
-    image: NDArray[np.uint8], region: Square, size: int, bilinear: bool = False
-) -> NDArray[np.uint8]:
+def crop(image: NDArray[np.uint8], region: Square, size: int, bilinear: bool = False) -> NDArray[np.uint8]:
     """Crop ``region`` from ``image``, rotated upright. Every crop of this project is made here.
 
     The source is resampled once, bicubically. If the crop is much smaller than the region, whole blocks of

@@ -169,7 +169,9 @@ class Predictor:
         for batch in batch_images(source):
             yield self._predict(batch, output)
 
-    def predict_crops(self, crops: Crops, output: Output = "head", mirror: bool = True) -> NDArray[np.float32]:
+    def predict_crops(
+        self, crops: Crops, output: Output = "head", mirror: bool = True
+    ) -> NDArray[np.float32]:
         """Predict face crops, framed as ``faces.finder`` frames them.
 
         Args:

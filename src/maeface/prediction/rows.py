@@ -78,13 +78,15 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
     no_track = np.zeros(len(where), np.int32)
     arrays = [
         _texts(names),
-        _numbers(np.array(frames, np.int64)),
-        _numbers(np.array(times, np.float64)),
-        _numbers(np.array(faces, np.int16)),
-        _numbers(no_track, no_track),
+        number_array(np.array(frames, np.int64)),
+        number_array(np.array(times, np.float64)),
+        number_array(np.array(faces, np.int16)),
+        number_array(no_track, no_track),
         _texts(statuses),
-        *(_numbers(values) for values in matrix.T),
-        _numbers(np.array([one or 0 for one, _ in hidden], np.int32), [one is not None for one, _ in hidden]),
+        *(number_array(values) for values in matrix.T),
+        number_array(
+            np.array([one or 0 for one, _ in hidden], np.int32), [one is not None for one, _ in hidden]
+        ),
         _bytes([looks for _, looks in hidden], HIDDEN[DESCRIPTOR]),
     ]
     return pa.Table.from_arrays(arrays, schema=schema_of([*columns, *HIDDEN]))
@@ -100,13 +102,23 @@ def _texts(values: Sequence[str]) -> pa.Array:
     return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
-def _numbers(values: NDArray[Any], present: ArrayLike | None = None) -> pa.Array:
+def number_array(values: NDArray[Any], present: ArrayLike | None = None) -> pa.Array:
     """Return numbers as an array, with null where they are not present; None: where they are NaN."""
     mask = np.packbits(
         ~np.isnan(values) if present is None else np.asarray(present, np.bool_), bitorder="little"
     )
     buffers = [pa.py_buffer(mask), pa.py_buffer(np.ascontiguousarray(values))]
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
+
+
+def array_numbers(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return the numbers of a column; any number where one is null. PyArrow's own way imports pandas."""
+    parts = [
+        np.frombuffer(chunk.buffers()[1], chunk.type.to_pandas_dtype())[chunk.offset :][: len(chunk)]
+        for chunk in column.chunks
+        if len(chunk)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def _bytes(values: Sequence[bytes | None], kind: pa.FixedSizeBinaryType) -> pa.Array:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from maeface.faces.tracking import DESCRIPTOR_SIZE, Tracker
-from maeface.prediction.rows import BOX, DESCRIPTOR, FOLLOWED, HIDDEN
+from maeface.prediction.rows import BOX, DESCRIPTOR, FOLLOWED, HIDDEN, array_numbers, number_array
 
 ABSENT = "absent"
 """The ``status`` of a frame without the one person that was asked for, if it has other faces."""
@@ -49,16 +49,16 @@ class _TrackNumbers:
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Return rows, which hold whole frames, with their tracks and without the hidden columns."""
-        followed = rows[FOLLOWED].fill_null(-1).to_numpy()
+        followed = np.array([-1 if one is None else one for one in rows[FOLLOWED].to_pylist()])
         looks = rows[DESCRIPTOR].to_pylist()
-        boxes = np.stack([rows[name].to_numpy() for name in BOX], axis=1)
-        times = rows["time_s"].to_numpy()
+        boxes = np.stack([array_numbers(rows[name]) for name in BOX], axis=1)
+        times = array_numbers(rows["time_s"])
         tracks = np.full(len(rows), -1, np.int32)
-        for start, stop in _frames(rows["frame"].to_numpy()):
+        for start, stop in _frames(array_numbers(rows["frame"])):
             if followed[start] >= 0:
                 frame = slice(start, stop)
                 tracks[frame] = self._number(times[start], followed[frame], looks[frame], boxes[frame])
-        column = pa.array(tracks, pa.int32(), mask=tracks < 0)
+        column = number_array(tracks, tracks >= 0)
         rows = rows.drop_columns(list(HIDDEN))
         rows = rows.set_column(rows.schema.get_field_index("track"), rows.schema.field("track"), column)
         if self._keep is None:
@@ -68,7 +68,7 @@ class _TrackNumbers:
     def _number(
         self,
         time_s: float,
-        followed: NDArray[np.int32],
+        followed: NDArray[np.int64],
         looks: list[bytes | None],
         boxes: NDArray[np.float32],
     ) -> list[int]:
@@ -96,15 +96,16 @@ def _frames(numbers: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 def _keep_track(rows: pa.Table, keep: NDArray[np.bool_]) -> pa.Table:
     """Return the rows to keep, and a row without a face for each frame without one."""
     chosen: list[int] = []
-    absent: list[bool] = []
-    for start, stop in _frames(rows["frame"].to_numpy()):
+    is_kept: list[bool] = []
+    for start, stop in _frames(array_numbers(rows["frame"])):
         kept = (np.flatnonzero(keep[start:stop]) + start).tolist()
         chosen += kept or [start]
-        absent += [False] * len(kept) or [True]
-    rows, mask = rows.take(chosen), pa.array(absent)
-    for k, name in enumerate(rows.column_names):
-        if name not in ("input", "frame", "time_s"):
-            field = rows.schema.field(k)
-            value = pa.scalar({"face": -1, "status": ABSENT}.get(name), field.type)
-            rows = rows.set_column(k, field, pc.if_else(mask, value, rows[name]))
-    return rows
+        is_kept += [True] * len(kept) or [False]
+    places = np.array(chosen, np.int64)
+    every, faces = rows.take(number_array(places)), rows.take(number_array(places, is_kept))
+    for name in ("input", "frame", "time_s"):
+        faces = faces.set_column(faces.schema.get_field_index(name), faces.schema.field(name), every[name])
+    for name, value in (("face", -1), ("status", ABSENT)):
+        filled = pc.fill_null(faces[name], pa.scalar(value, faces.schema.field(name).type))
+        faces = faces.set_column(faces.schema.get_field_index(name), faces.schema.field(name), filled)
+    return faces

@@ -1,9 +1,7 @@
 """Predictions as text: a line a face, with the action units that are present."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-
-import pandas as pd
 
 from maeface import facts
 
@@ -11,7 +9,7 @@ TRACE = 1.0
 """Intensity from which an action unit is named where there are no probabilities (FACS level A, trace)."""
 
 
-def describe_faces(rows: pd.DataFrame, thresholds: Mapping[int, float]) -> Iterator[str]:
+def describe_faces(rows: Iterable[Mapping[str, Any]], thresholds: Mapping[int, float]) -> Iterator[str]:
     """Yield a line for each face: the present action units with probability and intensity (0 to 5).
 
     ``photo.jpg, face 0: AU06 Cheek raiser 0.91 (3.2); AU12 Lip corner puller 0.99 (4.1)``
@@ -20,12 +18,10 @@ def describe_faces(rows: pd.DataFrame, thresholds: Mapping[int, float]) -> Itera
     have no line.
 
     Args:
-        rows: of the table that ``maeface predict`` writes.
+        rows: of the table that ``maeface predict`` writes, {column: value} each.
         thresholds: action unit -> probability from which it counts as present; 0.5 for others.
     """
-    columns = [facts.au_column(name) for name in map(str, rows.columns)]
-    aus = sorted({column[0] for column in columns if column})
-    for row in rows.to_dict("records"):
+    for row in rows:
         if row.get("status", "ok") not in ("ok", "no_face"):
             continue
         source = str(row["input"])
@@ -34,11 +30,12 @@ def describe_faces(rows: pd.DataFrame, thresholds: Mapping[int, float]) -> Itera
         if row["face"] < 0:
             yield f"{source}: no face"
             continue
+        aus = sorted({column[0] for name in row if (column := facts.au_column(name))})
         present = [text for au in aus if (text := _describe_au(row, au, thresholds.get(au, 0.5)))]
         yield f"{source}, face {row['face']}: {'; '.join(present) or f'none of {len(aus)} action units'}"
 
 
-def _describe_au(row: Mapping[Hashable, Any], au: int, threshold: float) -> str:
+def _describe_au(row: Mapping[str, Any], au: int, threshold: float) -> str:
     """Return an action unit with its probability and intensity; empty if it is not present."""
     name = facts.au_name(au)
     probability, intensity = row.get(f"{name}_p"), row.get(f"{name}_i")

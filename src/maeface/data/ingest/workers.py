@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -12,7 +13,6 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from maeface.errors import MaefaceError, ResourceError
@@ -32,51 +32,6 @@ REPORT_S = 0.1
 """Least time between two reports of a job."""
 """How often silent processes are looked for."""
 ADVICE = "the same command goes on where it was; if memory was short, it needs less with fewer --workers"
-
-
-def count_cores(root: Path = Path("/")) -> int:
-    """Return how many processor cores this process may use, at least 1.
-
-    These are the cores of its affinity mask, or fewer if a control group (a container) limits its CPU time:
-    ``cpu.max`` of version 2, ``cpu.cfs_quota_us`` of version 1. A part of a core counts as one.
-
-    Args:
-        root: the folder with ``proc`` and ``sys``.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *(math.ceil(limit) for limit in _cpu_limits(root))]))
-
-
-def _cpu_limits(root: Path) -> Iterator[float]:
-    """Yield the limits in cores of this process's control groups and of those above them."""
-    groups = root / "sys" / "fs" / "cgroup"
-    try:
-        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
-    except (OSError, ValueError):
-        lines = []
-    for line in ["0::/", *lines]:  # in a container the folder of its own group is often the topmost one
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        names = [name for name in path.split("/") if name not in ("", "..")]
-        for base in (
-            (groups, groups / "unified") if not controllers else (groups / "cpu", groups / controllers)
-        ):
-            for depth in range(len(names) + 1):
-                folder = base.joinpath(*names[:depth])
-                yield from _cpu_limit(folder, "cpu.max")
-                yield from _cpu_limit(folder, "cpu.cfs_quota_us", "cpu.cfs_period_us")
-
-
-def _cpu_limit(folder: Path, *names: str) -> Iterator[float]:
-    """Yield quota / period of a control group, read from one or two files; nothing without a limit."""
-    try:
-        quota, period = " ".join((folder / name).read_text() for name in names).split()
-        if int(quota) > 0 and int(period) > 0:  # without a limit: "max" or -1
-            yield int(quota) / int(period)
-    except (OSError, ValueError):
-        return
 
 
 def work(
@@ -222,7 +177,7 @@ def _start(setup: Callable[[], Job[Item, Any]], item: Item) -> _Worker[Item]:
     context = multiprocessing.get_context("spawn")
     connection, other_end = context.Pipe()
     process: BaseProcess = context.Process(target=_serve, args=(other_end, setup), daemon=True)
-    with _one_thread():
+    with _one_thread(), _without_main():
         process.start()
     other_end.close()
     return _Worker(process, connection, item)
@@ -238,6 +193,23 @@ def _one_thread() -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module from a process that is started in the block.
+
+    It would be imported there: for a command that takes most of a second, and a user's script without
+    ``if __name__ == "__main__"`` would start processes without end.
+    """
+    main = sys.modules["__main__"]
+    names = [name for name in ("__file__", "__spec__") if name in main.__dict__]
+    before: dict[str, Any] = {name: main.__dict__.pop(name) for name in names}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(before)
 
 
 def _wait(running: Mapping[Connection, _Worker[Item]], limit_s: float | None) -> list[_Worker[Item]]:

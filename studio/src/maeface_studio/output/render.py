@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from maeface import checks, console, files
 from maeface.data import manifest
-from maeface.data.ingest.workers import count_cores
+from maeface.data.ingest.cores import count_cores
 from maeface.data.shards import FOLDER
 from maeface.errors import ConfigError, DataError
 from maeface_studio.camera import opengl
