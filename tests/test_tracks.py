@@ -1,0 +1,178 @@
+"""Track numbers in rows, batches of frames, and films that are cut into segments."""
+
+import json
+
+import av
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from maeface import predict
+from maeface.data.ingest.images import PIXELS_TOGETHER, SourceImage, UnreadableInput, batch_images
+from maeface.data.loading.dataset import FaceDataset, gather_manifests
+from maeface.data.loading.loader import load_in_order
+from maeface.faces.finder import FaceCrop
+from maeface.faces.geometry import Face, Square
+from maeface.faces.media import Frame
+from maeface.faces.tracking import DESCRIPTOR_SIZE
+from maeface.prediction.rows import BOX, ImagePrediction, rows_of
+from maeface.prediction.table_writer import WHERE
+from maeface.prediction.tracks import number_tracks
+
+COLUMNS = [*WHERE, *BOX, "score", "AU12_p"]
+
+
+def looks(person):
+    descriptor = np.zeros(DESCRIPTOR_SIZE, np.float16)
+    descriptor[person::7] = 1
+    return descriptor / np.linalg.norm(descriptor)
+
+
+def face(x, followed, person=None):
+    box = np.array([x, 50, x + 40, 90], np.float32)
+    descriptor = None if person is None else looks(person)
+    return FaceCrop(
+        *(Face(box, np.zeros((5, 2), np.float32), 0.9), Square(0, 0, 1), np.zeros((1, 1, 3), np.uint8)),
+        *(True, followed, descriptor),
+    )
+
+
+def rows(name, *frames, video=True, fps=10):
+    """Rows of frames, each a list of faces; None for a frame that is damaged."""
+    predictions = []
+    for k, faces in enumerate(frames):
+        image = SourceImage(name, Frame(np.zeros((0, 0, 3), np.uint8), k, k / fps), video)
+        if faces is None:
+            image = UnreadableInput(name, k, k / fps, "damaged")
+        predictions.append(
+            ImagePrediction(image, faces or [], np.full((len(faces or []), 1), 0.5, np.float32))
+        )
+    return rows_of(predictions, COLUMNS)
+
+
+def numbered(*pieces, keep=None):
+    return pa.concat_tables(number_tracks(pieces, keep)).to_pandas()
+
+
+def test_followed_faces_keep_their_tracks_through_blocks_and_pieces():
+    first = rows("a.mp4", [face(0, 0, 1), face(100, 1, 2)], [face(2, 0), face(98, 1)])
+    # A new block numbers its faces anew, in another order.
+    second = rows("a.mp4", [], [], [face(96, 0, 2), face(4, 1, 1)], [face(94, 0), face(6, 1)]).slice(2)
+    table = numbered(first, second)
+    assert table["track"].tolist() == [0, 1, 0, 1, 1, 0, 1, 0]
+    assert list(table.columns) == COLUMNS
+
+
+def test_a_face_that_appears_within_a_block_is_numbered_there():
+    table = numbered(
+        rows("a.mp4", [face(0, 0, 1)], [face(2, 0), face(200, 1, 2)], [face(4, 0), face(202, 1)])
+    )
+    assert table["track"].tolist() == [0, 0, 1, 0, 1]
+
+
+def test_frames_without_a_face_photos_and_other_films_have_tracks_of_their_own():
+    film = rows("a.mp4", [face(0, 0, 1)], [], None)
+    other = rows("b.mp4", [face(300, 0, 2)])
+    photo = rows("c.jpg", [face(0, -1)], video=False)
+    table = numbered(film, other, photo)
+    assert table["status"].tolist() == ["ok", "no_face", "damaged", "ok", "ok"]
+    assert table["track"].isna().tolist() == [False, True, True, False, True]
+    assert table["track"].dropna().tolist() == [0, 0]
+
+
+def test_one_track_is_kept_and_every_frame_has_a_row():
+    film = rows(
+        "a.mp4", [face(0, 0, 1), face(200, 1, 2)], [face(2, 0)], [], None, [face(200, 0, 2), face(4, 1, 1)]
+    )
+    table = numbered(film, keep=1)
+    assert table["frame"].tolist() == [0, 1, 2, 3, 4]
+    assert table["status"].tolist() == ["ok", "absent", "no_face", "damaged", "ok"]
+    assert table["face"].tolist() == [1, -1, -1, -1, 0]
+    assert table["x1"].fillna(-1).tolist() == [200, -1, -1, -1, 200]
+    photo = rows("c.jpg", [face(0, -1)], video=False)
+    assert numbered(photo, keep=1)["status"].tolist() == ["ok"]
+
+
+# Batches --------------------------------------------------------------------------------------------------
+
+
+def frames(name, count, fps=30, shape=(10, 10, 3), start=0):
+    return [
+        SourceImage(name, Frame(np.zeros(shape, np.uint8), k, k / fps), True) for k in range(start, count)
+    ]
+
+
+def sizes(images):
+    return [
+        [image.frame.index if isinstance(image, SourceImage) else None for image in batch] for batch in images
+    ]
+
+
+def test_batches_of_films_are_blocks_wherever_reading_begins():
+    whole = sizes(batch_images(frames("a", 61)))
+    assert [len(batch) for batch in whole] == [15, 15, 15, 15, 1]
+    assert sizes(batch_images(frames("a", 61, start=30))) == whole[2:]
+    assert [len(batch) for batch in sizes(batch_images(frames("a", 8, fps=1)))] == [1] * 8
+
+
+def test_batches_do_not_mix_films_and_photos_and_missing_frames_do_not_end_them():
+    photo = SourceImage("c.jpg", Frame(np.zeros((10, 10, 3), np.uint8), 0, 0.0), False)
+    missing = UnreadableInput("a", 3, 0.1, "damaged")
+    film = frames("a", 15)
+    images = [photo, photo, *film[:3], missing, *film[4:], *frames("b", 3), photo]
+    batches = [[image.name if image else None for image in batch] for batch in batch_images(images)]
+    assert batches == [["c.jpg"] * 2, ["a"] * 15, ["b"] * 3, ["c.jpg"]]
+
+
+def test_batches_are_bounded_in_pixels_and_in_number():
+    wide = np.broadcast_to(np.uint8(0), (5000, PIXELS_TOGETHER // 20000, 3))
+    film = [SourceImage("a", Frame(wide, k, k / 1000), True) for k in range(9)]
+    assert [len(batch) for batch in batch_images(film)] == [4, 4, 1]
+    lost = [UnreadableInput(str(k), 0, 0.0, "corrupt") for k in range(70)]
+    assert [len(batch) for batch in batch_images(lost)] == [32, 32, 6]
+
+
+# Segments -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """40 seconds of a rendered face that moves, leaves and comes back; a key frame each second."""
+    from importlib.resources import files
+
+    folder = files("maeface") / "sample"
+    manifest = gather_manifests([folder])
+    crops = FaceDataset([folder], manifest.iloc[[3]], 96, seed=0, training=False)
+    pixels = next(iter(load_in_order(crops, 1, 0)))["image"][0].permute(1, 2, 0).numpy()
+    path = tmp_path_factory.mktemp("films") / "film.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"g": "10", "bf": "0", "qscale": "3"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for k in range(400):
+            canvas = Image.new("RGB", (320, 240), (90, 100, 110))
+            x = int(100 + 90 * np.sin(k / 15))
+            if not 120 <= k < 150:
+                canvas.paste(Image.fromarray(pixels).resize((128, 128)), (x, 50 + k % 7))
+            container.mux(stream.encode(av.VideoFrame.from_image(canvas)))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_film_gives_the_same_table_whether_it_is_cut_or_not(film, tmp_path, monkeypatch):
+    options = {"device": "cpu", "detector": "embedded", "precision": "fp32"}
+    predict.run([film], None, tmp_path / "cut.csv", **options, workers=2)
+    from maeface.prediction import plan
+
+    assert len(next(plan.plan_units(predict.find_inputs([film]), tmp_path))) > 1
+    monkeypatch.setattr(plan, "cut_into_segments", lambda index: [()])
+    predict.run([film], None, tmp_path / "whole.csv", **options, workers=1)
+    assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    table = pd.read_csv(tmp_path / "cut.csv")
+    assert table["frame"].tolist() == list(range(400))
+    seen = table[table["status"] == "ok"]
+    assert set(seen["track"]) == {0} and len(seen) > 300
+    assert not seen["frame"].between(125, 149).any()
+    record = json.loads((tmp_path / "cut.csv.json").read_text())
+    assert record["inputs"][0]["images"] == 400
