@@ -22,6 +22,7 @@ from maeface.model import arrays, inputs, preprocessing, vit, weights, zoo
 from maeface.model.au import AUModel
 from maeface.model.file_format.description import describe
 from maeface.model.file_format.metadata import Preprocessing
+from maeface.prediction import networks
 from maeface.prediction.predictor import Predictor
 from maeface.prediction.values import to_values
 from maeface.runtime import backends, choice, tensors
@@ -360,6 +361,14 @@ def test_pytorch_is_chosen_on_a_gpu_and_asked_only_where_there_is_a_driver(cache
     assert choose(monkeypatch, times, "torch", "nonsense")[0] == ("torch", "nonsense")  # PyTorch refuses it
     monkeypatch.setattr(choice, "_has_driver", lambda: False)
     assert choose(monkeypatch, times, device="auto")[0] == ("openvino", "cpu")
+
+
+def test_weights_too_large_for_a_graph_run_in_pytorch(cache, monkeypatch, tmp_path):
+    path = model_file(tmp_path / "m.safetensors")
+    monkeypatch.setattr(networks, "MAX_BYTES", 1)
+    assert Predictor(path, "cpu", aligned=True).backend == "torch"
+    with pytest.raises(ConfigError, match="backend openvino does not run "):
+        Predictor(path, "cpu", aligned=True, backend="openvino")
 
 
 def test_back_ends_that_cannot_be_used_are_refused(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """predict and prepare on a Ray cluster: two nodes on this machine, one of which is lost."""
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -47,6 +48,16 @@ def test_a_lost_node_loses_and_doubles_no_row(tmp_path, cluster):
     assert results[0].images == 200
     assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "plain.csv").read_bytes()
     assert not parts.exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_same_call_a_second_time_begins_anew(tmp_path, cluster):
+    folder, out = photos(tmp_path / "photos", 8), tmp_path / "t.csv"
+    assert run(folder, out, quick, ray=cluster.address).images == 8
+    before = out.read_bytes()
+    out.unlink()
+    assert run(folder, out, quick, ray=cluster.address).images == 8
+    assert out.read_bytes() == before
 
 
 @pytest.mark.filterwarnings("ignore")

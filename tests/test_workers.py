@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from maeface.data.ingest import cores, workers
+from maeface.data.ingest import cores, runner, workers
 from maeface.errors import DataError, ResourceError
 
 
@@ -147,3 +147,17 @@ def test_cores_within_the_limits_of_a_container(tmp_path, monkeypatch, files, ex
 
 def test_cores_of_this_machine():
     assert 1 <= cores.count_cores() <= len(os.sched_getaffinity(0))
+
+
+def test_a_cluster_is_used_whole_however_few_processes_this_machine_has(monkeypatch):
+    together = []
+
+    def work(*arguments, **options):
+        together.append(options["together"])
+        yield from ()
+
+    monkeypatch.setattr(runner.ray_work, "work", work)
+    on_ray = runner.Runner("predict", dict, runner.Resources(1, ray="local"), print)
+    assert list(on_ray.do_units([], [])) == []
+    assert list(on_ray.do_files([], print)) == []
+    assert together == [None, 1]  # files that crashed have the memory of a node for themselves

@@ -72,15 +72,14 @@ def open_au_network(
         crops = np.zeros((PROBE_CROPS, side, side, 3), np.uint8)
         return lambda: network.compute(crops, "head")
 
-    chosen, device = choose_backend(backend, device, lambda: f"au {precision} {_describe(weights)}", probe)
-    if chosen != "torch":
-        try:
+    try:
+        name = f"au {precision} {_describe(weights)}"
+        chosen, device = choose_backend(backend, device, lambda: name, probe)
+        if chosen != "torch":
             return OnnxNetwork(weights, precision, chosen, threads or 1)
-        except _TooLarge as error:
-            if backend != "auto":
-                raise ConfigError(
-                    f"backend {chosen} does not run {weights}: {error}; ask for torch"
-                ) from error
+    except _TooLarge as error:  # also from the probe
+        if backend != "auto":
+            raise ConfigError(f"backend {backend} does not run {weights}: {error}; ask for torch") from error
     from maeface.prediction.torch_network import TorchNetwork
 
     return TorchNetwork(weights, device, precision, threads)

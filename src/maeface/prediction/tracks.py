@@ -74,9 +74,7 @@ class _TrackNumbers:
     ) -> list[int]:
         known = [np.frombuffer(look, "<f2", DESCRIPTOR_SIZE) for look in looks if look is not None]
         if known:  # then all faces have one
-            self._time_s = max(
-                self._time_s, time_s
-            )  # a damaged film may go back in time between its segments
+            self._time_s = max(self._time_s, time_s)  # segments of a damaged film may overlap
             numbers = self._tracker.update(self._time_s, boxes, np.stack(known))
             self._numbers = {int(one): int(number) for one, number in zip(followed, numbers, strict=True)}
         return [self._numbers[int(one)] for one in followed]

@@ -10,9 +10,10 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -60,7 +61,7 @@ def work(
     """
     ray = _connect(address)
     run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_run)
-    packed = ray.put(pickle.dumps(setup))
+    packed = ray.put(pickle.dumps((uuid.uuid4().hex, setup)))  # a process that did another call sets up anew
     waiting = iter(items)
     running: dict[Any, Item] = {}
     try:
@@ -76,7 +77,10 @@ def work(
                     result, amount = ray.get(finished)
                 except ray.exceptions.RayTaskError as error:
                     cause = error.cause
-                    raise cause if isinstance(cause, MaefaceError) else error from None
+                    if not isinstance(cause, MemoryError) or lose is None:
+                        raise cause if isinstance(cause, MaefaceError) else error from None
+                    lose(item, CRASHED, "out of memory")
+                    continue
                 except ray.exceptions.RayError as error:
                     if lose is None:
                         raise ResourceError(f"a task of Ray was lost ({_first_line(error)})") from error
@@ -110,7 +114,8 @@ def _connect(address: str) -> Any:  # noqa: ANN401 - the module
     finally:
         if threading.current_thread() is threading.main_thread():  # Ray has set its own
             for number, handler in handlers.items():
-                signal.signal(number, handler)
+                if handler is not None:
+                    signal.signal(number, handler)
     return ray
 
 
@@ -143,9 +148,10 @@ def _run(setup: bytes, item: Any, limit_s: float | None) -> tuple[Any, int]:  # 
     return result, total
 
 
-@cache
+@lru_cache(maxsize=1)
 def _job(setup: bytes) -> Job[Any, Any]:
-    job: Job[Any, Any] = pickle.loads(setup)()
+    _, make = pickle.loads(setup)
+    job: Job[Any, Any] = make()
     return job
 
 

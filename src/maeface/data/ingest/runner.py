@@ -69,7 +69,7 @@ class Runner(Generic[Item, Result]):
             )
 
         job: Callable[[], workers.Job[Unit, Result]] = self.setup  # type: ignore[assignment]
-        with closing(self._work(job, units, self.resources.processes, suspect)) as results:
+        with closing(self._work(job, units, None, suspect)) as results:
             yield from results
 
     def do_files(
@@ -95,12 +95,13 @@ class Runner(Generic[Item, Result]):
         self,
         setup: Callable[[], workers.Job[Any, Result]],
         items: Iterable[Any],
-        count: int,
+        together: int | None,
         lose: workers.Lose[Any],
     ) -> Generator[tuple[Any, Result], None, None]:
+        """Do items, ``together`` at the same time; None: as many as the resources allow."""
         resources = self.resources
         if resources.ray is None:
+            count = together or resources.processes
             return workers.work(setup, items, count, self.notify, lose, resources.limit_s)
-        together = 1 if count == 1 else None
         arguments = (setup, items, resources.ray, self.notify, lose, resources.limit_s)
         return ray_work.work(*arguments, together=together, gpus=resources.gpus)

@@ -28,9 +28,9 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that limit the threads of numerical libraries; a process reads them when it starts."""
 STOP_S = 5.0
 POLL_S = 1.0
+"""How often silent processes are looked for."""
 REPORT_S = 0.1
 """Least time between two reports of a job."""
-"""How often silent processes are looked for."""
 ADVICE = "the same command goes on where it was; if memory was short, it needs less with fewer --workers"
 
 
