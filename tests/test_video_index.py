@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from maeface.data.ingest import images, inputs, segments, units
-from maeface.faces import media
+from maeface.faces import media, timestamps, video
 from maeface.faces import video_index as indexing
 from maeface.faces.media import MissingFrames
 from maeface.faces.timestamps import BLOCK_S, block_of
@@ -464,6 +464,23 @@ def test_prepare_and_predict_have_rows_for_missing_frames(tmp_path):
     assert summary.images == summary.statuses["no_face"] < shown
     assert [row["frame"] for row in rows] == sorted({row["frame"] for row in rows})
     assert all(row["detail"] for row in rows if row["status"] != "no_face")
+
+
+def test_a_part_that_cannot_be_read_has_its_own_first_frame(tmp_path):
+    path = film(tmp_path / "v.mp4", count=20)
+    index = index_of(path)
+    path.unlink()
+    part = inputs.Input("v", str(path), 1, True, ((5, 20),))
+    (entry,) = images.read_inputs([part], indexes={str(path): index})
+    assert (entry.frame, entry.time_s, entry.reason) == (5, index.times_s[5], "unreadable")
+
+
+def test_absent_frames_are_not_chosen_in_place_of_others():
+    numbers = np.arange(10)
+    none, absent = np.zeros(0, np.int64), np.array([5])
+    index = indexing.VideoIndex(numbers, numbers / 10, none, none, absent, False, True)
+    chooses = video._choose(index, timestamps.Sampler(1, 2.0, (), 0.1))
+    assert [n for n in range(10) if chooses(n, n / 10)] == [0, 6]
 
 
 def test_a_ready_index_is_used(tmp_path, monkeypatch):

@@ -118,10 +118,6 @@ class Sampler:
         self._start: float | None = None
         self._last, self._slot = 0.0, -1
 
-    def is_behind(self, index: int) -> bool:
-        """Return whether a frame is behind the last span."""
-        return bool(self._spans) and index >= self._spans[-1][1]
-
     def chooses(self, index: int, time_s: float) -> bool:
         """Return whether a frame is chosen. To be called for each frame in order."""
         if self._fps is None:

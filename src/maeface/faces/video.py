@@ -114,8 +114,12 @@ def _prepare(stream: Any, threads: int) -> None:  # noqa: ANN401
 
 
 def _choose(index: VideoIndex, sampler: Sampler) -> Callable[[int, float], bool]:
-    """Return which frames are chosen, by the times of the whole video."""
-    chosen = [sampler.chooses(number, time_s) for number, time_s in enumerate(index.times_s.tolist())]
+    """Return which frames are chosen, by the times of the whole video; absent ones take no other's place."""
+    absent = set(index.absent.tolist())
+    chosen = [
+        number not in absent and sampler.chooses(number, time_s)
+        for number, time_s in enumerate(index.times_s.tolist())
+    ]
     return lambda number, _: number < len(chosen) and chosen[number]
 
 

@@ -53,7 +53,7 @@ class UnreadableInput(NamedTuple):
         name: its ``input`` in the table of predictions.
         frame: the first frame that is missing; 0 for a photo.
         time_s: of that frame if some are missing in a video; where reading ends for another reason, of the
-            last frame that was read; 0 without one.
+            last frame that was read; without one, that of the first frame, 0 if it is not known.
         reason: one word, as in the ``status`` of a manifest.
         detail: a short explanation; "" if there is none.
         count: how many frames are missing; 0 if that is not known, or the input cannot be read.
@@ -129,13 +129,15 @@ def read_inputs(
         indexes: {path: index} of videos, to read several parts of them; others are made when needed.
     """
     for item in inputs:
-        last, time_s = -1, 0.0
+        index = indexes.get(item.path)
+        start = item.frames[0][0] if item.frames else 0
+        last, time_s = start - 1, 0.0 if index is None else float(index.times_s[start])
         missing: Counter[str] = Counter()
         is_known = True
         try:
             if not item.video:
                 yield SourceImage(item.source, media.Frame(_read_pixels(item, min_side), 0, 0.0), video=False)
-            for one in _read_video(item, every, fps, indexes) if item.video else ():
+            for one in _read_video(item, every, fps, index) if item.video else ():
                 if isinstance(one, media.Frame):
                     last, time_s = one.index, one.time_s
                     yield SourceImage(item.source, one, video=True)
@@ -156,9 +158,9 @@ def read_inputs(
 
 
 def _read_video(
-    item: Input, every: int, fps: float | None, indexes: Mapping[str, VideoIndex]
+    item: Input, every: int, fps: float | None, index: VideoIndex | None
 ) -> Iterator[media.Frame | MissingFrames]:
-    return media.read_frames(Path(item.path), every, fps, item.frames, indexes.get(item.path))
+    return media.read_frames(Path(item.path), every, fps, item.frames, index)
 
 
 def _read_pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
