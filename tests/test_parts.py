@@ -198,6 +198,12 @@ def test_same_size_and_time_of_change_are_trusted_and_other_content_is_not(tmp_p
     assert not content.still_of(path) and parts.look_at(path).still_of(path)
 
 
+def test_a_timeout_of_nothing_is_refused(tmp_path):
+    for timeout in (0.0, -1.0, float("nan")):
+        with pytest.raises(ConfigError, match="file_timeout is "):
+            run(photos(tmp_path / "in", 1), tmp_path / "t.csv", file_timeout=timeout)
+
+
 def test_other_settings_are_refused_while_a_run_is_unfinished(interrupted):
     folder, out = interrupted
     refused = (({"faces": "largest"}, "faces was all, now largest"), ({"every": 2}, "every was 1, now 2"))

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from maeface import predict
+from maeface.data.ingest import workers
 from maeface.data.ingest.images import PIXELS_TOGETHER, SourceImage, UnreadableInput, batch_images
 from maeface.data.loading.dataset import FaceDataset, gather_manifests
 from maeface.data.loading.loader import load_in_order
@@ -20,6 +21,7 @@ from maeface.faces.tracking import DESCRIPTOR_SIZE
 from maeface.prediction.rows import BOX, ImagePrediction, rows_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
+from parts_cases import QuickPredictor, run, work_here
 
 COLUMNS = [*WHERE, *BOX, "score", "AU12_p"]
 
@@ -93,6 +95,44 @@ def test_one_track_is_kept_and_every_frame_has_a_row():
     assert table["x1"].fillna(-1).tolist() == [200, -1, -1, -1, 200]
     photo = rows("c.jpg", [face(0, -1)], video=False)
     assert numbered(photo, keep=1)["status"].tolist() == ["ok"]
+
+
+class TwoPeople(QuickPredictor):
+    """Sees a person in all frames, at 10 a second, and another one in the first second."""
+
+    def predict(self, one):
+        index = one.frame.index
+        described = index % 5 == 0
+        faces = [face(0, 0, 1 if described else None), face(200, 1, 2 if described else None)]
+        faces = faces[: 2 if index < 10 else 1]
+        return ImagePrediction(one, faces, np.full((len(faces), 2), 0.5, np.float32))
+
+
+@pytest.fixture
+def short_film(tmp_path):
+    path = tmp_path / "short.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(15):
+            container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_the_record_and_the_summary_count_the_rows_of_the_table(short_film, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "work", work_here)
+    out = tmp_path / "t.csv"
+    summary = run(short_film, out, lambda options: TwoPeople(), aligned=False, track=1)
+    assert json.loads((tmp_path / "t.csv.json").read_text())["statuses"] == {"absent": 5, "ok": 10}
+    assert (summary.images, summary.faces, summary.skipped) == (15, 10, {})
+    assert pd.read_csv(out)["track"].dropna().tolist() == [1] * 10
+
+
+def test_only_one_track_is_printed(short_film, capsys):
+    run(short_film, None, lambda options: TwoPeople(), aligned=False, track=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10 and all("face 1" in line for line in lines)
 
 
 # Batches --------------------------------------------------------------------------------------------------

@@ -92,6 +92,12 @@ def require_fraction(setting: str, value: float) -> None:
         raise ConfigError(f"{setting} is {value:g}; expected a fraction, 0 to 1")
 
 
+def require_positive(setting: str, value: float) -> None:
+    """Raise ConfigError unless a value is above 0."""
+    if not value > 0:
+        raise ConfigError(f"{setting} is {value:g}; expected a number above 0")
+
+
 def describe_missing(path: Path, what: str = "file or folder", advice: str = "") -> str:
     """Return a message that ``path`` does not exist, with the most similar path that does, or advice."""
     near = _nearest_path(path)

@@ -7,7 +7,7 @@ number of inputs or their length.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from maeface.data.ingest.images import SkippedInputs, SourceImage, read_inputs
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, note_unused_options
 from maeface.data.ingest.runner import Resources
 from maeface.data.ingest.workers import Notify
-from maeface.errors import ConfigError, DataError
+from maeface.errors import DataError
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
 from maeface.faces.finder import FaceChoice, require_face_choice
 from maeface.faces.following import MIN_FACE
@@ -31,11 +31,14 @@ from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
 from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.tables import Task, Totals, describe_unreadable, write_one_table, write_table_each
+from maeface.prediction.tracks import number_tracks
 from maeface.prediction.units import OneFile, UnitResult, count_missing, picture_path, predict_unit
 from maeface.runtime.backends import Backend
 from maeface.runtime.choice import finds_gpu
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from maeface.prediction.predictor import Predictor
 
 PARTS = ".parts"
@@ -183,14 +186,16 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
     checks.require_sampling(options.every, options.fps)
     checks.require_fraction("max_bad", options.max_bad)
     require_face_choice(options.faces)
-    if options.workers is not None and options.workers < 1:
-        raise ConfigError(f"workers is {options.workers}; expected 1 or more")
+    if options.workers is not None:
+        checks.require_positive("workers", options.workers)
+    checks.require_positive("file_timeout", options.file_timeout)
     one_each = checks.is_folder_of_tables(out)
     outputs = [options.pictures, out]
     if out is not None and not one_each:
         outputs += [record.record_path(out), _parts_of(out)]
     listing = find_inputs(inputs, [output for output in outputs if output is not None])
     changed = {"faces": options.faces != "all", "detector": options.detector != "auto"}
+    changed |= {"min_face": options.min_face != MIN_FACE, "track": options.track is not None}
     note_unused_options(
         *(listing, options.every, options.fps, changed if options.aligned else {}),
         options.pictures is not None,
@@ -235,13 +240,8 @@ def _make_predictor(options: Options) -> "Predictor":
     from maeface.prediction.predictor import Predictor
 
     return Predictor(
-        options.weights,
-        options.device,
-        options.aligned,
-        options.faces,
-        options.precision,
-        options.detector,
-        options.backend,
+        *(options.weights, options.device, options.aligned, options.faces, options.precision),
+        *(options.detector, options.backend),
         min_face=options.min_face,
     )
 
@@ -278,21 +278,26 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
     skipped, totals = SkippedInputs(), Totals(inputs=len(listing))
     read: Counter[str] = Counter()
     missing: Counter[str] = Counter()
-    with console.progress("predict", len(listing), "inputs") as advance:
-        source = read_inputs(listing, options.every, options.fps, skipped, advance)
+
+    def predict() -> Iterator["pa.Table"]:
         for batch in predictor.stream(source):
-            rows = rows_of(batch, predictor.columns).to_pylist()
-            totals.statuses.update(row["status"] for row in rows)
-            if lines := list(describe_faces(rows, thresholds)):
-                console.print_result("\n".join(lines))
             for one in batch:
                 if isinstance(one.image, SourceImage):
                     read[one.image.name] += 1
                 else:
                     missing[one.image.name] += count_missing(one.image)
-            advance(0, f"{read.total()} images, {totals.statuses['ok']} faces")
             if options.pictures is not None:
                 totals.pictures += _draw(predictor, options.pictures, batch)
+            yield rows_of(batch, predictor.columns)
+
+    with console.progress("predict", len(listing), "inputs") as advance:
+        source = read_inputs(listing, options.every, options.fps, skipped, advance)
+        for table in number_tracks(predict(), options.track):
+            rows = table.to_pylist()
+            totals.statuses.update(row["status"] for row in rows)
+            if lines := list(describe_faces(rows, thresholds)):
+                console.print_result("\n".join(lines))
+            advance(0, f"{read.total()} images, {totals.statuses['ok']} faces")
     totals.images = read.total()
     totals.shares_missing = [count / (count + read[name]) for name, count in missing.items()]
     if not totals.images:

@@ -185,6 +185,8 @@ class Pipeline:
             self._complete_if_finished(entry.name)
 
     def _lose(self, work: OneFile, status: str, detail: str) -> None:
+        if not (self.folder / HEADER).is_file():  # on Ray, where a task does both
+            raise ResourceError(f"a worker process ended before it had loaded the networks ({detail})")
         columns = read_header(self.folder)["columns"]
         self._add(work.unit, lose_input(work.inputs[0], self.folder, columns, status))
 

@@ -134,20 +134,22 @@ def _hashes(weights: Mapping[str, Any] | None) -> list[str]:
 
 
 def make_record(
-    header: Mapping[str, Any], entries: Iterable[tuple[str, Sequence[Entry]]], started: str
+    header: Mapping[str, Any],
+    entries: Iterable[tuple[str, Sequence[Entry]]],
+    statuses: Mapping[str, int],
+    started: str,
 ) -> dict[str, Any]:
     """Return the record of a finished prediction.
 
     Args:
         header: with what was used.
-        entries: for each input its name and its rows.
+        entries: for each input its name and its rows, those of all tracks.
+        statuses: rows of the table by status.
         started: time of the beginning.
     """
-    statuses: Counter[str] = Counter()
     inputs = []
     for name, of_input in entries:
         counts = sum((entry.statuses for entry in of_input), Counter[str]())
-        statuses += counts
         content = _join_contents([entry.content for entry in of_input])
         inputs.append(
             {

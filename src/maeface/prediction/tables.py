@@ -24,7 +24,11 @@ from maeface.prediction.pipeline import (
 )
 from maeface.prediction.record import is_up_to_date
 from maeface.prediction.rows import NO_FACE, OK
+from maeface.prediction.tracks import ABSENT
 from maeface.prediction.units import picture_path
+
+READ = (OK, NO_FACE, ABSENT)
+"""The ``status`` of rows of images that were read."""
 
 
 @dataclass
@@ -60,7 +64,7 @@ class Totals:
     @property
     def reasons(self) -> dict[str, int]:
         """Rows of images that could not be read, by reason, the most frequent first."""
-        reasons = [(name, count) for name, count in self.statuses.most_common() if name not in (OK, NO_FACE)]
+        reasons = [(name, count) for name, count in self.statuses.most_common() if name not in READ]
         return dict(reasons)
 
     def count_bad(self, max_bad: float) -> int:
