@@ -456,7 +456,7 @@ def test_prepare_and_predict_have_rows_for_missing_frames(tmp_path):
     unit = inputs.split_into_units(inputs.find_inputs([path]))[0]
     shown = len(sequential(film(tmp_path / "w.mp4", "libx264", {"bf": "0"})))
     summary = units.prepare_unit(
-        unit, tmp_path, units.Settings(), lambda pixels: [[] for _ in pixels], lambda count: None
+        unit, tmp_path, units.Settings(), lambda pixels, film: [[] for _ in pixels], lambda count: None
     )
     rows = units.read_table(unit, tmp_path).to_pylist()
     statuses = {row["status"] for row in rows}
