@@ -130,6 +130,19 @@ def test_the_choice_of_faces_does_not_end_the_following_of_others():
     assert places[-1][0].square.cx == pytest.approx(260, abs=2)  # the second has become the more central one
 
 
+@pytest.mark.parametrize("faces", ["all", "largest", "central", 1])
+def test_a_face_is_described_where_it_first_appears_among_the_chosen_ones(faces):
+    # The second becomes the more central one, and the first is lost and found again.
+    frames = [frame((300 + 20 * k, 200), (180 + 20 * k, 200)) for k in range(5)]
+    frames += [frame((60, 200), (280, 200))] * 2
+    described = set()
+    for located in follow(Dots(), frames, faces=faces):
+        numbers = {one.followed for one in located}
+        has_descriptor = {one.descriptor is not None for one in located}
+        assert has_descriptor == {not numbers <= described}
+        described = numbers if True in has_descriptor else described
+
+
 def test_wrong_choices_are_refused():
     with pytest.raises(ConfigError, match="unknown choice"):
         follow(Dots(), [frame((200, 200))], faces="both")

@@ -67,7 +67,7 @@ def test_followed_faces_keep_their_tracks_through_blocks_and_pieces():
 
 def test_a_face_that_appears_within_a_block_is_numbered_there():
     table = numbered(
-        rows("a.mp4", [face(0, 0, 1)], [face(2, 0), face(200, 1, 2)], [face(4, 0), face(202, 1)])
+        rows("a.mp4", [face(0, 0, 1)], [face(2, 0, 1), face(200, 1, 2)], [face(4, 0), face(202, 1)])
     )
     assert table["track"].tolist() == [0, 0, 1, 0, 1]
 

@@ -66,7 +66,8 @@ class LocatedFace:
         square: in px of the image.
         confirmed: whether the second pass found the face again. If not, the square is that of the first box.
         followed: in a film, the number of the face within its block (``following``); -1 in a photo.
-        descriptor: in a film, (D,) float16 looks of the face (``tracking.describe``) if the detector saw it.
+        descriptor: in a film, (D,) float16 looks of the face (``tracking.describe``) in some frames
+            (``following.follow_faces``).
     """
 
     face: Face

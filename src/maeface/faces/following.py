@@ -50,7 +50,9 @@ def follow_faces(
 ) -> Iterator[list[LocatedFace]]:
     """Find the faces in the frames of one block of a film; yield those of each frame, best score first.
 
-    The score of a face is that of the detector's last look at it.
+    The score of a face is that of the detector's last look at it. In the first frame with faces, and wherever
+    a face is new among those that are returned, all faces of the frame have a descriptor, that of the last
+    search; in other frames they have none.
 
     Args:
         detector: of faces.
@@ -63,10 +65,17 @@ def follow_faces(
     """
     require_face_choice(faces)
     follower = _Follower(detector, min_face)
+    described: set[int] = set()  # numbers of the faces of the last frame with descriptors
     for position, frame in enumerate(frames):
         located = [one.located() for one in follower.find(frame, position)]
         chosen = choose_faces([one.face for one in located], frame.shape, faces)
-        yield [one for one in located if any(one.face is face for face in chosen)]
+        located = [one for one in located if any(one.face is face for face in chosen)]
+        numbers = {one.followed for one in located}
+        if numbers <= described:
+            located = [replace(one, descriptor=None) for one in located]
+        else:
+            described = numbers
+        yield located
 
 
 class _Follower:
@@ -118,7 +127,10 @@ class _Follower:
                 steady.append(moved_face)
         found = look_again(self._detector, frame, [one.face for one in doubtful])
         seen = [
-            _Followed(replace(after, followed=before.followed), after.face.landmarks, after.face.landmarks)
+            _Followed(
+                replace(after, followed=before.followed, descriptor=before.descriptor),
+                *(after.face.landmarks, after.face.landmarks),
+            )
             for before, after in zip(doubtful, found, strict=True)
             if after is not None
         ]
@@ -161,7 +173,7 @@ class _Followed:
         box = np.concatenate([middle - half, middle + half]).astype(np.float32)
         moved = Square(*move(square.cx, square.cy), square.side * scale, square.angle_deg + turn)
         moved_face = Face(box, self.landmarks, face.score)
-        return replace(self.seen, face=moved_face, square=snap_to_grid(moved), descriptor=None)
+        return replace(self.seen, face=moved_face, square=snap_to_grid(moved))
 
 
 def _without_duplicates(followed: Sequence[_Followed]) -> list[_Followed]:

@@ -37,15 +37,15 @@ def number_tracks(pieces: Iterable[pa.Table], keep: int | None = None) -> Iterat
 class _TrackNumbers:
     """Sets ``track`` in the rows of one film, which come piece by piece in order of time.
 
-    A face that is followed from frame to frame within a block keeps its number. The tracker decides where the
-    detector has seen faces anew: at the beginning of each block, and every few frames.
+    A face that is followed from frame to frame within a block keeps its number. The tracker decides in the
+    frames whose faces have descriptors: the first of each block with faces, and those with new faces.
     """
 
     def __init__(self, keep: int | None) -> None:
         self._keep = keep
         self._tracker = Tracker()
         self._numbers: dict[int, int] = {}  # by the number within the block
-        self._looks: dict[int, NDArray[np.float16]] = {}
+        self._time_s = -np.inf
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Return rows, which hold whole frames, with their tracks and without the hidden columns."""
@@ -72,17 +72,12 @@ class _TrackNumbers:
         looks: list[bytes | None],
         boxes: NDArray[np.float32],
     ) -> list[int]:
-        fresh = {
-            int(one): np.frombuffer(look, "<f2", DESCRIPTOR_SIZE)
-            for one, look in zip(followed, looks, strict=True)
-            if look is not None
-        }
-        if fresh:
-            if len(fresh) == len(followed):
-                self._looks = {}  # perhaps a new block, in which faces are numbered anew
-            self._looks |= fresh
-            descriptors = np.stack([self._looks[int(one)] for one in followed])
-            numbers = self._tracker.update(time_s, boxes, descriptors)
+        known = [np.frombuffer(look, "<f2", DESCRIPTOR_SIZE) for look in looks if look is not None]
+        if known:  # then all faces have one
+            self._time_s = max(
+                self._time_s, time_s
+            )  # a damaged film may go back in time between its segments
+            numbers = self._tracker.update(self._time_s, boxes, np.stack(known))
             self._numbers = {int(one): int(number) for one, number in zip(followed, numbers, strict=True)}
         return [self._numbers[int(one)] for one in followed]
 
