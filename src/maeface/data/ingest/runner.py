@@ -69,7 +69,7 @@ class Runner(Generic[Item, Result]):
             )
 
         job: Callable[[], workers.Job[Unit, Result]] = self.setup  # type: ignore[assignment]
-        with closing(self._work(job, units, self.resources.processes, suspect)) as results:
+        with closing(self._work(job, units, suspect)) as results:
             yield from results
 
     def do_files(
@@ -88,19 +88,19 @@ class Runner(Generic[Item, Result]):
             console.note(f"{self.verb}: {item.inputs[0].source} is left out: {status} ({detail})")
             lose(item, status, detail)
 
-        with closing(self._work(self.setup, files, 1, lost)) as results:
+        with closing(self._work(self.setup, files, lost, alone=True)) as results:
             yield from results
 
     def _work(
         self,
         setup: Callable[[], workers.Job[Any, Result]],
         items: Iterable[Any],
-        count: int,
         lose: workers.Lose[Any],
+        alone: bool = False,
     ) -> Generator[tuple[Any, Result], None, None]:
         resources = self.resources
         if resources.ray is None:
+            count = 1 if alone else resources.processes
             return workers.work(setup, items, count, self.notify, lose, resources.limit_s)
-        together = 1 if count == 1 else None
         arguments = (setup, items, resources.ray, self.notify, lose, resources.limit_s)
-        return ray_work.work(*arguments, together=together, gpus=resources.gpus)
+        return ray_work.work(*arguments, together=1 if alone else None, gpus=resources.gpus)
