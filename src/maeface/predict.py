@@ -1,6 +1,5 @@
 """``maeface predict``: action units of photos and videos, as tables, with pictures.
 
-Faces are detected and cropped as in ``prepare``, pixel for pixel; the model's own preprocessing follows.
 Inputs are split into units of work for several processes. The rows of a finished unit are on disk, so an
 interrupted run goes on with the missing units and ends with the same bytes. Memory does not grow with the
 number of inputs or their length.
@@ -195,6 +194,7 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
         *(listing, options.every, options.fps, changed if options.aligned else {}),
         options.pictures is not None,
     )
+    _note_unused(options, out, any(item.video for item in listing))
     weights = find(options.weights)
     detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
     used = replace(
@@ -217,6 +217,23 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
     task = Task(out, folder, listing, header, setup, resources, options.pictures, started)
     totals = write_table_each(task) if one_each else write_one_table(task)
     return _summarize(totals, out, options.max_bad)
+
+
+def _note_unused(options: Options, out: Path | None, videos: bool) -> None:
+    """Show which options have no effect, a line each."""
+    track, small = options.track is not None, options.min_face != MIN_FACE
+    notes = []
+    if out is None:
+        of_tables = {"track": track, "workers": options.workers is not None, "ray": options.ray is not None}
+        notes.append(checks.describe_unused(of_tables, "lines are printed; give --out"))
+    elif not videos:
+        notes.append(checks.describe_unused({"track": track, "min_face": small}, "no input is a video"))
+    elif options.aligned:
+        notes.append(
+            checks.describe_unused({"track": track, "min_face": small}, "the images are ready crops")
+        )
+    for note in filter(None, notes):
+        console.note(note)
 
 
 def _parts_of(out: Path) -> Path:

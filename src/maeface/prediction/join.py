@@ -48,6 +48,7 @@ def write_table(
             for rows in number_tracks(_rows(places.values(), reader), keep):
                 write(rows)
             record = make_record(header, entries, started)
+            record["statuses"] = dict(sorted(write.statuses.items()))  # with ``keep``, not those of the parts
             write.record = shorten_record(record)
             temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             sidecar.unlink(missing_ok=True)  # so that no table stands beside the record of another
