@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maeface import checks, console
+import numpy as np
+
+from maeface import checks, console, files
 from maeface.config import Precision
 from maeface.data.ingest.cores import count_cores
 from maeface.data.ingest.images import SkippedInputs, SourceImage, read_inputs
@@ -26,10 +28,9 @@ from maeface.faces.following import MIN_FACE
 from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
-from maeface.prediction.pictures import draw_photos
-from maeface.prediction.rows import rows_of
+from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.tables import Task, Totals, describe_unreadable, write_one_table, write_table_each
-from maeface.prediction.units import OneFile, UnitResult, count_missing, predict_unit
+from maeface.prediction.units import OneFile, UnitResult, count_missing, picture_path, predict_unit
 from maeface.runtime.backends import Backend
 from maeface.runtime.choice import finds_gpu
 
@@ -277,7 +278,7 @@ def _make_job(
         import torch
 
         torch.set_num_threads(1)
-    draw = None if options.pictures is None else partial(draw_photos, predictor, options.pictures)
+    draw = None if options.pictures is None else partial(_draw, predictor, options.pictures)
 
     def job(work: Unit | OneFile, notify: Notify) -> UnitResult:
         return predict_unit(work, folder, predictor, options.every, options.fps, notify, draw)
@@ -308,9 +309,34 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
                     missing[one.image.name] += count_missing(one.image)
             advance(0, f"{read.total()} images, {totals.statuses['ok']} faces")
             if options.pictures is not None:
-                totals.pictures += draw_photos(predictor, options.pictures, batch)
+                totals.pictures += _draw(predictor, options.pictures, batch)
     totals.images = read.total()
     totals.shares_missing = [count / (count + read[name]) for name, count in missing.items()]
     if not totals.images:
         raise DataError(describe_unreadable(len(listing), totals.reasons))
     return _summarize(totals, None, options.max_bad)
+
+
+def _draw(predictor: "Predictor", folder: Path, batch: Sequence[ImagePrediction]) -> int:
+    """Write a picture of each photo, named as the photo; return how many."""
+    from maeface.report import figures
+
+    aus, task = predictor.metadata.aus, predictor.metadata.task
+    threshold = predictor.metadata.thresholds or 0.5
+    count = 0
+    for prediction in batch:
+        if not isinstance(prediction.image, SourceImage) or prediction.image.video:
+            continue
+        bars = [
+            figures.FaceBars(
+                box=tuple(crop.face.box),
+                score=np.nan if predictor.detector is None else crop.face.score,
+                probabilities=None if task == "intensity" else values[: len(aus)],
+                intensities=None if task == "detection" else values[-len(aus) :],
+            )
+            for crop, values in zip(prediction.crops, prediction.values, strict=True)
+        ]
+        picture = figures.au_bars(prediction.image.frame.rgb, aus, bars, threshold)
+        files.write_bytes(picture_path(folder, prediction.image.name), figures.png(picture))
+        count += 1
+    return count
