@@ -205,7 +205,7 @@ def test_a_film_gives_the_same_table_whether_it_is_cut_or_not(film, tmp_path, mo
     predict.run([film], None, tmp_path / "cut.csv", **options, workers=2)
     from maeface.prediction import plan
 
-    assert len(next(plan.plan_units(predict.find_inputs([film]), tmp_path))) > 1
+    assert len(plan.cut_film(predict.find_inputs([film])[0], tmp_path)) > 1
     monkeypatch.setattr(plan, "cut_into_segments", lambda index: [()])
     predict.run([film], None, tmp_path / "whole.csv", **options, workers=1)
     assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

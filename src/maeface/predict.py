@@ -1,6 +1,5 @@
 """``maeface predict``: action units of photos and videos, as tables, with pictures.
 
-Faces are detected and cropped as in ``prepare``, pixel for pixel; the model's own preprocessing follows.
 Inputs are split into units of work for several processes. The rows of a finished unit are on disk, so an
 interrupted run goes on with the missing units and ends with the same bytes. Memory does not grow with the
 number of inputs or their length.
@@ -30,6 +29,7 @@ from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
 from maeface.prediction.rows import ImagePrediction, rows_of
+from maeface.prediction.summary import Summary
 from maeface.prediction.tables import Task, Totals, describe_unreadable, write_one_table, write_table_each
 from maeface.prediction.tracks import number_tracks
 from maeface.prediction.units import OneFile, UnitResult, count_missing, picture_path, predict_unit
@@ -70,49 +70,6 @@ class Options:
 MakePredictor = Callable[[Options], "Predictor"]
 """Makes a predictor; it is called in each worker process."""
 NOT_IN_RECORD = ("weights", "pictures", "workers", "file_timeout", "ray")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The result of a prediction.
-
-    Attributes:
-        out: the table, or the folder of tables; None if lines were printed.
-        inputs: number of photos and videos.
-        images: number of photos and frames that were read.
-        faces: number of rows with a face.
-        without_face: number of images without a face.
-        skipped: number of rows of inputs and frames that could not be read, by reason.
-        pictures: number of files that this run wrote to the folder of pictures.
-        bad: number of inputs that could not be read, or too little of them; see ``run``.
-        too_many_bad: whether these are more than ``max_bad`` allows.
-        there: number of inputs whose table was there already.
-    """
-
-    out: Path | None
-    inputs: int
-    images: int
-    faces: int
-    without_face: int
-    skipped: dict[str, int]
-    pictures: int
-    bad: int = 0
-    too_many_bad: bool = False
-    there: int = 0
-
-    def __str__(self) -> str:
-        """One line, and a second one if too many inputs could not be read."""
-        line = f"{self.out or 'predicted'}: inputs: {self.inputs}"
-        line += f" ({self.there} already there)" if self.there else ""
-        line += f"; images: {self.images}; faces: {self.faces}"
-        line += f"; without a face: {self.without_face}" if self.without_face else ""
-        if self.skipped:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
-            line += f"; not read: {reasons}"
-        line += f"; pictures: {self.pictures}" if self.pictures else ""
-        if self.too_many_bad:
-            line += f"\n{self.bad} of {self.inputs} inputs could not be read, more than allowed (--max-bad)"
-        return line
 
 
 def run(
@@ -195,11 +152,11 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
         outputs += [record.record_path(out), _parts_of(out)]
     listing = find_inputs(inputs, [output for output in outputs if output is not None])
     changed = {"faces": options.faces != "all", "detector": options.detector != "auto"}
-    changed |= {"min_face": options.min_face != MIN_FACE, "track": options.track is not None}
     note_unused_options(
         *(listing, options.every, options.fps, changed if options.aligned else {}),
         options.pictures is not None,
     )
+    _note_unused(options, out, any(item.video for item in listing))
     weights = find(options.weights)
     detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
     used = replace(
@@ -213,15 +170,32 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
     given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
     header = record.make_header(weights, files_of(weights), detector, given)
     folder = _parts_of(out).absolute()  # processes of a cluster start in other folders
-    gpu = options.device.startswith("cuda") or (options.device == "auto" and finds_gpu())
+    on_cuda = options.device.startswith("cuda")
+    uses_gpu = options.backend in ("auto", "torch")
+    gpu = on_cuda or (options.device == "auto" and uses_gpu and finds_gpu())
     resources = Resources(
         *(1 if gpu else options.workers or count_cores(), options.file_timeout, options.ray),
-        gpus=options.device.startswith("cuda"),
+        gpus=on_cuda,
     )
     setup = partial(_make_job, folder, header, used, make)
     task = Task(out, folder, listing, header, setup, resources, options.pictures, started)
     totals = write_table_each(task) if one_each else write_one_table(task)
     return _summarize(totals, out, options.max_bad)
+
+
+def _note_unused(options: Options, out: Path | None, videos: bool) -> None:
+    """Show which options have no effect, a line each."""
+    of_tables = {"workers": options.workers is not None, "ray": options.ray is not None}
+    of_videos = {"track": options.track is not None, "min_face": options.min_face != MIN_FACE}
+    notes = []
+    if out is None:
+        notes.append(checks.describe_unused(of_tables, "lines are printed; give --out"))
+    if not videos:
+        notes.append(checks.describe_unused(of_videos, "no input is a video"))
+    elif options.aligned:
+        notes.append(checks.describe_unused(of_videos, "the images are ready crops"))
+    for note in filter(None, notes):
+        console.note(note)
 
 
 def _parts_of(out: Path) -> Path:

@@ -181,8 +181,9 @@ def look_again(
         faces: in px of the image.
 
     Returns:
-        each face with the box and the score of the second pass and its own landmarks, and the square to
-        crop; None where the second pass finds no face.
+        each face with the score of the second pass, and the square around the second pass's box; None where
+        the second pass finds no face. Box and landmarks are those given: boxes of both passes differ by a few
+        per cent.
     """
     windows = [_window(face) for face in faces]
     found = detector.detect([crop(image, window, WINDOW_PX, bilinear=True) for window in windows])
@@ -190,7 +191,8 @@ def look_again(
     for face, window, candidates in zip(faces, windows, found, strict=True):
         match = _match(face, window, candidates)
         square = None if match is None else square_around(match, angle_deg=window.angle_deg)
-        located.append(None if match is None or square is None else LocatedFace(match, square))
+        again = None if match is None else Face(face.box, face.landmarks, match.score)
+        located.append(None if again is None or square is None else LocatedFace(again, square))
     return located
 
 
@@ -258,8 +260,8 @@ def choose_faces(detected: Sequence[Face], shape: tuple[int, ...], faces: FaceCh
         return [min(candidates, key=lambda face: float(np.hypot(*(centre(face) - middle))))]
     if faces == "largest":
         return [max(candidates, key=area)]
-    largest = sorted(detected, key=area, reverse=True)[: int(faces)]
-    return [face for face in detected if any(face is one for one in largest)]
+    largest = sorted(candidates, key=area, reverse=True)[: int(faces)]
+    return [face for face in candidates if any(face is one for one in largest)]
 
 
 def _window(face: Face) -> Square:

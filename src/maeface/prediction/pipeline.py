@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +106,20 @@ def _require_same(folder: Path, before: Mapping[str, Any], header: Mapping[str, 
         )
 
 
+class _Units:
+    """Units, with those that are added while they are worked on: these come first."""
+
+    def __init__(self, units: Iterator[Unit]) -> None:
+        self._units = units
+        self.more: deque[Unit] = deque()
+
+    def __iter__(self) -> "_Units":
+        return self
+
+    def __next__(self) -> Unit:
+        return self.more.popleft() if self.more else next(self._units)
+
+
 @dataclass
 class Pipeline:
     """Predicts what is missing of some inputs.
@@ -147,25 +161,34 @@ class Pipeline:
         runner: Runner[OneFile, UnitResult] = Runner("predict", self.setup, self.resources, self._notify)
         suspects: list[Unit] = []
         with console.progress("predict", len(self.inputs), "inputs") as self._advance:
-            with closing(runner.do_units(self._missing(), suspects)) as results:
+            units = _Units(self._missing())
+            with closing(runner.do_units(units, suspects)) as results:
                 for unit, result in results:
+                    units.more += self._expect(map(make_unit, zip(result.segments)))
                     self._add(unit, result)
-            alone = (OneFile(make_unit([item])) for unit in suspects for item in unit.inputs)
-            with closing(runner.do_files(alone, self._lose)) as retried:
-                for work, result in retried:
-                    self._add(work.unit, result)
+            alone = [OneFile(make_unit([item])) for unit in suspects for item in unit.inputs]
+            if alone:  # a cluster on this machine would be started for nothing
+                with closing(runner.do_files(alone, self._lose)) as retried:
+                    for work, result in retried:
+                        self._add(work.unit, result)
 
     def _missing(self) -> Iterator[Unit]:
-        for group in plan_units(self.inputs, self.folder):
-            left = [rest for unit in group for rest in leave_out_finished(unit, self.finished)]
-            self._pending.update(item.source for unit in left for item in unit.inputs)
-            items = [item for unit in group for item in unit.inputs]
-            for item in items:
-                if place := self.finished.get(key_of(item)):
-                    self._places[item.source].append(place)
-            for name in dict.fromkeys(item.source for item in items):
+        for unit in plan_units(self.inputs):
+            left = self._expect([unit])
+            for name in dict.fromkeys(item.source for item in unit.inputs):
                 self._complete_if_finished(name)
             yield from left
+
+    def _expect(self, units: Iterable[Unit]) -> list[Unit]:
+        """Return what is missing of units, whose results will come, and take the rest from earlier runs."""
+        missing = []
+        for unit in units:
+            for item in unit.inputs:
+                if place := self.finished.get(key_of(item)):
+                    self._places[item.source].append(place)
+            missing += leave_out_finished(unit, self.finished)
+        self._pending.update(item.source for unit in missing for item in unit.inputs)
+        return missing
 
     def _notify(self, images: int) -> None:
         self._images += images
@@ -181,8 +204,9 @@ class Pipeline:
                 console.note("further skipped inputs are only counted")
         for entry in result.entries:
             self._places[entry.name].append(Place(unit.name, entry))
-            self._pending[entry.name] -= 1
-            self._complete_if_finished(entry.name)
+        for item in unit.inputs:
+            self._pending[item.source] -= 1
+            self._complete_if_finished(item.source)
 
     def _lose(self, work: OneFile, status: str, detail: str) -> None:
         if not (self.folder / HEADER).is_file():  # on Ray, where a task does both

@@ -15,47 +15,47 @@ PHOTOS_TOGETHER = 32
 FEW_PHOTOS, UNITS = 4, 64
 
 
-def plan_units(inputs: Sequence[Input], folder: Path) -> Iterator[list[Unit]]:
-    """Yield units in the order of the inputs: photos side by side, and each film, one list for each.
-
-    A list has all units of its inputs, so a film in several units has one list. Nothing is read here before
-    its turn.
+def plan_units(inputs: Sequence[Input]) -> Iterator[Unit]:
+    """Yield units in the order of the inputs: photos side by side, and each film.
 
     The sizes depend on the inputs only, not on the number of processes, because numbers can differ in the
     last digit between batches of different sizes. Up to 32 photos are together; fewer if there are few, so
-    that many cores end together. A long film is cut into segments, and its index is written to ``folder`` for
-    all of its units.
+    that many cores end together. Nothing is read here.
     """
     photos = sum(not item.video for item in inputs)
     together = min(max(FEW_PHOTOS, math.ceil(photos / UNITS)), PHOTOS_TOGETHER)
     group: list[Input] = []
     for item in inputs:
         if group and (item.video or len(group) == together):
-            yield [make_unit(group)]
+            yield make_unit(group)
             group = []
         if item.video:
-            yield [make_unit([segment]) for segment in _cut(item, folder)]
+            yield make_unit([item])
         else:
             group.append(item)
     if group:
-        yield [make_unit(group)]
+        yield make_unit(group)
 
 
-def _cut(film: Input, folder: Path) -> list[Input]:
-    """Return the segments of a film, in order; the whole film if it is short or has no index."""
+def cut_film(film: Input, folder: Path) -> list[Input]:
+    """Return the segments of a film, in order, after writing its index for them to ``folder``.
+
+    Returns:
+        no segments if the film is short or has no index.
+    """
     try:
         index = media.index_video(Path(film.path))
     except media.MediaError:  # its row will say why
-        return [film]
+        return []
     segments = cut_into_segments(index)
     if index is None or len(segments) < 2:
-        return [film]
+        return []
     write_index(index, _index_path(folder, film))
     return [film._replace(frames=spans) for spans in segments]
 
 
 def read_index(folder: Path, film: Input) -> VideoIndex | None:
-    """Return the index that ``plan_units`` wrote; None if it did not, or the file is damaged."""
+    """Return the index that ``cut_film`` wrote; None if it did not, or the file is damaged."""
     return video_index.read_index(_index_path(folder, film))
 
 

@@ -1,7 +1,8 @@
 """The predictor: images in, a table of action units out.
 
-Faces are detected and cropped with the code of ``prepare``, so that a model gets the same pixels in training
-and in use; the model's own preprocessing follows.
+Faces of photos are detected and cropped with the code of ``prepare``, so that a model gets the same pixels in
+training and in use; the model's own preprocessing follows. Faces of videos are followed (``faces.following``)
+and cropped at the size of the model's input.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -224,11 +225,21 @@ class Predictor:
         size = self.metadata.preprocessing.image_size
         return [finder.crop_faces(one, faces, size) for one, faces in zip(pixels, located, strict=True)]
 
+    @property
+    def film_detector_precision(self) -> Precision | None:
+        """The precision of the face detector in videos: "fp32" or "bf16"; None if no face is detected.
+
+        It is that of the AU model where this makes it faster. In photos it is always "fp32".
+        """
+        if self.detector is None:
+            return None
+        return "bf16" if self.backend == "openvino" and self.precision == "bf16" else "fp32"
+
     @cached_property
     def film_detector(self) -> Detector:
-        """The detector of films, in the precision of the AU model if that makes it faster."""
+        """The face detector of videos."""
         assert self.detector is not None
-        if self.backend != "openvino" or self.precision != "bf16":
+        if self.film_detector_precision == "fp32":
             return self.detector
         return Detector(
             self.detector_weights,

@@ -85,6 +85,7 @@ def describe_use(predictor: "Predictor") -> dict[str, Any]:
         "device": predictor.device,
         "device_name": name,
         "precision": predictor.precision,
+        "film_detector_precision": predictor.film_detector_precision,
         "columns": list(predictor.columns),
         "thresholds": dict(zip(map(str, metadata.aus), metadata.thresholds, strict=False)),
     }

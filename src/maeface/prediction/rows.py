@@ -16,7 +16,7 @@ from maeface.prediction.table_writer import WHERE
 BOX = ("x1", "y1", "x2", "y2")
 FOLLOWED, DESCRIPTOR = "_followed", "_descriptor"
 HIDDEN = {FOLLOWED: pa.int32(), DESCRIPTOR: pa.binary(2 * DESCRIPTOR_SIZE)}
-"""Columns of parts that are not in tables; ``tracks.TrackNumbers`` makes ``track`` of them."""
+"""Columns of parts that are not in tables; ``tracks.number_tracks`` makes ``track`` of them."""
 OK, NO_FACE = "ok", "no_face"
 """The ``status`` of a row with a face, and of an image without one, as in a manifest."""
 

@@ -12,7 +12,7 @@ from maeface.data.ingest.inputs import Input, Unit
 from maeface.faces import media
 from maeface.prediction import parts
 from maeface.prediction.parts import Entry
-from maeface.prediction.plan import read_index
+from maeface.prediction.plan import cut_film, read_index
 from maeface.prediction.rows import HIDDEN, ImagePrediction, rows_of, schema_of
 
 if TYPE_CHECKING:
@@ -42,11 +42,13 @@ class UnitResult(NamedTuple):
         entries: of its part.
         messages: why inputs could not be read, ``name: reason``.
         pictures: number of pictures that were written.
+        segments: of a long film, which is not predicted as one unit; each is to be a unit.
     """
 
     entries: list[Entry]
     messages: list[str]
     pictures: int
+    segments: Sequence[Input] = ()
 
 
 @dataclass
@@ -78,10 +80,10 @@ def predict_unit(
     notify: Callable[[int], None],
     draw: Draw | None = None,
 ) -> UnitResult:
-    """Predict the images of a unit and write its part.
+    """Predict the images of a unit and write its part, or return the segments of a long film.
 
     Args:
-        work: the inputs.
+        work: the inputs. A film by itself (``OneFile``) is not cut.
         folder: of the parts.
         predictor: the networks.
         every: read every n-th frame of a video.
@@ -94,6 +96,11 @@ def predict_unit(
     """
     alone = isinstance(work, OneFile)
     unit = work.unit if isinstance(work, OneFile) else work
+    film = unit.inputs[0]
+    if film.video and not film.frames and not alone:
+        notify(0)
+        if segments := cut_film(film, folder):
+            return UnitResult([], [], 0, segments)
     entries = {item.source: _new_entry(item, alone) for item in unit.inputs}
     listed = list(entries.values())
     skipped = _Skipped()

@@ -91,6 +91,8 @@ def work(
     finally:
         for task in running:
             ray.cancel(task, force=True)
+        if address == LOCAL:
+            ray.shutdown()
 
 
 def _connect(address: str) -> Any:  # noqa: ANN401 - the module

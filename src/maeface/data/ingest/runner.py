@@ -69,7 +69,7 @@ class Runner(Generic[Item, Result]):
             )
 
         job: Callable[[], workers.Job[Unit, Result]] = self.setup  # type: ignore[assignment]
-        with closing(self._work(job, units, None, suspect)) as results:
+        with closing(self._work(job, units, suspect)) as results:
             yield from results
 
     def do_files(
@@ -88,20 +88,19 @@ class Runner(Generic[Item, Result]):
             console.note(f"{self.verb}: {item.inputs[0].source} is left out: {status} ({detail})")
             lose(item, status, detail)
 
-        with closing(self._work(self.setup, files, 1, lost)) as results:
+        with closing(self._work(self.setup, files, lost, alone=True)) as results:
             yield from results
 
     def _work(
         self,
         setup: Callable[[], workers.Job[Any, Result]],
         items: Iterable[Any],
-        together: int | None,
         lose: workers.Lose[Any],
+        alone: bool = False,
     ) -> Generator[tuple[Any, Result], None, None]:
-        """Do items, ``together`` at the same time; None: as many as the resources allow."""
         resources = self.resources
         if resources.ray is None:
-            count = together or resources.processes
+            count = 1 if alone else resources.processes
             return workers.work(setup, items, count, self.notify, lose, resources.limit_s)
         arguments = (setup, items, resources.ray, self.notify, lose, resources.limit_s)
-        return ray_work.work(*arguments, together=together, gpus=resources.gpus)
+        return ray_work.work(*arguments, together=1 if alone else None, gpus=resources.gpus)

@@ -50,7 +50,7 @@ def work(
     Args:
         setup: called once in each process; returns the job. Pickled: a function of a module, or a partial.
         items: pickled one at a time, in this order. An iterator is advanced when a process is free, so the
-            items need not exist before.
+            items need not exist before, and a result may bring new ones.
         count: how many processes; no more are started than there are items.
         notify: called in this process with the amounts that the jobs report, and with minus their sum if an
             item is lost. An amount of 0 only shows that the job makes progress.
@@ -91,10 +91,9 @@ def work(
                     notify(value)
                 if what != "result":
                     continue
-                item = worker.item
+                yield worker.item, value  # before the next item, because the caller may add some
                 if not worker.give_next(waiting):
                     del running[worker.connection]
-                yield item, value
     finally:
         for worker in running.values():
             worker.connection.close()

@@ -1,0 +1,47 @@
+"""The summary of a prediction, in a line or two."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The result of a prediction.
+
+    Attributes:
+        out: the table, or the folder of tables; None if lines were printed.
+        inputs: number of photos and videos.
+        images: number of photos and frames that were read.
+        faces: number of rows with a face.
+        without_face: number of images without a face.
+        skipped: number of rows of inputs and frames that could not be read, by reason.
+        pictures: number of files that this run wrote to the folder of pictures.
+        bad: number of inputs that could not be read, or too little of them; see ``run``.
+        too_many_bad: whether these are more than ``max_bad`` allows.
+        there: number of inputs whose table was there already.
+    """
+
+    out: Path | None
+    inputs: int
+    images: int
+    faces: int
+    without_face: int
+    skipped: dict[str, int]
+    pictures: int
+    bad: int = 0
+    too_many_bad: bool = False
+    there: int = 0
+
+    def __str__(self) -> str:
+        """One line, and a second one if too many inputs could not be read."""
+        line = f"{self.out or 'predicted'}: inputs: {self.inputs}"
+        line += f" ({self.there} already there)" if self.there else ""
+        line += f"; images: {self.images}; faces: {self.faces}"
+        line += f"; without a face: {self.without_face}" if self.without_face else ""
+        if self.skipped:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
+            line += f"; not read: {reasons}"
+        line += f"; pictures: {self.pictures}" if self.pictures else ""
+        if self.too_many_bad:
+            line += f"\n{self.bad} of {self.inputs} inputs could not be read, more than allowed (--max-bad)"
+        return line
