@@ -146,3 +146,24 @@ def test_a_face_is_described_where_it_first_appears_among_the_chosen_ones(faces)
 def test_wrong_choices_are_refused():
     with pytest.raises(ConfigError, match="unknown choice"):
         follow(Dots(), [frame((200, 200))], faces="both")
+
+
+def test_followed_faces_are_nearly_those_of_the_photo_way(shared):
+    """The limits of docs/performance.md, on a real clip."""
+    from maeface.faces import finder, media
+    from maeface.faces.detector import Detector
+    from maeface.faces.detector_weights import EMBEDDED
+
+    detector = Detector(EMBEDDED, backend="openvino")
+    clip = shared / "videos" / "pyfeat_single_face.mp4"
+    frames = [one.rgb for one in media.read_frames(clip) if isinstance(one, media.Frame)][:45]
+    differences = []
+    for start in range(0, len(frames), 15):
+        block = frames[start : start + 15]
+        followed = follow(detector, block, faces="largest")
+        for (one,), (other,) in zip(followed, finder.find_faces(detector, block, "largest"), strict=True):
+            a, b = one.square, other.square
+            moved = np.hypot(a.cx - b.cx, a.cy - b.cy) / b.side
+            differences.append([moved, abs(a.side / b.side - 1), abs(a.angle_deg - b.angle_deg)])
+    assert np.median(differences, axis=0) == pytest.approx([0, 0, 0], abs=0.03)
+    assert (np.percentile(differences, 95, axis=0) < [0.06, 0.1, 2.5]).all()
