@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
@@ -59,7 +59,7 @@ def work(
         MaefaceError: as raised by the job.
         ResourceError: Ray is not installed, or there is no cluster at the address.
     """
-    ray = _connect(address)
+    ray, is_ours = _connect(address)
     run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_run)
     packed = ray.put(pickle.dumps((uuid.uuid4().hex, setup)))  # a process that did another call sets up anew
     waiting = iter(items)
@@ -89,17 +89,20 @@ def work(
                 notify(amount)
                 yield item, result
     finally:
-        for task in running:
-            ray.cancel(task, force=True)
-        if address == LOCAL:
+        with suppress(Exception):  # a lost cluster must not hide the error before
+            for task in running:
+                ray.cancel(task, force=True)
+        if is_ours:
             ray.shutdown()
 
 
-def _connect(address: str) -> Any:  # noqa: ANN401 - the module
+def _connect(address: str) -> tuple[Any, bool]:
+    """Return the module, and whether a cluster was started for this call, not one that the caller uses."""
     try:
         import ray
     except ImportError as error:
         raise ResourceError("Ray is not installed; install it with: pip install 'maeface[ray]'") from error
+    is_ours = address == LOCAL and not ray.is_initialized()
     options: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -118,7 +121,7 @@ def _connect(address: str) -> Any:  # noqa: ANN401 - the module
             for number, handler in handlers.items():
                 if handler is not None:
                     signal.signal(number, handler)
-    return ray
+    return ray, is_ours
 
 
 def _require_reachable(address: str) -> None:
