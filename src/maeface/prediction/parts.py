@@ -6,6 +6,7 @@ inputs are still missing. A part is written atomically and never changed.
 
 import hashlib
 import json
+import re
 import stat
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ SUFFIX = ".parquet"
 ROWS_TOGETHER = 8192
 """Least rows of a row group: what a join holds in memory of each open part."""
 OPEN_PARTS = 8
+_NAME = re.compile(r"[0-9a-f]{20}")
 UNREADABLE = "unreadable"
 """The status of a file that the system could not read, though perhaps it can later."""
 
@@ -138,7 +140,12 @@ def part_name(inputs: Iterable[Input]) -> str:
 
 def has_parts(folder: Path) -> bool:
     """Return whether a folder has any part."""
-    return next(folder.glob(f"[!.]*{SUFFIX}"), None) is not None
+    return next(part_files(folder), None) is not None
+
+
+def part_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of parts in a folder, known by their names; other files are the user's."""
+    return (path for path in folder.glob(f"*{SUFFIX}") if _NAME.fullmatch(path.stem))
 
 
 @contextmanager
@@ -156,7 +163,7 @@ def write_part(folder: Path, unit: Unit, schema: pa.Schema, entries: Sequence[En
 def read_entries(folder: Path) -> dict[str, list[Entry]]:
     """Return {part: its entries}; a damaged part is left out."""
     found: dict[str, list[Entry]] = {}
-    for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
+    for path in sorted(part_files(folder)):
         try:
             record = json.loads(pq.read_metadata(path).metadata[RECORD_KEY.encode()])
             found[path.stem] = [Entry.from_json(values) for values in record["inputs"]]
@@ -193,7 +200,7 @@ def find_finished(folder: Path, inputs: Sequence[Input]) -> dict[Key, Place]:
                 entry.content = entry.content._replace(mtime_ns=now.mtime_ns)
                 finished.setdefault(entry.key, Place(part, entry))
     used = {place.part for place in finished.values()}
-    for path in folder.glob(f"[!.]*{SUFFIX}"):
+    for path in part_files(folder):
         if path.stem not in used:
             path.unlink(missing_ok=True)
     return finished

@@ -1,10 +1,9 @@
 """The units of a prediction in worker processes, and the folder of their parts, from which a run goes on."""
 
 import json
-import shutil
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from maeface.errors import ConfigError, ResourceError
 from maeface.faces.numbering import DAMAGED, LOST, TRUNCATED
 from maeface.prediction import parts
 from maeface.prediction.parts import Key, Place, key_of
-from maeface.prediction.plan import INDEX_SUFFIX, leave_out_finished, make_unit, plan_units
+from maeface.prediction.plan import index_files, leave_out_finished, make_unit, plan_units
 from maeface.prediction.record import find_differences
 from maeface.prediction.units import MESSAGES, OneFile, UnitResult, lose_input
 
@@ -88,14 +87,16 @@ def write_or_compare_header(folder: Path, header: Mapping[str, Any]) -> None:
 
 
 def remove_parts(folder: Path, keep_lock: bool = False) -> None:
-    """Remove a folder of parts, or what it holds."""
+    """Remove what this module writes to a folder of parts, and the folder if it is empty then."""
+    paths = [folder / HEADER, *parts.part_files(folder), *index_files(folder)]
     if not keep_lock:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    (folder / HEADER).unlink(missing_ok=True)
-    for suffix in (parts.SUFFIX, INDEX_SUFFIX):
-        for path in folder.glob(f"*{suffix}"):
-            path.unlink(missing_ok=True)
+        files.remove_temporary(folder)
+        paths += [folder / ".first", folder / ".lock"]
+    for path in paths:
+        path.unlink(missing_ok=True)
+    if not keep_lock:
+        with suppress(OSError):  # it has files of the user, or is not there
+            folder.rmdir()
 
 
 def _require_same(folder: Path, before: Mapping[str, Any], header: Mapping[str, Any]) -> None:

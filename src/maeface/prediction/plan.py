@@ -64,6 +64,11 @@ def _index_path(folder: Path, film: Input) -> Path:
     return folder / f"_{name}{INDEX_SUFFIX}"  # readers of the parts leave out names that begin with "_"
 
 
+def index_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of indexes in a folder."""
+    return folder.glob(f"_*{INDEX_SUFFIX}")
+
+
 def make_unit(inputs: Sequence[Input]) -> Unit:
     """Return the unit of inputs, with the name of its part."""
     return Unit(part_name(inputs), tuple(inputs))

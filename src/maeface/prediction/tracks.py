@@ -24,6 +24,9 @@ def number_tracks(pieces: Iterable[pa.Table], keep: int | None = None) -> Iterat
     """
     name, numbers = None, _TrackNumbers(keep)
     for rows in pieces:
+        if _has_photos_only(rows):
+            yield rows.drop_columns(list(HIDDEN))
+            continue
         names = rows["input"].to_pylist()
         ends = [k for k in range(1, len(names)) if names[k] != names[k - 1]] + [len(names)]
         for start, stop in zip([0, *ends[:-1]], ends, strict=True):
@@ -32,6 +35,11 @@ def number_tracks(pieces: Iterable[pa.Table], keep: int | None = None) -> Iterat
             if names[start] != name:
                 name, numbers = names[start], _TrackNumbers(keep)
             yield numbers(rows.slice(start, stop - start))
+
+
+def _has_photos_only(rows: pa.Table) -> bool:
+    """Return whether no row is of a face that is followed."""
+    return all(one is None or one < 0 for one in rows[FOLLOWED].to_pylist())
 
 
 class _TrackNumbers:
