@@ -14,6 +14,7 @@ from maeface.data.shards import Shards
 from maeface.demo import LABELS, sample_folder
 from maeface.faces import media
 from maeface.model import weights, zoo
+from maeface.prediction.predictor import Predictor
 
 ROOM = 3_000_000
 """Bytes of maeface-nano in the wheel, at most."""
@@ -41,7 +42,7 @@ def test_it_reads_faces_that_it_has_never_seen(tmp_path):
     shards = Shards(sample_folder())
     places = zip(rows["shard"], rows["offset"], rows["size"], strict=True)
     crops = [media.decode_image(shards.read_range(*place), "jpeg") for place in places]
-    table = predict.Predictor(aligned=True, device="cpu")(crops)
+    table = Predictor(aligned=True, device="cpu")(crops)
     table.assign(id=rows["id"].to_numpy()).to_parquet(tmp_path / "predictions.parquet")
     scores = evaluate.run(sample_folder() / LABELS, tmp_path / "predictions.parquet")
     assert scores.table.loc[[12, 25, 26], "auc"].min() > 0.8

@@ -289,7 +289,9 @@ def test_crops_are_those_of_prepare(model_file, shared, detector_weights, monkey
     photo = shared / "photos" / "congress" / "A000055.jpg"
     reached = []
     monkeypatch.setattr(
-        Predictor, "predict_crops", lambda self, crops, output: reached.extend(crops) or np.zeros((1, 4))
+        Predictor,
+        "predict_crops",
+        lambda self, crops, output, mirror: reached.extend(crops) or np.zeros((1, 4)),
     )
     Predictor(model_file(), device="cpu", faces="largest")(photo)
     from maeface.data.ingest.face_finder import make_find
@@ -367,9 +369,9 @@ def test_frames_missing_from_a_film_have_rows(model_file, tmp_path, capsys):
     assert rows["frame"].tolist() == [*range(9), *range(10, 20)]
     assert rows["status"].tolist() == ["ok"] * 8 + ["lost"] + ["ok"] * 10
     assert rows["time_s"].to_numpy() == pytest.approx(rows["frame"].to_numpy() / 25, abs=1e-3)
-    assert (summary.images, summary.damaged_films, summary.without_face, summary.skipped) == (18, 1, 0, {})
-    assert "films with damage: 1" in str(summary)
-    assert "film.mkv is damaged; frames without values: 2 lost" in capsys.readouterr().err
+    assert (summary.images, summary.without_face, summary.skipped) == (18, 0, {"lost": 1})
+    assert "not read: 1 lost" in str(summary)
+    assert "film.mkv is damaged; rows without values: 1 lost" in capsys.readouterr().err
 
 
 def test_the_reasons_are_those_of_prepare(model_file, crops, tmp_path):

@@ -676,7 +676,7 @@ def test_the_four_sources_become_one_set(tmp_path, affectnet, imdbwiki, celeba, 
 
 
 def no_face(settings, weights):
-    return lambda images: [[] for _ in images]
+    return lambda images, film: [[] for _ in images]
 
 
 def test_with_landmarks_no_face_is_looked_for(celeba, inline):
