@@ -216,3 +216,9 @@ def test_a_film_gives_the_same_table_whether_it_is_cut_or_not(film, tmp_path, mo
     assert not seen["frame"].between(125, 149).any()
     record = json.loads((tmp_path / "cut.csv.json").read_text())
     assert record["inputs"][0]["images"] == 400
+
+
+def test_a_track_that_no_face_has_is_told(film, tmp_path, capsys):
+    options = {"device": "cpu", "detector": "embedded", "fps": 0.5}
+    summary = predict.run([film], None, tmp_path / "t.csv", **options, track=7)
+    assert summary.faces == 0 and "no face has track 7" in capsys.readouterr().err

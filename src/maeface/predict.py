@@ -180,7 +180,7 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
     setup = partial(_make_job, folder, header, used, make)
     task = Task(out, folder, listing, header, setup, resources, options.pictures, started)
     totals = write_table_each(task) if one_each else write_one_table(task)
-    return _summarize(totals, out, options.max_bad)
+    return _summarize(totals, out, options)
 
 
 def _note_unused(options: Options, out: Path | None, videos: bool) -> None:
@@ -202,7 +202,10 @@ def _parts_of(out: Path) -> Path:
     return out / PARTS if checks.is_folder_of_tables(out) else out.with_name(f"{out.name}{PARTS}")
 
 
-def _summarize(totals: Totals, out: Path | None, max_bad: float) -> Summary:
+def _summarize(totals: Totals, out: Path | None, options: Options) -> Summary:
+    if options.track is not None and not totals.statuses["ok"]:
+        console.note(f"no face has track {options.track}; without --track, column 'track' has the numbers")
+    max_bad = options.max_bad
     bad = totals.count_bad(max_bad)
     return Summary(
         *(out, totals.inputs, totals.images, totals.statuses["ok"], totals.statuses["no_face"]),
@@ -276,7 +279,7 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
     totals.shares_missing = [count / (count + read[name]) for name, count in missing.items()]
     if not totals.images:
         raise DataError(describe_unreadable(len(listing), totals.reasons))
-    return _summarize(totals, None, options.max_bad)
+    return _summarize(totals, None, options)
 
 
 def _draw(predictor: "Predictor", folder: Path, batch: Sequence[ImagePrediction]) -> int:

@@ -18,6 +18,7 @@ refused_format truncated corrupt too_small too_large bad_aspect unreadable no_vi
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -153,11 +154,7 @@ def index_video(path: Path) -> VideoIndex | None:
     Raises:
         MediaError: not a video that can be opened.
     """
-    with _open(path) as file:
-        kind, name = detect_format(_read(file, HEAD_BYTES))
-        if kind != "video":
-            raise MediaError("no_video", "a video of a kind that is not read")
-        file.seek(0)
+    with _open_video(path) as (file, name):
         return indexing.build_index(file, name)
 
 
@@ -172,12 +169,19 @@ def count_frames(path: Path, exact: bool = False) -> int:
     Raises:
         MediaError: not a video that can be opened.
     """
+    with _open_video(path) as (file, name):
+        return video.count_frames(file, name, exact)
+
+
+@contextmanager
+def _open_video(path: Path) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a video, and yield the file and the name of its demuxer."""
     with _open(path) as file:
         kind, name = detect_format(_read(file, HEAD_BYTES))
         if kind != "video":
             raise MediaError("no_video", "a video of a kind that is not read")
         file.seek(0)
-        return video.count_frames(file, name, exact)
+        yield file, name
 
 
 def _open(path: Path) -> BinaryIO:

@@ -24,7 +24,7 @@ def number_tracks(pieces: Iterable[pa.Table], keep: int | None = None) -> Iterat
     """
     name, numbers = None, _TrackNumbers(keep)
     for rows in pieces:
-        if _has_photos_only(rows):
+        if _has_no_followed_face(rows):
             yield rows.drop_columns(list(HIDDEN))
             continue
         names = rows["input"].to_pylist()
@@ -37,7 +37,7 @@ def number_tracks(pieces: Iterable[pa.Table], keep: int | None = None) -> Iterat
             yield numbers(rows.slice(start, stop - start))
 
 
-def _has_photos_only(rows: pa.Table) -> bool:
+def _has_no_followed_face(rows: pa.Table) -> bool:
     """Return whether no row is of a face that is followed."""
     return all(one is None or one < 0 for one in rows[FOLLOWED].to_pylist())
 
