@@ -55,7 +55,7 @@ def _compare(clip: Path, count: int, predictor: Predictor) -> tuple[NDArray[np.f
     counts = np.array([len(frames), 0.0, 0.0])
     for _, group in groupby(frames, lambda frame: block_of(frame.time_s)):
         block = [frame.rgb for frame in group]
-        followed = follow_faces(predictor.film_detector, block, "largest", predictor.min_face)
+        (followed,) = follow_faces(predictor.film_detector, [block], "largest", predictor.min_face)
         assert predictor.detector is not None
         searched = finder.find_crops(predictor.detector, block, faces="largest")
         for pixels, ours, theirs in zip(block, followed, searched, strict=True):
@@ -65,7 +65,7 @@ def _compare(clip: Path, count: int, predictor: Predictor) -> tuple[NDArray[np.f
                 continue
             here, there = ours[0].square, theirs[0].square
             values = predictor.predict_crops(
-                finder.crop_faces(pixels, ours[:1], size)[0].pixels[None], mirror=False
+                [finder.crop_faces([pixels], [ours[:1]], size)[0][0].pixels], mirror=False
             )
             expected = predictor.predict_crops(theirs[0].pixels[None])
             change = np.nan if before is None else abs(expected - before)[0, :aus].mean()

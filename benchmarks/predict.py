@@ -120,8 +120,8 @@ def _time_stages(clip: Path, weights: str) -> None:
     crops = np.stack([geometry.crop(frame, face.square, size)] * 15)
     stages: list[tuple[str, float, Callable[[], object]]] = [
         ("search of the whole frame", 1 / 15, lambda: finder.find_faces(detector, [frame], "all", 32)),
-        ("look in a window", 2 / 15, lambda: finder.look_again(detector, frame, [face.face])),
-        ("landmarks", 1, lambda: detector.move_landmarks(frame, [face.face.landmarks])),
+        ("look in a window", 2 / 15, lambda: finder.look_again(detector, [frame], [face.face])),
+        ("landmarks", 1, lambda: detector.move_landmarks([frame], [face.face.landmarks])),
         ("descriptor", 1 / 15, lambda: tracking.describe(frame, face.face)),
         ("crop", 1, lambda: geometry.crop(frame, face.square, size)),
         ("AU model", 1 / 15, lambda: predictor.predict_crops(crops, mirror=False)),

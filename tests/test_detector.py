@@ -336,14 +336,14 @@ def test_where_the_points_do_not_settle_there_is_no_face(monkeypatch):
         Face(np.array([0, 0, 20, 20], np.float32), np.full((5, 2), k, np.float32), 0.9) for k in (1, 2, 3)
     ]
 
-    def refined(network, image, points):
+    def refined(network, images, points):
         return [(one + 10, settled) for one, settled in zip(points, (True, False, True), strict=True)]
 
     monkeypatch.setattr("maeface.faces.detector.refine_landmarks", refined)
-    seen = embedded._refine(np.zeros((20, 20, 3), np.uint8), faces)
+    (seen,) = embedded._refine([np.zeros((20, 20, 3), np.uint8)], [faces])
     assert [face.landmarks[0, 0] for face in seen] == [11, 13]
     embedded.landmark_net = None
-    assert embedded._refine(np.zeros((20, 20, 3), np.uint8), faces) is faces
+    assert embedded._refine([np.zeros((20, 20, 3), np.uint8)], [faces]) == [faces]
 
 
 def test_resnet50_is_asked_for(empty_places):

@@ -39,9 +39,9 @@ class Dots:
         self.looked += len(images)
         return [self._faces(image) for image in images]
 
-    def move_landmarks(self, image, landmarks):
-        faces = self._faces(image)
-        return [self._move(points, faces) for points in landmarks]
+    def move_landmarks(self, images, landmarks):
+        pairs = zip(images, landmarks, strict=True)
+        return [self._move(points, self._faces(image)) for image, points in pairs]
 
     def _move(self, points, faces):
         near = [face for face in faces if np.hypot(*(face.landmarks[2] - points[2])) < 40]
@@ -71,7 +71,7 @@ class Dots:
 
 
 def follow(detector, frames, **options):
-    return list(follow_faces(detector, frames, **options))
+    return follow_faces(detector, [list(frames)], **options)[0]
 
 
 def test_a_moving_face_is_followed_without_a_search():

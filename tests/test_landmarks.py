@@ -45,11 +45,11 @@ def test_what_the_network_says_is_put_back_into_the_image():
     truth = ((FACE - 60) @ turn.T + 60).astype(np.float32)
     rough = truth + np.random.default_rng(0).normal(0, 2, (5, 2)).astype(np.float32)
     oracle = Oracle(truth)
-    ((found, settled),) = refine_landmarks(as_function(oracle), image, [rough])
+    ((found, settled),) = refine_landmarks(as_function(oracle), [image], [rough])
     assert found.shape == (5, 2) and found.dtype == np.float32
     assert np.hypot(*(found - truth).T).max() < 1.6  # a px of the crop is about a px of the image
     assert oracle.passes == PASSES and settled
-    assert refine_landmarks(as_function(oracle), image, []) == []
+    assert refine_landmarks(as_function(oracle), [], []) == []
 
 
 def test_an_untrained_network_says_where_points_usually_lie():
@@ -85,7 +85,7 @@ def test_points_settle_if_the_second_look_hardly_moves_them(drift, settles, scal
     square = landmark_square(FACE)
     usual = scale * to_image((np.array(MEAN_SHAPE) + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)
     ((found, settled),) = refine_landmarks(
-        as_function(Drifting()), np.zeros((300, 300, 3), np.uint8), [usual]
+        as_function(Drifting()), [np.zeros((300, 300, 3), np.uint8)], [usual]
     )
     assert settled == settles
     length = scale * square.side / SQUARE_SIDE

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image as PillowImage
 
 from maeface import files
 from maeface.errors import ConfigError
 from maeface.faces.detector_weights import BACKBONES, EMBEDDED, Backbone, locate_detector_weights
 from maeface.faces.geometry import Face
+from maeface.faces.imaging import Image, Stack, stack
 from maeface.faces.landmarks import LandmarkFunction, move_landmarks, refine_landmarks
 from maeface.faces.onnx_detector import OnnxNetworks
 from maeface.runtime.backends import Backend, is_installed, require_backend
@@ -40,7 +41,7 @@ class Networks(Protocol):
     device: str
     landmark_net: LandmarkFunction | None
 
-    def detect(self, images: NDArray[np.uint8], threshold: float) -> list[NDArray[np.float32]]:
+    def detect(self, images: Stack, threshold: float) -> list[NDArray[np.float32]]:
         """Return the candidates of each image (B, H, W, 3): rows (N, 15) of box, landmarks and score."""
 
 
@@ -50,8 +51,8 @@ class Detector:
     If the file of weights holds a landmark network too (the embedded one does), it refines the landmarks, and
     faces whose landmarks do not converge are dropped.
 
-    On a CPU the network runs on one image at a time: its layers are so small that a batch saves nothing, and
-    the result for an image cannot depend on the other images. On a GPU images of one shape share a batch.
+    On a CPU the networks run on one image at a time: their layers are so small that a batch saves nothing,
+    and the result for an image cannot depend on the other images. On a GPU images of one shape share a batch.
 
     Args:
         weights: a public checkpoint, or an embedded one as ``maeface-studio`` writes it; None for
@@ -68,6 +69,7 @@ class Detector:
     Attributes:
         backend: the back end that is used.
         device: the device that is used, "cpu" or "cuda:N".
+        batched: whether several images share a batch.
         bfloat16: whether bfloat16 was asked for.
         landmark_net: the network that refines landmarks; None if the weights have none.
 
@@ -107,49 +109,52 @@ class Detector:
         else:
             self.networks = OnnxNetworks(path, self.backend, self.bfloat16, threads or 1)
         self.device = self.networks.device
+        self.batched = self.device != "cpu"
         self.landmark_net = self.networks.landmark_net
 
-    def find(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+    def find(self, images: Sequence[Image]) -> list[list[Face]]:
         """Return the faces of each image, best score first; an empty list for an image without a face.
 
         Args:
             images: (H, W, 3) uint8 RGB each, of any sizes.
         """
         detected = self.detect(images)
-        return [self._refine(image, faces) for image, faces in zip(images, detected, strict=True)]
+        if self.batched:
+            return self._refine(images, detected)
+        return [self._refine([image], [faces])[0] for image, faces in zip(images, detected, strict=True)]
 
-    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+    def detect(self, images: Sequence[Image]) -> list[list[Face]]:
         """Return the faces of each image as ``find`` does, but with RetinaFace's own landmarks."""
-        shapes: dict[tuple[int, int], list[int]] = {}
+        shapes: dict[tuple[int, ...], list[int]] = {}
         shrunk = [_shrink(image) for image in images]
         for i, image in enumerate(shrunk):
             shapes.setdefault(image.shape[:2], []).append(i)
         faces: list[list[Face]] = [[] for _ in images]
         for (height, width), indices in shapes.items():
-            batch = 1 if self.device == "cpu" else max(1, GPU_BATCH_PIXELS // (height * width))
+            batch = max(1, GPU_BATCH_PIXELS // (height * width)) if self.batched else 1
             for start in range(0, len(indices), batch):
                 chunk = indices[start : start + batch]
-                found = self.networks.detect(np.stack([shrunk[i] for i in chunk]), self.threshold)
+                found = self.networks.detect(stack([shrunk[i] for i in chunk]), self.threshold)
                 for i, rows in zip(chunk, found, strict=True):
                     keep = non_maximum_suppression(rows[:, :4], rows[:, 14], NMS_OVERLAP)
                     faces[i] = _to_faces(rows[keep], shrunk[i].shape[:2], images[i].shape[:2])
         return faces
 
     def move_landmarks(
-        self, image: NDArray[np.uint8], landmarks: Sequence[NDArray[np.float32]]
+        self, images: Sequence[Image], landmarks: Sequence[NDArray[np.float32]]
     ) -> list[tuple[NDArray[np.float32], float]]:
         """Move landmarks to where the landmark network sees them, in one fast pass.
 
         This is the packaged landmark network if the weights have none.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            images: (H, W, 3) uint8 RGB, the image of each face.
             landmarks: (5, 2) px of each face, such as those of the frame before.
 
         Returns:
             for each face its landmarks (5, 2) px, and their mean shift in sizes of the face.
         """
-        return move_landmarks(self._moving_net, image, landmarks, bilinear=True)
+        return move_landmarks(self._moving_net, images, landmarks, bilinear=True)
 
     @cached_property
     def _moving_net(self) -> LandmarkFunction:
@@ -159,16 +164,19 @@ class Detector:
         assert net is not None, EMBEDDED
         return net
 
-    def _refine(self, image: NDArray[np.uint8], faces: list[Face]) -> list[Face]:
+    def _refine(self, images: Sequence[Image], detected: list[list[Face]]) -> list[list[Face]]:
         """Refine the landmarks, if there is a network for it; drop faces where they do not converge."""
         if self.landmark_net is None:
-            return faces
-        refined = refine_landmarks(self.landmark_net, image, [face.landmarks for face in faces])
-        return [
-            replace(face, landmarks=landmarks)
-            for face, (landmarks, converged) in zip(faces, refined, strict=True)
-            if converged
-        ]
+            return detected
+        pairs = [(i, face) for i, faces in enumerate(detected) for face in faces]
+        refined = refine_landmarks(
+            self.landmark_net, [images[i] for i, _ in pairs], [face.landmarks for _, face in pairs]
+        )
+        kept: list[list[Face]] = [[] for _ in images]
+        for (i, face), (landmarks, converged) in zip(pairs, refined, strict=True):
+            if converged:
+                kept[i].append(replace(face, landmarks=landmarks))
+        return kept
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")
@@ -219,13 +227,15 @@ def choose_detector_backend(
     return chosen, device
 
 
-def _shrink(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _shrink(image: Image) -> Image:
     height, width = image.shape[:2]
     longest = max(height, width)
     if longest <= MAX_SIDE:
         return image
+    image = np.asarray(image)
     size = (max(1, round(width * MAX_SIDE / longest)), max(1, round(height * MAX_SIDE / longest)))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    resized = PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.array(resized)
 
 
 def _to_faces(rows: NDArray[np.float32], shape: tuple[int, ...], original: tuple[int, ...]) -> list[Face]:

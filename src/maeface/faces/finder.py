@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maeface.errors import ConfigError
+from maeface.faces import imaging
 from maeface.faces.boxes import area, centre, longer_side, overlap
 from maeface.faces.geometry import (
     MARGIN,
@@ -34,6 +35,7 @@ from maeface.faces.geometry import (
     to_crop,
     to_image,
 )
+from maeface.faces.imaging import Image
 from maeface.faces.search import UPRIGHT_SCORE, search
 
 if TYPE_CHECKING:
@@ -84,13 +86,13 @@ class FaceCrop:
     Attributes:
         face: as detected in the first pass, in px of the image.
         square: the cropped region, in px of the image.
-        pixels: (size, size, 3) uint8 RGB.
+        pixels: (size, size, 3) uint8 RGB; of a film on a GPU, they are there too.
         confirmed, followed, descriptor: as in ``LocatedFace``.
     """
 
     face: Face
     square: Square
-    pixels: NDArray[np.uint8]
+    pixels: Image
     confirmed: bool = True
     followed: int = -1
     descriptor: NDArray[np.float16] | None = None
@@ -114,15 +116,12 @@ def find_crops(
     Raises:
         ConfigError: an unknown choice of faces.
     """
-    return [
-        crop_faces(image, located, size)
-        for image, located in zip(images, find_faces(detector, images, faces), strict=True)
-    ]
+    return crop_faces(images, find_faces(detector, images, faces), size)
 
 
 def find_faces(
     detector: "Detector",
-    images: Sequence[NDArray[np.uint8]],
+    images: Sequence[Image],
     faces: FaceChoice = "all",
     min_face: float = 0,
     turn_up_to: float = UPRIGHT_SCORE,
@@ -148,7 +147,7 @@ def find_faces(
         for face in choose_faces(detected, image.shape, faces)
     ]
     windows = [_window(face) for _, face in chosen]
-    crops = [crop(images[i], window, WINDOW_PX) for (i, _), window in zip(chosen, windows, strict=True)]
+    crops = imaging.crop([images[i] for i, _ in chosen], windows, WINDOW_PX)
     located: list[list[LocatedFace]] = [[] for _ in images]
     for (i, face), window, candidates in zip(chosen, windows, detector.find(crops), strict=True):
         match = _match(face, window, candidates)
@@ -159,26 +158,36 @@ def find_faces(
     return located
 
 
-def crop_faces(image: NDArray[np.uint8], located: Sequence[LocatedFace], size: int) -> list[FaceCrop]:
-    """Crop located faces of an image (H, W, 3), upright, to crops with a side of ``size`` px."""
+def crop_faces(
+    images: Sequence[Image], located: Sequence[Sequence[LocatedFace]], size: int
+) -> list[list[FaceCrop]]:
+    """Crop located faces, upright.
+
+    Args:
+        images: (H, W, 3) uint8 RGB each.
+        located: the faces of each image.
+        size: side of the crops, px.
+    """
+    pairs = [(image, one) for image, faces in zip(images, located, strict=True) for one in faces]
+    pixels = iter(imaging.crop([image for image, _ in pairs], [one.square for _, one in pairs], size))
     return [
-        FaceCrop(
-            *(one.face, one.square, crop(image, one.square, size)),
-            *(one.confirmed, one.followed, one.descriptor),
-        )
-        for one in located
+        [
+            FaceCrop(one.face, one.square, next(pixels), one.confirmed, one.followed, one.descriptor)
+            for one in faces
+        ]
+        for faces in located
     ]
 
 
 def look_again(
-    detector: "Detector", image: NDArray[np.uint8], faces: Sequence[Face]
+    detector: "Detector", images: Sequence[Image], faces: Sequence[Face]
 ) -> list[LocatedFace | None]:
     """Apply the second pass to faces whose places are known, such as from the frame before.
 
     Args:
         detector: of faces.
-        image: (H, W, 3) uint8 RGB.
-        faces: in px of the image.
+        images: (H, W, 3) uint8 RGB, the image of each face.
+        faces: in px of their images.
 
     Returns:
         each face with the score of the second pass, and the square around the second pass's box; None where
@@ -186,7 +195,7 @@ def look_again(
         per cent.
     """
     windows = [_window(face) for face in faces]
-    found = detector.detect([crop(image, window, WINDOW_PX, bilinear=True) for window in windows])
+    found = detector.detect(imaging.crop(images, windows, WINDOW_PX, bilinear=True))
     located: list[LocatedFace | None] = []
     for face, window, candidates in zip(faces, windows, found, strict=True):
         match = _match(face, window, candidates)

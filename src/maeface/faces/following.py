@@ -11,8 +11,10 @@ worked on side by side, with the same result.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ from maeface.faces.finder import (
     require_face_choice,
 )
 from maeface.faces.geometry import Face, Square, eye_angle, measure_face, snap_to_grid
+from maeface.faces.imaging import Image, pick
 from maeface.faces.landmarks import MAX_SHIFT
 from maeface.faces.tracking import describe
 
@@ -44,19 +47,22 @@ MAX_OVERLAP = 0.4
 
 def follow_faces(
     detector: Detector,
-    frames: Iterable[NDArray[np.uint8]],
+    blocks: Sequence[Sequence[Image]],
     faces: FaceChoice = "all",
     min_face: float = MIN_FACE,
-) -> Iterator[list[LocatedFace]]:
-    """Find the faces in the frames of one block of a film; yield those of each frame, best score first.
+) -> list[list[list[LocatedFace]]]:
+    """Find the faces in the frames of blocks of a film; return those of each frame, best score first.
 
-    The score of a face is that of the detector's last look at it. In the first frame with faces, and wherever
-    a face is new among those that are returned, all faces of the frame have a descriptor, that of the last
-    search; in other frames they have none.
+    The blocks are worked on side by side: first the first frames of all, then the second ones. So a GPU sees
+    many images at once.
+
+    The score of a face is that of the detector's last look at it. In the first frame of a block with faces,
+    and wherever a face is new among those that are returned, all faces of the frame have a descriptor, that
+    of the last search; in other frames they have none.
 
     Args:
         detector: of faces.
-        frames: (H, W, 3) uint8 RGB each, in order.
+        blocks: the frames of each block in order, (H, W, 3) uint8 RGB.
         faces: which faces of a frame to return, as for ``finder.find_crops``; all are followed.
         min_face: side of the smallest face that is searched for in whole frames, px; 0: as in photos.
 
@@ -64,10 +70,121 @@ def follow_faces(
         ConfigError: an unknown choice of faces.
     """
     require_face_choice(faces)
-    follower = _Follower(detector, min_face)
+    states = [_Block(frames) for frames in blocks]
+    for position in range(max(map(len, blocks), default=0)):
+        _find_next(detector, [one for one in states if position < len(one.frames)], position, min_face)
+    return [
+        _choose_and_describe(state.found, frames, faces) for state, frames in zip(states, blocks, strict=True)
+    ]
+
+
+@dataclass(eq=False)
+class _Block:
+    """The faces that are followed in a block.
+
+    Attributes:
+        frames: of the block.
+        followed: the faces of the last frame that was looked at.
+        found: the faces of each frame so far.
+        count: of the faces that have a number.
+    """
+
+    frames: Sequence[Image]
+    followed: "list[_Followed]" = field(default_factory=list)
+    found: list[list[LocatedFace]] = field(default_factory=list)
+    count: int = 0
+
+    @cached_property
+    def cuts(self) -> list[bool]:
+        """Whether a new scene begins with each frame, or the film changes its size."""
+        groups = [list(some) for _, some in groupby(self.frames, key=lambda frame: frame.shape)]
+        cuts = []
+        for some in groups:
+            rows, columns = (np.arange(0, side, max(1, side // _SAMPLES)) for side in some[0].shape[:2])
+            samples = pick(some, rows[:, None], columns[None]).astype(np.int16)
+            cuts += [
+                True,
+                *(float(np.abs(after - before).mean()) > CUT for before, after in pairwise(samples)),
+            ]
+        return cuts
+
+    def number(self, faces: "Sequence[_Followed]") -> "list[_Followed]":
+        """Return faces that were searched, with numbers of their own."""
+        first, self.count = self.count, self.count + len(faces)
+        return [
+            replace(one, seen=replace(one.seen, followed=number)) for number, one in enumerate(faces, first)
+        ]
+
+
+def _find_next(detector: Detector, blocks: Sequence[_Block], position: int, min_face: float) -> None:
+    """Find the faces of the frame at a position of each block."""
+    new = [block for block in blocks if block.cuts[position]]
+    for block, faces in zip(new, _search(detector, new, position, min_face), strict=True):
+        block.followed = block.number(faces)
+    rest = [block for block in blocks if not block.cuts[position]]
+    lost = _follow(detector, rest, position)
+    for block, faces in zip(lost, _search(detector, lost, position, min_face), strict=True):
+        block.followed += block.number(faces)
+    for block in rest:
+        block.followed = _without_duplicates(block.followed)
+    for block in blocks:
+        block.found.append([one.located() for one in block.followed])
+
+
+def _search(
+    detector: Detector, blocks: Sequence[_Block], position: int, min_face: float
+) -> "list[list[_Followed]]":
+    """Search whole frames as photos; if the first one of a block has no face, in all orientations."""
+    frames = [block.frames[position] for block in blocks]
+    found = find_faces(detector, frames, "all", min_face, turn_up_to=0.0 if position == 0 else -1.0)
+    pairs = [(frame, one) for frame, faces in zip(frames, found, strict=True) for one in faces]
+    landmarks = [one.face.landmarks for _, one in pairs]
+    if detector.landmark_net is None:  # these are RetinaFace's, not comparable
+        moved = detector.move_landmarks([frame for frame, _ in pairs], landmarks)
+        landmarks = [points for points, _ in moved]
+    followed = iter(
+        [
+            _Followed(replace(one, descriptor=describe(frame, one.face)), points, points)
+            for (frame, one), points in zip(pairs, landmarks, strict=True)
+        ]
+    )
+    return [[next(followed) for _ in faces] for faces in found]
+
+
+def _follow(detector: Detector, blocks: Sequence[_Block], position: int) -> list[_Block]:
+    """Move the faces of blocks to the next frame; return the blocks whose frame is to be searched as well."""
+    look = position % LOOK_EVERY == 0
+    lost = {block: None for block in blocks if look and not block.followed}  # in order
+    pairs = [(block, one) for block in blocks for one in block.followed]
+    frames = [block.frames[position] for block, _ in pairs]
+    moved = detector.move_landmarks(frames, [one.landmarks for _, one in pairs])
+    doubtful: list[tuple[_Block, LocatedFace]] = []
+    for block in blocks:
+        block.followed = []
+    for (block, one), (landmarks, shift) in zip(pairs, moved, strict=True):
+        moved_face = replace(one, landmarks=landmarks)
+        if look or shift > MAX_SHIFT:
+            doubtful.append((block, moved_face.located()))
+        else:
+            block.followed.append(moved_face)
+    frames = [block.frames[position] for block, _ in doubtful]
+    found = look_again(detector, frames, [one.face for _, one in doubtful])
+    for (block, before), after in zip(doubtful, found, strict=True):
+        if after is None:
+            lost[block] = None
+            continue
+        seen = replace(after, followed=before.followed, descriptor=before.descriptor)
+        block.followed.append(_Followed(seen, after.face.landmarks, after.face.landmarks))
+    return list(lost)
+
+
+def _choose_and_describe(
+    found: Sequence[Sequence[LocatedFace]], frames: Sequence[Image], faces: FaceChoice
+) -> list[list[LocatedFace]]:
+    """Return the chosen faces of each frame, with descriptors where one is new among them."""
     described: set[int] = set()  # numbers of the faces of the last frame with descriptors
-    for position, frame in enumerate(frames):
-        located = [one.located() for one in follower.find(frame, position)]
+    result = []
+    for located, frame in zip(found, frames, strict=True):
         chosen = choose_faces([one.face for one in located], frame.shape, faces)
         located = [one for one in located if any(one.face is face for face in chosen)]
         numbers = {one.followed for one in located}
@@ -75,68 +192,8 @@ def follow_faces(
             located = [replace(one, descriptor=None) for one in located]
         else:
             described = numbers
-        yield located
-
-
-class _Follower:
-    """The faces that are followed in a block."""
-
-    def __init__(self, detector: Detector, min_face: float) -> None:
-        self._detector, self._min_face = detector, min_face
-        self._followed: list[_Followed] = []
-        self._sample: NDArray[np.int16] | None = None
-        self._count = 0
-
-    def find(self, frame: NDArray[np.uint8], position: int) -> list["_Followed"]:
-        """Return the faces of the next frame; ``position`` is its number in the block."""
-        if self._is_cut(frame) or position == 0:
-            self._followed = self._search(frame, turned=position == 0)
-        else:
-            self._follow(frame, look=position % LOOK_EVERY == 0)
-        return self._followed
-
-    def _is_cut(self, frame: NDArray[np.uint8]) -> bool:
-        """Return whether a new scene begins with this frame."""
-        steps = (max(1, side // _SAMPLES) for side in frame.shape[:2])
-        before, self._sample = self._sample, frame[:: next(steps), :: next(steps)].astype(np.int16)
-        if before is None or before.shape != self._sample.shape:
-            return True
-        return float(np.abs(self._sample - before).mean()) > CUT
-
-    def _search(self, frame: NDArray[np.uint8], turned: bool = False) -> list["_Followed"]:
-        """Search the whole frame as a photo; if it has no face and ``turned`` is set, in all orientations."""
-        turn_up_to = 0.0 if turned else -1.0
-        located = find_faces(self._detector, [frame], "all", self._min_face, turn_up_to)[0]
-        numbered = [replace(one, followed=number) for number, one in enumerate(located, start=self._count)]
-        self._count += len(located)
-        described = [replace(one, descriptor=describe(frame, one.face)) for one in numbered]
-        landmarks = [one.face.landmarks for one in described]
-        if self._detector.landmark_net is None:  # these are RetinaFace's, not comparable
-            landmarks = [moved for moved, _ in self._detector.move_landmarks(frame, landmarks)]
-        return [_Followed(one, points, points) for one, points in zip(described, landmarks, strict=True)]
-
-    def _follow(self, frame: NDArray[np.uint8], look: bool) -> None:
-        moved = self._detector.move_landmarks(frame, [one.landmarks for one in self._followed])
-        steady: list[_Followed] = []
-        doubtful: list[LocatedFace] = []
-        for one, (landmarks, shift) in zip(self._followed, moved, strict=True):
-            moved_face = replace(one, landmarks=landmarks)
-            if look or shift > MAX_SHIFT:
-                doubtful.append(moved_face.located())
-            else:
-                steady.append(moved_face)
-        found = look_again(self._detector, frame, [one.face for one in doubtful])
-        seen = [
-            _Followed(
-                replace(after, followed=before.followed, descriptor=before.descriptor),
-                *(after.face.landmarks, after.face.landmarks),
-            )
-            for before, after in zip(doubtful, found, strict=True)
-            if after is not None
-        ]
-        if len(seen) < len(doubtful) or (look and not self._followed):
-            seen += self._search(frame)
-        self._followed = _without_duplicates(steady + seen)
+        result.append(located)
+    return result
 
 
 @dataclass(frozen=True)

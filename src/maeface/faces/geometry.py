@@ -119,7 +119,7 @@ def snap_to_grid(region: Square) -> Square:
 
 def to_crop(points: NDArray[np.floating], region: Square, size: int) -> NDArray[np.float64]:
     """Convert points (..., 2) in px of the image to px of the crop of ``region`` with side ``size``."""
-    cos, sin = _direction(region)
+    cos, sin = direction(region)
     x, y = (
         np.asarray(points[..., 0], np.float64) - region.cx,
         np.asarray(points[..., 1], np.float64) - region.cy,
@@ -130,7 +130,7 @@ def to_crop(points: NDArray[np.floating], region: Square, size: int) -> NDArray[
 
 def to_image(points: NDArray[np.floating], region: Square, size: int) -> NDArray[np.float64]:
     """Convert points (..., 2) in px of the crop of ``region`` with side ``size`` to px of the image."""
-    cos, sin = _direction(region)
+    cos, sin = direction(region)
     scaled = (np.asarray(points, np.float64) - size / 2) * (region.side / size)
     x, y = scaled[..., 0], scaled[..., 1]
     return np.stack([cos * x - sin * y + region.cx, sin * x + cos * y + region.cy], axis=-1)
@@ -159,7 +159,7 @@ def crop(image: NDArray[np.uint8], region: Square, size: int, bilinear: bool = F
     if block > 1:
         source = source.reduce(block)
 
-    cos, sin = _direction(region)
+    cos, sin = direction(region)
     step = region.side / size / block
     a, b, d, e = step * cos, -step * sin, step * sin, step * cos
     c = (region.cx - x1) / block - (a + b) * size / 2
@@ -169,7 +169,7 @@ def crop(image: NDArray[np.uint8], region: Square, size: int, bilinear: bool = F
     return np.array(rotated)
 
 
-def _direction(region: Square) -> tuple[float, float]:
+def direction(region: Square) -> tuple[float, float]:
     """Return cosine and sine of the square's angle."""
     quarter = region.angle_deg / 90
     if quarter == int(quarter):  # exact, so that quarter turns copy pixels
@@ -180,7 +180,7 @@ def _direction(region: Square) -> tuple[float, float]:
 
 def _source_window(region: Square, shape: tuple[int, ...], block: int) -> tuple[int, int, int, int]:
     """Return x1 y1 x2 y2 of the pixels that a crop reads, in whole blocks, with the kernel's margin."""
-    cos, sin = _direction(region)
+    cos, sin = direction(region)
     reach = region.side / 2 * (abs(cos) + abs(sin)) + 4 * block
     low = (math.floor((v - reach) / block) * block for v in (region.cx, region.cy))
     high = (math.ceil((v + reach) / block) * block for v in (region.cx, region.cy))

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface.faces.geometry import Square, crop, eye_angle, measure_face, to_image
+from maeface.faces.geometry import Square, eye_angle, measure_face, to_image
+from maeface.faces.imaging import Image, Stack, crop, stack
 
 CROP_PX = 64
 PASSES = 2
@@ -22,7 +23,7 @@ MAX_SHIFT = 0.08
 # Mean positions of the landmarks, as fractions of the crop's side from its centre.
 MEAN_SHAPE = ((-0.165, -0.17), (0.165, -0.17), (0.0, 0.02), (-0.135, 0.165), (0.135, 0.165))
 
-LandmarkFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+LandmarkFunction = Callable[[Stack], NDArray[np.float32]]
 """The landmark network: from crops (B, 64, 64, 3) uint8 RGB to landmarks (B, 5, 2), as fractions of the
 crop's side from its centre, x right, y down; ordered as in ``Face``."""
 
@@ -34,13 +35,13 @@ def landmark_square(landmarks: NDArray[np.floating]) -> Square:
 
 
 def refine_landmarks(
-    network: LandmarkFunction, image: NDArray[np.uint8], landmarks: Sequence[NDArray[np.float32]]
+    network: LandmarkFunction, images: Sequence[Image], landmarks: Sequence[NDArray[np.float32]]
 ) -> list[tuple[NDArray[np.float32], bool]]:
-    """Refine the landmarks of the faces of an image.
+    """Refine the landmarks of faces.
 
     Args:
         network: the landmark network.
-        image: (H, W, 3) uint8 RGB.
+        images: (H, W, 3) uint8 RGB, the image of each face.
         landmarks: (5, 2) px of each face, approximate.
 
     Returns:
@@ -49,22 +50,22 @@ def refine_landmarks(
     """
     refined, shifts = list(landmarks), [0.0] * len(landmarks)
     for _ in range(PASSES):
-        moved = move_landmarks(network, image, refined)
+        moved = move_landmarks(network, images, refined)
         refined, shifts = [points for points, _ in moved], [shift for _, shift in moved]
     return [(points, shift <= MAX_SHIFT) for points, shift in zip(refined, shifts, strict=True)]
 
 
 def move_landmarks(
     network: LandmarkFunction,
-    image: NDArray[np.uint8],
+    images: Sequence[Image],
     landmarks: Sequence[NDArray[np.float32]],
     bilinear: bool = False,
 ) -> list[tuple[NDArray[np.float32], float]]:
-    """Move the landmarks of the faces of an image to where the network sees them, in one pass.
+    """Move the landmarks of faces to where the network sees them, in one pass.
 
     Args:
         network: the landmark network.
-        image: (H, W, 3) uint8 RGB.
+        images: (H, W, 3) uint8 RGB, the image of each face.
         landmarks: (5, 2) px of each face, approximate.
         bilinear: as for ``geometry.crop``.
 
@@ -75,7 +76,7 @@ def move_landmarks(
     if not landmarks:
         return []
     squares = [landmark_square(face) for face in landmarks]
-    outputs = network(np.stack([crop(image, square, CROP_PX, bilinear) for square in squares]))
+    outputs = network(stack(crop(images, squares, CROP_PX, bilinear)))
     moved = []
     for before, output, square in zip(landmarks, outputs, squares, strict=True):
         after = to_image((output + 0.5) * CROP_PX, square, CROP_PX).astype(np.float32)

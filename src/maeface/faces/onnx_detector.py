@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from maeface.faces.anchors import decode, make_anchors
 from maeface.faces.detector_graphs import landmark_graph, retinaface_graph
 from maeface.faces.detector_weights import LANDMARK_PREFIX
+from maeface.faces.imaging import Stack
 from maeface.faces.landmarks import LandmarkFunction
 from maeface.runtime.backends import Backend, Network, open_network
 from maeface.runtime.tensors import read_safetensors, read_torch_file
@@ -42,9 +43,9 @@ class OnnxNetworks:
         self._anchors: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     @np.errstate(over="ignore", invalid="ignore")
-    def detect(self, images: NDArray[np.uint8], threshold: float) -> list[NDArray[np.float32]]:
+    def detect(self, images: Stack, threshold: float) -> list[NDArray[np.float32]]:
         """Return the candidates of each image; see ``detector.Networks``."""
-        values = self._network(images)  # (B, A, 15)
+        values = self._network(np.asarray(images))  # (B, A, 15)
         scores = 1 / (1 + np.exp(-values[..., 14]))  # (B, A)
         anchors = self._cached_anchors(images.shape[1], images.shape[2])
         rows = []
@@ -65,7 +66,7 @@ class OnnxNetworks:
 
 
 def _as_function(network: Network) -> LandmarkFunction:
-    return lambda crops: network(crops).reshape(-1, 5, 2)
+    return lambda crops: network(np.asarray(crops)).reshape(-1, 5, 2)
 
 
 def _read_graphs(path: Path) -> tuple[bytes, bytes | None]:

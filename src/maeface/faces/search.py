@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from maeface.faces.boxes import covered_fraction, longer_side
 from maeface.faces.geometry import Face
+from maeface.faces.imaging import Image, shrink, turn
 
 if TYPE_CHECKING:
     from maeface.faces.detector import Detector
@@ -26,7 +25,7 @@ _MIN_COVERED = 0.6  # a box with this fraction of its area in a larger face is a
 
 def search(
     detector: "Detector",
-    images: Sequence[NDArray[np.uint8]],
+    images: Sequence[Image],
     min_face: float = 0,
     turn_up_to: float = UPRIGHT_SCORE,
 ) -> list[list[Face]]:
@@ -47,7 +46,7 @@ def search(
     faces = _search_upright(detector, images, min_face)
     doubtful = [i for i, detected in enumerate(faces) if _best_score(detected) <= turn_up_to]
     for quarters in (1, 2, 3) if doubtful else ():
-        turned = [np.ascontiguousarray(np.rot90(images[i], quarters)) for i in doubtful]
+        turned = [turn(images[i], quarters) for i in doubtful]
         for i, detected in zip(doubtful, _search_upright(detector, turned, min_face), strict=True):
             if _best_score(detected) > _best_score(faces[i]):
                 faces[i] = [_turn_back(face, quarters, images[i].shape) for face in detected]
@@ -69,9 +68,7 @@ def _turn_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
     return Face(corners.reshape(4).astype(np.float32), points[2:].astype(np.float32), face.score)
 
 
-def _search_upright(
-    detector: "Detector", images: Sequence[NDArray[np.uint8]], min_face: float
-) -> list[list[Face]]:
+def _search_upright(detector: "Detector", images: Sequence[Image], min_face: float) -> list[list[Face]]:
     """Detect the faces of each image at several scales; best score first.
 
     RetinaFace's largest anchors are 512 px; of a larger face it detects several parts. So a large image is
@@ -80,7 +77,7 @@ def _search_upright(
     """
     factors = [scale_factors(max(image.shape[:2]), min_face) for image in images]
     levels = [(i, factor) for i in range(len(images)) for factor in factors[i]]
-    detections = detector.find([_shrink(images[i], factor) for i, factor in levels])
+    detections = detector.find([shrink(images[i], factor) for i, factor in levels])
     faces: list[list[Face]] = [[] for _ in images]
     for (i, factor), detected in zip(levels, detections, strict=True):  # the smallest scale first
         least = 0.0 if factor == factors[i][-1] else FACE_PX[0]
@@ -113,7 +110,3 @@ def scale_factors(longest: int, min_face: float = 0) -> list[int]:
         for power in reversed(powers)
         if power == powers[-1] or (longest / power <= MAX_SIDE and 2 * power * MIN_FACE_PX > min_face)
     ]
-
-
-def _shrink(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    return image if factor == 1 else np.array(Image.fromarray(image).reduce(factor))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from maeface.errors import ResourceError, WeightsError
 from maeface.faces.anchors import MEAN_BGR
 from maeface.faces.detector_weights import LANDMARK_PREFIX, Backbone
+from maeface.faces.imaging import Stack
 from maeface.faces.landmark_net import LandmarkNet
 from maeface.faces.landmarks import LandmarkFunction
 from maeface.faces.retinaface import RetinaFace, decode, fuse_batch_norms, make_anchors, parameter_shapes
@@ -65,23 +66,21 @@ class TorchNetworks:
         self._anchors: dict[tuple[int, int], Tensor] = {}
 
     @torch.inference_mode()
-    def detect(self, images: NDArray[np.uint8], threshold: float) -> list[NDArray[np.float32]]:
+    def detect(self, images: Stack, threshold: float) -> list[NDArray[np.float32]]:
         """Return the candidates of each image; see ``detector.Networks``."""
-        pixels = torch.from_numpy(images).to(self._device)  # (B, H, W, 3)
+        pixels = torch.as_tensor(images, device=self._device)  # (B, H, W, 3)
         x = pixels.permute(0, 3, 1, 2).flip(1).float().sub_(self._mean)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             logits, boxes, landmarks = self.network(x)
         scores = (logits[..., 1].float() - logits[..., 0].float()).sigmoid()  # (B, A)
-        anchors = self._cached_anchors(images.shape[1], images.shape[2])
-        rows = []
-        for i in range(len(images)):
-            above = torch.nonzero(scores[i] > threshold).squeeze(1)
-            box, points = decode(anchors[above], boxes[i, above].float(), landmarks[i, above].float())
-            row = torch.cat([box, points.flatten(1), scores[i, above, None]], dim=1)
-            row = row[torch.isfinite(row).all(dim=1)]
-            rows.append(cast(NDArray[np.float32], row.cpu().numpy()))
-        return rows
+        anchors = self._cached_anchors(*pixels.shape[1:3])
+        image, anchor = torch.nonzero(scores > threshold, as_tuple=True)  # of all images together
+        box, points = decode(anchors[anchor], boxes[image, anchor].float(), landmarks[image, anchor].float())
+        row = torch.cat([image[:, None], box, points.flatten(1), scores[image, anchor, None]], dim=1)
+        values = row[torch.isfinite(row).all(dim=1)].cpu().numpy()
+        ends = np.searchsorted(values[:, 0], np.arange(1, len(pixels)))
+        return [cast(NDArray[np.float32], rows[:, 1:]) for rows in np.split(values, ends)]
 
     def _cached_anchors(self, height: int, width: int) -> Tensor:
         anchors = self._anchors.get((height, width))
@@ -96,8 +95,8 @@ def as_function(network: LandmarkNet) -> LandmarkFunction:
     """Return a landmark network, in evaluation mode, as a function of arrays."""
 
     @torch.inference_mode()
-    def run(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(crops).to(network.mean_shape.device)
+    def run(crops: Stack) -> NDArray[np.float32]:
+        pixels = torch.as_tensor(crops, device=network.mean_shape.device)
         points: NDArray[np.float32] = network(pixels.permute(0, 3, 1, 2).float()).cpu().numpy()
         return points
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from maeface.errors import ConfigError
 from maeface.faces.geometry import Face, Square, eye_angle, measure_face, to_image
+from maeface.faces.imaging import Image, pick
 
 # The sampled square in sizes of the face (``measure_face``), and its points per side.
 _SIDE, _POINTS = 4.4, 24
@@ -49,7 +50,7 @@ _HEAD = np.exp(-((_X / 0.9) ** 2) / 2 - ((_Y + 0.4) / 1.1) ** 2 / 2).astype(np.f
 _NECK = np.exp(-((_X / 0.7) ** 2) / 2 - ((_Y - 1.5) / 0.4) ** 2 / 2).astype(np.float32)
 
 
-def describe(image: NDArray[np.uint8], face: Face) -> NDArray[np.float16]:
+def describe(image: Image, face: Face) -> NDArray[np.float16]:
     """Describe the looks of a face, for a ``Tracker``.
 
     For each side of the face, there are two colour histograms: of the head with its hair, and of the neck and
@@ -74,7 +75,7 @@ def describe(image: NDArray[np.uint8], face: Face) -> NDArray[np.float16]:
         region = Square((x1 + x2) / 2, (y1 + y2) / 2 + _BOX_RISE * side, side / _BOX_SIDE * _SIDE)
     points = to_image(_GRID, region, _POINTS)
     columns, rows = np.moveaxis(np.clip(points, 0, np.array(image.shape[1::-1]) - 1).astype(np.intp), -1, 0)
-    colours = image[rows, columns].astype(np.float32)
+    colours = pick([image], rows, columns)[0].astype(np.float32)
     means = ((colours @ _LUMA) * _INNER).sum(axis=1) / _INNER.sum(axis=1)
     gains = (_GREY / np.maximum(means, 8.0)).astype(np.float32)
     logs = np.log2(colours * gains[:, None, None] + np.float32(_DARK))

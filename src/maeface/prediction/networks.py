@@ -117,7 +117,7 @@ class OnnxNetwork:
             group = crops[start : start + CROPS_TOGETHER // views]
             stacks = stack_by_side(group)
             inputs = np.concatenate(
-                [to_input(x, settings.image_size, settings.mean, settings.std) for x in stacks]
+                [to_input(np.asarray(x), settings.image_size, settings.mean, settings.std) for x in stacks]
             )
             if views == 2:
                 inputs = np.concatenate([inputs, inputs[..., ::-1]])

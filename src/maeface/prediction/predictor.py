@@ -16,12 +16,21 @@ from numpy.typing import NDArray
 
 from maeface import checks, facts
 from maeface.config import Precision
-from maeface.data.ingest.images import ImageLike, SourceImage, UnreadableInput, batch_images, load_images
+from maeface.data.ingest.images import (
+    ImageLike,
+    SourceImage,
+    UnreadableInput,
+    batch_images,
+    group_blocks,
+    load_images,
+)
+from maeface.data.ingest.read_ahead import read_ahead
 from maeface.faces import finder
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
 from maeface.faces.finder import FaceChoice, FaceCrop
 from maeface.faces.following import MIN_FACE, follow_faces
+from maeface.faces.imaging import Image
 from maeface.model.zoo import find
 from maeface.prediction.networks import open_au_network
 from maeface.prediction.rows import BOX, ImagePrediction, rows_of
@@ -35,6 +44,11 @@ if TYPE_CHECKING:
     import torch
 
     from maeface.model.au import AUModel
+
+
+PIXELS_ON_GPU = 200_000_000
+"""Pixels of the frames that a GPU works on together; a process holds twice as many, and their crops."""
+Batch = list[SourceImage | UnreadableInput]
 
 
 class Predictor:
@@ -65,6 +79,7 @@ class Predictor:
         backend: the back end that is used.
         device: the device that is used: "cpu" or "cuda:N".
         precision: the precision of the AU model that is used: "fp32" or "bf16".
+        films_on_device: whether frames of films are copied to the device, and many blocks followed together.
 
     Raises:
         ConfigError: an unknown choice; the allowed ones are listed.
@@ -96,6 +111,7 @@ class Predictor:
         self.backend, self.device = self._network.backend, self._network.device
         self.precision = self._network.precision
         self.faces: FaceChoice = faces
+        self.films_on_device = self.device != "cpu"
         self.detector, self.detector_weights = None, None
         if not aligned:
             self.detector_weights = locate_detector_weights("mobilenet0.25", detector)
@@ -167,8 +183,10 @@ class Predictor:
             source: photos and frames, and the entries of inputs that cannot be read.
             output: "head" for AU probabilities and intensities, "features" for what the head reads.
         """
-        for batch in batch_images(source):
-            yield self._predict(batch, output)
+        groups = group_blocks(batch_images(source), PIXELS_ON_GPU if self.films_on_device else 0)
+        pairs = ((group, self._film_frames(group)) for group in groups)
+        for group, frames in read_ahead(pairs) if self.films_on_device else pairs:
+            yield from self._predict(group, frames, output)
 
     def predict_crops(
         self, crops: Crops, output: Output = "head", mirror: bool = True
@@ -200,30 +218,53 @@ class Predictor:
         network = self._network
         return network.model if isinstance(network, TorchNetwork) else load_model(self.weights)[0]
 
-    def _predict(self, batch: list[SourceImage | UnreadableInput], output: Output) -> list[ImagePrediction]:
-        images = [image for image in batch if isinstance(image, SourceImage)]
-        crops_by_image = self._find_crops(images) if images else []
-        crops_together = [crop.pixels for crops in crops_by_image for crop in crops]
+    def _predict(
+        self, group: Sequence[Batch], frames: Sequence[Sequence[Image]], output: Output
+    ) -> Iterator[list[ImagePrediction]]:
+        """Predict a batch of photos, or blocks of films with their ``_film_frames``; yield batch by batch."""
+        images = [image for batch in group for image in _images_of(batch)]
+        found = iter(self._follow(frames) if frames else self._find_crops(images))
+        of_all = [
+            [next(found) if isinstance(image, SourceImage) else [] for image in batch] for batch in group
+        ]
+        crops_together = [crop.pixels for batch in of_all for crops in batch for crop in crops]
         # A film has many frames of the same face, and the mirror image doubles the time.
         values = self.predict_crops(crops_together, output, mirror=not any(one.video for one in images))
-        of_images = iter(crops_by_image)
-        of_all = [next(of_images) if isinstance(image, SourceImage) else [] for image in batch]
-        ends = np.cumsum([len(crops) for crops in of_all])
-        return [
-            ImagePrediction(image, crops, values[end - len(crops) : end])
-            for image, crops, end in zip(batch, of_all, ends, strict=True)
-        ]
+        start = 0
+        for batch, crops_by_image in zip(group, of_all, strict=True):
+            predictions = []
+            for image, crops in zip(batch, crops_by_image, strict=True):
+                predictions.append(ImagePrediction(image, crops, values[start : start + len(crops)]))
+                start += len(crops)
+            yield predictions
+
+    def _film_frames(self, group: Sequence[Batch]) -> list[list[Image]]:
+        """Return the frames of each block, on the device that follows faces; [] for photos, and for crops."""
+        images = [_images_of(batch) for batch in group]
+        if self.detector is None or not any(image.video for of_batch in images for image in of_batch):
+            return []
+        arrays = [image.frame.rgb for of_batch in images for image in of_batch]
+        frames: list[Image] = [*arrays]
+        if self.films_on_device:
+            from maeface.faces.device_frames import upload
+
+            frames = [*upload(arrays, self.device)]
+        rest = iter(frames)
+        return [[next(rest) for _ in of_batch] for of_batch in images]
+
+    def _follow(self, blocks: Sequence[Sequence[Image]]) -> list[list[FaceCrop]]:
+        """Return the crops of each frame of blocks of films."""
+        located = follow_faces(self.film_detector, blocks, self.faces, self.min_face)
+        frames = [frame for block in blocks for frame in block]
+        faces = [faces for block in located for faces in block]
+        return finder.crop_faces(frames, faces, self.metadata.preprocessing.image_size)
 
     def _find_crops(self, images: Sequence[SourceImage]) -> list[list[FaceCrop]]:
-        """Return the crops of photos, or of frames of one block of a film."""
+        """Return the crops of photos, or of images that are crops already."""
         pixels = [image.frame.rgb for image in images]
         if self.detector is None:
             return [[finder.centre_crop(one, min(one.shape[:2]))] for one in pixels]
-        if not images[0].video:
-            return finder.find_crops(self.detector, pixels, faces=self.faces)
-        located = follow_faces(self.film_detector, pixels, self.faces, self.min_face)
-        size = self.metadata.preprocessing.image_size
-        return [finder.crop_faces(one, faces, size) for one, faces in zip(pixels, located, strict=True)]
+        return finder.find_crops(self.detector, pixels, faces=self.faces)
 
     @property
     def film_detector_precision(self) -> Precision | None:
@@ -248,3 +289,7 @@ class Predictor:
             backend=self.backend,
             threads=self._threads,
         )
+
+
+def _images_of(batch: Batch) -> list[SourceImage]:
+    return [image for image in batch if isinstance(image, SourceImage)]

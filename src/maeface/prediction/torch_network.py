@@ -15,6 +15,7 @@ from maeface.runtime import backends
 from maeface.runtime.backends import Backend
 
 CROPS_TOGETHER = 64
+CROPS_TOGETHER_ON_GPU = 256
 
 
 class TorchNetwork:
@@ -34,17 +35,17 @@ class TorchNetwork:
         model, self.metadata = load_model(weights)
         self.model = model.to(self._device)
         self.device = str(self._device)
+        self._together = CROPS_TOGETHER if self.device == "cpu" else CROPS_TOGETHER_ON_GPU
 
     @torch.inference_mode()
     def compute(self, crops: Crops, output: Output, mirror: bool = True) -> NDArray[np.float32]:
         """Return an output for crops; see ``networks.AUNetwork``."""
         settings = self.metadata.preprocessing
-        results: list[NDArray[np.float32]] = []
-        for start in range(0, len(crops), CROPS_TOGETHER):
-            stacks = stack_by_side(crops[start : start + CROPS_TOGETHER])
+        results: list[torch.Tensor] = []
+        for start in range(0, len(crops), self._together):
             tensors = [
-                torch.from_numpy(np.require(stack, requirements="W")).to(self._device).permute(0, 3, 1, 2)
-                for stack in stacks
+                torch.as_tensor(stack, device=self._device).permute(0, 3, 1, 2)
+                for stack in stack_by_side(crops[start : start + self._together])
             ]
             inputs = torch.cat(
                 [preprocessing.to_input(x, settings.image_size, settings.mean, settings.std) for x in tensors]
@@ -54,8 +55,9 @@ class TorchNetwork:
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 features = [self.model.features(view) for view in views]
                 if output == "features":
-                    results.append(features[0].float().cpu().numpy())
+                    results.append(features[0].float())
                     continue
                 heads = [self.model.head(one).float() for one in features]
-            results.append(torch.stack(heads).cpu().numpy())
-        return np.concatenate(results, axis=-2)
+            results.append(torch.stack(heads))
+        values: NDArray[np.float32] = torch.cat(results, dim=-2).cpu().numpy()  # waits for the GPU once
+        return values

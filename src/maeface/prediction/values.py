@@ -6,19 +6,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from maeface.faces.imaging import Image, Stack, stack
 from maeface.facts import INTENSITY_MAX
 
 Output = Literal["head", "features"]
-Crops = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+Crops = Sequence[Image] | NDArray[np.uint8]
 """F crops (S, S, 3) uint8 RGB, of any sides, or an array (F, S, S, 3)."""
 
 
-def stack_by_side(crops: Crops) -> list[NDArray[np.uint8]]:
+def stack_by_side(crops: Crops) -> list[Stack]:
     """Return crops (S, S, 3) as stacks (B, S, S, 3), in their order: one stack if all have one side."""
     if isinstance(crops, np.ndarray):
         return [crops]
     one_side = len({crop.shape for crop in crops}) == 1
-    return [np.stack(crops)] if one_side else [crop[None] for crop in crops]
+    return [stack(crops)] if one_side else [stack([crop]) for crop in crops]
 
 
 def to_values(head: NDArray[np.float32], task: str | None) -> NDArray[np.float32]:

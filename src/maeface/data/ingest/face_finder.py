@@ -24,10 +24,7 @@ def make_find(settings: Settings, weights: Path | None) -> FaceFinder:
     def find(images: Sequence[NDArray[np.uint8]], film: bool) -> list[list[FaceCrop]]:
         if not film:
             return finder.find_crops(detector, images, settings.size, settings.faces)
-        located = follow_faces(detector, images, settings.faces, settings.min_face)
-        return [
-            finder.crop_faces(image, faces, settings.size)
-            for image, faces in zip(images, located, strict=True)
-        ]
+        (located,) = follow_faces(detector, [images], settings.faces, settings.min_face)
+        return finder.crop_faces(images, located, settings.size)
 
     return find

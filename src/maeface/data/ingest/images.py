@@ -237,6 +237,31 @@ def batch_images(
         yield batch
 
 
+def group_blocks(
+    batches: Iterable[list[SourceImage | UnreadableInput]], pixels: int
+) -> Iterator[list[list[SourceImage | UnreadableInput]]]:
+    """Yield batches in groups, in their order: several blocks of films, or one batch of photos.
+
+    Args:
+        batches: see ``batch_images``.
+        pixels: from which a group is full; 0: each batch is a group.
+    """
+    group: list[list[SourceImage | UnreadableInput]] = []
+    held = 0
+    for batch in batches:
+        photos = any(isinstance(image, SourceImage) and not image.video for image in batch)
+        if group and photos:
+            yield group
+            group, held = [], 0
+        group.append(batch)
+        held += sum(image.frame.rgb.size // 3 for image in batch if isinstance(image, SourceImage))
+        if photos or held >= pixels:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
 def _load(
     files: Sequence[Input], objects: Mapping[int, object], every: int, fps: float | None
 ) -> Iterator[SourceImage | UnreadableInput]:

@@ -257,7 +257,7 @@ def _image_rows(
         return [dropped_row(item, image.index, image.time_s, "no_face", None)]
     rows = []
     for number, crop in enumerate(crops):
-        offset, size = writer.add(_jpeg(crop.pixels, settings.jpeg_quality))
+        offset, size = writer.add(_jpeg(np.asarray(crop.pixels), settings.jpeg_quality))
         points = {f"p{i}{axis}": crop.face.landmarks[i, j] for i in range(5) for j, axis in enumerate("xy")}
         row = {
             "id": f"{item.source}#{image.index}.{number}",

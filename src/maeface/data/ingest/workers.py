@@ -264,24 +264,26 @@ def _serve(connection: Connection, setup: Callable[[], Job[Any, Any]]) -> None:
 
 
 class _Report:
-    """Sends the amounts that a job reports, added up where many come one after the other."""
+    """Sends the amounts that the threads of a job report, added up where many come one after the other."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._connection, self._lock = connection, threading.Lock()
         self._amount, self._sent_s = 0, -math.inf
 
     def add(self, amount: int) -> None:
-        self._amount += amount
-        if time.monotonic() - self._sent_s >= REPORT_S:
-            self.send()
-
-    def send(self) -> None:
-        self._connection.send(("amount", self._amount))
-        self._amount, self._sent_s = 0, time.monotonic()
+        with self._lock:
+            self._amount += amount
+            if time.monotonic() - self._sent_s >= REPORT_S:
+                self._send()
 
     def send_rest(self) -> None:
-        if self._amount:
-            self.send()
+        with self._lock:
+            if self._amount:
+                self._send()
+
+    def _send(self) -> None:
+        self._connection.send(("amount", self._amount))
+        self._amount, self._sent_s = 0, time.monotonic()
 
 
 def _end_with_parent() -> None:
