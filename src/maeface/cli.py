@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from maeface import checks, config, console, options, process
-from maeface.errors import ConfigError, MaefaceError
+from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
 
 app = typer.Typer(
     help="Facial action units (AUs) from photos and videos, with masked autoencoders.",
@@ -45,8 +45,7 @@ def run(commands: typer.Typer, name: str) -> None:
         console.note(f"{name}: {error}")
         sys.exit(error.exit_code)
     except (MemoryError, RuntimeError) as error:
-        # torch.OutOfMemoryError is recognized by its name, because torch is not imported here
-        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+        if not is_out_of_memory(error):
             raise
         console.note(f"{name}: out of memory; use a smaller batch, fewer workers or a smaller model")
         sys.exit(5)

@@ -41,3 +41,9 @@ class ResourceError(MaefaceError):
     """Disk, memory, device, lock or network that is not available (exit code 5)."""
 
     exit_code = 5
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether the memory of this machine or of its GPU is used up."""
+    # torch.OutOfMemoryError is recognized by its name, because torch is not imported here
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -107,7 +107,12 @@ Pictures = Annotated[
     typer.Option("--pictures", help="Folder for a copy of each photo with face boxes and AU bars."),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Number of processes. Default: one for each CPU core.")
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Number of processes. Default: one for each CPU core; predict on a GPU: up to four.",
+    ),
 ]
 Tables = Annotated[
     Path | None,

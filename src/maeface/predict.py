@@ -34,7 +34,7 @@ from maeface.prediction.tables import Task, Totals, describe_unreadable, write_o
 from maeface.prediction.tracks import number_tracks
 from maeface.prediction.units import OneFile, UnitResult, count_missing, picture_path, predict_unit
 from maeface.runtime.backends import Backend
-from maeface.runtime.choice import finds_gpu
+from maeface.runtime.choice import count_gpu_processes, finds_gpu
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,7 +116,7 @@ def run(
         max_bad: largest fraction of the inputs, 0 to 1, that may be bad; see ``Summary.too_many_bad``. An
             input is bad if no image of it can be read, or if a larger fraction of its images cannot.
         backend: as in ``Predictor``.
-        workers: number of processes; None: one for each CPU core. With a GPU it is one.
+        workers: number of processes; None: one for each CPU core, or with a GPU up to four that share it.
         file_timeout: give up a file from which no further image comes for so many seconds.
         min_face: as in ``Predictor``.
         track: the only person of each video to keep, by ``track``; None: all.
@@ -173,8 +173,9 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
     on_cuda = options.device.startswith("cuda")
     uses_gpu = options.backend in ("auto", "torch")
     gpu = on_cuda or (options.device == "auto" and uses_gpu and finds_gpu())
+    processes = options.workers or (count_gpu_processes(options.device) if gpu else count_cores())
     resources = Resources(
-        *(1 if gpu else options.workers or count_cores(), options.file_timeout, options.ray),
+        *(processes, options.file_timeout, options.ray),
         gpus=on_cuda,
     )
     setup = partial(_make_job, folder, header, used, make)

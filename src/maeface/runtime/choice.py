@@ -19,6 +19,10 @@ FILE = "backends.json"
 TIMED_S = 0.2
 """Time of the measurement of a back end."""
 MAX_ENTRIES = 64
+GPU_PROCESSES = 4
+"""Processes that share a GPU: while one computes, others decode."""
+GPU_BYTES_EACH = 8 << 30
+"""Memory of a GPU for each of them: networks, frames, crops, and PyTorch's own."""
 _DRIVERS = ("proc/driver/nvidia/version", "dev/kfd")  # of NVIDIA, and of AMD
 
 Probe = Callable[[Backend], Callable[[], object]]
@@ -68,6 +72,22 @@ def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Prob
 def finds_gpu() -> bool:
     """Return whether PyTorch finds a GPU; it is only imported where there is a driver of one."""
     return _has_driver() and _finds_gpu()
+
+
+def count_gpu_processes(device: str) -> int:
+    """Return how many processes a GPU has memory for, up to ``GPU_PROCESSES``; at least one.
+
+    Args:
+        device: "auto", "cuda" or "cuda:N".
+    """
+    import torch
+
+    number = int(device.partition(":")[2] or 0)
+    try:
+        memory = torch.cuda.get_device_properties(number).total_memory
+    except (RuntimeError, AssertionError):  # the processes will say what is wrong
+        return 1
+    return max(1, min(GPU_PROCESSES, memory // GPU_BYTES_EACH))
 
 
 def _finds_gpu() -> bool:

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
-from maeface.errors import MaefaceError, ResourceError
+from maeface.errors import MaefaceError, ResourceError, is_out_of_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -257,10 +257,11 @@ def _serve(connection: Connection, setup: Callable[[], Job[Any, Any]]) -> None:
         return  # the caller is gone
     except MaefaceError as error:
         connection.send(("error", error))
-    except MemoryError:
-        connection.send(("memory", None))
-    except Exception:  # the caller raises it again, with this traceback
-        connection.send(("failure", traceback.format_exc()))
+    except Exception as error:
+        if is_out_of_memory(error):
+            connection.send(("memory", None))
+        else:  # the caller raises it again, with this traceback
+            connection.send(("failure", traceback.format_exc()))
 
 
 class _Report:

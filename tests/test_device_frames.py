@@ -1,0 +1,169 @@
+"""Frames of films on a device of PyTorch. Here it is the CPU, on which the way of a GPU can be followed."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maeface.data import manifest, shards
+from maeface.data.ingest.images import SourceImage, UnreadableInput, batch_images, group_blocks
+from maeface.data.ingest.read_ahead import read_ahead
+from maeface.faces import imaging, media
+from maeface.faces.detector import Detector
+from maeface.faces.detector_weights import EMBEDDED
+from maeface.faces.device_frames import upload
+from maeface.faces.following import follow_faces
+from maeface.faces.geometry import GRID_STEPS, Square
+from maeface.model import zoo
+from maeface.prediction.predictor import Predictor
+
+BLOCK = 7
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Three smooth images of one shape, and a rough one of another."""
+    rng = np.random.default_rng(0)
+    smooth = [Image.fromarray(rng.integers(0, 256, (37, 61, 3), dtype=np.uint8)) for _ in range(3)]
+    rough = rng.integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    return [*(np.array(one.resize((610, 373), Image.Resampling.BILINEAR)) for one in smooth), rough]
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """A film of two rendered faces that move: three blocks, the second with one face, with a cut."""
+    folder = zoo.folder().parent / "sample"
+    reader, rows = shards.Shards(folder), manifest.load(folder)
+    faces = [
+        Image.open(io.BytesIO(reader.read(rows.iloc[number]))).convert("RGB").resize((150, 150))
+        for number in (0, 8)
+    ]
+    film = []
+    for k in range(3 * BLOCK):
+        level = 60 if k < BLOCK + 3 else 140
+        picture = Image.new("RGB", (480, 270), (level, level, level))
+        picture.paste(faces[0], (20 + 4 * k, 30 + k))
+        if k // BLOCK != 1:
+            picture.paste(faces[1].rotate(k / 2), (300, 90 - 2 * k))
+        film.append(np.array(picture))
+    return film
+
+
+@pytest.mark.parametrize("bilinear", [True, False])
+@pytest.mark.parametrize("size", [32, 96])
+def test_crops_are_those_of_the_cpu(images, bilinear, size):
+    rng = np.random.default_rng(1)
+    regions = [Square(*rng.uniform([-20, -20, 5, -180], [620, 380, 400, 180]).tolist()) for _ in range(40)]
+    regions += [Square(-900, 50, 40), Square(305, 186.5, 373, 90), Square(32, 32, 2.0 * size)]
+    which = rng.integers(0, len(images), len(regions))
+    expected = np.stack(imaging.crop([images[i] for i in which], regions, size, bilinear)).astype(int)
+    on_device = upload(images, "cpu")
+    crops = imaging.crop([on_device[i] for i in which], regions, size, bilinear)
+    found = imaging.stack(crops).numpy().astype(int)
+    assert found.shape == expected.shape == (len(regions), size, size, 3)
+    assert np.abs(found - expected).max() <= 1
+    assert (found != expected).mean() < 1e-3
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 7])
+def test_shrinking_and_turning_are_those_of_the_cpu(images, factor):
+    for image, frame in zip(images, upload(images, "cpu"), strict=True):
+        assert np.array_equal(np.asarray(imaging.shrink(frame, factor)), imaging.shrink(image, factor))
+        turned = imaging.turn(frame, factor)
+        assert turned.shape == imaging.turn(image, factor).shape
+        assert np.array_equal(np.asarray(turned), imaging.turn(image, factor))
+
+
+def test_pixels_of_frames_of_several_stacks(images):
+    first, second = upload(images[:2], "cpu"), upload(images[2:3], "cpu")
+    rows, columns = np.array([[0], [300]]), np.array([[5, 6, 600]])
+    mixed = [second[0], first[1], first[0]]
+    expected = imaging.pick([images[2], images[1], images[0]], rows, columns)
+    assert expected.shape == (3, 2, 3, 3)
+    assert np.array_equal(imaging.pick(mixed, rows, columns), expected)
+    assert np.array_equal(imaging.stack(mixed).numpy(), np.stack([images[2], images[1], images[0]]))
+
+
+def assert_same(found, expected, box_px):
+    assert [len(one) for one in found] == [len(one) for one in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.face.box == pytest.approx(other.face.box, abs=box_px)
+            assert one.followed == other.followed
+            assert (one.descriptor is None) == (other.descriptor is None)
+
+
+def test_many_blocks_on_a_device_are_followed_as_one_by_one_on_the_cpu(frames):
+    detector = Detector(EMBEDDED, threads=1)
+    blocks = [frames[start : start + BLOCK] for start in (0, BLOCK, 2 * BLOCK)]
+    blocks[1] = blocks[1][:4]  # they need not have one length
+    expected = [follow_faces(detector, [block], min_face=16)[0] for block in blocks]
+    assert [len(one) for one in expected[0]] == [2] * BLOCK
+    detector.batched = True
+    rest = iter(upload([frame for block in blocks for frame in block], "cpu"))
+    on_device = [[next(rest) for _ in block] for block in blocks]
+    for found, one_by_one in zip(follow_faces(detector, on_device, min_face=16), expected, strict=True):
+        assert_same(found, one_by_one, box_px=0.5)
+
+
+@pytest.fixture
+def source(frames):
+    film = [
+        SourceImage("film", media.Frame(frame, k, k / BLOCK / 2), video=True)
+        for k, frame in enumerate(frames)
+    ]
+    film.insert(9, UnreadableInput("film", 9, 9 / BLOCK / 2, "damaged", count=1))
+    photo = SourceImage("photo", media.Frame(frames[0], 0, 0.0), video=False)
+    return [photo, *film[:10], *film[10:], photo]
+
+
+def test_the_way_of_a_gpu_gives_the_rows_of_the_cpu(source):
+    predictor = Predictor(device="cpu", backend="torch", detector="embedded", precision="fp32", threads=1)
+    expected = [one for batch in predictor.stream(source) for one in batch]
+    predictor.films_on_device = predictor.film_detector.batched = True
+    found = [one for batch in predictor.stream(source) for one in batch]
+    assert [one.image for one in found] == [one.image for one in expected] == source
+    same = 0
+    for one, other in zip(found, expected, strict=True):
+        assert len(one.crops) == len(other.crops)
+        for ours, theirs, *values in zip(one.crops, other.crops, one.values, other.values, strict=True):
+            a, b = ours.square, theirs.square
+            step = 2 ** round(np.log2(b.side)) / GRID_STEPS
+            assert max(abs(a.cx - b.cx), abs(a.cy - b.cy), abs(a.side - b.side)) <= step
+            assert abs(a.angle_deg - b.angle_deg) <= 1
+            assert ours.pixels.shape == theirs.pixels.shape
+            if a == b:
+                same += 1
+                assert values[0] == pytest.approx(values[1], abs=0.01)
+    assert same >= 0.7 * sum(len(one.crops) for one in expected)  # others are a step of the grid away
+    assert len(found[1].crops) == 2
+
+
+def test_groups_hold_blocks_of_films_and_photos_stay_by_themselves(source):
+    batches = list(batch_images(source))
+    assert [len(group) for group in group_blocks(batches, 0)] == [1] * len(batches)
+    groups = list(group_blocks(batches, 10**9))
+    assert [len(group) for group in groups] == [1, len(batches) - 2, 1]
+    assert [image for group in groups for batch in group for image in batch] == source
+    pixels = source[0].frame.rgb.size // 3
+    assert max(len(group) for group in group_blocks(batches, 8 * pixels)) == 2
+
+
+def test_items_are_read_ahead_in_order_and_errors_come_where_they_belong():
+    made = []
+
+    def make():
+        for number in range(3):
+            made.append(number)
+            yield number
+        raise OSError("no more")
+
+    items = read_ahead(make())
+    assert next(items) == 0
+    seen = []
+    with pytest.raises(OSError, match="no more"):
+        seen += items
+        seen.extend(items)
+    assert made == [0, 1, 2]
+    assert list(read_ahead([])) == []
