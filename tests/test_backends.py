@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -291,6 +292,7 @@ def test_a_graph_of_all_kinds_of_constants(backend):
     x = graph.add("Add", x, graph.constant(np.array([1, 2, 300], np.float32)))
     x = graph.add("Reshape", graph.add("LeakyRelu", x, alpha=0.25), graph.constant([-1]))
     graph.output(graph.add("Mul", x, graph.constant(2.0)), "y", ["m"])
+    onnx.checker.check_model(onnx.load_from_string(graph.to_bytes()), full_check=True)
     run = backends.open_network(graph.to_bytes(), backend)
     for rows in (1, 2, 300):
         np.testing.assert_allclose(run(np.full((rows, 3), -5, np.float32)), [-2, -1.5, 590] * rows)
