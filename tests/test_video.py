@@ -411,7 +411,7 @@ def test_dv_has_wide_pixels_and_is_deinterlaced(tmp_path):
 def test_other_videos_are_named_as_such(tmp_path):
     path = tmp_path / "v.mxf"
     path.write_bytes(b"\x06\x0e\x2b\x34" * 50)
-    with pytest.raises(MediaError, match="a video of a kind that is not read"):
+    with pytest.raises(MediaError, match="the content is of no video format that is read"):
         read(path)
 
 

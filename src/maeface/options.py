@@ -43,7 +43,12 @@ Faces = Annotated[
     ),
 ]
 MinFace = Annotated[
-    float, typer.Option("--min-face", min=0, help="Smallest face to search for in videos, in pixels.")
+    float,
+    typer.Option(
+        "--min-face",
+        min=0,
+        help="Smallest face to search for in videos, in pixels. Smaller ones that are found anyway are kept.",
+    ),
 ]
 Detector = Annotated[
     Literal["auto", "public", "embedded"],

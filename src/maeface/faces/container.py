@@ -55,7 +55,10 @@ def open_container(file: BinaryIO, demuxer: str) -> Iterator[tuple[Any, Any]]:
             file, format=demuxer, container_options={"protocol_whitelist": "none"}, metadata_errors="ignore"
         )
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise MediaError("unreadable", f"no {demuxer} video that can be opened: {_message(error)}") from error
+        raise MediaError(
+            "unreadable",
+            f"the {demuxer} video cannot be opened ({_message(error)}); if its end is missing, copy it again",
+        ) from error
     with container:
         streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
         if not streams:

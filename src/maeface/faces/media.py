@@ -53,6 +53,7 @@ MAX_BYTES = 512 * 2**20  # of an image file
 _IMAGE_EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .heic .heif .avif .tif .tiff .psd .eps .jp2 .jxl".split()
 )
+_NO_VIDEO_FORMAT = "the content is of no video format that is read"
 _VIDEO_EXTENSIONS = frozenset(
     ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .mts .m2ts .m2t .flv .wmv .ogv .3gp .vob .mod .tod "
     ".h264 .264 .h265 .265 .hevc .dv .ivf .mxf .rm .rmvb .wtv .asf .m2v".split()
@@ -141,7 +142,7 @@ def read_frames(
             yield from video.decode_frames(file, name, every, fps, spans, index, threads)
             return
         if kind == "unknown" and path.suffix.lower() in _VIDEO_EXTENSIONS:
-            raise MediaError("unreadable" if head else "no_video", "a video of a kind that is not read")
+            raise MediaError("unreadable" if head else "no_video", _NO_VIDEO_FORMAT)
     yield Frame(read_image(path), 0, 0.0)
 
 
@@ -179,7 +180,7 @@ def _open_video(path: Path) -> Iterator[tuple[BinaryIO, str]]:
     with _open(path) as file:
         kind, name = detect_format(_read(file, HEAD_BYTES))
         if kind != "video":
-            raise MediaError("no_video", "a video of a kind that is not read")
+            raise MediaError("no_video", _NO_VIDEO_FORMAT)
         file.seek(0)
         yield file, name
 

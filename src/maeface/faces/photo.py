@@ -87,7 +87,7 @@ def _reader(image_format: str) -> type[ImageFile]:
         try:
             from pi_heif import HeifImageFile
         except ImportError as error:
-            advice = "HEIC or HEIF; to read it: pip install 'maeface[heif]'"
+            advice = "HEIC or HEIF; to read it: uv pip install 'maeface[heif]'"
             raise MediaError("refused_format", advice) from error
         return _as_reader(HeifImageFile)
     return _READERS[image_format]

@@ -42,7 +42,7 @@ def require_backend(asked: str) -> Backend:
     checks.require_choice("backend", asked, BACKENDS)
     if asked != "auto" and not is_installed(asked):
         raise ResourceError(
-            f"backend {asked} is not installed; install it (pip install {asked}) or ask for auto"
+            f"backend {asked} is not installed; install it (uv pip install {asked}) or ask for auto"
         )
     return asked  # type: ignore[return-value]
 

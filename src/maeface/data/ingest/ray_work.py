@@ -101,7 +101,7 @@ def _connect(address: str) -> tuple[Any, bool]:
     try:
         import ray
     except ImportError as error:
-        raise ResourceError("Ray is not installed; install it with: pip install 'maeface[ray]'") from error
+        raise ResourceError("Ray is not installed; install it with: uv pip install 'maeface[ray]'") from error
     is_ours = address == LOCAL and not ray.is_initialized()
     options: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

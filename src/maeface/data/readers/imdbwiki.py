@@ -116,7 +116,7 @@ def _read_list(path: Path, name: str) -> tuple[list[str], NDArray[np.float64], N
         from scipy.io.matlab import MatReadError
     except ImportError as error:
         raise ConfigError(
-            f"{path} is a MATLAB file, and reading it needs SciPy; pip install 'maeface[readers]'"
+            f"{path} is a MATLAB file, and reading it needs SciPy; uv pip install 'maeface[readers]'"
         ) from error
     try:
         content: dict[str, Any] = loadmat(path, variable_names=[name], squeeze_me=True, chars_as_strings=True)
