@@ -131,8 +131,8 @@ def test_lines_for_people():
             "AU12_i": [0.4, 3, np.nan],
         }
     )
-    assert list(describe_faces(rows.to_dict("records"), {})) == [
-        "c.mp4, face 0: none of 1 action units",
+    assert list(describe_faces(rows.to_dict("records"), {}, {"c.mp4"})) == [
+        "c.mp4, frame 0 (0.00 s), face 0: none of 1 action units",
         "c.mp4, frame 6 (0.25 s), face 1: AU12 Lip corner puller 3.0",
         "c.mp4, frame 7 (0.30 s): no face",
     ]

@@ -253,6 +253,7 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
 
     predictor = make(options)
     thresholds = dict(zip(predictor.metadata.aus, predictor.metadata.thresholds, strict=False))
+    videos = {item.source for item in listing if item.video}
     skipped, totals = SkippedInputs(), Totals(inputs=len(listing))
     read: Counter[str] = Counter()
     missing: Counter[str] = Counter()
@@ -273,7 +274,7 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
         for table in number_tracks(predict(), options.track):
             rows = table.to_pylist()
             totals.statuses.update(row["status"] for row in rows)
-            if lines := list(describe_faces(rows, thresholds)):
+            if lines := list(describe_faces(rows, thresholds, videos)):
                 console.print_result("\n".join(lines))
             advance(0, f"{read.total()} images, {totals.statuses['ok']} faces")
     totals.images = read.total()

@@ -1,6 +1,6 @@
 """Predictions as text: a line a face, with the action units that are present."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from maeface import facts
@@ -9,7 +9,9 @@ TRACE = 1.0
 """Intensity from which an action unit is named where there are no probabilities (FACS level A, trace)."""
 
 
-def describe_faces(rows: Iterable[Mapping[str, Any]], thresholds: Mapping[int, float]) -> Iterator[str]:
+def describe_faces(
+    rows: Iterable[Mapping[str, Any]], thresholds: Mapping[int, float], videos: Collection[str] = ()
+) -> Iterator[str]:
     """Yield a line for each face: the present action units with probability and intensity (0 to 5).
 
     ``photo.jpg, face 0: AU06 Cheek raiser 0.91 (3.2); AU12 Lip corner puller 0.99 (4.1)``
@@ -20,12 +22,13 @@ def describe_faces(rows: Iterable[Mapping[str, Any]], thresholds: Mapping[int, f
     Args:
         rows: of the table that ``maeface predict`` writes, {column: value} each.
         thresholds: action unit -> probability from which it counts as present; 0.5 for others.
+        videos: inputs whose lines have the frame and its time.
     """
     for row in rows:
         if row.get("status", "ok") not in ("ok", "no_face"):
             continue
         source = str(row["input"])
-        if row["frame"] or row["time_s"]:
+        if source in videos:
             source += f", frame {row['frame']} ({row['time_s']:.2f} s)"
         if row["face"] < 0:
             yield f"{source}: no face"

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from maeface.data.ingest.workers import CRASHED, THREADS, Job, Lose, Notify
-from maeface.errors import MaefaceError, ResourceError
+from maeface.errors import MaefaceError, ResourceError, is_out_of_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -77,7 +77,7 @@ def work(
                     result, amount = ray.get(finished)
                 except ray.exceptions.RayTaskError as error:
                     cause = error.cause
-                    if not isinstance(cause, MemoryError) or lose is None:
+                    if not is_out_of_memory(cause) or lose is None:
                         raise cause if isinstance(cause, MaefaceError) else error from None
                     lose(item, CRASHED, "out of memory")
                     continue
@@ -115,7 +115,8 @@ def _connect(address: str) -> tuple[Any, bool]:
             **options,
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise ResourceError(f"no Ray cluster at {address}: {_first_line(error)}") from error
+        advice = "" if address == LOCAL else "; if it has a token, set RAY_AUTH_MODE=token here too"
+        raise ResourceError(f"no Ray cluster at {address}: {_first_line(error)}{advice}") from error
     finally:
         if threading.current_thread() is threading.main_thread():  # Ray has set its own
             for number, handler in handlers.items():
