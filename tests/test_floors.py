@@ -25,6 +25,8 @@ BELOW = {
     "model": {"runtime"},
     "train": {"model"},
     "report": set(),
+    "analysis": set(),
+    "interchange": {"analysis"},
     "prediction": {"faces", "data", "model", "runtime"},
 }
 COLUMNS = set(BELOW)
