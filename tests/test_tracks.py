@@ -203,10 +203,10 @@ def film(tmp_path_factory):
 def test_a_film_gives_the_same_table_whether_it_is_cut_or_not(film, tmp_path, monkeypatch):
     options = {"device": "cpu", "detector": "embedded", "precision": "fp32"}
     predict.run([film], None, tmp_path / "cut.csv", **options, workers=2)
-    from maeface.prediction import plan
+    from maeface.data.ingest import segments
 
-    assert len(plan.cut_film(predict.find_inputs([film])[0], tmp_path)) > 1
-    monkeypatch.setattr(plan, "cut_into_segments", lambda index: [()])
+    assert len(segments.cut_film(predict.find_inputs([film])[0], tmp_path / "index.npz")) > 1
+    monkeypatch.setattr(segments, "cut_into_segments", lambda index: [()])
     predict.run([film], None, tmp_path / "whole.csv", **options, workers=1)
     assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     table = pd.read_csv(tmp_path / "cut.csv")

@@ -1,7 +1,7 @@
 """The units of a prediction in worker processes, and the folder of their parts, from which a run goes on."""
 
 import json
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from filelock import FileLock
 from maeface import console, files
 from maeface.data.ingest import workers
 from maeface.data.ingest.inputs import Input, Unit
-from maeface.data.ingest.runner import Resources, Runner
+from maeface.data.ingest.runner import Queue, Resources, Runner
 from maeface.errors import ConfigError, ResourceError
 from maeface.faces.numbering import DAMAGED, LOST, TRUNCATED
 from maeface.prediction import parts
@@ -107,20 +107,6 @@ def _require_same(folder: Path, before: Mapping[str, Any], header: Mapping[str, 
         )
 
 
-class _Units:
-    """Units, with those that are added while they are worked on: these come first."""
-
-    def __init__(self, units: Iterator[Unit]) -> None:
-        self._units = units
-        self.more: deque[Unit] = deque()
-
-    def __iter__(self) -> "_Units":
-        return self
-
-    def __next__(self) -> Unit:
-        return self.more.popleft() if self.more else next(self._units)
-
-
 @dataclass
 class Pipeline:
     """Predicts what is missing of some inputs.
@@ -162,7 +148,7 @@ class Pipeline:
         runner: Runner[OneFile, UnitResult] = Runner("predict", self.setup, self.resources, self._notify)
         suspects: list[Unit] = []
         with console.progress("predict", len(self.inputs), "inputs") as self._advance:
-            units = _Units(self._missing())
+            units = Queue(self._missing())
             with closing(runner.do_units(units, suspects)) as results:
                 for unit, result in results:
                     units.more += self._expect(map(make_unit, zip(result.segments)))

@@ -9,10 +9,12 @@ import numpy as np
 
 from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
 from maeface.data.ingest.inputs import Input, Unit
+from maeface.data.ingest.segments import cut_film
 from maeface.faces import media
+from maeface.faces.video_index import read_index
 from maeface.prediction import parts
 from maeface.prediction.parts import Entry
-from maeface.prediction.plan import cut_film, read_index
+from maeface.prediction.plan import index_path
 from maeface.prediction.rows import HIDDEN, ImagePrediction, rows_of, schema_of
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ def predict_unit(
     film = unit.inputs[0]
     if film.video and not film.frames and not alone:
         notify(0)
-        if segments := cut_film(film, folder):
+        if segments := cut_film(film, index_path(folder, film)):
             return UnitResult([], [], 0, segments)
     entries = {item.source: _new_entry(item, alone) for item in unit.inputs}
     listed = list(entries.values())
@@ -123,7 +125,7 @@ def lose_input(item: Input, folder: Path, columns: Sequence[str], status: str) -
     unit = Unit(parts.part_name([item]), (item,))
     entry = _new_entry(item, alone=True)
     start, stop = (item.frames[0][0], item.frames[-1][1]) if item.frames else (0, 0)
-    index = read_index(folder, item) if item.frames else None
+    index = read_index(index_path(folder, item)) if item.frames else None
     time_s = 0.0 if index is None else float(index.times_s[start])
     where = UnreadableInput(item.source, start, time_s, status, count=stop - start)
     lost = [ImagePrediction(where, [], np.zeros((0, 0), np.float32))]
@@ -148,7 +150,7 @@ def _read(
 ) -> Iterator[SourceImage | UnreadableInput]:
     for item in inputs:
         notify(0)
-        index = read_index(folder, item) if item.frames else None
+        index = read_index(index_path(folder, item)) if item.frames else None
         indexes = {} if index is None else {item.path: index}
         for image in read_inputs([item], every, fps, skipped, indexes=indexes):
             notify(isinstance(image, SourceImage))
