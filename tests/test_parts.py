@@ -16,11 +16,13 @@ import pandas as pd
 import pytest
 
 from maeface import predict
-from maeface.data.ingest import workers
+from maeface.data.ingest import segments, workers
 from maeface.data.ingest.inputs import Input
 from maeface.errors import ConfigError, DataError, ResourceError
 from maeface.prediction import parts, pipeline, plan, tables
 from parts_cases import photo, photos, run, work_here
+from test_pieces import BREAKS
+from test_pieces import film as damaged_film
 
 ALONE = """
 import sys
@@ -513,17 +515,18 @@ def test_a_film_goes_on_with_its_segments(tmp_path, monkeypatch, here):
     assert json.loads((tmp_path / "each" / "film.mp4.csv.json").read_text())["inputs"][0]["images"] == 450
 
 
+def lose_one(setup, items, count, notify, lose=None, limit_s=None):
+    """Lose the segments of a film but the first."""
+    job = setup()
+    for item in items:
+        if item.inputs[0].frames and item.inputs[0].frames[0][0] > 0:
+            lose(item, "crashed", "signal 11")
+        else:
+            yield item, job(item, notify)
+
+
 def test_a_segment_that_crashes_costs_no_other(tmp_path, monkeypatch):
     """One row stands for the frames of the segment, at the time of the first."""
-
-    def lose_one(setup, items, count, notify, lose=None, limit_s=None):
-        job = setup()
-        for item in items:
-            if item.inputs[0].frames and item.inputs[0].frames[0][0] > 0:
-                lose(item, "crashed", "signal 11")
-            else:
-                yield item, job(item, notify)
-
     monkeypatch.setattr(workers, "work", lose_one)
     folder, out = tmp_path / "in", tmp_path / "t.csv"
     folder.mkdir()
@@ -535,3 +538,48 @@ def test_a_segment_that_crashes_costs_no_other(tmp_path, monkeypatch):
     assert list(lost["time_s"]) == [start / 10] and list(rows["frame"].unique()) == list(range(start + 1))
     assert record_of(out)["inputs"][0]["missing"] == 250 - start
     assert (summary.images, summary.bad, summary.too_many_bad) == (start, 1, True)
+
+
+# Frames that are missing ----------------------------------------------------------------------------------
+
+
+def run_whole(path, out, monkeypatch, **options):
+    """Predict a film that is not cut."""
+    with monkeypatch.context() as patched:
+        patched.setattr(segments, "cut_into_segments", lambda index: [()])
+        return run(path, out, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"every": 7}, {"fps": 3}])
+def test_a_stretch_of_lost_frames_has_one_row_wherever_a_film_is_cut(
+    tmp_path, monkeypatch, here, capsys, options
+):
+    path = damaged_film(tmp_path / "film.mkv", damaged=[number for stretch in BREAKS for number in stretch])
+    run_whole(path, tmp_path / "whole.csv", monkeypatch, **options)
+    capsys.readouterr()
+    summary = run(path, tmp_path / "t.csv", **options)
+    assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert record_of(tmp_path / "t.csv") == record_of(tmp_path / "whole.csv")
+    rows = rows_of(tmp_path / "t.csv")
+    assert rows[rows["status"] == "lost"]["frame"].tolist() == [stretch.start for stretch in BREAKS]
+    assert summary.skipped == {"lost": 2} and "rows without values: 2 lost" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{"every": 10}, {"fps": 1.0}])
+def test_missing_frames_count_as_those_that_are_read(tmp_path, monkeypatch, here, options):
+    """Of 450 frames, every tenth is read; 15 of the 147 that are lost would have been."""
+    path = damaged_film(tmp_path / "film.mkv", damaged=[number for stretch in BREAKS for number in stretch])
+    summary = run(path, tmp_path / "t.csv", max_bad=0.34, **options)
+    (item,) = record_of(tmp_path / "t.csv")["inputs"]
+    assert (item["images"], item["missing"]) == (30, 15) and not summary.bad
+    assert run(path, None, max_bad=0.34, **options).bad == 0
+    assert run(path, tmp_path / "all.csv", max_bad=0.34).bad == 0
+    assert record_of(tmp_path / "all.csv")["inputs"][0]["missing"] == 147
+
+
+def test_a_segment_that_crashes_counts_the_frames_that_would_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "work", lose_one)
+    film(tmp_path / "film.mp4", 25)
+    run(tmp_path / "film.mp4", tmp_path / "t.csv", every=5)
+    (item,) = record_of(tmp_path / "t.csv")["inputs"]
+    assert item["images"] + item["missing"] == 50 and 20 <= item["missing"] <= 30

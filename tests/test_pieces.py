@@ -17,7 +17,7 @@ from maeface.data.ingest import pieces, preparation, segments
 from maeface.data.shards import Shards
 from maeface.errors import ConfigError, DataError, ResourceError
 from maeface.faces import media
-from test_prepare import digests, fake_find, inline, photo  # noqa: F401
+from test_prepare import digests, fake_find, inline_work, photo
 
 SETTINGS = prepare.Settings(size=24, min_side=16, per_shard=4, workers=2, file_timeout=1.0)
 
@@ -195,8 +195,9 @@ BREAKS = [range(97, 104), range(180, 320)]
 
 
 @pytest.fixture
-def whole(tmp_path, inline, monkeypatch):
+def whole(tmp_path, monkeypatch):
     """A folder with a damaged film and a photo, prepared without a cut."""
+    inline_work(monkeypatch)
     folder = make_photos(tmp_path / "in", [""])
     film(folder / "film.mkv", damaged=[number for stretch in BREAKS for number in stretch])
     with monkeypatch.context() as patched:

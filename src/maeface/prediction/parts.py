@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maeface import files
+from maeface.data.ingest.gaps import Gap, is_joined
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.prediction import table_writer
 from maeface.prediction.table_writer import RECORD_KEY, Writer
@@ -89,8 +91,11 @@ class Entry:
         first, rows: position of the rows in the part, and their number.
         images: photos and frames that were read.
         statuses: rows by status.
-        missing: photos and frames that could not be read; 1 for a row that stands for an unknown number.
+        missing: photos and frames that were to be read and could not; 1 for a row that stands for an unknown
+            number.
         alone: whether it was a unit by itself because another file of its unit crashed or hung a process.
+        first_gap: of a segment, the frames that are missing at its start; None if there are none.
+        last_gap: those at its end; None if there are none.
     """
 
     name: str
@@ -102,6 +107,8 @@ class Entry:
     statuses: Counter[str] = field(default_factory=Counter)
     missing: int = 0
     alone: bool = False
+    first_gap: Gap | None = None
+    last_gap: Gap | None = None
 
     @property
     def key(self) -> Key:
@@ -116,7 +123,8 @@ class Entry:
     def from_json(cls, values: Mapping[str, Any]) -> "Entry":
         """Return the entry whose fields were stored as JSON."""
         frames = tuple((start, stop) for start, stop in values["frames"])
-        changed = {"frames": frames, "content": Content(*values["content"])}
+        changed: dict[str, Any] = {"frames": frames, "content": Content(*values["content"])}
+        changed |= {name: Gap(*values[name]) for name in ("first_gap", "last_gap") if values.get(name)}
         return cls(**{**values, **changed, "statuses": Counter(values["statuses"])})
 
 
@@ -125,6 +133,20 @@ class Place(NamedTuple):
 
     part: str
     entry: Entry
+
+
+def are_joined(before: Entry, entry: Entry) -> bool:
+    """Return whether the first row of a segment goes on with the missing frames that end the one before."""
+    return is_joined(before.last_gap, entry.first_gap)
+
+
+def count_rows(entries: Sequence[Entry]) -> Counter[str]:
+    """Return how many rows the entries of one input, in order of time, have in a table, by status."""
+    counts = sum((entry.statuses for entry in entries), Counter[str]())
+    for before, entry in pairwise(entries):
+        if entry.first_gap is not None and are_joined(before, entry):
+            counts[entry.first_gap.reason] -= 1
+    return counts
 
 
 def key_of(item: Input) -> Key:

@@ -17,7 +17,7 @@ from maeface.data.ingest.runner import Queue, Resources, Runner
 from maeface.errors import ConfigError, ResourceError
 from maeface.faces.numbering import DAMAGED, LOST, TRUNCATED
 from maeface.prediction import parts
-from maeface.prediction.parts import Key, Place, key_of
+from maeface.prediction.parts import Key, Place, count_rows, key_of
 from maeface.prediction.plan import index_files, leave_out_finished, make_unit, plan_units
 from maeface.prediction.record import find_differences
 from maeface.prediction.units import MESSAGES, OneFile, UnitResult, lose_input
@@ -198,8 +198,10 @@ class Pipeline:
     def _lose(self, work: OneFile, status: str, detail: str) -> None:
         if not (self.folder / HEADER).is_file():  # on Ray, where a task does both
             raise ResourceError(f"a worker process ended before it had loaded the networks ({detail})")
-        columns = read_header(self.folder)["columns"]
-        self._add(work.unit, lose_input(work.inputs[0], self.folder, columns, status))
+        header = read_header(self.folder)
+        options = header["options"]
+        lost = (work.inputs[0], self.folder, header["columns"], options["every"], options["fps"], status)
+        self._add(work.unit, lose_input(*lost))
 
     def _complete_if_finished(self, name: str) -> None:
         if self._pending[name]:
@@ -207,7 +209,7 @@ class Pipeline:
         del self._pending[name]
         self._advance(1)
         places = sorted(self._places.pop(name), key=lambda place: place.entry.frames)
-        counts = sum((place.entry.statuses for place in places), Counter[str]())
+        counts = count_rows([place.entry for place in places])
         if damage := {what: counts[what] for what in (DAMAGED, LOST, TRUNCATED) if counts[what]}:
             self._note_damage(name, damage)
         self.complete(name, places)

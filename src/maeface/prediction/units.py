@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from maeface.data.ingest.gaps import Edges
 from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.data.ingest.segments import cut_film
 from maeface.faces import media
+from maeface.faces.timestamps import Sampler
 from maeface.faces.video_index import read_index
 from maeface.prediction import parts
 from maeface.prediction.parts import Entry
@@ -117,7 +119,9 @@ def predict_unit(
     return UnitResult(listed, skipped.messages, pictures)
 
 
-def lose_input(item: Input, folder: Path, columns: Sequence[str], status: str) -> UnitResult:
+def lose_input(
+    item: Input, folder: Path, columns: Sequence[str], every: int, fps: float | None, status: str
+) -> UnitResult:
     """Write the part of an input, or of a segment of a film, that crashes or hangs its process.
 
     It has one row with the status: at the first frame, for all of them.
@@ -126,8 +130,12 @@ def lose_input(item: Input, folder: Path, columns: Sequence[str], status: str) -
     entry = _new_entry(item, alone=True)
     start, stop = (item.frames[0][0], item.frames[-1][1]) if item.frames else (0, 0)
     index = read_index(index_path(folder, item)) if item.frames else None
-    time_s = 0.0 if index is None else float(index.times_s[start])
-    where = UnreadableInput(item.source, start, time_s, status, count=stop - start)
+    time_s, chosen = 0.0, None
+    if index is not None:
+        time_s = float(index.times_s[start])
+        sampler = Sampler(every, fps, item.frames, float(np.median(np.diff(index.times_s))))
+        chosen = sum(sampler.chooses(*one) for one in enumerate(index.times_s.tolist()))
+    where = UnreadableInput(item.source, start, time_s, status, count=stop - start, chosen=chosen)
     lost = [ImagePrediction(where, [], np.zeros((0, 0), np.float32))]
     with parts.write_part(folder, unit, schema_of([*columns, *HIDDEN]), [entry]) as write:
         _count(lost, {item.source: entry})
@@ -152,10 +160,14 @@ def _read(
         notify(0)
         index = read_index(index_path(folder, item)) if item.frames else None
         indexes = {} if index is None else {item.path: index}
+        edges = Edges(item.frames)
         for image in read_inputs([item], every, fps, skipped, indexes=indexes):
             notify(isinstance(image, SourceImage))
+            if isinstance(image, UnreadableInput):
+                edges.add(image)
             yield image
         entry = entries[item.source]
+        entry.first_gap, entry.last_gap = edges.first, edges.last
         if not item.frames or item.frames[0][0] == 0:  # now, while the file is in memory
             entry.content = entry.content._replace(sha256=parts.hash_of(Path(item.path)))
 
@@ -169,12 +181,7 @@ def _count(batch: Sequence[ImagePrediction], entries: dict[str, Entry]) -> None:
             entry.statuses["ok" if one.crops else "no_face"] += max(1, len(one.crops))
         else:
             entry.statuses[one.image.reason] += 1
-            entry.missing += count_missing(one.image)
-
-
-def count_missing(entry: UnreadableInput) -> int:
-    """Return how many images an entry stands for; 1 if that is not known."""
-    return max(entry.count, 1)
+            entry.missing += one.image.images
 
 
 def _number_rows(entries: Sequence[Entry]) -> None:

@@ -57,6 +57,7 @@ class UnreadableInput(NamedTuple):
         reason: one word, as in the ``status`` of a manifest.
         detail: a short explanation; "" if there is none.
         count: how many frames are missing; 0 if that is not known, or the input cannot be read.
+        chosen: how many of them would have been read, by ``every`` or ``fps``; None: all.
     """
 
     name: str
@@ -65,6 +66,12 @@ class UnreadableInput(NamedTuple):
     reason: str
     detail: str = ""
     count: int = 0  # type: ignore[assignment] # hides the method of tuples
+    chosen: int | None = None
+
+    @property
+    def images(self) -> int:
+        """How many images could not be read; 1 if that is not known."""
+        return max(self.count, 1) if self.chosen is None else self.chosen
 
 
 @dataclass
@@ -146,7 +153,8 @@ def read_inputs(
                 missing[one.reason] += one.count
                 is_known &= one.count > 0
                 detail = describe_missing(one.reason, one.count)
-                yield UnreadableInput(item.source, one.index, one.time_s, one.reason, detail, one.count)
+                where = item.source, one.index, one.time_s
+                yield UnreadableInput(*where, one.reason, detail, one.count, one.chosen)
         except media.MediaError as error:
             if skipped is not None:
                 skipped.add(item.source, error)
