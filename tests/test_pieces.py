@@ -282,6 +282,30 @@ def bad_segment(settings, weights):
     return fake_find(settings, weights)
 
 
+def bad_index(settings, weights):
+    """A finder in whose process indexing a film crashes."""
+    from maeface.faces import video_index
+
+    video_index.build_index = lambda *rest: os.kill(os.getpid(), signal.SIGSEGV)
+    return fake_find(settings, weights)
+
+
+def test_a_film_that_cannot_be_indexed_is_lost_once(tmp_path, capsys):
+    """It is tried again, and crashes again: one row, one file, one line."""
+    folder = make_photos(tmp_path / "in", [""])
+    film(folder / "film.mkv")
+    summary = prepare.run([folder], tmp_path / "out", SETTINGS, bad_index)
+    rows = manifest.load(tmp_path / "out", all_rows=True)
+    lost = rows[rows["source"] == "film.mkv"]
+    assert lost[["frame", "time_s", "status", "detail"]].to_numpy().tolist() == [
+        [0, 0.0, "crashed", "signal 11"]
+    ]
+    assert (summary.files, summary.files_dropped, summary.counts) == (2, 1, {"crashed": 1, "ok": 1})
+    said = capsys.readouterr().err
+    assert said.count("film.mkv is left out: crashed (signal 11)") == 1
+    assert said.count("are tried again one by one") == 1
+
+
 def test_a_segment_that_crashes_costs_no_other(tmp_path):
     path = film(tmp_path / "in" / "film.mkv")
     summary = prepare.run([path], tmp_path / "out", SETTINGS, bad_segment)

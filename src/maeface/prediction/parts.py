@@ -9,7 +9,7 @@ import json
 import re
 import stat
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -72,10 +72,15 @@ def look_at(path: Path) -> Content:
     return Content(status.st_size, status.st_mtime_ns, None)
 
 
-def hash_of(path: Path) -> str | None:
-    """Return the SHA-256 of a file; None if it cannot be read or is not a regular file."""
+def hash_of(path: Path, advance: Callable[[], None] = lambda: None) -> str | None:
+    """Return the SHA-256 of a file; None if it cannot be read or is not a regular file.
+
+    Args:
+        path: of the file.
+        advance: see ``files.sha256``.
+    """
     try:
-        return files.sha256(path) if stat.S_ISREG(path.stat().st_mode) else None
+        return files.sha256(path, advance) if stat.S_ISREG(path.stat().st_mode) else None
     except OSError:
         return None
 
@@ -184,14 +189,32 @@ def write_part(folder: Path, unit: Unit, schema: pa.Schema, entries: Sequence[En
 
 def read_entries(folder: Path) -> dict[str, list[Entry]]:
     """Return {part: its entries}; a damaged part is left out."""
-    found: dict[str, list[Entry]] = {}
-    for path in sorted(part_files(folder)):
-        try:
-            record = json.loads(pq.read_metadata(path).metadata[RECORD_KEY.encode()])
-            found[path.stem] = [Entry.from_json(values) for values in record["inputs"]]
-        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
-            continue
-    return found
+    found = {path.stem: _read_part(path) for path in sorted(part_files(folder))}
+    return {part: entries for part, entries in found.items() if entries is not None}
+
+
+def _read_part(path: Path) -> list[Entry] | None:
+    """Return the entries of a part; None if it is damaged or not there."""
+    try:
+        record = json.loads(pq.read_metadata(path).metadata[RECORD_KEY.encode()])
+        return [Entry.from_json(values) for values in record["inputs"]]
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        return None
+
+
+def remove_used(folder: Path, places: Sequence[Place], needed: Container[str]) -> None:
+    """Remove the parts of places that hold no rows of other inputs which are needed.
+
+    Args:
+        folder: of the parts.
+        places: where the rows of an input are whose table is written.
+        needed: names of the inputs whose tables are not written.
+    """
+    for part in {place.part for place in places}:
+        path = folder / f"{part}{SUFFIX}"
+        entries = _read_part(path)
+        if entries is not None and not any(entry.name in needed for entry in entries):
+            path.unlink()
 
 
 def find_finished(folder: Path, inputs: Sequence[Input]) -> dict[Key, Place]:
@@ -248,7 +271,7 @@ class PartReader:
         yield from part.rows(place.entry.first, place.entry.rows)
 
     def close(self) -> None:
-        """Close all parts."""
+        """Close all parts; the next read opens them again."""
         while self._open:
             self._open.popitem()[1].close()
 

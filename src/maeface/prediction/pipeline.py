@@ -30,12 +30,14 @@ Complete = Callable[[str, Sequence[Place]], None]
 
 
 @contextmanager
-def parts_folder(folder: Path, header: Mapping[str, Any]) -> Iterator[None]:
+def parts_folder(folder: Path, header: Mapping[str, Any], keep_header: bool = False) -> Iterator[None]:
     """Lock a folder of parts, and check that they are of the same settings; an empty one is removed.
 
     Args:
         folder: of the parts; created if necessary.
         header: of this run, without what was used.
+        keep_header: keep the header of an unfinished run of the same settings though there are no parts,
+            because those that were used have been removed: the next run uses what this one has used.
 
     Raises:
         ConfigError: the parts are of a run with other settings.
@@ -43,15 +45,17 @@ def parts_folder(folder: Path, header: Mapping[str, Any]) -> Iterator[None]:
     """
     with files.lock(folder):
         files.remove_temporary(folder)
-        if (folder / HEADER).is_file() and parts.has_parts(folder):
+        if not (folder / HEADER).is_file():
+            remove_parts(folder, keep_lock=True)
+        elif parts.has_parts(folder):
             _require_same(folder, read_header(folder), header)
-        else:
+        elif not keep_header or find_differences(read_header(folder), header):
             remove_parts(folder, keep_lock=True)
         try:
             yield
         finally:
             files.remove_temporary(folder)
-            if not parts.has_parts(folder):
+            if not parts.has_parts(folder) and not (keep_header and (folder / HEADER).is_file()):
                 remove_parts(folder)
 
 

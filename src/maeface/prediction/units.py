@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -103,7 +104,7 @@ def predict_unit(
     film = unit.inputs[0]
     if film.video and not film.frames and not alone:
         notify(0)
-        if segments := cut_film(film, index_path(folder, film)):
+        if segments := cut_film(film, index_path(folder, film), partial(notify, 0)):
             return UnitResult([], [], 0, segments)
     entries = {item.source: _new_entry(item, alone) for item in unit.inputs}
     listed = list(entries.values())
@@ -169,7 +170,8 @@ def _read(
         entry = entries[item.source]
         entry.first_gap, entry.last_gap = edges.first, edges.last
         if not item.frames or item.frames[0][0] == 0:  # now, while the file is in memory
-            entry.content = entry.content._replace(sha256=parts.hash_of(Path(item.path)))
+            digest = parts.hash_of(Path(item.path), partial(notify, 0))
+            entry.content = entry.content._replace(sha256=digest)
 
 
 def _count(batch: Sequence[ImagePrediction], entries: dict[str, Entry]) -> None:

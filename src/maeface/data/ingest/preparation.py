@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from maeface import console
@@ -46,7 +47,7 @@ def do_item(
     film = item.inputs[0]
     if film.video and not film.frames:
         notify(0)
-        if segments := cut_film(film, pieces.index_path(item, out)):
+        if segments := cut_film(film, pieces.index_path(item, out), partial(notify, 0)):
             return segments
     return units.prepare_unit(item, out, settings, find, notify, device)
 

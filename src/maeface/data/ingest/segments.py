@@ -4,6 +4,7 @@ A segment begins at a key frame or soon after, so that reading begins there, and
 block (``timestamps.block_of``), so that what works block by block gives the same as for the whole film.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,18 +17,19 @@ SEGMENT_S = 10.0
 """Least duration of a segment in seconds."""
 
 
-def cut_film(film: Input, index_file: Path) -> list[Input]:
+def cut_film(film: Input, index_file: Path, advance: Callable[[], None] = lambda: None) -> list[Input]:
     """Return the segments of a film, in order, after writing its index for those who read them.
 
     Args:
         film: a whole film.
         index_file: where the index is written, if there are segments; see ``video_index.read_index``.
+        advance: called while the film is read, to show that there is progress.
 
     Returns:
         no segments if the film is short or has no index.
     """
     try:
-        index = media.index_video(Path(film.path))
+        index = media.index_video(Path(film.path), advance)
     except media.MediaError:  # its row will say why
         return []
     segments = cut_into_segments(index)

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ from maeface.data.ingest.inputs import Input, Unit, note_unused_options
 from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
 from maeface.faces import media
+from maeface.faces.boxes import clip
 from maeface.faces.finder import FaceCrop, crop_from_landmarks
 from maeface.faces.following import MIN_FACE
 from maeface.faces.video_index import VideoIndex
@@ -150,9 +152,9 @@ def prepare_unit(
     tables: list[pa.Table] = []
     rows: list[dict[str, Any]] = []
     edges = Edges(unit.inputs[0].frames)
-    entries = _read_images(unit, settings, notify, edges, index)
+    entries = _read_images(unit, settings, notify, index)
     with files.atomic(shard) as temporary, ShardWriter(temporary, unit.name) as writer:
-        for read, new in _prepare_batches(unit, entries, settings, find, writer):
+        for read, new in _prepare_batches(unit, entries, settings, find, writer, edges):
             images += read
             rows += new
             notify(sum(row["status"] == "ok" for row in new))
@@ -160,7 +162,7 @@ def prepare_unit(
                 tables.append(pa.Table.from_pylist(rows, SCHEMA))
                 rows = []
     tables.append(pa.Table.from_pylist(rows, SCHEMA))
-    return finish_unit(unit, out, pa.concat_tables(tables), images, device, edges)
+    return finish_unit(unit, out, pa.concat_tables(tables), images, device, edges, partial(notify, 0))
 
 
 def finish_unit(
@@ -170,6 +172,7 @@ def finish_unit(
     images: int,
     device: str | None,
     edges: Edges | None = None,
+    advance: Callable[[], None] = lambda: None,
 ) -> UnitSummary:
     """Write the part of a unit whose shard is complete; a shard without a face is removed.
 
@@ -180,12 +183,17 @@ def finish_unit(
         images: photos and frames that were read.
         device: of the face detector; None: no face was detected.
         edges: of a segment of a film, the frames that are missing at its ends.
+        advance: see ``files.sha256``.
     """
     shard = out / shards.FOLDER / f"{unit.name}.tar"
     statuses = Counter(table["status"].to_pylist())
     entry = None
     if statuses["ok"]:
-        entry = {"sha256": files.sha256(shard), "bytes": shard.stat().st_size, "count": statuses["ok"]}
+        entry = {
+            "sha256": files.sha256(shard, advance),
+            "bytes": shard.stat().st_size,
+            "count": statuses["ok"],
+        }
     else:
         shard.unlink()
     with_face = set(table["source"].filter(pa.compute.equal(table["status"], "ok")).unique().to_pylist())
@@ -228,6 +236,7 @@ def _prepare_batches(
     settings: Settings,
     find: FaceFinder,
     writer: ShardWriter,
+    edges: Edges,
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Yield the number of images and the rows of each batch, in the order of the inputs."""
     items = {item.source: item for item in unit.inputs}
@@ -240,16 +249,13 @@ def _prepare_batches(
             if isinstance(entry, SourceImage):
                 rows += _image_rows(item, entry.frame, next(crops), settings, writer, unit)
             else:
+                edges.add(entry)
                 rows.append(dropped_row(item, entry.frame, entry.time_s, entry.reason, entry.detail or None))
         yield len(images), rows
 
 
 def _read_images(
-    unit: Unit,
-    settings: Settings,
-    notify: Callable[[int], None],
-    edges: Edges,
-    index: VideoIndex | None,
+    unit: Unit, settings: Settings, notify: Callable[[int], None], index: VideoIndex | None
 ) -> Iterator[SourceImage | UnreadableInput]:
     """Yield the images of a unit, and report progress before each file and after each image."""
     notify(0)
@@ -259,8 +265,6 @@ def _read_images(
         min_side=settings.min_side,
         indexes={} if index is None else {unit.inputs[0].path: index},
     ):
-        if isinstance(entry, UnreadableInput):
-            edges.add(entry)
         yield entry
         notify(0)
 
@@ -296,7 +300,7 @@ def _image_rows(
         row = {
             "id": f"{item.source}#{image.index}.{number}",
             "face": number,
-            **dict(zip(("x1", "y1", "x2", "y2"), crop.face.box, strict=True)),
+            **dict(zip(("x1", "y1", "x2", "y2"), clip(crop.face.box, image.rgb.shape), strict=True)),
             **points,
             "score": crop.face.score,
             "angle": crop.square.angle_deg,
