@@ -56,6 +56,17 @@ def quick(options):
     return QuickPredictor()
 
 
+def bad_index(options):
+    """A predictor in whose process indexing a film crashes or hangs, as the name of the file says."""
+    from maeface.faces import video_index
+
+    def build(file, *rest):
+        misbehave(os.readlink(f"/proc/self/fd/{file.fileno()}").rpartition("/")[2])
+
+    video_index.build_index = build
+    return QuickPredictor()
+
+
 def slow(options):
     return QuickPredictor(0.004)
 

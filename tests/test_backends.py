@@ -341,7 +341,7 @@ def test_the_fastest_is_measured_once(cache, monkeypatch):
         cache.write_text(damaged)
         assert choose(monkeypatch, times)[1] == ["openvino", "onnxruntime"]
         assert choose(monkeypatch, times)[1] == []
-    assert choose(monkeypatch, {"openvino": 9.0}) == (("openvino", "cpu"), [])  # nothing to compare
+    assert choose(monkeypatch, {"openvino": 9.0}) == (("openvino", "cpu"), ["openvino"])  # it may be broken
     assert choose(monkeypatch, {}) == (("torch", "cpu"), [])
 
 
@@ -349,6 +349,72 @@ def test_a_cache_that_cannot_be_written_changes_nothing(cache, monkeypatch):
     cache.parent.parent.write_text("a file where the folder should be")
     for _ in range(2):
         assert choose(monkeypatch, {"openvino": 2.0, "onnxruntime": 1.0})[0] == ("onnxruntime", "cpu")
+
+
+def broken_library(folder, name, error):
+    """Write a module that raises an error when it is imported."""
+    (folder / f"{name}.py").write_text(f"raise {error}")
+
+
+@pytest.fixture
+def fake_libraries(tmp_path, monkeypatch, cache):
+    """A folder of modules that are found before the installed ones; what is set aside is forgotten later."""
+    folder = tmp_path / "libraries"
+    folder.mkdir()
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in backends.ONNX_BACKENDS:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(backends, "_set_aside", set())
+    monkeypatch.setattr(choice, "version", lambda name: "1")
+    backends._openvino.cache_clear()
+    yield folder
+    backends._openvino.cache_clear()
+
+
+ERRORS = ["ImportError('no symbol\\nmore')", "OSError('no symbol')", "RuntimeError('no symbol')"]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_auto_uses_the_next_library_if_one_does_not_work(fake_libraries, monkeypatch, capsys, error):
+    for name in backends.ONNX_BACKENDS:
+        broken_library(fake_libraries, name, error)
+    predictor = Predictor(device="cpu", detector="embedded")
+    assert (predictor.backend, predictor.detector.backend) == ("torch", "torch")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "does not work" in line] == [
+        "backend openvino is installed but does not work here (no symbol); "
+        "backend onnxruntime is installed but does not work here (no symbol); using torch"
+    ]
+
+
+def test_a_library_that_works_is_used_and_nothing_is_remembered(fake_libraries, cache, capsys):
+    broken_library(fake_libraries, "openvino", ERRORS[0])
+    ran = []
+
+    def probe(name):
+        if name == "openvino":
+            backends.open_network(b"", name)
+        return lambda: ran.append(name)
+
+    (fake_libraries / "onnxruntime.py").write_text("")
+    assert choice.choose_backend("auto", "cpu", lambda: "net", probe) == ("onnxruntime", "cpu")
+    assert set(ran) == {"onnxruntime"} and not cache.exists()
+    assert capsys.readouterr().err.count("using onnxruntime") == 1
+    assert choice.choose_backend("auto", "cpu", lambda: "net", probe) == ("onnxruntime", "cpu")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("name", backends.ONNX_BACKENDS)
+def test_a_library_that_was_asked_for_and_does_not_work_is_one_clear_line(fake_libraries, name, error):
+    broken_library(fake_libraries, name, error)
+    with pytest.raises(ResourceError) as raised:
+        Predictor(device="cpu", detector="embedded", backend=name)
+    assert str(raised.value) == (
+        f"backend {name} is installed but does not work here (no symbol); "
+        f"reinstall it (pip install --force-reinstall {name}), or ask for auto"
+    )
 
 
 def test_pytorch_is_chosen_on_a_gpu_and_asked_only_where_there_is_a_driver(cache, monkeypatch):

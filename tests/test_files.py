@@ -1,6 +1,7 @@
 """Files that are whole or not there: what counts as a failed write, and what a killed process leaves."""
 
 import errno
+import hashlib
 import io
 import os
 import signal
@@ -164,3 +165,11 @@ def test_a_run_that_goes_on_removes_what_the_killed_one_was_about_to_write(tmp_p
     with run.open_run(tmp_path, settings, {}):
         assert not list(tmp_path.rglob(".*.tmp"))
     assert torch.are_deterministic_algorithms_enabled() is False
+
+
+def test_a_hash_shows_that_it_makes_progress(tmp_path):
+    data = bytes(range(256)) * 10_000
+    (tmp_path / "file").write_bytes(data)
+    calls = []
+    assert files.sha256(tmp_path / "file", lambda: calls.append(1)) == hashlib.sha256(data).hexdigest()
+    assert len(calls) == 3 and files.sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()

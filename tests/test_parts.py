@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partialmethod
 from pathlib import Path
 
 import av
@@ -15,12 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maeface import predict
-from maeface.data.ingest import workers
+import parts_cases
+from maeface import files, predict
+from maeface.data.ingest import segments, workers
 from maeface.data.ingest.inputs import Input
 from maeface.errors import ConfigError, DataError, ResourceError
-from maeface.prediction import parts, pipeline, plan, tables
+from maeface.prediction import parts, pipeline, plan, tables, units
 from parts_cases import photo, photos, run, work_here
+from test_pieces import BREAKS
+from test_pieces import film as damaged_film
 
 ALONE = """
 import sys
@@ -333,6 +337,65 @@ def test_a_table_of_each_input_after_a_stop(tmp_path, monkeypatch, here):
     assert not (out / ".parts").exists()
 
 
+def test_parts_are_removed_when_the_tables_of_their_inputs_are_written(tmp_path, monkeypatch, here):
+    folder, out = photos(tmp_path / "in", 8), tmp_path / "tables"
+    film(folder / "004.mp4", 25)
+    seen, real = [], tables.write_table
+
+    def write(*values):
+        entries = parts.read_entries(out / ".parts").values()
+        names = [sorted({entry.name for entry in of_part}) for of_part in entries]
+        seen.append((names, len(list(plan.index_files(out / ".parts")))))
+        return real(*values)
+
+    monkeypatch.setattr(tables, "write_table", write)
+    run(folder, out)
+    first, second = [[f"00{k}.png" for k in numbers] for numbers in (range(4), range(4, 8))]
+    film_only = [["004.mp4"], ["004.mp4"]]
+    assert seen == [*[([first], 0)] * 4, (film_only, 1), *[([second], 0)] * 4]
+
+
+def test_stopped_before_and_after_every_change_of_a_file(tmp_path, monkeypatch, here):
+    folder = photos(tmp_path / "in", 5)
+    film(folder / "film.mp4", 25)
+    run(folder, tmp_path / "whole")
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.csv")}
+    real, predicted = predict.predict_unit, []
+    monkeypatch.setattr(
+        predict, "predict_unit", lambda unit, *rest: predicted.append(unit) or real(unit, *rest)
+    )
+    stops = 0
+    for after in (False, True):
+        for nth in range(1 + after, 200, 5):  # every one takes a minute
+            out, calls = tmp_path / f"{after}{nth}", 0
+
+            def stop(self, *rest, change, after=after, nth=nth, **options):
+                nonlocal calls
+                calls += 1
+                if calls == nth and not after:
+                    raise KeyboardInterrupt
+                change(self, *rest, **options)
+                if calls == nth:
+                    raise KeyboardInterrupt
+
+            with monkeypatch.context() as patched:
+                for name in ("replace", "unlink"):
+                    change = getattr(Path, name)
+                    patched.setattr(Path, name, partialmethod(stop, change=change))
+                try:
+                    run(folder, out)
+                    break
+                except KeyboardInterrupt:
+                    stops += 1
+            there = {path.name.removesuffix(".csv.json") for path in out.glob("*.csv.json")}
+            predicted.clear()
+            assert run(folder, out).there == len(there)
+            assert not there & {item.source for unit in predicted for item in unit.inputs}
+            assert {path.name: path.read_bytes() for path in out.glob("*.csv")} == expected
+            assert not (out / ".parts").exists()
+    assert stops > 10
+
+
 def test_pictures_of_finished_units_are_there_too(tmp_path, monkeypatch, here):
     folder, out, pictures = photos(tmp_path / "in", 8), tmp_path / "t.csv", tmp_path / "pictures"
     with monkeypatch.context() as patched:
@@ -373,7 +436,7 @@ def test_after_a_crash_a_unit_goes_on_file_by_file():
 def test_a_film_in_several_units_is_joined_in_order(tmp_path, monkeypatch):
     """Units of a film end in any order; its rows are in order of time, whatever the part."""
     from maeface.data.ingest.inputs import Unit
-    from maeface.prediction import join, units
+    from maeface.prediction import join
     from parts_cases import QuickPredictor
 
     (tmp_path / "film.mp4").write_text("film")
@@ -485,6 +548,24 @@ def film(path, seconds):
         container.mux(stream.encode())
 
 
+def test_films_that_cannot_be_indexed_are_lost_once(tmp_path, capsys):
+    """They are tried again, and fail again: one row and one line each."""
+    folder, out = tmp_path / "in", tmp_path / "t.csv"
+    photo(folder / "a.png", 10)
+    film(folder / "crash.mp4", 2)
+    film(folder / "hang.mp4", 2)
+    summary = run(folder, out, parts_cases.bad_index, file_timeout=2.0, max_bad=0.5)
+    rows = rows_of(out).set_index("input")
+    assert rows["status"].to_dict() == {"a.png": "ok", "crash.mp4": "crashed", "hang.mp4": "timeout"}
+    assert rows["frame"].tolist() == [0, 0, 0]
+    assert (summary.inputs, summary.images, summary.bad, summary.too_many_bad) == (3, 1, 2, True)
+    assert summary.skipped == {"crashed": 1, "timeout": 1}
+    assert [item["missing"] for item in record_of(out)["inputs"]] == [0, 1, 1]
+    said = capsys.readouterr().err
+    assert said.count("crash.mp4 is left out: crashed (signal 11)") == 1
+    assert said.count("hang.mp4 is left out: timeout (no progress for 2 s)") == 1
+
+
 def test_a_film_goes_on_with_its_segments(tmp_path, monkeypatch, here):
     folder, out = tmp_path / "in", tmp_path / "t.csv"
     folder.mkdir()
@@ -513,17 +594,18 @@ def test_a_film_goes_on_with_its_segments(tmp_path, monkeypatch, here):
     assert json.loads((tmp_path / "each" / "film.mp4.csv.json").read_text())["inputs"][0]["images"] == 450
 
 
+def lose_one(setup, items, count, notify, lose=None, limit_s=None):
+    """Lose the segments of a film but the first."""
+    job = setup()
+    for item in items:
+        if item.inputs[0].frames and item.inputs[0].frames[0][0] > 0:
+            lose(item, "crashed", "signal 11")
+        else:
+            yield item, job(item, notify)
+
+
 def test_a_segment_that_crashes_costs_no_other(tmp_path, monkeypatch):
     """One row stands for the frames of the segment, at the time of the first."""
-
-    def lose_one(setup, items, count, notify, lose=None, limit_s=None):
-        job = setup()
-        for item in items:
-            if item.inputs[0].frames and item.inputs[0].frames[0][0] > 0:
-                lose(item, "crashed", "signal 11")
-            else:
-                yield item, job(item, notify)
-
     monkeypatch.setattr(workers, "work", lose_one)
     folder, out = tmp_path / "in", tmp_path / "t.csv"
     folder.mkdir()
@@ -535,3 +617,64 @@ def test_a_segment_that_crashes_costs_no_other(tmp_path, monkeypatch):
     assert list(lost["time_s"]) == [start / 10] and list(rows["frame"].unique()) == list(range(start + 1))
     assert record_of(out)["inputs"][0]["missing"] == 250 - start
     assert (summary.images, summary.bad, summary.too_many_bad) == (start, 1, True)
+
+
+def test_a_huge_film_shows_progress_while_it_is_indexed_and_hashed(tmp_path, monkeypatch):
+    film(tmp_path / "film.mp4", 25)
+    (item,) = predict.find_inputs([tmp_path / "film.mp4"])
+    reports, begun = [], []
+    result = units.predict_unit(
+        plan.make_unit([item]), tmp_path, parts_cases.QuickPredictor(), 1, None, reports.append
+    )
+    assert len(result.segments) == 2 and len(reports) >= 250 and not any(reports)
+    monkeypatch.setattr(files, "HASHED_TOGETHER", 1000)
+    real = parts.hash_of
+    monkeypatch.setattr(parts, "hash_of", lambda *rest: begun.append(len(reports)) or real(*rest))
+    unit = plan.make_unit([result.segments[0]])
+    units.predict_unit(unit, tmp_path, parts_cases.QuickPredictor(), 1, None, reports.append)
+    assert len(reports) - begun[0] >= item.size // 1000
+
+
+# Frames that are missing ----------------------------------------------------------------------------------
+
+
+def run_whole(path, out, monkeypatch, **options):
+    """Predict a film that is not cut."""
+    with monkeypatch.context() as patched:
+        patched.setattr(segments, "cut_into_segments", lambda index: [()])
+        return run(path, out, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"every": 7}, {"fps": 3}])
+def test_a_stretch_of_lost_frames_has_one_row_wherever_a_film_is_cut(
+    tmp_path, monkeypatch, here, capsys, options
+):
+    path = damaged_film(tmp_path / "film.mkv", damaged=[number for stretch in BREAKS for number in stretch])
+    run_whole(path, tmp_path / "whole.csv", monkeypatch, **options)
+    capsys.readouterr()
+    summary = run(path, tmp_path / "t.csv", **options)
+    assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert record_of(tmp_path / "t.csv") == record_of(tmp_path / "whole.csv")
+    rows = rows_of(tmp_path / "t.csv")
+    assert rows[rows["status"] == "lost"]["frame"].tolist() == [stretch.start for stretch in BREAKS]
+    assert summary.skipped == {"lost": 2} and "rows without values: 2 lost" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{"every": 10}, {"fps": 1.0}])
+def test_missing_frames_count_as_those_that_are_read(tmp_path, monkeypatch, here, options):
+    """Of 450 frames, every tenth is read; 15 of the 147 that are lost would have been."""
+    path = damaged_film(tmp_path / "film.mkv", damaged=[number for stretch in BREAKS for number in stretch])
+    summary = run(path, tmp_path / "t.csv", max_bad=0.34, **options)
+    (item,) = record_of(tmp_path / "t.csv")["inputs"]
+    assert (item["images"], item["missing"]) == (30, 15) and not summary.bad
+    assert run(path, None, max_bad=0.34, **options).bad == 0
+    assert run(path, tmp_path / "all.csv", max_bad=0.34).bad == 0
+    assert record_of(tmp_path / "all.csv")["inputs"][0]["missing"] == 147
+
+
+def test_a_segment_that_crashes_counts_the_frames_that_would_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "work", lose_one)
+    film(tmp_path / "film.mp4", 25)
+    run(tmp_path / "film.mp4", tmp_path / "t.csv", every=5)
+    (item,) = record_of(tmp_path / "t.csv")["inputs"]
+    assert item["images"] + item["missing"] == 50 and 20 <= item["missing"] <= 30

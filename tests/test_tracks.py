@@ -1,6 +1,7 @@
 """Track numbers in rows, batches of frames, and films that are cut into segments."""
 
 import json
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -45,7 +46,7 @@ def rows(name, *frames, video=True, fps=10):
     """Rows of frames, each a list of faces; None for a frame that is damaged."""
     predictions = []
     for k, faces in enumerate(frames):
-        image = SourceImage(name, Frame(np.zeros((0, 0, 3), np.uint8), k, k / fps), video)
+        image = SourceImage(name, Frame(np.zeros((480, 640, 3), np.uint8), k, k / fps), video)
         if faces is None:
             image = UnreadableInput(name, k, k / fps, "damaged")
         predictions.append(
@@ -106,6 +107,22 @@ class TwoPeople(QuickPredictor):
         faces = [face(0, 0, 1 if described else None), face(200, 1, 2 if described else None)]
         faces = faces[: 2 if index < 10 else 1]
         return ImagePrediction(one, faces, np.full((len(faces), 2), 0.5, np.float32))
+
+
+@pytest.mark.parametrize("video", [True, False])
+def test_boxes_end_at_the_border_of_the_image(video):
+    """A face that is followed out of the picture has the part of its box that is inside."""
+    inside = np.array([0.1, 2.7, 9.9, 7.3], np.float32)
+    for box, expected in (
+        (inside, inside),
+        (np.array([-3.5, 2, 30, 9], np.float32), [0, 2, 20, 9]),
+        (np.array([15, -4, 19, 12.5], np.float32), [15, 0, 19, 10]),
+        (np.array([21, 11, 25, 14], np.float32), [20, 10, 20, 10]),
+    ):
+        image = SourceImage("a", Frame(np.zeros((10, 20, 3), np.uint8), 0, 0.0), video)
+        crop = replace(face(0, 0), face=Face(box, np.zeros((5, 2), np.float32), 0.9))
+        rows = rows_of([ImagePrediction(image, [crop], np.zeros((1, 2), np.float32))], COLUMNS)
+        assert [rows[name][0].as_py() for name in BOX] == list(map(float, expected))
 
 
 @pytest.fixture
@@ -203,10 +220,10 @@ def film(tmp_path_factory):
 def test_a_film_gives_the_same_table_whether_it_is_cut_or_not(film, tmp_path, monkeypatch):
     options = {"device": "cpu", "detector": "embedded", "precision": "fp32"}
     predict.run([film], None, tmp_path / "cut.csv", **options, workers=2)
-    from maeface.prediction import plan
+    from maeface.data.ingest import segments
 
-    assert len(plan.cut_film(predict.find_inputs([film])[0], tmp_path)) > 1
-    monkeypatch.setattr(plan, "cut_into_segments", lambda index: [()])
+    assert len(segments.cut_film(predict.find_inputs([film])[0], tmp_path / "index.npz")) > 1
+    monkeypatch.setattr(segments, "cut_into_segments", lambda index: [()])
     predict.run([film], None, tmp_path / "whole.csv", **options, workers=1)
     assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     table = pd.read_csv(tmp_path / "cut.csv")

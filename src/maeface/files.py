@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ TEMPORARY = re.compile(r"\.\d+\.[0-9a-f]{16}\.tmp")
 """The names of the temporary files of ``atomic``."""
 ABANDONED_S = 60.0
 """A temporary file that was changed in the last so many seconds is not removed as abandoned."""
+HASHED_TOGETHER = 2**20
+"""Bytes that are read together for a hash."""
 WRITE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 )
@@ -136,10 +138,19 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything json 
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256(path: Path, advance: Callable[[], None] = lambda: None) -> str:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Args:
+        path: of the file.
+        advance: called after each mebibyte, to show that there is progress.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while data := file.read(HASHED_TOGETHER):
+            digest.update(data)
+            advance()
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.summary import Summary
 from maeface.prediction.tables import Task, Totals, describe_unreadable, write_one_table, write_table_each
 from maeface.prediction.tracks import number_tracks
-from maeface.prediction.units import OneFile, UnitResult, count_missing, picture_path, predict_unit
+from maeface.prediction.units import OneFile, UnitResult, picture_path, predict_unit
 from maeface.runtime.backends import Backend
 from maeface.runtime.choice import count_gpu_processes, finds_gpu
 
@@ -264,7 +264,7 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
                 if isinstance(one.image, SourceImage):
                     read[one.image.name] += 1
                 else:
-                    missing[one.image.name] += count_missing(one.image)
+                    missing[one.image.name] += one.image.images
             if options.pictures is not None:
                 totals.pictures += _draw(predictor, options.pictures, batch)
             yield rows_of(batch, predictor.columns)

@@ -11,7 +11,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -20,12 +19,13 @@ from typing import Any
 
 from maeface import checks, console, files
 from maeface.data import manifest, shards
-from maeface.data.ingest import face_finder, input_list, quarantine, units, workers
+from maeface.data.ingest import face_finder, input_list, units, workers
 from maeface.data.ingest.cores import count_cores
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, split_into_units
-from maeface.data.ingest.quarantine import FileRetry
-from maeface.data.ingest.runner import Resources, Runner
-from maeface.data.ingest.units import FaceFinder, Settings, UnitSummary
+from maeface.data.ingest.pieces import Piece
+from maeface.data.ingest.preparation import Job, Preparation, Result, do_item
+from maeface.data.ingest.runner import Resources
+from maeface.data.ingest.units import FaceFinder, Settings
 from maeface.data.readers import stored_labels
 from maeface.data.readers.raw_dataset import RawDataset, read_all
 from maeface.errors import ConfigError, DataError
@@ -36,7 +36,7 @@ RESULT = "prepare.json"
 NOT_IN_RESULT = {"workers", "max_bad", "file_timeout", "backend", "ray"}
 LIBRARIES = ("maeface", "numpy", "pillow", "av", "torch", "torchvision", "pyarrow")
 
-Setup = Callable[[], Callable[[Unit | FileRetry, workers.Notify], UnitSummary]]
+Setup = Callable[[], Job]
 MakeFind = Callable[[Settings, Path | None], FaceFinder]
 """Makes a face finder from settings and the detector's weights; it is called in each worker process."""
 
@@ -173,15 +173,12 @@ def _choose_backend(settings: Settings, weights: Path | None) -> tuple[Settings,
     return settings.model_copy(update={"backend": backend, "device": device}), used
 
 
-def _make_job(
-    out: Path, settings: Settings, make_find: MakeFind | None, weights: Path | None
-) -> Callable[[Unit | FileRetry, workers.Notify], UnitSummary]:
+def _make_job(out: Path, settings: Settings, make_find: MakeFind | None, weights: Path | None) -> Job:
     find = (make_find or face_finder.make_find)(settings, weights)
     device = None if weights is None else settings.device.partition(":")[0]
 
-    def job(item: Unit | FileRetry, notify: workers.Notify) -> UnitSummary:
-        unit, folder = (item.unit, item.folder) if isinstance(item, FileRetry) else (item, out)
-        return units.prepare_unit(unit, folder, settings, find, notify, device)
+    def job(item: Unit | Piece, notify: workers.Notify) -> Result:
+        return do_item(item, out, settings, find, notify, device)
 
     return job
 
@@ -195,47 +192,18 @@ def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Set
         console.note(f"prepare: resuming {out}, {finished} of {total} files are finished")
     if not missing:
         return 0
-    images = faces = 0
-    suspects: list[Unit] = []
-
-    def notify(new: int) -> None:
-        nonlocal faces
-        faces += new
-        advance(0, f"{faces} faces")
-
     resources = Resources(
         settings.workers or count_cores(),
         settings.file_timeout,
         settings.ray,
         gpus=settings.device.startswith("cuda"),
     )
-    runner = Runner("prepare", setup, resources, notify)
+    preparation = Preparation(out.absolute(), setup, resources)
     try:
-        with console.progress("prepare", total, "files", finished) as advance:
-            with closing(runner.do_units(missing, suspects)) as results:
-                for unit, summary in results:
-                    images += summary.images
-                    advance(len(unit.inputs))
-            for unit in suspects:
-                images += _retry(unit, out, runner).images
-                advance(len(unit.inputs))
+        preparation.run(missing, total, finished)
     finally:
         _clean(out)  # temporary files of a stopped worker
-    return images
-
-
-def _retry(unit: Unit, out: Path, runner: Runner[Any, UnitSummary]) -> UnitSummary:
-    """Prepare a unit file by file."""
-    retries = quarantine.split_into_files(unit, out)
-    lost: dict[int, tuple[str, str]] = {}
-
-    def lose(retry: FileRetry, status: str, detail: str) -> None:
-        lost[retry.position] = (status, detail)
-
-    with closing(runner.do_files(retries, lose)) as results:
-        for _ in results:
-            pass
-    return quarantine.join_files(unit, out, retries, lost)
+    return preparation.images
 
 
 def _join(out: Path, planned: Sequence[Unit], header: dict[str, Any]) -> None:
@@ -297,7 +265,7 @@ def _write_or_compare_list(out: Path, listing: Sequence[Input], header: dict[str
     finished = (out / RESULT).is_file()
     if not listed and ((out / manifest.FILE).exists() or (out / shards.FOLDER).exists()):
         raise ConfigError(f"{out} holds another dataset (without {input_list.FILE}); choose another --out")
-    if listed and (finished or any((out / units.PARTS).glob("*.parquet"))):
+    if listed and (finished or any((out / units.PARTS).rglob("*.parquet"))):
         before = input_list.compare(out, listing, header)
         if before["versions"] != header["versions"] and not finished:
             console.note(
@@ -306,6 +274,7 @@ def _write_or_compare_list(out: Path, listing: Sequence[Input], header: dict[str
         return
     if listed:  # after a run that failed before its first unit, settings and labels may change
         (out / stored_labels.FILE).unlink(missing_ok=True)
+        shutil.rmtree(out / units.PARTS, ignore_errors=True)
     input_list.write(out, listing, header)
 
 

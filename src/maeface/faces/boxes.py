@@ -6,6 +6,11 @@ from numpy.typing import NDArray
 from maeface.faces.geometry import Face
 
 
+def clip(box: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the part of a box that is in an image of ``shape`` (H, W, ...)."""
+    return np.clip(box, 0, np.array([shape[1], shape[0]] * 2, np.float32))
+
+
 def centre(face: Face) -> NDArray[np.float64]:
     """Return the centre (x, y) of a face's box, px."""
     return (face.box[:2].astype(np.float64) + face.box[2:]) / 2

@@ -17,7 +17,7 @@ refused_format truncated corrupt too_small too_large bad_aspect unreadable no_vi
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -146,8 +146,12 @@ def read_frames(
     yield Frame(read_image(path), 0, 0.0)
 
 
-def index_video(path: Path) -> VideoIndex | None:
+def index_video(path: Path, advance: Callable[[], None] = lambda: None) -> VideoIndex | None:
     """Return the index of a video, made in one pass over the file without decoding it.
+
+    Args:
+        path: a video.
+        advance: called after each packet, to show that there is progress.
 
     Returns:
         None if the file has no index that can be trusted (``video_index``): then it is read from its start.
@@ -156,7 +160,7 @@ def index_video(path: Path) -> VideoIndex | None:
         MediaError: not a video that can be opened.
     """
     with _open_video(path) as (file, name):
-        return indexing.build_index(file, name)
+        return indexing.build_index(file, name, advance)
 
 
 def count_frames(path: Path, exact: bool = False) -> int:

@@ -31,12 +31,14 @@ class MissingFrames:
             "lost": frames that cannot be decoded, or are missing within the file. "truncated": the file ends
             before its container says.
         count: how many; 0 if that is not known.
+        chosen: how many of them would have been read, by ``every`` or ``fps``; None: all.
     """
 
     index: int
     time_s: float
     reason: str
     count: int
+    chosen: int | None = None
 
 
 @dataclass(frozen=True)

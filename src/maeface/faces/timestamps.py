@@ -127,12 +127,32 @@ class Sampler:
         else:
             step = min(time_s - self._last, self._period)
         self._last = time_s
-        early = min(max(_EARLY_FRAMES * step, _EARLY_S), _MAX_EARLY_FRAMES * step)
-        slot = int((time_s - self._start + early) * self._fps + 1e-6)
+        slot = self._slot_of(time_s - self._start, step)
         if slot <= self._slot:
             return False
         self._slot = slot
         return self._in_spans(index)
+
+    def count(self, index: int, time_s: float, count: int) -> int:
+        """Return how many of consecutive frames would be chosen, by their times if ``fps`` chooses, about.
+
+        Args:
+            index: number of the first frame.
+            time_s: its time in seconds.
+            count: of the frames, which are in the spans.
+        """
+        if self._fps is None:
+            return -(-(index + count) // self._every) - -(-index // self._every)
+        since = 0.0 if self._start is None else time_s - self._start
+        last = since + (count - 1) * self._period
+        slots = self._slot_of(last, self._period) - self._slot_of(since - self._period, self._period)
+        return min(max(slots, 0), count)
+
+    def _slot_of(self, since_s: float, step: float) -> int:
+        """Return the number of the 1 / fps seconds that a time since the first frame is in."""
+        assert self._fps is not None
+        early = min(max(_EARLY_FRAMES * step, _EARLY_S), _MAX_EARLY_FRAMES * step)
+        return math.floor((since_s + early) * self._fps + 1e-6)
 
     def _in_spans(self, index: int) -> bool:
         k = bisect_right(self._spans, index, key=lambda span: span[0]) - 1

@@ -6,6 +6,7 @@ and reported (``numbering``).
 """
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, BinaryIO
@@ -66,9 +67,10 @@ def decode_frames(
         try:
             with containers.open_container(file, demuxer) as (container, stream):
                 _prepare(stream, threads)
-                chosen = _choose(index, Sampler(every, fps, spans, frame_period(stream)))
+                sampler = Sampler(every, fps, spans, frame_period(stream))
+                chosen = _choose(index, sampler)
                 decoded = _seek_spans(container, stream, index, spans, demuxer)
-                for one in _convert(decoded, stream, chosen, spans):
+                for one in _convert(decoded, stream, chosen, sampler, spans):
                     done = one.index + (one.count if isinstance(one, MissingFrames) else 1)
                     yield one
             return
@@ -78,7 +80,8 @@ def decode_frames(
         _prepare(stream, threads)
         sampler = Sampler(every, fps, spans, frame_period(stream))
         decoded = deinterlace(_decode(file, container, stream, demuxer, index))
-        frames = _convert(_require_frame(decoded), stream, sampler.chooses, spans)
+        chooses = sampler.chooses if index is None else _choose_again(index, sampler, copy(sampler))
+        frames = _convert(_require_frame(decoded), stream, chooses, sampler, spans)
         yield from (one for one in frames if one.index >= done)
 
 
@@ -123,10 +126,23 @@ def _choose(index: VideoIndex, sampler: Sampler) -> Callable[[int, float], bool]
     return lambda number, _: number < len(chosen) and chosen[number]
 
 
+def _choose_again(index: VideoIndex, sampler: Sampler, live: Sampler) -> Callable[[int, float], bool]:
+    """Return which frames are chosen by an index, or ``live`` of those that are not as the index says."""
+    chosen = _choose(index, sampler)
+
+    def chooses(number: int, time_s: float) -> bool:
+        is_chosen = live.chooses(number, time_s)
+        is_known = number < len(index) and float(index.times_s[number]) == time_s
+        return chosen(number, time_s) if is_known else is_chosen
+
+    return chooses
+
+
 def _convert(
     decoded: Iterator[Decoded],
     stream: Any,  # noqa: ANN401
     chooses: Callable[[int, float], bool],
+    sampler: Sampler,
     spans: Spans,
 ) -> Iterator[Frame | MissingFrames]:
     """Yield the chosen frames in RGB, and the records of missing ones, up to the end of the last span."""
@@ -135,9 +151,10 @@ def _convert(
         if spans and one.index >= spans[-1][1]:
             return
         if isinstance(one, MissingFrames) and one.reason != DAMAGED:
-            missing = _clip(one, spans)
+            missing = _clip(one, spans, frame_period(stream))
             if missing is not None:
-                yield missing
+                chosen = sampler.count(missing.index, missing.time_s, missing.count)
+                yield replace(missing, chosen=chosen) if missing.count else missing
         elif chooses(one.index, one.time_s):
             if isinstance(one, DecodedFrame):
                 rgb = convert_frame(one.frame, stream.sample_aspect_ratio, reformatter)
@@ -147,7 +164,7 @@ def _convert(
                 yield one
 
 
-def _clip(missing: MissingFrames, spans: Spans) -> MissingFrames | None:
+def _clip(missing: MissingFrames, spans: Spans, period: float) -> MissingFrames | None:
     """Return the part of missing frames that is in spans; None if there is none."""
     if not spans:
         return missing
@@ -157,7 +174,8 @@ def _clip(missing: MissingFrames, spans: Spans) -> MissingFrames | None:
     if not parts:
         return None
     count = sum(end - start for start, end in parts) if missing.count else 0
-    return replace(missing, index=parts[0][0], count=count)
+    time_s = missing.time_s + (parts[0][0] - missing.index) * period
+    return replace(missing, index=parts[0][0], time_s=time_s, count=count)
 
 
 def _require_frame(decoded: Iterator[Decoded]) -> Iterator[Decoded]:

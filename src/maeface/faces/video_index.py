@@ -14,6 +14,7 @@ IDR or CRA picture.
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -123,7 +124,9 @@ class _Packets:
         self.position.append(-1 if packet.pos is None else packet.pos)
 
 
-def build_index(file: BinaryIO, demuxer: str) -> VideoIndex | None:
+def build_index(
+    file: BinaryIO, demuxer: str, advance: Callable[[], None] = lambda: None
+) -> VideoIndex | None:
     """Return the index of an open video file, or None; see ``media.index_video``."""
     if demuxer not in _DEMUXERS:
         return None
@@ -134,19 +137,20 @@ def build_index(file: BinaryIO, demuxer: str) -> VideoIndex | None:
         if getattr(context, "field_order", 0) not in _PROGRESSIVE or not stream.time_base:
             return None
         try:
-            packets = _read(container, stream)
+            packets = _read(container, stream, advance)
             return _make(file, demuxer, container, stream, packets)
         except _UntrustedError:
             return None
 
 
-def _read(container: Any, stream: Any) -> _Packets:  # noqa: ANN401 - PyAV has no types
+def _read(container: Any, stream: Any, advance: Callable[[], None]) -> _Packets:  # noqa: ANN401
     result = _Packets()
     context = stream.codec_context
     codec = codec_of(context.codec.name)
     extradata = bytes(context.extradata or b"")
     number, ends = 0, False  # whether packets are left out after the shown ones
     for packet in containers.read_packets(container, stream):
+        advance()
         if packet is None or not packet.size:
             continue
         is_key_frame = packet.is_keyframe and is_key(codec, packet, extradata)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 
 from maeface import files
 from maeface.prediction import table_writer
-from maeface.prediction.parts import PartReader, Place
+from maeface.prediction.parts import PartReader, Place, are_joined
 from maeface.prediction.record import make_record, record_path, shorten_record
 from maeface.prediction.rows import schema_of
 from maeface.prediction.tracks import number_tracks
@@ -56,5 +57,10 @@ def write_table(
 
 def _rows(places: Iterable[Sequence[Place]], reader: PartReader) -> Iterator[pa.Table]:
     for of_input in places:
+        before: Place | None = None
         for place in of_input:
-            yield from reader.rows(place)
+            rows = reader.rows(place)
+            if before is not None and are_joined(before.entry, place.entry):
+                rows = chain((table.slice(1) for table in islice(rows, 1)), rows)
+            yield from rows
+            before = place

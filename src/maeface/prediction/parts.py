@@ -9,9 +9,10 @@ import json
 import re
 import stat
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maeface import files
+from maeface.data.ingest.gaps import Gap, is_joined
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.prediction import table_writer
 from maeface.prediction.table_writer import RECORD_KEY, Writer
@@ -70,10 +72,15 @@ def look_at(path: Path) -> Content:
     return Content(status.st_size, status.st_mtime_ns, None)
 
 
-def hash_of(path: Path) -> str | None:
-    """Return the SHA-256 of a file; None if it cannot be read or is not a regular file."""
+def hash_of(path: Path, advance: Callable[[], None] = lambda: None) -> str | None:
+    """Return the SHA-256 of a file; None if it cannot be read or is not a regular file.
+
+    Args:
+        path: of the file.
+        advance: see ``files.sha256``.
+    """
     try:
-        return files.sha256(path) if stat.S_ISREG(path.stat().st_mode) else None
+        return files.sha256(path, advance) if stat.S_ISREG(path.stat().st_mode) else None
     except OSError:
         return None
 
@@ -89,8 +96,11 @@ class Entry:
         first, rows: position of the rows in the part, and their number.
         images: photos and frames that were read.
         statuses: rows by status.
-        missing: photos and frames that could not be read; 1 for a row that stands for an unknown number.
+        missing: photos and frames that were to be read and could not; 1 for a row that stands for an unknown
+            number.
         alone: whether it was a unit by itself because another file of its unit crashed or hung a process.
+        first_gap: of a segment, the frames that are missing at its start; None if there are none.
+        last_gap: those at its end; None if there are none.
     """
 
     name: str
@@ -102,6 +112,8 @@ class Entry:
     statuses: Counter[str] = field(default_factory=Counter)
     missing: int = 0
     alone: bool = False
+    first_gap: Gap | None = None
+    last_gap: Gap | None = None
 
     @property
     def key(self) -> Key:
@@ -116,7 +128,8 @@ class Entry:
     def from_json(cls, values: Mapping[str, Any]) -> "Entry":
         """Return the entry whose fields were stored as JSON."""
         frames = tuple((start, stop) for start, stop in values["frames"])
-        changed = {"frames": frames, "content": Content(*values["content"])}
+        changed: dict[str, Any] = {"frames": frames, "content": Content(*values["content"])}
+        changed |= {name: Gap(*values[name]) for name in ("first_gap", "last_gap") if values.get(name)}
         return cls(**{**values, **changed, "statuses": Counter(values["statuses"])})
 
 
@@ -125,6 +138,20 @@ class Place(NamedTuple):
 
     part: str
     entry: Entry
+
+
+def are_joined(before: Entry, entry: Entry) -> bool:
+    """Return whether the first row of a segment goes on with the missing frames that end the one before."""
+    return is_joined(before.last_gap, entry.first_gap)
+
+
+def count_rows(entries: Sequence[Entry]) -> Counter[str]:
+    """Return how many rows the entries of one input, in order of time, have in a table, by status."""
+    counts = sum((entry.statuses for entry in entries), Counter[str]())
+    for before, entry in pairwise(entries):
+        if entry.first_gap is not None and are_joined(before, entry):
+            counts[entry.first_gap.reason] -= 1
+    return counts
 
 
 def key_of(item: Input) -> Key:
@@ -162,14 +189,32 @@ def write_part(folder: Path, unit: Unit, schema: pa.Schema, entries: Sequence[En
 
 def read_entries(folder: Path) -> dict[str, list[Entry]]:
     """Return {part: its entries}; a damaged part is left out."""
-    found: dict[str, list[Entry]] = {}
-    for path in sorted(part_files(folder)):
-        try:
-            record = json.loads(pq.read_metadata(path).metadata[RECORD_KEY.encode()])
-            found[path.stem] = [Entry.from_json(values) for values in record["inputs"]]
-        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
-            continue
-    return found
+    found = {path.stem: _read_part(path) for path in sorted(part_files(folder))}
+    return {part: entries for part, entries in found.items() if entries is not None}
+
+
+def _read_part(path: Path) -> list[Entry] | None:
+    """Return the entries of a part; None if it is damaged or not there."""
+    try:
+        record = json.loads(pq.read_metadata(path).metadata[RECORD_KEY.encode()])
+        return [Entry.from_json(values) for values in record["inputs"]]
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        return None
+
+
+def remove_used(folder: Path, places: Sequence[Place], needed: Container[str]) -> None:
+    """Remove the parts of places that hold no rows of other inputs which are needed.
+
+    Args:
+        folder: of the parts.
+        places: where the rows of an input are whose table is written.
+        needed: names of the inputs whose tables are not written.
+    """
+    for part in {place.part for place in places}:
+        path = folder / f"{part}{SUFFIX}"
+        entries = _read_part(path)
+        if entries is not None and not any(entry.name in needed for entry in entries):
+            path.unlink()
 
 
 def find_finished(folder: Path, inputs: Sequence[Input]) -> dict[Key, Place]:
@@ -226,7 +271,7 @@ class PartReader:
         yield from part.rows(place.entry.first, place.entry.rows)
 
     def close(self) -> None:
-        """Close all parts."""
+        """Close all parts; the next read opens them again."""
         while self._open:
             self._open.popitem()[1].close()
 

@@ -1,7 +1,7 @@
 """The units of a prediction in worker processes, and the folder of their parts, from which a run goes on."""
 
 import json
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from filelock import FileLock
 from maeface import console, files
 from maeface.data.ingest import workers
 from maeface.data.ingest.inputs import Input, Unit
-from maeface.data.ingest.runner import Resources, Runner
+from maeface.data.ingest.runner import Queue, Resources, Runner
 from maeface.errors import ConfigError, ResourceError
 from maeface.faces.numbering import DAMAGED, LOST, TRUNCATED
 from maeface.prediction import parts
-from maeface.prediction.parts import Key, Place, key_of
+from maeface.prediction.parts import Key, Place, count_rows, key_of
 from maeface.prediction.plan import index_files, leave_out_finished, make_unit, plan_units
 from maeface.prediction.record import find_differences
 from maeface.prediction.units import MESSAGES, OneFile, UnitResult, lose_input
@@ -30,12 +30,14 @@ Complete = Callable[[str, Sequence[Place]], None]
 
 
 @contextmanager
-def parts_folder(folder: Path, header: Mapping[str, Any]) -> Iterator[None]:
+def parts_folder(folder: Path, header: Mapping[str, Any], keep_header: bool = False) -> Iterator[None]:
     """Lock a folder of parts, and check that they are of the same settings; an empty one is removed.
 
     Args:
         folder: of the parts; created if necessary.
         header: of this run, without what was used.
+        keep_header: keep the header of an unfinished run of the same settings though there are no parts,
+            because those that were used have been removed: the next run uses what this one has used.
 
     Raises:
         ConfigError: the parts are of a run with other settings.
@@ -43,15 +45,17 @@ def parts_folder(folder: Path, header: Mapping[str, Any]) -> Iterator[None]:
     """
     with files.lock(folder):
         files.remove_temporary(folder)
-        if (folder / HEADER).is_file() and parts.has_parts(folder):
+        if not (folder / HEADER).is_file():
+            remove_parts(folder, keep_lock=True)
+        elif parts.has_parts(folder):
             _require_same(folder, read_header(folder), header)
-        else:
+        elif not keep_header or find_differences(read_header(folder), header):
             remove_parts(folder, keep_lock=True)
         try:
             yield
         finally:
             files.remove_temporary(folder)
-            if not parts.has_parts(folder):
+            if not parts.has_parts(folder) and not (keep_header and (folder / HEADER).is_file()):
                 remove_parts(folder)
 
 
@@ -107,20 +111,6 @@ def _require_same(folder: Path, before: Mapping[str, Any], header: Mapping[str, 
         )
 
 
-class _Units:
-    """Units, with those that are added while they are worked on: these come first."""
-
-    def __init__(self, units: Iterator[Unit]) -> None:
-        self._units = units
-        self.more: deque[Unit] = deque()
-
-    def __iter__(self) -> "_Units":
-        return self
-
-    def __next__(self) -> Unit:
-        return self.more.popleft() if self.more else next(self._units)
-
-
 @dataclass
 class Pipeline:
     """Predicts what is missing of some inputs.
@@ -162,7 +152,7 @@ class Pipeline:
         runner: Runner[OneFile, UnitResult] = Runner("predict", self.setup, self.resources, self._notify)
         suspects: list[Unit] = []
         with console.progress("predict", len(self.inputs), "inputs") as self._advance:
-            units = _Units(self._missing())
+            units = Queue(self._missing())
             with closing(runner.do_units(units, suspects)) as results:
                 for unit, result in results:
                     units.more += self._expect(map(make_unit, zip(result.segments)))
@@ -212,8 +202,10 @@ class Pipeline:
     def _lose(self, work: OneFile, status: str, detail: str) -> None:
         if not (self.folder / HEADER).is_file():  # on Ray, where a task does both
             raise ResourceError(f"a worker process ended before it had loaded the networks ({detail})")
-        columns = read_header(self.folder)["columns"]
-        self._add(work.unit, lose_input(work.inputs[0], self.folder, columns, status))
+        header = read_header(self.folder)
+        options = header["options"]
+        lost = (work.inputs[0], self.folder, header["columns"], options["every"], options["fps"], status)
+        self._add(work.unit, lose_input(*lost))
 
     def _complete_if_finished(self, name: str) -> None:
         if self._pending[name]:
@@ -221,7 +213,7 @@ class Pipeline:
         del self._pending[name]
         self._advance(1)
         places = sorted(self._places.pop(name), key=lambda place: place.entry.frames)
-        counts = sum((place.entry.statuses for place in places), Counter[str]())
+        counts = count_rows([place.entry for place in places])
         if damage := {what: counts[what] for what in (DAMAGED, LOST, TRUNCATED) if counts[what]}:
             self._note_damage(name, damage)
         self.complete(name, places)

@@ -5,9 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from maeface.data.ingest.inputs import Input, Unit
-from maeface.data.ingest.segments import cut_into_segments
-from maeface.faces import media, video_index
-from maeface.faces.video_index import VideoIndex, write_index
 from maeface.prediction.parts import Key, Place, key_of, part_name
 
 INDEX_SUFFIX = ".npz"
@@ -37,29 +34,8 @@ def plan_units(inputs: Sequence[Input]) -> Iterator[Unit]:
         yield make_unit(group)
 
 
-def cut_film(film: Input, folder: Path) -> list[Input]:
-    """Return the segments of a film, in order, after writing its index for them to ``folder``.
-
-    Returns:
-        no segments if the film is short or has no index.
-    """
-    try:
-        index = media.index_video(Path(film.path))
-    except media.MediaError:  # its row will say why
-        return []
-    segments = cut_into_segments(index)
-    if index is None or len(segments) < 2:
-        return []
-    write_index(index, _index_path(folder, film))
-    return [film._replace(frames=spans) for spans in segments]
-
-
-def read_index(folder: Path, film: Input) -> VideoIndex | None:
-    """Return the index that ``cut_film`` wrote; None if it did not, or the file is damaged."""
-    return video_index.read_index(_index_path(folder, film))
-
-
-def _index_path(folder: Path, film: Input) -> Path:
+def index_path(folder: Path, film: Input) -> Path:
+    """Return the path of the index of a film, or of that of a segment, in a folder of parts."""
     name = part_name([film._replace(frames=())])
     return folder / f"_{name}{INDEX_SUFFIX}"  # readers of the parts leave out names that begin with "_"
 

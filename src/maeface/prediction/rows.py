@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from maeface.data.ingest.images import SourceImage, UnreadableInput
+from maeface.faces.boxes import clip
 from maeface.faces.finder import FaceCrop
 from maeface.faces.tracking import DESCRIPTOR_SIZE
 from maeface.prediction.table_writer import WHERE
@@ -65,7 +66,10 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
         for k, crop in enumerate(one.crops):
             score = np.nan if np.isnan(crop.face.landmarks).all() else crop.face.score  # NaN: a ready crop
             where.append((name, frame, time_s, k, OK))
-            values = np.array([*crop.face.box, score, *one.values[k]], dtype=np.float32)
+            box = crop.face.box
+            if isinstance(one.image, SourceImage):  # a face that is followed may be partly outside
+                box = clip(box, one.image.frame.rgb.shape)
+            values = np.array([*box, score, *one.values[k]], dtype=np.float32)
             numbers.append(values[: len(empty)])
             looks = crop.descriptor
             hidden.append((crop.followed, None if looks is None else looks.astype("<f2").tobytes()))

@@ -22,6 +22,7 @@ from maeface.prediction.pipeline import (
     remove_parts,
     told_when_stopped,
 )
+from maeface.prediction.plan import index_path
 from maeface.prediction.record import is_up_to_date
 from maeface.prediction.rows import NO_FACE, OK
 from maeface.prediction.tracks import ABSENT
@@ -156,7 +157,8 @@ def write_table_each(task: Task) -> Totals:
         totals.require_images()
         return totals
     header: dict[str, Any] = {}
-    with parts_folder(task.folder, task.header), told_when_stopped(task.folder):
+    needed = {item.source: item for item in missing}
+    with parts_folder(task.folder, task.header, keep_header=True), told_when_stopped(task.folder):
         with closing(PartReader(task.folder)) as reader:
 
             def complete(name: str, places: Sequence[Place]) -> None:
@@ -168,6 +170,10 @@ def write_table_each(task: Task) -> Totals:
                         task.header["options"]["track"],
                     )
                 )
+                reader.close()
+                item = needed.pop(name)  # its table is there with its record, and will not be made again
+                parts.remove_used(task.folder, places, needed)
+                index_path(task.folder, item).unlink(missing_ok=True)
 
             totals.pictures = _do_missing(task, missing, complete)
         remove_parts(task.folder)

@@ -2,17 +2,22 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from maeface.data.ingest.gaps import Edges
 from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
 from maeface.data.ingest.inputs import Input, Unit
+from maeface.data.ingest.segments import cut_film
 from maeface.faces import media
+from maeface.faces.timestamps import Sampler
+from maeface.faces.video_index import read_index
 from maeface.prediction import parts
 from maeface.prediction.parts import Entry
-from maeface.prediction.plan import cut_film, read_index
+from maeface.prediction.plan import index_path
 from maeface.prediction.rows import HIDDEN, ImagePrediction, rows_of, schema_of
 
 if TYPE_CHECKING:
@@ -99,7 +104,7 @@ def predict_unit(
     film = unit.inputs[0]
     if film.video and not film.frames and not alone:
         notify(0)
-        if segments := cut_film(film, folder):
+        if segments := cut_film(film, index_path(folder, film), partial(notify, 0)):
             return UnitResult([], [], 0, segments)
     entries = {item.source: _new_entry(item, alone) for item in unit.inputs}
     listed = list(entries.values())
@@ -115,7 +120,9 @@ def predict_unit(
     return UnitResult(listed, skipped.messages, pictures)
 
 
-def lose_input(item: Input, folder: Path, columns: Sequence[str], status: str) -> UnitResult:
+def lose_input(
+    item: Input, folder: Path, columns: Sequence[str], every: int, fps: float | None, status: str
+) -> UnitResult:
     """Write the part of an input, or of a segment of a film, that crashes or hangs its process.
 
     It has one row with the status: at the first frame, for all of them.
@@ -123,9 +130,13 @@ def lose_input(item: Input, folder: Path, columns: Sequence[str], status: str) -
     unit = Unit(parts.part_name([item]), (item,))
     entry = _new_entry(item, alone=True)
     start, stop = (item.frames[0][0], item.frames[-1][1]) if item.frames else (0, 0)
-    index = read_index(folder, item) if item.frames else None
-    time_s = 0.0 if index is None else float(index.times_s[start])
-    where = UnreadableInput(item.source, start, time_s, status, count=stop - start)
+    index = read_index(index_path(folder, item)) if item.frames else None
+    time_s, chosen = 0.0, None
+    if index is not None:
+        time_s = float(index.times_s[start])
+        sampler = Sampler(every, fps, item.frames, float(np.median(np.diff(index.times_s))))
+        chosen = sum(sampler.chooses(*one) for one in enumerate(index.times_s.tolist()))
+    where = UnreadableInput(item.source, start, time_s, status, count=stop - start, chosen=chosen)
     lost = [ImagePrediction(where, [], np.zeros((0, 0), np.float32))]
     with parts.write_part(folder, unit, schema_of([*columns, *HIDDEN]), [entry]) as write:
         _count(lost, {item.source: entry})
@@ -148,14 +159,19 @@ def _read(
 ) -> Iterator[SourceImage | UnreadableInput]:
     for item in inputs:
         notify(0)
-        index = read_index(folder, item) if item.frames else None
+        index = read_index(index_path(folder, item)) if item.frames else None
         indexes = {} if index is None else {item.path: index}
+        edges = Edges(item.frames)
         for image in read_inputs([item], every, fps, skipped, indexes=indexes):
             notify(isinstance(image, SourceImage))
+            if isinstance(image, UnreadableInput):
+                edges.add(image)
             yield image
         entry = entries[item.source]
+        entry.first_gap, entry.last_gap = edges.first, edges.last
         if not item.frames or item.frames[0][0] == 0:  # now, while the file is in memory
-            entry.content = entry.content._replace(sha256=parts.hash_of(Path(item.path)))
+            digest = parts.hash_of(Path(item.path), partial(notify, 0))
+            entry.content = entry.content._replace(sha256=digest)
 
 
 def _count(batch: Sequence[ImagePrediction], entries: dict[str, Entry]) -> None:
@@ -167,12 +183,7 @@ def _count(batch: Sequence[ImagePrediction], entries: dict[str, Entry]) -> None:
             entry.statuses["ok" if one.crops else "no_face"] += max(1, len(one.crops))
         else:
             entry.statuses[one.image.reason] += 1
-            entry.missing += count_missing(one.image)
-
-
-def count_missing(entry: UnreadableInput) -> int:
-    """Return how many images an entry stands for; 1 if that is not known."""
-    return max(entry.count, 1)
+            entry.missing += one.image.images
 
 
 def _number_rows(entries: Sequence[Entry]) -> None:

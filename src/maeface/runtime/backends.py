@@ -5,7 +5,8 @@ import functools
 import importlib.util
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -27,9 +28,24 @@ Network = Callable[[NDArray[Any]], NDArray[np.float32]]
 """A network with one input and one output."""
 
 
+_set_aside: set[str] = set()
+"""The libraries that did not work in this process."""
+
+
 def is_installed(backend: str) -> bool:
-    """Return whether a library is there, without importing it."""
-    return importlib.util.find_spec(backend) is not None
+    """Return whether a library is there, without importing it, and was not set aside."""
+    return backend not in _set_aside and importlib.util.find_spec(backend) is not None
+
+
+def set_aside(backend: Backend, error: Exception) -> str:
+    """Use a library no more in this process, because it does not work; return a message without a remedy."""
+    _set_aside.add(backend)
+    return _describe(backend, error.__cause__ or error)
+
+
+def _describe(backend: str, error: BaseException) -> str:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return f"backend {backend} is installed but does not work here ({reason})"
 
 
 def require_backend(asked: str) -> Backend:
@@ -51,7 +67,8 @@ def computes_bf16(backend: str) -> bool:
     """Return whether an ONNX back end computes in bfloat16 on this CPU."""
     if backend != "openvino":
         return False
-    return "BF16" in _openvino().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    with _usable(backend):
+        return "BF16" in _openvino().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def open_network(
@@ -69,12 +86,27 @@ def open_network(
 
     Raises:
         ConfigError: ``backend`` runs no ONNX graphs.
+        ResourceError: its library does not load, or does not compile the graph.
     """
     if backend == "openvino":
-        return _OpenVino(graph, precision, threads, fixed_shapes)
+        with _usable(backend):
+            return _OpenVino(graph, precision, threads, fixed_shapes)
     if backend == "onnxruntime":
-        return _open_onnxruntime(graph, threads)
+        with _usable(backend):
+            return _open_onnxruntime(graph, threads)
     raise ConfigError(f"backend {backend} runs no ONNX graphs; choose one of {', '.join(ONNX_BACKENDS)}")
+
+
+@contextmanager
+def _usable(backend: str) -> Iterator[None]:
+    """Raise a ResourceError if a library does not work: one that is broken, or made for another CPU."""
+    try:
+        yield
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ResourceError(
+            f"{_describe(backend, error)}; reinstall it (pip install --force-reinstall {backend}), "
+            "or ask for auto"
+        ) from error
 
 
 def version(backend: str) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from maeface import files
+from maeface import console, files
 from maeface.errors import ConfigError, ResourceError
-from maeface.runtime.backends import ONNX_BACKENDS, Backend, is_installed, require_backend, version
+from maeface.runtime.backends import ONNX_BACKENDS, Backend, is_installed, require_backend, set_aside, version
 
 FILE = "backends.json"
 """The measured choices, in the user's cache folder."""
@@ -32,8 +32,9 @@ Probe = Callable[[Backend], Callable[[], object]]
 def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Probe) -> tuple[Backend, str]:
     """Return the back end to use, and the device: "cpu", or one of PyTorch.
 
-    ``auto`` is PyTorch on a GPU. On a CPU it is the fastest of the installed ones that run ONNX graphs; if
-    there are several, they are measured once for each network and kind of CPU, which takes a second.
+    ``auto`` is PyTorch on a GPU. On a CPU it is the fastest of the installed ones that run ONNX graphs. They
+    are measured once for each network and kind of CPU, which takes a second. One that does not work is left
+    out, with a note; if none works, ``auto`` is PyTorch.
 
     Args:
         asked: one of ``backends.BACKENDS``.
@@ -57,15 +58,25 @@ def choose_backend(asked: str, device: str, name: Callable[[], str], probe: Prob
     if device == "auto" and finds_gpu():
         return "torch", "cuda"
     installed = [one for one in ONNX_BACKENDS if is_installed(one)]
-    if len(installed) < 2:
-        return installed[0] if installed else "torch", "cpu"
+    if not installed:
+        return "torch", "cpu"
     key = _key(name(), installed)
     chosen = _load().get(key)
     for one in installed:
         if one == chosen:
             return one, "cpu"
-    fastest = min(installed, key=lambda one: _measure(probe(one)))
-    _save(key, fastest)
+    times: dict[Backend, float] = {}
+    failures = []
+    for one in installed:
+        try:
+            times[one] = _measure(probe(one))
+        except (ResourceError, ImportError, OSError, RuntimeError) as error:
+            failures.append(set_aside(one, error))
+    fastest: Backend = min(times, key=lambda one: times[one], default="torch")
+    if failures:  # nothing is saved: the library may be mended
+        console.note(f"{'; '.join(failures)}; using {fastest}")
+    else:
+        _save(key, fastest)
     return fastest, "cpu"
 
 

@@ -57,6 +57,7 @@ class UnreadableInput(NamedTuple):
         reason: one word, as in the ``status`` of a manifest.
         detail: a short explanation; "" if there is none.
         count: how many frames are missing; 0 if that is not known, or the input cannot be read.
+        chosen: how many of them would have been read, by ``every`` or ``fps``; None: all.
     """
 
     name: str
@@ -65,6 +66,12 @@ class UnreadableInput(NamedTuple):
     reason: str
     detail: str = ""
     count: int = 0  # type: ignore[assignment] # hides the method of tuples
+    chosen: int | None = None
+
+    @property
+    def images(self) -> int:
+        """How many images could not be read; 1 if that is not known."""
+        return max(self.count, 1) if self.chosen is None else self.chosen
 
 
 @dataclass
@@ -145,9 +152,9 @@ def read_inputs(
                 last = one.index + max(one.count, 1) - 1
                 missing[one.reason] += one.count
                 is_known &= one.count > 0
-                yield UnreadableInput(
-                    item.source, one.index, one.time_s, one.reason, _describe(one), one.count
-                )
+                detail = describe_missing(one.reason, one.count)
+                where = item.source, one.index, one.time_s
+                yield UnreadableInput(*where, one.reason, detail, one.count, one.chosen)
         except media.MediaError as error:
             if skipped is not None:
                 skipped.add(item.source, error)
@@ -173,11 +180,17 @@ def _read_pixels(item: Input, min_side: int) -> NDArray[np.uint8]:
     return media.decode_image(data, min_side=min_side)
 
 
-def _describe(missing: MissingFrames) -> str:
-    if missing.reason == DAMAGED:
+def describe_missing(reason: str, count: int) -> str:
+    """Return a short explanation of missing frames, for their row.
+
+    Args:
+        reason: as in ``MissingFrames``.
+        count: how many; 0 if that is not known.
+    """
+    if reason == DAMAGED:
         return "the frame is damaged"
-    count = {0: "an unknown number of frames", 1: "1 frame"}.get(missing.count, f"{missing.count} frames")
-    return f"{count} from here{' to the end' if missing.reason == TRUNCATED else ''}"
+    frames = {0: "an unknown number of frames", 1: "1 frame"}.get(count, f"{count} frames")
+    return f"{frames} from here{' to the end' if reason == TRUNCATED else ''}"
 
 
 def load_images(

@@ -1,5 +1,6 @@
 """Units of work in worker processes; a unit that crashes or hangs one is tried again, file by file."""
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -7,19 +8,46 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from maeface import console
 from maeface.data.ingest import ray_work, workers
-from maeface.data.ingest.inputs import Input, Unit
+from maeface.data.ingest.inputs import Input
 
 
 class Work(Protocol):
-    """A unit, or one file of it."""
+    """A unit, or one file or segment of it."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:
         """The files."""
 
 
+class NamedWork(Work, Protocol):
+    """A unit, or one segment of it."""
+
+    @property
+    def name(self) -> str:
+        """The name of the unit."""
+
+
 Item = TypeVar("Item", bound=Work)
+Named = TypeVar("Named", bound=NamedWork)
 Result = TypeVar("Result")
+
+
+class Queue(Generic[Named]):
+    """Units, with those that are added while they are worked on: these come first.
+
+    Attributes:
+        more: the ones that were added.
+    """
+
+    def __init__(self, units: Iterable[Named]) -> None:
+        self._units = iter(units)
+        self.more: deque[Named] = deque()
+
+    def __iter__(self) -> "Queue[Named]":
+        return self
+
+    def __next__(self) -> Named:
+        return self.more.popleft() if self.more else next(self._units)
 
 
 @dataclass(frozen=True)
@@ -56,11 +84,11 @@ class Runner(Generic[Item, Result]):
     notify: workers.Notify
 
     def do_units(
-        self, units: Iterable[Unit], suspects: list[Unit]
-    ) -> Generator[tuple[Unit, Result], None, None]:
+        self, units: Iterable[Named], suspects: list[Named]
+    ) -> Generator[tuple[Named, Result], None, None]:
         """Yield each unit with its result; a unit that crashes or hangs its process goes to ``suspects``."""
 
-        def suspect(unit: Unit, status: str, detail: str) -> None:
+        def suspect(unit: Named, status: str, detail: str) -> None:
             suspects.append(unit)
             files = f"{len(unit.inputs)} files from {unit.inputs[0].source}"
             console.note(
@@ -68,8 +96,7 @@ class Runner(Generic[Item, Result]):
                 "they are tried again one by one at the end"
             )
 
-        job: Callable[[], workers.Job[Unit, Result]] = self.setup  # type: ignore[assignment]
-        with closing(self._work(job, units, suspect)) as results:
+        with closing(self._work(self.setup, units, suspect)) as results:
             yield from results
 
     def do_files(

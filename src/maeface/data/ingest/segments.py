@@ -4,13 +4,39 @@ A segment begins at a key frame or soon after, so that reading begins there, and
 block (``timestamps.block_of``), so that what works block by block gives the same as for the whole film.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
+from maeface.data.ingest.inputs import Input
+from maeface.faces import media
 from maeface.faces.timestamps import Spans, block_of
-from maeface.faces.video_index import VideoIndex
+from maeface.faces.video_index import VideoIndex, write_index
 
 SEGMENT_S = 10.0
 """Least duration of a segment in seconds."""
+
+
+def cut_film(film: Input, index_file: Path, advance: Callable[[], None] = lambda: None) -> list[Input]:
+    """Return the segments of a film, in order, after writing its index for those who read them.
+
+    Args:
+        film: a whole film.
+        index_file: where the index is written, if there are segments; see ``video_index.read_index``.
+        advance: called while the film is read, to show that there is progress.
+
+    Returns:
+        no segments if the film is short or has no index.
+    """
+    try:
+        index = media.index_video(Path(film.path), advance)
+    except media.MediaError:  # its row will say why
+        return []
+    segments = cut_into_segments(index)
+    if index is None or len(segments) < 2:
+        return []
+    write_index(index, index_file)
+    return [film._replace(frames=spans) for spans in segments]
 
 
 def cut_into_segments(index: VideoIndex | None) -> list[Spans]:

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,13 +23,16 @@ from pydantic import Field, model_validator
 
 from maeface import config, files
 from maeface.data import shards
+from maeface.data.ingest.gaps import Edges, Gap
 from maeface.data.ingest.images import SourceImage, UnreadableInput, batch_images, read_inputs
 from maeface.data.ingest.inputs import Input, Unit, note_unused_options
 from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
 from maeface.faces import media
+from maeface.faces.boxes import clip
 from maeface.faces.finder import FaceCrop, crop_from_landmarks
 from maeface.faces.following import MIN_FACE
+from maeface.faces.video_index import VideoIndex
 from maeface.runtime.backends import Backend
 
 PARTS = "parts"
@@ -105,6 +109,8 @@ class UnitSummary:
         statuses: rows by status.
         shard: {sha256, bytes, count} of its shard; None if it has no face.
         device: of the face detector; None: no face was detected, or an earlier version wrote the part.
+        first_gap: of a segment of a film, the frames that are missing at its start; None if there are none.
+        last_gap: those at its end; None if there are none.
     """
 
     files: int
@@ -113,6 +119,8 @@ class UnitSummary:
     statuses: dict[str, int]
     shard: dict[str, Any] | None
     device: str | None = None
+    first_gap: Gap | None = None
+    last_gap: Gap | None = None
 
 
 def prepare_unit(
@@ -122,6 +130,7 @@ def prepare_unit(
     find: FaceFinder,
     notify: Callable[[int], None],
     device: str | None = None,
+    index: VideoIndex | None = None,
 ) -> UnitSummary:
     """Prepare one unit.
 
@@ -133,6 +142,7 @@ def prepare_unit(
         notify: called with the number of new faces after each batch, and with 0 before each file and after
             each frame, to show that there is progress.
         device: of the face detector; None: no face is detected.
+        index: of the film that the unit is a segment of.
 
     Raises:
         ResourceError: the disk is full or cannot be written.
@@ -141,8 +151,10 @@ def prepare_unit(
     images = 0
     tables: list[pa.Table] = []
     rows: list[dict[str, Any]] = []
+    edges = Edges(unit.inputs[0].frames)
+    entries = _read_images(unit, settings, notify, index)
     with files.atomic(shard) as temporary, ShardWriter(temporary, unit.name) as writer:
-        for read, new in _prepare_batches(unit, settings, find, writer, notify):
+        for read, new in _prepare_batches(unit, entries, settings, find, writer, edges):
             images += read
             rows += new
             notify(sum(row["status"] == "ok" for row in new))
@@ -150,10 +162,18 @@ def prepare_unit(
                 tables.append(pa.Table.from_pylist(rows, SCHEMA))
                 rows = []
     tables.append(pa.Table.from_pylist(rows, SCHEMA))
-    return finish_unit(unit, out, pa.concat_tables(tables), images, device)
+    return finish_unit(unit, out, pa.concat_tables(tables), images, device, edges, partial(notify, 0))
 
 
-def finish_unit(unit: Unit, out: Path, table: pa.Table, images: int, device: str | None) -> UnitSummary:
+def finish_unit(
+    unit: Unit,
+    out: Path,
+    table: pa.Table,
+    images: int,
+    device: str | None,
+    edges: Edges | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> UnitSummary:
     """Write the part of a unit whose shard is complete; a shard without a face is removed.
 
     Args:
@@ -162,18 +182,25 @@ def finish_unit(unit: Unit, out: Path, table: pa.Table, images: int, device: str
         table: the rows of the unit, of ``SCHEMA``.
         images: photos and frames that were read.
         device: of the face detector; None: no face was detected.
+        edges: of a segment of a film, the frames that are missing at its ends.
+        advance: see ``files.sha256``.
     """
     shard = out / shards.FOLDER / f"{unit.name}.tar"
     statuses = Counter(table["status"].to_pylist())
     entry = None
     if statuses["ok"]:
-        entry = {"sha256": files.sha256(shard), "bytes": shard.stat().st_size, "count": statuses["ok"]}
+        entry = {
+            "sha256": files.sha256(shard, advance),
+            "bytes": shard.stat().st_size,
+            "count": statuses["ok"],
+        }
     else:
         shard.unlink()
     with_face = set(table["source"].filter(pa.compute.equal(table["status"], "ok")).unique().to_pylist())
     count = len(unit.inputs)
+    gaps = () if edges is None else (edges.first, edges.last)
     summary = UnitSummary(
-        count, count - len(with_face), images, dict(sorted(statuses.items())), entry, device
+        count, count - len(with_face), images, dict(sorted(statuses.items())), entry, device, *gaps
     )
     table = table.replace_schema_metadata({SUMMARY_KEY: json.dumps(asdict(summary))})
     with files.atomic(_part(out, unit)) as temporary:
@@ -185,7 +212,9 @@ def read_finished(unit: Unit, out: Path) -> UnitSummary | None:
     """Return the summary of a unit if it is finished and its shard is there, else None."""
     try:
         metadata = pq.read_schema(_part(out, unit)).metadata
-        summary = UnitSummary(**json.loads(metadata[SUMMARY_KEY]))
+        values = json.loads(metadata[SUMMARY_KEY])
+        gaps = {name: Gap(*values[name]) for name in ("first_gap", "last_gap") if values.get(name)}
+        summary = UnitSummary(**{**values, **gaps})
         shard = out / shards.FOLDER / f"{unit.name}.tar"
         return summary if summary.shard is None or shard.stat().st_size == summary.shard["bytes"] else None
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
@@ -202,11 +231,16 @@ def _part(out: Path, unit: Unit) -> Path:
 
 
 def _prepare_batches(
-    unit: Unit, settings: Settings, find: FaceFinder, writer: ShardWriter, notify: Callable[[int], None]
+    unit: Unit,
+    entries: Iterator[SourceImage | UnreadableInput],
+    settings: Settings,
+    find: FaceFinder,
+    writer: ShardWriter,
+    edges: Edges,
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Yield the number of images and the rows of each batch, in the order of the inputs."""
     items = {item.source: item for item in unit.inputs}
-    for batch in batch_images(_read_images(unit, settings, notify)):
+    for batch in batch_images(entries):
         images = [entry for entry in batch if isinstance(entry, SourceImage)]
         crops = iter(_find_crops(images, items, settings, find))
         rows: list[dict[str, Any]] = []
@@ -215,17 +249,21 @@ def _prepare_batches(
             if isinstance(entry, SourceImage):
                 rows += _image_rows(item, entry.frame, next(crops), settings, writer, unit)
             else:
+                edges.add(entry)
                 rows.append(dropped_row(item, entry.frame, entry.time_s, entry.reason, entry.detail or None))
         yield len(images), rows
 
 
 def _read_images(
-    unit: Unit, settings: Settings, notify: Callable[[int], None]
+    unit: Unit, settings: Settings, notify: Callable[[int], None], index: VideoIndex | None
 ) -> Iterator[SourceImage | UnreadableInput]:
     """Yield the images of a unit, and report progress before each file and after each image."""
     notify(0)
     for entry in read_inputs(
-        unit.inputs, settings.every, settings.fps, advance=lambda _: notify(0), min_side=settings.min_side
+        *(unit.inputs, settings.every, settings.fps),
+        advance=lambda _: notify(0),
+        min_side=settings.min_side,
+        indexes={} if index is None else {unit.inputs[0].path: index},
     ):
         yield entry
         notify(0)
@@ -262,7 +300,7 @@ def _image_rows(
         row = {
             "id": f"{item.source}#{image.index}.{number}",
             "face": number,
-            **dict(zip(("x1", "y1", "x2", "y2"), crop.face.box, strict=True)),
+            **dict(zip(("x1", "y1", "x2", "y2"), clip(crop.face.box, image.rgb.shape), strict=True)),
             **points,
             "score": crop.face.score,
             "angle": crop.square.angle_deg,
