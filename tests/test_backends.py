@@ -5,6 +5,8 @@ import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -337,7 +339,7 @@ def test_the_fastest_is_measured_once(cache, monkeypatch):
     times = {"openvino": 2.0, "onnxruntime": 1.0}
     assert choose(monkeypatch, times) == (("onnxruntime", "cpu"), ["openvino", "onnxruntime"])
     assert choose(monkeypatch, {"openvino": 0.5, "onnxruntime": 1.0}) == (("onnxruntime", "cpu"), [])
-    for damaged in ("", "[1]", "{", json.dumps(dict.fromkeys(json.loads(cache.read_text()), "cuda"))):
+    for damaged in ("", "[1]", "{", json.dumps([[key, "cuda"] for key, _ in json.loads(cache.read_text())])):
         cache.write_text(damaged)
         assert choose(monkeypatch, times)[1] == ["openvino", "onnxruntime"]
         assert choose(monkeypatch, times)[1] == []
@@ -490,3 +492,21 @@ def test_prepare_records_the_back_end_and_resumes_with_another(tmp_path, monkeyp
         hashes.append(files.sha256(out / "shards" / "00000.tar"))
         prepare.run([tmp_path / "in"], out, settings.model_copy(update={"backend": "torch"}))
     assert len(set(hashes)) == 1  # the crops are on a grid, so the last bits of the network change no pixel
+
+
+def test_the_oldest_choices_of_back_ends_are_forgotten(tmp_path, monkeypatch):
+    """Not those whose hash is the smallest, among them the one that was saved last."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for number in range(choice.MAX_ENTRIES):
+        choice._save(f"b{number:03d}", "openvino")
+    choice._save("a", "openvino")
+    choice._save("c", "openvino")
+    assert "a" in choice._load()
+
+
+def test_no_home_folder_is_no_traceback(tmp_path, monkeypatch):
+    """In a container, a user without a home folder and without an entry in the list of users."""
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("Could not determine home directory.")))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert choice._load() == {}
+    choice._save("a", "openvino")

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from maeface.errors import ConfigError
-from maeface.faces.following import LOOK_EVERY, follow_faces
+from maeface.faces.following import LOOKS, follow_faces
 from maeface.faces.geometry import Face, Square, to_image
 
 FRAME = (400, 600, 3)
+LOOK_EVERY = 15 // LOOKS  # frames, of 15 in a block
 
 
 def frame(*faces, angle=0.0, level=90):
@@ -86,13 +87,14 @@ def test_a_moving_face_is_followed_without_a_search():
 
 
 def test_the_square_turns_with_the_face_and_small_turns_add_up():
-    frames = [frame((300, 200), angle=0.4 * k) for k in range(LOOK_EVERY)]
-    assert follow(Dots(), frames)[-1][0].square.angle_deg == round(0.4 * (LOOK_EVERY - 1))
+    frames = [frame((300, 200), angle=0.4 * k) for k in range(15)]
+    places = follow(Dots(), frames)
+    assert places[LOOK_EVERY - 1][0].square.angle_deg == round(0.4 * (LOOK_EVERY - 1))
 
 
 def test_a_lost_face_is_searched_for_at_once():
     detector = Dots()
-    moved = [frame((200, 200)), *[frame((420, 150))] * LOOK_EVERY]
+    moved = [frame((200, 200)), *[frame((420, 150))] * 14]
     places = follow(detector, moved)
     assert places[-1][0].square.cx == pytest.approx(420, abs=1.5)
     assert detector.searched == 2
@@ -101,15 +103,33 @@ def test_a_lost_face_is_searched_for_at_once():
 def test_a_face_that_the_detector_does_not_see_again_is_gone():
     detector = Dots()
     empty = np.full(FRAME, 90, np.uint8)
-    places = follow(detector, [frame((200, 200)), *[empty] * LOOK_EVERY])
-    assert places[-1] == []
-    assert detector.searched == 1 + 1  # within a block there is no search of turned images
+    places = follow(detector, [frame((200, 200)), *[empty] * 14])
+    assert places[LOOK_EVERY] == places[-1] == []
+    assert detector.searched == 1 + 2  # within a block there is no search of turned images
+
+
+def test_the_detector_looks_at_once_where_landmarks_move_far():
+    detector = Dots()
+    follow(detector, [frame((200, 200)), *[frame((230, 200))] * 14])
+    assert detector.looked == 1 + 14 // LOOK_EVERY
+
+
+def test_of_two_faces_that_become_one_the_better_is_kept():
+    places = follow(Dots(), [frame((200, 200), (227, 227)), *[frame((200, 200))] * 14])
+    assert [len(one) for one in places] == [2] + [1] * 14
 
 
 def test_while_there_is_no_face_frames_are_searched_now_and_then():
     empty = np.full(FRAME, 90, np.uint8)
-    frames = [*[empty] * LOOK_EVERY, *[frame((200, 200))] * 3]
-    assert [len(places) for places in follow(Dots(), frames)] == [0] * LOOK_EVERY + [1] * 3
+    frames = [*[empty] * 3, *[frame((200, 200))] * 12]
+    assert [len(places) for places in follow(Dots(), frames)] == [0] * LOOK_EVERY + [1] * 10
+
+
+def test_few_frames_of_a_block_are_looked_at_each():
+    """As with --fps 4: half a second has two frames."""
+    empty = np.full(FRAME, 90, np.uint8)
+    assert [len(places) for places in follow(Dots(), [empty, frame((200, 200))])] == [0, 1]
+    assert [len(places) for places in follow(Dots(), [frame((200, 200)), empty])] == [1, 0]
 
 
 def test_a_cut_between_scenes_is_searched_at_once():

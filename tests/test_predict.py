@@ -1,5 +1,7 @@
+import gc
 import io
 import pickle
+import weakref
 from functools import partial
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -13,8 +15,9 @@ from PIL import Image
 
 from maeface import evaluate, predict
 from maeface.data.ingest import workers
+from maeface.data.ingest.images import load_images
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
-from maeface.faces import finder, media
+from maeface.faces import finder, media, video
 from maeface.faces.detector import Detector
 from maeface.model import preprocessing, weights, zoo
 from maeface.model.au import AUModel
@@ -24,7 +27,7 @@ from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 from maeface.prediction.predictor import Predictor
 from maeface.report.lines import describe_faces
-from parts_cases import work_here
+from parts_cases import photo, work_here
 
 AUS = (4, 12)
 SIZE = 32
@@ -613,3 +616,48 @@ def test_too_many_unreadable_inputs_are_told(model_file, crops):
     assert summary.too_many_bad and "1 of 5 inputs could not be read, more than allowed" in str(summary)
     with pytest.raises(ConfigError, match="max_bad is 2"):
         run(max_bad=2)
+
+
+def film(path, count=100):
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 64, "yuv420p", 5
+        for n in range(count):
+            picture = np.full((64, 64, 3), 40 + n % 100, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_features_of_a_film_do_not_hold_its_frames(tmp_path, monkeypatch):
+    """``Predictor.embed`` needs no more pixels in memory than a call: those of a block or two."""
+
+    class Pixels(np.ndarray):
+        pass
+
+    pixels, most = [], 0
+    real = video.convert_frame
+
+    def convert(*arguments):
+        nonlocal most
+        picture = real(*arguments).view(Pixels)
+        pixels.append(weakref.ref(picture))
+        gc.collect()
+        most = max(most, sum(one() is not None for one in pixels))
+        return picture
+
+    monkeypatch.setattr(video, "convert_frame", convert)
+    Predictor(device="cpu", aligned=True, backend="openvino").embed(film(tmp_path / "v.mp4"))
+    assert len(pixels) == 100 and most < 50
+
+
+def test_films_are_predicted_without_the_mirror_image(tmp_path):
+    """Holds; no other test sees it if the mirror image is used for films too."""
+    predictor = Predictor(device="cpu", aligned=True, backend="openvino")
+    seen = []
+    predictor._network = Mock(
+        compute=lambda crops, output, mirror: seen.append(mirror) or np.zeros((1, len(crops), 24))
+    )
+    list(predictor.stream(load_images(film(tmp_path / "v.mp4", 5))))
+    list(predictor.stream(load_images(photo(tmp_path / "a.png"))))
+    assert seen == [False, True]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -89,3 +90,12 @@ def test_an_error_leaves_table_and_record_of_before(photos, tmp_path):
         run(photos, out, aligned=True)
     assert [path.read_bytes() for path in (out, tmp_path / "table.csv.json")] == before
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_bf16_that_the_back_end_does_not_compute_is_no_difference():
+    """The same command goes on, and finds its table, also where ``--precision bf16`` became fp32."""
+    given = {"every": 1, "fps": None, "faces": "all", "aligned": True, "min_face": 32.0}
+    given |= {"device": "cpu", "precision": "bf16", "backend": "onnxruntime", "track": None}
+    header = record.make_header(Path(__file__), [Path(__file__)], None, given)
+    used = {"backend": "onnxruntime", "device": "cpu", "precision": "fp32"}  # as ``describe_use``
+    assert record.find_differences({**header, **used}, header) == []

@@ -361,6 +361,18 @@ def test_frames_per_second_are_even_whatever_the_rounding(rate, fps, step, start
         assert chosen == list(range(0, 72, step)), digits
 
 
+@pytest.mark.parametrize("options", [(1, 7.0), (1, 29.97), (3, None), (1, None)])
+@pytest.mark.parametrize("spans", [(), ((3, 40), (100, 180))])
+def test_all_frames_at_once_are_chosen_as_one_by_one(options, spans):
+    rng = np.random.default_rng(0)
+    times = np.round(0.3 + np.cumsum(rng.choice([0.0005, 0.01, 0.033, 0.04, 0.5], 200)), 3)
+    numbers = np.flatnonzero(rng.random(200) > 0.1)
+    one_by_one, together = (Sampler(*options, spans, 1 / 25) for _ in range(2))
+    expected = [one_by_one.chooses(int(n), float(times[n])) for n in numbers]
+    assert together.choose(numbers, times[numbers]).tolist() == expected
+    assert not len(together.choose(numbers[:0], times[:0]))
+
+
 def test_frames_per_second_that_do_not_divide_the_rate_are_the_first_on_time():
     sampler = Sampler(1, 4, (), 1 / 25)
     assert [n for n in range(34) if sampler.chooses(n, n / 25)] == [0, 7, 13, 19, 25, 32]

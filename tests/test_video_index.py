@@ -499,3 +499,16 @@ def test_the_reader_loads_neither_torch_nor_pandas():
     code = "import sys, maeface.data.ingest.images; print({'torch', 'pandas'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+def test_a_segment_costs_the_same_in_a_longer_film(tmp_path, monkeypatch):
+    """Which frames of a segment are chosen must not take a step for each frame of the whole film."""
+    path = film(tmp_path / "v.mp4", 1000)
+    index = media.index_video(path)
+    asked = []
+    real = timestamps.Sampler.chooses
+    monkeypatch.setattr(
+        timestamps.Sampler, "chooses", lambda self, *frame: asked.append(frame) or real(self, *frame)
+    )
+    assert len(list(media.read_frames(path, spans=((500, 525),), index=index))) == 25
+    assert len(asked) < 200

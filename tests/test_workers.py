@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from functools import partial
 
 import pytest
 
@@ -161,3 +162,21 @@ def test_a_cluster_is_used_whole_however_few_processes_this_machine_has(monkeypa
     assert list(on_ray.do_units([], [])) == []
     assert list(on_ray.do_files([], print)) == []
     assert together == [None, 1]  # files that crashed have the memory of a node for themselves
+
+
+def note_setup(folder):
+    """Set up for half a second; note begin and end."""
+    begin = time.time()
+    time.sleep(0.5)
+    (folder / f"{os.getpid()}").write_text(f"{begin} {time.time()}")
+    return lambda item, notify: None
+
+
+def test_large_units_do_not_start_the_processes_one_after_the_other(tmp_path):
+    """The pipe to a process that is being set up takes 208 KiB; a unit of 1024 photos may have more."""
+    items = [bytes(400_000)] * 2
+    for _ in workers.work(partial(note_setup, tmp_path), items, 2):
+        pass
+    spans = [[float(one) for one in path.read_text().split()] for path in tmp_path.iterdir()]
+    (_, first_end), (second_begin, _) = sorted(spans)
+    assert second_begin < first_end

@@ -3,8 +3,8 @@
 A film is divided into blocks of half a second (``timestamps.block_of``). The first frame of a block is
 searched as a photo is, in both passes. From there each face is followed: the landmark network, which sees
 a small crop around the face's landmarks in the frame before, says where they are now, and box and crop move
-with them. Every few frames the detector looks at the face again, as in the second pass. Where it finds no
-face, and where the picture changes as at a cut between two scenes, the whole frame is searched.
+with them. Three times in a block the detector looks at the face again, as in the second pass. Where it finds
+no face, and where the picture changes as at a cut between two scenes, the whole frame is searched.
 
 Nothing is carried from one block to the next. So a film may be cut between any two blocks, and its parts
 worked on side by side, with the same result.
@@ -36,8 +36,8 @@ from maeface.faces.tracking import describe
 
 MIN_FACE = 32.0
 """Side of the smallest face that is searched for in films, px; of a smaller one, AUs cannot be read."""
-LOOK_EVERY = 5
-"""Frames from one look of the detector at a face to the next, and between searches where there is none."""
+LOOKS = 3
+"""How often the detector looks at a face in a block, evenly spaced, or searches where there is none."""
 CUT = 20.0
 """Mean difference of the pixels of two frames, of 255, from which there is a cut between them."""
 _SAMPLES = 32  # pixels of a frame in each direction that are compared
@@ -108,6 +108,10 @@ class _Block:
             ]
         return cuts
 
+    def has_look(self, position: int) -> bool:
+        """Return whether the detector looks at the faces of a frame, also if it is sure of them."""
+        return LOOKS * position // len(self.frames) > LOOKS * (position - 1) // len(self.frames)
+
     def number(self, faces: "Sequence[_Followed]") -> "list[_Followed]":
         """Return faces that were searched, with numbers of their own."""
         first, self.count = self.count, self.count + len(faces)
@@ -153,8 +157,8 @@ def _search(
 
 def _follow(detector: Detector, blocks: Sequence[_Block], position: int) -> list[_Block]:
     """Move the faces of blocks to the next frame; return the blocks whose frame is to be searched as well."""
-    look = position % LOOK_EVERY == 0
-    lost = {block: None for block in blocks if look and not block.followed}  # in order
+    looks = {block for block in blocks if block.has_look(position)}
+    lost = {block: None for block in blocks if block in looks and not block.followed}  # in order
     pairs = [(block, one) for block in blocks for one in block.followed]
     frames = [block.frames[position] for block, _ in pairs]
     moved = detector.move_landmarks(frames, [one.landmarks for _, one in pairs])
@@ -163,7 +167,7 @@ def _follow(detector: Detector, blocks: Sequence[_Block], position: int) -> list
         block.followed = []
     for (block, one), (landmarks, shift) in zip(pairs, moved, strict=True):
         moved_face = replace(one, landmarks=landmarks)
-        if look or shift > MAX_SHIFT:
+        if block in looks or shift > MAX_SHIFT:
             doubtful.append((block, moved_face.located()))
         else:
             block.followed.append(moved_face)

@@ -133,6 +133,29 @@ class Sampler:
         self._slot = slot
         return self._in_spans(index)
 
+    def choose(self, numbers: NDArray[np.integer], times_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which frames ``chooses`` would choose, asked for each of these in order.
+
+        Args:
+            numbers: (N,) of the frames.
+            times_s: (N,) in seconds.
+        """
+        if not len(numbers):
+            return np.zeros(0, bool)
+        in_spans = np.zeros(len(numbers), bool)
+        for start, stop in self._spans or ((0, int(numbers[-1]) + 1),):
+            in_spans |= (numbers >= start) & (numbers < stop)
+        if self._fps is None:
+            by_number: NDArray[np.bool_] = in_spans & (numbers % self._every == 0)
+            return by_number
+        self._start = float(times_s[0])
+        steps = np.minimum(np.diff(times_s, prepend=times_s[0] - self._period), self._period)
+        early = np.minimum(np.maximum(_EARLY_FRAMES * steps, _EARLY_S), _MAX_EARLY_FRAMES * steps)
+        slots = np.floor((times_s - times_s[0] + early) * self._fps + 1e-6)
+        highest = np.maximum.accumulate(np.concatenate([[-1.0], slots[:-1]]))
+        by_time: NDArray[np.bool_] = in_spans & (slots > highest)
+        return by_time
+
     def count(self, index: int, time_s: float, count: int) -> int:
         """Return how many of consecutive frames would be chosen, by their times if ``fps`` chooses, about.
 

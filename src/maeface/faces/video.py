@@ -118,12 +118,12 @@ def _prepare(stream: Any, threads: int) -> None:  # noqa: ANN401
 
 def _choose(index: VideoIndex, sampler: Sampler) -> Callable[[int, float], bool]:
     """Return which frames are chosen, by the times of the whole video; absent ones take no other's place."""
-    absent = set(index.absent.tolist())
-    chosen = [
-        number not in absent and sampler.chooses(number, time_s)
-        for number, time_s in enumerate(index.times_s.tolist())
-    ]
-    return lambda number, _: number < len(chosen) and chosen[number]
+    present = np.ones(len(index), bool)
+    present[index.absent] = False
+    numbers = np.flatnonzero(present)
+    chosen = np.zeros(len(index), bool)
+    chosen[numbers] = sampler.choose(numbers, index.times_s[numbers])
+    return lambda number, _: number < len(chosen) and bool(chosen[number])
 
 
 def _choose_again(index: VideoIndex, sampler: Sampler, live: Sampler) -> Callable[[int, float], bool]:

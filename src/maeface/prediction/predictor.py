@@ -160,11 +160,16 @@ class Predictor:
             The table of a call without its AU columns, N rows, and the features (N, D). The features of a row
             without a face are NaN.
         """
-        predictions = list(self.stream(load_images(images, every, fps), "features"))
         empty = np.full((1, self.metadata.encoder.width), np.nan, dtype=np.float32)
-        features = [one.values if one.crops else empty for batch in predictions for one in batch]
+        features: list[NDArray[np.float32]] = []
+
+        def predict() -> Iterator[list[ImagePrediction]]:
+            for batch in self.stream(load_images(images, every, fps), "features"):
+                features.extend(one.values if one.crops else empty for one in batch)
+                yield batch
+
         columns = self.columns[: len(WHERE) + len(BOX) + 1]
-        return self._to_pandas(predictions, columns), np.concatenate(features)
+        return self._to_pandas(predict(), columns), np.concatenate(features)
 
     def _to_pandas(
         self, predictions: Iterable[Sequence[ImagePrediction]], columns: Sequence[str]

@@ -23,6 +23,7 @@ GPU_PROCESSES = 4
 """Processes that share a GPU: while one computes, others decode."""
 GPU_BYTES_EACH = 8 << 30
 """Memory of a GPU for each of them: networks, frames, crops, and PyTorch's own."""
+_NO_CACHE = (OSError, ResourceError, RuntimeError)  # the last one: a user without a home folder
 _DRIVERS = ("proc/driver/nvidia/version", "dev/kfd")  # of NVIDIA, and of AMD
 
 Probe = Callable[[Backend], Callable[[], object]]
@@ -143,15 +144,15 @@ def _cpu() -> str:
 
 
 def _load() -> dict[str, str]:
-    """Return the measured choices; none if the file is damaged or not there."""
-    with suppress(OSError, ValueError, AttributeError):
+    """Return the measured choices, the oldest first; none if the file is damaged or not there."""
+    with suppress(*_NO_CACHE, ValueError, TypeError):
         content = json.loads((files.cache_folder() / FILE).read_text(encoding="utf-8"))
-        return {str(key): str(value) for key, value in content.items()}
+        return {str(key): str(value) for key, value in content}
     return {}
 
 
 def _save(key: str, backend: Backend) -> None:
     """Remember a choice, if the cache folder can be written."""
-    entries = list(_load().items())[-MAX_ENTRIES + 1 :]
-    with suppress(ResourceError):
-        files.write_json(files.cache_folder() / FILE, dict([*entries, (key, backend)]))
+    others = [entry for entry in _load().items() if entry[0] != key]
+    with suppress(*_NO_CACHE):
+        files.write_json(files.cache_folder() / FILE, [*others[-MAX_ENTRIES + 1 :], (key, backend)])

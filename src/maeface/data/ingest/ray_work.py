@@ -57,7 +57,7 @@ def work(
 
     Raises:
         MaefaceError: as raised by the job.
-        ResourceError: Ray is not installed, or there is no cluster at the address.
+        ResourceError: Ray is not installed, there is no cluster at the address, or it has no GPU for a task.
     """
     ray, is_ours = _connect(address)
     run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_run)
@@ -66,6 +66,8 @@ def work(
     running: dict[Any, Item] = {}
     try:
         while True:
+            if gpus > ray.cluster_resources().get("GPU", 0):
+                raise ResourceError(f"the Ray cluster {address} has no GPU; ask for device cpu")
             cores = together or int(WAITING_FOR_EACH * ray.cluster_resources().get("CPU", 1)) or 1
             for item in islice(waiting, max(0, cores - len(running))):
                 running[run.remote(packed, item, limit_s)] = item

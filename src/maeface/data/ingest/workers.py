@@ -119,14 +119,15 @@ class _Worker(Generic[Item]):
     """
 
     def __init__(self, process: BaseProcess, connection: Connection, item: Item) -> None:
-        self.process, self.connection = process, connection
+        self.process, self.connection, self.item = process, connection, item
         self.ready = False
-        self.give(item)
+        self.amount = 0
+        self.silent_since_s: float | None = None
 
     def give(self, item: Item) -> None:
         """Send the next item."""
         self.item, self.amount = item, 0
-        self.silent_since_s: float | None = None
+        self.silent_since_s = None
         with suppress(OSError):  # the process is gone; the next receive says so
             self.connection.send(item)
 
@@ -159,6 +160,8 @@ class _Worker(Generic[Item]):
             raise RuntimeError(f"a worker process failed:\n{value}")
         if what == "memory":
             raise _Lost(CRASHED, "out of memory")
+        if what == "ready":  # not before: a large item would fill the pipe, and block this process
+            self.give(self.item)
         self.ready = True
         if what == "amount":
             self.amount += value
