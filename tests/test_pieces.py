@@ -20,6 +20,7 @@ from maeface.faces import media
 from test_prepare import digests, fake_find, inline_work, photo
 
 SETTINGS = prepare.Settings(size=24, min_side=16, per_shard=4, workers=2, file_timeout=1.0)
+PATIENT = SETTINGS.model_copy(update={"file_timeout": 60.0})
 
 
 def misbehave(path):
@@ -294,7 +295,7 @@ def test_a_film_that_cannot_be_indexed_is_lost_once(tmp_path, capsys):
     """It is tried again, and crashes again: one row, one file, one line."""
     folder = make_photos(tmp_path / "in", [""])
     film(folder / "film.mkv")
-    summary = prepare.run([folder], tmp_path / "out", SETTINGS, bad_index)
+    summary = prepare.run([folder], tmp_path / "out", PATIENT, bad_index)
     rows = manifest.load(tmp_path / "out", all_rows=True)
     lost = rows[rows["source"] == "film.mkv"]
     assert lost[["frame", "time_s", "status", "detail"]].to_numpy().tolist() == [
@@ -308,7 +309,7 @@ def test_a_film_that_cannot_be_indexed_is_lost_once(tmp_path, capsys):
 
 def test_a_segment_that_crashes_costs_no_other(tmp_path):
     path = film(tmp_path / "in" / "film.mkv")
-    summary = prepare.run([path], tmp_path / "out", SETTINGS, bad_segment)
+    summary = prepare.run([path], tmp_path / "out", PATIENT, bad_segment)
     rows = manifest.load(tmp_path / "out", all_rows=True)
     crashed = rows[rows["status"] == "crashed"]
     assert crashed[["frame", "time_s", "detail"]].to_numpy().tolist() == [[200, 20.0, "signal 11"]]
