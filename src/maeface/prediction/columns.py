@@ -1,0 +1,70 @@
+"""The columns of a table of predictions, and the rule that keeps those of an action unit consistent.
+
+An action unit has up to three columns: ``AU12`` (whether it occurs, 0 or 1), ``AU12_p`` (the probability that
+it does, 0 to 1) and ``AU12_i`` (its intensity, 0 to 5). The two outputs of a network may contradict each
+other; a table never does. Occurrence is decided by the probability and its threshold, and the intensity
+follows: at least 1 (trace, A) if the action unit occurs, below 1 if not.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maeface import facts
+from maeface.facts import INTENSITY_MAX
+
+BOX = ("x1", "y1", "x2", "y2")
+"""Of the face, px of the picture."""
+QUALITY = ("face_px", "yaw", "pitch", "roll", "sharpness", "agreement", "outside")
+"""Of a face; see docs/user_guide/quality.md."""
+POINTS = (
+    *("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "nose_x", "nose_y"),
+    *("mouth_left_x", "mouth_left_y", "mouth_right_x", "mouth_right_y"),
+)
+"""The landmarks of a face, px of the picture; left is left in the picture."""
+FACE = (*BOX, "score", *QUALITY, *POINTS)
+"""Columns of a face before those of its action units."""
+PRESENT = 1.0
+"""Least intensity of an action unit that occurs: A, a trace, in the terms of FACS."""
+ABSENT_MAX = 0.99
+"""Largest intensity of one that does not."""
+
+
+def au_columns(aus: Sequence[int], task: str | None) -> list[str]:
+    """Return the columns of action units: all occurrences, then all probabilities, then all intensities.
+
+    Args:
+        aus: action units.
+        task: of the weights: "detection" has no intensities, "intensity" no probabilities.
+    """
+    names = [facts.au_name(au) for au in aus]
+    columns = [*names]
+    columns += [f"{name}_p" for name in names if task != "intensity"]
+    columns += [f"{name}_i" for name in names if task != "detection"]
+    return columns
+
+
+def make_consistent(
+    values: NDArray[np.float32], task: str | None, thresholds: Sequence[float]
+) -> NDArray[np.float32]:
+    """Return the values of ``au_columns`` for the outputs of a model.
+
+    Args:
+        values: (F, K), probabilities and intensities as ``values.to_values`` returns them.
+        task: of the model.
+        thresholds: probability from which each of A action units occurs; without effect on "intensity".
+
+    Returns:
+        (F, A + K): occurrence (0 or 1), probabilities unchanged, and intensities moved to the side of 1 that
+        the occurrence says. A model of intensities only has them unchanged.
+    """
+    count = len(thresholds)
+    if task == "intensity":
+        return np.concatenate([(values >= PRESENT).astype(np.float32), values], axis=1)
+    occurs = values[:, :count] >= np.asarray(thresholds, np.float32)
+    intensities = values[:, count:]
+    if intensities.shape[1]:
+        low, high = np.where(occurs, PRESENT, 0.0), np.where(occurs, INTENSITY_MAX, ABSENT_MAX)
+        intensities = np.clip(intensities, low, high).astype(np.float32)
+    return np.concatenate([occurs.astype(np.float32), values[:, :count], intensities], axis=1)
