@@ -67,6 +67,8 @@ class LocatedFace:
         face: in px of the image.
         square: in px of the image.
         confirmed: whether the second pass found the face again. If not, the square is that of the first box.
+        agreement: intersection over union of the boxes of the two passes, 0..1; 0 if not confirmed, NaN if
+            no detector looked. In a film, that of the detector's last look at the face.
         followed: in a film, the number of the face within its block (``following``); -1 in a photo.
         descriptor: in a film, (D,) float16 looks of the face (``tracking.describe``) in some frames
             (``following.follow_faces``).
@@ -75,6 +77,7 @@ class LocatedFace:
     face: Face
     square: Square
     confirmed: bool = True
+    agreement: float = math.nan
     followed: int = -1
     descriptor: NDArray[np.float16] | None = None
 
@@ -87,13 +90,14 @@ class FaceCrop:
         face: as detected in the first pass, in px of the image.
         square: the cropped region, in px of the image.
         pixels: (size, size, 3) uint8 RGB; of a film on a GPU, they are there too.
-        confirmed, followed, descriptor: as in ``LocatedFace``.
+        confirmed, agreement, followed, descriptor: as in ``LocatedFace``.
     """
 
     face: Face
     square: Square
     pixels: Image
     confirmed: bool = True
+    agreement: float = math.nan
     followed: int = -1
     descriptor: NDArray[np.float16] | None = None
 
@@ -150,11 +154,11 @@ def find_faces(
     crops = imaging.crop([images[i] for i, _ in chosen], windows, WINDOW_PX)
     located: list[list[LocatedFace]] = [[] for _ in images]
     for (i, face), window, candidates in zip(chosen, windows, detector.find(crops), strict=True):
-        match = _match(face, window, candidates)
+        match, agreement = _match(face, window, candidates)
         if match is None and face.score < _SURE:
             continue
         square = square_around(match or face, angle_deg=window.angle_deg)
-        located[i].append(LocatedFace(face, square, match is not None))
+        located[i].append(LocatedFace(face, square, match is not None, agreement))
     return located
 
 
@@ -172,7 +176,15 @@ def crop_faces(
     pixels = iter(imaging.crop([image for image, _ in pairs], [one.square for _, one in pairs], size))
     return [
         [
-            FaceCrop(one.face, one.square, next(pixels), one.confirmed, one.followed, one.descriptor)
+            FaceCrop(
+                one.face,
+                one.square,
+                next(pixels),
+                one.confirmed,
+                one.agreement,
+                one.followed,
+                one.descriptor,
+            )
             for one in faces
         ]
         for faces in located
@@ -198,10 +210,13 @@ def look_again(
     found = detector.detect(imaging.crop(images, windows, WINDOW_PX, bilinear=True))
     located: list[LocatedFace | None] = []
     for face, window, candidates in zip(faces, windows, found, strict=True):
-        match = _match(face, window, candidates)
-        square = None if match is None else square_around(match, angle_deg=window.angle_deg)
-        again = None if match is None else Face(face.box, face.landmarks, match.score)
-        located.append(None if again is None or square is None else LocatedFace(again, square))
+        match, agreement = _match(face, window, candidates)
+        if match is None:
+            located.append(None)
+            continue
+        square = square_around(match, angle_deg=window.angle_deg)
+        again = Face(face.box, face.landmarks, match.score)
+        located.append(LocatedFace(again, square, agreement=agreement))
     return located
 
 
@@ -279,20 +294,20 @@ def _window(face: Face) -> Square:
     return snap_to_grid(Square(float(x), float(y), longer_side(face) * WINDOW, eye_angle(face.landmarks)))
 
 
-def _match(face: Face, window: Square, candidates: list[Face]) -> Face | None:
-    """Return the second pass's detection of a face; None if there is none.
+def _match(face: Face, window: Square, candidates: list[Face]) -> tuple[Face | None, float]:
+    """Return the second pass's detection of a face, and the overlap of both boxes; None and 0 without one.
 
-    It is in px of the image. Its box has the width and the height that it has in the window; its landmarks
+    The detection is in px of the image. Its box has the width and the height that it has in the window; its landmarks
     are those of ``face``.
     """
     middle = to_crop(centre(face), window, WINDOW_PX)
     half = np.array([face.box[2] - face.box[0], face.box[3] - face.box[1]]) * (WINDOW_PX / window.side / 2)
     box = np.concatenate([middle - half, middle + half])
     best = max(candidates, key=lambda other: overlap(box, other.box), default=None)
-    if best is None or overlap(box, best.box) < _MIN_OVERLAP:
-        return None
+    if best is None or (agreement := overlap(box, best.box)) < _MIN_OVERLAP:
+        return None, 0.0
     x, y = to_image(centre(best), window, WINDOW_PX)
     scale = window.side / WINDOW_PX
     half = (best.box[2:] - best.box[:2]).astype(np.float64) * scale / 2
     box = np.array([x - half[0], y - half[1], x + half[0], y + half[1]], np.float32)
-    return Face(box, face.landmarks, best.score)
+    return Face(box, face.landmarks, best.score), agreement

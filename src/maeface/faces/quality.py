@@ -1,0 +1,174 @@
+"""Measures of how well a face can be seen, and the rule that calls a face of low quality.
+
+What the measures mean and how the limits were found is in ``docs/user_guide/quality.md``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from maeface.faces.boxes import longer_side
+from maeface.faces.finder import FaceCrop
+from maeface.faces.geometry import Square, to_image
+from maeface.faces.imaging import Image
+from maeface.faces.pose import measure_pose
+
+MEASURES = ("face_px", "yaw", "pitch", "roll", "sharpness", "agreement", "outside")
+"""The columns of ``measure_quality``."""
+
+# Sharpness is measured at this size, px. A face is then 58 px high, so all faces from about 60 px on are
+# compared at the same scale, and noise of single pixels is averaged away in large ones.
+_SIZE = 64
+# Ignored at each side of the crop, as a fraction of it: hair and background.
+_BORDER = 0.15
+# Gradient energy of a crop of one colour is below this, levels squared a pixel; it has no sharpness.
+_NO_DETAIL = 0.01
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of the measures, beyond which a face is of low quality.
+
+    Each is where the AU probabilities of ``maeface-nano`` begin to differ clearly from those of the same face
+    in a good picture (``benchmarks/quality.py`` and ``studio/benchmarks/pose.py``).
+
+    Attributes:
+        face_px: least side of the face, px.
+        sharpness: least sharpness.
+        yaw: largest yaw to either side, degrees.
+        pitch: largest pitch up or down, degrees.
+        outside: largest fraction of the crop outside of the picture.
+        agreement: least agreement of the detector's two passes.
+    """
+
+    face_px: float = 40.0
+    sharpness: float = 0.3
+    yaw: float = 40.0
+    pitch: float = 25.0
+    outside: float = 0.15
+    agreement: float = 0.6
+
+
+LIMITS = Limits()
+
+
+def measure_quality(crops: Sequence[FaceCrop], shapes: Sequence[tuple[int, ...]]) -> NDArray[np.float32]:
+    """Measure how well faces can be seen.
+
+    Args:
+        crops: F faces.
+        shapes: (H, W, ...) of the image of each face.
+
+    Returns:
+        (F, 7) with the columns ``MEASURES``. Pose is NaN without landmarks, agreement where no detector
+        looked, sharpness where a crop has no detail.
+    """
+    measures = np.full((len(crops), len(MEASURES)), np.nan, np.float32)
+    if not crops:
+        return measures
+    measures[:, 0] = [longer_side(one.face) for one in crops]
+    measures[:, 1:4] = measure_pose(np.stack([one.face.landmarks for one in crops]))
+    measures[:, 4] = [measure_sharpness(one.pixels) for one in crops]
+    measures[:, 5] = [one.agreement for one in crops]
+    measures[:, 6] = [
+        fraction_outside(one.square, shape) for one, shape in zip(crops, shapes, strict=True)
+    ]
+    return measures
+
+
+def is_low_quality(measures: NDArray[np.floating], limits: Limits = LIMITS) -> NDArray[np.bool_]:
+    """Return whether faces are of low quality: at least one measure is beyond its limit.
+
+    A measure that is NaN counts as within its limits, except that a face without any detail is of low quality.
+
+    Args:
+        measures: (F, 7) with the columns ``MEASURES``.
+        limits: of the measures.
+
+    Returns:
+        (F,).
+    """
+    face_px, yaw, pitch, _, sharpness, agreement, outside = np.asarray(measures).T
+    low: NDArray[np.bool_] = (
+        (face_px < limits.face_px)
+        | (np.abs(yaw) > limits.yaw)
+        | (np.abs(pitch) > limits.pitch)
+        | ~(sharpness >= limits.sharpness)
+        | (agreement < limits.agreement)
+        | (outside > limits.outside)
+    )
+    return low
+
+
+def measure_sharpness(crop: Image) -> float:
+    """Return the fraction of a face's finest detail that a slight blur would remove, 0..1.
+
+    The crop is scaled to 64 px and blurred by a binomial of 3 x 3; the sharpness is the loss of gradient
+    energy in the middle of the crop. A picture that is blurred already loses little. The measure does not
+    depend on brightness and contrast, nor on the size of faces from about 100 px on.
+
+    Args:
+        crop: (S, S, 3) uint8 RGB, as ``finder`` crops faces; its black surroundings of a picture are ignored.
+
+    Returns:
+        NaN if the crop has no detail at all.
+    """
+    pixels = np.asarray(crop)
+    smooth = PillowImage.Resampling.BOX if len(pixels) >= _SIZE else PillowImage.Resampling.BICUBIC
+    small = PillowImage.fromarray(pixels).convert("L").convert("F").resize((_SIZE, _SIZE), smooth)
+    border = round(_BORDER * _SIZE)
+    grey = np.asarray(small)[border - 1 : 1 - border, border - 1 : 1 - border]
+    blurred = (grey[:-2] + 2 * grey[1:-1] + grey[2:]) / 4
+    blurred = (blurred[:, :-2] + 2 * blurred[:, 1:-1] + blurred[:, 2:]) / 4
+    energies = []
+    for values in (grey[1:-1, 1:-1], blurred):
+        across, down = np.diff(values, axis=1), np.diff(values, axis=0)
+        energies.append(float((across * across).sum() + (down * down).sum()))
+    before, after = energies
+    if before < _NO_DETAIL * blurred.size:
+        return float("nan")
+    return max(0.0, 1 - after / before)
+
+
+def fraction_outside(square: Square, shape: tuple[int, ...]) -> float:
+    """Return the fraction of a rotated square that lies outside of an image, 0..1.
+
+    Args:
+        square: in px of the image.
+        shape: (H, W, ...) of the image.
+    """
+    corners = [(float(x), float(y)) for x, y in to_image(_UNIT, square, 1)]
+    height, width = shape[:2]
+    if all(0 <= x <= width and 0 <= y <= height for x, y in corners):
+        return 0.0
+    for axis, limit, sign in ((0, 0.0, 1.0), (0, width, -1.0), (1, 0.0, 1.0), (1, height, -1.0)):
+        corners = _clip(corners, axis, limit, sign)
+    inside = _area(corners) / square.side**2
+    return min(max(1 - inside, 0.0), 1.0)
+
+
+_UNIT = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
+_Points = list[tuple[float, float]]
+
+
+def _clip(corners: _Points, axis: int, limit: float, sign: float) -> _Points:
+    """Return the part of a convex polygon on one side of a line: ``sign * (coordinate - limit) >= 0``."""
+    kept: _Points = []
+    for k, here in enumerate(corners):
+        before = corners[k - 1]
+        depth, depth_before = sign * (here[axis] - limit), sign * (before[axis] - limit)
+        if (depth < 0) != (depth_before < 0):
+            t = depth_before / (depth_before - depth)
+            kept.append((before[0] + t * (here[0] - before[0]), before[1] + t * (here[1] - before[1])))
+        if depth >= 0:
+            kept.append(here)
+    return kept
+
+
+def _area(corners: _Points) -> float:
+    """Return the area of a polygon (the shoelace formula)."""
+    pairs = zip(corners, corners[1:] + corners[:1], strict=True)
+    return abs(sum(x * other_y - other_x * y for (x, y), (other_x, other_y) in pairs)) / 2
