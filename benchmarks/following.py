@@ -55,7 +55,9 @@ def _compare(clip: Path, count: int, predictor: Predictor) -> tuple[NDArray[np.f
     counts = np.array([len(frames), 0.0, 0.0])
     for _, group in groupby(frames, lambda frame: block_of(frame.time_s)):
         block = [frame.rgb for frame in group]
-        (followed,) = follow_faces(predictor.film_detector, [block], "largest", predictor.min_face)
+        (followed,) = follow_faces(
+            predictor.face_finder.film_detector, [block], "largest", predictor.min_face
+        )
         assert predictor.detector is not None
         searched = finder.find_crops(predictor.detector, block, faces="largest")
         for pixels, ours, theirs in zip(block, followed, searched, strict=True):

@@ -112,7 +112,7 @@ def _rate_of_mediapipe(film: Path, options: argparse.Namespace) -> float:
 def _time_stages(clip: Path, weights: str) -> None:
     """Print the time of each stage of a frame of a clip with one face, on one core."""
     predictor = Predictor(weights, device="cpu", threads=1)
-    detector, size = predictor.film_detector, predictor.metadata.preprocessing.image_size
+    detector, size = predictor.face_finder.film_detector, predictor.metadata.preprocessing.image_size
     start = time.perf_counter()
     frames = [one.rgb for one in media.read_frames(clip) if isinstance(one, media.Frame)]
     decode = 1000 * (time.perf_counter() - start) / len(frames)

@@ -13,7 +13,8 @@ from maeface import predict
 from maeface.data.ingest.images import SourceImage, batch_images
 from maeface.faces.finder import FaceCrop
 from maeface.faces.geometry import Face, Square
-from maeface.prediction.rows import BOX, ImagePrediction
+from maeface.prediction.columns import BOX
+from maeface.prediction.rows import ImagePrediction
 from maeface.prediction.table_writer import WHERE
 
 

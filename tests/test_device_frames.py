@@ -121,7 +121,7 @@ def source(frames):
 def test_the_way_of_a_gpu_gives_the_rows_of_the_cpu(source):
     predictor = Predictor(device="cpu", backend="torch", detector="embedded", precision="fp32", threads=1)
     expected = [one for batch in predictor.stream(source) for one in batch]
-    predictor.films_on_device = predictor.film_detector.batched = True
+    predictor.face_finder.on_device = predictor.face_finder.film_detector.batched = True
     found = [one for batch in predictor.stream(source) for one in batch]
     assert [one.image for one in found] == [one.image for one in expected] == source
     same = 0

@@ -19,7 +19,8 @@ from maeface.faces.finder import FaceCrop
 from maeface.faces.geometry import Face, Square
 from maeface.faces.media import Frame
 from maeface.faces.tracking import DESCRIPTOR_SIZE
-from maeface.prediction.rows import BOX, ImagePrediction, rows_of
+from maeface.prediction.columns import BOX
+from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
 from parts_cases import QuickPredictor, run, work_here

@@ -204,12 +204,12 @@ def _parts_of(out: Path) -> Path:
 
 
 def _summarize(totals: Totals, out: Path | None, options: Options) -> Summary:
-    if options.track is not None and not totals.statuses["ok"]:
+    if options.track is not None and not totals.faces:
         console.note(f"no face has track {options.track}; without --track, column 'track' has the numbers")
     max_bad = options.max_bad
     bad = totals.count_bad(max_bad)
     return Summary(
-        *(out, totals.inputs, totals.images, totals.statuses["ok"], totals.statuses["no_face"]),
+        *(out, totals.inputs, totals.images, totals.faces, totals.statuses["no_face"]),
         *(totals.reasons, totals.pictures, bad, bad > max_bad * totals.inputs, totals.there),
     )
 
@@ -276,7 +276,7 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
             totals.statuses.update(row["status"] for row in rows)
             if lines := list(describe_faces(rows, thresholds, videos)):
                 console.print_result("\n".join(lines))
-            advance(0, f"{read.total()} images, {totals.statuses['ok']} faces")
+            advance(0, f"{read.total()} images, {totals.faces} faces")
     totals.images = read.total()
     totals.shares_missing = [count / (count + read[name]) for name, count in missing.items()]
     if not totals.images:

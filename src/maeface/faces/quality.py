@@ -73,16 +73,14 @@ def measure_quality(crops: Sequence[FaceCrop], shapes: Sequence[tuple[int, ...]]
     measures[:, 1:4] = measure_pose(np.stack([one.face.landmarks for one in crops]))
     measures[:, 4] = [measure_sharpness(one.pixels) for one in crops]
     measures[:, 5] = [one.agreement for one in crops]
-    measures[:, 6] = [
-        fraction_outside(one.square, shape) for one, shape in zip(crops, shapes, strict=True)
-    ]
+    measures[:, 6] = [fraction_outside(one.square, shape) for one, shape in zip(crops, shapes, strict=True)]
     return measures
 
 
 def is_low_quality(measures: NDArray[np.floating], limits: Limits = LIMITS) -> NDArray[np.bool_]:
     """Return whether faces are of low quality: at least one measure is beyond its limit.
 
-    A measure that is NaN counts as within its limits, except that a face without any detail is of low quality.
+    A measure that is NaN counts as within its limits, but a face without any detail is of low quality.
 
     Args:
         measures: (F, 7) with the columns ``MEASURES``.

@@ -6,13 +6,16 @@ other; a table never does. Occurrence is decided by the probability and its thre
 follows: at least 1 (trace, A) if the action unit occurs, below 1 if not.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface import facts
+from maeface import checks, facts
+from maeface.errors import ConfigError
 from maeface.facts import INTENSITY_MAX
+from maeface.model.file_format.metadata import Metadata
 
 BOX = ("x1", "y1", "x2", "y2")
 """Of the face, px of the picture."""
@@ -31,6 +34,11 @@ ABSENT_MAX = 0.99
 """Largest intensity of one that does not."""
 
 
+def is_occurrence(column: str) -> bool:
+    """Return whether a column says if an action unit occurs: ``AU12``."""
+    return re.fullmatch(r"AU\d\d", column) is not None
+
+
 def au_columns(aus: Sequence[int], task: str | None) -> list[str]:
     """Return the columns of action units: all occurrences, then all probabilities, then all intensities.
 
@@ -43,6 +51,26 @@ def au_columns(aus: Sequence[int], task: str | None) -> list[str]:
     columns += [f"{name}_p" for name in names if task != "intensity"]
     columns += [f"{name}_i" for name in names if task != "detection"]
     return columns
+
+
+def choose_thresholds(metadata: Metadata, asked: Mapping[int, float] | float | None) -> tuple[float, ...]:
+    """Return the probability from which each action unit of weights occurs.
+
+    Args:
+        metadata: of the weights, with their own thresholds.
+        asked: other ones, by action unit or for all.
+
+    Raises:
+        ConfigError: a threshold outside of 0 to 1, or of an action unit that the weights do not have.
+    """
+    own = metadata.thresholds or (0.5,) * len(metadata.aus)
+    given = dict.fromkeys(metadata.aus, asked) if isinstance(asked, (int, float)) else dict(asked or {})
+    if unknown := sorted(given.keys() - set(metadata.aus)):
+        known = ", ".join(map(str, metadata.aus))
+        raise ConfigError(f"there is no AU {unknown[0]} in the weights; their AUs are {known}")
+    for value in given.values():
+        checks.require_fraction("au_thresholds", value)
+    return tuple(given.get(au, value) for au, value in zip(metadata.aus, own, strict=True))
 
 
 def make_consistent(

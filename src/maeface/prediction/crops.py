@@ -8,6 +8,7 @@ import pandas as pd
 from maeface import config, console
 from maeface.data.loading.dataset import FaceDataset
 from maeface.data.loading.loader import load_in_order
+from maeface.prediction.columns import au_columns
 from maeface.prediction.predictor import Predictor
 
 CROPS_TOGETHER = 64
@@ -43,11 +44,13 @@ def predict_crops(
     predictor = Predictor(weights, device, aligned=True, precision=precision)
     size = predictor.metadata.preprocessing.image_size
     crops = FaceDataset(folders, rows, size, seed=0, training=False)
+    aus, task = predictor.metadata.aus, predictor.metadata.task
+    columns = au_columns(aus, task)[len(aus) :]  # as the network gives them, without occurrence
     tables = []
     with console.progress("predict", len(crops), "faces") as advance:
         for batch in load_in_order(crops, CROPS_TOGETHER, workers):
-            table = predictor(list(batch["image"].permute(0, 2, 3, 1).contiguous().numpy()))
-            tables.append(table.filter(regex=r"^AU\d\d_[pi]$").assign(id=batch["id"]))
-            advance(len(table))
+            values = predictor.predict_crops(batch["image"].permute(0, 2, 3, 1).contiguous().numpy())
+            tables.append(pd.DataFrame(values, columns=columns).assign(id=batch["id"]))
+            advance(len(values))
     predictions = pd.concat(tables, ignore_index=True)
     return predictions[["id", *(name for name in predictions if name != "id")]]

@@ -5,16 +5,17 @@ training and in use; the model's own preprocessing follows. Faces of videos are 
 and cropped at the size of the model's input.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Self, get_args
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from maeface import checks, facts
+from maeface import checks
 from maeface.config import Precision
 from maeface.data.ingest.images import (
     ImageLike,
@@ -25,15 +26,18 @@ from maeface.data.ingest.images import (
     load_images,
 )
 from maeface.data.ingest.read_ahead import read_ahead
-from maeface.faces import finder
+from maeface.faces import finder, media
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
-from maeface.faces.finder import FaceChoice, FaceCrop
-from maeface.faces.following import MIN_FACE, follow_faces
+from maeface.faces.finder import FaceChoice
+from maeface.faces.following import MIN_FACE
 from maeface.faces.imaging import Image
 from maeface.model.zoo import find
+from maeface.prediction.columns import FACE, au_columns, choose_thresholds, make_consistent
+from maeface.prediction.face_finder import Batch, FaceFinder, images_of
 from maeface.prediction.networks import open_au_network
-from maeface.prediction.rows import BOX, ImagePrediction, rows_of
+from maeface.prediction.results import FrameResult, VideoResult, frames_of
+from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
 from maeface.prediction.values import Crops, Output, to_values
@@ -48,7 +52,8 @@ if TYPE_CHECKING:
 
 PIXELS_ON_GPU = 200_000_000
 """Pixels of the frames that a GPU works on together; a process holds twice as many, and their crops."""
-Batch = list[SourceImage | UnreadableInput]
+Progress = Callable[[int, int | None], None]
+"""Called with the number of images that are done, and the number of all; None if that is not known."""
 
 
 class Predictor:
@@ -69,9 +74,16 @@ class Predictor:
             the fastest of the others that are installed; then PyTorch is not even imported).
         threads: of a CPU; None leaves it to PyTorch, and is 1 for the other back ends.
         min_face: side of the smallest face that is searched for in videos, px; 0: as in photos.
+        face_threshold: least score of a face, 0 to 1.
+        au_thresholds: {action unit: probability from which it occurs}, or one probability for all; what is
+            not given is as in the weights.
+
+    A predictor may be used by several threads; its networks serve one of them at a time. ``close`` frees the
+    networks, and so does the end of a ``with`` block.
 
     Attributes:
         metadata: the metadata of the weights: ``aus``, ``task``, ``thresholds``, ...
+        thresholds: probability from which each action unit of ``metadata.aus`` occurs.
         columns: the columns of the table.
         weights: the path of the weights.
         detector: the face detector; None if no face is detected.
@@ -79,7 +91,6 @@ class Predictor:
         backend: the back end that is used.
         device: the device that is used: "cpu" or "cuda:N".
         precision: the precision of the AU model that is used: "fp32" or "bf16".
-        films_on_device: whether frames of films are copied to the device, and many blocks followed together.
 
     Raises:
         ConfigError: an unknown choice; the allowed ones are listed.
@@ -99,6 +110,8 @@ class Predictor:
         backend: Backend = "auto",
         threads: int | None = None,
         min_face: float = MIN_FACE,
+        face_threshold: float = 0.5,
+        au_thresholds: Mapping[int, float] | float | None = None,
     ) -> None:
         finder.require_face_choice(faces)
         checks.require_choice("detector", detector, get_args(WeightsSource))
@@ -111,17 +124,18 @@ class Predictor:
         self.backend, self.device = self._network.backend, self._network.device
         self.precision = self._network.precision
         self.faces: FaceChoice = faces
-        self.films_on_device = self.device != "cpu"
         self.detector, self.detector_weights = None, None
         if not aligned:
             self.detector_weights = locate_detector_weights("mobilenet0.25", detector)
             self.detector = Detector(
-                self.detector_weights, device=self.device, backend=self.backend, threads=threads
+                self.detector_weights,
+                device=self.device,
+                threshold=face_threshold,
+                backend=self.backend,
+                threads=threads,
             )
-        names = [facts.au_name(au) for au in self.metadata.aus]
-        self.columns = [*WHERE, *BOX, "score"]
-        self.columns += [f"{name}_p" for name in names if self.metadata.task != "intensity"]
-        self.columns += [f"{name}_i" for name in names if self.metadata.task != "detection"]
+        self.thresholds = choose_thresholds(self.metadata, au_thresholds)
+        self.columns = [*WHERE, *FACE, *au_columns(self.metadata.aus, self.metadata.task)]
 
     def __call__(
         self, images: ImageLike | Iterable[ImageLike], every: int = 1, fps: float | None = None
@@ -138,9 +152,11 @@ class Predictor:
             The table that ``maeface predict`` writes. It has one row for each face, and one row with face -1
             for an image without a face and for an input that cannot be read. Columns: ``input`` (file name,
             or the number of the image in memory), ``frame``, ``time_s``, ``face`` (0 has the best score),
-            ``track`` (a number for each person of a video; NaN in photos), ``status`` ("ok", "no_face", or
-            the reason why the input cannot be read), the box in px, ``score``, ``AU01_p`` ... (0..1),
-            ``AU01_i`` ... (0..5). Files come first, sorted by name, then images in memory.
+            ``track`` (a number for each person of a video; NaN in photos), ``status`` ("ok", "low_quality",
+            "no_face", or
+            the reason why the input cannot be read), the box in px, ``score``, measures of quality, the five
+            points, ``AU01`` ... (0 or 1), ``AU01_p`` ... (0..1), ``AU01_i`` ... (0..5). Files come first,
+            sorted by name, then images in memory.
 
         Raises:
             ConfigError: a file does not exist, or ``every`` or ``fps`` is out of range.
@@ -148,6 +164,70 @@ class Predictor:
                 they are skipped with a message.)
         """
         return self._to_pandas(self.stream(load_images(images, every, fps)), self.columns)
+
+    def image(self, image: ImageLike) -> FrameResult:
+        """Predict one photo, a file or an image in memory; errors as for a call."""
+        (result,) = self.images([image])
+        return result
+
+    def images(
+        self, images: ImageLike | Iterable[ImageLike], progress: Progress | None = None
+    ) -> Iterator[FrameResult]:
+        """Predict photos and videos; yield each photo and each frame as soon as it is predicted.
+
+        Args:
+            images: as for a call.
+            progress: called after each batch with the number of photos and frames so far, and None.
+        """
+        yield from frames_of(self._tables(load_images(images), progress, None))
+
+    def video(
+        self,
+        path: Path | str,
+        every: int = 1,
+        fps: float | None = None,
+        progress: Progress | None = None,
+    ) -> VideoResult:
+        """Predict a video while its frames are iterated over; ``.to_pandas()`` returns the whole table.
+
+        Args:
+            path: of the video.
+            every: read every n-th frame.
+            fps: read at most this many frames per second, instead of ``every``.
+            progress: called after each half a second of the video with the number of frames so far, and the
+                number that the file says it has (None if it does not say).
+        """
+        total = None
+        if progress is not None and every == 1 and fps is None:
+            with suppress(media.MediaError):  # its row will say why
+                total = media.count_frames(Path(path))
+        return VideoResult(self._tables(load_images(path, every, fps), progress, total))
+
+    def _tables(
+        self, source: Iterable[SourceImage | UnreadableInput], progress: Progress | None, total: int | None
+    ) -> Iterator[pa.Table]:
+        done = 0
+
+        def count() -> Iterator[pa.Table]:
+            nonlocal done
+            for batch in self.stream(source):
+                yield rows_of(batch, self.columns)
+                done += len(batch)
+                if progress is not None:
+                    progress(done, total)
+
+        yield from number_tracks(count())
+
+    def close(self) -> None:
+        """Free the networks; the predictor cannot be used any more."""
+        for name in ("_network", "detector", "face_finder", "model"):
+            self.__dict__.pop(name, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def embed(
         self, images: ImageLike | Iterable[ImageLike], every: int = 1, fps: float | None = None
@@ -168,7 +248,7 @@ class Predictor:
                 features.extend(one.values if one.crops else empty for one in batch)
                 yield batch
 
-        columns = self.columns[: len(WHERE) + len(BOX) + 1]
+        columns = [*WHERE, *FACE]
         return self._to_pandas(predict(), columns), np.concatenate(features)
 
     def _to_pandas(
@@ -188,9 +268,10 @@ class Predictor:
             source: photos and frames, and the entries of inputs that cannot be read.
             output: "head" for AU probabilities and intensities, "features" for what the head reads.
         """
-        groups = group_blocks(batch_images(source), PIXELS_ON_GPU if self.films_on_device else 0)
-        pairs = ((group, self._film_frames(group)) for group in groups)
-        for group, frames in read_ahead(pairs) if self.films_on_device else pairs:
+        on_device = self.face_finder.on_device
+        groups = group_blocks(batch_images(source), PIXELS_ON_GPU if on_device else 0)
+        pairs = ((group, self.face_finder.film_frames(group)) for group in groups)
+        for group, frames in read_ahead(pairs) if on_device else pairs:
             yield from self._predict(group, frames, output)
 
     def predict_crops(
@@ -205,12 +286,13 @@ class Predictor:
             mirror: whether to average with the mirror image, if the weights ask for it.
 
         Returns:
-            (F, K) float32: the AU columns of the table, or the features; (0, K) without a crop.
+            (F, K) float32: probabilities and intensities as the network gives them, in the order of the
+            columns ``AU01_p`` ... ``AU01_i`` ..., or the features; (0, K) without a crop.
         """
         if not len(crops):
-            width = self.metadata.encoder.width
-            columns = width if output == "features" else len(self.columns) - len(WHERE) - len(BOX) - 1
-            return np.zeros((0, columns), np.float32)
+            outputs = len(au_columns(self.metadata.aus, self.metadata.task)) - len(self.metadata.aus)
+            width = self.metadata.encoder.width if output == "features" else outputs
+            return np.zeros((0, width), np.float32)
         values = self._network.compute(crops, output, mirror)
         return to_values(values, self.metadata.task) if output == "head" else values
 
@@ -226,15 +308,17 @@ class Predictor:
     def _predict(
         self, group: Sequence[Batch], frames: Sequence[Sequence[Image]], output: Output
     ) -> Iterator[list[ImagePrediction]]:
-        """Predict a batch of photos, or blocks of films with their ``_film_frames``; yield batch by batch."""
-        images = [image for batch in group for image in _images_of(batch)]
-        found = iter(self._follow(frames) if frames else self._find_crops(images))
+        """Predict a batch of photos, or blocks of films with their frames; yield batch by batch."""
+        found = iter(self.face_finder.find(group, frames))
         of_all = [
             [next(found) if isinstance(image, SourceImage) else [] for image in batch] for batch in group
         ]
         crops_together = [crop.pixels for batch in of_all for crops in batch for crop in crops]
+        film = any(image.video for batch in group for image in images_of(batch))
         # A film has many frames of the same face, and the mirror image doubles the time.
-        values = self.predict_crops(crops_together, output, mirror=not any(one.video for one in images))
+        values = self.predict_crops(crops_together, output, mirror=not film)
+        if output == "head":
+            values = make_consistent(values, self.metadata.task, self.thresholds)
         start = 0
         for batch, crops_by_image in zip(group, of_all, strict=True):
             predictions = []
@@ -243,33 +327,14 @@ class Predictor:
                 start += len(crops)
             yield predictions
 
-    def _film_frames(self, group: Sequence[Batch]) -> list[list[Image]]:
-        """Return the frames of each block, on the device that follows faces; [] for photos, and for crops."""
-        images = [_images_of(batch) for batch in group]
-        if self.detector is None or not any(image.video for of_batch in images for image in of_batch):
-            return []
-        arrays = [image.frame.rgb for of_batch in images for image in of_batch]
-        frames: list[Image] = [*arrays]
-        if self.films_on_device:
-            from maeface.faces.device_frames import upload
-
-            frames = [*upload(arrays, self.device)]
-        rest = iter(frames)
-        return [[next(rest) for _ in of_batch] for of_batch in images]
-
-    def _follow(self, blocks: Sequence[Sequence[Image]]) -> list[list[FaceCrop]]:
-        """Return the crops of each frame of blocks of films."""
-        located = follow_faces(self.film_detector, blocks, self.faces, self.min_face)
-        frames = [frame for block in blocks for frame in block]
-        faces = [faces for block in located for faces in block]
-        return finder.crop_faces(frames, faces, self.metadata.preprocessing.image_size)
-
-    def _find_crops(self, images: Sequence[SourceImage]) -> list[list[FaceCrop]]:
-        """Return the crops of photos, or of images that are crops already."""
-        pixels = [image.frame.rgb for image in images]
-        if self.detector is None:
-            return [[finder.centre_crop(one, min(one.shape[:2]))] for one in pixels]
-        return finder.find_crops(self.detector, pixels, faces=self.faces)
+    @cached_property
+    def face_finder(self) -> FaceFinder:
+        """What finds and crops the faces."""
+        size = self.metadata.preprocessing.image_size
+        bf16 = self.precision == "bf16"
+        return FaceFinder(
+            self.detector, self.detector_weights, bf16, self._threads, self.faces, self.min_face, size
+        )
 
     @property
     def film_detector_precision(self) -> Precision | None:
@@ -277,24 +342,4 @@ class Predictor:
 
         It is that of the AU model where this makes it faster. In photos it is always "fp32".
         """
-        if self.detector is None:
-            return None
-        return "bf16" if self.backend == "openvino" and self.precision == "bf16" else "fp32"
-
-    @cached_property
-    def film_detector(self) -> Detector:
-        """The face detector of videos."""
-        assert self.detector is not None
-        if self.film_detector_precision == "fp32":
-            return self.detector
-        return Detector(
-            self.detector_weights,
-            precision="bfloat16",
-            threshold=self.detector.threshold,
-            backend=self.backend,
-            threads=self._threads,
-        )
-
-
-def _images_of(batch: Batch) -> list[SourceImage]:
-    return [image for image in batch if isinstance(image, SourceImage)]
+        return self.face_finder.film_precision

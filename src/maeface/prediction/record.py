@@ -18,7 +18,7 @@ from maeface.errors import WeightsError
 from maeface.faces.detector_weights import source_of
 from maeface.prediction import parts
 from maeface.prediction.parts import Content, Entry
-from maeface.prediction.rows import OK
+from maeface.prediction.rows import WITH_FACE
 
 if TYPE_CHECKING:
     from maeface.prediction.predictor import Predictor
@@ -161,7 +161,7 @@ def make_record(
                 "mtime_ns": content.mtime_ns,
                 "sha256": content.sha256,
                 "images": sum(entry.images for entry in of_input),
-                "faces": counts[OK],
+                "faces": sum(counts[status] for status in WITH_FACE),
                 "missing": sum(entry.missing for entry in of_input),
             }
         )

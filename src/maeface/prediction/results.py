@@ -1,6 +1,5 @@
 """Predictions as plain objects: frames, their faces, and the action units of each face."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from maeface.prediction.columns import BOX, POINTS, QUALITY
+from maeface.prediction.columns import BOX, POINTS, QUALITY, is_occurrence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +65,8 @@ class FaceResult:
         present = [f"{name}={one!r}" for name, one in self.aus.items() if one.present]
         who = "" if self.track is None else f"track={self.track}, "
         place = f"{x2 - x1:.0f}x{y2 - y1:.0f} px at {x1:.0f}, {y1:.0f}"
-        return f"FaceResult({who}{place}, {self.status}, score={self.score:.2f}, {', '.join(present) or 'no AU'})"
+        aus = ", ".join(present) or "no AU"
+        return f"FaceResult({who}{place}, {self.status}, score={self.score:.2f}, {aus})"
 
 
 @dataclass(frozen=True)
@@ -133,17 +133,15 @@ def frames_of(tables: Iterable[pa.Table]) -> Iterator[FrameResult]:
 
 
 def _face_of(row: Mapping[str, Any]) -> FaceResult:
-    names = [name for name in row if re.fullmatch(r"AU\d\d", name)]
+    names = list(filter(is_occurrence, row))
     return FaceResult(
-        box=(*(row[name] for name in BOX),),  # type: ignore[arg-type]
+        box=(*(row[name] for name in BOX),),
         score=_number(row["score"]),
         status=row["status"],
         track=row["track"],
         landmarks=np.array([_number(row[name]) for name in POINTS], np.float32).reshape(5, 2),
         quality={name: _number(row[name]) for name in QUALITY},
-        aus={
-            name: ActionUnit(bool(row[name]), row.get(f"{name}_p"), row.get(f"{name}_i")) for name in names
-        },
+        aus={name: ActionUnit(bool(row[name]), row.get(f"{name}_p"), row.get(f"{name}_i")) for name in names},
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 from maeface.data.ingest.images import SourceImage, UnreadableInput
 from maeface.faces.boxes import clip
 from maeface.faces.finder import FaceCrop
+from maeface.faces.quality import is_low_quality, measure_quality
 from maeface.faces.tracking import DESCRIPTOR_SIZE
+from maeface.prediction.columns import is_occurrence
 from maeface.prediction.table_writer import WHERE
 
-BOX = ("x1", "y1", "x2", "y2")
 FOLLOWED, DESCRIPTOR = "_followed", "_descriptor"
 HIDDEN = {FOLLOWED: pa.int32(), DESCRIPTOR: pa.binary(2 * DESCRIPTOR_SIZE)}
 """Columns of parts that are not in tables; ``tracks.number_tracks`` makes ``track`` of them."""
-OK, NO_FACE = "ok", "no_face"
-"""The ``status`` of a row with a face, and of an image without one, as in a manifest."""
+OK, LOW_QUALITY, NO_FACE = "ok", "low_quality", "no_face"
+"""The ``status`` of a row with a face, with a face that is hard to see, and of an image without one."""
+WITH_FACE = (OK, LOW_QUALITY)
 
 
 @dataclass(frozen=True)
@@ -29,17 +32,31 @@ class ImagePrediction:
     Attributes:
         image: the photo or frame, or the entry of an input that cannot be read.
         crops: its F faces, best score first; none if the input cannot be read.
-        values: (F, K) float32: the AU columns of the table, or the features.
+        values: (F, K) float32: the AU columns of the table (``columns.au_columns``), or the features.
     """
 
     image: SourceImage | UnreadableInput
     crops: list[FaceCrop]
     values: NDArray[np.float32]
 
+    @cached_property
+    def quality(self) -> NDArray[np.float32]:
+        """(F, 7), the columns ``columns.QUALITY``."""
+        if not isinstance(self.image, SourceImage):
+            return measure_quality([], [])
+        return measure_quality(self.crops, [self.image.frame.rgb.shape] * len(self.crops))
+
+    @property
+    def statuses(self) -> list[str]:
+        """The ``status`` of each row."""
+        if self.crops:
+            return [LOW_QUALITY if low else OK for low in is_low_quality(self.quality)]
+        return [self.image.reason if isinstance(self.image, UnreadableInput) else NO_FACE]
+
 
 def schema_of(columns: Sequence[str]) -> pa.Schema:
-    """Return the schema of a table: the types of ``WHERE`` and ``HIDDEN``, float32 for all other columns."""
-    types = {**WHERE, **HIDDEN}
+    """Return the schema of a table: known types of ``WHERE``, ``HIDDEN`` and occurrences, else float32."""
+    types = {**WHERE, **HIDDEN, **dict.fromkeys(filter(is_occurrence, columns), pa.int8())}
     return pa.schema([(column, types.get(column, pa.float32())) for column in columns])
 
 
@@ -48,7 +65,7 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
 
     Args:
         predictions: the images.
-        columns: ``WHERE``, the box, the score, and the columns of ``ImagePrediction.values``.
+        columns: ``WHERE``, ``columns.FACE``, and the columns of ``ImagePrediction.values``.
 
     Returns:
         A table of ``schema_of([*columns, *HIDDEN])``. Numbers that are missing are null, and so is ``track``.
@@ -58,25 +75,17 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
     hidden: list[tuple[int | None, bytes | None]] = []
     empty = np.full(len(columns) - len(WHERE), np.nan, dtype=np.float32)
     for one in predictions:
+        name = one.image.name
         if isinstance(one.image, UnreadableInput):
-            (name, frame, time_s), status = one.image[:3], one.image.reason
+            frame, time_s = one.image.frame, one.image.time_s
         else:
-            name, status = one.image.name, NO_FACE
             frame, time_s = one.image.frame.index, one.image.frame.time_s
-        for k, crop in enumerate(one.crops):
-            score = np.nan if np.isnan(crop.face.landmarks).all() else crop.face.score  # NaN: a ready crop
-            where.append((name, frame, time_s, k, OK))
-            box = crop.face.box
-            if isinstance(one.image, SourceImage):  # a face that is followed may be partly outside
-                box = clip(box, one.image.frame.rgb.shape)
-            values = np.array([*box, score, *one.values[k]], dtype=np.float32)
-            numbers.append(values[: len(empty)])
-            looks = crop.descriptor
-            hidden.append((crop.followed, None if looks is None else looks.astype("<f2").tobytes()))
-        if not one.crops:
-            where.append((name, frame, time_s, -1, status))
-            numbers.append(empty)
-            hidden.append((None, None))
+        for k, status in enumerate(one.statuses):
+            where.append((name, frame, time_s, k if one.crops else -1, status))
+            numbers.append(_numbers_of(one, k)[: len(empty)] if one.crops else empty)
+            looks = one.crops[k].descriptor if one.crops else None
+            followed = one.crops[k].followed if one.crops else None
+            hidden.append((followed, None if looks is None else looks.astype("<f2").tobytes()))
     names, frames, times, faces, statuses = zip(*where, strict=True) if where else ((),) * 5
     matrix = np.stack(numbers) if numbers else np.zeros((0, len(empty)), np.float32)
     no_track = np.zeros(len(where), np.int32)
@@ -87,13 +96,32 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
         number_array(np.array(faces, np.int16)),
         number_array(no_track, no_track),
         _texts(statuses),
-        *(number_array(values) for values in matrix.T),
+        *(_column(name, values) for name, values in zip(columns[len(WHERE) :], matrix.T, strict=True)),
         number_array(
             np.array([one or 0 for one, _ in hidden], np.int32), [one is not None for one, _ in hidden]
         ),
         _bytes([looks for _, looks in hidden], HIDDEN[DESCRIPTOR]),
     ]
     return pa.Table.from_arrays(arrays, schema=schema_of([*columns, *HIDDEN]))
+
+
+def _numbers_of(one: ImagePrediction, k: int) -> NDArray[np.float32]:
+    """Return the numbers of a face's row: ``columns.FACE`` and its values."""
+    face = one.crops[k].face
+    score = np.nan if np.isnan(face.landmarks).all() else face.score  # NaN: a ready crop
+    box = face.box
+    if isinstance(one.image, SourceImage):  # a face that is followed may be partly outside
+        box = clip(box, one.image.frame.rgb.shape)
+    parts = [box, [score], one.quality[k], face.landmarks.ravel(), one.values[k]]
+    return np.concatenate(parts, dtype=np.float32)
+
+
+def _column(name: str, values: NDArray[np.float32]) -> pa.Array:
+    """Return a column of numbers; those of occurrence are whole."""
+    if not is_occurrence(name):
+        return number_array(values)
+    present = ~np.isnan(values)
+    return number_array(np.where(present, values, 0).astype(np.int8), present)
 
 
 # ``pyarrow.array`` would import pandas, which takes a second in each process.

@@ -24,11 +24,11 @@ from maeface.prediction.pipeline import (
 )
 from maeface.prediction.plan import index_path
 from maeface.prediction.record import is_up_to_date
-from maeface.prediction.rows import NO_FACE, OK
+from maeface.prediction.rows import NO_FACE, WITH_FACE
 from maeface.prediction.tracks import ABSENT
 from maeface.prediction.units import picture_path
 
-READ = (OK, NO_FACE, ABSENT)
+READ = (*WITH_FACE, NO_FACE, ABSENT)
 """The ``status`` of rows of images that were read."""
 
 
@@ -61,6 +61,11 @@ class Totals:
             self.images += item["images"]
             if item["missing"]:
                 self.shares_missing.append(item["missing"] / (item["missing"] + item["images"]))
+
+    @property
+    def faces(self) -> int:
+        """Rows with a face."""
+        return sum(self.statuses[status] for status in WITH_FACE)
 
     @property
     def reasons(self) -> dict[str, int]:

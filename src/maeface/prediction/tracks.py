@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from maeface.faces.tracking import DESCRIPTOR_SIZE, Tracker
-from maeface.prediction.rows import BOX, DESCRIPTOR, FOLLOWED, HIDDEN, array_numbers, number_array
+from maeface.prediction.columns import BOX
+from maeface.prediction.rows import DESCRIPTOR, FOLLOWED, HIDDEN, array_numbers, number_array
 
 ABSENT = "absent"
 """The ``status`` of a frame without the one person that was asked for, if it has other faces."""

@@ -178,11 +178,10 @@ def _count(batch: Sequence[ImagePrediction], entries: dict[str, Entry]) -> None:
     for one in batch:
         entry = entries[one.image.name]
         entry.rows += max(1, len(one.crops))
+        entry.statuses.update(one.statuses)
         if isinstance(one.image, SourceImage):
             entry.images += 1
-            entry.statuses["ok" if one.crops else "no_face"] += max(1, len(one.crops))
         else:
-            entry.statuses[one.image.reason] += 1
             entry.missing += one.image.images
 
 

@@ -25,7 +25,7 @@ def describe_faces(
         videos: inputs whose lines have the frame and its time.
     """
     for row in rows:
-        if row.get("status", "ok") not in ("ok", "no_face"):
+        if row.get("status", "ok") not in ("ok", "low_quality", "no_face"):
             continue
         source = str(row["input"])
         if source in videos:

@@ -1,0 +1,101 @@
+"""The faces of images, cropped for a network: of photos, of films, and crops that are ready."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from maeface.config import Precision
+from maeface.data.ingest.images import SourceImage, UnreadableInput
+from maeface.faces import finder
+from maeface.faces.detector import Detector
+from maeface.faces.finder import FaceChoice, FaceCrop
+from maeface.faces.following import follow_faces
+from maeface.faces.imaging import Image
+
+Batch = list[SourceImage | UnreadableInput]
+"""Photos, or frames of one block of a film; see ``batch_images``."""
+
+
+class FaceFinder:
+    """Finds and crops faces.
+
+    Args:
+        detector: of the faces of photos; None if the images are crops already.
+        weights: of the detector.
+        bf16: whether the detector of films may compute in bfloat16: OpenVINO is faster then.
+        threads: of the detector, as for ``Detector``.
+        faces: which faces of an image, as for ``finder.find_crops``.
+        min_face: side of the smallest face that is searched for in films, px.
+        size: side of the crops of films, px.
+
+    Attributes:
+        film_precision: precision of the detector of films, "fp32" or "bf16"; None without a detector.
+        on_device: whether frames of films are copied to the detector's device, and many blocks followed
+            together.
+    """
+
+    def __init__(
+        self,
+        detector: Detector | None,
+        weights: Path | None,
+        bf16: bool,
+        threads: int | None,
+        faces: FaceChoice,
+        min_face: float,
+        size: int,
+    ) -> None:
+        self._detector, self._weights, self._threads = detector, weights, threads
+        self._faces, self._min_face, self._size = faces, min_face, size
+        self.film_precision: Precision | None = None
+        if detector is not None:
+            self.film_precision = "bf16" if bf16 and detector.backend == "openvino" else "fp32"
+        self.on_device = detector is not None and detector.device != "cpu"
+
+    @cached_property
+    def film_detector(self) -> Detector:
+        """The detector of the faces of films."""
+        assert self._detector is not None
+        if self.film_precision == "fp32":
+            return self._detector
+        return Detector(
+            self._weights,
+            precision="bfloat16",
+            threshold=self._detector.threshold,
+            backend=self._detector.backend,
+            threads=self._threads,
+        )
+
+    def film_frames(self, group: Sequence[Batch]) -> list[list[Image]]:
+        """Return the frames of each block, where they are followed; [] for photos, and for ready crops."""
+        images = [images_of(batch) for batch in group]
+        if self._detector is None or not any(image.video for some in images for image in some):
+            return []
+        arrays = [image.frame.rgb for some in images for image in some]
+        frames: list[Image] = [*arrays]
+        if self.on_device:
+            from maeface.faces.device_frames import upload
+
+            frames = [*upload(arrays, self.film_detector.device)]
+        rest = iter(frames)
+        return [[next(rest) for _ in some] for some in images]
+
+    def find(self, group: Sequence[Batch], frames: Sequence[Sequence[Image]]) -> list[list[FaceCrop]]:
+        """Return the crops of each image of a group: a batch of photos, or blocks of films.
+
+        Args:
+            group: the batches.
+            frames: their ``film_frames``.
+        """
+        if frames:
+            located = follow_faces(self.film_detector, frames, self._faces, self._min_face)
+            flat = [frame for block in frames for frame in block]
+            return finder.crop_faces(flat, [faces for block in located for faces in block], self._size)
+        pixels = [image.frame.rgb for batch in group for image in images_of(batch)]
+        if self._detector is None:
+            return [[finder.centre_crop(one, min(one.shape[:2]))] for one in pixels]
+        return finder.find_crops(self._detector, pixels, faces=self._faces) if pixels else []
+
+
+def images_of(batch: Batch) -> list[SourceImage]:
+    """Return the images of a batch, without the entries for what is missing."""
+    return [image for image in batch if isinstance(image, SourceImage)]
