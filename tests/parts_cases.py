@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -61,7 +62,7 @@ def bad_index(options):
     from maeface.faces import video_index
 
     def build(file, *rest):
-        misbehave(os.readlink(f"/proc/self/fd/{file.fileno()}").rpartition("/")[2])
+        misbehave(Path(f"/proc/self/fd/{file.fileno()}").readlink().name)
 
     video_index.build_index = build
     return QuickPredictor()
