@@ -85,7 +85,7 @@ def hash_of(path: Path, advance: Callable[[], None] = lambda: None) -> str | Non
         return None
 
 
-@dataclass
+@dataclass(slots=True)  # there are as many as inputs
 class Entry:
     """The rows of an input, or of some frames of a film, in a part.
 
