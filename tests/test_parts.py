@@ -203,8 +203,10 @@ def test_same_size_and_time_of_change_are_trusted_and_other_content_is_not(tmp_p
     assert not content.still_of(path) and parts.look_at(path).still_of(path)
 
 
-@pytest.mark.parametrize(("backend", "processes"), [("openvino", 3), ("torch", 1), ("auto", 1)])
-def test_a_gpu_has_one_process_and_a_back_end_of_the_cpu_all(tmp_path, monkeypatch, backend, processes):
+@pytest.mark.parametrize(("backend", "processes"), [("openvino", 3), ("torch", 2), ("auto", 2)])
+def test_a_gpu_has_as_many_processes_as_its_memory_and_a_back_end_of_the_cpu_all(
+    tmp_path, monkeypatch, backend, processes
+):
     counts = []
 
     def work(setup, items, count, *arguments):
@@ -213,7 +215,9 @@ def test_a_gpu_has_one_process_and_a_back_end_of_the_cpu_all(tmp_path, monkeypat
 
     monkeypatch.setattr(workers, "work", work)
     monkeypatch.setattr(predict, "finds_gpu", lambda: True)
-    options = {"device": "auto", "backend": backend, "workers": 3}
+    monkeypatch.setattr(predict, "count_gpu_processes", lambda device: 2)
+    monkeypatch.setattr(predict, "count_cores", lambda: 3)
+    options = {"device": "auto", "backend": backend, "workers": None}
     run(photos(tmp_path / "in", 1), tmp_path / "t.csv", **options)
     assert counts == [processes]
 
