@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from maeface import facts
+from maeface import console, facts
 
 TRACE = 1.0
 """Intensity from which an action unit is named where there are no probabilities (FACS level A, trace)."""
@@ -17,7 +17,7 @@ def describe_faces(
     ``photo.jpg, face 0: AU06 Cheek raiser 0.91 (3.2); AU12 Lip corner puller 0.99 (4.1)``
 
     Without probabilities, action units of at least trace intensity are named. Inputs that cannot be read
-    have no line.
+    have no line. Control characters in names are escaped.
 
     Args:
         rows: of the table that ``maeface predict`` writes, {column: value} each.
@@ -27,8 +27,8 @@ def describe_faces(
     for row in rows:
         if row.get("status", "ok") not in ("ok", "no_face"):
             continue
-        source = str(row["input"])
-        if source in videos:
+        source = console.escape(str(row["input"]))
+        if row["input"] in videos:
             source += f", frame {row['frame']} ({row['time_s']:.2f} s)"
         if row["face"] < 0:
             yield f"{source}: no face"
