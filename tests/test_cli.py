@@ -205,7 +205,12 @@ CASES = {
         "it is a folder; name a file",
     ),
     "a device of no name": ("predict {f}/faces --device cudaa", 2, "did you mean 'cuda'"),
-    "a device of no name for prepare": ("prepare {f}/faces --out {o}/d --device gpu", 2, "cuda:N"),
+    "a device of no name for prepare": (
+        "prepare {f}/faces --out {o}/d --device gpu",
+        2,
+        "cuda:N; did you mean 'cuda'",
+    ),
+    "a GPU by number": ("predict {f}/faces --device GPU:1", 2, "did you mean 'cuda:1'"),
     "a device of no name in a recipe": (
         "pretrain mae-face --data {f}/faces --out {o}/r --set run.device=gpu",
         2,
@@ -213,7 +218,21 @@ CASES = {
     ),
     "a rate that is no number": ("predict {f}/faces --fps inf", 2, "finite number above 0"),
     "a rate that is no number for prepare": ("prepare {f}/faces --out {o}/d --fps inf", 2, "fps"),
-    "two choices of frames": ("prepare {f}/faces --out {o}/d --fps 2 --every 2", 2, "not both"),
+    "two choices of frames": (
+        "prepare {f}/faces --out {o}/d --fps 2 --every 2",
+        2,
+        "--every is 2 and --fps is 2.0; give one of them",
+    ),
+    "two choices of frames for predict": (
+        "predict {f}/faces --every 4 --fps 3",
+        2,
+        "--every is 4 and --fps is 3.0; give one of them",
+    ),
+    "a folder of tables with the name of a table": (
+        "predict {f}/faces --aligned --weights {f}/au.safetensors --out {o}/t.csv/",
+        2,
+        "t.csv/: the name of a folder must not end with .csv",
+    ),
     "a setting that is no number": (
         "pretrain mae-face --data {f}/faces --out {o}/r --set optim.base_lr=inf",
         2,

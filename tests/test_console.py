@@ -3,6 +3,7 @@
 import pytest
 
 from maeface import console
+from maeface.report.lines import describe_faces
 
 
 @pytest.fixture
@@ -55,3 +56,26 @@ def test_nothing_to_do_is_one_line(capsys):
     with console.progress("work", 5, "items", completed=5):
         pass
     assert lines(capsys) == ["work: 5/5 items"]
+
+
+NAME = "a\n\r\x1b[31m\u2028é日\u3000b.jpg"
+SHOWN = r"a\n\r\x1b[31m\u2028é日" + "\u3000b.jpg"
+
+
+def test_names_are_shown_without_control_characters(capsys):
+    assert console.escape(NAME) == SHOWN
+    row = {"input": NAME, "frame": 3, "time_s": 0.5, "face": -1, "status": "no_face"}
+    assert list(describe_faces([row], {})) == [f"{SHOWN}: no face"]
+    assert list(describe_faces([row], {}, {NAME})) == [f"{SHOWN}, frame 3 (0.50 s): no face"]
+    console.FewNotes("files").add(f"skipped {NAME}")
+    console.note("two\nlines\x1b[31m")
+    assert capsys.readouterr().err == f"skipped {SHOWN}\ntwo\nlines\\x1b[31m\n"
+
+
+def test_the_first_notes_of_a_kind_are_shown(capsys):
+    notes = console.FewNotes("files")
+    for number in range(console.MESSAGES + 5):
+        notes.add(f"file {number}")
+    said = capsys.readouterr().err.splitlines()
+    assert said == [*(f"file {n}" for n in range(console.MESSAGES)), "further files are only counted"]
+    assert notes.count == console.MESSAGES + 5

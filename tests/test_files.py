@@ -173,3 +173,38 @@ def test_a_hash_shows_that_it_makes_progress(tmp_path):
     calls = []
     assert files.sha256(tmp_path / "file", lambda: calls.append(1)) == hashlib.sha256(data).hexdigest()
     assert len(calls) == 3 and files.sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_lock_whose_file_is_removed_meanwhile_is_taken_again(tmp_path, monkeypatch):
+    """Its last owner removes it, and the folder, while the next one is about to lock it."""
+    folder, calls, real = tmp_path / "folder", [], files.fcntl.flock
+
+    def flock(descriptor, operation):
+        calls.append(operation)
+        if len(calls) == 1:
+            (folder / ".lock").unlink()
+            folder.rmdir()
+        if len(calls) == 2:  # another process has made it anew
+            (folder / ".lock").unlink()
+            (folder / ".lock").touch()
+        real(descriptor, operation)
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with files.lock(folder):
+        assert len(calls) == 3 and (folder / ".lock").is_file()
+        with pytest.raises(ResourceError, match="in use by another run"), files.lock(folder):
+            pass
+    with files.lock(folder):
+        pass
+
+
+def test_names_fit_into_a_folder_and_stay_different():
+    assert files.fit_name("sub/a,b.png") == "sub/a,b.png"
+    assert files.fit_name("x" * files.LONGEST_NAME) == "x" * files.LONGEST_NAME
+    names = ["x" * 255, "x" * 254 + "y", "é" * 127, "é" * 130, f"sub/{'x' * 255}/a.png"]
+    names += [files.fit_name(name) for name in names]  # files may have these names too
+    fitted = [files.fit_name(name) for name in names]
+    assert len(set(fitted)) == len(names) and fitted[5:] != names[5:]
+    assert all(len(part.encode()) <= files.LONGEST_NAME for name in fitted for part in name.split("/"))
+    assert fitted[4].startswith("sub/x") and fitted[4].endswith("/a.png")
+    assert fitted[0] == "x" * 229 + "~" + hashlib.sha256(b"x" * 255).hexdigest()[:16]

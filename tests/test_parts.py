@@ -21,6 +21,7 @@ from maeface import files, predict
 from maeface.data.ingest import segments, workers
 from maeface.data.ingest.inputs import Input
 from maeface.errors import ConfigError, DataError, ResourceError
+from maeface.faces import video
 from maeface.prediction import parts, pipeline, plan, tables, units
 from parts_cases import photo, photos, run, work_here
 from test_pieces import BREAKS
@@ -202,8 +203,10 @@ def test_same_size_and_time_of_change_are_trusted_and_other_content_is_not(tmp_p
     assert not content.still_of(path) and parts.look_at(path).still_of(path)
 
 
-@pytest.mark.parametrize(("backend", "processes"), [("openvino", 3), ("torch", 1), ("auto", 1)])
-def test_a_gpu_has_one_process_and_a_back_end_of_the_cpu_all(tmp_path, monkeypatch, backend, processes):
+@pytest.mark.parametrize(("backend", "processes"), [("openvino", 3), ("torch", 2), ("auto", 2)])
+def test_a_gpu_has_as_many_processes_as_its_memory_and_a_back_end_of_the_cpu_all(
+    tmp_path, monkeypatch, backend, processes
+):
     counts = []
 
     def work(setup, items, count, *arguments):
@@ -212,7 +215,9 @@ def test_a_gpu_has_one_process_and_a_back_end_of_the_cpu_all(tmp_path, monkeypat
 
     monkeypatch.setattr(workers, "work", work)
     monkeypatch.setattr(predict, "finds_gpu", lambda: True)
-    options = {"device": "auto", "backend": backend, "workers": 3}
+    monkeypatch.setattr(predict, "count_gpu_processes", lambda device: 2)
+    monkeypatch.setattr(predict, "count_cores", lambda: 3)
+    options = {"device": "auto", "backend": backend, "workers": None}
     run(photos(tmp_path / "in", 1), tmp_path / "t.csv", **options)
     assert counts == [processes]
 
@@ -463,7 +468,7 @@ def test_a_film_in_several_units_is_joined_in_order(tmp_path, monkeypatch):
     assert made["inputs"][0]["sha256"] == parts.hash_of(tmp_path / "film.mp4")
 
 
-def read_spans(items, every, fps, skipped, indexes):
+def read_spans(items, every, fps, skipped, indexes, indexing):
     import numpy as np
 
     from maeface.data.ingest.images import SourceImage
@@ -519,6 +524,9 @@ def test_outputs_that_are_folders(tmp_path):
     from maeface.options import parse_output
 
     assert checks.is_folder_of_tables(parse_output(f"{tmp_path}/day.1/"))
+    assert not (tmp_path / "day.1").exists()  # options are read before they are checked
+    run(photo(tmp_path / "a.png"), parse_output(f"{tmp_path}/day.1/"))
+    assert (tmp_path / "day.1" / "a.png.csv").is_file() and not (tmp_path / "day.1" / ".parts").exists()
 
 
 def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch, here):
@@ -678,3 +686,217 @@ def test_a_segment_that_crashes_counts_the_frames_that_would_be_read(tmp_path, m
     run(tmp_path / "film.mp4", tmp_path / "t.csv", every=5)
     (item,) = record_of(tmp_path / "t.csv")["inputs"]
     assert item["images"] + item["missing"] == 50 and 20 <= item["missing"] <= 30
+
+
+# Several commands that share a folder ---------------------------------------------------------------------
+
+
+def part_names(folder):
+    return {path.name for path in parts.part_files(folder)}
+
+
+def leave_unfinished(monkeypatch, folder, out):
+    """Stop a run of which one unit is finished and no table is written; return the names of the parts."""
+    with monkeypatch.context() as patched:
+        stop_after(patched, 1)
+        patched.setattr(pipeline.Pipeline, "_complete_if_finished", lambda self, name: None)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out)
+    left = part_names(out / ".parts")
+    assert left
+    return left
+
+
+def run_within(monkeypatch, action):
+    """Do something, as another process, when the next run has finished its first unit."""
+    real = pipeline.Pipeline._add
+
+    def add(self, unit, result):
+        monkeypatch.setattr(pipeline.Pipeline, "_add", real)
+        action()
+        real(self, unit, result)
+
+    monkeypatch.setattr(pipeline.Pipeline, "_add", add)
+
+
+def others(folder, count):
+    """Photos that have other names than those of ``photos``."""
+    for number in range(count):
+        photo(folder / f"other{number}.png", 20)
+    return folder
+
+
+def test_a_command_with_nothing_to_do_leaves_the_parts_of_a_running_one(tmp_path, monkeypatch, here):
+    """Command A predicts to a folder of tables; B's tables are there, and B must not remove A's parts."""
+    first, second, out = photos(tmp_path / "a", 8), others(tmp_path / "b", 4), tmp_path / "tables"
+    run(second, out)
+    seen = []
+
+    def other_command():
+        before = {path.name for path in (out / ".parts").iterdir()}
+        assert run(second, out).there == 4
+        seen.append((before, {path.name for path in (out / ".parts").iterdir()}))
+
+    run_within(monkeypatch, other_command)
+    run(first, out)
+    ((before, after),) = seen
+    assert before == after and {pipeline.HEADER, ".lock"} < before
+    assert len(list(out.glob("*.csv"))) == 12 and not (out / ".parts").exists()
+
+
+def test_a_table_that_is_there_does_not_end_a_run_with_other_settings(tmp_path, monkeypatch, here):
+    """The same with one table: B asks for the settings of the old table while A makes it anew."""
+    folder, out = photos(tmp_path / "in", 8), tmp_path / "t.csv"
+    run(folder, out)
+    seen = []
+
+    def other_command():
+        assert run(folder, out).there == 8
+        seen.append(part_names(tmp_path / "t.csv.parts"))
+
+    run_within(monkeypatch, other_command)
+    run(folder, out, every=2)
+    assert len(seen) == 1 and seen[0] and not (tmp_path / "t.csv.parts").exists()
+
+
+def test_parts_with_other_settings_stay_when_the_old_table_is_asked_for(tmp_path, monkeypatch, here):
+    folder, out = photos(tmp_path / "in", 8), tmp_path / "t.csv"
+    run(folder, out)
+    with monkeypatch.context() as patched:
+        stop_after(patched, 1)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out, every=2)
+    left = part_names(tmp_path / "t.csv.parts")
+    assert run(folder, out).there == 8
+    assert left and part_names(tmp_path / "t.csv.parts") == left
+    seen = stop_after(monkeypatch, -1)
+    run(folder, out, every=2)
+    assert len(seen) == 1 and not (tmp_path / "t.csv.parts").exists()
+
+
+def test_another_command_with_the_same_folder_keeps_what_is_unfinished(tmp_path, monkeypatch, here):
+    """An interrupted run of some inputs goes on after a run of others to the same folder of tables."""
+    first, second, out = photos(tmp_path / "a", 8), others(tmp_path / "b", 4), tmp_path / "tables"
+    left = leave_unfinished(monkeypatch, first, out)
+    run(second, out)
+    assert part_names(out / ".parts") == left
+    assert run(second, out).there == 4 and part_names(out / ".parts") == left
+    seen = stop_after(monkeypatch, -1)
+    run(first, out)
+    assert [len(names) for names in seen] == [4]  # the other four were finished
+    assert len(list(out.glob("*.csv"))) == 12 and not (out / ".parts").exists()
+
+
+def test_a_folder_of_tables_keeps_no_parts_of_files_that_have_changed(tmp_path, monkeypatch, here):
+    folder, out = photos(tmp_path / "a", 8), tmp_path / "tables"
+    others(folder, 1)
+    (before,) = leave_unfinished(monkeypatch, folder, out)
+    for number in range(4):
+        photo(folder / f"{number:03d}.png", 50)
+    listing = predict.find_inputs([folder])
+    names = {item.source for item in listing}
+    assert parts.find_finished(out / ".parts", listing[4:], names - {"000.png"}) == {}
+    assert part_names(out / ".parts") == {before}  # it has rows of an input of another run
+    assert parts.find_finished(out / ".parts", listing, names) == {}
+    assert part_names(out / ".parts") == set()
+
+
+def test_a_run_that_ends_leaves_the_folder_of_one_that_begins(tmp_path, monkeypatch, here):
+    """A removes its parts and their lock; B begins in the same folder at once, before A has left it."""
+    folder, out = photos(tmp_path / "in", 4), tmp_path / "t.csv"
+    real, begun = pipeline.remove_parts, []
+
+    def remove(folder, keep_lock=False):
+        real(folder, keep_lock)
+        if not keep_lock and not begun:
+            begun.append(pipeline.parts_folder(folder, {}))
+            begun[0].__enter__()
+            files.write_json(folder / pipeline.HEADER, {"of": "B"})
+
+    monkeypatch.setattr(pipeline, "remove_parts", remove)
+    run(folder, out)
+    assert pipeline.read_header(tmp_path / "t.csv.parts") == {"of": "B"}
+    with pytest.raises(ResourceError, match="in use"), files.lock(tmp_path / "t.csv.parts"):
+        pass
+    begun[0].__exit__(None, None, None)
+    assert not (tmp_path / "t.csv.parts").exists()
+
+
+def test_a_table_that_is_made_anew_with_other_settings_is_told(tmp_path, here, capsys):
+    folder, out = photos(tmp_path / "in", 2), tmp_path / "t.csv"
+    run(folder, out)
+    photo(folder / "new.png")
+    run(folder, out)
+    assert "anew" not in capsys.readouterr().err
+    run(folder, out, faces=1, track=2)
+    line = f"{out} was made with other settings: faces was all, now 1; track was None, now 2; it is made anew"
+    assert line in capsys.readouterr().err.splitlines()
+    run(folder, out, faces=1)
+    assert "track was 2, now None; it is made anew\n" in capsys.readouterr().err
+    run(folder, tmp_path / "each")
+    run(folder, tmp_path / "each", faces=1)
+    said = [text for text in capsys.readouterr().err.splitlines() if "anew" in text]
+    assert len(said) == 1 and said[0].endswith(
+        "faces was all, now 1; it is made anew, and so are 2 other tables"
+    )
+
+
+# Names ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [244, 249, 251, 255])
+def test_the_longest_names_have_tables_and_pictures_too(tmp_path, here, monkeypatch, length):
+    """No room is left for ``.csv.json``: the file names are shortened, not the names in the table."""
+    monkeypatch.setattr(
+        predict,
+        "_draw",
+        lambda predictor, folder, batch: sum(
+            files.write_bytes(predict.picture_path(folder, one.image.name), b"x") is None for one in batch
+        ),
+    )
+    folder, out, pictures = photos(tmp_path / "in", 2), tmp_path / "tables", tmp_path / "pictures"
+    names = [photo(folder / f"0{'x' * (length - 6)}{k}.png").name for k in range(2)]  # before the others
+    run(folder, out, pictures=pictures)
+    stems = sorted(path.name.removesuffix(".csv") for path in out.glob("*.csv"))
+    assert stems[:2] == ["000.png", "001.png"] and len(stems) == 4
+    assert (stems[2:] == names) == (length <= 246)
+    assert {name for stem in stems for name in rows_of(out / f"{stem}.csv")["input"]} >= set(names)
+    assert all((out / f"{stem}.csv.json").is_file() for stem in stems)
+    assert sorted(path.name for path in pictures.iterdir()) == [f"{stem}.png" for stem in stems]
+    assert run(folder, out, pictures=pictures).there == 4
+    run(folder, tmp_path / "t.csv", pictures=pictures)
+    assert set(names) <= set(rows_of(tmp_path / "t.csv")["input"])
+
+
+def done_in_reverse(setup, items, count, notify, lose=None, limit_s=None):
+    """As several processes may: the segments of a film end in reverse order."""
+    job, held = setup(), []
+    for item in items:
+        if item.inputs[0].frames:
+            held.append(item)
+        else:
+            yield item, job(item, notify)
+    for item in reversed(held):
+        yield item, job(item, notify)
+
+
+def test_segments_that_end_in_any_order_are_joined_in_order_of_time(tmp_path, monkeypatch):
+    film(tmp_path / "film.mp4", 45)
+    monkeypatch.setattr(workers, "work", work_here)
+    run(tmp_path / "film.mp4", tmp_path / "t.csv")
+    monkeypatch.setattr(workers, "work", done_in_reverse)
+    run(tmp_path / "film.mp4", tmp_path / "reverse.csv")
+    assert list(rows_of(tmp_path / "reverse.csv")["frame"].unique()) == list(range(450))
+    assert (tmp_path / "reverse.csv").read_bytes() == (tmp_path / "t.csv").read_bytes()
+
+
+def test_a_film_in_one_piece_shows_progress_while_it_is_indexed(tmp_path, monkeypatch):
+    """Also one that crashed a process and is done by itself, whose frames are read much later."""
+    film(tmp_path / "film.mp4", 25)
+    (item,) = predict.find_inputs([tmp_path / "film.mp4"])
+    monkeypatch.setattr(units.media, "index_video", None)  # it is not cut
+    real, reports, after = video.decode_frames, [], []
+    monkeypatch.setattr(video, "decode_frames", lambda *rest: after.append(len(reports)) or real(*rest))
+    alone = units.OneFile(plan.make_unit([item]))
+    units.predict_unit(alone, tmp_path, parts_cases.QuickPredictor(), 1, None, reports.append)
+    assert after[0] >= 250

@@ -86,6 +86,16 @@ def test_frames_without_a_face_photos_and_other_films_have_tracks_of_their_own()
     assert table["track"].dropna().tolist() == [0, 0]
 
 
+def test_segments_of_a_damaged_film_may_overlap_in_time():
+    """Timestamps that step back do not end the numbering, and the person keeps the number."""
+    frames = rows("a.mp4", [face(0, 0, 1)], [face(2, 0)], [face(4, 0, 1)], [face(6, 0)])
+    again = rows("a.mp4", *[[]] * 1, [face(4, 0, 1), face(200, 1, 2)], [face(6, 0), face(202, 1)]).slice(1)
+    later = rows("a.mp4", *[[]] * 4, [face(8, 0, 1), face(204, 1, 2)]).slice(4)
+    table = numbered(frames, again, later)
+    assert table["time_s"].tolist() == pytest.approx([0, 0.1, 0.2, 0.3, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4])
+    assert table["track"].tolist() == [0, 0, 0, 0, 0, 1, 0, 1, 0, 1]
+
+
 def test_one_track_is_kept_and_every_frame_has_a_row():
     film = rows(
         "a.mp4", [face(0, 0, 1), face(200, 1, 2)], [face(2, 0)], [], None, [face(200, 0, 2), face(4, 1, 1)]

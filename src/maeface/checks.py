@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 from maeface.errors import ConfigError, MaefaceError, ResourceError, WeightsError
 
@@ -34,16 +34,22 @@ def find_nearest(name: str, names: Iterable[str], min_similarity: float = 0.6) -
     return by_lower[near[0]] if near else None
 
 
-def require_choice(setting: str, value: object, names: Sequence[str]) -> None:
+def require_choice(setting: str, value: object, names: Sequence[str], meant: str | None = None) -> None:
     """Check that a value is one of some names; the name ``cuda:N`` stands for ``cuda:0`` and so on.
 
+    Args:
+        setting: its name.
+        value: that was given.
+        names: the valid ones.
+        meant: the one to suggest; None: the nearest.
+
     Raises:
-        ConfigError: it is not; the message lists the names and suggests the nearest.
+        ConfigError: it is not; the message lists the names and suggests one.
     """
     patterns = (re.escape(name).replace("N", r"\d{1,3}") if name.endswith(":N") else name for name in names)
     if isinstance(value, str) and any(re.fullmatch(pattern, value) for pattern in patterns):
         return
-    near = find_nearest(str(value), names, min_similarity=0.3)
+    near = meant or find_nearest(str(value), names, min_similarity=0.3)
     hint = f"; did you mean {near!r}?" if near else ""
     raise ConfigError(f"{setting} is {value!r}; expected one of {', '.join(names)}{hint}")
 
@@ -54,16 +60,18 @@ def require_device(name: str) -> str:
     Raises:
         ConfigError: it is none of these.
     """
-    require_choice("device", name, DEVICES)
+    is_gpu = re.fullmatch(r"gpu(:\d+)?", name.lower())
+    require_choice("device", name, DEVICES, name.lower().replace("gpu", "cuda") if is_gpu else None)
     return name
 
 
-def require_sampling(every: object, fps: object) -> None:
+def require_sampling(every: object, fps: object, prefix: str = "") -> None:
     """Check the settings that select frames of a video.
 
     Args:
         every: use every n-th frame: an integer, 1 or more.
         fps: use at most this many frames per second instead: a finite number above 0; None for all.
+        prefix: of their names in messages: "--" for options.
 
     Raises:
         ConfigError: not such numbers, or both are given.
@@ -73,7 +81,7 @@ def require_sampling(every: object, fps: object) -> None:
     except TypeError:
         whole = 0
     if whole < 1:
-        raise ConfigError(f"every is {every!r}; expected a whole number, 1 or more")
+        raise ConfigError(f"{prefix}every is {every!r}; expected a whole number, 1 or more")
     if fps is None:
         return
     try:
@@ -81,9 +89,9 @@ def require_sampling(every: object, fps: object) -> None:
     except (TypeError, ValueError):
         rate = math.nan
     if not (math.isfinite(rate) and rate > 0):
-        raise ConfigError(f"fps is {fps!r}; expected a finite number above 0, in frames a second")
+        raise ConfigError(f"{prefix}fps is {fps!r}; expected a finite number above 0, in frames a second")
     if whole > 1:
-        raise ConfigError(f"every is {every!r} and fps is {fps!r}; give one of them")
+        raise ConfigError(f"{prefix}every is {every!r} and {prefix}fps is {fps!r}; give one of them")
 
 
 def require_fraction(setting: str, value: float) -> None:
@@ -165,9 +173,18 @@ def require_writable_file(path: Path | None, what: str, suffixes: Sequence[str])
     _require_writable(path, folder=False)
 
 
+class FolderPath(PosixPath):
+    """The path of an output that was given with a slash at its end: a folder, which may not be there yet."""
+
+
 def is_folder_of_tables(out: Path | None) -> bool:
-    """Return whether an output is a folder for tables: an existing one, or a name without a suffix."""
-    return out is not None and out.suffix.lower() not in TABLES and (out.is_dir() or not out.suffix)
+    """Return whether an output is a folder for tables.
+
+    That is an existing one, a name without a suffix, or one with a slash at its end.
+    """
+    if out is None or out.suffix.lower() in TABLES:
+        return False
+    return not out.suffix or isinstance(out, FolderPath) or out.is_dir()
 
 
 def require_writable_tables(out: Path | None) -> None:
@@ -179,6 +196,11 @@ def require_writable_tables(out: Path | None) -> None:
     """
     if is_folder_of_tables(out):
         require_writable_folders(out)
+    elif isinstance(out, FolderPath):
+        raise ConfigError(
+            f"cannot write tables to {out}/: the name of a folder must not end with {out.suffix}; leave out "
+            "the slash for one table, or name another folder"
+        )
     elif out is not None:
         require_writable_file(out, "predictions", TABLES)
         require_writable_file(out.with_name(f"{out.name}.json"), "the record", (".json",))

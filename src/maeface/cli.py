@@ -122,6 +122,7 @@ def prepare(
     arguments = locals()
     checks.require_inputs(sources)
     checks.require_writable_folders(out)
+    checks.require_sampling(every, fps, "--")
     from maeface import prepare as verb
 
     values = {name: value for name, value in arguments.items() if name in verb.Settings.model_fields}
@@ -256,7 +257,7 @@ def predict(
     checks.require_weights([weights])
     checks.require_writable_tables(out)
     checks.require_writable_folders(pictures)
-    checks.require_sampling(every, fps)
+    checks.require_sampling(every, fps, "--")
     from maeface import predict as verb
 
     summary = verb.run(**arguments)

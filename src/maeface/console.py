@@ -1,5 +1,6 @@
 """Messages to the user: progress and notes on stderr, results on stdout."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,11 +19,42 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_LINE_EVERY_S = 10.0
+MESSAGES = 20
+"""How many messages of one kind are shown; further ones are only counted."""
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def note(message: str) -> None:
-    """Print one line to stderr, without markup or wrapping."""
+    """Print a message to stderr, without markup or wrapping; other control characters are escaped."""
+    message = "\n".join(map(escape, message.split("\n")))
     Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def escape(name: str) -> str:
+    r"""Return the name of a file with control characters escaped, such as ``\n``, to be part of a line."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], name)
+
+
+class FewNotes:
+    """Shows the first messages of one kind, and counts all.
+
+    Args:
+        what: the kind, in the plural.
+
+    Attributes:
+        count: number of messages.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what, self.count = what, 0
+
+    def add(self, message: str) -> None:
+        """Count a message, and show it if it is one of the first."""
+        self.count += 1
+        if self.count <= MESSAGES:
+            note(escape(message))
+        elif self.count == MESSAGES + 1:
+            note(f"further {self._what} are only counted")
 
 
 def print_result(result: Table | str) -> None:

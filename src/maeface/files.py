@@ -14,8 +14,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from maeface.errors import ResourceError
 
 TEMPORARY = re.compile(r"\.\d+\.[0-9a-f]{16}\.tmp")
@@ -24,6 +22,10 @@ ABANDONED_S = 60.0
 """A temporary file that was changed in the last so many seconds is not removed as abandoned."""
 HASHED_TOGETHER = 2**20
 """Bytes that are read together for a hash."""
+LONGEST_NAME = 255 - len(".csv.json")
+"""Bytes of a name in a folder, of which file systems take 255, without the longest suffix that is added."""
+SHORTENED = re.compile(r"~[0-9a-f]{16}")
+"""The end of a name that was shortened."""
 WRITE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 )
@@ -155,18 +157,20 @@ def sha256(path: Path, advance: Callable[[], None] = lambda: None) -> str:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Lock ``folder`` for this process.
+    """Lock ``folder`` for this process; it is created if necessary.
 
-    The lock is the operating system's, so it is released when the process ends, for whatever reason.
+    The lock is the operating system's, so it is released when the process ends, for whatever reason. The
+    block may remove the lock file, as the last file in the folder: whoever locks the folder next makes
+    another one.
 
     Raises:
         ResourceError: another process has locked the folder, or it cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file_lock = FileLock(folder / ".lock", timeout=0)
-        file_lock.acquire()
-    except Timeout as error:
+        descriptor = None
+        while descriptor is None:
+            descriptor = _try_lock(folder)
+    except BlockingIOError as error:
         raise ResourceError(
             f"{folder} is in use by another run; wait for it, stop it, or choose another folder"
         ) from error
@@ -175,12 +179,51 @@ def lock(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        file_lock.release()
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # for processes that have inherited it too
+        os.close(descriptor)
+
+
+def _try_lock(folder: Path) -> int | None:
+    """Return the descriptor of a lock file that is locked; None if it was removed meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except FileNotFoundError:  # the folder was removed
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    except FileNotFoundError:
+        pass
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 def cache_folder() -> Path:
     """Return ``maeface`` in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maeface"
+
+
+def fit_name(name: str) -> str:
+    """Return a relative path whose parts have room for the suffixes of results, as the path of a result.
+
+    Parts that are too long for a file system are cut and end with a hash of the whole part. So do those that
+    look like such names, so that different names stay different.
+    """
+    return "/".join(_fit_part(part) for part in name.split("/"))
+
+
+def _fit_part(part: str) -> str:
+    data = part.encode()
+    if len(data) <= LONGEST_NAME and not SHORTENED.fullmatch(part[-17:]):
+        return part
+    kept = data[: LONGEST_NAME - 17].decode(errors="ignore")  # no half characters
+    return f"{kept}~{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def _sync_folder(folder: Path) -> None:

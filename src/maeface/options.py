@@ -1,7 +1,6 @@
 """Arguments and options of the command line that several commands share."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,12 +12,8 @@ Backbone = Literal["mobilenet0.25", "resnet50"]
 
 
 def parse_output(text: str) -> Path:
-    """Return the path of an output; one that ends with a slash is a folder, which is created."""
-    path = Path(text)
-    if text.endswith(os.sep) and not path.exists():
-        with suppress(OSError):  # the check of the path says it
-            path.mkdir(parents=True)
-    return path
+    """Return the path of an output; of one that ends with a slash, a ``checks.FolderPath``."""
+    return checks.FolderPath(text) if text.endswith(os.sep) else Path(text)
 
 
 Recipe = Annotated[

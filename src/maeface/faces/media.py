@@ -108,6 +108,7 @@ def read_frames(
     spans: Spans = (),
     index: VideoIndex | None = None,
     threads: int = 1,
+    advance: Callable[[], None] = lambda: None,
 ) -> Iterator[Frame | MissingFrames]:
     """Yield the frames of a video in order, with constant memory. A photo is one frame.
 
@@ -125,6 +126,7 @@ def read_frames(
             file is not read beyond the last span.
         index: from ``index_video``, to read several parts of a video; None: one is made if there can be one.
         threads: of the decoder.
+        advance: called while an index is made, after each packet, to show that there is progress.
 
     Raises:
         ConfigError: an invalid ``every`` or ``fps``.
@@ -137,7 +139,7 @@ def read_frames(
         if kind == "video":
             file.seek(0)
             if index is None:
-                index = indexing.build_index(file, name)
+                index = indexing.build_index(file, name, advance)
                 file.seek(0)
             yield from video.decode_frames(file, name, every, fps, spans, index, threads)
             return

@@ -50,7 +50,9 @@ def write_table(
                 write(rows)
             record = make_record(header, entries, write.statuses, started)
             write.record = shorten_record(record)
-            temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            with temporary.open("w", encoding="utf-8") as file:  # piece by piece: the text may be large
+                json.dump(record, file, indent=2, ensure_ascii=False)
+                file.write("\n")
             sidecar.unlink(missing_ok=True)  # so that no table stands beside the record of another
     return record
 

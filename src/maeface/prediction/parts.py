@@ -85,7 +85,7 @@ def hash_of(path: Path, advance: Callable[[], None] = lambda: None) -> str | Non
         return None
 
 
-@dataclass
+@dataclass(slots=True)  # there are as many as inputs
 class Entry:
     """The rows of an input, or of some frames of a film, in a part.
 
@@ -202,27 +202,31 @@ def _read_part(path: Path) -> list[Entry] | None:
         return None
 
 
-def remove_used(folder: Path, places: Sequence[Place], needed: Container[str]) -> None:
-    """Remove the parts of places that hold no rows of other inputs which are needed.
+def remove_used(folder: Path, parts: Iterable[str], done: Container[str]) -> None:
+    """Remove the parts that hold only rows of inputs whose tables are written.
 
     Args:
         folder: of the parts.
-        places: where the rows of an input are whose table is written.
-        needed: names of the inputs whose tables are not written.
+        parts: the names of those that may be removed.
+        done: names of the inputs whose tables are written.
     """
-    for part in {place.part for place in places}:
+    for part in parts:
         path = folder / f"{part}{SUFFIX}"
         entries = _read_part(path)
-        if entries is not None and not any(entry.name in needed for entry in entries):
+        if entries is not None and all(entry.name in done for entry in entries):
             path.unlink()
 
 
-def find_finished(folder: Path, inputs: Sequence[Input]) -> dict[Key, Place]:
+def find_finished(
+    folder: Path, inputs: Sequence[Input], names: Container[str] | None = None
+) -> dict[Key, Place]:
     """Return the places of what is finished, and remove parts of files that are gone or have changed.
 
     Args:
         folder: of the parts.
         inputs: the files of this run.
+        names: of all inputs of this run, if other runs have parts in the folder, which are left; None: an
+            input that is not of this run is gone.
     """
     paths = {item.source: Path(item.path) for item in inputs}
     entries = read_entries(folder)
@@ -246,7 +250,9 @@ def find_finished(folder: Path, inputs: Sequence[Input]) -> dict[Key, Place]:
                 finished.setdefault(entry.key, Place(part, entry))
     used = {place.part for place in finished.values()}
     for path in part_files(folder):
-        if path.stem not in used:
+        if path.stem in used:
+            continue
+        if names is None or all(entry.name in names for entry in entries.get(path.stem, ())):
             path.unlink(missing_ok=True)
     return finished
 

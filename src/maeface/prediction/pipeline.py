@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from maeface import console, files
 from maeface.data.ingest import workers
+from maeface.data.ingest.images import describe_damage
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.data.ingest.runner import Queue, Resources, Runner
 from maeface.errors import ConfigError, ResourceError
@@ -20,7 +21,7 @@ from maeface.prediction import parts
 from maeface.prediction.parts import Key, Place, count_rows, key_of
 from maeface.prediction.plan import index_files, leave_out_finished, make_unit, plan_units
 from maeface.prediction.record import find_differences
-from maeface.prediction.units import MESSAGES, OneFile, UnitResult, lose_input
+from maeface.prediction.units import OneFile, UnitResult, lose_input
 
 HEADER = "_run.json"
 """Of a folder of parts. Readers of Parquet ignore names that begin with ``_``."""
@@ -30,14 +31,20 @@ Complete = Callable[[str, Sequence[Place]], None]
 
 
 @contextmanager
-def parts_folder(folder: Path, header: Mapping[str, Any], keep_header: bool = False) -> Iterator[None]:
-    """Lock a folder of parts, and check that they are of the same settings; an empty one is removed.
+def parts_folder(
+    folder: Path, header: Mapping[str, Any], names: Container[str] | None = None
+) -> Iterator[None]:
+    """Lock a folder of parts, and check that they are of the same settings.
+
+    When the block ends without an exception, the parts are removed. A folder without parts is removed, as the
+    last thing: then another process may lock it.
 
     Args:
         folder: of the parts; created if necessary.
         header: of this run, without what was used.
-        keep_header: keep the header of an unfinished run of the same settings though there are no parts,
-            because those that were used have been removed: the next run uses what this one has used.
+        names: of the inputs of this run, if other runs have parts in the folder. Then only the parts of these
+            are removed. Without parts, the header of an unfinished run of the same settings is kept, because
+            parts that were used have been removed: the next run uses what this one has used.
 
     Raises:
         ConfigError: the parts are of a run with other settings.
@@ -49,14 +56,34 @@ def parts_folder(folder: Path, header: Mapping[str, Any], keep_header: bool = Fa
             remove_parts(folder, keep_lock=True)
         elif parts.has_parts(folder):
             _require_same(folder, read_header(folder), header)
-        elif not keep_header or find_differences(read_header(folder), header):
+        elif names is None or find_differences(read_header(folder), header):
             remove_parts(folder, keep_lock=True)
+        finished = False
         try:
             yield
+            finished = True
         finally:
             files.remove_temporary(folder)
-            if not parts.has_parts(folder) and not (keep_header and (folder / HEADER).is_file()):
+            if finished and names is not None:
+                parts.remove_used(folder, parts.read_entries(folder), names)
+            unfinished = not finished and names is not None and (folder / HEADER).is_file()
+            if (finished and names is None) or not (unfinished or parts.has_parts(folder)):
                 remove_parts(folder)
+
+
+def remove_left_parts(folder: Path, header: Mapping[str, Any], names: Container[str] | None = None) -> None:
+    """Remove the parts of tables that are all there, which a killed run has left.
+
+    Parts of a run with other settings are left, and all if another process uses them.
+
+    Args:
+        folder: of the parts.
+        header: of this run, without what was used.
+        names: see ``parts_folder``.
+    """
+    if folder.is_dir():
+        with suppress(ConfigError, ResourceError), parts_folder(folder, header, names):
+            pass
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -135,8 +162,8 @@ class Pipeline:
     pictures: int = 0
     _places: defaultdict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
     _pending: Counter[str] = field(default_factory=Counter)
-    _messages: int = 0
-    _damaged: int = 0
+    _skipped: console.FewNotes = field(default_factory=lambda: console.FewNotes("skipped inputs"))
+    _damaged: console.FewNotes = field(default_factory=lambda: console.FewNotes("damaged films"))
     _images: int = 0
     _advance: Callable[..., None] = lambda *amount: None
 
@@ -188,11 +215,7 @@ class Pipeline:
     def _add(self, unit: Unit, result: UnitResult) -> None:
         self.pictures += result.pictures
         for message in result.messages:
-            self._messages += 1
-            if self._messages <= MESSAGES:
-                console.note(f"skipped {message}")
-            elif self._messages == MESSAGES + 1:
-                console.note("further skipped inputs are only counted")
+            self._skipped.add(f"skipped {message}")
         for entry in result.entries:
             self._places[entry.name].append(Place(unit.name, entry))
         for item in unit.inputs:
@@ -215,16 +238,8 @@ class Pipeline:
         places = sorted(self._places.pop(name), key=lambda place: place.entry.frames)
         counts = count_rows([place.entry for place in places])
         if damage := {what: counts[what] for what in (DAMAGED, LOST, TRUNCATED) if counts[what]}:
-            self._note_damage(name, damage)
+            self._damaged.add(describe_damage(name, "rows", damage))
         self.complete(name, places)
-
-    def _note_damage(self, name: str, damage: Mapping[str, int]) -> None:
-        self._damaged += 1
-        if self._damaged <= MESSAGES:
-            rows = ", ".join(f"{count} {what}" for what, count in damage.items())
-            console.note(f"{name} is damaged; rows without values: {rows}")
-        elif self._damaged == MESSAGES + 1:
-            console.note("further damaged films are only counted")
 
 
 @contextmanager

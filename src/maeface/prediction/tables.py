@@ -1,12 +1,13 @@
 """Tables of predictions, by way of parts: one table of all inputs, or one of each."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from maeface import console, files
 from maeface.data.ingest.inputs import Input
 from maeface.data.ingest.runner import Resources
 from maeface.errors import DataError
@@ -19,11 +20,11 @@ from maeface.prediction.pipeline import (
     Setup,
     parts_folder,
     read_header,
-    remove_parts,
+    remove_left_parts,
     told_when_stopped,
 )
 from maeface.prediction.plan import index_path
-from maeface.prediction.record import is_up_to_date
+from maeface.prediction.record import CHANGE_TABLE, find_differences, is_up_to_date, read_record
 from maeface.prediction.rows import NO_FACE, WITH_FACE
 from maeface.prediction.tracks import ABSENT
 from maeface.prediction.units import picture_path
@@ -122,24 +123,26 @@ def write_one_table(task: Task) -> Totals:
     """
     totals = Totals()
     if there := _find_record(task, task.out, task.inputs):
-        remove_parts(task.folder)
+        remove_left_parts(task.folder, task.header)
         totals.add(there)
         totals.there = totals.inputs
         totals.require_images()
         return totals
     places: dict[str, Sequence[Place]] = {}
     with parts_folder(task.folder, task.header), told_when_stopped(task.folder):
+        _note_other_settings(task, [task.out])
         totals.pictures = _do_missing(task, task.inputs, places.__setitem__)
         entries = [place.entry for of_input in places.values() for place in of_input]
-        if not any(entry.images for entry in entries):
-            remove_parts(task.folder)
-            statuses = sum((entry.statuses for entry in entries), Counter[str]())
-            raise DataError(describe_unreadable(len(places), dict(statuses.most_common())))
-        header, keep = read_header(task.folder), task.header["options"]["track"]
-        in_order = {item.source: places.pop(item.source) for item in task.inputs}
-        with closing(PartReader(task.folder)) as reader:
-            totals.add(write_table(task.out, header["columns"], in_order, reader, header, task.started, keep))
-        remove_parts(task.folder)
+        if any(entry.images for entry in entries):
+            header, keep = read_header(task.folder), task.header["options"]["track"]
+            in_order = {item.source: places.pop(item.source) for item in task.inputs}
+            with closing(PartReader(task.folder)) as reader:
+                made = (task.out, header["columns"], in_order, reader, header, task.started, keep)
+                totals.add(write_table(*made))
+        else:
+            totals.inputs = len(places)
+            totals.statuses = sum((entry.statuses for entry in entries), Counter[str]())
+    totals.require_images()
     return totals
 
 
@@ -150,6 +153,7 @@ def write_table_each(task: Task) -> Totals:
         MaefaceError: as for ``predict.run``.
     """
     totals = Totals()
+    names = {item.source for item in task.inputs}
     missing = []
     for item in task.inputs:
         if there := _find_record(task, table_path(task.out, item.source), [item]):
@@ -158,12 +162,14 @@ def write_table_each(task: Task) -> Totals:
             missing.append(item)
     totals.there = totals.inputs
     if not missing:
-        remove_parts(task.folder)
+        remove_left_parts(task.folder, task.header, names)
         totals.require_images()
         return totals
     header: dict[str, Any] = {}
     needed = {item.source: item for item in missing}
-    with parts_folder(task.folder, task.header, keep_header=True), told_when_stopped(task.folder):
+    done = names - needed.keys()
+    with parts_folder(task.folder, task.header, names), told_when_stopped(task.folder):
+        _note_other_settings(task, [table_path(task.out, item.source) for item in missing])
         with closing(PartReader(task.folder)) as reader:
 
             def complete(name: str, places: Sequence[Place]) -> None:
@@ -177,18 +183,18 @@ def write_table_each(task: Task) -> Totals:
                 )
                 reader.close()
                 item = needed.pop(name)  # its table is there with its record, and will not be made again
-                parts.remove_used(task.folder, places, needed)
+                done.add(name)
+                parts.remove_used(task.folder, {place.part for place in places}, done)
                 index_path(task.folder, item).unlink(missing_ok=True)
 
-            totals.pictures = _do_missing(task, missing, complete)
-        remove_parts(task.folder)
+            totals.pictures = _do_missing(task, missing, complete, names)
     totals.require_images()
     return totals
 
 
 def table_path(folder: Path, name: str) -> Path:
     """Return the table of an input in a folder of tables: ``film.mp4.csv``."""
-    return folder / f"{name}.csv"
+    return folder / f"{files.fit_name(name)}.csv"
 
 
 def _find_record(task: Task, table: Path, inputs: Sequence[Input]) -> dict[str, Any] | None:
@@ -203,9 +209,32 @@ def _find_record(task: Task, table: Path, inputs: Sequence[Input]) -> dict[str, 
     return record if all(drawn) else None
 
 
-def _do_missing(task: Task, inputs: Sequence[Input], complete: Complete) -> int:
+def _note_other_settings(task: Task, tables: Sequence[Path]) -> None:
+    """Show that tables which are there will be replaced because they were made with other settings."""
+    replaced, what = 0, ""
+    for table in tables:
+        if (before := read_record(table)) is None:
+            continue
+        differences = find_differences(before, task.header)
+        options, given = before.get("options") or {}, task.header["options"]
+        differences += [
+            f"{name} was {options.get(name)}, now {given.get(name)}"
+            for name in CHANGE_TABLE
+            if options.get(name) != given.get(name)
+        ]
+        if differences:
+            replaced += 1
+            what = what or f"{table} was made with other settings: {'; '.join(differences)}"
+    if replaced:
+        more = f", and so are {replaced - 1} other tables" if replaced > 1 else ""
+        console.note(f"{what}; it is made anew{more}")
+
+
+def _do_missing(
+    task: Task, inputs: Sequence[Input], complete: Complete, names: Container[str] | None = None
+) -> int:
     """Do what is missing in the parts; return the number of pictures that were written."""
-    finished = parts.find_finished(task.folder, inputs)
+    finished = parts.find_finished(task.folder, inputs, names)
     if task.pictures is not None:
         videos = {item.source for item in inputs if item.video}
         finished = {

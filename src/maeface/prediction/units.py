@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from maeface import console, files
 from maeface.data.ingest.gaps import Edges
 from maeface.data.ingest.images import SkippedInputs, SourceImage, UnreadableInput, read_inputs
 from maeface.data.ingest.inputs import Input, Unit
@@ -22,9 +23,6 @@ from maeface.prediction.rows import HIDDEN, ImagePrediction, rows_of, schema_of
 
 if TYPE_CHECKING:
     from maeface.prediction.predictor import Predictor
-
-MESSAGES = 20
-"""How many messages about unreadable inputs a unit returns."""
 
 Draw = Callable[[Sequence[ImagePrediction]], int]
 
@@ -45,7 +43,7 @@ class UnitResult(NamedTuple):
 
     Attributes:
         entries: of its part.
-        messages: why inputs could not be read, ``name: reason``.
+        messages: why the first inputs that could not be read could not, ``name: reason``.
         pictures: number of pictures that were written.
         segments: of a long film, which is not predicted as one unit; each is to be a unit.
     """
@@ -64,7 +62,7 @@ class _Skipped(SkippedInputs):
 
     def add(self, name: str, error: media.MediaError) -> None:
         self.reasons[error.reason] += 1
-        if len(self.messages) < MESSAGES:
+        if len(self.messages) <= console.MESSAGES:  # one more, which says that there are more
             self.messages.append(f"{name}: {error}")
 
     def add_film(self, name: str, missing: Mapping[str, int], is_known: bool = True) -> None:
@@ -73,7 +71,7 @@ class _Skipped(SkippedInputs):
 
 def picture_path(folder: Path, name: str) -> Path:
     """Return the path of the picture of a photo: ``photo.jpg.png``."""
-    return folder / f"{name}.png"
+    return folder / f"{files.fit_name(name)}.png"
 
 
 def predict_unit(
@@ -162,7 +160,8 @@ def _read(
         index = read_index(index_path(folder, item)) if item.frames else None
         indexes = {} if index is None else {item.path: index}
         edges = Edges(item.frames)
-        for image in read_inputs([item], every, fps, skipped, indexes=indexes):
+        progress = partial(notify, 0)
+        for image in read_inputs([item], every, fps, skipped, indexes=indexes, indexing=progress):
             notify(isinstance(image, SourceImage))
             if isinstance(image, UnreadableInput):
                 edges.add(image)
@@ -170,7 +169,7 @@ def _read(
         entry = entries[item.source]
         entry.first_gap, entry.last_gap = edges.first, edges.last
         if not item.frames or item.frames[0][0] == 0:  # now, while the file is in memory
-            digest = parts.hash_of(Path(item.path), partial(notify, 0))
+            digest = parts.hash_of(Path(item.path), progress)
             entry.content = entry.content._replace(sha256=digest)
 
 

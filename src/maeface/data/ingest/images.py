@@ -28,8 +28,6 @@ ImageLike = Path | str | memory.InMemory
 
 IMAGES_TOGETHER = 32
 PIXELS_TOGETHER = 50_000_000
-MESSAGES = 20
-"""How many unreadable inputs, and how many damaged films, are named; further ones are only counted."""
 
 
 class SourceImage(NamedTuple):
@@ -78,16 +76,22 @@ class UnreadableInput(NamedTuple):
 class SkippedInputs:
     """The number of unreadable inputs by reason, and of films with missing frames.
 
-    The first twenty of each are named in a message.
+    The first of each are named in a message.
     """
 
     reasons: Counter[str] = field(default_factory=Counter)
-    damaged_films: int = 0
+    _inputs: console.FewNotes = field(default_factory=lambda: console.FewNotes("skipped inputs"))
+    _films: console.FewNotes = field(default_factory=lambda: console.FewNotes("damaged films"))
+
+    @property
+    def damaged_films(self) -> int:
+        """Number of films with missing frames."""
+        return self._films.count
 
     def add(self, name: str, error: media.MediaError) -> None:
         """Count an input and show why it is skipped."""
         self.reasons[error.reason] += 1
-        self._note(self.reasons.total(), f"skipped {name}: {error}", "skipped inputs")
+        self._inputs.add(f"skipped {name}: {error}")
 
     def add_film(self, name: str, missing: Mapping[str, int], is_known: bool = True) -> None:
         """Count a film of which frames are missing, and show how many.
@@ -97,22 +101,27 @@ class SkippedInputs:
             missing: frames by reason.
             is_known: whether all are counted.
         """
-        self.damaged_films += 1
-        counts = ", ".join(f"{count} {reason}" for reason, count in missing.items() if count)
-        counts = counts if is_known else f"{counts}{', ' if counts else ''}an unknown number at the end"
-        self._note(self.damaged_films, f"{name} is damaged; frames without values: {counts}", "damaged films")
-
-    def _note(self, number: int, message: str, what: str) -> None:
-        if number <= MESSAGES:
-            console.note(message)
-        elif number == MESSAGES + 1:
-            console.note(f"further {what} are only counted")
+        self._films.add(describe_damage(name, "frames", missing, is_known))
 
     def __str__(self) -> str:
         """``3 truncated, 1 not_an_image; films with damage: 3``."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
         films = f"films with damage: {self.damaged_films}" if self.damaged_films else ""
         return "; ".join(filter(None, (reasons, films)))
+
+
+def describe_damage(name: str, what: str, missing: Mapping[str, int], is_known: bool = True) -> str:
+    """Return the message that frames of a film are missing.
+
+    Args:
+        name: of the film.
+        what: is counted, "frames" or "rows".
+        missing: their number by reason.
+        is_known: whether all are counted.
+    """
+    counts = [f"{count} {reason}" for reason, count in missing.items() if count]
+    counts += [] if is_known else ["an unknown number at the end"]
+    return f"{name} is damaged; {what} without values: {', '.join(counts)}"
 
 
 def read_inputs(
@@ -123,6 +132,7 @@ def read_inputs(
     advance: Callable[..., None] = lambda n: None,
     min_side: int = 32,
     indexes: Mapping[str, VideoIndex] = MappingProxyType({}),
+    indexing: Callable[[], None] = lambda: None,
 ) -> Iterator[SourceImage | UnreadableInput]:
     """Yield the photos and frames of inputs, in order, and entries for what cannot be read.
 
@@ -134,6 +144,7 @@ def read_inputs(
         advance: called with 1 after each input.
         min_side: lower limit of width and height of a photo in px.
         indexes: {path: index} of videos, to read several parts of them; others are made when needed.
+        indexing: called while one is made, to show that there is progress.
     """
     for item in inputs:
         index = indexes.get(item.path)
@@ -144,7 +155,7 @@ def read_inputs(
         try:
             if not item.video:
                 yield SourceImage(item.source, media.Frame(_read_pixels(item, min_side), 0, 0.0), video=False)
-            for one in _read_video(item, every, fps, index) if item.video else ():
+            for one in _read_video(item, every, fps, index, indexing) if item.video else ():
                 if isinstance(one, media.Frame):
                     last, time_s = one.index, one.time_s
                     yield SourceImage(item.source, one, video=True)
@@ -165,9 +176,9 @@ def read_inputs(
 
 
 def _read_video(
-    item: Input, every: int, fps: float | None, index: VideoIndex | None
+    item: Input, every: int, fps: float | None, index: VideoIndex | None, indexing: Callable[[], None]
 ) -> Iterator[media.Frame | MissingFrames]:
-    return media.read_frames(Path(item.path), every, fps, item.frames, index)
+    return media.read_frames(Path(item.path), every, fps, item.frames, index, 1, indexing)
 
 
 def _read_pixels(item: Input, min_side: int) -> NDArray[np.uint8]:

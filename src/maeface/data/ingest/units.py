@@ -264,6 +264,7 @@ def _read_images(
         advance=lambda _: notify(0),
         min_side=settings.min_side,
         indexes={} if index is None else {unit.inputs[0].path: index},
+        indexing=partial(notify, 0),
     ):
         yield entry
         notify(0)
