@@ -161,8 +161,7 @@ def levels_table(table: pd.DataFrame, neutral: pd.DataFrame, by_track: bool = Fa
 
 
 def subtract(table: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with a column ``AU12_d`` after each ``AU12_i``: the intensity less the person's
-    neutral.
+    """Return the table with ``AU12_d`` after each ``AU12_i``: the intensity less the person's own neutral.
 
     Args:
         table: the table of ``maeface predict``, with intensities.

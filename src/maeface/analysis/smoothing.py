@@ -64,7 +64,7 @@ def _smooth_person(person: Person, values: Floats, sigma_s: float) -> Floats:
     weight = known * spans[:, None]
     for lag in range(1, len(rows)):
         distance = (centres[lag:] - centres[:-lag]) / sigma_s
-        near: Bools = (distance <= REACH) & (parts[lag:] == parts[:-lag])
+        near: Bools = (distance <= REACH + 1e-6) & (parts[lag:] == parts[:-lag])
         if not near.any():
             break
         factor = (np.exp(-(distance**2) / 2) * near)[:, None]

@@ -4,8 +4,6 @@ Shares are shares of time in films, so that uneven frame rates do not distort th
 photos.
 """
 
-import itertools
-
 import numpy as np
 import pandas as pd
 
@@ -93,13 +91,19 @@ def co_occurrence(table: pd.DataFrame, thresholds: Thresholds = THRESHOLD) -> pd
         DataError: the table is not one of predictions.
     """
     aus = au_names(table)
-    rows = []
-    for person in people(table):
-        present = {au: presence(person, au, thresholds) for au in aus}
-        for one, other in itertools.combinations(aus, 2):
-            key = {"input": person.input, "track": person.track, "au_1": one, "au_2": other}
-            rows.append(key | _together(present[one], present[other], _weights(person)))
-    return pd.DataFrame(rows, columns=list(PAIR_TYPES)).astype(PAIR_TYPES)
+    first, second = np.triu_indices(len(aus), 1)
+    names = np.array(aus, dtype=object)
+    parts = [
+        pd.DataFrame(
+            {"input": person.input, "track": pd.array([person.track] * len(first), "Int64")}
+            | {"au_1": names[first], "au_2": names[second]}
+            | {name: values[first, second] for name, values in _pairs(person, aus, thresholds).items()}
+        )
+        for person in people(table)
+    ]
+    if not parts or not len(first):
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PAIR_TYPES.items()})
+    return pd.concat(parts, ignore_index=True).astype(PAIR_TYPES)
 
 
 def _numbers(tracks: pd.Series) -> list[int | None]:
@@ -142,17 +146,23 @@ def _row(person: Person, au: str, events: pd.DataFrame, thresholds: Thresholds) 
     }
 
 
-def _together(one: Floats, other: Floats, weights: Floats) -> dict[str, float]:
-    both_known = ~(np.isnan(one) | np.isnan(other))
-    one, other, weights = one[both_known], other[both_known], weights[both_known]
-    first, second = mean_over_time(one, weights), mean_over_time(other, weights)
-    both, either = mean_over_time(one * other, weights), mean_over_time(np.maximum(one, other), weights)
-    spread = first * (1 - first) * second * (1 - second)
-    return {
-        "share_1": first,
-        "share_2": second,
-        "share_both": both,
-        "expected_both": first * second,
-        "jaccard": both / either if either > 0 else float("nan"),
-        "phi": (both - first * second) / float(np.sqrt(spread)) if spread > 1e-12 else float("nan"),
-    }
+def _pairs(person: Person, aus: list[str], thresholds: Thresholds) -> dict[str, Floats]:
+    """Return what ``co_occurrence`` tells of each pair, (A, A) each, first AU in rows."""
+    present = np.stack([presence(person, au, thresholds) for au in aus], axis=1)  # (N, A)
+    known = ~np.isnan(present)
+    present = np.nan_to_num(present)
+    weights = _weights(person)[:, None]
+    time = (known * weights).T @ known
+    with np.errstate(invalid="ignore", divide="ignore"):
+        first = (present * weights).T @ known / time
+        second, both = first.T, (present * weights).T @ present / time
+        either = first + second - both
+        spread = first * (1 - first) * second * (1 - second)
+        return {
+            "share_1": first,
+            "share_2": second,
+            "share_both": both,
+            "expected_both": first * second,
+            "jaccard": np.where(either > 1e-12, both / either, np.nan),
+            "phi": np.where(spread > 1e-12, (both - first * second) / np.sqrt(spread), np.nan),
+        }
