@@ -1,0 +1,159 @@
+"""The frames of one person of a film, with their spans in seconds, from a table of predictions."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from maeface.errors import ConfigError, DataError
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+VALID = ("ok", "low_quality")
+"""Statuses of rows with values."""
+HOLD_S = 1.0
+"""Longest time in s for which the values of a frame stand, unless frames are usually further apart."""
+INTENSITY_PRESENT = 1.0
+"""Lowest intensity of an AU that is present: FACS A."""
+THRESHOLD = 0.5
+PLACE = "_place"
+NEEDED = ("input", "frame", "time_s", "face", "track", "status")
+
+Thresholds = float | Mapping[str, float]
+"""Probability from which an AU is present: one number, or one for each AU by name (``{"AU12": 0.5}``)."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One track of a film, or all faces of an input without tracks.
+
+    Attributes:
+        input: name of the film or photo.
+        track: number of the person; None without tracks.
+        is_film: False for a photo. An input without tracks whose frames have several faces is not a film of
+            one person, so it is no film here either.
+        rows: of a film one row for each of its frames, in the order of time, also those without this person;
+            else the rows of the input. AU columns are NaN where the row is not valid.
+        times: presentation times in s, (N,), not decreasing.
+        spans: seconds for which each frame stands, (N,); NaN if it is no film.
+        valid: whether a row has values of this person, (N,).
+        places: the positions of the rows in the table, (N,); -1 for a frame without this person.
+        step_s: usual distance of two frames, the median, in s; NaN if it is no film.
+    """
+
+    input: str
+    track: int | None
+    is_film: bool
+    rows: pd.DataFrame
+    times: Floats
+    spans: Floats
+    valid: Bools
+    places: NDArray[np.intp]
+    step_s: float
+
+    def column(self, name: str) -> Floats:
+        """Return a column as floats, (N,); NaN where it has no value or does not exist."""
+        if name not in self.rows:
+            return np.full(len(self.rows), np.nan)
+        return self.rows[name].to_numpy(np.float64, na_value=np.nan)
+
+
+def au_names(table: pd.DataFrame) -> list[str]:
+    """Return the names of the AUs with a probability or an intensity, in the order of the columns."""
+    found = (re.fullmatch(r"(AU\d\d)_[pi]", str(name)) for name in table.columns)
+    return list(dict.fromkeys(hit[1] for hit in found if hit))
+
+
+def value_columns(table: pd.DataFrame) -> list[str]:
+    """Return the names of all columns with values of AUs: ``AU12``, ``AU12_p``, ``AU12_i``, ``AU12_d``."""
+    return [name for name in table.columns if re.fullmatch(r"AU\d\d(_[pid])?", str(name))]
+
+
+def threshold_of(au: str, thresholds: Thresholds) -> float:
+    """Return the threshold of an AU.
+
+    Raises:
+        ConfigError: it is not between 0 and 1, or there is none for this AU.
+    """
+    if isinstance(thresholds, Mapping):
+        if au not in thresholds:
+            raise ConfigError(f"there is no threshold for {au}; give one for each AU of the table")
+        value = float(thresholds[au])
+    else:
+        value = float(thresholds)
+    if not 0 < value < 1:
+        raise ConfigError(f"the threshold of {au} is {value:g}; expected a probability between 0 and 1")
+    return value
+
+
+def presence(person: Person, au: str, thresholds: Thresholds = THRESHOLD) -> Floats:
+    """Return 1 where an AU is present, 0 where it is absent, NaN where it is not known, (N,).
+
+    It is the column ``AU12`` if there is one, else ``AU12_p`` at the threshold, else an intensity of at
+    least 1.
+    """
+    if au in person.rows:
+        return person.column(au)
+    probabilities, intensities = person.column(f"{au}_p"), person.column(f"{au}_i")
+    if f"{au}_p" in person.rows:
+        values, limit = probabilities, threshold_of(au, thresholds)
+    else:
+        values, limit = intensities, INTENSITY_PRESENT
+    return np.where(np.isnan(values), np.nan, values >= limit)
+
+
+def people(table: pd.DataFrame) -> Iterator[Person]:
+    """Yield the people of a table: each track of each film, and each input without tracks, in their order.
+
+    A frame stands until the next frame of the film is shown, whoever is seen in it, so films with uneven
+    frame rates are measured in true seconds. The last frame stands for the median distance. No frame stands
+    longer than ``HOLD_S`` or the median distance, whichever is longer: what follows is not known.
+
+    Args:
+        table: the table of ``maeface predict``.
+
+    Raises:
+        DataError: a column is missing, or a time or a frame number is not.
+    """
+    if missing := [name for name in NEEDED if name not in table]:
+        raise DataError(f"the table has no column {', '.join(missing)}; give a table of `maeface predict`")
+    if table["time_s"].isna().any() or table["frame"].isna().any():
+        raise DataError("the table has rows without a frame or a time; give a table of `maeface predict`")
+    places = np.arange(len(table))
+    for name, rows in table.assign(**{PLACE: places}).groupby("input", sort=False):
+        yield from _people_of(str(name), rows)
+
+
+def _people_of(name: str, rows: pd.DataFrame) -> Iterator[Person]:
+    rows = rows.sort_values(["frame", "face"], kind="stable")
+    values = value_columns(rows)
+    valid = (rows["status"].isin(VALID) & (rows["face"] >= 0)).to_numpy(bool)
+    frames = rows[["frame", "time_s"]].drop_duplicates("frame")
+    numbers = sorted({int(track) for track in rows.loc[valid, "track"].dropna()})
+    several = rows[valid].duplicated("frame").any()
+    if (len(frames) == 1 and not numbers) or (not numbers and several):
+        emptied = rows.copy()
+        emptied.loc[~valid, values] = np.nan
+        times = rows["time_s"].to_numpy(np.float64)
+        places = rows[PLACE].to_numpy(np.intp)
+        yield Person(name, None, False, emptied, times, np.full(len(rows), np.nan), valid, places, np.nan)
+        return
+    times = np.maximum.accumulate(frames["time_s"].to_numpy(np.float64))
+    spans, step = _spans(times)
+    tracks: list[int | None] = [*numbers] or [None]
+    for number in tracks:
+        mine = valid if number is None else valid & rows["track"].eq(number).fillna(False).to_numpy(bool)
+        seen = rows[mine].drop_duplicates("frame").set_index("frame")[[PLACE, *values]]
+        person = frames.join(seen, on="frame").reset_index(drop=True)
+        places = person.pop(PLACE).fillna(-1).to_numpy(np.intp)
+        yield Person(name, number, True, person, times, spans, places >= 0, places, step)
+
+
+def _spans(times: Floats) -> tuple[Floats, float]:
+    steps = np.diff(times)
+    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    return np.minimum(np.append(steps, step), max(HOLD_S, step)), step
