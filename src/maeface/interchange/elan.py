@@ -100,12 +100,9 @@ def _time_slots(table: pd.DataFrame) -> tuple[list[int], list[tuple[int, int]]]:
 
 def _describe_media(media: Path, out: Path) -> dict[str, str]:
     # ELAN takes both as they are: it knows no escapes such as %20.
-    absolute, folder = media.absolute().as_posix(), out.absolute().parent
-    relative = Path(os.path.relpath(media.absolute(), folder)).as_posix()
+    relative = Path(os.path.relpath(media.absolute(), out.absolute().parent)).as_posix()
     return {
-        "MEDIA_URL": _clean(
-            "file://" + ("" if absolute.startswith("//") else "/" * (absolute[0] != "/")) + absolute
-        ),
+        "MEDIA_URL": _clean(f"file://{media.absolute().as_posix()}"),
         "MIME_TYPE": MIME_TYPES.get(media.suffix.lower(), ANY_VIDEO),
         "RELATIVE_MEDIA_URL": _clean(relative if relative.startswith("..") else f"./{relative}"),
     }

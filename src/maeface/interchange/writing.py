@@ -1,7 +1,7 @@
 """Files of predictions in the formats of other tools, written piece by piece, and their names."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TextIO
@@ -11,10 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maeface import checks, files
-from maeface.errors import ConfigError
-from maeface.interchange import native, shapes, tools
+from maeface.errors import ConfigError, DataError
+from maeface.interchange import boris, elan, native, shapes, subtitles, tools
+from maeface.interchange import events as events_tables
+from maeface.interchange.events import Media
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
+EVENT_FORMATS = ("elan", "srt", "boris")
 Write = Callable[[pd.DataFrame | pa.Table], None]
 
 
@@ -93,6 +96,55 @@ def table_names(inputs: Sequence[str], layout: str = "native", suffix: str = ".c
     """
     if layout == "native":
         return {name: name + suffix for name in inputs}
+    return _short_names(inputs, suffix)
+
+
+def write_events(
+    events: pd.DataFrame,
+    folder: Path,
+    layout: str,
+    media: Mapping[str, Media],
+    inputs: Sequence[str] | None = None,
+) -> list[Path]:
+    """Write the events of films for annotation programs and players; return the files.
+
+    ``elan``: ``s01/film.eaf`` of each film; ``srt``: ``s01/film.srt`` of each film; ``boris``: a project of
+    all films, ``events.boris``, and their aggregated events, ``events_boris.csv``.
+
+    Args:
+        events: as for ``events.prepare``.
+        folder: for the files, which replace earlier ones.
+        layout: one of ``EVENT_FORMATS``.
+        media: {input: its film}.
+        inputs: the films; None: those that have events. A film without events gets an empty file.
+
+    Raises:
+        ConfigError: no such format.
+        DataError: as for ``events.prepare``, or a film that is not in ``media``.
+        ResourceError: a file cannot be written.
+    """
+    checks.require_choice("format of events", layout, EVENT_FORMATS)
+    names = events_tables.inputs_of(events, inputs)
+    if missing := [name for name in names if name not in media]:
+        raise DataError(f"there are events of {missing[0]}, and it is not known where this film is")
+    if layout == "boris":
+        project, table = folder / "events.boris", folder / "events_boris.csv"
+        files.write_json(project, boris.to_project(events, media, names))
+        files.write_text(table, boris.to_aggregated(events, media).to_csv(index=False))
+        return [project, table]
+    written = []
+    for name, file in _short_names(names, ".eaf" if layout == "elan" else ".srt").items():
+        out, of_film = folder / file, events[events["input"] == name]
+        if layout == "elan":
+            files.write_bytes(out, elan.to_eaf(of_film, media[name].path, out))
+        else:
+            files.write_text(out, subtitles.to_srt(of_film))
+        written.append(out)
+    return written
+
+
+def _short_names(inputs: Sequence[str], suffix: str) -> dict[str, str]:
+    """Return names without the suffix of the film, except where two would be the same."""
     short = {name: str(PurePosixPath(name).with_suffix(suffix)) for name in inputs}
     uses = Counter(path.lower() for path in short.values())  # lower: some file systems ignore the case
     return {name: path if uses[path.lower()] == 1 else name + suffix for name, path in short.items()}
