@@ -34,12 +34,11 @@ def read_pieces(path: Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
     """
     try:
         if path.suffix.lower() == ".parquet":
-            file = pq.ParquetFile(path)
-            pieces: Iterable[pd.DataFrame | pa.RecordBatch] = file.iter_batches(batch_size=rows)
+            with pq.ParquetFile(path) as file:
+                yield from map(as_frame, file.iter_batches(batch_size=rows))
         else:
-            pieces = pd.read_csv(path, chunksize=rows, dtype=dict.fromkeys(TEXT, "object"))
-        for piece in pieces:
-            yield as_frame(piece)
+            with pd.read_csv(path, chunksize=rows, dtype=dict.fromkeys(TEXT, "object")) as pieces:
+                yield from map(as_frame, pieces)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} is not a readable table: {str(error).splitlines()[0]}") from error
 

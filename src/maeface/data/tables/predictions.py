@@ -206,16 +206,21 @@ def _widen(table: _Table) -> _Table:
             keys.append(table.texts[name] if key in TEXT_KEYS else np.nan_to_num(table.numbers[name], nan=-1))
     values = {kind: table.numbers[column] for (_, kind), column in table.aus.items()}
     wide = long_table.widen(table.path, keys, table.texts[column_of_aus], values, table.places)
-    names = {label: f"{kind} of {facts.au_name(au)}" for label in wide.aus for au, kind in (label,)}
+    names = {(au, kind): f"{kind} of {facts.au_name(au)}" for au, kind in wide.aus}
     kept = set(table.keys.values())
-    numbers = {name: column[wide.rows] for name, column in table.numbers.items() if name in kept}
+    # Without scores the first face of a frame counts, in whatever order the rows were.
+    order = np.arange(len(wide.rows))
+    if "face" in table.keys:
+        order = np.argsort(table.numbers[table.keys["face"]][wide.rows], kind="stable")
+    rows = wide.rows[order]
+    numbers = {name: column[rows] for name, column in table.numbers.items() if name in kept}
     return _Table(
         table.path,
         table.keys,
         {label: names[label] for label in wide.aus},
-        {name: [texts[row] for row in wide.rows] for name, texts in table.texts.items() if name in kept},
-        numbers | {names[label]: column for label, column in wide.aus.items()},
-        [table.places[row] for row in wide.rows],
+        {name: [texts[row] for row in rows] for name, texts in table.texts.items() if name in kept},
+        numbers | {names[label]: column[order] for label, column in wide.aus.items()},
+        [table.places[row] for row in rows],
     )
 
 
