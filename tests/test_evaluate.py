@@ -226,7 +226,7 @@ def test_semicolons_byte_order_mark_and_numbers_as_names(tables, tmp_path):
         (b'input;AU12_p\na.jpg;"0,5"\n', "line 2: AU12_p is '0,5'; write decimals with a point"),
         (b"input,AU12_i\na.jpg,inf\n", "AU12_i is infinite"),
         (b"input,AU12_p,AU12_p\na.jpg,1,1\n", "column AU12_p twice"),
-        (b"input,AU12_p,AU12\na.jpg,1,1\n", "AU12_p and AU12 are the same"),
+        (b"input,AU12_o,AU12_c\na.jpg,1,1\n", "AU12_o and AU12_c are the same"),
         (b"input,frame,AU12_p\na.jpg,0.5,1\n", "frame is 0.5; expected a whole number"),
         (b"input,AU12_p\nb/other.jpg,1\n", "no prediction belongs to a label: .* has source s00"),
     ],

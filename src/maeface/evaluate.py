@@ -101,8 +101,8 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
 
     Args:
         labels: CSV or Parquet with ``AU12_o`` or ``AU12_i``; see ``data.tables.labels.read_labels``.
-        predictions: CSV or Parquet of maeface, OpenFace, py-feat, LibreFace, PyAFAR or similar; see
-            ``data.tables.predictions.read_predictions``.
+        predictions: CSV, ``.jsonl`` or Parquet of maeface, OpenFace, py-feat, LibreFace, PyAFAR or similar;
+            see ``data.tables.predictions.read_predictions``.
         threshold: probability from which an action unit counts as present, 0..1.
         out: file for the scores, ``.csv`` or ``.json`` (with means and counts); None for none.
 

@@ -1,4 +1,4 @@
-"""Tables of labels, CSV or Parquet: the columns that are used, and each value checked."""
+"""Tables of labels, CSV, JSON or Parquet: the columns that are used, and each value checked."""
 
 import re
 from array import array
@@ -43,7 +43,7 @@ def read(path: Path, renamed: Mapping[str, str] | None = None) -> LabelTable:
     """Read a table of labels and check each value; ``labels.read_labels`` says what it may contain.
 
     Args:
-        path: the file, CSV or Parquet.
+        path: the file: CSV, ``.jsonl`` or Parquet.
         renamed: {column of the file: the name to read it by}.
 
     Raises:
@@ -78,9 +78,7 @@ def _sort_columns(
             f"{path} needs a column `source` or `id` as in the manifest; it has {', '.join(named[:8])}"
         )
     aus: dict[str, tuple[int, str]] = {}
-    for column in named:
-        if (label := _parse_au_column(path, column)) is None:
-            continue
+    for column, label in _find_labels(path, named).items():
         if other := next((name for name, used in aus.items() if used == label), None):
             raise DataError(f"{path}: columns {other} and {column} are the same action unit")
         aus[column] = label
@@ -98,18 +96,19 @@ def _rename(path: Path, columns: list[str], renamed: Mapping[str, str]) -> list[
     return [renamed.get(name, name) for name in columns]
 
 
-def _parse_au_column(path: Path, column: str) -> tuple[int, str] | None:
-    """Return the AU and kind of a column; None if it is something else, such as a probability."""
-    label = facts.au_column(column)
-    number = re.match(r"(?i)au_?(\d+)", column)
-    if number and int(number[1]) not in facts.AUS:
-        known = ", ".join(facts.au_name(au) for au in sorted(facts.AUS))
-        raise DataError(f"{path}: {column} is no action unit that is known; known are {known}")
-    return (label[0], label[1]) if label and label[1] in ("occurrence", "intensity") else None
+def _find_labels(path: Path, columns: list[str]) -> dict[str, tuple[int, str]]:
+    """Return the AU and kind of the columns of labels; others, such as probabilities, are left out."""
+    for column in columns:
+        number = re.match(r"(?i)au_?(\d+)", column)
+        if number and int(number[1]) not in facts.AUS:
+            known = ", ".join(facts.au_name(au) for au in sorted(facts.AUS))
+            raise DataError(f"{path}: {column} is no action unit that is known; known are {known}")
+    found = table_file.find_au_columns(columns)
+    return {name: label for name, label in found.items() if label[1] in ("occurrence", "intensity")}
 
 
 def _read_csv(path: Path, renamed: Mapping[str, str]) -> LabelTable:
-    with table_file.open_csv(path) as table:
+    with table_file.open_text(path) as table:
         columns = _rename(path, table.names, renamed)
         texts, aus, ignored = _sort_columns(path, columns)
         text_positions = [(columns.index(name), name) for name in texts]

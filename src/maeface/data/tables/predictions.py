@@ -1,8 +1,9 @@
-"""Predictions, read from a CSV or Parquet table of any tool.
+"""Predictions, read from a CSV, JSON or Parquet table of any tool.
 
 Columns are identified by their names. The face: ``id``, or ``source`` or ``input`` (the file), ``frame`` (0
 if absent) and ``face``, or the names of OpenFace, py-feat, LibreFace and PyAFAR. The action unit: see
-``facts.au_column``.
+``table_file.find_au_columns``; or, with a row for each face and action unit, the columns ``au`` and
+``occurrence``, ``probability`` or ``intensity``.
 """
 
 import re
@@ -16,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from maeface import checks, facts
-from maeface.data.tables import table_file
+from maeface.data.tables import long_table, table_file
 from maeface.errors import DataError
 
 NAMES = {
@@ -26,6 +27,7 @@ NAMES = {
     "face": ("face", "face_id", "person_id"),
     "score": ("score", "confidence", "facescore"),
     "success": ("success",),
+    "intensity_max": ("intensity_max",),
 }
 """{column: its names in the tables of several tools, in lower case}."""
 
@@ -33,7 +35,6 @@ TEXT_KEYS = ("id", "source")
 LIBREFACE = re.compile(r"au_\d{1,2}_intensity", re.IGNORECASE)
 MAX_OF_ONE = 1.25
 """Highest value of intensities that may be 0 to 1; they are not clipped."""
-KINDS: tuple[facts.Kind, ...] = ("occurrence", "probability", "intensity")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Predictions:
             ``face`` int64 (0 without such a column, -1 for no face), ``score`` float64 (NaN without such a
             column), ``found`` bool: a face was found and has values.
         detection: {AU: (M,) float64}, probability 0..1 or occurrence 0/1, NaN where empty.
-        intensity: {AU: (M,) float64}, NaN where empty.
+        intensity: {AU: (M,) float64}, NaN where empty; 0 to 5 where the table says its scale.
         unknown_scale: why the intensities cannot be compared with labels of 0 to 5; "" if they can.
     """
 
@@ -73,16 +74,18 @@ def read_predictions(path: Path) -> Predictions:
     numbers = table.numbers
     for (_, kind), column in table.aus.items():
         _check_range(table, column, kind)
-    by_kind = {kind: {au: numbers[c] for (au, k), c in table.aus.items() if k == kind} for kind in KINDS}
+    by_kind = {
+        kind: {au: numbers[c] for (au, k), c in table.aus.items() if k == kind} for kind in long_table.KINDS
+    }
     detection = by_kind["occurrence"] | by_kind["probability"]  # probability where a table has both
     rows = _rows(table)
     has_value = np.zeros(len(rows), dtype=np.bool_)
     for column in table.aus.values():
         has_value |= ~np.isnan(numbers[column])
     rows["found"] &= has_value
-    return Predictions(
-        path, frozenset(table.keys), rows, detection, by_kind["intensity"], _describe_scale(table)
-    )
+    factors = _factors(table)
+    intensity = {au: factors * values for au, values in by_kind["intensity"].items()}
+    return Predictions(path, frozenset(table.keys), rows, detection, intensity, _describe_scale(table))
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class _Table:
 
 
 def _read_csv(path: Path) -> _Table:
-    with table_file.open_csv(path) as table:
+    with table_file.open_text(path) as table:
         keys, aus, text_names, number_names = _sort_columns(path, table.names)
         texts: dict[str, list[str | None]] = {name: [] for name in text_names}
         numbers: dict[str, array[float]] = {name: array("d") for name in number_names}
@@ -134,7 +137,8 @@ def _read_csv(path: Path) -> _Table:
                 except ValueError:
                     append_number(table_file.parse_number(path, name, place, cells[position]))
             places.append(place)
-    return _Table(path, keys, aus, texts, {name: np.array(numbers[name]) for name in numbers}, places)
+    of_columns = {name: np.array(numbers[name]) for name in numbers}
+    return _widen(_Table(path, keys, aus, texts, of_columns, places))
 
 
 def _read_parquet(path: Path) -> _Table:
@@ -148,7 +152,7 @@ def _read_parquet(path: Path) -> _Table:
         values = table[name].astype("object")
         texts[name] = values.where(values.notna(), None).to_list()
     numbers = {name: _numbers(path, table[name], name, places) for name in number_names}
-    return _Table(path, keys, aus, texts, numbers, places)
+    return _widen(_Table(path, keys, aus, texts, numbers, places))
 
 
 def _sort_columns(
@@ -158,8 +162,13 @@ def _sort_columns(
     named = [name for name in names if name]
     table_file.refuse_export(path, named)
     table_file.refuse_repeated_columns(path, named)
-    keys, aus = _key_columns(named), _au_columns(path, named)
+    keys = _key_columns(named)
     texts = [column for key, column in keys.items() if key in TEXT_KEYS]
+    if kinds := long_table.find_kinds(named):
+        aus = {(0, kind): column for kind, column in kinds.items()}  # the action units are in the rows
+        texts += [name for name in named if name.lower() == long_table.AU]
+    else:
+        aus = _au_columns(path, named)
     return keys, aus, texts, [column for column in (*keys.values(), *aus.values()) if column not in texts]
 
 
@@ -174,9 +183,7 @@ def _key_columns(names: list[str]) -> dict[str, str]:
 
 def _au_columns(path: Path, names: list[str]) -> dict[tuple[int, facts.Kind], str]:
     columns: dict[tuple[int, facts.Kind], str] = {}
-    for column in names:
-        if (prediction := facts.au_column(column)) is None:
-            continue
+    for column, prediction in table_file.find_au_columns(names).items():
         if prediction in columns:
             raise DataError(f"{path}: columns {columns[prediction]} and {column} are the same action unit")
         columns[prediction] = column
@@ -186,6 +193,35 @@ def _au_columns(path: Path, names: list[str]) -> dict[tuple[int, facts.Kind], st
             f"it has {', '.join(names[:8])}"
         )
     return columns
+
+
+def _widen(table: _Table) -> _Table:
+    """Return a table with a column for each action unit; those that have one are returned as they are."""
+    if not any(au == 0 for au, _ in table.aus):
+        return table
+    column_of_aus = next(name for name in table.texts if name.lower() == long_table.AU)
+    keys: list[Sequence[object]] = []
+    for key in ("id", "source", "frame", "face"):
+        if (name := table.keys.get(key)) is not None:
+            keys.append(table.texts[name] if key in TEXT_KEYS else np.nan_to_num(table.numbers[name], nan=-1))
+    values = {kind: table.numbers[column] for (_, kind), column in table.aus.items()}
+    wide = long_table.widen(table.path, keys, table.texts[column_of_aus], values, table.places)
+    names = {(au, kind): f"{kind} of {facts.au_name(au)}" for au, kind in wide.aus}
+    kept = set(table.keys.values())
+    # Without scores the first face of a frame counts, in whatever order the rows were.
+    order = np.arange(len(wide.rows))
+    if "face" in table.keys:
+        order = np.argsort(table.numbers[table.keys["face"]][wide.rows], kind="stable")
+    rows = wide.rows[order]
+    numbers = {name: column[rows] for name, column in table.numbers.items() if name in kept}
+    return _Table(
+        table.path,
+        table.keys,
+        {label: names[label] for label in wide.aus},
+        {name: [texts[row] for row in rows] for name, texts in table.texts.items() if name in kept},
+        numbers | {names[label]: column[order] for label, column in wide.aus.items()},
+        [table.places[row] for row in rows],
+    )
 
 
 def _rows(table: _Table) -> pd.DataFrame:
@@ -234,8 +270,23 @@ def _check_range(table: _Table, column: str, kind: facts.Kind) -> None:
         )
 
 
+def _factors(table: _Table) -> np.ndarray:
+    """Return (M,) factors from the intensities of a table to 0 to 5: 1, unless the table says its scale."""
+    if (column := table.keys.get("intensity_max")) is None:
+        return np.ones(len(table.places))
+    highest = table.numbers[column]
+    if (wrong := np.flatnonzero(~(highest > 0))).size:
+        raise DataError(
+            f"{table.path}, {table.places[wrong[0]]}: {column} is {highest[wrong[0]]:g}; "
+            "expected the highest intensity of the scale, such as 1 or 5"
+        )
+    return np.asarray(facts.INTENSITY_MAX / highest)
+
+
 def _describe_scale(table: _Table) -> str:
     """Return a line if intensities may be 0 to 1: releases of LibreFace differ, and no column says which."""
+    if "intensity_max" in table.keys:
+        return ""
     columns = [column for column in table.aus.values() if LIBREFACE.fullmatch(column)]
     highest = max((np.nan_to_num(table.numbers[column]).max() for column in columns), default=0.0)
     if not 0 < highest <= MAX_OF_ONE:

@@ -1,10 +1,11 @@
-"""Tables in CSV and Parquet files: rows of CSV files, numbers in cells, and errors as ``DataError``.
+"""Tables in CSV, JSON and Parquet files: rows of text files, numbers in cells, errors as ``DataError``.
 
 CSV is UTF-8 text, with or without a byte order mark, separated by comma, semicolon or tab. Each row has as
-many cells as the header.
+many cells as the header. JSON is a file ``.jsonl`` with an object for each row, a line each.
 """
 
 import csv
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import NamedTuple, TextIO
 
 import pyarrow as pa
 
+from maeface import facts
 from maeface.errors import DataError
 
 DELIMITERS = ",;\t"
@@ -31,14 +33,14 @@ _EXPORTS = (
 
 
 class CsvTable(NamedTuple):
-    """An open CSV file: its column names, stripped, and its rows."""
+    """An open file of text: its column names, stripped, and its rows."""
 
     names: list[str]
     rows: "Iterator[CsvRow]"
 
 
 class CsvRow(NamedTuple):
-    """A row of a CSV file: its place for messages ("line 7"), and a cell for each column."""
+    """A row of a file of text: its place for messages ("line 7"), and a cell for each column."""
 
     place: str
     cells: list[str]
@@ -47,6 +49,59 @@ class CsvRow(NamedTuple):
 def is_parquet(path: Path) -> bool:
     """Return whether a table is read as Parquet, by its suffix."""
     return path.suffix.lower() in {".parquet", ".pq"}
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[CsvTable]:
+    """Open a table of text: JSON if its name ends with ``.jsonl``, else CSV.
+
+    Raises:
+        DataError: as for ``open_csv`` and ``open_json_lines``.
+    """
+    with open_json_lines(path) if path.suffix.lower() == ".jsonl" else open_csv(path) as table:
+        yield table
+
+
+@contextmanager
+def open_json_lines(path: Path) -> Iterator[CsvTable]:
+    """Open a file with a JSON object on each line; empty lines are left out.
+
+    The columns are the names of the first object. A value that another object lacks is empty.
+
+    Raises:
+        DataError: not text in UTF-8, no object, or (while the rows are read) a line that is no object or has
+            a name that the first one has not.
+    """
+    with csv_errors(path), path.open(encoding="utf-8-sig") as file:
+        lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+        objects = ((f"line {number}", _parse_object(path, number, line)) for number, line in lines)
+        place, first = next(objects, ("", {}))
+        if not first:
+            raise DataError(f"{path} is empty; expected a JSON object on each line")
+
+        def rows() -> Iterator[CsvRow]:
+            yield CsvRow(place, [_cell(value) for value in first.values()])
+            for later, values in objects:
+                if unknown := [name for name in values if name not in first]:
+                    raise DataError(f"{path}, {later} has {unknown[0]!r}, which the first line has not")
+                yield CsvRow(later, [_cell(values.get(name)) for name in first])
+
+        yield CsvTable([name.strip() for name in first], rows())
+
+
+def _parse_object(path: Path, number: int, line: str) -> dict[str, object]:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{path}, line {number} is not JSON ({error}); was the file cut?") from error
+    if not isinstance(values, dict):
+        raise DataError(f'{path}, line {number} is not a JSON object such as {{"AU12_p": 0.5}}')
+    return values
+
+
+def _cell(value: object) -> str:
+    """Return a value of JSON as the text of a CSV cell."""
+    return "" if value is None else str(value)
 
 
 @contextmanager
@@ -104,6 +159,22 @@ def refuse_export(path: Path, texts: Sequence[str]) -> None:
                 f"{path} is an export of {tool}, which is not read: make a table with the header on its "
                 "first line, a column `frame`, and AU12_p (0 to 1) or AU12_i (0 to 5)"
             )
+
+
+def find_au_columns(names: Sequence[str]) -> dict[str, tuple[int, facts.Kind]]:
+    """Return {column: (AU, kind)} of the columns of action units, see ``facts.au_column``.
+
+    A plain ``AU12`` is a probability, as in py-feat; beside ``AU12_p`` or ``AU12_i`` it is the occurrence, as
+    in our own tables.
+    """
+    found = {name: label for name in names if (label := facts.au_column(name)) is not None}
+    plain = [name for name in found if re.fullmatch(r"(?i)\s*au\d{1,2}\s*", name)]
+    for name in plain:
+        au = found[name][0]
+        kinds = {kind for other, (number, kind) in found.items() if number == au and other != name}
+        if kinds and "occurrence" not in kinds:
+            found[name] = (au, "occurrence")
+    return found
 
 
 def parse_number(path: Path, column: str, place: str, cell: str) -> float:

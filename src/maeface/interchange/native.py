@@ -1,0 +1,95 @@
+"""The table of predictions as it is written: its action units, its numbers, and the pieces of a file."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from maeface.errors import DataError
+
+PIECE = 65_536
+"""Rows of a file that are read together."""
+SUFFIXES = {"occurrence": "", "probability": "_p", "intensity": "_i", "difference": "_d"}
+"""{kind of value: the end of its column's name}: ``AU12``, ``AU12_p``, ``AU12_i``, ``AU12_d``."""
+TEXT = ("input", "status")
+WHOLE = re.compile(r"frame|face|track|AU\d+")
+"""Columns of whole numbers, which may be missing."""
+REQUIRED = ("input", "frame", "face")
+
+
+def read_pieces(path: Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
+    """Yield a table of ``maeface predict`` piece by piece, so that a long one needs no more memory.
+
+    Args:
+        path: ``.csv`` or ``.parquet``.
+        rows: number of rows of a piece.
+
+    Raises:
+        DataError: the file cannot be read, or is not such a table.
+    """
+    try:
+        if path.suffix.lower() == ".parquet":
+            with pq.ParquetFile(path) as file:
+                yield from map(as_frame, file.iter_batches(batch_size=rows))
+        else:
+            with pd.read_csv(path, chunksize=rows, dtype=dict.fromkeys(TEXT, "object")) as pieces:
+                yield from map(as_frame, pieces)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path} is not a readable table: {str(error).splitlines()[0]}") from error
+
+
+def as_frame(table: pd.DataFrame | pa.Table | pa.RecordBatch) -> pd.DataFrame:
+    """Return a table of predictions in pandas, with whole numbers as such also where some are missing.
+
+    Raises:
+        DataError: a column is missing without which no row can be placed.
+    """
+    frame = table.copy() if isinstance(table, pd.DataFrame) else table.to_pandas(integer_object_nulls=True)
+    if missing := [name for name in REQUIRED if name not in frame]:
+        raise DataError(
+            f"the table has no column {missing[0]}; expected a table of `maeface predict`, "
+            f"it has {', '.join(map(str, frame.columns[:8]))}"
+        )
+    for name in frame.columns:
+        if WHOLE.fullmatch(name):
+            frame[name] = frame[name].astype("Int64")
+    return frame.reset_index(drop=True)
+
+
+def action_units(columns: Iterable[str], kind: str) -> tuple[int, ...]:
+    """Return the numbers of the action units that have a column of a kind, in the order of the table.
+
+    Args:
+        columns: names of the table's columns.
+        kind: one of ``SUFFIXES``.
+    """
+    pattern = re.compile(rf"AU(\d+){SUFFIXES[kind]}")
+    return tuple(int(match[1]) for name in columns if (match := pattern.fullmatch(name)))
+
+
+def column(au: int, kind: str) -> str:
+    """Return the name of a column: ``AU12_p``."""
+    return f"AU{au:02d}{SUFFIXES[kind]}"
+
+
+def find_faces(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return (M,) True where a row is of a face, whatever its quality."""
+    return (table["face"].fillna(-1) >= 0).to_numpy(dtype=np.bool_)
+
+
+def numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """Return (M,) float64 of a column, NaN where missing; all NaN if the table has no such column."""
+    if name not in table:
+        return np.full(len(table), np.nan)
+    return table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def person_numbers(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Return (M,) the track of each face; its number in the image where it has no track; NaN for no face."""
+    track, face = numbers(table, "track"), numbers(table, "face")
+    return np.where(find_faces(table), np.where(np.isnan(track), face, track), np.nan)
