@@ -64,7 +64,8 @@ def film_data(
     columns = [f"{au}_{m}" for au in aus for m in measures if f"{au}_{m}" in table] + quality
     factors = {name: FACTORS.get(name.split("_")[-1]) or _factor(table[name]) for name in columns}
     without = frame_status(table, number)
-    faces = table[table["face"] >= 0].assign(person=person_numbers(table))
+    faces = table[table["face"] >= 0]
+    faces = faces.assign(person=person_numbers(faces))
     kept = faces["person"].value_counts().head(PEOPLE).index.sort_values()
     people = [
         _person(int(p), faces[faces["person"] == p], number, without, factors, aus, len(faces)) for p in kept
@@ -83,7 +84,7 @@ def film_data(
         "people_left_out": int(faces["person"].nunique()) - len(people),
         "thinned": thinned,
         "events": None if events is None else _events(events),
-        "summary": None if summary is None else _rows(summary),
+        "summary": None if summary is None else _rows(summary.drop(columns="input", errors="ignore")),
     }
 
 

@@ -4,7 +4,6 @@ const HEAT_ROW = 17;
 function drawEvents(au) {
   return (u) => {
     const { ctx, bbox } = u, ratio = devicePixelRatio;
-    ctx.save();
     ctx.beginPath();
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     ctx.clip();
@@ -28,7 +27,6 @@ function drawEvents(au) {
       ctx.lineTo(x, bbox.top + 1.6 * size);
       ctx.fill();
     }
-    ctx.restore();
   };
 }
 
@@ -83,7 +81,7 @@ function addHeat(host) {
   const aus = heatAus(), about = MEASURE[view.measure], limits = view.measure === "d" ? [-3, 3] : view.measure === "p" ? [0, 1] : [0, 5];
   const row = (event, u) => aus[Math.min(aus.length - 1, Math.max(0, Math.floor(((event.clientY - u.over.getBoundingClientRect().top) / u.over.clientHeight) * aus.length)))];
   const o = addPanel({
-    host, name: `${about.name} of all ${view.all || !D.trust_known ? "" : "checked "}action units`, rows: true, axis: true,
+    host, name: about.name, rows: true, axis: true,
     height: aus.length * HEAT_ROW + 8, data: [[START, END], [null, null]], range: () => [0, 1], ticks: [], over: drawHeat(aus, limits),
     tip: (event) => {
       const au = row(event, o.plot);
@@ -104,7 +102,7 @@ function buildPanels() {
   $("no-aus").hidden = aus.length > 0;
   aus.forEach((au, i) => {
     const pale = !CHECKED.has(au);
-    const name = el("span", {}, el("b", {}, au), " " + D.aus[au].title, pale ? el("em", {}, " not checked") : "");
+    const name = el("span", {}, el("b", {}, au), " " + D.aus[au].title, pale ? el("em", {}, D.aus[au].checked === "real" ? "not reliable" : "not checked") : "");
     addCurve($("lanes"), `${au}_${view.measure}`, about, {
       name, short: au, pale, axis: i === aus.length - 1, height: 76,
       stroke: colour(pale ? "pale" : "accent"), fill: pale ? undefined : colour("fill"), under: drawEvents(au),
@@ -117,7 +115,6 @@ function buildPanels() {
       name: quality.name, short: quality.name.split(" (")[0], axis: i === D.quality.length - 1, height: 58, stroke: colour("soft"),
     });
   });
-  $("stack").style.setProperty("--gutter", GUTTER + "px");
   placeLines();
   writeValues();
 }

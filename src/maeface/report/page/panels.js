@@ -33,6 +33,15 @@ function isolated(u, series) {
   return out;
 }
 
+// uPlot remembers the styles of its canvas, so they must be as before after other drawing.
+function aside(draw) {
+  return (u) => {
+    u.ctx.save();
+    draw(u);
+    u.ctx.restore();
+  };
+}
+
 function addPanel(o) {
   const node = el("div", { class: "panel" + (o.pale ? " pale" : "") });
   const head = el("div", { class: "lane-head" }, el("span", { class: "lane-name" }, o.name), (o.readout = el("output", { class: "lane-value" })));
@@ -56,8 +65,8 @@ function addPanel(o) {
     ],
     series: [{}, { stroke: o.stroke, width: 1.5, fill: o.fill, spanGaps: false, points: { show: true, size: 5, fill: o.stroke, filter: isolated }, ...o.series }],
     hooks: {
-      drawClear: [drawBands, ...(o.under ? [o.under] : [])],
-      draw: o.over ? [o.over] : [],
+      drawClear: [drawBands, o.under].filter(Boolean).map(aside),
+      draw: [o.over].filter(Boolean).map(aside),
       setSelect: [(u) => {
         if (u.select.width < 5) return;
         const from = u.posToVal(u.select.left, "x"), to = u.posToVal(u.select.left + u.select.width, "x");
@@ -66,6 +75,7 @@ function addPanel(o) {
       }],
     },
   }, o.data, canvas);
+  o.lines = ["playhead", "hoverline"].map((name) => o.plot.over.appendChild(el("div", { class: name })));
   watchPointer(o);
   panels.push(o);
   return o;
@@ -117,11 +127,14 @@ function showTip(o, event) {
 }
 
 function placeLines() {
-  for (const [id, t] of [["playhead", view.time], ["hoverline", view.hover]]) {
+  [view.time, view.hover].forEach((t, i) => {
     const inside = t != null && t >= view.min && t <= view.max;
-    $(id).hidden = !inside;
-    if (inside) $(id).style.transform = `translateX(${xOf(t)}px)`;
-  }
+    const move = inside ? `translateX(${xOf(t) - GUTTER}px)` : "";
+    for (const o of panels) {
+      o.lines[i].hidden = !inside;
+      o.lines[i].style.transform = move;
+    }
+  });
 }
 
 function writeValues() {

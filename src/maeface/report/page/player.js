@@ -53,10 +53,15 @@ function drawBoxes() {
   svg.replaceChildren(...shapes);
 }
 
+function nearest(t) { // the time of a frame, if it is the same but for rounding
+  const start = T[frameAt(t + 0.002)];
+  return Math.abs(start - t) < 0.002 ? start : t;
+}
+
 function follow() { // the frame that is on the screen
   if (video.requestVideoFrameCallback) {
     const act = (_, data) => {
-      if (!video.paused) setTime(data.mediaTime);
+      if (!video.seeking) setTime(nearest(data.mediaTime));
       video.requestVideoFrameCallback(act);
     };
     video.requestVideoFrameCallback(act);
@@ -69,7 +74,7 @@ function follow() { // the frame that is on the screen
   }
   video.addEventListener("seeked", () => {
     // Moved with the player's own controls; the page itself moves to the start of a frame.
-    if (Math.abs(video.currentTime - view.time) > 0.02) setTime(video.currentTime);
+    if (Math.abs(video.currentTime - view.time) > 0.02) setTime(nearest(video.currentTime));
   });
 }
 

@@ -15,9 +15,9 @@ function jump(t, what) {
   return button;
 }
 
-function cell(value, column) {
+function cell(value, column, digits) {
   if (["onset_s", "apex_s", "offset_s"].includes(column) && value != null) return el("td", { class: "number" }, jump(value, HEADS[column]));
-  if (typeof value === "number") return el("td", { class: "number" }, ["track"].includes(column) || Number.isInteger(value) ? String(value) : number(value, 2));
+  if (digits != null) return el("td", { class: "number" }, number(value, digits));
   if (column === "au" && D.aus[value]) return el("td", { class: CHECKED.has(value) ? "" : "pale" }, el("b", {}, value), " ", el("span", { class: "au-title" }, D.aus[value].title));
   return el("td", {}, value == null ? "–" : value === true ? "yes" : value === false ? "no" : String(value));
 }
@@ -25,6 +25,11 @@ function cell(value, column) {
 // A table that can be sorted; rows are a function, so that it follows the switches.
 function makeTable(host, columns, rows, note) {
   let sorted = null, down = false, limit = PAGE;
+  const digits = columns.map((_, i) => { // of numbers; null for a column of text
+    const values = rows().map((row) => row[i]).filter((value) => value != null);
+    if (!values.length || !values.every((value) => typeof value === "number")) return null;
+    return values.every(Number.isInteger) ? 0 : 2;
+  });
   function draw() {
     const all = rows();
     if (sorted != null) {
@@ -38,7 +43,7 @@ function makeTable(host, columns, rows, note) {
         draw();
       } }, HEADS[name] || name.replace(/_s$/, " (s)").replaceAll("_", " ")))));
     const body = all.slice(0, limit).map((row) => {
-      const tr = el("tr", {}, ...row.map((value, i) => cell(value, columns[i])));
+      const tr = el("tr", {}, ...row.map((value, i) => cell(value, columns[i], digits[i])));
       if (columns === EVENT) Object.assign(tr.dataset, { from: row[2], to: row[4] });
       return tr;
     });

@@ -1,6 +1,6 @@
 // What is shown: person, measure, AUs, range of time, and the moment of the film. Others listen to changes.
 const view = {
-  person: D.people[0] || null,
+  person: D.people.reduce((most, person) => (most && most.rows >= person.rows ? most : person), null),
   measure: D.measures[0],
   all: false, // also the AUs that are not checked on real people
   shown: new Set(),
