@@ -7,12 +7,20 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "headless_shell")
-MAX_S = 60.0
+MAX_S = 30.0
+# The browser reads commands from its file descriptor 3 and writes answers to 4.
+LAUNCH = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find():
@@ -28,7 +36,7 @@ class Page:
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
         command = [
-            *("sh", "-c", f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}', binary, "--headless=new"),
+            *(sys.executable, "-c", LAUNCH, str(to_browser), str(from_browser), binary, "--headless=new"),
             *("--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--mute-audio"),
             *("--disable-dev-shm-usage", f"--user-data-dir={self.profile}", "about:blank"),
@@ -46,6 +54,13 @@ class Page:
             os.close(end)
         self._buffer, self._count, self._session = b"", 0, None
         self.errors, self.requests = [], []
+        try:
+            self._attach(width, height, dark)
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self, width, height, dark):
         targets = self.call("Target.getTargets")["targetInfos"]
         target = next(t["targetId"] for t in targets if t["type"] == "page")
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
