@@ -1,0 +1,166 @@
+"""Write the page of one film: its player beside the curves of its action units, as one HTML file.
+
+The page loads nothing but the film. Its scripts and styles are in the folder ``page``; the curves are drawn
+with uPlot (MIT licence).
+"""
+
+import base64
+import io
+import json
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from maeface import files
+from maeface.report.film_data import film_data
+
+TEMPLATE = "film.html.jinja"
+SCRIPTS = ("data.js", "view.js", "panels.js", "drawings.js", "player.js", "tables.js", "main.js")
+PICTURE_PX = 96
+"""Side of the pictures of faces, px."""
+
+
+def render(
+    table: pd.DataFrame,
+    *,
+    title: str,
+    film: str | None = None,
+    events: pd.DataFrame | None = None,
+    summary: pd.DataFrame | None = None,
+    trust: Mapping[str, Mapping[str, Any]] | None = None,
+    pictures: Mapping[int, Image.Image] | None = None,
+) -> str:
+    """Return the page of one film as HTML.
+
+    Args:
+        table: rows of one film, as ``maeface predict`` writes them: a row a face and frame.
+        title: heading of the page.
+        film: path of the film, relative to the folder of the page, with ``/``; None: without a player.
+        events: columns track, au, onset_s, apex_s, offset_s, duration_s, peak_i; None: without a list.
+        summary: any columns; rows follow the switches of the page if there are columns ``track`` and ``au``.
+        trust: "AU12" -> {"checked": "real", "auc": 0.97, "low": ..., "high": ..., "n": ..., "present": ...,
+            "on": "held-out portraits", "use": True}. The page first shows the AUs whose ``use`` is true and
+            hides the others behind a switch. None: nothing is known, and six AUs are shown.
+        pictures: number of a person -> picture of the face, for the switch between people.
+
+    Raises:
+        DataError: the table is empty, is not of one film, or lacks a column.
+    """
+    data = film_data(table, events, summary, trust)
+    data["pictures"] = {int(track): _picture(image) for track, image in (pictures or {}).items()}
+    environment = Environment(
+        loader=PackageLoader("maeface", "report/page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        title=_text(title),
+        lead=_lead(data),
+        warnings=_warnings(data),
+        film=None if film is None else quote(os.fsencode(film)),
+        film_shown=_text(film or ""),
+        film_name=_text((film or "").rsplit("/", 1)[-1]),
+        has_events=events is not None,
+        has_summary=summary is not None,
+        trust_notes=_trust_notes(data),
+        notes=_notes(data),
+        data=Markup(to_json(data)),  # noqa: S704 - no "<" is left in it
+        style=_asset("uPlot.min.css") + _asset("film.css"),
+        uplot=_asset("uPlot.iife.min.js"),
+        uplot_licence=_asset("uPlot.LICENSE"),
+        script=Markup("\n").join(map(_asset, SCRIPTS)),
+    )
+
+
+def write(path: Path, table: pd.DataFrame, **content: Any) -> None:  # noqa: ANN401 - as of render
+    """Write the page of one film to ``path``, atomically; the arguments are those of ``render``."""
+    files.write_text(path, render(table, **content))
+
+
+def to_json(value: Any) -> str:  # noqa: ANN401 - anything json can hold
+    """Return compact JSON that cannot end the ``<script>`` that holds it."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # ASCII: no lone surrogates in the page
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _lead(data: Mapping[str, Any]) -> str:
+    people = len(data["people"])
+    counts = [(data["frames"], "frame", "frames"), (people, "person", "people")]
+    counts.append((len(data["aus"]), "action unit", "action units"))
+    return ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts)
+
+
+def _warnings(data: Mapping[str, Any]) -> list[str]:
+    warnings = []
+    if not data["people"]:
+        warnings.append("No face was found in this film, so there are no curves.")
+    if data["trust_known"] and not any(au.get("use") for au in data["aus"].values()):
+        warnings.append("None of these action units is checked on real people. All are shown, pale.")
+    if data["people_left_out"]:
+        warnings.append(
+            f"{data['people_left_out']} people with the fewest frames are left out; they are in the table."
+        )
+    return warnings
+
+
+def _trust_notes(data: Mapping[str, Any]) -> list[str]:
+    """Return what is known about the action units, a paragraph each."""
+    if not data["trust_known"]:
+        return [
+            "The record of this table does not say on whom the action units were checked. "
+            "Compare some of them with your own coding before you use them."
+        ]
+    groups = [
+        ("Checked on real people and recommended", lambda au: au.get("use")),
+        (
+            "Checked on real people, but not reliable enough",
+            lambda au: au.get("checked") == "real" and not au.get("use"),
+        ),
+        ("Not checked on real people", lambda au: au.get("checked") != "real" and not au.get("use")),
+    ]
+    found = [(text, [name for name, au in data["aus"].items() if rule(au)]) for text, rule in groups]
+    notes = [f"{text}: {', '.join(names)}." for text, names in found if names]
+    return [
+        *notes,
+        "Only recommended action units are shown at first. Curves of the others are pale; draw no conclusions "
+        "from them without coding some of your own film by hand.",
+    ]
+
+
+def _notes(data: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if data["thinned"]:
+        notes.append(
+            f"Curves are drawn with up to {data['thinned']} points of {data['frames']} frames, chosen so that "
+            "peaks stay (largest triangle, three buckets). The table has all values."
+        )
+    notes.append("An action unit is a movement. It does not say what a person feels, thinks or intends.")
+    return notes
+
+
+def _asset(name: str) -> Markup:
+    return Markup((resources.files("maeface") / "report" / "page" / name).read_text("utf-8"))  # noqa: S704
+
+
+def _text(name: str) -> str:
+    """Return a name with a sign in the place of bytes that are not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _picture(image: Image.Image) -> str:
+    """Return a small picture as the address of an image."""
+    small = image.convert("RGB")
+    small.thumbnail((PICTURE_PX, PICTURE_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
