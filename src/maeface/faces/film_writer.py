@@ -196,7 +196,7 @@ class _Writer:
         rgb = _fit(rgb, self._height, self._width)
         if self._height % 2 or self._width % 2:
             rgb = np.pad(rgb, ((0, self._height % 2), (0, self._width % 2), (0, 0)), "edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24")
         matrix = "ITU709" if self._height >= _HD_HEIGHT else "ITU601"
         frame = self._reformatter.reformat(frame, format="yuv420p", dst_colorspace=matrix)
         # The encoder counts frames, and there are no B-frames: its packets come in the order of the frames.

@@ -14,7 +14,8 @@ from maeface.faces.timestamps import zero_of
 
 COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 """Codecs whose sound players find in an MP4; others become AAC."""
-_BEST_BIT_RATE = 192_000
+_BIT_RATE = 96_000  # of a channel
+_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # that AAC has
 
 
 @dataclass
@@ -126,7 +127,8 @@ def _add_track(source: Any, target: Any) -> _Track | None:  # noqa: ANN401
         return _Track(source, target.add_stream_from_template(source), encodes=False)
     if not context.sample_rate or not context.layout.nb_channels:
         return None
-    layout = context.layout.name if context.layout.nb_channels <= 2 else "stereo"
-    stream = target.add_stream("aac", rate=min(context.sample_rate, 48_000), layout=layout)
-    stream.bit_rate = min(_BEST_BIT_RATE, 96_000 * min(context.layout.nb_channels, 2))
+    channels = min(context.layout.nb_channels, 2)
+    rate = next((rate for rate in _RATES if rate >= context.sample_rate), _RATES[-1])
+    stream = target.add_stream("aac", rate=rate, layout="mono" if channels == 1 else "stereo")
+    stream.bit_rate = _BIT_RATE * channels
     return _Track(source, stream, encodes=True)

@@ -33,7 +33,7 @@ TRACK_COLOURS: tuple[Colour, ...] = (
     (211, 47, 47),
 )
 """RGB colours of the tracks 0, 1, ...; they repeat after the last one."""
-_WHITE, _GREY, _BLACK, _RED = (255, 255, 255), (150, 150, 150), (0, 0, 0), (200, 30, 30)
+_WHITE, _GREY, _BLACK, _RED = (255, 255, 255), (185, 185, 185), (0, 0, 0), (200, 30, 30)
 _SHADE = 0.62  # opacity of what is behind text
 _DIMMED = 0.4  # brightness of a picture that stands for one that is missing
 
@@ -169,7 +169,7 @@ class _Picture:
     def panel_size(self, bars: Sequence[Bar]) -> tuple[int, int]:
         """Return width and height in px of the bars of a face."""
         label, value = self._columns(bars)
-        return label + value + round(4.5 * self.font) + 4 * self.pad, len(bars) * self.row + self.pad
+        return label + value + round(3.5 * self.font) + 4 * self.pad, len(bars) * self.row + self.pad
 
     def _columns(self, bars: Sequence[Bar]) -> tuple[int, int]:
         """Return the widths of the labels and of the values."""

@@ -10,6 +10,7 @@ Size = tuple[int, int]
 _SIDES = ("right", "left", "below", "above")
 _STAY = 0.25  # by which another side has to be less covered, in areas of the panel, for a panel to move there
 _MAX_COVERED = 0.12  # fraction of a panel that may be over faces and other panels
+_FACE = 3.0  # factor of what is over faces
 _SLACK = 0.03  # of the picture's shorter side, by which a face may move before its panel follows
 
 
@@ -40,31 +41,40 @@ class Placer:
         taken = list(reserved)
         places: list[Place | None] = []
         for track, box, size in zip(tracks, boxes, sizes, strict=True):
-            place = self._choose(track, box, size, picture, [*boxes, *taken]) if all(size) else None
+            place = self._choose(track, box, size, picture, boxes, taken) if all(size) else None
             places.append(place)
             if place is not None:
                 taken.append(place)
         return places
 
     def _choose(
-        self, track: int | None, box: Place, size: Size, picture: Size, obstacles: Sequence[Place]
+        self,
+        track: int | None,
+        box: Place,
+        size: Size,
+        picture: Size,
+        faces: Sequence[Place],
+        taken: Sequence[Place],
     ) -> Place | None:
+        def cover(corner: tuple[int, int]) -> float:
+            return _FACE * _covered(corner, size, faces) + _covered(corner, size, taken)
+
         before = None if track is None else self._sides.get(track)
         options = []
         for rank, (side, corner) in enumerate(_corners(box, size, picture)):
-            covered = _covered(corner, size, obstacles)
-            options.append((covered - _STAY * (side == before) + 1e-3 * rank, covered, side, corner))
+            options.append((cover(corner) - _STAY * (side == before) + 1e-3 * rank, side, corner))
         if not options:
             return None
-        _, _, side, corner = min(options)
+        _, side, corner = min(options)
         if track is not None:
             if side == before:
                 slack = round(_SLACK * min(picture))
                 old = self._corners[track]
                 steady = _follow(old[0], corner[0], slack), _follow(old[1], corner[1], slack)
-                corner = _into(steady, size, picture)
+                steady = _into(steady, size, picture)
+                corner = steady if cover(steady) <= cover(corner) else corner
             self._sides[track], self._corners[track] = side, corner
-        if _covered(corner, size, obstacles) > _MAX_COVERED:
+        if cover(corner) > _MAX_COVERED:
             return None
         return corner[0], corner[1], corner[0] + size[0], corner[1] + size[1]
 
