@@ -6,7 +6,7 @@ those of ``media.read_frames``: upright, with square pixels, one for each frame 
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -104,7 +104,8 @@ def write_film(
     frames = missing = 0
     with files.atomic(out) as temporary, temporary.open("wb") as file, ExitStack() as stack:
         writer: _Writer | None = None
-        for rgb, number, time_s, reason in _shown(media.read_frames(film, index=index, threads=threads), index, period):
+        decoded = media.read_frames(film, index=index, threads=threads)
+        for rgb, number, time_s, reason in _shown(decoded, index, period):
             if writer is None:
                 writer = stack.enter_context(_Writer(file, film, rgb.shape, time_base, period, threads))
             writer.add(draw(rgb, number, time_s, reason), time_s)
@@ -138,8 +139,9 @@ def _shown(
             waiting.clear()
             picture = one.rgb
             yield picture, one.index, one.time_s, ""
-    for gap in waiting if picture is not None else ():
-        yield from _fill(picture, gap, index, period)
+    for gap in waiting:
+        if picture is not None:
+            yield from _fill(picture, gap, index, period)
 
 
 def _fill(
@@ -186,10 +188,8 @@ class _Writer:
         if error[0] is None:
             self._stack.close()
             return
-        try:
+        with suppress(av.FFmpegError, OSError):  # the first error says it
             self._stack.close()
-        except (av.FFmpegError, OSError):
-            pass  # the first error says it
 
     def add(self, rgb: NDArray[np.uint8], time_s: float) -> None:
         """Add a frame."""
@@ -197,7 +197,7 @@ class _Writer:
         if self._height % 2 or self._width % 2:
             rgb = np.pad(rgb, ((0, self._height % 2), (0, self._width % 2), (0, 0)), "edge")
         frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24")
-        matrix = "ITU709" if self._height >= _HD_HEIGHT else "ITU601"
+        matrix = Colorspace.ITU709 if self._height >= _HD_HEIGHT else Colorspace.ITU601
         frame = self._reformatter.reformat(frame, format="yuv420p", dst_colorspace=matrix)
         # The encoder counts frames, and there are no B-frames: its packets come in the order of the frames.
         frame.pts, frame.time_base = self._count, self._stream.codec_context.time_base
@@ -222,18 +222,15 @@ class _Writer:
             self._container.mux(packet)
 
 
-class _convert_errors:  # noqa: N801 - used as a function
+@contextmanager
+def _convert_errors(film: Path) -> Iterator[None]:
     """Raise ResourceError for an error of FFmpeg that is not one of the disk."""
-
-    def __init__(self, film: Path) -> None:
-        self._film = film
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if isinstance(error, av.FFmpegError) and not isinstance(error, OSError):
-            raise ResourceError(f"FFmpeg cannot write the annotated film of {self._film.name}: {error}") from error
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise ResourceError(f"FFmpeg cannot write the annotated film of {film.name}: {error}") from error
 
 
 def _add_stream(container: Any, shape: tuple[int, ...], period: float, threads: int) -> Any:  # noqa: ANN401

@@ -2,36 +2,26 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maeface import facts
-from maeface.report.overlay import Bar, FaceMark, Overlay
+from maeface.report.au_bars import bars_of
+from maeface.report.overlay import FaceMark, Overlay
 
-POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+_BOX = ("x1", "y1", "x2", "y2")
+_POINTS = tuple(
+    f"{name}_{axis}"
+    for name in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+    for axis in "xy"
+)
 _REASONS = {
-    "damaged": "damaged: the frame before it is shown",
-    "lost": "lost: the frame before it is shown",
-    "truncated": "the file ends here, before its end",
+    "damaged": "is damaged: the one before it is shown",
+    "lost": "is lost: the one before it is shown",
+    "truncated": "and all after it are missing: the file is not complete",
 }
-_DOUBTFUL = "low_quality"
-
-
-def trusted_aus(trust: Mapping[str, Mapping[str, Any]] | None, columns: Iterable[str]) -> list[int]:
-    """Return the action units of a table that may be used, in ascending order.
-
-    Args:
-        trust: the entry ``trust`` of the table's record; None: nothing is known, and all are returned.
-        columns: of the table.
-    """
-    numbers = sorted({column[0] for name in columns if (column := facts.au_column(name))})
-    if trust is None:
-        return numbers
-    return [au for au in numbers if trust.get(facts.au_name(au), {}).get("use")]
 
 
 class FilmOverlay:
@@ -43,8 +33,7 @@ class FilmOverlay:
     Args:
         rows: the rows of one film, whole or piece by piece, in order; read as they are needed.
         aus: the action units to show.
-        thresholds: action unit -> probability from which it counts as present; 0.5 for others. Only for
-            tables without a column of occurrence.
+        thresholds: action unit -> probability from which it counts as present; see ``au_bars.bars_of``.
         titles: whether to write "AU12 Lip corner puller" and not only "AU12".
     """
 
@@ -56,9 +45,10 @@ class FilmOverlay:
         titles: bool = False,
     ) -> None:
         pieces = [rows] if isinstance(rows, pd.DataFrame) else rows
-        self._frames = _read(pieces, aus, thresholds or {}, titles)
+        self._aus, self._thresholds, self._titles = aus, thresholds, titles
+        self._frames = _read_frames(pieces)
         self._next = next(self._frames, None)
-        self._rows = _Rows(-1, "", [])
+        self._now: _Rows | None = None
         self._overlay = Overlay()
 
     def __call__(
@@ -73,19 +63,30 @@ class FilmOverlay:
             reason: why the frame is missing ("damaged", "lost", "truncated"); "" if it is there.
         """
         while self._next is not None and self._next.frame <= index:
-            self._rows, self._next = self._next, next(self._frames, None)
+            self._now, self._next = self._next, next(self._frames, None)
         caption = f"{format_time(time_s)}  frame {index}"
         if reason:
             warning = f"frame {index} {_REASONS.get(reason, reason)}"
             return self._overlay.draw(rgb, [], caption, warning)
-        rows = self._rows
-        if rows.frame < 0:
+        if self._now is None:
             return self._overlay.draw(rgb, [], caption)
-        if not rows.faces:
-            caption += "  no face" if rows.status == "no_face" else f"  {rows.status}"
-        if rows.frame < index:
-            caption += f"  (values of frame {rows.frame})"
-        return self._overlay.draw(rgb, rows.faces, caption)
+        faces = [self._mark(row) for row in self._now.rows if row["face"] >= 0]
+        if not faces:
+            caption += f"  {self._now.rows[0]['status']}".replace("_", " ")
+        if self._now.frame < index:
+            caption += f"  (values of frame {self._now.frame})"
+        return self._overlay.draw(rgb, faces, caption)
+
+    def _mark(self, row: Mapping[str, Any]) -> FaceMark:
+        track = row.get("track")
+        points = np.array([row.get(name, np.nan) for name in _POINTS], float).reshape(5, 2)
+        return FaceMark(
+            [row[name] for name in _BOX],
+            None if pd.isna(track) else int(track),
+            points if np.isfinite(points).all() else None,
+            bars_of(row, self._aus, self._thresholds, self._titles),
+            doubtful=row["status"] == "low_quality",
+        )
 
 
 def format_time(time_s: float) -> str:
@@ -98,74 +99,18 @@ class _Rows(NamedTuple):
     """The rows of a frame."""
 
     frame: int
-    status: str
-    faces: list[FaceMark]
+    rows: list[dict[str, Any]]
 
 
-def _read(
-    pieces: Iterable[pd.DataFrame], aus: Sequence[int], thresholds: Mapping[int, float], titles: bool
-) -> Iterator[_Rows]:
-    """Yield the rows of each frame; the frames of a table that is cut anywhere are whole."""
-    rows = (row for piece in pieces for row in _read_piece(piece, aus, thresholds, titles))
-    for frame, group in groupby(rows, key=itemgetter(0)):
-        found = list(group)
-        yield _Rows(frame, found[0][1], [mark for _, _, mark in found if mark is not None])
+def _read_frames(pieces: Iterable[pd.DataFrame]) -> Iterator[_Rows]:
+    """Yield the rows of each frame, whole, wherever the table is cut."""
+    rows = (row for piece in pieces for row in _read_piece(piece))
+    for frame, group in groupby(rows, key=lambda row: int(row["frame"])):
+        yield _Rows(frame, list(group))
 
 
-def _read_piece(
-    piece: pd.DataFrame, aus: Sequence[int], thresholds: Mapping[int, float], titles: bool
-) -> Iterator[tuple[int, str, FaceMark | None]]:
-    """Yield frame, status and face of each row."""
-    boxes = _numbers(piece, ("x1", "y1", "x2", "y2"))
-    points = _numbers(piece, [f"{name}_{axis}" for name in POINTS for axis in "xy"]).reshape(-1, 5, 2)
-    tracks = _numbers(piece, ("track",))[:, 0]
-    readers = [(au, *_values(piece, au, thresholds.get(au, 0.5))) for au in aus]
-    labels = [facts.au_title(au) if titles else facts.au_name(au) for au in aus]
-    places = zip(piece["frame"].tolist(), piece["status"].tolist(), piece["face"].tolist(), strict=True)
-    for k, (frame, status, face) in enumerate(places):
-        if face < 0 or not np.isfinite(boxes[k]).all():
-            yield int(frame), str(status), None
-            continue
-        bars = [
-            Bar(label, values[k] / scale, threshold, bool(present[k]), _format(values[k], scale))
-            for label, (_, values, present, scale, threshold) in zip(labels, readers, strict=True)
-        ]
-        track = int(tracks[k]) if np.isfinite(tracks[k]) else None
-        known = points[k] if np.isfinite(points[k]).all() else None
-        yield int(frame), str(status), FaceMark(boxes[k], track, known, bars, status == _DOUBTFUL)
-
-
-def _values(
-    piece: pd.DataFrame, au: int, threshold: float
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], float, float]:
-    """Return the values of an action unit, whether it is present, the highest value and the threshold / it.
-
-    The values are intensities where the table has them, otherwise probabilities.
-    """
-    name = facts.au_name(au)
-    occurrence, probability, intensity = _numbers(piece, (name, f"{name}_p", f"{name}_i")).T
-    has_intensity = f"{name}_i" in piece.columns
-    if name in piece.columns:
-        present = occurrence > 0
-    else:
-        present = probability >= threshold if f"{name}_p" in piece.columns else intensity >= 1
-    if has_intensity:
-        return intensity, present, facts.INTENSITY_MAX, 1 / facts.INTENSITY_MAX
-    return probability, present, 1.0, threshold
-
-
-def _format(value: float, scale: float) -> str:
-    if not np.isfinite(value):
-        return "-"
-    return f"{value:.2f}" if scale == 1 else f"{value:.1f}"
-
-
-def _numbers(piece: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
-    """Return columns as numbers (N, K); NaN where one is missing."""
-    columns = [
-        pd.to_numeric(piece[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        if name in piece.columns
-        else np.full(len(piece), np.nan)
-        for name in names
-    ]
-    return np.stack(columns, axis=1)
+def _read_piece(piece: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table, a few at a time: as dicts they need much memory."""
+    for start in range(0, len(piece), 256):
+        for row in piece.iloc[start : start + 256].to_dict("records"):
+            yield {str(name): value for name, value in row.items()}

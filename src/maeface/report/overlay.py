@@ -7,12 +7,12 @@ follow the shorter side of the picture, so that texts can be read at 360 and at 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from maeface.report.au_bars import Bar
 from maeface.report.panel_place import Place, Placer
 
 Colour = tuple[int, int, int]
@@ -36,24 +36,6 @@ TRACK_COLOURS: tuple[Colour, ...] = (
 _WHITE, _GREY, _BLACK, _RED = (255, 255, 255), (185, 185, 185), (0, 0, 0), (200, 30, 30)
 _SHADE = 0.62  # opacity of what is behind text
 _DIMMED = 0.4  # brightness of a picture that stands for one that is missing
-
-
-class Bar(NamedTuple):
-    """The value of an action unit.
-
-    Attributes:
-        label: its name, such as "AU12".
-        fraction: length of the bar, 0..1; NaN if there is no value.
-        threshold: where on the bar the action unit begins to count as present, 0..1.
-        present: whether it counts as present.
-        text: the value as text.
-    """
-
-    label: str
-    fraction: float
-    threshold: float
-    present: bool
-    text: str
 
 
 @dataclass(frozen=True)
@@ -224,7 +206,9 @@ class _Picture:
             for at in range(0, max(c - a, d - b), step):
                 long = step // 2 if dashed else step
                 across = c - a > d - b
-                part = (a + at, b, min(a + at + long, c), d) if across else (a, b + at, c, min(b + at + long, d))
+                part = (
+                    (a + at, b, min(a + at + long, c), d) if across else (a, b + at, c, min(b + at + long, d))
+                )
                 self._fill(part, colour, 1.0)
 
     def _disc(self, x: float, y: float, radius: float, colour: Colour) -> None:

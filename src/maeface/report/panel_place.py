@@ -105,7 +105,5 @@ def _covered(corner: tuple[int, int], size: Size, obstacles: Sequence[Place]) ->
     """Return the sum of the areas of obstacles under a panel, in areas of the panel."""
     x1, y1 = corner
     x2, y2 = x1 + size[0], y1 + size[1]
-    area = sum(
-        max(0, min(x2, c) - max(x1, a)) * max(0, min(y2, d) - max(y1, b)) for a, b, c, d in obstacles
-    )
+    area = sum(max(0, min(x2, c) - max(x1, a)) * max(0, min(y2, d) - max(y1, b)) for a, b, c, d in obstacles)
     return area / (size[0] * size[1])
