@@ -45,6 +45,7 @@ __all__ = [
     "decode_image",
     "detect_kind",
     "index_video",
+    "open_video",
     "read_frames",
     "read_image",
 ]
@@ -161,7 +162,7 @@ def index_video(path: Path, advance: Callable[[], None] = lambda: None) -> Video
     Raises:
         MediaError: not a video that can be opened.
     """
-    with _open_video(path) as (file, name):
+    with open_video(path) as (file, name):
         return indexing.build_index(file, name, advance)
 
 
@@ -176,13 +177,17 @@ def count_frames(path: Path, exact: bool = False) -> int:
     Raises:
         MediaError: not a video that can be opened.
     """
-    with _open_video(path) as (file, name):
+    with open_video(path) as (file, name):
         return video.count_frames(file, name, exact)
 
 
 @contextmanager
-def _open_video(path: Path) -> Iterator[tuple[BinaryIO, str]]:
-    """Open a video, and yield the file and the name of its demuxer."""
+def open_video(path: Path) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a video, and yield the file and the name of its demuxer.
+
+    Raises:
+        MediaError: not a video.
+    """
     with _open(path) as file:
         kind, name = detect_format(_read(file, HEAD_BYTES))
         if kind != "video":

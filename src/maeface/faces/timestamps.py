@@ -30,7 +30,7 @@ class Clock:
     """
 
     def __init__(self, container: Any, stream: Any, demuxer: str) -> None:  # noqa: ANN401 - PyAV has no types
-        self._zero = _zero(container, stream)
+        self._zero = zero_of(container, stream)
         self._period = frame_period(stream)
         self._joinable = demuxer in _JOINABLE
         self._has_order_only = demuxer == "avi"
@@ -193,7 +193,7 @@ def times_of(stamps: NDArray[np.int64], container: Any, stream: Any) -> NDArray[
     base = stream.time_base
     # The order of the operations is that of ``Frame.time`` and ``Clock``, so that rounding is the same.
     times: NDArray[np.float64] = stamps.astype(np.float64) * base.numerator / base.denominator
-    times = times - _zero(container, stream)
+    times = times - zero_of(container, stream)
     return times - times[0] if len(times) and times[0] < 0 else times
 
 
@@ -206,7 +206,7 @@ def _start(stream: Any) -> float:  # noqa: ANN401
     return float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
 
 
-def _zero(container: Any, stream: Any) -> float:  # noqa: ANN401
+def zero_of(container: Any, stream: Any) -> float:  # noqa: ANN401
     """Return the timestamp, in seconds, at which a player's clock is 0: the file's first, of any stream.
 
     The container's own value is rounded to microseconds, so that of the stream that starts there is returned.

@@ -81,7 +81,7 @@ def writer(out: Path, schema: pa.Schema, row_group: int | None = None) -> Iterat
         if out.suffix.lower() == ".csv":
             with temporary.open("wb") as file:
                 file.write((",".join(schema.names) + "\n").encode())
-                buffer = _Buffer(lambda rows: file.write(_to_csv(rows)), LINES_TOGETHER)
+                buffer = _Buffer(lambda rows: file.write(to_csv(rows)), LINES_TOGETHER)
                 yield Writer(buffer.append)
                 buffer.flush()
             return
@@ -94,7 +94,7 @@ def writer(out: Path, schema: pa.Schema, row_group: int | None = None) -> Iterat
                 parquet.add_key_value_metadata({RECORD_KEY: json.dumps(target.record, ensure_ascii=False)})
 
 
-def _to_csv(rows: pa.Table) -> bytes:
+def to_csv(rows: pa.Table) -> bytes:
     """Return rows as CSV; numbers have as many digits as their type needs, and missing ones are empty."""
     columns = [_to_cells(column) for column in rows.columns]
     return "".join(f"{','.join(cells)}\n" for cells in zip(*columns, strict=True)).encode()
