@@ -16,7 +16,7 @@ from maeface import metrics
 from maeface.model.file_format.metadata import Check
 
 LEAST_OF_EACH = 10
-"""Fewest faces with an AU, and without it, that give an AUC worth a report."""
+"""Fewest faces with an AU, and without it, that give an AUC worth a report, or a threshold."""
 STEP = 0.01
 """Thresholds are multiples of it, so that they can be written down."""
 HIGHEST = 0.99
@@ -67,17 +67,18 @@ def split_by_subject(faces: Faces) -> tuple[Faces, Faces]:
 def choose_threshold(absent: Iterable[NDArray[np.float64]], false_alarms: float) -> float | None:
     """Return the lowest threshold with few false alarms in each of some groups of faces without the AU.
 
-    A group counts if one false alarm in it would be few enough. Scores at or above the threshold are alarms.
+    Scores at or above the threshold are alarms. In a small group, few means none. A group of fewer than
+    ``LEAST_OF_EACH`` faces is ignored.
 
     Args:
         absent: for each group the (N,) probabilities of faces without the AU, 0 to 1.
         false_alarms: largest fraction of a group that may be called present, above 0, at most 1.
 
     Returns:
-        A multiple of ``STEP`` up to ``HIGHEST``; None if no group counts, or if even the highest threshold
-        has too many false alarms.
+        A multiple of ``STEP`` up to ``HIGHEST``; None if all groups are ignored, or if even the highest
+        threshold has too many false alarms.
     """
-    groups = [group for group in absent if len(group) * false_alarms >= 1]
+    groups = [group for group in absent if len(group) >= LEAST_OF_EACH]
     if not groups:
         return None
     for k in range(1, round(HIGHEST / STEP) + 1):

@@ -1,16 +1,12 @@
 """``maeface-studio check``: how far to trust each AU of weights, and the thresholds of their probabilities.
 
-Four groups of faces, of which no two have a person in common:
+The check of an AU is its AUC, with an interval over people, on faces that the weights did not learn from:
+the held-out portraits, or, for AUs that they do not show, renders of people who are in no training.
 
-=============  ===========================================  =====================================
-               to choose thresholds                         to report on
-=============  ===========================================  =====================================
-real people    annotated portraits that are not held out    the held-out portraits
-renders        half of the rendered people                  the other half
-=============  ===========================================  =====================================
-
-The threshold of an AU is the lowest one with few false alarms among the faces to choose thresholds that are
-known to be without it, real ones and renders. The check of an AU is its AUC on the faces to report on.
+The threshold of an AU is the lowest one with few false alarms in each of three groups of faces that are known
+to be without it: half of the held-out portraits, half of those renders, and the annotated portraits, from
+which the weights learned. False alarms, faces found and F1 are reported of the other halves. No person is in
+two halves.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +31,7 @@ from maeface_studio.output.shards import LABELS
 from maeface_studio.weights import annotations, calibration
 from maeface_studio.weights.calibration import Faces
 
-ANNOTATED, HELD_OUT, RENDERS = "annotated portraits", "held-out portraits", "renders of other people"
+HELD_OUT, RENDERS, ANNOTATED = "held-out portraits", "renders of other people", "annotated portraits"
 FALSE_ALARMS = 0.03
 DEFAULT = 0.5
 """Threshold of an AU for which none can be chosen."""
@@ -45,14 +41,15 @@ Source = Literal["auto", "public", "embedded"]
 
 @dataclass(frozen=True)
 class Result:
-    """The result for one AU. Fractions are those of the faces to report on; NaN where there are none.
+    """The result for one AU. Fractions are those of the halves to report on; NaN where there are no faces.
 
     Attributes:
         au: the action unit.
         check: None if it could not be checked.
         threshold: probability from which it counts as present.
         chosen: whether the threshold was chosen on faces; otherwise it is ``DEFAULT``.
-        negatives: number of faces without it that the threshold was chosen on, real ones and renders.
+        negatives: number of faces without it that the threshold was chosen on: held-out portraits, renders,
+            annotated portraits.
         false_alarms: fraction called present of the real faces, and of the renders, without it.
         found: fraction called present of the real faces, and of the renders, with it.
         f1: on the real faces, and on the renders.
@@ -62,7 +59,7 @@ class Result:
     check: Check | None
     threshold: float
     chosen: bool
-    negatives: tuple[int, int]
+    negatives: tuple[int, ...]
     false_alarms: tuple[float, float]
     found: tuple[float, float]
     f1: tuple[float, float]
@@ -101,14 +98,17 @@ def run(
     if metadata.kind != "au" or metadata.task == "intensity":
         raise WeightsError(f"{path} gives no probabilities; give weights that detect AUs")
     predictor = Predictor(path, "cpu", faces="largest", precision="fp32", detector=detector)
-    real = [
-        _read_portraits(predictor, photos, labels, name)
-        for labels, name in ((_annotated(), ANNOTATED), (_held_out(), HELD_OUT))
+    groups = [
+        _read_portraits(predictor, photos, _held_out(), HELD_OUT),
+        _read_renders(path, metadata, renders),
     ]
-    rendered = calibration.split_by_subject(_read_renders(path, metadata, renders))
-    pairs = [(real[0], rendered[0]), (real[1], rendered[1])]
+    learned = _read_portraits(predictor, photos, _annotated(), ANNOTATED)
+    halves = [calibration.split_by_subject(faces) for faces in groups]
+    to_choose = [*(first for first, _ in halves), learned]
+    to_report = [second for _, second in halves]
     results = tuple(
-        _examine(au, column, pairs[0], pairs[1], false_alarms) for column, au in enumerate(metadata.aus)
+        _examine(au, column, groups, to_choose, to_report, false_alarms)
+        for column, au in enumerate(metadata.aus)
     )
     if write:
         weights_files.write_metadata(path, _updated(metadata, results, detector))
@@ -188,8 +188,14 @@ def _columns(table: pd.DataFrame, aus: Sequence[int], kind: str) -> NDArray[np.f
 
 
 def _examine(
-    au: int, column: int, to_choose: tuple[Faces, Faces], to_report: tuple[Faces, Faces], most: float
+    au: int,
+    column: int,
+    groups: Sequence[Faces],
+    to_choose: Sequence[Faces],
+    to_report: Sequence[Faces],
+    most: float,
 ) -> Result:
+    """Return the result for one AU; ``most`` is the largest fraction of false alarms."""
     absent = [_scores_without(faces, column) for faces in to_choose]
     threshold = calibration.choose_threshold(absent, most)
     chosen = threshold is not None
@@ -197,10 +203,10 @@ def _examine(
     alarms, found, f1 = zip(*(_outcome(faces, column, threshold) for faces in to_report), strict=True)
     return Result(
         au=au,
-        check=calibration.check(to_report, column),
+        check=calibration.check(groups, column),
         threshold=threshold,
         chosen=chosen,
-        negatives=(len(absent[0]), len(absent[1])),
+        negatives=tuple(map(len, absent)),
         false_alarms=alarms,
         found=found,
         f1=f1,
@@ -209,7 +215,7 @@ def _examine(
 
 def _scores_without(faces: Faces, column: int) -> NDArray[np.float64]:
     """Return the probabilities of the faces that are known to be without an AU."""
-    scores = faces.scores[faces.absent[:, column], column]
+    scores: NDArray[np.float64] = faces.scores[faces.absent[:, column], column]
     return scores[~np.isnan(scores)]
 
 
@@ -232,7 +238,7 @@ HEADS = (
     "present",
     "AUC [95 %]",
     "threshold",
-    "without it: real, renders",
+    "chosen on",
     "false alarms: real, renders",
     "found: real, renders",
     "F1: real, renders",
@@ -253,6 +259,6 @@ def _cells(result: Result) -> Iterator[str]:
     yield str(check.present) if check else "–"
     yield f"{check.auc:.3f} [{check.low:.3f}, {check.high:.3f}]" if check else "–"
     yield f"{result.threshold:.2f}{'' if result.chosen else ' (default)'}"
-    yield f"{result.negatives[0]}, {result.negatives[1]}"
+    yield ", ".join(map(str, result.negatives))
     for pair, form in ((result.false_alarms, ".1%"), (result.found, ".0%"), (result.f1, ".3f")):
         yield ", ".join("–" if np.isnan(value) else format(value, form) for value in pair)
