@@ -15,7 +15,7 @@ FILES = architecture.modules(PACKAGE)
 GRAPH = architecture.imports(PACKAGE)
 
 GROUND = {"errors", "checks", "files", "console", "process", "config", "options", "facts", "metrics"}
-VERBS = {"datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "demo", "reproduce"}
+VERBS = {"datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "aus", "demo", "reproduce"}
 ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs
 # folder or module -> what it may import beside itself and the ground
 BELOW = {
@@ -111,7 +111,7 @@ def test_importing_the_door_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("verb", ["predict", "prepare", "evaluate", "datasets"])
+@pytest.mark.parametrize("verb", ["predict", "prepare", "evaluate", "datasets", "aus"])
 def test_a_verb_loads_no_library_that_it_seldom_needs(verb):
     code = f"""
 import sys, maeface.cli, maeface.{verb}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maeface import (
+        aus,
         config,
         datasets,
         demo,
@@ -32,6 +33,7 @@ __all__ = [
     "Predictor",
     "ResourceError",
     "WeightsError",
+    "aus",
     "config",
     "datasets",
     "demo",

@@ -154,6 +154,20 @@ def require_weights(names: Iterable[str | None], error: type[MaefaceError] = Wei
             raise error(describe_missing(path, "weights file"))
 
 
+def find_labels(data: Sequence[Path]) -> Path:
+    """Return the labels that ``maeface prepare --dataset`` wrote to a prepared folder.
+
+    Raises:
+        ConfigError: there are none, or there are several folders.
+    """
+    labels = data[0] / "labels.parquet"
+    if len(data) > 1:
+        raise ConfigError("--labels is needed with several --data folders; give one table for all of them")
+    if not labels.is_file():
+        raise ConfigError(f"{data[0]} has no {labels.name}; give --labels, or prepare it with --dataset")
+    return labels
+
+
 def require_writable_file(path: Path | None, what: str, suffixes: Sequence[str]) -> None:
     """Check that an output file can be written.
 

@@ -185,17 +185,7 @@ def finetune(
     from maeface import finetune as verb
 
     settings = config.load(config.Finetune, recipe, overrides or ())
-    console.print_result(str(verb.run(settings, data, labels or _find_labels(data), init, out, guide)))
-
-
-def _find_labels(data: list[Path]) -> Path:
-    """Return the labels that ``prepare --dataset`` wrote to the prepared folder."""
-    labels = data[0] / "labels.parquet"
-    if len(data) > 1:
-        raise ConfigError("--labels is needed with several --data folders; give one table for all of them")
-    if not labels.is_file():
-        raise ConfigError(f"{data[0]} has no {labels.name}; give --labels, or prepare it with --dataset")
-    return labels
+    console.print_result(str(verb.run(settings, data, labels or checks.find_labels(data), init, out, guide)))
 
 
 @app.command()
@@ -222,14 +212,7 @@ def evaluate(
 def predict(
     inputs: Annotated[list[Path], typer.Argument(metavar="FILE", help="Photos, videos, or folders of them.")],
     out: options.Tables = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|NAME",
-            help="Weights that 'maeface finetune' wrote, or the name of weights that come with maeface. "
-            "Default: maeface-nano.",
-        ),
-    ] = None,
+    weights: options.Weights = None,
     pictures: options.Pictures = None,
     every: options.Every = 1,
     fps: options.Fps = None,
@@ -265,6 +248,21 @@ def predict(
     write(str(summary))
     if summary.too_many_bad:
         raise typer.Exit(1)
+
+
+@app.command()
+def aus(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="AU", help="An AU, such as AU12, to see all about it. Default: list all."),
+    ] = None,
+    weights: options.Weights = None,
+) -> None:
+    """Explain the AUs: what one sees, and how far the weights are to be trusted on real people."""
+    checks.require_weights([weights])
+    from maeface import aus as verb
+
+    console.print_result(verb.render(verb.run(name, weights)))
 
 
 @app.command()

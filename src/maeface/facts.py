@@ -39,6 +39,10 @@ class AU(BaseModel):
     muscles: tuple[str, ...]
     appearance: str
     """The visible change of the face."""
+    details: str = ""
+    """What to look for, and what looks alike; some sentences."""
+    picture: str = ""
+    """How plain the rendered picture in ``au_pictures`` is; empty where it needs no remark."""
 
 
 class Dataset(BaseModel):

@@ -37,6 +37,14 @@ Faces = Annotated[
         help="Faces of an image: the largest, the one nearest to its centre, all, or the N largest.",
     ),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|NAME",
+        help="Weights that 'maeface finetune' wrote, or the name of weights that come with maeface. "
+        "Default: maeface-nano.",
+    ),
+]
 MinFace = Annotated[
     float,
     typer.Option(

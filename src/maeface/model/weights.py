@@ -41,6 +41,7 @@ __all__ = [
     "read_metadata",
     "repack",
     "save",
+    "write_metadata",
 ]
 
 KINDS = {"mae": "masked autoencoder", "au": "AU"}
@@ -111,6 +112,11 @@ def repack(
     metadata = metadata.model_copy(update={"provenance": metadata.provenance | {"stored_as": dtype}})
     tensors = {name: value.float() for name, value in checkpoint.tensors.items()}
     return storage.write(target, tensors, metadata, dtype, part_bytes)
+
+
+def write_metadata(path: Path, metadata: Metadata) -> tuple[Path, ...]:
+    """Replace the metadata of weights without a change of their tensors; see ``storage.write_metadata``."""
+    return storage.write_metadata(path, metadata)
 
 
 def load_mae(path: Path) -> tuple[MAE, Metadata]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maeface import checks, cli, console
+from maeface import checks, cli, console, options
 from maeface.errors import ConfigError
 
 app = typer.Typer(
@@ -95,6 +95,30 @@ def weights(
     checks.require_writable_folders(out)
     for result in list_results(run(load(name, overrides or ()), data, out, teacher)):
         console.print_result(result)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="FILE|NAME", help="Weights of an AU model.")],
+    photos: Annotated[Path, typer.Option(help="Folder of the official portraits.")],
+    renders: Annotated[
+        Path,
+        typer.Option(help="Folder that 'maeface-studio render' wrote, with people who are in no training."),
+    ],
+    write: Annotated[
+        bool, typer.Option("--write", help="Write checks and thresholds into the weights; tensors stay.")
+    ] = False,
+    detector: options.Detector = "embedded",
+    false_alarms: Annotated[
+        float, typer.Option(help="Largest fraction of faces without an AU that may be called present.")
+    ] = 0.03,
+) -> None:
+    """Check the AUs of weights on faces that they did not learn from, and choose their thresholds."""
+    checks.require_inputs([photos, renders], "folder")
+    checks.require_weights([name])
+    from maeface_studio.weights import check as command
+
+    console.print_result(command.render(command.run(name, photos, renders, write, detector, false_alarms)))
 
 
 @app.command()

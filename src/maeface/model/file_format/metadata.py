@@ -20,13 +20,15 @@ from maeface.runtime.tensors import TORCH_NAMES, StoredTensor
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 2
-"""2 added rows of whole numbers, several files and ``Preprocessing.mirror``; files of 1 are read as well."""
+FORMAT_VERSION = 3
+"""2 added rows of whole numbers, several files and ``Preprocessing.mirror``; 3 added ``Metadata.checks``.
+Files of 1 and 2 are read as well."""
 
 # Bounds keep a hostile header from asking for a network that no machine can hold.
 Count = Annotated[int, Field(ge=1, le=65536)]
 Depth = Annotated[int, Field(ge=1, le=256)]
 Colour = tuple[float, float, float]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
@@ -66,6 +68,33 @@ class Preprocessing(_Section):
     """Whether prediction takes the mean over the image and its mirror image."""
 
 
+class Check(_Section):
+    """How well the probabilities of an AU tell faces with it from faces without it."""
+
+    on: Literal["real", "renders"]
+    """Whose faces: photographs of real people, or rendered faces."""
+    data: str
+    """Name of the faces, for readers."""
+    auc: Fraction
+    """Area under the ROC curve."""
+    low: Fraction
+    """Lower end of the 95 % interval of the AUC."""
+    high: Fraction
+    """Upper end of the 95 % interval of the AUC."""
+    n: Annotated[int, Field(ge=2)]
+    """Number of faces."""
+    present: Annotated[int, Field(ge=1)]
+    """Number of faces with the AU."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Check":
+        if self.low > self.high:
+            raise ValueError(f"the interval {self.low:g} to {self.high:g} is upside down")
+        if self.present >= self.n:
+            raise ValueError(f"{self.present} of {self.n} faces with the AU leave none without it")
+        return self
+
+
 class Metadata(_Section):
     """Everything needed to run the weights, and where they come from."""
 
@@ -79,6 +108,8 @@ class Metadata(_Section):
     """Action units in the order of the outputs."""
     thresholds: tuple[float, ...] = ()
     """Probability from which each AU counts as present; empty: 0.5 for all."""
+    checks: dict[int, Check] = {}
+    """Action unit -> how far it has been checked; AUs that were not checked are missing."""
     dataset: str = ""
     fold: int | None = None
     provenance: dict[str, str] = {}
@@ -92,12 +123,17 @@ class Metadata(_Section):
             raise ValueError("an AU model needs a task and AUs")
         if self.thresholds and len(self.thresholds) != len(self.aus):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.aus)} AUs")
+        if strange := sorted(set(self.checks) - set(self.aus)):
+            raise ValueError(f"checks of AUs {strange}, which are not in aus")
         return self
 
 
 def pack(metadata: Metadata, tensors: "Mapping[str, Tensor] | Mapping[str, StoredTensor]") -> str:
-    """Return the header of a file: the metadata, and the SHA-256 of them and of all tensors, as JSON."""
-    values = metadata.model_dump(mode="json")
+    """Return the header of a file: the metadata, and the SHA-256 of them and of all tensors, as JSON.
+
+    The format version is the current one, also where the metadata come from an older file.
+    """
+    values = metadata.model_copy(update={"format_version": FORMAT_VERSION}).model_dump(mode="json")
     return json.dumps({"metadata": values, "sha256": _digest(values, tensors)}, sort_keys=True)
 
 

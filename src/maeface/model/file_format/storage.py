@@ -53,18 +53,45 @@ def write(
         count = len(groups)
         targets = [path.with_name(f"{path.stem}-{k:05d}-of-{count:05d}{SUFFIX}") for k in range(1, count + 1)]
     for target, group in zip(targets, groups, strict=True):
-        with files.atomic(target) as temporary:
-            temporary.touch()
-            mode = temporary.stat().st_mode  # save_file would leave a file that only its owner can read
-            try:
-                save_file(group, temporary, metadata={HEADER_KEY: header})
-            except SafetensorError as error:
-                raise OSError(errno.EIO, str(error)) from error
-            temporary.chmod(mode)
+        _save(target, group, header)
     for stale in [path, *parts_of(path)]:  # of an earlier save, split otherwise
         if stale not in targets:
             stale.unlink(missing_ok=True)
     return tuple(targets)
+
+
+def write_metadata(path: Path, metadata: Metadata) -> tuple[Path, ...]:
+    """Replace the metadata of weights; the tensors keep their bytes, and each file is written whole.
+
+    Args:
+        path: weights that ``write`` wrote (``files_of``).
+        metadata: the new ones, of the same network.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        WeightsError: see ``read``.
+        ResourceError: a file cannot be written.
+    """
+    parts = [public_checkpoints.read(file) for file in files_of(path)]
+    header = pack(metadata, _read_stored(path).tensors)
+    for part in parts:
+        # A copy: the tensors may be a memory map of the file that is replaced.
+        _save(part.path, {name: tensor.clone() for name, tensor in part.tensors.items()}, header)
+    return tuple(part.path for part in parts)
+
+
+def _save(target: Path, tensors: Mapping[str, Tensor], header: str) -> None:
+    """Write one file, whole or not at all."""
+    with files.atomic(target) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # save_file would leave a file that only its owner can read
+        try:
+            save_file(dict(tensors), temporary, metadata={HEADER_KEY: header})
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
+        temporary.chmod(mode)
 
 
 def read(path: Path) -> tuple[Checkpoint, Metadata | None]:

@@ -25,11 +25,13 @@ LABEL_PX, HEAD_PX = 48, 20
 Strip = NDArray[np.uint8]
 
 
-def draw_intensities(studio: Studio, seed: int, subject: Subject, number: int, size: int) -> Strip:
+def draw_intensities(
+    studio: Studio, seed: int, subject: Subject, number: int, size: int, view: View = PLAIN
+) -> Strip:
     """Return a subject with one AU at intensities 0 to 5, (size, 6 * size, 3)."""
     actor = studio.actor(subject, seed)
     poses = (Action({number: float(level)} if level else {}, {}, (0.0, 0.0)) for level in range(len(LEVELS)))
-    pictures = (studio.render(actor, PLAIN, action, 7) for action in poses)
+    pictures = (studio.render(actor, view, action, 7) for action in poses)
     return np.concatenate([crop_face(picture, size) for picture in pictures], axis=1)
 
 
