@@ -27,7 +27,7 @@ BELOW = {
     "report": set(),
     "analysis": set(),
     "interchange": {"analysis"},
-    "prediction": {"faces", "data", "model", "runtime"},
+    "prediction": {"faces", "data", "model", "runtime", "analysis", "interchange", "report"},
 }
 COLUMNS = set(BELOW)
 BELOW |= dict.fromkeys(VERBS - ENTIRE, COLUMNS)

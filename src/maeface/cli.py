@@ -15,6 +15,7 @@ import typer
 
 from maeface import checks, config, console, options, process
 from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
+from maeface.options import INPUT, OUTPUT
 
 app = typer.Typer(
     help="Facial action units (AUs) from photos and videos, with masked autoencoders.",
@@ -210,26 +211,41 @@ def evaluate(
 
 @app.command()
 def predict(
-    inputs: Annotated[list[Path], typer.Argument(metavar="FILE", help="Photos, videos, or folders of them.")],
-    out: options.Tables = None,
-    weights: options.Weights = None,
-    pictures: options.Pictures = None,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="Photos, videos, or folders of them.", rich_help_panel=INPUT),
+    ],
     every: options.Every = 1,
     fps: options.Fps = None,
-    faces: options.Faces = "all",
-    track: Annotated[
-        int | None,
-        typer.Option(min=0, help="Keep only this person of each video, by the number in column 'track'."),
-    ] = None,
-    min_face: options.MinFace = 32.0,
     aligned: options.Aligned = False,
+    faces: options.Faces = "all",
+    track: options.Track = None,
+    min_face: options.MinFace = 32.0,
+    face_threshold: options.FaceThreshold = 0.5,
     detector: options.Detector = "auto",
+    weights: options.Weights = None,
+    au_threshold: options.AUThreshold = None,
+    neutral: options.Neutral = None,
+    smooth: options.Smooth = 0.0,
+    out: options.Tables = None,
+    events: options.Events = True,
+    formats: options.Formats = None,
+    annotations: options.Annotations = None,
+    pictures: options.Pictures = None,
+    report: options.Report = False,
+    timeline: options.Timeline = False,
+    video: options.Video = False,
+    all_aus: options.AllAUs = False,
+    max_bad: Annotated[
+        float,
+        typer.Option(
+            help="Exit with 1 if a larger fraction of the inputs cannot be read, 0 to 1.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 1.0,
     device: options.Device = "auto",
     backend: options.Backend = "auto",
     precision: options.Precision = "auto",
-    max_bad: Annotated[
-        float, typer.Option(help="Exit with 1 if a larger fraction of the inputs cannot be read, 0 to 1.")
-    ] = 1.0,
     workers: options.Workers = None,
     file_timeout: options.FileTimeout = 1800.0,
     ray: options.Ray = None,
@@ -242,9 +258,15 @@ def predict(
     checks.require_writable_folders(pictures)
     checks.require_sampling(every, fps, "--")
     from maeface import predict as verb
+    from maeface.prediction.extras import Extras
 
-    summary = verb.run(**arguments)
-    write = console.print_result if out else console.note  # without --out, stdout has the lines
+    own = ("events", "neutral", "report", "timeline", "video", "all_aus")
+    extras = {name: arguments.pop(name) for name in own} | {"smooth_s": arguments.pop("smooth")}
+    extras |= {name: tuple(arguments.pop(name) or ()) for name in ("formats", "annotations")}
+    arguments["au_thresholds"] = options.join_au_thresholds(arguments.pop("au_threshold"))
+    arguments["out"] = out or verb.default_out(inputs)
+    summary = verb.run(**arguments, extras=Extras(**extras))
+    write = console.print_result if arguments["out"] else console.note  # else stdout has the lines
     write(str(summary))
     if summary.too_many_bad:
         raise typer.Exit(1)

@@ -21,16 +21,25 @@ from maeface.data.ingest.images import SkippedInputs, SourceImage, read_inputs
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, note_unused_options
 from maeface.data.ingest.runner import Resources
 from maeface.data.ingest.workers import Notify
-from maeface.errors import DataError
+from maeface.errors import ConfigError, DataError
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
 from maeface.faces.finder import FaceChoice, require_face_choice
 from maeface.faces.following import MIN_FACE
 from maeface.model.file_format.parts import files_of
+from maeface.model.trust import shown_aus
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
+from maeface.prediction.extras import Extras, Made
 from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.summary import Summary
-from maeface.prediction.tables import Task, Totals, describe_unreadable, write_one_table, write_table_each
+from maeface.prediction.tables import (
+    Task,
+    Totals,
+    describe_unreadable,
+    table_path,
+    write_one_table,
+    write_table_each,
+)
 from maeface.prediction.tracks import number_tracks
 from maeface.prediction.units import OneFile, UnitResult, picture_path, predict_unit
 from maeface.runtime.backends import Backend
@@ -65,6 +74,8 @@ class Options:
     min_face: float = MIN_FACE
     track: int | None = None
     ray: str | None = None
+    face_threshold: float = 0.5
+    au_thresholds: Mapping[str, float] | float | None = None
 
 
 MakePredictor = Callable[[Options], "Predictor"]
@@ -91,6 +102,9 @@ def run(
     min_face: float = MIN_FACE,
     track: int | None = None,
     ray: str | None = None,
+    face_threshold: float = 0.5,
+    au_thresholds: Mapping[str, float] | float | None = None,
+    extras: Extras | None = None,
     make_predictor: MakePredictor | None = None,
 ) -> Summary:
     """Predict action units of photos and videos.
@@ -121,6 +135,9 @@ def run(
         min_face: as in ``Predictor``.
         track: the only person of each video to keep, by ``track``; None: all.
         ray: address of a Ray cluster to work on, or "local"; None: processes on this machine.
+        face_threshold: as in ``Predictor``.
+        au_thresholds: {"AU12": probability from which it occurs}, or one for all; else those of the weights.
+        extras: what to make of the finished tables; None: events and summary of videos.
         make_predictor: makes another predictor, a function of a module; None for ``Predictor``.
 
     Raises:
@@ -131,12 +148,38 @@ def run(
     """
     options = Options(
         *(weights, pictures, every, fps, faces, aligned, device, precision, detector),
-        *(max_bad, backend, workers, file_timeout, min_face, track, ray),
+        *(max_bad, backend, workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds),
     )
-    return _run(inputs, out, options, make_predictor or _make_predictor)
+    return _run(inputs, out, options, extras or Extras(), make_predictor or _make_predictor)
 
 
-def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakePredictor) -> Summary:
+def default_out(inputs: Sequence[Path]) -> Path | None:
+    """Return where tables go if nothing is said: beside the input, if it is a film or a folder with films.
+
+    Returns:
+        ``film.aus.csv`` for ``film.mp4``, ``films.aus/`` for ``films/``; None for photos, which get lines.
+
+    Raises:
+        ConfigError: several inputs with films, so that there is no obvious place; or something else is there.
+    """
+    if not any(item.video for item in find_inputs(inputs)):
+        return None
+    if len(inputs) > 1:
+        raise ConfigError(
+            "several inputs with videos were given; say where the tables go: --out FILE or DIR/"
+        )
+    (path,) = inputs
+    if path.is_dir():
+        return checks.FolderPath(path.absolute().with_name(f"{path.absolute().name}.aus"))
+    table = path.with_name(f"{path.stem}.aus.csv")
+    if table.exists() and record.read_record(table) is None:
+        raise ConfigError(f"{table} is there and is no table of maeface; choose another name with --out")
+    return table
+
+
+def _run(
+    inputs: Sequence[Path], out: Path | None, options: Options, extras: Extras, make: MakePredictor
+) -> Summary:
     started = record.now()
     checks.require_writable_tables(out)
     checks.require_writable_folders(options.pictures)
@@ -146,6 +189,7 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
     if options.workers is not None:
         checks.require_positive("workers", options.workers)
     checks.require_positive("file_timeout", options.file_timeout)
+    checks.require_fraction("face_threshold", options.face_threshold)
     one_each = checks.is_folder_of_tables(out)
     outputs = [options.pictures, out]
     if out is not None and not one_each:
@@ -166,7 +210,7 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
         pictures=options.pictures and options.pictures.absolute(),
     )
     if out is None:
-        return _print(listing, used, make)
+        return _print(listing, used, extras, make)
     given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
     header = record.make_header(weights, files_of(weights), detector, given)
     folder = _parts_of(out).absolute()  # processes of a cluster start in other folders
@@ -178,10 +222,11 @@ def _run(inputs: Sequence[Path], out: Path | None, options: Options, make: MakeP
         *(processes, options.file_timeout, options.ray),
         gpus=on_cuda,
     )
-    setup = partial(_make_job, folder, header, used, make)
+    setup = partial(_make_job, folder, header, used, extras.all_aus, make)
     task = Task(out, folder, listing, header, setup, resources, options.pictures, started)
     totals = write_table_each(task) if one_each else write_one_table(task)
-    return _summarize(totals, out, options)
+    made = _make_extras(task, one_each, extras)
+    return replace(_summarize(totals, out, options), made=tuple(made))
 
 
 def _note_unused(options: Options, out: Path | None, videos: bool) -> None:
@@ -197,6 +242,22 @@ def _note_unused(options: Options, out: Path | None, videos: bool) -> None:
         notes.append(checks.describe_unused(of_videos, "the images are ready crops"))
     for note in filter(None, notes):
         console.note(note)
+
+
+def _make_extras(task: Task, one_each: bool, extras: Extras) -> Iterator[Made]:
+    """Make what is asked for of the finished tables."""
+    from maeface.prediction.extra_files import make_extras  # it needs pandas, which takes a second
+
+    videos = {item.source: Path(item.path) for item in task.inputs if item.video}
+    if one_each:
+        tables = {table_path(task.out, item.source): [item.source] for item in task.inputs}
+    else:
+        tables = {task.out: list(videos)}
+    for table, names in tables.items():
+        content = record.read_record(table)
+        if content is not None:  # else no image could be read
+            films = {name: videos[name] for name in names if name in videos}
+            yield make_extras(table, films, extras, content, one_film=len(content["inputs"]) == 1)
 
 
 def _parts_of(out: Path) -> Path:
@@ -221,11 +282,29 @@ def _make_predictor(options: Options) -> "Predictor":
         *(options.weights, options.device, options.aligned, options.faces, options.precision),
         *(options.detector, options.backend),
         min_face=options.min_face,
+        face_threshold=options.face_threshold,
+        au_thresholds=_by_number(options.au_thresholds),
     )
 
 
+def _by_number(thresholds: Mapping[str, float] | float | None) -> Mapping[int, float] | float | None:
+    """Return thresholds by the number of the action unit instead of its name.
+
+    Raises:
+        ConfigError: a name is of no action unit.
+    """
+    if thresholds is None or isinstance(thresholds, (int, float)):
+        return thresholds
+    numbers = {f"AU{number:02d}": number for number in range(1, 100)}
+    if unknown := sorted(thresholds.keys() - numbers.keys()):
+        raise ConfigError(
+            f"au_thresholds has {unknown[0]!r}; expected names of action units, as AU04 or AU12"
+        )
+    return {numbers[name]: value for name, value in thresholds.items()}
+
+
 def _make_job(
-    folder: Path, header: Mapping[str, Any], options: Options, make: MakePredictor
+    folder: Path, header: Mapping[str, Any], options: Options, all_aus: bool, make: MakePredictor
 ) -> Callable[[Unit | OneFile, Notify], UnitResult]:
     """Make the job of a worker process.
 
@@ -239,7 +318,7 @@ def _make_job(
         import torch
 
         torch.set_num_threads(1)
-    draw = None if options.pictures is None else partial(_draw, predictor, options.pictures)
+    draw = None if options.pictures is None else partial(_draw, predictor, options.pictures, all_aus)
 
     def job(work: Unit | OneFile, notify: Notify) -> UnitResult:
         return predict_unit(work, folder, predictor, options.every, options.fps, notify, draw)
@@ -247,12 +326,12 @@ def _make_job(
     return job
 
 
-def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> Summary:
+def _print(listing: Sequence[Input], options: Options, extras: Extras, make: MakePredictor) -> Summary:
     """Print a line for each face, as soon as it is predicted, in this process."""
     from maeface.report.lines import describe_faces
 
     predictor = make(options)
-    thresholds = dict(zip(predictor.metadata.aus, predictor.metadata.thresholds, strict=False))
+    shown = shown_aus(predictor.metadata, extras.all_aus)
     videos = {item.source for item in listing if item.video}
     skipped, totals = SkippedInputs(), Totals(inputs=len(listing))
     read: Counter[str] = Counter()
@@ -266,7 +345,7 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
                 else:
                     missing[one.image.name] += one.image.images
             if options.pictures is not None:
-                totals.pictures += _draw(predictor, options.pictures, batch)
+                totals.pictures += _draw(predictor, options.pictures, extras.all_aus, batch)
             yield rows_of(batch, predictor.columns)
 
     with console.progress("predict", len(listing), "inputs") as advance:
@@ -274,22 +353,28 @@ def _print(listing: Sequence[Input], options: Options, make: MakePredictor) -> S
         for table in number_tracks(predict(), options.track):
             rows = table.to_pylist()
             totals.statuses.update(row["status"] for row in rows)
-            if lines := list(describe_faces(rows, thresholds, videos)):
+            if lines := list(describe_faces(rows, shown, videos)):
                 console.print_result("\n".join(lines))
             advance(0, f"{read.total()} images, {totals.faces} faces")
     totals.images = read.total()
     totals.shares_missing = [count / (count + read[name]) for name, count in missing.items()]
     if not totals.images:
         raise DataError(describe_unreadable(len(listing), totals.reasons))
+    if hidden := len(predictor.metadata.aus) - len(shown):
+        console.note(
+            f"{hidden} action units that were not checked on real people are not shown; --all-aus shows them"
+        )
     return _summarize(totals, None, options)
 
 
-def _draw(predictor: "Predictor", folder: Path, batch: Sequence[ImagePrediction]) -> int:
+def _draw(predictor: "Predictor", folder: Path, all_aus: bool, batch: Sequence[ImagePrediction]) -> int:
     """Write a picture of each photo, named as the photo; return how many."""
     from maeface.report import figures
 
     aus, task = predictor.metadata.aus, predictor.metadata.task
-    threshold = predictor.metadata.thresholds or 0.5
+    shown = shown_aus(predictor.metadata, all_aus)
+    places = [place for place, au in enumerate(aus) if au in shown]
+    thresholds = [predictor.thresholds[place] for place in places]
     count = 0
     for prediction in batch:
         if not isinstance(prediction.image, SourceImage) or prediction.image.video:
@@ -298,12 +383,12 @@ def _draw(predictor: "Predictor", folder: Path, batch: Sequence[ImagePrediction]
             figures.FaceBars(
                 box=tuple(crop.face.box),
                 score=np.nan if predictor.detector is None else crop.face.score,
-                probabilities=None if task == "intensity" else values[: len(aus)],
-                intensities=None if task == "detection" else values[-len(aus) :],
+                probabilities=None if task == "intensity" else values[len(aus) : 2 * len(aus)][places],
+                intensities=None if task == "detection" else values[-len(aus) :][places],
             )
             for crop, values in zip(prediction.crops, prediction.values, strict=True)
         ]
-        picture = figures.au_bars(prediction.image.frame.rgb, aus, bars, threshold)
+        picture = figures.au_bars(prediction.image.frame.rgb, [aus[k] for k in places], bars, thresholds)
         files.write_bytes(picture_path(folder, prediction.image.name), figures.png(picture))
         count += 1
     return count

@@ -71,3 +71,12 @@ def trust_entry(metadata: Metadata) -> dict[str, dict[str, Any]]:
         values = check.model_dump(include={"auc", "low", "high", "n", "present"})
         entry[name] = {"checked": check.on, **values, "on": check.data, "use": trust.use}
     return entry
+
+
+def shown_aus(metadata: Metadata, all_aus: bool) -> tuple[int, ...]:
+    """Return the action units that lines and pictures show: those to be used, or all of them.
+
+    Of weights without any check all are shown.
+    """
+    trust = trust_of(metadata)
+    return metadata.aus if all_aus or not trust else tuple(au for au in metadata.aus if trust[au].use)

@@ -12,10 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maeface import checks, files
+from maeface import checks, facts, files
 from maeface.data.ingest.inputs import Input
 from maeface.errors import WeightsError
 from maeface.faces.detector_weights import source_of
+from maeface.model.trust import trust_entry
 from maeface.prediction import parts
 from maeface.prediction.parts import Content, Entry
 from maeface.prediction.rows import WITH_FACE
@@ -23,12 +24,12 @@ from maeface.prediction.rows import WITH_FACE
 if TYPE_CHECKING:
     from maeface.prediction.predictor import Predictor
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 INPUTS_IN_PARQUET = 1000
 """With more inputs than this, the metadata of a Parquet file lists none: every reader loads them."""
 LIBRARIES = ("maeface", "numpy", "pillow", "simplejpeg", "av")
 """Their versions are part of the header."""
-CHANGE_ROWS = ("every", "fps", "faces", "aligned", "min_face")
+CHANGE_ROWS = ("every", "fps", "faces", "aligned", "min_face", "face_threshold", "au_thresholds")
 """Options that change rows whatever the machine is."""
 CHANGE_TABLE = ("track",)
 """Options that change which rows a table has, but not the parts that it is made of."""
@@ -87,7 +88,8 @@ def describe_use(predictor: "Predictor") -> dict[str, Any]:
         "precision": predictor.precision,
         "film_detector_precision": predictor.film_detector_precision,
         "columns": list(predictor.columns),
-        "thresholds": dict(zip(map(str, metadata.aus), metadata.thresholds, strict=False)),
+        "thresholds": dict(zip(map(facts.au_name, metadata.aus), predictor.thresholds, strict=True)),
+        "trust": trust_entry(metadata),
     }
 
 
@@ -165,7 +167,7 @@ def make_record(
                 "missing": sum(entry.missing for entry in of_input),
             }
         )
-    values = {name: value for name, value in header.items() if name not in ("columns", "thresholds")}
+    values = {name: value for name, value in header.items() if name != "columns"}
     return {
         **values,
         "inputs": inputs,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from maeface.prediction.extras import Made
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -19,6 +21,7 @@ class Summary:
         bad: number of inputs that could not be read, or too little of them; see ``run``.
         too_many_bad: whether these are more than ``max_bad`` allows.
         there: number of inputs whose table was there already.
+        made: what was made of the finished tables.
     """
 
     out: Path | None
@@ -31,6 +34,7 @@ class Summary:
     bad: int = 0
     too_many_bad: bool = False
     there: int = 0
+    made: tuple[Made, ...] = ()
 
     def __str__(self) -> str:
         """One line, and a second one if too many inputs could not be read."""
