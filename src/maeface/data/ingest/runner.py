@@ -90,7 +90,7 @@ class Runner(Generic[Item, Result]):
 
         def suspect(unit: Named, status: str, detail: str) -> None:
             suspects.append(unit)
-            files = f"{len(unit.inputs)} files from {unit.inputs[0].source}"
+            files = f"{len(unit.inputs)} files from {console.escape(unit.inputs[0].source)}"
             console.note(
                 f"{self.verb}: {status} ({detail}) in unit {unit.name}, {files}; "
                 "they are tried again one by one at the end"
@@ -112,7 +112,8 @@ class Runner(Generic[Item, Result]):
         """
 
         def lost(item: Item, status: str, detail: str) -> None:
-            console.note(f"{self.verb}: {item.inputs[0].source} is left out: {status} ({detail})")
+            name = console.escape(item.inputs[0].source)
+            console.note(f"{self.verb}: {name} is left out: {status} ({detail})")
             lose(item, status, detail)
 
         with closing(self._work(self.setup, files, lost, alone=True)) as results:
