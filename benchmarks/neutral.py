@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 PERCENTILES = (1, 5, 10, 20, 25, 30, 40, 50)
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75)
 DRAWS, FRAMES, REFERENCES = 20, 60, 5
-RESAMPLED, RESAMPLES = 4, 200
+RESAMPLED, RESAMPLES = 3, 200
 """Draws and, in each of them, bootstrap resamples."""
 TRUSTED = ("AU06", "AU12", "AU25")
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from maeface.analysis import events, smoothing
 
-FPS, FILMS, NOISE = 30, 200, 0.05
+FPS, FILMS, NOISE = 30, 60, 0.05
 MOVEMENTS = {
     "slow smile": (0.6, 2.0, 1.0),
     "quick smile": (0.25, 1.0, 0.5),

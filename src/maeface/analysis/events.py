@@ -59,10 +59,11 @@ class EventRules:
             intensity. A probability says whether an AU is there; an intensity of a model is less exact.
         margin: distance of the two thresholds from the threshold of the weights, as a fraction of the way to
             0 and to 1. With 0.2 and the threshold 0.5 an event reaches 0.6 and stays at 0.4 or above. 0: one
-            threshold only. The default is wider than the frame-to-frame noise of a still face.
+            threshold only. The default is about
+            the standard deviation of the jumps from frame to frame near the threshold (0.10 in six clips).
         intensity_margin: distance of the two thresholds from 1 (FACS A), for intensity and difference.
-        min_duration_s: shorter events are dropped. 0.1 s: an expression, also a micro-expression, takes
-            longer, and one or two frames of noise at 25 or 30 frames per second take less.
+        min_duration_s: shorter events are dropped. 0.1 s: one or two frames of noise at 25 or 30
+            frames per second take less, and nearly all expressions, also micro-expressions, take longer.
         bridge_s: two events of an AU with less time below the lower threshold between them are one. 0.2 s:
             a muscle does not relax and contract again faster.
         lost_s: so many seconds without values (no face, damaged frames, not this person) within an event

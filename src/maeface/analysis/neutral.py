@@ -16,7 +16,7 @@ from maeface.analysis.timeline import VALID, Floats, Person, people
 from maeface.errors import ConfigError, DataError
 
 PERCENTILE = 10.0
-"""Percentile of ``auto``, chosen by measurement: ``benchmarks/neutral.py``."""
+"""Percentile of ``auto``, chosen by measurement: ``benchmarks/neutral.py``, docs/user_guide/events.md."""
 MIN_FRAMES = 10
 """Fewest frames with values for a neutral by percentile."""
 
