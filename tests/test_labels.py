@@ -171,3 +171,19 @@ def test_paths_of_windows_match(tmp_path):
     text = "source,AU4_o\r\ns1\\a.jpg,1\r\ns2\\b.jpg,0\r\nodd\\c.jpg,1\r\n"
     found = labels.join_labels(manifest, csv(tmp_path, text))
     assert (found.occurrence[:, 0].tolist(), found.unmatched) == ([1, 0, 1], 0)
+
+
+def test_a_plain_column_beside_an_intensity_is_occurrence(tmp_path):
+    """As in tables of predictions; alone it is a probability, as in py-feat, and no label."""
+    path = csv(tmp_path, "source,AU12,AU12_i,AU06,AU04_o\na.jpg,1,3,0.7,0\n")
+    found = labels.read_labels(path)
+    assert {au: column.tolist() for au, column in found.occurrence.items()} == {12: [1], 4: [0]}
+    assert found.ignored == ("AU06",)
+    given = csv(tmp_path, "source,AU12,AU12_o,AU12_i\na.jpg,0.7,1,3\n")
+    assert labels.read_labels(given).ignored == ("AU12",)
+
+
+def test_labels_as_json_lines(tmp_path):
+    path = csv(tmp_path, '{"source": "a.jpg", "AU12_o": 1}\n{"source": "b.jpg", "AU12_o": null}\n', "l.jsonl")
+    found = labels.join_labels(faces("a.jpg", "b.jpg"), path)
+    np.testing.assert_array_equal(found.occurrence_mask, [[1], [0]])

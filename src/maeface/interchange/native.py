@@ -86,7 +86,16 @@ def numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     """Return (M,) float64 of a column, NaN where missing; all NaN if the table has no such column."""
     if name not in table:
         return np.full(len(table), np.nan)
+    if table[name].dtype == np.float32:
+        return widen(table[name])
     return table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def widen(values: "pd.Series[float]") -> NDArray[np.float64]:
+    """Return float32 numbers as float64 with the same shortest text: 0.3, not 0.30000001192."""
+    texts = pa.array(values, from_pandas=True).cast(pa.string())
+    widened: NDArray[np.float64] = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return widened
 
 
 def person_numbers(table: pd.DataFrame) -> NDArray[np.float64]:

@@ -41,7 +41,6 @@ def to_json_lines(table: pd.DataFrame) -> str:
     """Return a JSON object for each row, a line each, with null for a missing value."""
     table = table.copy()
     for name in table.columns[table.dtypes == np.float32]:
-        # Otherwise 0.3 is written as 0.30000001192.
-        table[name] = table[name].to_numpy().astype(str).astype(np.float64)
+        table[name] = native.widen(table[name])
     text = table.to_json(orient="records", lines=True, force_ascii=False, double_precision=15) or ""
     return text.replace("\\/", "/")  # pandas escapes each slash, which JSON allows and nobody expects
