@@ -232,11 +232,11 @@ def test_a_film_is_read_at_its_own_pace(tmp_path):
             out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * n, np.uint8), "rgb24")))
         out.mux(stream.encode(None))
     started = time.monotonic()
-    assert [one.index for one in camera.read_at_own_pace(path)] == list(range(20))
+    assert [one.index for one in camera.pace(camera.read_film(path))] == list(range(20))
     assert time.monotonic() - started > 0.35
     (tmp_path / "no.mp4").write_bytes(b"nothing" * 100)
     with pytest.raises(DataError):
-        next(camera.read_at_own_pace(tmp_path / "no.mp4"))
+        next(camera.read_film(tmp_path / "no.mp4"))
 
 
 # What is seen ----------------------------------------------------------------------------------------------

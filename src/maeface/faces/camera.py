@@ -58,17 +58,20 @@ def read_camera(camera: str, size: str = "", fps: float | None = None) -> Iterat
         yield from pace(frames) if device == "lavfi" else frames
 
 
-def read_at_own_pace(film: Path) -> Iterator[Frame]:
-    """Yield the frames of a film at the times at which a player shows them, as a camera would.
+def read_film(film: Path) -> Iterator[Frame]:
+    """Yield the frames of a film that can be decoded, as fast as they are taken; see ``pace``.
 
     Raises:
         MediaError: the film cannot be read.
     """
-    yield from pace(one for one in media.read_frames(film) if isinstance(one, Frame))
+    return (one for one in media.read_frames(film) if isinstance(one, Frame))
 
 
 def pace(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """Yield frames not before their times, counted from the first one. A late frame comes at once."""
+    """Yield frames not before their times, counted from when the first one is there, as a camera would.
+
+    A late frame comes at once.
+    """
     start: float | None = None
     never = threading.Event()  # ``Event.wait`` is more precise than ``time.sleep`` on some systems
     for one in frames:

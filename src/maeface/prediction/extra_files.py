@@ -29,6 +29,10 @@ from maeface.interchange import writing
 from maeface.interchange.events import Media
 from maeface.interchange.native import read_pieces
 from maeface.prediction.extras import FILMS, Extras, Made
+from maeface.report.film_summary import describe_film
+
+FEW_FILMS = 3
+"""Films of a table that are described in lines."""
 
 
 def make_extras(
@@ -60,7 +64,7 @@ def make_extras(
         trust = record.get("trust")
         paths += list(_make_of_film(films[name], derived, events, summary, place, extras, trust))
     if not parts:
-        return Made(paths)
+        return Made(table, paths)
     derived, events, summary, pairs = (
         pd.concat(some, ignore_index=True) for some in zip(*parts, strict=True)
     )
@@ -73,7 +77,23 @@ def make_extras(
     for layout in extras.annotations:
         folder = stem.parent if one_film else stem.with_name(stem.name + FILMS)
         paths += writing.write_events(events, folder, layout, _media(films, summary), sorted(films))
-    return Made(paths, summary, events)
+    return Made(table, paths, _describe(summary, record.get("trust"), extras.all_aus))
+
+
+def _describe(summary: pd.DataFrame, trust: Mapping[str, Any] | None, all_aus: bool) -> list[str]:
+    """Return lines about the films of a table, if they are few."""
+    names = summary["input"].unique()
+    if len(names) > FEW_FILMS:
+        return []
+    aus = [column[0] for name in summary["au"].unique() if (column := facts.au_column(f"{name}_p"))]
+    shown = [au for au in aus if all_aus or not trust or trust[facts.au_name(au)]["use"]]
+    lines: list[str] = []
+    for name in names:
+        lines += [""] if len(names) == 1 else ["", f"{name}:"]
+        lines += describe_film(summary[summary["input"] == name], shown)
+    if hidden := len(aus) - len(shown):
+        lines.append(f"{hidden} other AUs of the table were not checked on real people: see maeface aus")
+    return lines
 
 
 def _write_formats(table: Path, stem: Path, extras: Extras) -> list[Path]:
@@ -149,21 +169,23 @@ def _make_of_film(
     trust: Mapping[str, Any] | None,
 ) -> Iterator[Path]:
     """Make the page, the time-line and the annotated copy of a film; yield the files."""
-    from maeface.report import film_page, timeline
-
     shown = None if extras.all_aus else trust
     place.parent.mkdir(parents=True, exist_ok=True)
     if extras.report:
+        from maeface.report import film_page
+
         path = place.with_name(f"{place.name}.html")
         relative = _relative(film, path.parent)
-        content = {"events": events, "summary": summary, "trust": trust}
-        film_page.write(path, rows, title=film.name, film=relative, **content)
+        film_page.write(
+            path, rows, title=film.name, film=relative, events=events, summary=summary, trust=trust
+        )
         yield path
-    has_faces = bool((rows["face"] >= 0).any())
-    for suffix in (".png", ".pdf") if extras.timeline and has_faces else ():
-        path = place.with_name(f"{place.name}{suffix}")
-        timeline.write(path, rows, events=events, trust=shown, title=film.name)
-        yield path
+    if extras.timeline and (rows["face"] >= 0).any():
+        from maeface.report import timeline
+
+        for path in (place.with_name(f"{place.name}{suffix}") for suffix in (".png", ".pdf")):
+            timeline.write(path, rows, events=events, trust=shown, title=film.name)
+            yield path
     if extras.video:
         path = place.with_name(f"{place.name}.annotated.mp4")
         _annotate(film, rows, path, shown)

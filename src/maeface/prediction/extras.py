@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from maeface import checks
 from maeface.errors import ConfigError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Format = Literal["openface", "pyfeat", "libreface", "long", "jsonl"]
 Annotation = Literal["elan", "srt", "boris"]
@@ -68,11 +65,11 @@ class Made:
     """What was made of a table.
 
     Attributes:
-        paths: the files.
-        summary: of the films; None if it was not asked for, or there are none.
-        events: of the films, likewise.
+        table: the table.
+        paths: the files that were made of it.
+        lines: what was found in its films, if they are few.
     """
 
+    table: Path
     paths: list[Path]
-    summary: "pd.DataFrame | None" = None
-    events: "pd.DataFrame | None" = None
+    lines: Sequence[str] = ()

@@ -11,16 +11,18 @@ from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, BinaryIO
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from maeface import checks, process
 from maeface.data.ingest.images import SourceImage
 from maeface.errors import ConfigError
-from maeface.faces.finder import crop_faces
+from maeface.faces.finder import WINDOW_PX, crop_faces, find_faces
 from maeface.faces.live_following import LiveFollower
 from maeface.faces.media import Frame
 from maeface.prediction.newest import NewestFrame
-from maeface.prediction.rows import HIDDEN, ImagePrediction, rows_of
+from maeface.prediction.rows import HIDDEN, ImagePrediction, number_array, rows_of
 from maeface.prediction.table_writer import to_csv
 
 if TYPE_CHECKING:
@@ -103,6 +105,24 @@ class LivePredictor:
         self._follower = LiveFollower(predictor.film_detector, predictor.faces, predictor.min_face)
         self._size = predictor.metadata.preprocessing.image_size
 
+    def prepare(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Yield frames; before the first one, set up the networks for frames of its size.
+
+        That takes seconds, in which a camera or a film at its own pace would go on.
+        """
+        for count, frame in enumerate(frames):
+            if count == 0:
+                self._set_up(np.zeros_like(frame.rgb))
+            yield frame
+
+    def _set_up(self, blank: NDArray[np.uint8]) -> None:
+        """Run all networks once: some back ends set up a network for each size of image."""
+        detector, points = self._predictor.film_detector, np.eye(5, 2, dtype=np.float32) * 32
+        find_faces(detector, [blank], "all", self._predictor.min_face, turn_up_to=0.0)
+        detector.detect([np.zeros((WINDOW_PX, WINDOW_PX, 3), np.uint8)])
+        detector.move_landmarks([blank], [points])
+        self._predictor.predict_crops(np.zeros((1, self._size, self._size, 3), np.uint8), mirror=False)
+
     def __call__(self, frame: Frame) -> pa.Table:
         """Return the rows of the next frame, with tracks."""
         located, tracks = self._follower.update(frame.rgb, frame.time_s)
@@ -113,8 +133,7 @@ class LivePredictor:
         if not tracks:
             return rows
         at = rows.schema.get_field_index("track")
-        numbers = pa.array(tracks, rows.schema.field(at).type)
-        return rows.set_column(at, rows.schema.field(at), numbers)
+        return rows.set_column(at, rows.schema.field(at), number_array(np.array(tracks, np.int32)))
 
 
 def predict_live(

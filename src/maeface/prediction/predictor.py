@@ -211,10 +211,11 @@ class Predictor:
         def count() -> Iterator[pa.Table]:
             nonlocal done
             for batch in self.stream(source):
-                yield rows_of(batch, self.columns)
+                rows = rows_of(batch, self.columns)
                 done += len(batch)
                 if progress is not None:
                     progress(done, total)
+                yield rows
 
         yield from number_tracks(count())
 

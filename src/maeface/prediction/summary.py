@@ -5,6 +5,9 @@ from pathlib import Path
 
 from maeface.prediction.extras import Made
 
+MANY = 8
+"""Files from which on only their number is shown."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -37,7 +40,7 @@ class Summary:
     made: tuple[Made, ...] = ()
 
     def __str__(self) -> str:
-        """One line, and a second one if too many inputs could not be read."""
+        """The counts, what was found in films, and the files that were made of the table."""
         line = f"{self.out or 'predicted'}: inputs: {self.inputs}"
         line += f" ({self.there} already there)" if self.there else ""
         line += f"; images: {self.images}; faces: {self.faces}"
@@ -46,6 +49,16 @@ class Summary:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
             line += f"; not read: {reasons}"
         line += f"; pictures: {self.pictures}" if self.pictures else ""
+        lines = [line]
         if self.too_many_bad:
-            line += f"\n{self.bad} of {self.inputs} inputs could not be read, more than allowed (--max-bad)"
-        return line
+            lines.append(
+                f"{self.bad} of {self.inputs} inputs could not be read, more than allowed (--max-bad)"
+            )
+        if len(self.made) == 1:
+            lines += self.made[0].lines
+        paths = [path for one in self.made for path in one.paths]
+        if len(paths) > MANY:
+            lines += ["", f"also written: {len(paths)} files in {paths[0].parent}"]
+        elif paths:
+            lines += ["", f"also written: {', '.join(path.name for path in paths)}"]
+        return "\n".join(lines)
