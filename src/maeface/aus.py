@@ -174,4 +174,7 @@ def _knowledge(summary: AUSummary) -> Iterator[tuple[str, str]]:
     check = summary.trust.check
     if check is not None:
         yield "checked on", f"{check.data}: {check.n} faces, {check.present} with it"
-    yield "rule", f"to be used if the AUC on real people is surely {USE_AUC:.2f} or more (95 % interval)"
+    yield (
+        "rule",
+        f"to be used if the 95 % interval of the AUC on real people begins at {USE_AUC:.2f} or above",
+    )

@@ -13,7 +13,12 @@ from maeface_studio.weights import recipe
 
 STUDIO = Path(__file__).parents[1]
 COMMANDS = typer.main.get_command(app).commands
-MODULES = {"render": "output.render", "weights": "weights.make", "detector": "detector.training"}
+MODULES = {
+    "render": "output.render",
+    "weights": "weights.make",
+    "check": "weights.check",
+    "detector": "detector.training",
+}
 PAGES = [STUDIO / "README.md", *sorted((STUDIO / "docs").glob("*.md")), *STUDIO.glob("benchmarks/*/*.md")]
 
 
