@@ -12,11 +12,17 @@ Floats = NDArray[np.float64]
 
 # Left eye, right eye, nose, left and right corner of the mouth, as seen; x to the right, y up, z to the
 # camera, in cm. They are not the mean of any heads, but those points with which the angles of 900 heads came
-# out best (``studio/benchmarks/pose.py RIG fit``): heads of the studio's cast with their expressions, yaw up to
-# 60, pitch up to 30 and roll up to 20 degrees, seen from 40 to 200 cm with 1.5 px of noise. So the nose is
+# out best (``studio/benchmarks/pose.py RIG fit``): heads of the studio's cast with their expressions, yaw up
+# to 60, pitch up to 30 and roll up to 20 degrees, seen from 40 to 200 cm with 1.5 px of noise. So the nose is
 # 0.7 cm longer than the mean nose: a camera shows what is nearer to it larger.
 FACE_POINTS = np.array(
-    [[-3.22, 3.36, -1.23], [3.22, 3.36, -1.23], [0.0, 0.26, 3.51], [-3.11, -3.48, -0.52], [3.11, -3.48, -0.52]]
+    [
+        [-3.22, 3.36, -1.23],
+        [3.22, 3.36, -1.23],
+        [0.0, 0.26, 3.51],
+        [-3.11, -3.48, -0.52],
+        [3.11, -3.48, -0.52],
+    ]
 )
 # Expressions move the corners of the mouth, so they count half.
 _WEIGHTS = np.array([2.0, 2.0, 2.0, 1.0, 1.0]) / 8
