@@ -162,6 +162,8 @@ def test_a_crop_that_was_not_detected_has_neither_pose_nor_agreement(faces):
         ("yaw", -LIMITS.yaw - 1),
         ("pitch", LIMITS.pitch + 1),
         ("pitch", -LIMITS.pitch - 1),
+        ("roll", LIMITS.roll + 1),
+        ("roll", -LIMITS.roll - 1),
         ("sharpness", LIMITS.sharpness - 0.01),
         ("sharpness", math.nan),
         ("agreement", LIMITS.agreement - 0.01),
@@ -173,8 +175,8 @@ def test_one_measure_beyond_its_limit_is_low_quality(name, value):
     assert is_low_quality(rows).tolist() == [False, True]
 
 
-def test_a_rolled_head_is_not_of_low_quality():
-    assert not is_low_quality(np.array([[*(GOOD | {"roll": 170.0}).values()]]))[0]
+def test_a_head_that_lies_on_its_side_is_not_of_low_quality():
+    assert not is_low_quality(np.array([[*(GOOD | {"roll": -95.0}).values()]]))[0]
 
 
 def test_limits_can_be_chosen():

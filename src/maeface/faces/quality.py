@@ -43,16 +43,18 @@ class Limits:
         sharpness: least sharpness.
         yaw: largest yaw to either side, degrees.
         pitch: largest pitch up or down, degrees.
+        roll: largest roll to either side, degrees; a face upside down is more often a mistake of the detector.
         outside: largest fraction of the crop outside of the picture.
         agreement: least agreement of the detector's two passes.
     """
 
-    face_px: float = 40.0
-    sharpness: float = 0.3
-    yaw: float = 40.0
+    face_px: float = 32.0
+    sharpness: float = 0.2
+    yaw: float = 35.0
     pitch: float = 25.0
-    outside: float = 0.15
-    agreement: float = 0.6
+    roll: float = 120.0
+    outside: float = 0.1
+    agreement: float = 0.7
 
 
 LIMITS = Limits()
@@ -92,11 +94,12 @@ def is_low_quality(measures: NDArray[np.floating], limits: Limits = LIMITS) -> N
     Returns:
         (F,).
     """
-    face_px, yaw, pitch, _, sharpness, agreement, outside = np.asarray(measures).T
+    face_px, yaw, pitch, roll, sharpness, agreement, outside = np.asarray(measures).T
     low: NDArray[np.bool_] = (
         (face_px < limits.face_px)
         | (np.abs(yaw) > limits.yaw)
         | (np.abs(pitch) > limits.pitch)
+        | (np.abs(roll) > limits.roll)
         | ~(sharpness >= limits.sharpness)
         | (agreement < limits.agreement)
         | (outside > limits.outside)
