@@ -12,9 +12,9 @@ Floats = NDArray[np.float64]
 
 # Left eye, right eye, nose, left and right corner of the mouth, as seen; x to the right, y up, z to the
 # camera, in cm. They are not the mean of any heads, but the points with which angles come out best.
-# 1. Those with the least errors for 900 heads of ICT-FaceKit with the studio's cast and expressions, yaw up to
-#    60, pitch up to 30 and roll up to 20 degrees, seen from 40 to 200 cm (``studio/benchmarks/pose.py RIG fit``).
-#    The nose is 0.7 cm longer than the mean nose, because a camera shows what is nearer to it larger.
+# 1. Those with the least errors for 900 heads of ICT-FaceKit with the studio's cast and expressions, yaw up
+#    to 60, pitch up to 30 and roll up to 20 degrees, seen from 40 to 200 cm
+#    (``studio/benchmarks/pose.py RIG fit``). The nose is 0.7 cm longer than the mean nose, because a camera shows what is nearer to it larger.
 # 2. Eyes 0.47 cm and mouth 0.15 cm higher: the packaged detector puts them so far above those of the mesh.
 FACE_POINTS = np.array(
     [
@@ -93,7 +93,7 @@ def _refine(seen: Floats, model: Floats, rotation: Floats, scale: Floats) -> tup
     normal = weighted @ jacobian
     # A tiny damping keeps the matrix regular where an angle cannot be seen.
     normal += 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(4)
-    step = np.linalg.solve(normal, weighted @ rest)[..., 0]
+    step: Floats = np.linalg.solve(normal, weighted @ rest)[..., 0]
     return _rotation(step[:, :3]) @ rotation, scale * np.exp(np.clip(step[:, 3], -0.5, 0.5))
 
 

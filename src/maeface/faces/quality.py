@@ -43,7 +43,7 @@ class Limits:
         sharpness: least sharpness.
         yaw: largest yaw to either side, degrees.
         pitch: largest pitch up or down, degrees.
-        roll: largest roll to either side, degrees; a face upside down is more often a mistake of the detector.
+        roll: largest roll to either side, degrees; beyond it, mistakes of the detector are likely.
         outside: largest fraction of the crop outside of the picture.
         agreement: least agreement of the detector's two passes.
     """
@@ -51,7 +51,7 @@ class Limits:
     face_px: float = 32.0
     sharpness: float = 0.2
     yaw: float = 35.0
-    pitch: float = 25.0
+    pitch: float = 30.0
     roll: float = 120.0
     outside: float = 0.1
     agreement: float = 0.7
