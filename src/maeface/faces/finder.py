@@ -297,8 +297,8 @@ def _window(face: Face) -> Square:
 def _match(face: Face, window: Square, candidates: list[Face]) -> tuple[Face | None, float]:
     """Return the second pass's detection of a face, and the overlap of both boxes; None and 0 without one.
 
-    The detection is in px of the image. Its box has the width and the height that it has in the window; its landmarks
-    are those of ``face``.
+    The detection is in px of the image. Its box has the width and the height that it has in the window; its
+    landmarks are those of ``face``.
     """
     middle = to_crop(centre(face), window, WINDOW_PX)
     half = np.array([face.box[2] - face.box[0], face.box[3] - face.box[1]]) * (WINDOW_PX / window.side / 2)

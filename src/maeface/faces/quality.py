@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import ImageFilter
 
 from maeface.faces.boxes import longer_side
 from maeface.faces.finder import FaceCrop
@@ -22,8 +23,10 @@ MEASURES = ("face_px", "yaw", "pitch", "roll", "sharpness", "agreement", "outsid
 # Sharpness is measured at this size, px. A face is then 58 px high, so all faces from about 60 px on are
 # compared at the same scale, and noise of single pixels is averaged away in large ones.
 _SIZE = 64
-# Ignored at each side of the crop, as a fraction of it: hair and background.
-_BORDER = 0.15
+# Ignored at each side of the crop, px: hair and background.
+_BORDER = 10
+# Pixels as near as this to black surroundings are ignored too: scaling, blur and gradient mix them.
+_NEAR = 3
 # Gradient energy of a crop of one colour is below this, levels squared a pixel; it has no sharpness.
 _NO_DETAIL = 0.01
 
@@ -40,16 +43,18 @@ class Limits:
         sharpness: least sharpness.
         yaw: largest yaw to either side, degrees.
         pitch: largest pitch up or down, degrees.
+        roll: largest roll to either side, degrees; beyond it, mistakes of the detector are likely.
         outside: largest fraction of the crop outside of the picture.
         agreement: least agreement of the detector's two passes.
     """
 
-    face_px: float = 40.0
-    sharpness: float = 0.3
-    yaw: float = 40.0
-    pitch: float = 25.0
-    outside: float = 0.15
-    agreement: float = 0.6
+    face_px: float = 32.0
+    sharpness: float = 0.2
+    yaw: float = 35.0
+    pitch: float = 30.0
+    roll: float = 120.0
+    outside: float = 0.1
+    agreement: float = 0.7
 
 
 LIMITS = Limits()
@@ -89,11 +94,12 @@ def is_low_quality(measures: NDArray[np.floating], limits: Limits = LIMITS) -> N
     Returns:
         (F,).
     """
-    face_px, yaw, pitch, _, sharpness, agreement, outside = np.asarray(measures).T
+    face_px, yaw, pitch, roll, sharpness, agreement, outside = np.asarray(measures).T
     low: NDArray[np.bool_] = (
         (face_px < limits.face_px)
         | (np.abs(yaw) > limits.yaw)
         | (np.abs(pitch) > limits.pitch)
+        | (np.abs(roll) > limits.roll)
         | ~(sharpness >= limits.sharpness)
         | (agreement < limits.agreement)
         | (outside > limits.outside)
@@ -104,9 +110,10 @@ def is_low_quality(measures: NDArray[np.floating], limits: Limits = LIMITS) -> N
 def measure_sharpness(crop: Image) -> float:
     """Return the fraction of a face's finest detail that a slight blur would remove, 0..1.
 
-    The crop is scaled to 64 px and blurred by a binomial of 3 x 3; the sharpness is the loss of gradient
-    energy in the middle of the crop. A picture that is blurred already loses little. The measure does not
-    depend on brightness and contrast, nor on the size of faces from about 100 px on.
+    The crop is scaled to 64 px and blurred by a binomial of 3 x 3. The sharpness is the loss of gradient
+    energy in the middle of the crop: across or down, whichever is less, because motion blurs in one direction
+    only. A picture that is blurred already loses little. The measure does not depend on brightness and
+    contrast, nor on the size of faces from about 100 px on.
 
     Args:
         crop: (S, S, 3) uint8 RGB, as ``finder`` crops faces; its black surroundings of a picture are ignored.
@@ -116,19 +123,38 @@ def measure_sharpness(crop: Image) -> float:
     """
     pixels = np.asarray(crop)
     smooth = PillowImage.Resampling.BOX if len(pixels) >= _SIZE else PillowImage.Resampling.BICUBIC
-    small = PillowImage.fromarray(pixels).convert("L").convert("F").resize((_SIZE, _SIZE), smooth)
-    border = round(_BORDER * _SIZE)
-    grey = np.asarray(small)[border - 1 : 1 - border, border - 1 : 1 - border]
+    small = PillowImage.fromarray(pixels).convert("L").resize((_SIZE, _SIZE), smooth)
+    grey = np.asarray(small).astype(np.float32)
     blurred = (grey[:-2] + 2 * grey[1:-1] + grey[2:]) / 4
     blurred = (blurred[:, :-2] + 2 * blurred[:, 1:-1] + blurred[:, 2:]) / 4
+    inside = slice(_BORDER, _SIZE - _BORDER)
+    before, after = grey[inside, inside], blurred[_BORDER - 1 : 1 - _BORDER, _BORDER - 1 : 1 - _BORDER]
+    seen = None
+    if (black := grey == 0).any():
+        near = PillowImage.fromarray(black.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(_NEAR))
+        seen = np.asarray(near)[inside, inside] == 0
+    return min(_loss(before, after, seen, axis) for axis in (0, 1))
+
+
+def _loss(
+    before: NDArray[np.floating],
+    after: NDArray[np.floating],
+    seen: NDArray[np.bool_] | None,
+    axis: int,
+) -> float:
+    """Return the fraction of gradient energy along an axis that is lost, 0..1; NaN if there was none.
+
+    Pixels where ``seen`` is False are ignored.
+    """
     energies = []
-    for values in (grey[1:-1, 1:-1], blurred):
-        across, down = np.diff(values, axis=1), np.diff(values, axis=0)
-        energies.append(float((across * across).sum() + (down * down).sum()))
-    before, after = energies
-    if before < _NO_DETAIL * blurred.size:
+    for values in (before, after):
+        squares = np.diff(values, axis=axis) ** 2
+        if seen is not None:
+            squares *= seen[1:] if axis == 0 else seen[:, 1:]
+        energies.append(float(squares.sum()))
+    if energies[0] < _NO_DETAIL * before.size:
         return float("nan")
-    return max(0.0, 1 - after / before)
+    return max(0.0, 1 - energies[1] / energies[0])
 
 
 def fraction_outside(square: Square, shape: tuple[int, ...]) -> float:
