@@ -103,8 +103,14 @@ class Page:
     def _note(self, event):
         params = event.get("params", {})
         if event["method"] == "Runtime.exceptionThrown":
-            self.errors.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
-        elif event["method"] == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
+            self.errors.append(
+                params["exceptionDetails"].get("exception", {}).get("description", "exception")
+            )
+        elif event["method"] == "Runtime.consoleAPICalled" and params["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
             self.errors.append(str([argument.get("value") for argument in params["args"]]))
         elif event["method"] == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
             self.errors.append(params["entry"]["text"])

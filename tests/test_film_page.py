@@ -19,7 +19,15 @@ from maeface.report import film_data, film_page, timeline
 NAME = "</script> & a #1.mp4"
 TRUST = {
     "AU06": {"checked": "real", "auc": 0.86, "low": 0.81, "high": 0.9, "n": 300, "present": 231, "use": True},
-    "AU12": {"checked": "real", "auc": 0.97, "low": 0.95, "high": 0.98, "n": 300, "present": 276, "use": True},
+    "AU12": {
+        "checked": "real",
+        "auc": 0.97,
+        "low": 0.95,
+        "high": 0.98,
+        "n": 300,
+        "present": 276,
+        "use": True,
+    },
     "AU04": {"checked": "renders", "auc": 0.7, "n": 900, "present": 90, "use": False},
 }
 
@@ -82,9 +90,14 @@ def test_the_page_has_everything_and_a_name_cannot_break_it():
     data = data_of(page)
     assert [person["track"] for person in data["people"]] == [0, 1]
     assert data["events"][0][:3] == [0, "AU04", 0.2]
-    assert data["summary"] == {"columns": ["track", "au", "mean_i"], "rows": [[0, "AU12", 1.5], [1, "AU12", None]]}
+    assert data["summary"] == {
+        "columns": ["track", "au", "mean_i"],
+        "rows": [[0, "AU12", 1.5], [1, "AU12", None]],
+    }
     assert data["pictures"]["0"].startswith("data:image/jpeg")
-    for address in re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page.split("<script", 1)[0]):
+    for address in re.findall(
+        r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page.split("<script", 1)[0]
+    ):
         assert address.startswith("films/")
 
 

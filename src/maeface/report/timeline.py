@@ -136,13 +136,13 @@ def _doubt(name: str, trust: Mapping[str, Mapping[str, Any]] | None) -> str:
     return "not reliable" if entry.get("checked") == "real" else "not checked on real people"
 
 
-def _panel(
-    axes: Axes, name: str, time: np.ndarray, curve: np.ndarray, limit: float, doubt: str
-) -> None:
+def _panel(axes: Axes, name: str, time: np.ndarray, curve: np.ndarray, limit: float, doubt: str) -> None:
     line, area, ink = ("0.62", "0.93", "0.45") if doubt else ("0.1", "0.82", "black")
     axes.fill_between(time, 0, curve, color=area, linewidth=0, zorder=2)
     axes.plot(time, curve, color=line, linewidth=0.9, zorder=3)
-    alone = np.isfinite(curve) & ~np.isfinite(np.r_[np.nan, curve[:-1]]) & ~np.isfinite(np.r_[curve[1:], np.nan])
+    alone = (
+        np.isfinite(curve) & ~np.isfinite(np.r_[np.nan, curve[:-1]]) & ~np.isfinite(np.r_[curve[1:], np.nan])
+    )
     axes.plot(time[alone], curve[alone], ".", color=line, markersize=2.5, zorder=3)
     axes.set_ylim(0, 1.28 * limit)  # room above for events
     axes.set_yticks([0, limit / 2, limit] if limit == 1 else [0, 1, 3, 5])
@@ -160,7 +160,13 @@ def _mark_status(axes: Axes, time: np.ndarray, status: np.ndarray) -> None:
     stops = np.append(starts[1:], len(status)) - 1
     for first, last in zip(starts, stops, strict=True):
         if status[first] == STATUSES.index("low_quality"):
-            style: dict[str, Any] = {"facecolor": "none", "edgecolor": "0.75", "hatch": "////", "linewidth": 0, "zorder": 2.5}
+            style: dict[str, Any] = {
+                "facecolor": "none",
+                "edgecolor": "0.75",
+                "hatch": "////",
+                "linewidth": 0,
+                "zorder": 2.5,
+            }
         elif status[first]:
             style = {"facecolor": "0.95", "linewidth": 0, "zorder": 1}
         else:
@@ -170,7 +176,9 @@ def _mark_status(axes: Axes, time: np.ndarray, status: np.ndarray) -> None:
 
 def _mark_events(axes: Axes, events: pd.DataFrame, limit: float) -> None:
     height = 1.14 * limit
-    axes.hlines([height] * len(events), events["onset_s"], events["offset_s"], color="black", lw=2.2, zorder=4)
+    axes.hlines(
+        [height] * len(events), events["onset_s"], events["offset_s"], color="black", lw=2.2, zorder=4
+    )
     axes.plot(events["apex_s"], [1.21 * limit] * len(events), "v", color="black", ms=3.2, mew=0, zorder=4)
 
 
@@ -198,4 +206,6 @@ def _show_pictures(axes: Axes, pictures: Sequence[tuple[float, Image.Image]]) ->
         inset = axes.inset_axes((left + 0.04 * wide, 0.2, 0.92 * wide, 0.8))
         inset.imshow(np.asarray(image.convert("RGB")))
         inset.set_axis_off()
-        axes.plot([low + (left + wide / 2) * (high - low), time], [0.19, 0], color="0.4", lw=0.7, clip_on=False)
+        axes.plot(
+            [low + (left + wide / 2) * (high - low), time], [0.19, 0], color="0.4", lw=0.7, clip_on=False
+        )
