@@ -30,7 +30,7 @@ MEASURES = ("i", "p", "d")
 QUALITY = ("score", "yaw", "sharpness")
 FACTORS = {"i": 100.0, "p": 1000.0, "d": 100.0, "score": 1000.0, "yaw": 10.0}
 STATUSES = ("ok", "low_quality", "absent", "no_face", "damaged")
-"""Codes of the status of a person in a frame, from good to bad. Any other status of the table is "damaged"."""
+"""Codes of the status of a person in a frame, from good to bad. Any other of the table is "damaged"."""
 EVENT = ("track", "au", "onset_s", "apex_s", "offset_s", "duration_s", "peak_i")
 
 Integers = NDArray[np.int64]
@@ -121,7 +121,8 @@ def thin(along: Floats, values: Floats, count: int) -> Integers:
     """
     if len(values) <= count:
         return np.arange(len(values))
-    return np.unique(LTTBDownsampler().downsample(along, values, n_out=count).astype(np.int64))
+    downsampler: Any = LTTBDownsampler  # has no types
+    return np.unique(downsampler().downsample(along, values, n_out=count).astype(np.int64))
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:
@@ -175,9 +176,10 @@ def _person(
 def _present(rows: pd.DataFrame, au: str) -> Integers:
     """Return whether an AU is present (1 or 0) in each row."""
     if au in rows:
-        return rows[au].astype("Float64").fillna(0).to_numpy(dtype=np.int64)
+        return np.asarray(rows[au].astype("Float64").fillna(0), dtype=np.int64)
     column, least = (f"{au}_p", 0.5) if f"{au}_p" in rows else (f"{au}_i", 1.0)
-    return (rows[column].to_numpy(dtype=float, na_value=np.nan) >= least).astype(np.int64)
+    present: Integers = (rows[column].to_numpy(dtype=float, na_value=np.nan) >= least).astype(np.int64)
+    return present
 
 
 def _curve(k: Integers, values: Floats, factor: float, count: int) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def _curve(k: Integers, values: Floats, factor: float, count: int) -> dict[str, 
     k, values = k[valid], values[valid]
     if not len(k):
         return {"k": [], "v": []}
-    # Of a thinned curve, gaps shorter than the distance of its points are closed; the ends of others are kept.
+    # Gaps shorter than the distance of the points of a thinned curve are closed; the ends of others are kept.
     longest = 1 if len(k) <= count else max(1, -(-int(k[-1] - k[0] + 1) // count))
     before = np.flatnonzero(np.diff(k) > longest)
     keep = np.union1d(thin(k.astype(float), values, count), np.concatenate([before, before + 1]))
@@ -247,7 +249,7 @@ def _rows(table: pd.DataFrame) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell of any table
     """Return a value that JSON can hold, rounded; None for a missing one."""
-    if value is None or (np.isscalar(value) and pd.isna(value)) or value is pd.NA:
+    if value is None or value is pd.NA or value is pd.NaT:
         return None
     if isinstance(value, (bool, np.bool_)):
         return bool(value)

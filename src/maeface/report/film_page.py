@@ -120,20 +120,20 @@ def _trust_notes(data: Mapping[str, Any]) -> list[str]:
             "The record of this table does not say on whom the action units were checked. "
             "Compare some of them with your own coding before you use them."
         ]
-    groups = [
-        ("Checked on real people and recommended", lambda au: au.get("use")),
-        (
-            "Checked on real people, but not reliable enough",
-            lambda au: au.get("checked") == "real" and not au.get("use"),
-        ),
-        ("Not checked on real people", lambda au: au.get("checked") != "real" and not au.get("use")),
-    ]
-    found = [(text, [name for name, au in data["aus"].items() if rule(au)]) for text, rule in groups]
-    notes = [f"{text}: {', '.join(names)}." for text, names in found if names]
+    names: dict[str, list[str]] = {}
+    for name, au in data["aus"].items():
+        doubt = "Checked on real people, but not reliable enough" if au.get("checked") == "real" else ""
+        kind = (
+            "Checked on real people and recommended"
+            if au.get("use")
+            else doubt or "Not checked on real people"
+        )
+        names.setdefault(kind, []).append(name)
+    notes = [f"{kind}: {', '.join(listed)}." for kind, listed in names.items()]
     return [
         *notes,
-        "Only recommended action units are shown at first. Curves of the others are pale; draw no conclusions "
-        "from them without coding some of your own film by hand.",
+        "Only recommended action units are shown at first. Curves of the others are pale; draw no "
+        "conclusions from them without coding some of your own film by hand.",
     ]
 
 
@@ -141,8 +141,8 @@ def _notes(data: Mapping[str, Any]) -> list[str]:
     notes = []
     if data["thinned"]:
         notes.append(
-            f"Curves are drawn with up to {data['thinned']} points of {data['frames']} frames, chosen so that "
-            "peaks stay (largest triangle, three buckets). The table has all values."
+            f"Curves are drawn with up to {data['thinned']} points of {data['frames']} frames, chosen so "
+            "that peaks stay (largest triangle, three buckets). The table has all values."
         )
     notes.append("An action unit is a movement. It does not say what a person feels, thinks or intends.")
     return notes
