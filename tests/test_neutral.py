@@ -8,6 +8,7 @@ from drawn_tables import film, photo, together
 from maeface.analysis.neutral import (
     NeutralRule,
     levels_auto,
+    levels_of,
     levels_stretch,
     levels_table,
     parse_neutral,
@@ -42,6 +43,15 @@ def test_what_a_neutral_text_means(text, rule):
 def test_a_stretch_without_length_is_an_error(text):
     with pytest.raises(ConfigError, match="neutral"):
         parse_neutral(text)
+
+
+def test_a_rule_leads_to_its_levels():
+    table, rest = faces([1.0] * 10 + [3.0] * 10, fps=10), photo([0.3], "rest.jpg")
+    assert levels_of(table, parse_neutral("auto"))["AU12"].item() == 1.0
+    assert levels_of(table, parse_neutral("1-2"))["AU12"].item() == 3.0
+    assert levels_of(table, parse_neutral("rest.jpg"), rest)["AU12"].item() == 1.5
+    with pytest.raises(ConfigError, match=r"the neutral rest.jpg is not predicted yet"):
+        levels_of(table, parse_neutral("rest.jpg"))
 
 
 def test_auto_is_a_low_percentile_by_person():

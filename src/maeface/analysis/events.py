@@ -59,8 +59,8 @@ class EventRules:
             intensity. A probability says whether an AU is there; an intensity of a model is less exact.
         margin: distance of the two thresholds from the threshold of the weights, as a fraction of the way to
             0 and to 1. With 0.2 and the threshold 0.5 an event reaches 0.6 and stays at 0.4 or above. 0: one
-            threshold only. The default is about
-            the standard deviation of the jumps from frame to frame near the threshold (0.10 in six clips).
+            threshold only. The default is about the standard deviation of the jumps from frame to frame near
+            the threshold (0.10 in six clips).
         intensity_margin: distance of the two thresholds from 1 (FACS A), for intensity and difference.
         min_duration_s: shorter events are dropped. 0.1 s: one or two frames of noise at 25 or 30
             frames per second take less, and nearly all expressions, also micro-expressions, take longer.
@@ -133,14 +133,14 @@ def find_events(
     rules = rules or EventRules()
     aus = au_names(table)
     signals = {au: _signal(table, au, rules, thresholds) for au in aus}
-    rows = [
-        _describe(person, au, number, first, last, known, rules)
-        for person in people(table)
-        if person.is_film
-        for au in aus
-        for known, found in [_find(person, au, signals[au], rules)]
-        for number, (first, last) in enumerate(found)
-    ]
+    rows = []
+    for person in people(table):
+        for au in aus if person.is_film else ():
+            known, found = _find(person, au, signals[au], rules)
+            columns = (person.column(f"{au}_p"), person.column(f"{au}_i")) if found else ()
+            for number, (first, last) in enumerate(found):
+                values = [column[first : last + 1] for column in columns]
+                rows.append(_describe(person, au, number, first, known, values, rules))
     return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
 
 
@@ -218,19 +218,24 @@ def _between(person: Person, known: Bools, one: int, other: int) -> tuple[float,
     return seen, max(0.0, gap - seen)
 
 
+def _next(known: Bools) -> int:
+    """Return the first place with a value; -1 if there is none."""
+    return int(known.argmax()) if known.any() else -1
+
+
 def _describe(
-    person: Person, au: str, number: int, first: int, last: int, known: Bools, rules: EventRules
+    person: Person, au: str, number: int, first: int, known: Bools, values: list[Floats], rules: EventRules
 ) -> dict[str, object]:
+    probabilities, intensities = values
+    last = first + len(probabilities) - 1
     inside = slice(first, last + 1)
-    probabilities, intensities = person.column(f"{au}_p")[inside], person.column(f"{au}_i")[inside]
     leading = probabilities if np.isnan(intensities).all() else intensities
     apex = first + int(np.nanargmax(leading))
     onset, offset = float(person.times[first]), float(person.times[last] + person.spans[last])
     weights = np.where(known[inside], person.spans[inside], 0.0)
-    others = np.flatnonzero(known)
-    before, after = others[others < first], others[others > last]
-    onset_seen = len(before) > 0 and _between(person, known, before[-1], first)[1] <= rules.lost_s
-    offset_seen = len(after) > 0 and _between(person, known, last, after[0])[1] <= rules.lost_s
+    before, after = _next(known[first - 1 :: -1] if first else known[:0]), _next(known[last + 1 :])
+    onset_seen = before >= 0 and _between(person, known, first - 1 - before, first)[1] <= rules.lost_s
+    offset_seen = after >= 0 and _between(person, known, last, last + 1 + after)[1] <= rules.lost_s
     return {
         "input": person.input,
         "track": person.track,

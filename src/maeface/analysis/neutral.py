@@ -64,6 +64,30 @@ def parse_neutral(text: str) -> NeutralRule:
     return NeutralRule("file", file=text)
 
 
+def levels_of(
+    table: pd.DataFrame, rule: NeutralRule, neutral: pd.DataFrame | None = None, by_track: bool = False
+) -> pd.DataFrame:
+    """Return the neutral of each person by a rule: see ``levels_auto``, ``levels_stretch``, ``levels_table``.
+
+    Args:
+        table: the table of ``maeface predict``, with intensities.
+        rule: where the neutral comes from.
+        neutral: for "file": the table of that file.
+        by_track: for "file": match by track.
+
+    Raises:
+        ConfigError: the rule is "file" and there is no table.
+        DataError: as the three functions say.
+    """
+    if rule.source == "auto":
+        return levels_auto(table)
+    if rule.source == "stretch":
+        return levels_stretch(table, rule.start_s, rule.end_s)
+    if neutral is None:
+        raise ConfigError(f"the neutral {rule.file} is not predicted yet; give its table")
+    return levels_table(table, neutral, by_track)
+
+
 def levels_auto(table: pd.DataFrame, percentile: float = PERCENTILE) -> pd.DataFrame:
     """Return the neutral of each person as a low percentile of each AU's intensity over the film.
 
