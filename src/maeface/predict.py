@@ -225,7 +225,7 @@ def _run(
     setup = partial(_make_job, folder, header, used, extras.all_aus, make)
     task = Task(out, folder, listing, header, setup, resources, options.pictures, started)
     totals = write_table_each(task) if one_each else write_one_table(task)
-    made = _make_extras(task, one_each, extras)
+    made = _make_extras(task, one_each, extras, partial(make, used))
     return replace(_summarize(totals, out, options), made=tuple(made))
 
 
@@ -244,10 +244,13 @@ def _note_unused(options: Options, out: Path | None, videos: bool) -> None:
         console.note(note)
 
 
-def _make_extras(task: Task, one_each: bool, extras: Extras) -> Iterator[Made]:
+def _make_extras(
+    task: Task, one_each: bool, extras: Extras, make: Callable[[], "Predictor"]
+) -> Iterator[Made]:
     """Make what is asked for of the finished tables."""
-    from maeface.prediction.extra_files import make_extras  # it needs pandas, which takes a second
+    from maeface.prediction.extra_files import make_extras, read_neutral  # they need pandas: a second
 
+    neutral = read_neutral(extras.neutral, make)
     videos = {item.source: Path(item.path) for item in task.inputs if item.video}
     if one_each:
         tables = {table_path(task.out, item.source): [item.source] for item in task.inputs}
@@ -257,7 +260,7 @@ def _make_extras(task: Task, one_each: bool, extras: Extras) -> Iterator[Made]:
         content = record.read_record(table)
         if content is not None:  # else no image could be read
             films = {name: videos[name] for name in names if name in videos}
-            yield make_extras(table, films, extras, content, one_film=len(content["inputs"]) == 1)
+            yield make_extras(table, films, extras, content, len(content["inputs"]) == 1, neutral)
 
 
 def _parts_of(out: Path) -> Path:

@@ -5,38 +5,38 @@ predicting. Files are named after the table: ``film.csv`` has ``film.events.csv`
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from maeface import checks, console, facts, files
 from maeface.analysis.events import find_events
-from maeface.analysis.neutral import (
-    NeutralRule,
-    levels_auto,
-    levels_stretch,
-    levels_table,
-    parse_neutral,
-    subtract,
-)
+from maeface.analysis.neutral import levels_of, parse_neutral, subtract
 from maeface.analysis.smoothing import smooth
 from maeface.analysis.summary import co_occurrence, summarize
-from maeface.errors import ConfigError, DataError
 from maeface.interchange import writing
 from maeface.interchange.events import Media
 from maeface.interchange.native import read_pieces
 from maeface.prediction.extras import FILMS, Extras, Made
 from maeface.report.film_summary import describe_film
 
+if TYPE_CHECKING:
+    from maeface.prediction.predictor import Predictor
+
 FEW_FILMS = 3
 """Films of a table that are described in lines."""
 
 
 def make_extras(
-    table: Path, films: Mapping[str, Path], extras: Extras, record: Mapping[str, Any], one_film: bool
+    table: Path,
+    films: Mapping[str, Path],
+    extras: Extras,
+    record: Mapping[str, Any],
+    one_film: bool,
+    neutral_table: pd.DataFrame | None = None,
 ) -> Made:
     """Make all that is asked for of a table; return the files.
 
@@ -46,6 +46,7 @@ def make_extras(
         extras: what to make.
         record: of the table.
         one_film: whether the table is of one input, so that its film's files are beside it.
+        neutral_table: the predictions of the file that ``extras.neutral`` names.
 
     Raises:
         ConfigError, DataError, ResourceError: as the parts of it.
@@ -56,10 +57,11 @@ def make_extras(
     parts: list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]] = []
     wanted = extras.events or extras.annotations or extras.neutral or extras.of_films
     for name, rows in _films(table, films) if wanted else ():
-        derived = _derive(rows, extras)
-        events = find_events(derived, thresholds=thresholds)
-        summary = summarize(derived, events, thresholds)
-        parts.append((derived, events, summary, co_occurrence(derived, thresholds)))
+        derived = _subtract_neutral(rows, extras.neutral, neutral_table)
+        smoothed = smooth(derived, extras.smooth_s) if extras.smooth_s else derived
+        events = find_events(smoothed, thresholds=thresholds)
+        summary = summarize(smoothed, events, thresholds)
+        parts.append((derived, events, summary, co_occurrence(smoothed, thresholds)))
         place = stem if one_film else stem.with_name(stem.name + FILMS) / name
         trust = record.get("trust")
         paths += list(_make_of_film(films[name], derived, events, summary, place, extras, trust))
@@ -128,35 +130,30 @@ def _films(table: Path, films: Mapping[str, Path]) -> Iterator[tuple[str, pd.Dat
         yield last, pd.concat(pieces, ignore_index=True)
 
 
-def _derive(rows: pd.DataFrame, extras: Extras) -> pd.DataFrame:
-    """Return the rows of a film, smoothed and with the differences from the person's neutral."""
-    if extras.smooth_s:
-        rows = smooth(rows, extras.smooth_s)
-    if extras.neutral is None:
+def _subtract_neutral(
+    rows: pd.DataFrame, neutral: str | None, neutral_table: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Return the rows of a film with the differences from each person's neutral, if one is asked for."""
+    if neutral is None:
         return rows
-    rule: NeutralRule = parse_neutral(extras.neutral)
-    if rule.source == "auto":
-        levels = levels_auto(rows)
-    elif rule.source == "stretch":
-        levels = levels_stretch(rows, rule.start_s, rule.end_s)
-    else:
-        levels = levels_table(rows, _read_neutral(Path(rule.file)))
-    return subtract(rows, levels)
+    return subtract(rows, levels_of(rows, parse_neutral(neutral), neutral_table))
 
 
-def _read_neutral(path: Path) -> pd.DataFrame:
-    """Return the table of a neutral face.
+def read_neutral(neutral: str | None, make: Callable[[], "Predictor"]) -> pd.DataFrame | None:
+    """Return the predictions of the photo, film or table that ``--neutral`` names; None if it names none.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such file, or the text is neither a file, "auto" nor seconds.
+        DataError: the file is no table of predictions, or cannot be read.
     """
-    checks.require_inputs([path])
-    try:
+    rule = None if neutral is None else parse_neutral(neutral)
+    if rule is None or rule.source != "file":
+        return None
+    path = Path(rule.file)
+    checks.require_inputs([path], "neutral face")
+    if path.suffix.lower() in checks.TABLES:
         return pd.concat(read_pieces(path), ignore_index=True)
-    except DataError as error:
-        raise ConfigError(
-            f"{path} is no table of predictions: {error}; make one with: maeface predict PHOTO --out FILE.csv"
-        ) from error
+    return make()(path)
 
 
 def _make_of_film(
