@@ -849,7 +849,7 @@ def test_the_longest_names_have_tables_and_pictures_too(tmp_path, here, monkeypa
     """No room is left for ``.csv.json``: the file names are shortened, not the names in the table."""
     monkeypatch.setattr(
         predict,
-        "_draw",
+        "draw_photos",
         lambda predictor, folder, batch: sum(
             files.write_bytes(predict.picture_path(folder, one.image.name), b"x") is None for one in batch
         ),

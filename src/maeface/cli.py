@@ -15,7 +15,7 @@ import typer
 
 from maeface import checks, config, console, options, process
 from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
-from maeface.options import INPUT, OUTPUT
+from maeface.options import INPUT
 
 app = typer.Typer(
     help="Facial action units (AUs) from photos and videos, with masked autoencoders.",
@@ -115,9 +115,7 @@ def prepare(
     ray: options.Ray = None,
     device: options.Device = "auto",
     backend: options.Backend = "auto",
-    max_bad: Annotated[
-        float, typer.Option(help="Exit with 1 if a larger fraction of the files gives no face, 0 to 1.")
-    ] = 1.0,
+    max_bad: options.MaxBad = 1.0,
 ) -> None:
     """Detect, align and crop the faces of photos and videos."""
     arguments = locals()
@@ -236,13 +234,7 @@ def predict(
     timeline: options.Timeline = False,
     video: options.Video = False,
     all_aus: options.AllAUs = False,
-    max_bad: Annotated[
-        float,
-        typer.Option(
-            help="Exit with 1 if a larger fraction of the inputs cannot be read, 0 to 1.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = 1.0,
+    max_bad: options.MaxBad = 1.0,
     device: options.Device = "auto",
     backend: options.Backend = "auto",
     precision: options.Precision = "auto",

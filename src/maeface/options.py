@@ -248,6 +248,15 @@ Annotations = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+MaxBad = Annotated[
+    float,
+    typer.Option(
+        "--max-bad",
+        help="Exit with 1 if a larger fraction of the inputs than this, 0 to 1, cannot be read or (prepare) "
+        "gives no face.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Report = Annotated[
     bool,
     typer.Option(

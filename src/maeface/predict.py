@@ -5,49 +5,40 @@ interrupted run goes on with the missing units and ends with the same bytes. Mem
 length of the inputs, and by about 1.5 kB with each input: its path, and what the record says of it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from maeface import checks, console, files
+from maeface import checks, console
 from maeface.config import Precision
 from maeface.data.ingest.cores import count_cores
-from maeface.data.ingest.images import SkippedInputs, SourceImage, read_inputs
-from maeface.data.ingest.inputs import Input, Unit, find_inputs, note_unused_options
+from maeface.data.ingest.inputs import Unit, find_inputs, note_unused_options
 from maeface.data.ingest.runner import Resources
 from maeface.data.ingest.workers import Notify
-from maeface.errors import ConfigError, DataError
+from maeface.errors import ConfigError
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
 from maeface.faces.finder import FaceChoice, require_face_choice
 from maeface.faces.following import MIN_FACE
 from maeface.model.file_format.parts import files_of
-from maeface.model.trust import shown_aus
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
 from maeface.prediction.extras import Extras, Made
-from maeface.prediction.rows import ImagePrediction, rows_of
+from maeface.prediction.lines import draw_photos, print_lines
 from maeface.prediction.summary import Summary
 from maeface.prediction.tables import (
     Task,
     Totals,
-    describe_unreadable,
     table_path,
     write_one_table,
     write_table_each,
 )
-from maeface.prediction.tracks import number_tracks
-from maeface.prediction.units import OneFile, UnitResult, picture_path, predict_unit
+from maeface.prediction.units import OneFile, UnitResult, predict_unit
 from maeface.runtime.backends import Backend
 from maeface.runtime.choice import count_gpu_processes, finds_gpu
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from maeface.prediction.predictor import Predictor
 
 PARTS = ".parts"
@@ -210,7 +201,8 @@ def _run(
         pictures=options.pictures and options.pictures.absolute(),
     )
     if out is None:
-        return _print(listing, used, extras, make)
+        shown = (options.every, options.fps, options.track, options.pictures, extras.all_aus)
+        return _summarize(print_lines(make(used), listing, *shown), None, options)
     given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
     header = record.make_header(weights, files_of(weights), detector, given)
     folder = _parts_of(out).absolute()  # processes of a cluster start in other folders
@@ -321,77 +313,9 @@ def _make_job(
         import torch
 
         torch.set_num_threads(1)
-    draw = None if options.pictures is None else partial(_draw, predictor, options.pictures, all_aus)
+    draw = None if options.pictures is None else partial(draw_photos, predictor, options.pictures, all_aus)
 
     def job(work: Unit | OneFile, notify: Notify) -> UnitResult:
         return predict_unit(work, folder, predictor, options.every, options.fps, notify, draw)
 
     return job
-
-
-def _print(listing: Sequence[Input], options: Options, extras: Extras, make: MakePredictor) -> Summary:
-    """Print a line for each face, as soon as it is predicted, in this process."""
-    from maeface.report.lines import describe_faces
-
-    predictor = make(options)
-    shown = shown_aus(predictor.metadata, extras.all_aus)
-    videos = {item.source for item in listing if item.video}
-    skipped, totals = SkippedInputs(), Totals(inputs=len(listing))
-    read: Counter[str] = Counter()
-    missing: Counter[str] = Counter()
-
-    def predict() -> Iterator["pa.Table"]:
-        for batch in predictor.stream(source):
-            for one in batch:
-                if isinstance(one.image, SourceImage):
-                    read[one.image.name] += 1
-                else:
-                    missing[one.image.name] += one.image.images
-            if options.pictures is not None:
-                totals.pictures += _draw(predictor, options.pictures, extras.all_aus, batch)
-            yield rows_of(batch, predictor.columns)
-
-    with console.progress("predict", len(listing), "inputs") as advance:
-        source = read_inputs(listing, options.every, options.fps, skipped, advance)
-        for table in number_tracks(predict(), options.track):
-            rows = table.to_pylist()
-            totals.statuses.update(row["status"] for row in rows)
-            if lines := list(describe_faces(rows, shown, videos)):
-                console.print_result("\n".join(lines))
-            advance(0, f"{read.total()} images, {totals.faces} faces")
-    totals.images = read.total()
-    totals.shares_missing = [count / (count + read[name]) for name, count in missing.items()]
-    if not totals.images:
-        raise DataError(describe_unreadable(len(listing), totals.reasons))
-    if hidden := len(predictor.metadata.aus) - len(shown):
-        console.note(
-            f"{hidden} action units that were not checked on real people are not shown; --all-aus shows them"
-        )
-    return _summarize(totals, None, options)
-
-
-def _draw(predictor: "Predictor", folder: Path, all_aus: bool, batch: Sequence[ImagePrediction]) -> int:
-    """Write a picture of each photo, named as the photo; return how many."""
-    from maeface.report import figures
-
-    aus, task = predictor.metadata.aus, predictor.metadata.task
-    shown = shown_aus(predictor.metadata, all_aus)
-    places = [place for place, au in enumerate(aus) if au in shown]
-    thresholds = [predictor.thresholds[place] for place in places]
-    count = 0
-    for prediction in batch:
-        if not isinstance(prediction.image, SourceImage) or prediction.image.video:
-            continue
-        bars = [
-            figures.FaceBars(
-                box=tuple(crop.face.box),
-                score=np.nan if predictor.detector is None else crop.face.score,
-                probabilities=None if task == "intensity" else values[len(aus) : 2 * len(aus)][places],
-                intensities=None if task == "detection" else values[-len(aus) :][places],
-            )
-            for crop, values in zip(prediction.crops, prediction.values, strict=True)
-        ]
-        picture = figures.au_bars(prediction.image.frame.rgb, [aus[k] for k in places], bars, thresholds)
-        files.write_bytes(picture_path(folder, prediction.image.name), figures.png(picture))
-        count += 1
-    return count
