@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import pandas as pd
 import pytest
 
 from maeface.errors import ConfigError, ResourceError
@@ -11,6 +12,8 @@ from maeface.faces import film_writer, media
 from maeface.faces.film_writer import write_film
 from maeface.faces.formats import MediaError
 from maeface.faces.numbering import MissingFrames
+from maeface.report.film_overlay import FilmOverlay, read_rows
+from maeface.report.overlay import track_colour
 
 MS = Fraction(1, 1000)
 
@@ -133,10 +136,10 @@ def test_a_film_in_hd_keeps_its_colours(tmp_path):
 def test_odd_sizes_are_padded(tmp_path):
     source = film(tmp_path / "v.mkv", [40 * n for n in range(3)], size=(33, 31), codec="ffv1")
     assert next(iter(media.read_frames(source))).rgb.shape == (31, 33, 3)
-    write_film(source, tmp_path / "out.mp4", plain)
+    write_film(source, tmp_path / "out.mp4", lambda rgb, *_: np.full_like(rgb, 120))
     frame = next(iter(media.read_frames(tmp_path / "out.mp4"))).rgb
     assert frame.shape == (32, 34, 3)
-    assert abs(int(frame[31, 33, 0]) - 20) < 4
+    assert np.abs(frame.astype(int) - 120).max() < 4  # no dark edge
 
 
 def test_a_turned_film_is_written_upright(tmp_path):
@@ -247,3 +250,24 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path, monkeypatch
     with pytest.raises(ResourceError, match=r"out\.mp4"):
         write_film(source, tmp_path / "out.mp4", plain)
     assert [one.name for one in tmp_path.iterdir()] == ["v.mp4"]
+
+
+def test_a_film_with_its_table_has_each_box_in_its_frame(tmp_path):
+    source = film(tmp_path / "v.mp4", [40 * n for n in range(4)], size=(320, 240))
+    rows = pd.DataFrame({"frame": range(4), "face": [0, 0, -1, 0], "status": ["ok", "ok", "no_face", "ok"]})
+    rows = rows.assign(input="v.mp4", track=3, x1=[40, 80, None, 160], y1=60, y2=160, AU12=1, AU12_i=4.0)
+    rows["x2"] = rows["x1"] + 60
+    rows.to_csv(tmp_path / "v.csv", index=False)
+    show = FilmOverlay(read_rows(tmp_path / "v.csv", "v.mp4"), [12])
+    assert write_film(source, tmp_path / "out.mp4", show).frames == 4
+    for one, x1 in zip(media.read_frames(tmp_path / "out.mp4"), (40, 80, None, 160), strict=True):
+        assert one.rgb.shape == (240, 320, 3)
+        pink = np.abs(one.rgb.astype(int) - track_colour(3)).max(-1) < 90
+        bright = one.rgb.max(-1) > 150
+        columns = np.flatnonzero((pink & bright)[70:150].sum(0) > 60)
+        if x1 is None:
+            assert not len(columns)
+        else:
+            assert columns.min() == pytest.approx(x1, abs=2) and columns.max() == pytest.approx(
+                x1 + 60, abs=2
+            )

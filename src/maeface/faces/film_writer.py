@@ -167,13 +167,14 @@ class _Writer:
         period: float,
         threads: int,
     ) -> None:
-        self._stack = ExitStack()
-        with _convert_errors(film):
-            self._container = self._stack.enter_context(av.open(file, "w", format="mp4"))
-            self._height, self._width = shape[:2]
+        self._height, self._width = shape[:2]
+        self._time_base = time_base
+        with _convert_errors(film), ExitStack() as stack:
+            self._container = stack.enter_context(av.open(file, "w", format="mp4"))
             self._stream = _add_stream(self._container, shape, period, threads)
-            self._stream.time_base = self._time_base = time_base
-            self.sound = self._stack.enter_context(Sound(film, self._container))
+            self._stream.time_base = time_base
+            self.sound = stack.enter_context(Sound(film, self._container))
+            self._stack = stack.pop_all()
         self.codec = str(self._stream.codec_context.codec.canonical_name)
         self._duration = max(1, round(period / time_base))
         self._reformatter = VideoReformatter()

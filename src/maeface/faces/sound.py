@@ -50,14 +50,17 @@ class Sound:
 
     def __init__(self, film: Path, target: Any) -> None:  # noqa: ANN401 - PyAV has no types
         self._target = target
-        self._stack = ExitStack()
-        file, demuxer = self._stack.enter_context(media.open_video(film))
-        container, video = self._stack.enter_context(containers.open_container(file, demuxer))
-        self._zero_s = zero_of(container, video)
-        tracks = [_add_track(stream, target) for stream in container.streams.audio]
-        self._tracks = {track.source.index: track for track in tracks if track is not None}
-        sources = [track.source for track in self._tracks.values()]
-        self._packets: Iterator[Any] = containers.read_packets(container, sources) if sources else iter(())
+        with ExitStack() as stack:
+            file, demuxer = stack.enter_context(media.open_video(film))
+            container, video = stack.enter_context(containers.open_container(file, demuxer))
+            self._zero_s = zero_of(container, video)
+            tracks = [_add_track(stream, target) for stream in container.streams.audio]
+            self._tracks = {track.source.index: track for track in tracks if track is not None}
+            sources = [track.source for track in self._tracks.values()]
+            self._packets: Iterator[Any] = (
+                containers.read_packets(container, sources) if sources else iter(())
+            )
+            self._stack = stack.pop_all()
         self._next: Any = None
 
     def __enter__(self) -> "Sound":
