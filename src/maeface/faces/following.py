@@ -13,8 +13,8 @@ worked on side by side, with the same result.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import groupby, pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,47 +70,54 @@ def follow_faces(
         ConfigError: an unknown choice of faces.
     """
     require_face_choice(faces)
-    states = [_Block(frames) for frames in blocks]
+    states = [Following() for _ in blocks]
+    cuts = [find_cuts(frames) for frames in blocks]
+    found: list[list[list[LocatedFace]]] = [[] for _ in blocks]
     for position in range(max(map(len, blocks), default=0)):
-        _find_next(detector, [one for one in states if position < len(one.frames)], position, min_face)
+        numbers = [k for k, frames in enumerate(blocks) if position < len(frames)]
+        steps = [
+            Step(
+                states[k],
+                blocks[k][position],
+                cuts[k][position],
+                _has_look(position, len(blocks[k])),
+                position == 0,
+            )
+            for k in numbers
+        ]
+        for k, located in zip(numbers, find_next(detector, steps, min_face), strict=True):
+            found[k].append(located)
     return [
-        _choose_and_describe(state.found, frames, faces) for state, frames in zip(states, blocks, strict=True)
+        choose_and_describe(of_block, frames, faces) for of_block, frames in zip(found, blocks, strict=True)
     ]
 
 
+def _has_look(position: int, length: int) -> bool:
+    """Return whether the detector looks at the faces of a frame of a block, also if it is sure of them."""
+    return LOOKS * position // length > LOOKS * (position - 1) // length
+
+
+def find_cuts(frames: Sequence[Image]) -> list[bool]:
+    """Return whether a new scene begins with each frame, or the film changes its size; True for the first."""
+    cuts = []
+    for shape, group in groupby(frames, key=lambda frame: frame.shape):
+        rows, columns = (np.arange(0, side, max(1, side // _SAMPLES)) for side in shape[:2])
+        samples = pick(list(group), rows[:, None], columns[None]).astype(np.int16)
+        cuts += [True, *(float(np.abs(after - before).mean()) > CUT for before, after in pairwise(samples))]
+    return cuts
+
+
 @dataclass(eq=False)
-class _Block:
-    """The faces that are followed in a block.
+class Following:
+    """The faces that are followed.
 
     Attributes:
-        frames: of the block.
-        followed: the faces of the last frame that was looked at.
-        found: the faces of each frame so far.
+        followed: those of the last frame.
         count: of the faces that have a number.
     """
 
-    frames: Sequence[Image]
     followed: "list[_Followed]" = field(default_factory=list)
-    found: list[list[LocatedFace]] = field(default_factory=list)
     count: int = 0
-
-    @cached_property
-    def cuts(self) -> list[bool]:
-        """Whether a new scene begins with each frame, or the film changes its size."""
-        groups = [list(some) for _, some in groupby(self.frames, key=lambda frame: frame.shape)]
-        cuts = []
-        for some in groups:
-            rows, columns = (np.arange(0, side, max(1, side // _SAMPLES)) for side in some[0].shape[:2])
-            samples = pick(some, rows[:, None], columns[None]).astype(np.int16)
-            cuts += [
-                True,
-                *(float(np.abs(after - before).mean()) > CUT for before, after in pairwise(samples)),
-            ]
-        return cuts
-
-    def has_look(self, position: int) -> bool:
-        """Return whether the detector looks at the faces of a frame, also if it is sure of them."""
-        return LOOKS * position // len(self.frames) > LOOKS * (position - 1) // len(self.frames)
 
     def number(self, faces: "Sequence[_Followed]") -> "list[_Followed]":
         """Return faces that were searched, with numbers of their own."""
@@ -120,28 +127,48 @@ class _Block:
         ]
 
 
-def _find_next(detector: Detector, blocks: Sequence[_Block], position: int, min_face: float) -> None:
-    """Find the faces of the frame at a position of each block."""
-    new = [block for block in blocks if block.cuts[position]]
-    for block, faces in zip(new, _search(detector, new, position, min_face), strict=True):
-        block.followed = block.number(faces)
-    rest = [block for block in blocks if not block.cuts[position]]
-    lost = _follow(detector, rest, position)
-    for block, faces in zip(lost, _search(detector, lost, position, min_face), strict=True):
-        block.followed += block.number(faces)
-    for block in rest:
-        block.followed = _without_duplicates(block.followed)
-    for block in blocks:
-        block.found.append([one.located() for one in block.followed])
+class Step(NamedTuple):
+    """The next frame of faces that are followed.
+
+    Attributes:
+        state: the faces; it is changed.
+        frame: (H, W, 3) uint8 RGB.
+        cut: whether a new scene begins, so that the frame is searched and no face is followed.
+        look: whether the detector looks at the faces even if it is sure of them.
+        turned: whether a frame without a face is searched in all orientations.
+    """
+
+    state: Following
+    frame: Image
+    cut: bool
+    look: bool
+    turned: bool = False
 
 
-def _search(
-    detector: Detector, blocks: Sequence[_Block], position: int, min_face: float
-) -> "list[list[_Followed]]":
-    """Search whole frames as photos; if the first one of a block has no face, in all orientations."""
-    frames = [block.frames[position] for block in blocks]
-    found = find_faces(detector, frames, "all", min_face, turn_up_to=0.0 if position == 0 else -1.0)
-    pairs = [(frame, one) for frame, faces in zip(frames, found, strict=True) for one in faces]
+def find_next(detector: Detector, steps: Sequence[Step], min_face: float) -> list[list[LocatedFace]]:
+    """Return the faces of the next frames, best score first, with the descriptors of the last search."""
+    new = [step for step in steps if step.cut]
+    for step, faces in zip(new, _search(detector, new, min_face), strict=True):
+        step.state.followed = step.state.number(faces)
+    rest = [step for step in steps if not step.cut]
+    lost = _follow(detector, rest)
+    for step, faces in zip(lost, _search(detector, lost, min_face), strict=True):
+        step.state.followed += step.state.number(faces)
+    for step in rest:
+        step.state.followed = _without_duplicates(step.state.followed)
+    return [[one.located() for one in step.state.followed] for step in steps]
+
+
+def _search(detector: Detector, steps: Sequence[Step], min_face: float) -> "list[list[_Followed]]":
+    """Search whole frames as photos."""
+    found: list[list[LocatedFace]] = [[] for _ in steps]
+    for turned in (True, False):
+        places = [place for place, step in enumerate(steps) if step.turned == turned]
+        frames = [steps[place].frame for place in places]
+        located = find_faces(detector, frames, "all", min_face, turn_up_to=0.0 if turned else -1.0)
+        for place, faces in zip(places, located, strict=True):
+            found[place] = faces
+    pairs = [(step.frame, one) for step, faces in zip(steps, found, strict=True) for one in faces]
     landmarks = [one.face.landmarks for _, one in pairs]
     if detector.landmark_net is None:  # these are RetinaFace's, not comparable
         moved = detector.move_landmarks([frame for frame, _ in pairs], landmarks)
@@ -155,34 +182,31 @@ def _search(
     return [[next(followed) for _ in faces] for faces in found]
 
 
-def _follow(detector: Detector, blocks: Sequence[_Block], position: int) -> list[_Block]:
-    """Move the faces of blocks to the next frame; return the blocks whose frame is to be searched as well."""
-    looks = {block for block in blocks if block.has_look(position)}
-    lost = {block: None for block in blocks if block in looks and not block.followed}  # in order
-    pairs = [(block, one) for block in blocks for one in block.followed]
-    frames = [block.frames[position] for block, _ in pairs]
-    moved = detector.move_landmarks(frames, [one.landmarks for _, one in pairs])
-    doubtful: list[tuple[_Block, LocatedFace]] = []
-    for block in blocks:
-        block.followed = []
-    for (block, one), (landmarks, shift) in zip(pairs, moved, strict=True):
+def _follow(detector: Detector, steps: Sequence[Step]) -> list[Step]:
+    """Move faces to the next frame; return the steps whose frame is to be searched as well."""
+    lost = {id(step.state): step for step in steps if step.look and not step.state.followed}  # in order
+    pairs = [(step, one) for step in steps for one in step.state.followed]
+    moved = detector.move_landmarks([step.frame for step, _ in pairs], [one.landmarks for _, one in pairs])
+    doubtful: list[tuple[Step, LocatedFace]] = []
+    for step in steps:
+        step.state.followed = []
+    for (step, one), (landmarks, shift) in zip(pairs, moved, strict=True):
         moved_face = replace(one, landmarks=landmarks)
-        if block in looks or shift > MAX_SHIFT:
-            doubtful.append((block, moved_face.located()))
+        if step.look or shift > MAX_SHIFT:
+            doubtful.append((step, moved_face.located()))
         else:
-            block.followed.append(moved_face)
-    frames = [block.frames[position] for block, _ in doubtful]
-    found = look_again(detector, frames, [one.face for _, one in doubtful])
-    for (block, before), after in zip(doubtful, found, strict=True):
+            step.state.followed.append(moved_face)
+    found = look_again(detector, [step.frame for step, _ in doubtful], [one.face for _, one in doubtful])
+    for (step, before), after in zip(doubtful, found, strict=True):
         if after is None:
-            lost[block] = None
+            lost[id(step.state)] = step
             continue
         seen = replace(after, followed=before.followed, descriptor=before.descriptor)
-        block.followed.append(_Followed(seen, after.face.landmarks, after.face.landmarks))
-    return list(lost)
+        step.state.followed.append(_Followed(seen, after.face.landmarks, after.face.landmarks))
+    return list(lost.values())
 
 
-def _choose_and_describe(
+def choose_and_describe(
     found: Sequence[Sequence[LocatedFace]], frames: Sequence[Image], faces: FaceChoice
 ) -> list[list[LocatedFace]]:
     """Return the chosen faces of each frame, with descriptors where one is new among them."""

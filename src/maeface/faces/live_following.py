@@ -10,15 +10,19 @@ import numpy as np
 from maeface.faces.detector import Detector
 from maeface.faces.finder import FaceChoice, LocatedFace, require_face_choice
 from maeface.faces.following import (
-    LOOK_EVERY,
     MIN_FACE,
-    _Block,
-    _choose_and_describe,
-    _find_next,
+    Following,
+    Step,
+    choose_and_describe,
+    find_cuts,
+    find_next,
 )
 from maeface.faces.imaging import Image
 from maeface.faces.timestamps import block_of
 from maeface.faces.tracking import Tracker
+
+LOOK_EVERY = 5
+"""Frames from one look of the detector at the faces to the next."""
 
 
 class LiveFollower:
@@ -38,8 +42,8 @@ class LiveFollower:
         self._detector, self._faces, self._min_face = detector, faces, min_face
         self._tracker = Tracker()
         self._tracks: dict[int, int] = {}  # by the number within the block
-        self._block: _Block | None = None
-        self._number, self._position = -1, 0
+        self._state = Following()
+        self._block, self._position = -1, 0
         self._before: Image | None = None
 
     def update(self, frame: Image, time_s: float) -> tuple[list[LocatedFace], list[int]]:
@@ -49,20 +53,19 @@ class LiveFollower:
             frame: (H, W, 3) uint8 RGB.
             time_s: its time in s; increases from frame to frame.
         """
-        number = block_of(time_s)
-        if self._block is None or number != self._number:
-            self._block, self._number, self._position = _Block([]), number, 0
+        block = block_of(time_s)
+        if self._before is None or block != self._block:
+            self._state, self._block, self._position = Following(), block, 0
             self._tracks = {}
+            cut = True
         else:
-            # Positions tell the first frame of a block, and those that the detector looks at again.
-            self._position = self._position % LOOK_EVERY + 1
-        block, position = self._block, self._position
-        assert self._before is not None or position == 0
-        is_cut = position == 0 or _Block([self._before, frame]).cuts[1]  # type: ignore[list-item]
-        block.frames = [frame] * (LOOK_EVERY + 1)
-        block.cuts = [is_cut] * (LOOK_EVERY + 1)
-        _find_next(self._detector, [block], position, self._min_face)
-        located = _choose_and_describe([block.found.pop()], [frame], self._faces)[0]
+            self._position += 1
+            cut = find_cuts([self._before, frame])[1]
+        look = self._position % LOOK_EVERY == 0
+        step = Step(self._state, frame, cut, look, turned=self._position == 0)
+        (located,) = choose_and_describe(
+            find_next(self._detector, [step], self._min_face), [frame], self._faces
+        )
         self._before = frame
         return located, self._number_faces(located, time_s)
 

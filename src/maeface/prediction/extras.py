@@ -22,8 +22,8 @@ class Extras:
         events: whether to write events, summary and co-occurrence of the films.
         formats: further copies of the table.
         annotations: the events for annotation programs and players.
-        neutral: "auto", seconds, or a table of a neutral face (``neutral.parse_neutral``); writes a copy of the
-            table with ``AU12_d``; None: none.
+        neutral: "auto", seconds, or a file of a neutral face (``neutral.parse_neutral``); writes a copy of
+            the table with ``AU12_d``; None: none.
         smooth_s: standard deviation of a Gaussian over time, for that copy and for events; 0: none.
         report: whether to write a page of each film.
         timeline: whether to draw a time-line of each film, PNG and PDF.

@@ -102,7 +102,9 @@ class LivePredictor:
         if predictor.detector is None:
             raise ConfigError("a camera needs the face detector; leave out --aligned")
         self._predictor, self._name = predictor, name
-        self._follower = LiveFollower(predictor.film_detector, predictor.faces, predictor.min_face)
+        self._follower = LiveFollower(
+            predictor.face_finder.film_detector, predictor.faces, predictor.min_face
+        )
         self._size = predictor.metadata.preprocessing.image_size
 
     def prepare(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -117,7 +119,7 @@ class LivePredictor:
 
     def _set_up(self, blank: NDArray[np.uint8]) -> None:
         """Run all networks once: some back ends set up a network for each size of image."""
-        detector, points = self._predictor.film_detector, np.eye(5, 2, dtype=np.float32) * 32
+        detector, points = self._predictor.face_finder.film_detector, np.eye(5, 2, dtype=np.float32) * 32
         find_faces(detector, [blank], "all", self._predictor.min_face, turn_up_to=0.0)
         detector.detect([np.zeros((WINDOW_PX, WINDOW_PX, 3), np.uint8)])
         detector.move_landmarks([blank], [points])
@@ -128,6 +130,7 @@ class LivePredictor:
         located, tracks = self._follower.update(frame.rgb, frame.time_s)
         crops = crop_faces([frame.rgb], [located], self._size)[0]
         values = self._predictor.predict_crops([crop.pixels for crop in crops], mirror=False)
+        values = self._predictor.to_columns(values)
         prediction = ImagePrediction(SourceImage(self._name, frame, video=True), crops, values)
         rows = rows_of([prediction], self._predictor.columns).drop_columns(list(HIDDEN))
         if not tracks:

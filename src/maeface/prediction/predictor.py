@@ -297,6 +297,10 @@ class Predictor:
         values = self._network.compute(crops, output, mirror)
         return to_values(values, self.metadata.task) if output == "head" else values
 
+    def to_columns(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the AU columns of the table, occurrence included, for what ``predict_crops`` returns."""
+        return make_consistent(values, self.metadata.task, self.thresholds)
+
     @cached_property
     def model(self) -> "AUModel":
         """The AU model in PyTorch, in evaluation mode; with another back end it is loaded when first used."""
@@ -319,7 +323,7 @@ class Predictor:
         # A film has many frames of the same face, and the mirror image doubles the time.
         values = self.predict_crops(crops_together, output, mirror=not film)
         if output == "head":
-            values = make_consistent(values, self.metadata.task, self.thresholds)
+            values = self.to_columns(values)
         start = 0
         for batch, crops_by_image in zip(group, of_all, strict=True):
             predictions = []
