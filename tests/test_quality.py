@@ -131,7 +131,7 @@ def test_measures_of_faces_have_one_row_each(faces):
     image = np.zeros((200, 200, 3), np.uint8)
     image[:] = resized(faces[0], 200)
     near, far = square_around(FACE), Square(10, 100, 100)
-    located = [LocatedFace(FACE, near, True, 0.83), LocatedFace(FACE, far, False, 0.0)]
+    located = [LocatedFace(FACE, near, True, agreement=0.83), LocatedFace(FACE, far, False, agreement=0.0)]
     crops = crop_faces([image], [located], 224)[0]
     measures = measure_quality(crops, [image.shape] * 2)
     assert measures.shape == (2, len(MEASURES))

@@ -67,19 +67,19 @@ class LocatedFace:
         face: in px of the image.
         square: in px of the image.
         confirmed: whether the second pass found the face again. If not, the square is that of the first box.
-        agreement: intersection over union of the boxes of the two passes, 0..1; 0 if not confirmed, NaN if
-            no detector looked. In a film, that of the detector's last look at the face.
         followed: in a film, the number of the face within its block (``following``); -1 in a photo.
         descriptor: in a film, (D,) float16 looks of the face (``tracking.describe``) in some frames
             (``following.follow_faces``).
+        agreement: intersection over union of the boxes of the two passes, 0..1; 0 if not confirmed, NaN if
+            no detector looked. In a film, that of the detector's last look at the face.
     """
 
     face: Face
     square: Square
     confirmed: bool = True
-    agreement: float = math.nan
     followed: int = -1
     descriptor: NDArray[np.float16] | None = None
+    agreement: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,16 @@ class FaceCrop:
         face: as detected in the first pass, in px of the image.
         square: the cropped region, in px of the image.
         pixels: (size, size, 3) uint8 RGB; of a film on a GPU, they are there too.
-        confirmed, agreement, followed, descriptor: as in ``LocatedFace``.
+        confirmed, followed, descriptor, agreement: as in ``LocatedFace``.
     """
 
     face: Face
     square: Square
     pixels: Image
     confirmed: bool = True
-    agreement: float = math.nan
     followed: int = -1
     descriptor: NDArray[np.float16] | None = None
+    agreement: float = math.nan
 
 
 def find_crops(
@@ -158,7 +158,7 @@ def find_faces(
         if match is None and face.score < _SURE:
             continue
         square = square_around(match or face, angle_deg=window.angle_deg)
-        located[i].append(LocatedFace(face, square, match is not None, agreement))
+        located[i].append(LocatedFace(face, square, match is not None, agreement=agreement))
     return located
 
 
@@ -181,9 +181,9 @@ def crop_faces(
                 one.square,
                 next(pixels),
                 one.confirmed,
-                one.agreement,
                 one.followed,
                 one.descriptor,
+                one.agreement,
             )
             for one in faces
         ]
