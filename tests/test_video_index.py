@@ -80,7 +80,7 @@ def fields(frames):
 def sequential(path, **settings):
     """Read without an index, from the start."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexing, "build_index", lambda file, demuxer: None)
+        patch.setattr(indexing, "build_index", lambda file, demuxer, advance: None)
         return list(media.read_frames(path, **settings))
 
 
