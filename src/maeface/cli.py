@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maeface import checks, config, console, options, process
+from maeface import checks, config, console, options, predict_options, process
 from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
 from maeface.options import INPUT
 
@@ -210,31 +210,35 @@ def evaluate(
 @app.command()
 def predict(
     inputs: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(metavar="FILE", help="Photos, videos, or folders of them.", rich_help_panel=INPUT),
-    ],
+    ] = None,
     every: options.Every = 1,
     fps: options.Fps = None,
     aligned: options.Aligned = False,
     faces: options.Faces = "all",
-    track: options.Track = None,
+    track: predict_options.Track = None,
     min_face: options.MinFace = 32.0,
-    face_threshold: options.FaceThreshold = 0.5,
+    face_threshold: predict_options.FaceThreshold = 0.5,
     detector: options.Detector = "auto",
     weights: options.Weights = None,
-    au_threshold: options.AUThreshold = None,
-    neutral: options.Neutral = None,
-    smooth: options.Smooth = 0.0,
+    au_threshold: predict_options.AUThreshold = None,
+    neutral: predict_options.Neutral = None,
+    smooth: predict_options.Smooth = 0.0,
     out: options.Tables = None,
-    events: options.Events = True,
-    formats: options.Formats = None,
-    annotations: options.Annotations = None,
-    pictures: options.Pictures = None,
-    report: options.Report = False,
-    timeline: options.Timeline = False,
-    video: options.Video = False,
-    all_aus: options.AllAUs = False,
+    events: predict_options.Events = True,
+    formats: predict_options.Formats = None,
+    annotations: predict_options.Annotations = None,
     max_bad: options.MaxBad = 1.0,
+    pictures: options.Pictures = None,
+    report: predict_options.Report = False,
+    timeline: predict_options.Timeline = False,
+    video: predict_options.Video = False,
+    all_aus: predict_options.AllAUs = False,
+    camera: predict_options.Camera = None,
+    realtime: predict_options.Realtime = False,
+    camera_size: predict_options.CameraSize = "",
+    seconds: predict_options.Seconds = None,
     device: options.Device = "auto",
     backend: options.Backend = "auto",
     precision: options.Precision = "auto",
@@ -242,25 +246,20 @@ def predict(
     file_timeout: options.FileTimeout = 1800.0,
     ray: options.Ray = None,
 ) -> None:
-    """Predict the AUs of the faces in photos and videos."""
+    """Predict the AUs of the faces in photos and videos, or of a camera."""
     arguments = locals()
-    checks.require_inputs(inputs)
+    checks.require_inputs(inputs or ())
     checks.require_weights([weights])
-    checks.require_writable_tables(out)
+    if camera is None:
+        checks.require_writable_tables(out)
     checks.require_writable_folders(pictures)
     checks.require_sampling(every, fps, "--")
     from maeface import predict as verb
-    from maeface.prediction.extras import Extras
 
-    own = ("events", "neutral", "report", "timeline", "video", "all_aus")
-    extras = {name: arguments.pop(name) for name in own} | {"smooth_s": arguments.pop("smooth")}
-    extras |= {name: tuple(arguments.pop(name) or ()) for name in ("formats", "annotations")}
-    arguments["au_thresholds"] = options.join_au_thresholds(arguments.pop("au_threshold"))
-    arguments["out"] = out or verb.default_out(inputs)
-    summary = verb.run(**arguments, extras=Extras(**extras))
-    write = console.print_result if arguments["out"] else console.note  # else stdout has the lines
-    write(str(summary))
-    if summary.too_many_bad:
+    arguments["au_thresholds"] = predict_options.join_au_thresholds(arguments.pop("au_threshold"))
+    summary, has_table = verb.run_command(arguments)
+    (console.print_result if has_table else console.note)(str(summary))  # else stdout has the lines
+    if getattr(summary, "too_many_bad", False):
         raise typer.Exit(1)
 
 

@@ -144,6 +144,33 @@ def run(
     return _run(inputs, out, options, extras or Extras(), make_predictor or _make_predictor)
 
 
+def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
+    """Do what the options of the command line say; return a summary, and whether there is a table.
+
+    Raises:
+        MaefaceError: as ``run`` and ``camera_run.predict_camera``.
+    """
+    own = ("events", "neutral", "report", "timeline", "video", "all_aus")
+    extras = {name: arguments.pop(name) for name in own} | {"smooth_s": arguments.pop("smooth")}
+    extras |= {name: tuple(arguments.pop(name) or ()) for name in ("formats", "annotations")}
+    of_camera = {name: arguments.pop(name) for name in ("realtime", "camera_size", "seconds")}
+    camera, inputs = arguments.pop("camera"), arguments["inputs"]
+    if (camera is None) == (not inputs):
+        raise ConfigError("give photos, videos or folders, or a camera (--camera 0); not both")
+    if camera is None:
+        if unused := [name for name, value in of_camera.items() if value]:
+            raise ConfigError(f"--{unused[0].replace('_', '-')} is for a camera; give --camera too")
+        arguments["out"] = arguments["out"] or default_out(inputs)
+        return run(**arguments, extras=Extras(**extras)), arguments["out"] is not None
+    from maeface.prediction.camera_run import predict_camera
+
+    known = {name: value for name, value in arguments.items() if name in Options.__dataclass_fields__}
+    predictor = _make_predictor(Options(**known))
+    size, seconds = of_camera["camera_size"], of_camera["seconds"]
+    wanted = (size, arguments["fps"], seconds, arguments["out"], extras["all_aus"])
+    return predict_camera(predictor, camera, of_camera["realtime"], *wanted), arguments["out"] is not None
+
+
 def default_out(inputs: Sequence[Path]) -> Path | None:
     """Return where tables go if nothing is said: beside the input, if it is a film or a folder with films.
 
