@@ -117,8 +117,9 @@ function watchPointer(o) {
 function showTip(o, event) {
   const tip = $("tip"), box = $("stack").getBoundingClientRect();
   const frame = frameAt(view.hover);
+  const status = STATUS[runs(view.person.status).find(([from, to]) => from <= frame && frame < to)[2]];
   tip.replaceChildren(
-    el("b", {}, clock(view.hover)), ` · frame ${NUMBER[frame]}`, el("br"),
+    el("b", {}, clock(view.hover)), ` · frame ${NUMBER[frame]}${status && " · " + status}`, el("br"),
     o.tip ? o.tip(event) : `${o.short}: ${number(valueAt(o.curve, view.hover), o.digits)}`,
   );
   tip.hidden = false;
