@@ -228,6 +228,8 @@ def test_the_page_works_in_a_browser(chromium, tmp_path):
     assert chromium.run(f"[...document.querySelectorAll('canvas')].every({drawn})")
 
     left, top, width, height = chromium.box("#lanes .u-over")
+    chromium.mouse("Moved", left + width * 0.675, top + height / 2)  # frame 40
+    assert "frame 40 · no face found" in chromium.run("document.getElementById('tip').textContent")
     chromium.click(left + width * 0.505, top + height / 2)
     chromium.wait("Math.abs(document.getElementById('film').currentTime - 2) < 0.1")
     chromium.drag(left + width * 0.25, left + width * 0.5, top + height / 2)

@@ -25,7 +25,7 @@ const QUALITY = {
   yaw: { name: "Yaw (degrees; above 0: turned to her or his own left)", range: [-95, 95], digits: 0, ticks: [-90, -45, 0, 45, 90] },
   sharpness: { name: "Sharpness", range: null, digits: 2, ticks: null },
 };
-const STATUS = ["measured", "low quality", "not found", "no face found", "damaged"];
+const STATUS = ["", "low quality", "not found", "no face found", "damaged"]; // by code
 
 // A curve is {k: frames, v: values, gap: whether a gap lies before a point}.
 function decode(steps, values, factor) {

@@ -1,5 +1,5 @@
 // The panels of curves, drawn with uPlot, above each other on one axis of time.
-const GUTTER = 54, RIGHT = 10, AXIS = 30;
+const GUTTER = 54, RIGHT = 18, AXIS = 30;
 const INCREMENTS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
 let panels = [];
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -44,7 +44,7 @@ function aside(draw) {
 
 function addPanel(o) {
   const node = el("div", { class: "panel" + (o.pale ? " pale" : "") });
-  const head = el("div", { class: "lane-head" }, el("span", { class: "lane-name" }, o.name), (o.readout = el("output", { class: "lane-value" })));
+  const head = el("div", { class: "lane-head" }, el("span", { class: "lane-name" }, o.name), (o.readout = el("span", { class: "lane-value" })));
   const canvas = el("div", { class: "plot", role: "img", "aria-label": o.name + " over time" });
   node.append(head, canvas);
   o.host.append(node);
@@ -117,8 +117,9 @@ function watchPointer(o) {
 function showTip(o, event) {
   const tip = $("tip"), box = $("stack").getBoundingClientRect();
   const frame = frameAt(view.hover);
+  const status = STATUS[runs(view.person.status).find(([from, to]) => from <= frame && frame < to)[2]];
   tip.replaceChildren(
-    el("b", {}, clock(view.hover)), ` · frame ${NUMBER[frame]}`, el("br"),
+    el("b", {}, clock(view.hover)), ` · frame ${NUMBER[frame]}${status && " · " + status}`, el("br"),
     o.tip ? o.tip(event) : `${o.short}: ${number(valueAt(o.curve, view.hover), o.digits)}`,
   );
   tip.hidden = false;

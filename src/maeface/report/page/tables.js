@@ -23,7 +23,7 @@ function cell(value, column, digits) {
 }
 
 // A table that can be sorted; rows are a function, so that it follows the switches.
-function makeTable(host, columns, rows, note) {
+function makeTable(host, label, columns, rows, note) {
   let sorted = null, down = false, limit = PAGE;
   const digits = columns.map((_, i) => { // of numbers; null for a column of text
     const values = rows().map((row) => row[i]).filter((value) => value != null);
@@ -52,7 +52,7 @@ function makeTable(host, columns, rows, note) {
       draw();
     } }, `Show more (${all.length - limit} left)`) : null;
     host.replaceChildren(
-      all.length ? el("div", { class: "wide", tabindex: "0" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...body))) : el("p", { class: "soft" }, note), more ?? "");
+      all.length ? el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": label }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...body))) : el("p", { class: "soft" }, note), more ?? "");
     markEvents();
   }
   draw();
@@ -65,7 +65,7 @@ function markEvents() {
 
 function startTables() {
   if (D.events) {
-    const draw = makeTable($("events"), EVENT, () => D.events.filter((row) => visible(row, EVENT, $("everybody").checked)
+    const draw = makeTable($("events"), "Events", EVENT, () => D.events.filter((row) => visible(row, EVENT, $("everybody").checked)
       && (!$("only-chosen").checked || shownAus().includes(row[1])) && (!$("only-range").checked || (row[4] >= view.min && row[2] <= view.max))), "There are no such events.");
     for (const id of ["everybody", "only-chosen", "only-range"]) $(id).addEventListener("change", draw);
     on("person aus", draw);
@@ -74,13 +74,13 @@ function startTables() {
   }
   if (D.summary) {
     const { columns, rows } = D.summary;
-    on("person aus", makeTable($("summary"), columns, () => rows.filter((row) => visible(row, columns, false)), "There are no rows for this person."));
+    on("person aus", makeTable($("summary"), "Summary", columns, () => rows.filter((row) => visible(row, columns, false)), "There are no rows for this person."));
   }
   const known = AUS.filter((au) => D.aus[au].checked);
   if (!known.length) return;
   const where = { real: "photographs of real people", renders: "rendered faces only" };
   const interval = (a) => (a.auc == null ? "–" : number(a.auc, 2) + (a.low == null ? "" : ` (${number(a.low, 2)} to ${number(a.high, 2)})`));
-  makeTable($("trust"), ["au", "checked on", "data", "AUC (95 % interval)", "faces", "with the AU", "use"], () => AUS.map((au) => {
+  makeTable($("trust"), "Checks of the action units", ["au", "checked on", "data", "AUC (95 % interval)", "faces", "with the AU", "use"], () => AUS.map((au) => {
     const a = D.aus[au];
     return [au, where[a.checked] || a.checked || "nothing", a.on ?? null, interval(a), a.n ?? null, a.present ?? null, !!a.use];
   }), "");
