@@ -34,7 +34,8 @@ def main() -> None:
     options = parser.parse_args()
     predictor = Predictor(device="cpu", faces="largest", detector="embedded", threads=1)
     print(
-        f"{predictor.backend}, AU model {predictor.precision}, detector {predictor.film_detector_precision}"
+        f"{predictor.backend}, AU model {predictor.precision}, "
+        f"detector {predictor.face_finder.film_precision}"
     )
     print("clip: frames, only followed, only searched | centre, side, angle | p, i | p from frame to frame")
     pooled = [_compare(clip, options.frames, predictor) for clip in options.clips]

@@ -24,7 +24,7 @@ class QuickPredictor:
     def __init__(self, pause_s=0.0):
         self.pause_s = pause_s
         self.device, self.precision, self.detector = "cpu", "fp32", None
-        self.backend, self.film_detector_precision = "numpy", None
+        self.backend, self.face_finder = "numpy", SimpleNamespace(film_precision=None)
         self.metadata = SimpleNamespace(aus=(4, 12), thresholds=(), task="detection")
         self.columns = [*WHERE, *BOX, "score", "AU04_p", "AU12_p"]
 

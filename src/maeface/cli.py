@@ -82,21 +82,8 @@ def prepare(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the crops and the manifest.")],
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Read SOURCE as this dataset, with its labels; several names are separated by commas. "
-            "'maeface datasets' lists the names; 'table' reads labels from any CSV file."
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Option of the dataset, such as --set camera=right. Repeatable.",
-        ),
-    ] = None,
+    dataset: options.Dataset = None,
+    overrides: options.DatasetOptions = None,
     every: options.Every = 1,
     fps: options.Fps = None,
     size: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 256,

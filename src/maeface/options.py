@@ -98,6 +98,19 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a setting, such as --set optim.epochs=5. Repeatable."
     ),
 ]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help="Read SOURCE as this dataset, with its labels; several names are separated by commas. "
+        "'maeface datasets' lists the names; 'table' reads labels from any CSV file."
+    ),
+]
+DatasetOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Option of the dataset, such as --set camera=right. Repeatable."
+    ),
+]
 Data = Annotated[
     list[Path],
     typer.Option(

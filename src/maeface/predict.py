@@ -5,7 +5,7 @@ interrupted run goes on with the missing units and ends with the same bytes. Mem
 length of the inputs, and by about 1.5 kB with each input: its path, and what the record says of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,13 +24,12 @@ from maeface.faces.following import MIN_FACE
 from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
-from maeface.prediction.extras import Extras, Made
+from maeface.prediction.extras import Extras
 from maeface.prediction.lines import draw_photos, print_lines
 from maeface.prediction.summary import Summary
 from maeface.prediction.tables import (
     Task,
     Totals,
-    table_path,
     write_one_table,
     write_table_each,
 )
@@ -244,7 +243,9 @@ def _run(
     setup = partial(_make_job, folder, header, used, extras.all_aus, make)
     task = Task(out, folder, listing, header, setup, resources, options.pictures, started)
     totals = write_table_each(task) if one_each else write_one_table(task)
-    made = _make_extras(task, one_each, extras, partial(make, used))
+    from maeface.prediction.extra_files import make_for_tables  # it needs pandas, which takes a second
+
+    made = make_for_tables(task, one_each, extras, partial(make, used))
     return replace(_summarize(totals, out, options), made=tuple(made))
 
 
@@ -261,25 +262,6 @@ def _note_unused(options: Options, out: Path | None, videos: bool) -> None:
         notes.append(checks.describe_unused(of_videos, "the images are ready crops"))
     for note in filter(None, notes):
         console.note(note)
-
-
-def _make_extras(
-    task: Task, one_each: bool, extras: Extras, make: Callable[[], "Predictor"]
-) -> Iterator[Made]:
-    """Make what is asked for of the finished tables."""
-    from maeface.prediction.extra_files import make_extras, read_neutral  # they need pandas: a second
-
-    neutral = read_neutral(extras.neutral, make)
-    videos = {item.source: Path(item.path) for item in task.inputs if item.video}
-    if one_each:
-        tables = {table_path(task.out, item.source): [item.source] for item in task.inputs}
-    else:
-        tables = {task.out: list(videos)}
-    for table, names in tables.items():
-        content = record.read_record(table)
-        if content is not None:  # else no image could be read
-            films = {name: videos[name] for name in names if name in videos}
-            yield make_extras(table, films, extras, content, len(content["inputs"]) == 1, neutral)
 
 
 def _parts_of(out: Path) -> Path:

@@ -109,7 +109,8 @@ Camera = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBER|NAME|FILE",
-        help="Predict a camera until q is pressed: its number from 0 on, or its name; with --realtime, a film.",
+        help="Predict a camera until q is pressed: its number from 0 on, or its name; with --realtime, a "
+        "film.",
         rich_help_panel=CAMERA,
     ),
 ]

@@ -21,6 +21,8 @@ from maeface.interchange import writing
 from maeface.interchange.events import Media
 from maeface.interchange.native import read_pieces
 from maeface.prediction.extras import FILMS, Extras, Made
+from maeface.prediction.record import read_record
+from maeface.prediction.tables import Task, table_path
 from maeface.report.film_summary import describe_film
 
 if TYPE_CHECKING:
@@ -28,6 +30,33 @@ if TYPE_CHECKING:
 
 FEW_FILMS = 3
 """Films of a table that are described in lines."""
+
+
+def make_for_tables(
+    task: Task, one_each: bool, extras: Extras, make: Callable[[], "Predictor"]
+) -> Iterator[Made]:
+    """Make what is asked for of finished tables.
+
+    Args:
+        task: what the tables were made of.
+        one_each: whether each input has a table.
+        extras: what to make.
+        make: makes the predictor, for the neutral face.
+
+    Raises:
+        MaefaceError: as ``make_extras`` and ``read_neutral``.
+    """
+    neutral = read_neutral(extras.neutral, make)
+    videos = {item.source: Path(item.path) for item in task.inputs if item.video}
+    if one_each:
+        tables = {table_path(task.out, item.source): [item.source] for item in task.inputs}
+    else:
+        tables = {task.out: list(videos)}
+    for table, names in tables.items():
+        content = read_record(table)
+        if content is not None:  # else no image could be read
+            films = {name: videos[name] for name in names if name in videos}
+            yield make_extras(table, films, extras, content, len(content["inputs"]) == 1, neutral)
 
 
 def make_extras(

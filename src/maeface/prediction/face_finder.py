@@ -12,6 +12,8 @@ from maeface.faces.finder import FaceChoice, FaceCrop
 from maeface.faces.following import follow_faces
 from maeface.faces.imaging import Image
 
+PIXELS_ON_GPU = 200_000_000
+"""Pixels of the frames that a GPU works on together; a process holds twice as many, and their crops."""
 Batch = list[SourceImage | UnreadableInput]
 """Photos, or frames of one block of a film; see ``batch_images``."""
 

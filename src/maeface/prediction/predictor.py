@@ -5,7 +5,7 @@ training and in use; the model's own preprocessing follows. Faces of videos are 
 and cropped at the size of the model's input.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +34,9 @@ from maeface.faces.following import MIN_FACE
 from maeface.faces.imaging import Image
 from maeface.model.zoo import find
 from maeface.prediction.columns import FACE, au_columns, choose_thresholds, make_consistent
-from maeface.prediction.face_finder import Batch, FaceFinder, images_of
+from maeface.prediction.face_finder import PIXELS_ON_GPU, Batch, FaceFinder, images_of
 from maeface.prediction.networks import open_au_network
-from maeface.prediction.results import FrameResult, VideoResult, frames_of
+from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of
 from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
@@ -48,12 +48,6 @@ if TYPE_CHECKING:
     import torch
 
     from maeface.model.au import AUModel
-
-
-PIXELS_ON_GPU = 200_000_000
-"""Pixels of the frames that a GPU works on together; a process holds twice as many, and their crops."""
-Progress = Callable[[int, int | None], None]
-"""Called with the number of images that are done, and the number of all; None if that is not known."""
 
 
 class Predictor:
@@ -163,7 +157,7 @@ class Predictor:
             DataError: an object is not an image, or no input could be read. (If only some cannot be read,
                 they are skipped with a message.)
         """
-        return self._to_pandas(self.stream(load_images(images, every, fps)), self.columns)
+        return VideoResult(self._tables(load_images(images, every, fps), None, None)).to_pandas()
 
     def image(self, image: ImageLike) -> FrameResult:
         """Predict one photo, a file or an image in memory; errors as for a call."""
@@ -250,15 +244,8 @@ class Predictor:
                 yield batch
 
         columns = [*WHERE, *FACE]
-        return self._to_pandas(predict(), columns), np.concatenate(features)
-
-    def _to_pandas(
-        self, predictions: Iterable[Sequence[ImagePrediction]], columns: Sequence[str]
-    ) -> "pd.DataFrame":
-        """Return the rows of images as a pandas table; numbers that are missing are NaN."""
-        pieces = number_tracks(rows_of(batch, columns) for batch in predictions)
-        frame: pd.DataFrame = pa.concat_tables(pieces).to_pandas()
-        return frame
+        table = VideoResult(number_tracks(rows_of(batch, columns) for batch in predict())).to_pandas()
+        return table, np.concatenate(features)
 
     def stream(
         self, source: Iterable[SourceImage | UnreadableInput], output: Output = "head"
@@ -340,11 +327,3 @@ class Predictor:
         return FaceFinder(
             self.detector, self.detector_weights, bf16, self._threads, self.faces, self.min_face, size
         )
-
-    @property
-    def film_detector_precision(self) -> Precision | None:
-        """The precision of the face detector in videos: "fp32" or "bf16"; None if no face is detected.
-
-        It is that of the AU model where this makes it faster. In photos it is always "fp32".
-        """
-        return self.face_finder.film_precision

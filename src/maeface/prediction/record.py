@@ -86,7 +86,7 @@ def describe_use(predictor: "Predictor") -> dict[str, Any]:
         "device": predictor.device,
         "device_name": name,
         "precision": predictor.precision,
-        "film_detector_precision": predictor.film_detector_precision,
+        "film_detector_precision": predictor.face_finder.film_precision,
         "columns": list(predictor.columns),
         "thresholds": dict(zip(map(facts.au_name, metadata.aus), predictor.thresholds, strict=True)),
         "trust": trust_entry(metadata),

@@ -1,6 +1,6 @@
 """Predictions as plain objects: frames, their faces, and the action units of each face."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,10 @@ from maeface.prediction.columns import BOX, POINTS, QUALITY, is_occurrence
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Progress = Callable[[int, int | None], None]
+"""Called with the number of images that are done, and the number of all; None if that is not known."""
 
 
 @dataclass(frozen=True)
