@@ -213,7 +213,7 @@ def test_blinks_are_short_and_closures_are_long():
 def test_wrong_rules_and_tables_are_errors():
     for wrong in (
         {"on": "probabilities"},
-        {"margin": 1.0},
+        {"margin": -0.1},
         {"bridge_s": -1.0},
         {"lost_s": float("nan")},
         {"blink_s": (0.5, 0.1)},

@@ -6,6 +6,7 @@ not cut an event into pieces, and a weak flicker makes none, while onset and off
 begins and ends.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
@@ -57,10 +58,10 @@ class EventRules:
         on: values that are compared with the thresholds: "probability", "intensity", "difference" (intensity
             less the person's own neutral), or "auto": the probability where the weights give one, else the
             intensity. A probability says whether an AU is there; an intensity of a model is less exact.
-        margin: distance of the two thresholds from the threshold of the weights, as a fraction of the way to
-            0 and to 1. With 0.2 and the threshold 0.5 an event reaches 0.6 and stays at 0.4 or above. 0: one
-            threshold only. The default is about the standard deviation of the jumps from frame to frame near
-            the threshold (0.10 in six clips).
+        margin: distance of the two thresholds from the threshold of the weights, in log-odds. With 0.4 they
+            are 0.4 and 0.6 around a threshold of 0.5, and 0.87 and 0.94 around 0.91: an event reaches the
+            higher one and stays at the lower one or above. 0: one threshold only. The default is wider than
+            the frame-to-frame noise of a still face.
         intensity_margin: distance of the two thresholds from 1 (FACS A), for intensity and difference.
         min_duration_s: shorter events are dropped. 0.1 s: one or two frames of noise at 25 or 30
             frames per second take less, and nearly all expressions, also micro-expressions, take longer.
@@ -77,7 +78,7 @@ class EventRules:
     """
 
     on: Signal = "auto"
-    margin: float = 0.2
+    margin: float = 0.4
     intensity_margin: float = 0.25
     min_duration_s: float = 0.1
     bridge_s: float = 0.2
@@ -92,13 +93,12 @@ class EventRules:
             ConfigError: one is out of range.
         """
         checks.require_choice("on", self.on, get_args(Signal))
-        checks.require_fraction("margin", self.margin)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float | int) and not (0 <= value < np.inf):
                 raise ConfigError(f"{field.name} is {value:g}; expected a number, 0 or more")
-        if self.margin == 1 or self.intensity_margin >= INTENSITY_PRESENT:
-            raise ConfigError("margin and intensity_margin must be below 1: the lower threshold is above 0")
+        if self.intensity_margin >= INTENSITY_PRESENT:
+            raise ConfigError("intensity_margin must be below 1: the lower threshold is above 0")
         if not 0 <= self.blink_s[0] <= self.blink_s[1]:
             raise ConfigError(f"blink_s is {self.blink_s}; expected the shortest and the longest blink in s")
 
@@ -156,8 +156,10 @@ def _signal(
         hint = "; give a neutral" if on == "difference" else "; the weights do not predict it"
         raise ConfigError(f"events on {on} need the column {column}{hint}")
     if on == "probability":
-        limit = threshold_of(au, thresholds)
-        return column, limit * (1 - rules.margin), limit + (1 - limit) * rules.margin
+        limit = min(max(threshold_of(au, thresholds), 1e-6), 1 - 1e-6)
+        odds, factor = limit / (1 - limit), math.exp(rules.margin)
+        low, high = odds / factor, odds * factor
+        return column, low / (1 + low), high / (1 + high)
     return column, INTENSITY_PRESENT - rules.intensity_margin, INTENSITY_PRESENT + rules.intensity_margin
 
 

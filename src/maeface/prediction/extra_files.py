@@ -17,6 +17,7 @@ from maeface.analysis.events import find_events
 from maeface.analysis.neutral import levels_of, parse_neutral, subtract
 from maeface.analysis.smoothing import smooth
 from maeface.analysis.summary import co_occurrence, summarize
+from maeface.faces import media
 from maeface.interchange import writing
 from maeface.interchange.events import Media
 from maeface.interchange.native import read_pieces
@@ -225,7 +226,7 @@ def _annotate(film: Path, rows: pd.DataFrame, out: Path, trust: Mapping[str, Any
     aus = [column[0] for name in rows if (column := facts.au_column(str(name)))]
     chosen = sorted({au for au in aus if not trust or trust[facts.au_name(au)]["use"]})
     overlay = FilmOverlay(rows, chosen)
-    with console.progress(f"annotate {film.name}", rows["frame"].nunique(), "frames") as advance:
+    with console.progress(f"annotate {film.name}", media.count_frames(film), "frames") as advance:
         write_film(film, out, overlay, advance)
 
 
