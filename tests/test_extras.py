@@ -53,7 +53,7 @@ def test_events_summary_and_pairs_of_each_film(tmp_path):
     assert events["offset_s"].tolist() == pytest.approx([1.2] * 3)
     text = "\n".join(made.lines)
     assert "AU12" in text and "AU04" not in text
-    assert "1 other AUs of the table were not checked on real people" in text
+    assert "1 other AUs of the table are not reliable on real people" in text
     assert "AU04" in "\n".join(make_extras(table, films, Extras(all_aus=True), RECORD, one_film=False).lines)
 
 

@@ -101,7 +101,7 @@ AllAUs = Annotated[
     bool,
     typer.Option(
         "--all-aus",
-        help="Show AUs in lines and pictures that were not checked on real people, too.",
+        help="Show AUs in lines and pictures that are not reliable on real people, too.",
         rich_help_panel=PICTURES,
     ),
 ]

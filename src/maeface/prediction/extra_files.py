@@ -124,7 +124,7 @@ def _describe(summary: pd.DataFrame, trust: Mapping[str, Any] | None, all_aus: b
         lines += [""] if len(names) == 1 else ["", f"{name}:"]
         lines += describe_film(summary[summary["input"] == name], shown)
     if hidden := len(aus) - len(shown):
-        lines.append(f"{hidden} other AUs of the table were not checked on real people: see maeface aus")
+        lines.append(f"{hidden} other AUs of the table are not reliable on real people: see maeface aus")
     return lines
 
 

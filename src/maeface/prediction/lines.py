@@ -79,7 +79,7 @@ def print_lines(
         raise DataError(describe_unreadable(len(listing), totals.reasons))
     if hidden := len(predictor.metadata.aus) - len(shown):
         console.note(
-            f"{hidden} action units that were not checked on real people are not shown; --all-aus shows them"
+            f"{hidden} action units that are not reliable on real people are not shown; --all-aus shows them"
         )
     return totals
 
