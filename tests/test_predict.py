@@ -25,11 +25,14 @@ from maeface.model.file_format.description import describe
 from maeface.model.file_format.metadata import Preprocessing
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
+from maeface.prediction.columns import BOX, FACE, make_consistent
 from maeface.prediction.predictor import Predictor
+from maeface.prediction.table_writer import WHERE
 from maeface.report.lines import describe_faces
 from parts_cases import photo, work_here
 
 AUS = (4, 12)
+COLUMNS = ["AU04", "AU12", "AU04_p", "AU12_p", "AU04_i", "AU12_i"]
 SIZE = 32
 
 
@@ -76,12 +79,9 @@ def test_numbers_are_the_models_own(model_file, crops):
         with torch.inference_mode():
             output = model(preprocessing.to_input(crop, SIZE))
         row = rows[rows["input"] == f"s01/{k}.png"].iloc[0]
-        np.testing.assert_allclose(
-            row[["AU04_p", "AU12_p"]].astype(float), output.probabilities()[0], atol=1e-5
-        )
-        np.testing.assert_allclose(
-            row[["AU04_i", "AU12_i"]].astype(float), output.intensities()[0], atol=1e-5
-        )
+        said = np.concatenate([output.probabilities().numpy(), output.intensities().numpy()], axis=1)
+        expected = make_consistent(said, "both", (0.5, 0.5))[0]
+        np.testing.assert_allclose(row[COLUMNS].astype(float), expected, atol=1e-5)
     assert list(rows["status"]) == ["not_an_image", *["ok"] * 4]
     assert rows["score"].isna().all()
 
@@ -105,9 +105,10 @@ def test_a_model_may_ask_for_the_mirror_image(model_file, crops, tmp_path):
         ]
         expected.append(torch.cat(means, dim=1)[0].numpy())
     rows = Predictor(tmp_path / "both.safetensors", device="cpu", aligned=True, precision="fp32")(crops)
-    np.testing.assert_allclose(rows.iloc[1:, 11:].to_numpy(float), expected, atol=1e-5)
+    expected = make_consistent(np.stack(expected), "both", (0.5, 0.5))
+    np.testing.assert_allclose(rows.iloc[1:][COLUMNS].to_numpy(float), expected, atol=1e-5)
     alone = Predictor(plain, device="cpu", aligned=True, precision="fp32")(crops)
-    assert np.abs(alone.iloc[1:, 11:].to_numpy(float) - expected).max() > 1e-3
+    assert np.abs(alone.iloc[1:][COLUMNS].to_numpy(float) - expected).max() > 1e-3
 
 
 def test_without_a_file_a_line_a_face_is_printed(model_file, crops, capsys):
@@ -130,17 +131,19 @@ def test_lines_for_people():
             "frame": [0, 6, 7],
             "time_s": [0, 0.25, 0.3],
             "face": [0, 1, -1],
-            "status": ["ok", "ok", "no_face"],
+            "status": ["ok", "low_quality", "no_face"],
+            "AU04": [1, 1, np.nan],
+            "AU12": [0, 1, np.nan],
             "AU12_i": [0.4, 3, np.nan],
         }
     )
-    assert list(describe_faces(rows.to_dict("records"), {}, {"c.mp4"})) == [
+    assert list(describe_faces(rows.to_dict("records"), [12], {"c.mp4"})) == [
         "c.mp4, frame 0 (0.00 s), face 0: none of 1 action units",
-        "c.mp4, frame 6 (0.25 s), face 1: AU12 Lip corner puller 3.0",
+        "c.mp4, frame 6 (0.25 s), face 1, low quality: AU12 Lip corner puller 3.0",
         "c.mp4, frame 7 (0.30 s): no face",
     ]
     unread = pd.DataFrame({"input": ["c.mp4"], "frame": 0, "time_s": 0.0, "face": -1, "status": "no_video"})
-    assert list(describe_faces(unread.assign(AU12_i=np.nan).to_dict("records"), {})) == []
+    assert list(describe_faces(unread.assign(AU12=np.nan).to_dict("records"), [12])) == []
 
 
 def test_weights_by_name_and_by_default(model_file, crops, tmp_path, monkeypatch):
@@ -172,9 +175,9 @@ def test_table_on_disk_is_the_one_in_python(model_file, crops, tmp_path, suffix,
 @pytest.mark.parametrize(
     ("task", "columns"),
     [
-        ("detection", ["AU04_p", "AU12_p"]),
-        ("intensity", ["AU04_i", "AU12_i"]),
-        ("both", ["AU04_p", "AU12_p", "AU04_i", "AU12_i"]),
+        ("detection", ["AU04", "AU12", "AU04_p", "AU12_p"]),
+        ("intensity", ["AU04", "AU12", "AU04_i", "AU12_i"]),
+        ("both", ["AU04", "AU12", "AU04_p", "AU12_p", "AU04_i", "AU12_i"]),
     ],
 )
 def test_columns_and_pictures_of_each_task(model_file, crops, tmp_path, task, columns):
@@ -182,7 +185,7 @@ def test_columns_and_pictures_of_each_task(model_file, crops, tmp_path, task, co
     path = model_file(task, thresholds=() if task == "intensity" else (0.3, 0.6))
     summary = predict.run([crops], path, out, pictures=pictures, aligned=True, device="cpu")
     read = pd.read_csv(out)
-    assert list(read)[11:] == columns
+    assert list(read) == [*WHERE, *FACE, *columns]
     assert read.loc[read["face"] == 0, columns].notna().all(axis=None)
     drawn = sorted(str(file.relative_to(pictures)) for file in pictures.rglob("*.png"))
     assert drawn == [f"s01/{k}.png.png" for k in range(4)]
@@ -197,10 +200,10 @@ def test_arrays_and_features(model_file):
     rows = predictor(images)
     assert list(rows["input"]) == ["0", "1", "2"]
     one = predictor(images[1])
-    np.testing.assert_allclose(one.iloc[0, 11:].astype(float), rows.iloc[1, 11:].astype(float), atol=1e-5)
+    np.testing.assert_allclose(one.iloc[0, 6:].astype(float), rows.iloc[1, 6:].astype(float), atol=1e-5)
     where, features = predictor.embed(list(images))
     assert features.shape == (3, 16)
-    assert list(where) == predictor.columns[:11]
+    assert list(where) == [*WHERE, *FACE]
     values = torch.from_numpy(features) @ predictor.model.head.weight.T + predictor.model.head.bias
     np.testing.assert_allclose(rows["AU12_p"], torch.sigmoid(values[:, 1]).detach(), atol=1e-5)
     with pytest.raises(DataError, match="image 0 is a float64 array of shape"):
@@ -336,10 +339,8 @@ def test_an_input_that_cannot_be_read_has_a_row(model_file, crops, tmp_path, mon
             ["clip.mp4", 0, 0.0, -1, "no_video"],
         ]
         assert len(rows) == 10
-        values = rows.drop(columns=["input", "frame", "time_s", "face", "track", "status", "score"])
-        assert values[rows["face"] < 0].isna().all(axis=None) and values[rows["face"] == 0].notna().all(
-            axis=None
-        )
+        assert rows.loc[rows["face"] < 0, [*FACE, *COLUMNS]].isna().all(axis=None)
+        assert rows.loc[rows["face"] == 0, [*BOX, *COLUMNS]].notna().all(axis=None)
     assert (summary.images, summary.faces, summary.without_face, sum(summary.skipped.values())) == (
         7,
         7,
@@ -593,7 +594,7 @@ def test_options_without_effect_are_told(model_file, crops, shared, tmp_path, ca
     assert "every has no effect" in said
     assert "faces and detector have no effect: the images are ready crops (aligned)" in said
     run([crops])
-    assert "effect" not in capsys.readouterr().err
+    assert "no effect" not in capsys.readouterr().err
 
 
 def test_outputs_are_checked_before_any_work(model_file, crops, tmp_path, monkeypatch):
@@ -656,7 +657,7 @@ def test_films_are_predicted_without_the_mirror_image(tmp_path):
     predictor = Predictor(device="cpu", aligned=True, backend="openvino")
     seen = []
     predictor._network = Mock(
-        compute=lambda crops, output, mirror: seen.append(mirror) or np.zeros((1, len(crops), 24))
+        compute=lambda crops, output, mirror: seen.append(mirror) or np.zeros((1, len(crops), 40), np.float32)
     )
     list(predictor.stream(load_images(film(tmp_path / "v.mp4", 5))))
     list(predictor.stream(load_images(photo(tmp_path / "a.png"))))

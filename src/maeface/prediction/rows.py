@@ -50,7 +50,10 @@ class ImagePrediction:
     def statuses(self) -> list[str]:
         """The ``status`` of each row."""
         if self.crops:
-            return [LOW_QUALITY if low else OK for low in is_low_quality(self.quality)]
+            # a ready crop, which has no landmarks, was not searched for
+            found = [np.isfinite(crop.face.landmarks).all() for crop in self.crops]
+            low = is_low_quality(self.quality)
+            return [LOW_QUALITY if bad and seen else OK for bad, seen in zip(low, found, strict=True)]
         return [self.image.reason if isinstance(self.image, UnreadableInput) else NO_FACE]
 
 
