@@ -13,7 +13,7 @@ from maeface import predict
 from maeface.data.ingest.images import SourceImage, batch_images
 from maeface.faces.finder import FaceCrop
 from maeface.faces.geometry import Face, Square
-from maeface.prediction.columns import BOX
+from maeface.prediction.columns import FACE
 from maeface.prediction.rows import ImagePrediction
 from maeface.prediction.table_writer import WHERE
 
@@ -25,8 +25,9 @@ class QuickPredictor:
         self.pause_s = pause_s
         self.device, self.precision, self.detector = "cpu", "fp32", None
         self.backend, self.face_finder = "numpy", SimpleNamespace(film_precision=None)
-        self.metadata = SimpleNamespace(aus=(4, 12), thresholds=(), task="detection")
-        self.columns = [*WHERE, *BOX, "score", "AU04_p", "AU12_p"]
+        self.metadata = SimpleNamespace(aus=(4, 12), thresholds=(), task="detection", checks={})
+        self.thresholds = (0.5, 0.5)
+        self.columns = [*WHERE, *FACE, "AU04", "AU12", "AU04_p", "AU12_p"]
 
     def stream(self, source):
         for batch in batch_images(source):
@@ -37,7 +38,7 @@ class QuickPredictor:
 
     def predict(self, one):
         count = int(one.frame.rgb[0, 0, 0]) // 10 if isinstance(one, SourceImage) else 0
-        values = [[one.frame.rgb.mean() / 255, (k + 1) / 7] for k in range(count)]
+        values = [[k % 2, 1, one.frame.rgb.mean() / 255, (k + 1) / 7] for k in range(count)]
         return ImagePrediction(one, [crop(k) for k in range(count)], np.array(values, np.float32))
 
 

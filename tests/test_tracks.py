@@ -19,13 +19,21 @@ from maeface.faces.finder import FaceCrop
 from maeface.faces.geometry import Face, Square
 from maeface.faces.media import Frame
 from maeface.faces.tracking import DESCRIPTOR_SIZE
-from maeface.prediction.columns import BOX
+from maeface.prediction.columns import BOX, FACE
 from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
 from parts_cases import QuickPredictor, run, work_here
 
-COLUMNS = [*WHERE, *BOX, "score", "AU12_p"]
+COLUMNS = [*WHERE, *FACE, "AU12_p"]
+
+
+@pytest.fixture(autouse=True)
+def clear(monkeypatch):
+    """The faces here have no pixels, and would be of low quality."""
+    monkeypatch.setattr(
+        "maeface.prediction.rows.is_low_quality", lambda measures: np.zeros(len(measures), bool)
+    )
 
 
 def looks(person):
@@ -117,7 +125,7 @@ class TwoPeople(QuickPredictor):
         described = index % 5 == 0
         faces = [face(0, 0, 1 if described else None), face(200, 1, 2 if described else None)]
         faces = faces[: 2 if index < 10 else 1]
-        return ImagePrediction(one, faces, np.full((len(faces), 2), 0.5, np.float32))
+        return ImagePrediction(one, faces, np.full((len(faces), 4), 0.5, np.float32))
 
 
 @pytest.mark.parametrize("video", [True, False])
@@ -132,7 +140,7 @@ def test_boxes_end_at_the_border_of_the_image(video):
     ):
         image = SourceImage("a", Frame(np.zeros((10, 20, 3), np.uint8), 0, 0.0), video)
         crop = replace(face(0, 0), face=Face(box, np.zeros((5, 2), np.float32), 0.9))
-        rows = rows_of([ImagePrediction(image, [crop], np.zeros((1, 2), np.float32))], COLUMNS)
+        rows = rows_of([ImagePrediction(image, [crop], np.zeros((1, 1), np.float32))], COLUMNS)
         assert [rows[name][0].as_py() for name in BOX] == list(map(float, expected))
 
 
