@@ -68,7 +68,7 @@ def is_key(codec: str, packet: Any, extradata: bytes) -> bool:  # noqa: ANN401
 
 
 def mpeg2_size(packet: Any) -> bytes:  # noqa: ANN401
-    """Return the three bytes of width and height at the start of a packet of MPEG-1 or MPEG-2; b"" if none."""
+    """Return width and height (3 bytes) at the start of a packet of MPEG-1 or MPEG-2; b"" if none."""
     if packet.stream.codec_context.name not in ("mpeg1video", "mpeg2video"):
         return b""
     head = bytes(memoryview(packet)[:7])
