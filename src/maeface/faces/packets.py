@@ -4,6 +4,7 @@ from typing import Any
 
 _CODECS = {name: name for name in "h264 hevc mpeg4 vp8 vp9 av1 mjpeg prores dnxhd ffv1".split()}
 _CODECS |= {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
+_MPEG2_SEQUENCE = b"\0\0\1\xb3"  # the start code of a sequence header, in MPEG-1 too
 _SMALLEST_MPEG4 = 9  # bytes; a smaller picture may be one that is not coded, and then nothing is shown
 _HEAD_BYTES = 65_536  # of a key frame, that are searched for the kind of its picture
 _H264_SLICES, _H264_IDR = range(1, 6), 5
@@ -64,6 +65,14 @@ def is_key(codec: str, packet: Any, extradata: bytes) -> bool:  # noqa: ANN401
         if codec == "hevc" and kind in _HEVC_SLICES:
             return kind in _HEVC_KEYS
     return False
+
+
+def mpeg2_size(packet: Any) -> bytes:  # noqa: ANN401
+    """Return width and height (3 bytes) at the start of a packet of MPEG-1 or MPEG-2; b"" if none."""
+    if packet.stream.codec_context.name not in ("mpeg1video", "mpeg2video"):
+        return b""
+    head = bytes(memoryview(packet)[:7])
+    return head[4:] if head.startswith(_MPEG2_SEQUENCE) else b""
 
 
 def _vp9_flags(first: int) -> tuple[bool, bool, bool]:

@@ -28,6 +28,7 @@ from maeface.faces.numbering import (
     number_by_count,
     number_by_index,
 )
+from maeface.faces.packets import mpeg2_size
 from maeface.faces.picture import DecodedFrame, convert_frame, deinterlace
 from maeface.faces.timestamps import Clock, Sampler, Spans, frame_period
 from maeface.faces.video_index import VideoIndex
@@ -287,13 +288,25 @@ def _decode_packets(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN4
 
 
 def _decode_all(packets: Iterator[Any]) -> Iterator[Any]:
+    size = b""
     for packet in packets:
         if packet is None:
             yield DecodingError(packet=False)
         else:
             if packet.is_corrupt:  # the container noticed that something is missing before it
                 yield DecodingError(packet=False)
+            before, size = size, mpeg2_size(packet) or size
+            if before not in (b"", size):  # FFmpeg's decoder would drop the last frame of the old size
+                yield from _drain(packet.stream.codec_context)
             yield from _decode_packet(packet)
+
+
+def _drain(context: Any) -> Iterator[Any]:  # noqa: ANN401
+    try:
+        yield from context.decode(None)
+    except av.FFmpegError:
+        yield DecodingError(packet=True)
+    context.flush_buffers()
 
 
 def _decode_packet(packet: Any) -> Iterator[Any]:  # noqa: ANN401

@@ -55,6 +55,7 @@ class LabelledFaces:
         unlabelled: faces of the manifest without a label.
         unmatched: label rows without a face.
         ignored: columns of the labels that were not used.
+        notes: what may be wrong, a line each.
     """
 
     rows: pd.DataFrame
@@ -67,6 +68,7 @@ class LabelledFaces:
     unlabelled: int
     unmatched: int
     ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
         """Return a table of ``id``, ``subject``, ``clip``, and AU columns with NaN where missing."""
@@ -88,7 +90,7 @@ class LabelledFaces:
             line += f"; {self.unmatched} labels without a face, left out"
         if self.ignored:
             line += f"; columns not used: {', '.join(self.ignored)}"
-        return line
+        return "; ".join([line, *self.notes])
 
 
 def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> LabelledFaces:
@@ -142,6 +144,7 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> LabelledFaces:
         unlabelled=int((~labelled).sum()),
         unmatched=len(labels.rows) - len(np.unique(label_rows)),
         ignored=labels.ignored,
+        notes=frame_offset_notes(keys_of_labels, manifest, "faces") if "frame" in keys else (),
     )
 
 
@@ -180,6 +183,25 @@ def unify_slashes(names: "pd.Series[str]", names_of_files: "pd.Series[str]") -> 
         if "\\" in str(name) and name not in files
     }
     return names.map(lambda name: unified.get(name, name)) if unified else names
+
+
+def frame_offset_notes(label_rows: pd.DataFrame, other_rows: pd.DataFrame, other: str) -> tuple[str, ...]:
+    """Return a note if frames of videos seem to count from 0 in one table and from 1 in the other.
+
+    Args:
+        label_rows: with ``source`` and ``frame``.
+        other_rows: with ``source`` and ``frame``.
+        other: what the other rows are, for the note.
+    """
+    labelled = other_rows[other_rows["source"].isin(set(label_rows["source"]))]
+    if labelled.empty or label_rows["frame"].nunique() < 3:
+        return ()
+    first_label, first_other = int(label_rows["frame"].min()), int(labelled["frame"].min())
+    if {first_label, first_other} != {0, 1}:
+        return ()
+    return (
+        f"frames of the labels begin at {first_label}, of the {other} at {first_other}: are they one off?",
+    )
 
 
 def _key_column(path: Path, key: str, values: list[str], rows: Sequence[str]) -> pd.Series:

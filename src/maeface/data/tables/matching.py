@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 
-from maeface.data.tables.labels import Labels, unify_slashes
+from maeface.data.tables.labels import Labels, frame_offset_notes, unify_slashes
 from maeface.data.tables.predictions import Predictions
 from maeface.errors import DataError
 
@@ -54,7 +54,7 @@ def match_predictions(labels: Labels, predictions: Predictions) -> Match:
         DataError: nothing matches, or a row does not identify a face.
     """
     label_rows, prediction_rows, keys = _common_keys(labels, predictions)
-    notes = _frame_offset_notes(label_rows, prediction_rows) if "frame" in keys else ()
+    notes = frame_offset_notes(label_rows, prediction_rows, "predictions") if "frame" in keys else ()
     faces = prediction_rows[prediction_rows["found"]]
     if "face" not in keys and keys != ["id"]:
         faces = _best_of_frames(faces, keys)
@@ -173,20 +173,6 @@ def _refuse_several_frames(labels: Labels, label_rows: pd.DataFrame, prediction_
             "give it one"
         )
     prediction_rows.loc[labelled.index, "frame"] = 0
-
-
-def _frame_offset_notes(label_rows: pd.DataFrame, prediction_rows: pd.DataFrame) -> tuple[str, ...]:
-    """Return a note if frames of videos seem to count from 0 in one table and from 1 in the other."""
-    labelled = prediction_rows[prediction_rows["source"].isin(set(label_rows["source"]))]
-    if labelled.empty or label_rows["frame"].nunique() < 3:
-        return ()
-    first_label, first_prediction = int(label_rows["frame"].min()), int(labelled["frame"].min())
-    if {first_label, first_prediction} == {0, 1}:
-        return (
-            f"frames of the labels begin at {first_label}, of the predictions at {first_prediction}: "
-            "are they one off?",
-        )
-    return ()
 
 
 def _no_match(
