@@ -124,7 +124,7 @@ def test_the_way_of_a_gpu_gives_the_rows_of_the_cpu(source):
     predictor.face_finder.on_device = predictor.face_finder.film_detector.batched = True
     found = [one for batch in predictor.stream(source) for one in batch]
     assert [one.image for one in found] == [one.image for one in expected] == source
-    same = 0
+    same, count = 0, len(predictor.metadata.aus)
     for one, other in zip(found, expected, strict=True):
         assert len(one.crops) == len(other.crops)
         for ours, theirs, *values in zip(one.crops, other.crops, one.values, other.values, strict=True):
@@ -135,7 +135,8 @@ def test_the_way_of_a_gpu_gives_the_rows_of_the_cpu(source):
             assert ours.pixels.shape == theirs.pixels.shape
             if a == b:
                 same += 1
-                assert values[0] == pytest.approx(values[1], abs=0.01)
+                ours, theirs = (one[count : 2 * count] for one in values)  # probabilities
+                assert ours == pytest.approx(theirs, abs=0.02)
     assert same >= 0.7 * sum(len(one.crops) for one in expected)  # others are a step of the grid away
     assert len(found[1].crops) == 2
 

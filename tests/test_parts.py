@@ -850,8 +850,8 @@ def test_the_longest_names_have_tables_and_pictures_too(tmp_path, here, monkeypa
     monkeypatch.setattr(
         predict,
         "draw_photos",
-        lambda predictor, folder, batch: sum(
-            files.write_bytes(predict.picture_path(folder, one.image.name), b"x") is None for one in batch
+        lambda predictor, folder, all_aus, batch: sum(
+            files.write_bytes(units.picture_path(folder, one.image.name), b"x") is None for one in batch
         ),
     )
     folder, out, pictures = photos(tmp_path / "in", 2), tmp_path / "tables", tmp_path / "pictures"

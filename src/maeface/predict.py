@@ -99,16 +99,13 @@ def run(
 ) -> Summary:
     """Predict action units of photos and videos.
 
-    The same call resumes an interrupted prediction, and does nothing for a table that is already there, made
-    of the same files with the same settings.
+    The same call resumes an interrupted prediction, and makes no table that is there already.
 
     Args:
         inputs: files and folders, which are searched recursively. What cannot be read is skipped.
         weights: a file, or the name of packaged weights; None for the default, see ``Predictor``.
-        out: the table, ``.csv`` or ``.parquet``, with its record beside it (``prediction.record``). It has a
-            row for each face, and one with face -1 for an image without a face and for an input that cannot
-            be read. Any other name is a folder, for a table ``INPUT.csv`` of each input. None: print a line
-            for each face, in this process. Until all is finished, the rows are in ``OUT.parts``.
+        out: the table, ``.csv`` or ``.parquet``, or a folder, for a table ``INPUT.csv`` of each input. None:
+            print a line for each face, in this process. Until all is finished, the rows are in ``OUT.parts``.
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: read every n-th frame of a video.
         fps: read at most this many frames per second of a video, instead of ``every``.
@@ -117,8 +114,7 @@ def run(
         device: as in ``Predictor``.
         precision: as in ``Predictor``.
         detector: as in ``Predictor``.
-        max_bad: largest fraction of the inputs, 0 to 1, that may be bad; see ``Summary.too_many_bad``. An
-            input is bad if no image of it can be read, or if a larger fraction of its images cannot.
+        max_bad: largest fraction of the inputs, 0 to 1, that may be bad; see ``Summary.too_many_bad``.
         backend: as in ``Predictor``.
         workers: number of processes; None: one for each CPU core, or with a GPU up to four that share it.
         file_timeout: give up a file from which no further image comes for so many seconds.
