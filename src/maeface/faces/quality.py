@@ -76,7 +76,7 @@ def measure_quality(crops: Sequence[FaceCrop], shapes: Sequence[tuple[int, ...]]
         return measures
     measures[:, 0] = [longer_side(one.face) for one in crops]
     measures[:, 1:4] = measure_pose(np.stack([one.face.landmarks for one in crops]))
-    measures[:, 4] = [measure_sharpness(one.pixels) for one in crops]
+    measures[:, 4] = measure_sharpness([one.pixels for one in crops])
     measures[:, 5] = [one.agreement for one in crops]
     measures[:, 6] = [fraction_outside(one.square, shape) for one, shape in zip(crops, shapes, strict=True)]
     return measures
@@ -107,8 +107,8 @@ def is_low_quality(measures: NDArray[np.floating], limits: Limits = LIMITS) -> N
     return low
 
 
-def measure_sharpness(crop: Image) -> float:
-    """Return the fraction of a face's finest detail that a slight blur would remove, 0..1.
+def measure_sharpness(crops: Sequence[Image]) -> NDArray[np.float32]:
+    """Return the fraction of each face's finest detail that a slight blur would remove, 0..1.
 
     The crop is scaled to 64 px and blurred by a binomial of 3 x 3. The sharpness is the loss of gradient
     energy in the middle of the crop: across or down, whichever is less, because motion blurs in one direction
@@ -116,45 +116,57 @@ def measure_sharpness(crop: Image) -> float:
     contrast, nor on the size of faces from about 100 px on.
 
     Args:
-        crop: (S, S, 3) uint8 RGB, as ``finder`` crops faces; its black surroundings of a picture are ignored.
+        crops: (S, S, 3) uint8 RGB each, F of any sides, as ``finder`` crops faces; their black surroundings
+            of a picture are ignored.
 
     Returns:
-        NaN if the crop has no detail at all.
+        (F,); NaN for a crop that has no detail at all.
     """
-    pixels = np.asarray(crop)
-    smooth = PillowImage.Resampling.BOX if len(pixels) >= _SIZE else PillowImage.Resampling.BICUBIC
-    small = PillowImage.fromarray(pixels).convert("L").resize((_SIZE, _SIZE), smooth)
-    grey = np.asarray(small).astype(np.float32)
-    blurred = (grey[:-2] + 2 * grey[1:-1] + grey[2:]) / 4
-    blurred = (blurred[:, :-2] + 2 * blurred[:, 1:-1] + blurred[:, 2:]) / 4
-    inside = slice(_BORDER, _SIZE - _BORDER)
-    before, after = grey[inside, inside], blurred[_BORDER - 1 : 1 - _BORDER, _BORDER - 1 : 1 - _BORDER]
-    seen = None
-    if (black := grey == 0).any():
-        near = PillowImage.fromarray(black.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(_NEAR))
-        seen = np.asarray(near)[inside, inside] == 0
-    return min(_loss(before, after, seen, axis) for axis in (0, 1))
+    if not len(crops):
+        return np.zeros(0, np.float32)
+    small = [_shrink(np.asarray(crop)) for crop in crops]
+    grey = np.stack([np.asarray(one) for one in small]).astype(np.float32)  # (F, 64, 64)
+    blurred = (grey[:, :-2] + 2 * grey[:, 1:-1] + grey[:, 2:]) / 4
+    blurred = (blurred[:, :, :-2] + 2 * blurred[:, :, 1:-1] + blurred[:, :, 2:]) / 4
+    inside, inner = slice(_BORDER, _SIZE - _BORDER), slice(_BORDER - 1, 1 - _BORDER)
+    before, after = grey[:, inside, inside], blurred[:, inner, inner].astype(np.float32)
+    seen = np.ones(before.shape, bool)
+    for k in np.flatnonzero((grey == 0).any(axis=(1, 2))):
+        black = PillowImage.fromarray((grey[k] == 0).astype(np.uint8) * 255)
+        seen[k] = np.asarray(black.filter(ImageFilter.BoxBlur(_NEAR)))[inside, inside] == 0
+    result: NDArray[np.float32] = np.minimum(*(_lose(before, after, seen, axis) for axis in (1, 2)))
+    return result
 
 
-def _loss(
-    before: NDArray[np.floating],
-    after: NDArray[np.floating],
-    seen: NDArray[np.bool_] | None,
-    axis: int,
-) -> float:
+def _shrink(pixels: NDArray[np.uint8]) -> PillowImage.Image:
+    """Return a crop in grey, 64 px."""
+    grey = PillowImage.fromarray(pixels).convert("L")
+    if len(pixels) == _SIZE:
+        return grey
+    smooth = PillowImage.Resampling.BOX if len(pixels) > _SIZE else PillowImage.Resampling.BICUBIC
+    return grey.resize((_SIZE, _SIZE), smooth)
+
+
+def _lose(
+    before: NDArray[np.float32], after: NDArray[np.float32], seen: NDArray[np.bool_], axis: int
+) -> NDArray[np.float32]:
     """Return the fraction of gradient energy along an axis that is lost, 0..1; NaN if there was none.
 
-    Pixels where ``seen`` is False are ignored.
+    Args:
+        before: (F, N, N) grey levels.
+        after: the same, blurred.
+        seen: (F, N, N), False for pixels that are ignored.
+        axis: 1 down, 2 across.
     """
     energies = []
     for values in (before, after):
-        squares = np.diff(values, axis=axis) ** 2
-        if seen is not None:
-            squares *= seen[1:] if axis == 0 else seen[:, 1:]
-        energies.append(float(squares.sum()))
-    if energies[0] < _NO_DETAIL * before.size:
-        return float("nan")
-    return max(0.0, 1 - energies[1] / energies[0])
+        steps = np.diff(values, axis=axis)
+        steps *= seen[:, 1:] if axis == 1 else seen[:, :, 1:]
+        energies.append(np.einsum("fij,fij->f", steps, steps))
+    flat = energies[0] < _NO_DETAIL * before[0].size
+    return np.where(flat, np.nan, np.maximum(0, 1 - energies[1] / np.where(flat, 1, energies[0]))).astype(
+        np.float32
+    )
 
 
 def fraction_outside(square: Square, shape: tuple[int, ...]) -> float:

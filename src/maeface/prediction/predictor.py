@@ -37,7 +37,7 @@ from maeface.prediction.columns import FACE, au_columns, choose_thresholds, make
 from maeface.prediction.face_finder import PIXELS_ON_GPU, Batch, FaceFinder, images_of
 from maeface.prediction.networks import open_au_network
 from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of
-from maeface.prediction.rows import ImagePrediction, rows_of
+from maeface.prediction.rows import ImagePrediction, join_predictions, rows_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
 from maeface.prediction.values import Crops, Output, to_values
@@ -311,13 +311,7 @@ class Predictor:
         values = self.predict_crops(crops_together, output, mirror=not film)
         if output == "head":
             values = self.to_columns(values)
-        start = 0
-        for batch, crops_by_image in zip(group, of_all, strict=True):
-            predictions = []
-            for image, crops in zip(batch, crops_by_image, strict=True):
-                predictions.append(ImagePrediction(image, crops, values[start : start + len(crops)]))
-                start += len(crops)
-            yield predictions
+        yield from join_predictions(group, of_all, values)
 
     @cached_property
     def face_finder(self) -> FaceFinder:

@@ -1,6 +1,6 @@
 """Predictions of images, and the rows that they make."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,15 +33,19 @@ class ImagePrediction:
         image: the photo or frame, or the entry of an input that cannot be read.
         crops: its F faces, best score first; none if the input cannot be read.
         values: (F, K) float32: the AU columns of the table (``columns.au_columns``), or the features.
+        measures: (F, 7) float32, the columns ``columns.QUALITY``; None: measured when ``quality`` is read.
     """
 
     image: SourceImage | UnreadableInput
     crops: list[FaceCrop]
     values: NDArray[np.float32]
+    measures: NDArray[np.float32] | None = None
 
     @cached_property
     def quality(self) -> NDArray[np.float32]:
         """(F, 7), the columns ``columns.QUALITY``."""
+        if self.measures is not None:
+            return self.measures
         if not isinstance(self.image, SourceImage):
             return measure_quality([], [])
         return measure_quality(self.crops, [self.image.frame.rgb.shape] * len(self.crops))
@@ -55,6 +59,36 @@ class ImagePrediction:
             low = is_low_quality(self.quality)
             return [LOW_QUALITY if bad and seen else OK for bad, seen in zip(low, found, strict=True)]
         return [self.image.reason if isinstance(self.image, UnreadableInput) else NO_FACE]
+
+
+def join_predictions(
+    batches: Sequence[Sequence[SourceImage | UnreadableInput]],
+    crops: Sequence[Sequence[list[FaceCrop]]],
+    values: NDArray[np.float32],
+) -> Iterator[list[ImagePrediction]]:
+    """Yield the predictions of batches of images; the quality of all faces is measured together.
+
+    Args:
+        batches: the images, and entries for what is missing.
+        crops: the faces of each image of each batch.
+        values: (F, K) of all faces, in their order.
+    """
+    shapes = [
+        image.frame.rgb.shape
+        for batch, of_batch in zip(batches, crops, strict=True)
+        for image, faces in zip(batch, of_batch, strict=True)
+        if isinstance(image, SourceImage)
+        for _ in faces
+    ]
+    every = [crop for of_batch in crops for faces in of_batch for crop in faces]
+    measures, start = measure_quality(every, shapes), 0
+    for batch, of_batch in zip(batches, crops, strict=True):
+        predictions = []
+        for image, faces in zip(batch, of_batch, strict=True):
+            own = slice(start, start + len(faces))
+            predictions.append(ImagePrediction(image, faces, values[own], measures[own]))
+            start = own.stop
+        yield predictions
 
 
 def schema_of(columns: Sequence[str]) -> pa.Schema:

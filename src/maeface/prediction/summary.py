@@ -21,7 +21,7 @@ class Summary:
         without_face: number of images without a face.
         skipped: number of rows of inputs and frames that could not be read, by reason.
         pictures: number of files that this run wrote to the folder of pictures.
-        bad: number of inputs of which no image could be read, or a larger fraction than ``max_bad`` could not.
+        bad: number of inputs of which no image, or too small a fraction (``max_bad``), could be read.
         too_many_bad: whether these are more than ``max_bad`` allows.
         there: number of inputs whose table was there already.
         made: what was made of the finished tables.
