@@ -75,16 +75,15 @@ def test_all_that_needs_no_film_is_beside_the_table(tmp_path):
     made = make_extras(table, {"a.mp4": tmp_path / "a.mp4"}, extras, RECORD, one_film=True)
     names = {path.name for path in made.paths}
     assert names == {
-        *("t.openface.csv", "t.jsonl", "t.long.csv", "t.html", "t.png", "t.pdf", "a.srt"),
+        *("t.openface.csv", "t.jsonl", "t.long.csv", "a.srt"),
+        *("t.report.html", "t.timeline.png", "t.timeline.pdf"),
         *("t.events.csv", "t.summary.csv", "t.pairs.csv", "t.neutral.csv"),
     }
     assert all(path.is_file() and path.stat().st_size for path in made.paths)
     neutral = pd.read_csv(tmp_path / "t.neutral.csv")
     assert neutral["AU12_d"].to_numpy()[[0, 25]] == pytest.approx([0, 2.8], abs=1e-5)
     assert json.loads((tmp_path / "t.jsonl").read_text().splitlines()[25])["AU12_p"] == pytest.approx(0.9)
-    assert (
-        'src="a.mp4"' in (tmp_path / "t.html").read_text() or '"a.mp4"' in (tmp_path / "t.html").read_text()
-    )
+    assert 'src="a.mp4"' in (tmp_path / "t.report.html").read_text()
 
 
 def test_of_several_films_pages_are_in_a_folder(tmp_path):
@@ -92,8 +91,8 @@ def test_of_several_films_pages_are_in_a_folder(tmp_path):
     films = {name: tmp_path / name for name in ("s/a.mp4", "b.mp4")}
     made = make_extras(table, films, Extras(events=False, report=True), RECORD, one_film=False)
     assert {path.relative_to(tmp_path).as_posix() for path in made.paths} == {
-        "t.films/s/a.mp4.html",
-        "t.films/b.mp4.html",
+        "t.films/s/a.mp4.report.html",
+        "t.films/b.mp4.report.html",
     }
 
 

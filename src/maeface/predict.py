@@ -213,7 +213,7 @@ def _run(
         *(listing, options.every, options.fps, changed if options.aligned else {}),
         options.pictures is not None,
     )
-    _note_unused(options, out, any(item.video for item in listing))
+    _note_unused(options, extras, out, any(item.video for item in listing))
     weights = find(options.weights)
     detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
     used = replace(
@@ -245,15 +245,19 @@ def _run(
     return replace(_summarize(totals, out, options), made=tuple(made))
 
 
-def _note_unused(options: Options, out: Path | None, videos: bool) -> None:
+def _note_unused(options: Options, extras: Extras, out: Path | None, videos: bool) -> None:
     """Show which options have no effect, a line each."""
     of_tables = {"workers": options.workers is not None, "ray": options.ray is not None}
+    of_tables |= {"formats": bool(extras.formats)}
     of_videos = {"track": options.track is not None, "min_face": options.min_face != MIN_FACE}
+    names = ("report", "timeline", "video", "annotations", "neutral", "smooth_s")
+    of_films = {name: bool(getattr(extras, name)) for name in names}
     notes = []
     if out is None:
+        of_tables |= of_films if videos else {}
         notes.append(checks.describe_unused(of_tables, "lines are printed; give --out"))
     if not videos:
-        notes.append(checks.describe_unused(of_videos, "no input is a video"))
+        notes.append(checks.describe_unused(of_videos | of_films, "no input is a video"))
     elif options.aligned:
         notes.append(checks.describe_unused(of_videos, "the images are ready crops"))
     for note in filter(None, notes):

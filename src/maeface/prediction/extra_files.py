@@ -107,7 +107,7 @@ def make_extras(
         paths.append(stem.with_name(f"{stem.name}.{what}.csv"))
         files.write_text(paths[-1], one.to_csv(index=False))
     for layout in extras.annotations:
-        folder = stem.parent if one_film else stem.with_name(stem.name + FILMS)
+        folder = stem.with_name(stem.name + FILMS)  # beside a film may be FILM.eaf of a coder
         paths += writing.write_events(events, folder, layout, _media(films, summary), sorted(films))
     return Made(table, paths, _describe(summary, record.get("trust"), extras.all_aus))
 
@@ -201,7 +201,7 @@ def _make_of_film(
     if extras.report:
         from maeface.report import film_page
 
-        path = place.with_name(f"{place.name}.html")
+        path = place.with_name(f"{place.name}.report.html")
         relative = _relative(film, path.parent)
         film_page.write(
             path, rows, title=film.name, film=relative, events=events, summary=summary, trust=trust
@@ -210,7 +210,7 @@ def _make_of_film(
     if extras.timeline and (rows["face"] >= 0).any():
         from maeface.report import timeline
 
-        for path in (place.with_name(f"{place.name}{suffix}") for suffix in (".png", ".pdf")):
+        for path in (place.with_name(f"{place.name}.timeline{suffix}") for suffix in (".png", ".pdf")):
             timeline.write(path, rows, events=events, trust=shown, title=film.name)
             yield path
     if extras.video:
