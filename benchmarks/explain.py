@@ -7,8 +7,8 @@ AU12 or AU25 is coded as present and ``maeface-nano`` says so (probability 0.5 o
 an AU takes those with this AU.
 
 Deletion test (Samek et al. 2017): patches are removed in the order of the map. The table has the mean
-probability of the AU, over the face and its mirror image, after a part of the patches is removed, and its mean
-up to a half. Removed patches are either not read by the encoder, or painted in the mean colour of the crop.
+probability of the AU, over the face and its mirror image, after a part of the patches is removed, and its
+mean up to a half. Removed patches are either not read by the encoder, or painted in the mean colour.
 Stability: the mean rank correlation of a face's map with that of another draw of the subsets, and with that
 of the crop moved by one pixel.
 """

@@ -2,8 +2,8 @@
 
 The encoder reads any subset of the patches, as it did when it was pre-trained (He et al. 2022). So patches
 are left out, not painted over: what would be painted there is a picture too, to which the model responds.
-Many random subsets of the patches of a face are encoded, and a linear model of "patch k was read" is fitted to
-the outputs by ridge regression. Its coefficient is the effect of a patch: how much the output rises, on
+Many random subsets of the patches of a face are encoded, and a linear model of "patch k was read" is fitted
+to the outputs by ridge regression. Its coefficient is the effect of a patch: how much the output rises, on
 average over the subsets, if the patch is read as well. This is the regression of LIME (Ribeiro, Singh and
 Guestrin 2016) on random subsets as in RISE (Petsiuk, Das and Saenko 2018), with patches of a transformer left
 out as by Covert, Kim and Lee (2023). In the deletion test of ``benchmarks/explain.py`` it is more faithful
@@ -64,7 +64,10 @@ def explain(
     """
     effects = patch_effects(model, crops, aus, settings, per_patch, seed).clip(min=0)
     largest = effects.max(axis=(2, 3), keepdims=True)
-    return np.divide(effects, largest, out=np.zeros_like(effects), where=largest > 0)
+    relevance: NDArray[np.float32] = np.divide(
+        effects, largest, out=np.zeros_like(effects), where=largest > 0
+    )
+    return relevance
 
 
 def patch_effects(
@@ -128,7 +131,8 @@ def _ridge(subsets: Sequence[Tensor], patches: int) -> Tensor:
     """Return the matrix (L, N) that maps centred outputs to the coefficients of the patches."""
     read = torch.cat([torch.zeros(len(one), patches).scatter_(1, one, 1.0) for one in subsets])
     read -= read.mean(dim=0)
-    return torch.linalg.solve(read.T @ read + RIDGE * len(read) * torch.eye(patches), read.T)
+    matrix: Tensor = torch.linalg.solve(read.T @ read + RIDGE * len(read) * torch.eye(patches), read.T)
+    return matrix
 
 
 @torch.inference_mode()
@@ -136,7 +140,7 @@ def _values_of_subsets(model: AUModel, image: Tensor, subsets: Sequence[Tensor])
     """Return the outputs of the head (N, O) float32 for one image (1, 3, I, I) of which subsets are read."""
     values = []
     for subset in subsets:
-        for keep in subset.split(TOGETHER):
+        for keep in torch.split(subset, TOGETHER):
             images = image.expand(len(keep), -1, -1, -1)
             values.append(model.head(model.features(images, keep.to(image.device))).float())
     return torch.cat(values)
