@@ -31,12 +31,12 @@ from maeface.faces import media
 from maeface.faces.finder import find_crops
 from maeface.model import preprocessing
 from maeface.model.au import AUModel
-from maeface.model.explain import patch_effects
+from maeface.model.explain import explain, patch_effects
 
 AUS = (6, 12, 25)
 REMOVED = (0.0, 0.03125, 0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5)
 SHOWN = (2, 3, 5, 7)
-STABLE_FACES = 12
+STABLE_FACES, HEIGHT_FACES = 12, 20
 Pixels = NDArray[np.uint8]
 Maps = NDArray[np.float32]
 
@@ -209,8 +209,18 @@ def print_deletion(test: Test, au: int, crops: Pixels, maps: dict[str, Maps]) ->
         print(f"| {name} | {values} | {area(left_out):.3f} | {area(painted):.3f} |", flush=True)
 
 
+def print_heights(test: Test, crops: Pixels) -> None:
+    """Print which part of each AU's map is in the lower half of the crop."""
+    maps = explain(test.model, crops, AUS, test.settings, per_patch=4)  # (F, A, rows, columns)
+    lower = maps[:, :, test.grid // 2 :].sum((2, 3)) / maps.sum((2, 3))
+    strongest = maps.reshape(*maps.shape[:2], -1).argmax(2) // test.grid >= test.grid // 2
+    print(f"\nlower half of the crop, {len(crops)} faces with all three AUs")
+    for k, au in enumerate(AUS):
+        print(f"{facts.au_name(au)}: {lower[:, k].mean():.0%}, strongest patch in {strongest[:, k].sum()}")
+
+
 def main() -> None:
-    """Print a table of stability, and a table of the deletion test for each AU."""
+    """Print tables of stability, of the deletion test for each AU, and of where the maps are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("portraits", type=Path)
     parser.add_argument("--faces", type=int, default=110, help="largest number of faces")
@@ -221,6 +231,7 @@ def main() -> None:
     places = [predictor.metadata.aus.index(au) for au in AUS]
     coded = np.array([[labels[name][au] for au in AUS] for name in names])
     present = coded & (values[:, places] >= 0.5)
+    whole = crops[present.all(axis=1)][:HEIGHT_FACES]
     chosen = np.flatnonzero(present.any(axis=1))[: arguments.faces]
     crops, present = crops[chosen], present[chosen]
     test = Test(predictor)
@@ -234,6 +245,7 @@ def main() -> None:
     for k, au in enumerate(AUS):
         here = present[:, k]
         print_deletion(test, au, crops[here], {name: one[here, k] for name, one in maps.items()})
+    print_heights(test, whole)
 
 
 def labels_of_portraits() -> dict[str, dict[int, bool]]:

@@ -15,7 +15,7 @@ from maeface import facts
 COLOUR_MAP = "inferno"
 ALPHA = 0.6
 """Opacity of the colours over the face, which is drawn in grey."""
-DPI = 120
+DPI = 110
 ROW_INCHES = 2.4
 LEGEND = "effect of reading the patch\n(1: the strongest of this face)"
 
