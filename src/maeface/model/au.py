@@ -52,9 +52,14 @@ class AUModel(nn.Module):
         encoder.pos_embed.requires_grad_(True)
         initialise(self.fc_norm, head=self.head)
 
-    def features(self, images: Tensor) -> Tensor:
-        """Return the embedding that is the input of the head, (B, D). Images as for ``forward``."""
-        tokens = self.encoder(images)  # (B, 1 + L, D)
+    def features(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Return the embedding that is the input of the head, (B, D).
+
+        Args:
+            images: as for ``forward``.
+            keep: (B, K) int64 indices of the patches to encode; None for all.
+        """
+        tokens = self.encoder(images, keep)  # (B, 1 + K, D)
         return self.fc_norm(tokens[:, 1:].mean(dim=1))  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> AUOutput:
