@@ -221,6 +221,7 @@ def predict(
     report: predict_options.Report = False,
     timeline: predict_options.Timeline = False,
     video: predict_options.Video = False,
+    explain: predict_options.Explain = None,
     all_aus: predict_options.AllAUs = False,
     camera: predict_options.Camera = None,
     realtime: predict_options.Realtime = False,
@@ -244,6 +245,7 @@ def predict(
     from maeface import predict as verb
 
     arguments["au_thresholds"] = predict_options.join_au_thresholds(arguments.pop("au_threshold"))
+    arguments["explain"] = predict_options.parse_aus(explain, pictures is not None)
     summary, has_table = verb.run_command(arguments)
     (console.print_result if has_table else console.note)(str(summary))  # else stdout has the lines
     if getattr(summary, "too_many_bad", False):

@@ -24,6 +24,7 @@ from maeface.faces.following import MIN_FACE
 from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
+from maeface.prediction.explaining import require_explainable
 from maeface.prediction.extras import Extras
 from maeface.prediction.lines import draw_photos, print_lines
 from maeface.prediction.summary import Summary
@@ -147,7 +148,7 @@ def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
     """
     own = ("events", "neutral", "report", "timeline", "video", "all_aus")
     extras = {name: arguments.pop(name) for name in own} | {"smooth_s": arguments.pop("smooth")}
-    extras |= {name: tuple(arguments.pop(name) or ()) for name in ("formats", "annotations")}
+    extras |= {name: tuple(arguments.pop(name) or ()) for name in ("formats", "annotations", "explain")}
     of_camera = {name: arguments.pop(name) for name in ("realtime", "camera_size", "seconds")}
     camera, inputs = arguments.pop("camera"), arguments["inputs"]
     if (camera is None) == (not inputs):
@@ -223,7 +224,7 @@ def _run(
         pictures=options.pictures and options.pictures.absolute(),
     )
     if out is None:
-        shown = (options.every, options.fps, options.track, options.pictures, extras.all_aus)
+        shown = (options.every, options.fps, options.track, options.pictures, extras)
         return _summarize(print_lines(make(used), listing, *shown), None, options)
     given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
     header = record.make_header(weights, files_of(weights), detector, given)
@@ -232,12 +233,9 @@ def _run(
     uses_gpu = options.backend in ("auto", "torch")
     gpu = on_cuda or (options.device == "auto" and uses_gpu and finds_gpu())
     processes = options.workers or (count_gpu_processes(options.device) if gpu else count_cores())
-    resources = Resources(
-        *(processes, options.file_timeout, options.ray),
-        gpus=on_cuda,
-    )
-    setup = partial(_make_job, folder, header, used, extras.all_aus, make)
-    task = Task(out, folder, listing, header, setup, resources, options.pictures, started)
+    resources = Resources(processes, options.file_timeout, options.ray, gpus=on_cuda)
+    setup = partial(_make_job, folder, header, used, extras, make)
+    task = Task(out, folder, listing, header, setup, resources, options.pictures, started, extras.explain)
     totals = write_table_each(task) if one_each else write_one_table(task)
     from maeface.prediction.extra_files import make_for_tables  # it needs pandas, which takes a second
 
@@ -308,7 +306,7 @@ def _by_number(thresholds: Mapping[str, float] | float | None) -> Mapping[int, f
 
 
 def _make_job(
-    folder: Path, header: Mapping[str, Any], options: Options, all_aus: bool, make: MakePredictor
+    folder: Path, header: Mapping[str, Any], options: Options, extras: Extras, make: MakePredictor
 ) -> Callable[[Unit | OneFile, Notify], UnitResult]:
     """Make the job of a worker process.
 
@@ -322,7 +320,8 @@ def _make_job(
         import torch
 
         torch.set_num_threads(1)
-    draw = None if options.pictures is None else partial(draw_photos, predictor, options.pictures, all_aus)
+    require_explainable(predictor, extras.explain)
+    draw = None if options.pictures is None else partial(draw_photos, predictor, options.pictures, extras)
 
     def job(work: Unit | OneFile, notify: Notify) -> UnitResult:
         return predict_unit(work, folder, predictor, options.every, options.fps, notify, draw)

@@ -97,6 +97,16 @@ Video = Annotated[
         "--video", help="Write a copy of each video with boxes, people and AU bars.", rich_help_panel=PICTURES
     ),
 ]
+Explain = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--explain",
+        metavar="AU",
+        help="Show in a picture of each photo which parts of a face raised the value of this AU, such as "
+        "AU12. Repeatable; needs --pictures.",
+        rich_help_panel=PICTURES,
+    ),
+]
 AllAUs = Annotated[
     bool,
     typer.Option(
@@ -130,6 +140,20 @@ Seconds = Annotated[
     float | None,
     typer.Option("--seconds", help="End after so many seconds of a camera.", rich_help_panel=CAMERA),
 ]
+
+
+def parse_aus(texts: list[str] | None, has_pictures: bool) -> list[int]:
+    """Return the action units that ``--explain`` names.
+
+    Raises:
+        typer.BadParameter: a text is no action unit, or there is no folder for the pictures.
+    """
+    if texts and not has_pictures:
+        raise typer.BadParameter("--explain needs a folder for its pictures: --pictures DIR")
+    hits = [re.fullmatch(r"(?:AU)?0*([1-9]\d?)", text.strip(), re.IGNORECASE) for text in texts or ()]
+    if None in hits:
+        raise typer.BadParameter(f"{(texts or [])[hits.index(None)]!r} is no action unit; give AU12")
+    return [int(hit[1]) for hit in hits if hit]
 
 
 def join_au_thresholds(texts: list[str] | None) -> dict[str, float] | float | None:

@@ -28,6 +28,7 @@ class Extras:
         report: whether to write a page of each film.
         timeline: whether to draw a time-line of each film, PNG and PDF.
         video: whether to write a copy of each film with the faces drawn on it.
+        explain: action units whose value is explained in a picture of each photo; needs a folder of pictures.
         all_aus: whether pictures and pages show all action units, not only those to be trusted.
     """
 
@@ -39,6 +40,7 @@ class Extras:
     report: bool = False
     timeline: bool = False
     video: bool = False
+    explain: Sequence[int] = ()
     all_aus: bool = False
 
     def __post_init__(self) -> None:

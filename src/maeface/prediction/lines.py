@@ -12,6 +12,8 @@ from maeface.data.ingest.images import SkippedInputs, SourceImage, read_inputs
 from maeface.data.ingest.inputs import Input
 from maeface.errors import DataError
 from maeface.model.trust import shown_aus
+from maeface.prediction.explaining import draw_explanations, require_explainable
+from maeface.prediction.extras import Extras
 from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.tables import Totals, describe_unreadable
 from maeface.prediction.tracks import number_tracks
@@ -30,7 +32,7 @@ def print_lines(
     fps: float | None,
     track: int | None,
     pictures: Path | None,
-    all_aus: bool,
+    extras: Extras,
 ) -> Totals:
     """Print a line for each face as soon as it is predicted, and draw pictures of photos.
 
@@ -41,14 +43,15 @@ def print_lines(
         fps: read at most this many frames per second of a video, instead of ``every``.
         track: the only person of each video to keep; None: all.
         pictures: folder for the pictures; None for none.
-        all_aus: whether to show action units that are not to be trusted, too.
+        extras: which action units to show, and to explain.
 
     Raises:
         DataError: none of the inputs could be read.
     """
     from maeface.report.lines import describe_faces
 
-    shown = shown_aus(predictor.metadata, all_aus)
+    shown = shown_aus(predictor.metadata, extras.all_aus)
+    require_explainable(predictor, extras.explain)
     videos = {item.source for item in listing if item.video}
     skipped, totals = SkippedInputs(), Totals(inputs=len(listing))
     read: Counter[str] = Counter()
@@ -62,7 +65,7 @@ def print_lines(
                 else:
                     missing[one.image.name] += one.image.images
             if pictures is not None:
-                totals.pictures += draw_photos(predictor, pictures, all_aus, batch)
+                totals.pictures += draw_photos(predictor, pictures, extras, batch)
             yield rows_of(batch, predictor.columns)
 
     with console.progress("predict", len(listing), "inputs") as advance:
@@ -84,15 +87,17 @@ def print_lines(
     return totals
 
 
-def draw_photos(predictor: "Predictor", folder: Path, all_aus: bool, batch: Sequence[ImagePrediction]) -> int:
-    """Write a picture of each photo, named as the photo; return how many."""
+def draw_photos(
+    predictor: "Predictor", folder: Path, extras: Extras, batch: Sequence[ImagePrediction]
+) -> int:
+    """Write a picture of each photo, named as the photo, and its explanations; return how many."""
     from maeface.report import figures
 
     aus, task = predictor.metadata.aus, predictor.metadata.task
-    shown = shown_aus(predictor.metadata, all_aus)
+    shown = shown_aus(predictor.metadata, extras.all_aus)
     places = [place for place, au in enumerate(aus) if au in shown]
     thresholds = [predictor.thresholds[place] for place in places]
-    count = 0
+    count = draw_explanations(predictor, extras.explain, folder, batch) if extras.explain else 0
     for prediction in batch:
         if not isinstance(prediction.image, SourceImage) or prediction.image.video:
             continue

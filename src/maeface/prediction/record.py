@@ -19,7 +19,7 @@ from maeface.faces.detector_weights import source_of
 from maeface.model.trust import trust_entry
 from maeface.prediction import parts
 from maeface.prediction.parts import Content, Entry
-from maeface.prediction.rows import WITH_FACE
+from maeface.prediction.rows import count_faces
 
 if TYPE_CHECKING:
     from maeface.prediction.predictor import Predictor
@@ -163,7 +163,7 @@ def make_record(
                 "mtime_ns": content.mtime_ns,
                 "sha256": content.sha256,
                 "images": sum(entry.images for entry in of_input),
-                "faces": sum(counts[status] for status in WITH_FACE),
+                "faces": count_faces(counts),
                 "missing": sum(entry.missing for entry in of_input),
             }
         )

@@ -1,6 +1,6 @@
 """Predictions of images, and the rows that they make."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,11 @@ HIDDEN = {FOLLOWED: pa.int32(), DESCRIPTOR: pa.binary(2 * DESCRIPTOR_SIZE)}
 OK, LOW_QUALITY, NO_FACE = "ok", "low_quality", "no_face"
 """The ``status`` of a row with a face, with a face that is hard to see, and of an image without one."""
 WITH_FACE = (OK, LOW_QUALITY)
+
+
+def count_faces(statuses: Mapping[str, int]) -> int:
+    """Return how many rows have a face, of rows counted by status."""
+    return sum(statuses.get(status, 0) for status in WITH_FACE)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from maeface.data.ingest.inputs import Input
 from maeface.data.ingest.runner import Resources
 from maeface.errors import DataError
 from maeface.prediction import parts
+from maeface.prediction.explaining import explanation_path
 from maeface.prediction.join import write_table
-from maeface.prediction.parts import Key, PartReader, Place
+from maeface.prediction.parts import PartReader, Place
 from maeface.prediction.pipeline import (
     Complete,
     Pipeline,
@@ -25,7 +26,7 @@ from maeface.prediction.pipeline import (
 )
 from maeface.prediction.plan import index_path
 from maeface.prediction.record import CHANGE_TABLE, find_differences, is_up_to_date, read_record
-from maeface.prediction.rows import NO_FACE, WITH_FACE
+from maeface.prediction.rows import NO_FACE, WITH_FACE, count_faces
 from maeface.prediction.tracks import ABSENT
 from maeface.prediction.units import picture_path
 
@@ -66,7 +67,7 @@ class Totals:
     @property
     def faces(self) -> int:
         """Rows with a face."""
-        return sum(self.statuses[status] for status in WITH_FACE)
+        return count_faces(self.statuses)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -103,6 +104,7 @@ class Task:
         resources: where the work is done.
         pictures: the folder of pictures; None for none.
         started: time of the beginning.
+        explain: action units that are explained beside each picture.
     """
 
     out: Path
@@ -113,6 +115,15 @@ class Task:
     resources: Resources
     pictures: Path | None
     started: str
+    explain: Sequence[int] = ()
+
+    def has_pictures(self, name: str, images: int, faces: int) -> bool:
+        """Return whether the pictures of a photo are there, or none is asked for."""
+        if self.pictures is None or not images:
+            return True
+        paths = [picture_path(self.pictures, name)]
+        paths += [explanation_path(self.pictures, name, au) for au in (self.explain if faces else ())]
+        return all(path.is_file() for path in paths)
 
 
 def write_one_table(task: Task) -> Totals:
@@ -200,10 +211,10 @@ def table_path(folder: Path, name: str) -> Path:
 def _find_record(task: Task, table: Path, inputs: Sequence[Input]) -> dict[str, Any] | None:
     """Return the record of a table that is there with its pictures, else None."""
     record = is_up_to_date(table, task.header, inputs)
-    if record is None or task.pictures is None:
+    if record is None:
         return record
     drawn = (
-        item.video or not of_item["images"] or picture_path(task.pictures, item.source).is_file()
+        item.video or task.has_pictures(item.source, of_item["images"], of_item["faces"])
         for item, of_item in zip(inputs, record["inputs"], strict=True)
     )
     return record if all(drawn) else None
@@ -235,17 +246,13 @@ def _do_missing(
 ) -> int:
     """Do what is missing in the parts; return the number of pictures that were written."""
     finished = parts.find_finished(task.folder, inputs, names)
-    if task.pictures is not None:
-        videos = {item.source for item in inputs if item.video}
-        finished = {
-            key: place
-            for key, place in finished.items()
-            if _has_picture(key, place, task.pictures, key[0] in videos)
-        }
+    videos = {item.source for item in inputs if item.video}
+    finished = {
+        key: place
+        for key, place in finished.items()
+        if key[0] in videos
+        or task.has_pictures(key[0], place.entry.images, count_faces(place.entry.statuses))
+    }
     pipeline = Pipeline(task.folder, inputs, task.setup, task.resources, complete, finished)
     pipeline.run()
     return pipeline.pictures
-
-
-def _has_picture(key: Key, place: Place, pictures: Path, video: bool) -> bool:
-    return video or not place.entry.images or picture_path(pictures, key[0]).is_file()
