@@ -7,7 +7,8 @@ to the outputs by ridge regression. Its coefficient is the effect of a patch: ho
 average over the subsets, if the patch is read as well. This is the regression of LIME (Ribeiro, Singh and
 Guestrin 2016) on random subsets as in RISE (Petsiuk, Das and Saenko 2018), with patches of a transformer left
 out as by Covert, Kim and Lee (2023). In the deletion test of ``benchmarks/explain.py`` it is more faithful
-than attention weighted by its gradient (Chefer, Gur and Wolf 2021) and than leaving out one patch at a time.
+than attention weighted by its gradient (Chefer, Gur and Wolf 2021). It is also more faithful than leaving out
+one patch at a time, if removed patches are not read; if they are painted over, it is not.
 
 Shapes: F faces, S side of a crop in pixels, L = rows x columns patches, N subsets, A action units.
 """
