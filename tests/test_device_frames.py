@@ -1,6 +1,8 @@
 """Frames of films on a device of PyTorch. Here it is the CPU, on which the way of a GPU can be followed."""
 
+import gc
 import io
+import weakref
 
 import numpy as np
 import pytest
@@ -168,3 +170,17 @@ def test_items_are_read_ahead_in_order_and_errors_come_where_they_belong():
         seen.extend(items)
     assert made == [0, 1, 2]
     assert list(read_ahead([])) == []
+
+
+def test_the_memory_of_frames_is_free_as_soon_as_nothing_uses_them(images):
+    """Cycles would be found by the garbage collector, which does not know that a GPU is full."""
+    frames = upload(images[:3], "cpu")
+    crops = imaging.crop(frames, [Square(300, 200, 250)] * 3, 64)
+    imaging.shrink(frames[0], 2)
+    stacks = [weakref.ref(frames[0].frames), weakref.ref(crops[0].frames)]
+    gc.disable()
+    try:
+        del frames, crops
+        assert [stack() for stack in stacks] == [None, None]
+    finally:
+        gc.enable()

@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maeface import predict
-from maeface.errors import ConfigError
+from maeface import console, predict
+from maeface.errors import ConfigError, DataError
 from maeface.prediction.columns import FACE
 from maeface.prediction.extra_files import make_extras
 from maeface.prediction.extras import Extras
+from maeface.prediction.places import results_of
+from maeface.prediction.record import record_path
+from maeface.report import timeline
 from maeface.report.film_summary import describe_film
 
 RECORD = {
@@ -72,18 +75,27 @@ def test_all_that_needs_no_film_is_beside_the_table(tmp_path):
         report=True,
         timeline=True,
     )
+    mine = [tmp_path / name for name in ("a.srt", "t.png")]
+    for path in mine:
+        path.write_text("mine")
     made = make_extras(table, {"a.mp4": tmp_path / "a.mp4"}, extras, RECORD, one_film=True)
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
+    assert set(made.paths) <= set(results_of(table))  # so that the same command does not read them
+    assert "input" not in pd.read_csv(tmp_path / "t.openface.csv")
     names = {path.name for path in made.paths}
     assert names == {
-        *("t.openface.csv", "t.jsonl", "t.long.csv", "a.srt"),
-        *("t.report.html", "t.timeline.png", "t.timeline.pdf"),
+        *("t.openface.csv", "t.jsonl", "t.long.csv", "t.report.html", "t.srt"),
+        *("t.timeline.png", "t.timeline.pdf"),
         *("t.events.csv", "t.summary.csv", "t.pairs.csv", "t.neutral.csv"),
     }
     assert all(path.is_file() and path.stat().st_size for path in made.paths)
     neutral = pd.read_csv(tmp_path / "t.neutral.csv")
     assert neutral["AU12_d"].to_numpy()[[0, 25]] == pytest.approx([0, 2.8], abs=1e-5)
     assert json.loads((tmp_path / "t.jsonl").read_text().splitlines()[25])["AU12_p"] == pytest.approx(0.9)
-    assert 'src="a.mp4"' in (tmp_path / "t.report.html").read_text()
+    assert (
+        'src="a.mp4"' in (tmp_path / "t.report.html").read_text()
+        or '"a.mp4"' in (tmp_path / "t.report.html").read_text()
+    )
 
 
 def test_of_several_films_pages_are_in_a_folder(tmp_path):
@@ -128,9 +140,17 @@ def test_where_a_table_goes_if_nothing_is_said(tmp_path):
     assert predict.default_out([tmp_path]) == tmp_path.with_name(f"{tmp_path.name}.aus")
     with pytest.raises(ConfigError, match="say where the tables go: --out"):
         predict.default_out([film, tmp_path / "photo.jpg"])
-    (tmp_path / "talk.aus.csv").write_text("mine")
+    (tmp_path / "sub").mkdir()
+    assert predict.default_out([tmp_path / "sub" / ".."]) == tmp_path.with_name(f"{tmp_path.name}.aus")
+    table = tmp_path / "talk.aus.csv"
+    table.write_text("mine")
     with pytest.raises(ConfigError, match="is no table of maeface"):
         predict.default_out([film])
+    record_path(table).write_text(json.dumps({"inputs": [{"name": "talk.mp4"}]}))
+    assert predict.default_out([film]) == table
+    other = film.rename(tmp_path / "talk.mov")
+    with pytest.raises(ConfigError, match=r"is of talk\.mp4; choose another name"):
+        predict.default_out([other])
 
 
 def test_a_film_without_a_face_has_a_page_and_no_time_line(tmp_path):
@@ -141,3 +161,74 @@ def test_a_film_without_a_face_has_a_page_and_no_time_line(tmp_path):
         table, {"a.mp4": tmp_path / "a.mp4"}, Extras(report=True, timeline=True), RECORD, one_film=True
     )
     assert {path.suffix for path in made.paths} == {".csv", ".html"}
+
+
+def test_a_film_that_cannot_be_read_or_has_no_neutral_does_not_stop_the_others(tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr(console, "note", notes.append)
+    away = rows("b.mp4").assign(time_s=lambda table: table["time_s"] + 9)
+    broken = rows("c.mp4", frames=1).assign(face=-1, track=pd.NA, status="not_a_video")
+    table = write(tmp_path / "t.csv", rows("a.mp4"), away, broken)
+    films = {name: tmp_path / name for name in ("a.mp4", "b.mp4", "c.mp4")}
+    made = make_extras(table, films, Extras(neutral="0.5", report=True), RECORD, one_film=False)
+    assert pd.read_csv(tmp_path / "t.neutral.csv")["input"].unique().tolist() == ["a.mp4"]
+    assert {path.name for path in made.paths if path.suffix == ".html"} == {"a.mp4.html"}
+    assert "b.mp4: no face of a film is seen from 0 to 0.5 s" in notes[0]
+    # nothing can be drawn of a film without pictures, and --video would fail
+    make_extras(table, {"c.mp4": tmp_path / "c.mp4"}, Extras(video=True), RECORD, one_film=False)
+    with pytest.raises(DataError, match="no face of a film is seen"):
+        make_extras(table, {"b.mp4": tmp_path / "b.mp4"}, Extras(neutral="0.5"), RECORD, one_film=False)
+
+
+def test_a_time_line_of_all_action_units_has_all_of_them(tmp_path, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(timeline, "write", lambda path, table, aus, **content: chosen.append(aus))
+    table = write(tmp_path / "t.csv", rows("a.mp4"))
+    for all_aus in (False, True):
+        extras = Extras(events=False, timeline=True, all_aus=all_aus)
+        make_extras(table, {"a.mp4": tmp_path / "a.mp4"}, extras, RECORD, one_film=True)
+    assert chosen == [None, None, ["AU04", "AU12"], ["AU04", "AU12"]]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_thresholds_may_be_0_and_1(tmp_path, threshold):
+    table = write(tmp_path / "t.csv", rows("a.mp4"))
+    record = {**RECORD, "thresholds": {"AU04": 0.5, "AU12": threshold}}
+    make_extras(table, {"a.mp4": tmp_path / "a.mp4"}, Extras(smooth_s=0.1), record, one_film=True)
+    summary = pd.read_csv(tmp_path / "t.summary.csv").set_index("au")
+    assert summary.loc["AU12", "share"] == (threshold == 0)
+
+
+def test_options_without_effect_are_told():
+    extras = Extras(formats=("long",), neutral="auto", smooth_s=0.1, report=True)
+    assert extras.describe_unused("", "") == []
+    assert extras.describe_unused("no table", "no video") == [
+        "format has no effect: no table",
+        "neutral and smooth and report have no effect: no video",
+    ]
+    assert Extras().describe_unused("no table", "no video") == []
+
+
+def test_a_neutral_face_that_is_not_there_is_told_before_any_work(tmp_path):
+    film = tmp_path / "a.mp4"
+    film.write_bytes(bytes(4) + b"ftypisom")
+    with pytest.raises(ConfigError, match="neutral face"):
+        predict.run([film], None, tmp_path / "t.csv", extras=Extras(neutral=str(tmp_path / "calm.jpg")))
+    assert list(tmp_path.iterdir()) == [film]
+
+
+def test_options_of_tables_are_told_for_a_camera(tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr(console, "note", notes.append)
+    arguments = dict.fromkeys(("neutral", "formats", "annotations", "inputs", "out", "pictures", "track"))
+    arguments |= dict.fromkeys(("events", "report"), True)
+    arguments |= dict.fromkeys(("timeline", "video", "all_aus", "realtime"), False)
+    arguments |= {"smooth": 0.0, "camera_size": "", "seconds": None, "camera": "0", "every": 5, "fps": None}
+    arguments |= {"max_bad": 1.0, "workers": None, "file_timeout": 1800.0, "ray": None}
+    monkeypatch.setattr(predict, "_make_predictor", lambda options: None)
+    monkeypatch.setattr("maeface.prediction.camera_run.predict_camera", lambda *options: "done")
+    assert predict.run_command(arguments) == ("done", False)
+    assert notes == [
+        "every has no effect: a camera is predicted",
+        "report has no effect: a camera is predicted",
+    ]

@@ -207,4 +207,4 @@ def test_names_fit_into_a_folder_and_stay_different():
     assert len(set(fitted)) == len(names) and fitted[5:] != names[5:]
     assert all(len(part.encode()) <= files.LONGEST_NAME for name in fitted for part in name.split("/"))
     assert fitted[4].startswith("sub/x") and fitted[4].endswith("/a.png")
-    assert fitted[0] == "x" * 229 + "~" + hashlib.sha256(b"x" * 255).hexdigest()[:16]
+    assert fitted[0] == "x" * 224 + "~" + hashlib.sha256(b"x" * 255).hexdigest()[:16]

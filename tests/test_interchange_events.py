@@ -230,3 +230,17 @@ def test_files_of_events(tmp_path):
         writing.write_events(table, out, "srt", {name: media[name] for name in ("s1/a.mp4", "s1/a.mov")})
     with pytest.raises(ConfigError, match="format of events is 'eaf'"):
         writing.write_events(table, out, "eaf", media)
+
+
+def test_files_of_one_film_may_have_another_name(tmp_path):
+    mine = tmp_path / "a.eaf"
+    mine.write_text("the coder's own")
+    media = {"a.mp4": Media(tmp_path / "a.mp4", 5.0, 30.0)}
+    names = []
+    for layout in writing.EVENT_FORMATS:
+        paths = writing.write_events(some_events("a.mp4"), tmp_path, layout, media, stem="a.aus")
+        names += [path.name for path in paths]
+    assert names == ["a.aus.eaf", "a.aus.srt", "a.aus.boris", "a.aus.boris.csv"]
+    assert mine.read_text() == "the coder's own"
+    with pytest.raises(ConfigError, match="expected one film"):
+        writing.write_events(some_events("a.mp4"), tmp_path, "srt", media, ["a.mp4", "b.mp4"], "a.aus")

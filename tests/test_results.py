@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from maeface.data import manifest, shards
+from maeface.errors import ConfigError
 from maeface.faces import media
 from maeface.model import zoo
 from maeface.prediction.predictor import Predictor
@@ -38,6 +39,11 @@ def test_an_image_has_its_faces_and_their_action_units(predictor, crops):
     assert face.aus["AU12"].present == bool(table["AU12"][0])
     assert "FaceResult(" in repr(face) and len(repr(face)) < 1000
     assert repr(face.aus["AU12"]).startswith(("<present p=", "<absent p="))
+
+
+def test_a_video_is_no_image(predictor, tmp_path):
+    with pytest.raises(ConfigError, match=r"expected one photo.*video\(\) or images\(\)"):
+        predictor.image(film(tmp_path / "v.mp4", 3))
 
 
 def test_images_come_in_order_with_progress(predictor, crops):

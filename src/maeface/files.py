@@ -22,7 +22,7 @@ ABANDONED_S = 60.0
 """A temporary file that was changed in the last so many seconds is not removed as abandoned."""
 HASHED_TOGETHER = 2**20
 """Bytes that are read together for a hash."""
-LONGEST_NAME = 255 - len(".csv.json")
+LONGEST_NAME = 255 - len(".annotated.mp4")
 """Bytes of a name in a folder, of which file systems take 255, without the longest suffix that is added."""
 SHORTENED = re.compile(r"~[0-9a-f]{16}")
 """The end of a name that was shortened."""

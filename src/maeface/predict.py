@@ -25,8 +25,9 @@ from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
 from maeface.prediction.explaining import require_explainable
-from maeface.prediction.extras import Extras
+from maeface.prediction.extras import CAMERA, NO_TABLE, NO_VIDEO, Extras
 from maeface.prediction.lines import draw_photos, print_lines
+from maeface.prediction.places import default_out, parts_of, results_of
 from maeface.prediction.summary import Summary
 from maeface.prediction.tables import (
     Task,
@@ -40,9 +41,6 @@ from maeface.runtime.choice import count_gpu_processes, finds_gpu
 
 if TYPE_CHECKING:
     from maeface.prediction.predictor import Predictor
-
-PARTS = ".parts"
-"""Name of the folder of parts in a folder of tables, and what it adds to the name of a table."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +156,7 @@ def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
             raise ConfigError(f"--{unused[0].replace('_', '-')} is for a camera; give --camera too")
         arguments["out"] = arguments["out"] or default_out(inputs)
         return run(**arguments, extras=Extras(**extras)), arguments["out"] is not None
+    _note_unused_of_camera(arguments, Extras(**extras), of_camera)
     from maeface.prediction.camera_run import predict_camera
 
     known = {name: value for name, value in arguments.items() if name in Options.__dataclass_fields__}
@@ -165,30 +164,6 @@ def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
     size, seconds = of_camera["camera_size"], of_camera["seconds"]
     wanted = (size, arguments["fps"], seconds, arguments["out"], extras["all_aus"])
     return predict_camera(predictor, camera, of_camera["realtime"], *wanted), arguments["out"] is not None
-
-
-def default_out(inputs: Sequence[Path]) -> Path | None:
-    """Return where tables go if nothing is said: beside the input, if it is a film or a folder with films.
-
-    Returns:
-        ``film.aus.csv`` for ``film.mp4``, ``films.aus/`` for ``films/``; None for photos, which get lines.
-
-    Raises:
-        ConfigError: several inputs with films, so that there is no obvious place; or something else is there.
-    """
-    if not any(item.video for item in find_inputs(inputs)):
-        return None
-    if len(inputs) > 1:
-        raise ConfigError(
-            "several inputs with videos were given; say where the tables go: --out FILE or DIR/"
-        )
-    (path,) = inputs
-    if path.is_dir():
-        return checks.FolderPath(path.absolute().with_name(f"{path.absolute().name}.aus"))
-    table = path.with_name(f"{path.stem}.aus.csv")
-    if table.exists() and record.read_record(table) is None:
-        raise ConfigError(f"{table} is there and is no table of maeface; choose another name with --out")
-    return table
 
 
 def _run(
@@ -205,16 +180,19 @@ def _run(
     checks.require_positive("file_timeout", options.file_timeout)
     checks.require_fraction("face_threshold", options.face_threshold)
     one_each = checks.is_folder_of_tables(out)
-    outputs = [options.pictures, out]
-    if out is not None and not one_each:
-        outputs += [record.record_path(out), _parts_of(out)]
-    listing = find_inputs(inputs, [output for output in outputs if output is not None])
+    outputs = [] if options.pictures is None else [options.pictures]
+    listing = find_inputs(inputs, outputs if out is None else [*outputs, *results_of(out)])
+    videos = any(item.video for item in listing)
     changed = {"faces": options.faces != "all", "detector": options.detector != "auto"}
     note_unused_options(
         *(listing, options.every, options.fps, changed if options.aligned else {}),
         options.pictures is not None,
     )
-    _note_unused(options, extras, out, any(item.video for item in listing))
+    _note_unused(options, extras, out, videos)
+    if extras.neutral is not None and videos:
+        from maeface.prediction.extra_files import find_neutral
+
+        find_neutral(extras.neutral)
     weights = find(options.weights)
     detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
     used = replace(
@@ -228,7 +206,7 @@ def _run(
         return _summarize(print_lines(make(used), listing, *shown), None, options)
     given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
     header = record.make_header(weights, files_of(weights), detector, given)
-    folder = _parts_of(out).absolute()  # processes of a cluster start in other folders
+    folder = parts_of(out).absolute()  # processes of a cluster start in other folders
     on_cuda = options.device.startswith("cuda")
     uses_gpu = options.backend in ("auto", "torch")
     gpu = on_cuda or (options.device == "auto" and uses_gpu and finds_gpu())
@@ -246,24 +224,29 @@ def _run(
 def _note_unused(options: Options, extras: Extras, out: Path | None, videos: bool) -> None:
     """Show which options have no effect, a line each."""
     of_tables = {"workers": options.workers is not None, "ray": options.ray is not None}
-    of_tables |= {"formats": bool(extras.formats)}
     of_videos = {"track": options.track is not None, "min_face": options.min_face != MIN_FACE}
-    names = ("report", "timeline", "video", "annotations", "neutral", "smooth_s")
-    of_films = {name: bool(getattr(extras, name)) for name in names}
-    notes = []
+    notes = extras.describe_unused("" if out else NO_TABLE, "" if videos else NO_VIDEO)
     if out is None:
-        of_tables |= of_films if videos else {}
-        notes.append(checks.describe_unused(of_tables, "lines are printed; give --out"))
+        notes.append(checks.describe_unused(of_tables, NO_TABLE))
     if not videos:
-        notes.append(checks.describe_unused(of_videos | of_films, "no input is a video"))
+        notes.append(checks.describe_unused(of_videos, NO_VIDEO))
     elif options.aligned:
         notes.append(checks.describe_unused(of_videos, "the images are ready crops"))
     for note in filter(None, notes):
         console.note(note)
 
 
-def _parts_of(out: Path) -> Path:
-    return out / PARTS if checks.is_folder_of_tables(out) else out.with_name(f"{out.name}{PARTS}")
+def _note_unused_of_camera(
+    arguments: Mapping[str, Any], extras: Extras, of_camera: Mapping[str, Any]
+) -> None:
+    names = ("every", "track", "pictures", "max_bad", "workers", "file_timeout", "ray")
+    given = {name: arguments[name] != getattr(Options(), name) for name in names}
+    notes = [checks.describe_unused(given, CAMERA), *extras.describe_unused(CAMERA, CAMERA)]
+    if of_camera["realtime"]:
+        given = {"fps": arguments["fps"] is not None, "camera-size": bool(of_camera["camera_size"])}
+        notes.append(checks.describe_unused(given, "the film is read at its own pace"))
+    for note in filter(None, notes):
+        console.note(note)
 
 
 def _summarize(totals: Totals, out: Path | None, options: Options) -> Summary:

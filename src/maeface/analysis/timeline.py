@@ -77,7 +77,7 @@ def threshold_of(au: str, thresholds: Thresholds) -> float:
     """Return the threshold of an AU.
 
     Raises:
-        ConfigError: it is not between 0 and 1, or there is none for this AU.
+        ConfigError: it is not from 0 to 1, or there is none for this AU.
     """
     if isinstance(thresholds, Mapping):
         if au not in thresholds:
@@ -85,8 +85,8 @@ def threshold_of(au: str, thresholds: Thresholds) -> float:
         value = float(thresholds[au])
     else:
         value = float(thresholds)
-    if not 0 < value < 1:
-        raise ConfigError(f"the threshold of {au} is {value:g}; expected a probability between 0 and 1")
+    if not 0 <= value <= 1:
+        raise ConfigError(f"the threshold of {au} is {value:g}; expected a probability, 0 to 1")
     return value
 
 

@@ -24,13 +24,15 @@ class FrameStack:
 
     def __init__(self, pixels: Tensor) -> None:
         self.pixels = pixels
-        self._shrunk: dict[int, FrameStack] = {1: self}
+        self._shrunk: dict[int, FrameStack] = {}
 
     def shrink(self, factor: int) -> "FrameStack":
         """Return the frames smaller by a whole factor; each factor is computed once.
 
         Pixels are means of blocks; at the right and lower border, of what is there.
         """
+        if factor == 1:  # not kept: a stack that refers to itself would hold its memory until the next gc
+            return self
         if factor not in self._shrunk:
             pieces = torch.split(self.pixels, max(1, _PIXELS_TOGETHER // self.pixels[0].numel()))
             self._shrunk[factor] = FrameStack(torch.cat([_shrink(piece, factor) for piece in pieces]))

@@ -109,11 +109,13 @@ def write_events(
     layout: str,
     media: Mapping[str, Media],
     inputs: Sequence[str] | None = None,
+    stem: str = "",
 ) -> list[Path]:
     """Write the events of films for annotation programs and players; return the files.
 
     ``elan``: ``s01/film.eaf`` of each film; ``srt``: ``s01/film.srt`` of each film; ``boris``: a project of
-    all films, ``events.boris``, and their aggregated events, ``events_boris.csv``.
+    all films, ``events.boris``, and their aggregated events, ``events_boris.csv``. With a ``stem``:
+    ``STEM.eaf``, ``STEM.srt``, ``STEM.boris`` and ``STEM.boris.csv``.
 
     Args:
         events: as for ``events.prepare``.
@@ -121,23 +123,29 @@ def write_events(
         layout: one of ``EVENT_FORMATS``.
         media: {input: its film}.
         inputs: the films; None: those that have events. A film without events gets an empty file.
+        stem: of the names of the files of a single film; "": the film's own name.
 
     Raises:
-        ConfigError: no such format.
+        ConfigError: no such format, or a ``stem`` for several films.
         DataError: as for ``events.prepare``, or a film that is not in ``media``.
         ResourceError: a file cannot be written.
     """
     checks.require_choice("format of events", layout, EVENT_FORMATS)
     names = events_tables.inputs_of(events, inputs)
+    if stem and len(names) > 1:
+        raise ConfigError(f"{stem} would be the name of the files of {len(names)} films; expected one film")
     if missing := [name for name in names if name not in media]:
         raise DataError(f"there are events of {missing[0]}, and it is not known where this film is")
     if layout == "boris":
-        project, table = folder / "events.boris", folder / "events_boris.csv"
+        project = folder / (f"{stem}.boris" if stem else "events.boris")
+        table = folder / (f"{stem}.boris.csv" if stem else "events_boris.csv")
         files.write_json(project, boris.to_project(events, media, names))
         files.write_text(table, boris.to_aggregated(events, media).to_csv(index=False))
         return [project, table]
     written = []
-    for name, file in _short_names(names, ".eaf" if layout == "elan" else ".srt").items():
+    suffix = ".eaf" if layout == "elan" else ".srt"
+    of_films = dict.fromkeys(names, f"{stem}{suffix}") if stem else _short_names(names, suffix)
+    for name, file in of_films.items():
         out, of_film = folder / file, events[events["input"] == name]
         if layout == "elan":
             files.write_bytes(out, elan.to_eaf(of_film, media[name].path, out))

@@ -6,6 +6,7 @@ predicting. Files are named after the table: ``film.csv`` has ``film.events.csv`
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,15 @@ from maeface.analysis.events import find_events
 from maeface.analysis.neutral import levels_of, parse_neutral, subtract
 from maeface.analysis.smoothing import smooth
 from maeface.analysis.summary import co_occurrence, summarize
+from maeface.analysis.timeline import au_names
+from maeface.errors import DataError
 from maeface.faces import media
 from maeface.interchange import writing
 from maeface.interchange.events import Media
 from maeface.interchange.native import read_pieces
-from maeface.prediction.extras import FILMS, Extras, Made
+from maeface.prediction.extras import ANNOTATED, FILMS, PAGE, PICTURES, Extras, Made
 from maeface.prediction.record import read_record
-from maeface.prediction.tables import Task, table_path
+from maeface.prediction.tables import READ, Task, table_path
 from maeface.report.film_summary import describe_film
 
 if TYPE_CHECKING:
@@ -47,8 +50,8 @@ def make_for_tables(
     Raises:
         MaefaceError: as ``make_extras`` and ``read_neutral``.
     """
-    neutral = read_neutral(extras.neutral, make)
     videos = {item.source: Path(item.path) for item in task.inputs if item.video}
+    neutral = read_neutral(extras.neutral, make) if videos else None
     if one_each:
         tables = {table_path(task.out, item.source): [item.source] for item in task.inputs}
     else:
@@ -82,34 +85,51 @@ def make_extras(
         ConfigError, DataError, ResourceError: as the parts of it.
     """
     stem = table.with_suffix("")
-    paths = _write_formats(table, stem, extras)
-    thresholds = record.get("thresholds") or 0.5
-    parts: list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]] = []
+    of_films = stem if one_film else stem.with_name(stem.name + FILMS)
+    paths = _write_formats(table, stem, extras, one_film)
+    thresholds, trust = record.get("thresholds") or 0.5, record.get("trust")
+    parts: list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]] = []
+    errors: list[DataError] = []
     wanted = extras.events or extras.annotations or extras.neutral or extras.of_films
-    for name, rows in _films(table, films) if wanted else ():
-        derived = _subtract_neutral(rows, extras.neutral, neutral_table)
-        smoothed = smooth(derived, extras.smooth_s) if extras.smooth_s else derived
-        events = find_events(smoothed, thresholds=thresholds)
-        summary = summarize(smoothed, events, thresholds)
-        parts.append((derived, events, summary, co_occurrence(smoothed, thresholds)))
-        place = stem if one_film else stem.with_name(stem.name + FILMS) / name
-        trust = record.get("trust")
-        paths += list(_make_of_film(films[name], derived, events, summary, place, extras, trust))
+    with ExitStack() as stack:
+        write_neutral: writing.Write | None = None
+        for name, rows in _films(table, films) if wanted else ():
+            try:
+                derived = _subtract_neutral(rows, extras.neutral, neutral_table)
+            except DataError as error:
+                errors.append(error)
+                console.note(f"{console.escape(name)}: {error}; nothing is made of it")
+                continue
+            smoothed = smooth(derived, extras.smooth_s) if extras.smooth_s else derived
+            events = find_events(smoothed, thresholds=thresholds)
+            summary = summarize(smoothed, events, thresholds)
+            parts.append((events, summary, co_occurrence(smoothed, thresholds)))
+            if extras.neutral:  # written at once: the rows of all films may be more than the memory holds
+                if write_neutral is None:
+                    paths.append(_beside(stem, "neutral"))
+                    write_neutral = stack.enter_context(writing.open_writer(paths[-1]))
+                write_neutral(derived)
+            place = stem if one_film else of_films / files.fit_name(name)
+            if rows["status"].isin(READ).any():  # else the row says why the film cannot be read
+                paths += _make_of_film(films[name], derived, events, summary, place, extras, trust)
+    if errors and not parts:
+        raise errors[0]
     if not parts:
         return Made(table, paths)
-    derived, events, summary, pairs = (
-        pd.concat(some, ignore_index=True) for some in zip(*parts, strict=True)
-    )
+    events, summary, pairs = (pd.concat(some, ignore_index=True) for some in zip(*parts, strict=True))
     tables = {"events": events, "summary": summary, "pairs": pairs} if extras.events else {}
-    if extras.neutral:
-        tables["neutral"] = derived
     for what, one in tables.items():
-        paths.append(stem.with_name(f"{stem.name}.{what}.csv"))
+        paths.append(_beside(stem, what))
         files.write_text(paths[-1], one.to_csv(index=False))
+    names = sorted(summary["input"].unique())
     for layout in extras.annotations:
-        folder = stem.with_name(stem.name + FILMS)  # beside a film may be FILM.eaf of a coder
-        paths += writing.write_events(events, folder, layout, _media(films, summary), sorted(films))
-    return Made(table, paths, _describe(summary, record.get("trust"), extras.all_aus))
+        where = (stem.parent, stem.name) if one_film else (of_films, "")
+        paths += writing.write_events(events, where[0], layout, _media(films, summary), names, where[1])
+    return Made(table, paths, _describe(summary, trust, extras.all_aus))
+
+
+def _beside(stem: Path, what: str) -> Path:
+    return stem.with_name(f"{stem.name}.{what}.csv")
 
 
 def _describe(summary: pd.DataFrame, trust: Mapping[str, Any] | None, all_aus: bool) -> list[str]:
@@ -128,13 +148,13 @@ def _describe(summary: pd.DataFrame, trust: Mapping[str, Any] | None, all_aus: b
     return lines
 
 
-def _write_formats(table: Path, stem: Path, extras: Extras) -> list[Path]:
+def _write_formats(table: Path, stem: Path, extras: Extras, one_film: bool) -> list[Path]:
     paths = []
     for name in extras.formats:
         suffix = ".jsonl" if name == "jsonl" else f".{name}.csv"
         layout = "native" if name in ("jsonl", "long") else name
         paths.append(stem.with_name(stem.name + suffix))
-        writing.convert_file(table, paths[-1], layout, long=name == "long")
+        writing.convert_file(table, paths[-1], layout, long=name == "long", name_inputs=not one_film)
     return paths
 
 
@@ -176,14 +196,25 @@ def read_neutral(neutral: str | None, make: Callable[[], "Predictor"]) -> pd.Dat
         ConfigError: there is no such file, or the text is neither a file, "auto" nor seconds.
         DataError: the file is no table of predictions, or cannot be read.
     """
-    rule = None if neutral is None else parse_neutral(neutral)
-    if rule is None or rule.source != "file":
+    path = None if neutral is None else find_neutral(neutral)
+    if path is None:
         return None
-    path = Path(rule.file)
-    checks.require_inputs([path], "neutral face")
     if path.suffix.lower() in checks.TABLES:
         return pd.concat(read_pieces(path), ignore_index=True)
     return make()(path)
+
+
+def find_neutral(neutral: str) -> Path | None:
+    """Return the file that ``--neutral`` names; None if it is "auto" or seconds.
+
+    Raises:
+        ConfigError: there is no such file, or the text is neither a file, "auto" nor seconds.
+    """
+    rule = parse_neutral(neutral)
+    if rule.source != "file":
+        return None
+    checks.require_inputs([Path(rule.file)], "neutral face")
+    return Path(rule.file)
 
 
 def _make_of_film(
@@ -196,12 +227,11 @@ def _make_of_film(
     trust: Mapping[str, Any] | None,
 ) -> Iterator[Path]:
     """Make the page, the time-line and the annotated copy of a film; yield the files."""
-    shown = None if extras.all_aus else trust
     place.parent.mkdir(parents=True, exist_ok=True)
     if extras.report:
         from maeface.report import film_page
 
-        path = place.with_name(f"{place.name}.report.html")
+        path = place.with_name(f"{place.name}{PAGE}")
         relative = _relative(film, path.parent)
         film_page.write(
             path, rows, title=film.name, film=relative, events=events, summary=summary, trust=trust
@@ -210,12 +240,13 @@ def _make_of_film(
     if extras.timeline and (rows["face"] >= 0).any():
         from maeface.report import timeline
 
-        for path in (place.with_name(f"{place.name}.timeline{suffix}") for suffix in (".png", ".pdf")):
-            timeline.write(path, rows, events=events, trust=shown, title=film.name)
+        aus = au_names(rows) if extras.all_aus else None
+        for path in (place.with_name(f"{place.name}{ending}") for ending in PICTURES):
+            timeline.write(path, rows, aus, events=events, trust=trust, title=film.name)
             yield path
     if extras.video:
-        path = place.with_name(f"{place.name}.annotated.mp4")
-        _annotate(film, rows, path, shown)
+        path = place.with_name(f"{place.name}{ANNOTATED}")
+        _annotate(film, rows, path, None if extras.all_aus else trust)
         yield path
 
 

@@ -10,8 +10,18 @@ from maeface.errors import ConfigError
 
 Format = Literal["openface", "pyfeat", "libreface", "long", "jsonl"]
 Annotation = Literal["elan", "srt", "boris"]
+NO_TABLE, NO_VIDEO, CAMERA = "lines are printed; give --out", "no input is a video", "a camera is predicted"
+"""Why options have no effect."""
 FILMS = ".films"
 """Ending of the folder of what is made of each film, if a table has several."""
+PAGE, PICTURES, ANNOTATED = ".report.html", (".timeline.png", ".timeline.pdf"), ".annotated.mp4"
+"""Endings of what is made of a film."""
+ENDINGS = (
+    *(FILMS, PAGE, *PICTURES, ANNOTATED, ".jsonl", ".eaf", ".srt", ".boris", ".boris.csv"),
+    *(".events.csv", ".summary.csv", ".pairs.csv", ".neutral.csv"),
+    *(f".{name}.csv" for name in get_args(Format)),
+)
+"""Endings of all that may be made of a table, beside it."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class Extras:
         annotations: the events for annotation programs and players.
         neutral: "auto", seconds, or a file of a neutral face (``neutral.parse_neutral``); writes a copy of
             the table with ``AU12_d``; None: none.
-        smooth_s: standard deviation of a Gaussian over time, for that copy and for events; 0: none.
+        smooth_s: standard deviation of a Gaussian over time, for events and summary; 0: none.
         report: whether to write a page of each film.
         timeline: whether to draw a time-line of each film, PNG and PDF.
         video: whether to write a copy of each film with the faces drawn on it.
@@ -60,6 +70,24 @@ class Extras:
     def of_films(self) -> bool:
         """Whether anything is made of each film."""
         return self.report or self.timeline or self.video
+
+    def describe_unused(self, no_tables: str, no_videos: str) -> list[str]:
+        """Return which options have no effect, a line for each reason.
+
+        Args:
+            no_tables: why no table is written; "" if there is one.
+            no_videos: why nothing is made of videos; "" if something is.
+        """
+        of_videos = {
+            name.removesuffix("_s"): bool(getattr(self, name))
+            for name in ("annotations", "neutral", "smooth_s", "report", "timeline", "video")
+        }
+        notes = [
+            checks.describe_unused(options, why)
+            for options, why in (({"format": bool(self.formats)}, no_tables), (of_videos, no_videos))
+            if why
+        ]
+        return [note for note in notes if note]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from maeface.data.ingest.images import (
     load_images,
 )
 from maeface.data.ingest.read_ahead import read_ahead
+from maeface.errors import ConfigError
 from maeface.faces import finder, media
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
@@ -160,8 +161,11 @@ class Predictor:
         return VideoResult(self._tables(load_images(images, every, fps), None, None)).to_pandas()
 
     def image(self, image: ImageLike) -> FrameResult:
-        """Predict one photo, a file or an image in memory; errors as for a call."""
-        (result,) = self.images([image])
+        """Predict one photo, a file or an image in memory; errors as for a call, and for several images."""
+        results = self.images([image])
+        result = next(results)
+        if next(results, None) is not None:
+            raise ConfigError("expected one photo, got several images; call video() or images() instead")
         return result
 
     def images(

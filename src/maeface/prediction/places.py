@@ -1,0 +1,61 @@
+"""Where the tables of a prediction go, and which files are its results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from maeface import checks
+from maeface.data.ingest.inputs import find_inputs
+from maeface.errors import ConfigError
+from maeface.prediction.extras import ENDINGS
+from maeface.prediction.record import read_record, record_path
+
+PARTS = ".parts"
+"""Name of the folder of parts in a folder of tables, and what it adds to the name of a table."""
+
+
+def default_out(inputs: Sequence[Path]) -> Path | None:
+    """Return where tables go if nothing is said: beside the input, if it is a film or a folder with films.
+
+    Returns:
+        ``film.aus.csv`` for ``film.mp4``, ``films.aus/`` for ``films/``; None for photos, which get lines.
+
+    Raises:
+        ConfigError: several inputs with films, so that there is no obvious place; or something else is there.
+    """
+    listing = find_inputs(inputs)
+    if not any(item.video for item in listing):
+        return None
+    if len(inputs) > 1:
+        raise ConfigError(
+            "several inputs with videos were given; say where the tables go: --out FILE or DIR/"
+        )
+    (path,) = inputs
+    if path.is_dir():
+        folder = path.resolve() if path.name == ".." else path.absolute()
+        return checks.FolderPath(folder.with_name(f"{folder.name}.aus"))
+    table = path.with_name(f"{path.stem}.aus.csv")
+    if not table.exists():
+        return table
+    record = read_record(table)
+    if record is None:
+        raise ConfigError(f"{table} is there and is no table of maeface; choose another name with --out")
+    before = [item["name"] for item in record["inputs"]]
+    if before != [item.source for item in listing]:
+        raise ConfigError(
+            f"{table} is there, and is of {', '.join(before)}; choose another name with --out, or delete it"
+        )
+    return table
+
+
+def parts_of(out: Path) -> Path:
+    """Return the folder of the parts of a table, or of a folder of tables."""
+    return out / PARTS if checks.is_folder_of_tables(out) else out.with_name(f"{out.name}{PARTS}")
+
+
+def results_of(out: Path) -> list[Path]:
+    """Return the results that a run may have left: the same command does not take them for inputs."""
+    if checks.is_folder_of_tables(out):
+        return [out]
+    stem = out.with_suffix("").name
+    made = [out.with_name(f"{stem}{ending}") for ending in ENDINGS]
+    return [out, record_path(out), parts_of(out), *made]
