@@ -146,7 +146,7 @@ def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
     """
     own = ("events", "neutral", "report", "timeline", "video", "all_aus")
     extras = {name: arguments.pop(name) for name in own} | {"smooth_s": arguments.pop("smooth")}
-    extras |= {name: tuple(arguments.pop(name) or ()) for name in ("formats", "annotations", "explain")}
+    extras |= {name: tuple(arguments.pop(name, None) or ()) for name in ("formats", "annotations", "explain")}
     of_camera = {name: arguments.pop(name) for name in ("realtime", "camera_size", "seconds")}
     camera, inputs = arguments.pop("camera"), arguments["inputs"]
     if (camera is None) == (not inputs):
