@@ -180,7 +180,8 @@ def read_neutral(neutral: str | None, make: Callable[[], "Predictor"]) -> pd.Dat
     if rule is None or rule.source != "file":
         return None
     path = Path(rule.file)
-    checks.require_inputs([path], "neutral face")
+    advice = "give auto, seconds (5), a stretch of seconds (12-15), or a photo, film or table"
+    checks.require_inputs([path], "neutral face", advice=advice)
     if path.suffix.lower() in checks.TABLES:
         return pd.concat(read_pieces(path), ignore_index=True)
     return make()(path)
