@@ -138,7 +138,7 @@ def test_lines_for_people():
         }
     )
     assert list(describe_faces(rows.to_dict("records"), [12], {"c.mp4"})) == [
-        "c.mp4, frame 0 (0.00 s), face 0: none of 1 action units",
+        "c.mp4, frame 0 (0.00 s), face 0: none of 1 action units is present",
         "c.mp4, frame 6 (0.25 s), face 1, low quality: AU12 Lip corner puller 3.0",
         "c.mp4, frame 7 (0.30 s): no face",
     ]

@@ -37,7 +37,7 @@ Neutral = Annotated[
     typer.Option(
         metavar="auto|SECONDS|FILE",
         help="Subtract each person's own resting face, into columns AU12_d of a copy of the table: the low "
-        "values of the film (auto), a stretch (5: the first 5 s, or 12-15), or the table of a neutral photo.",
+        "values of the film (auto), a stretch (5: the first 5 s, or 12-15), or a photo, film or table.",
         rich_help_panel=VALUES,
     ),
 ]

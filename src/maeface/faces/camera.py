@@ -51,7 +51,7 @@ def read_camera(camera: str, size: str = "", fps: float | None = None) -> Iterat
         wish = f" with {size or 'any size'}, {f'{fps:g}' if fps else 'any'} frames/s" if options else ""
         raise ResourceError(
             f"the camera {camera} cannot be opened{wish} ({device}: {text}); check its name, that no other "
-            "program uses it, and that this user may read it"
+            "program uses it, and that this user may read it; a film needs --realtime"
         ) from error
     with container:
         frames = _decode(container, camera)

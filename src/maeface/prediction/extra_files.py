@@ -32,6 +32,7 @@ from maeface.report.film_summary import describe_film
 if TYPE_CHECKING:
     from maeface.prediction.predictor import Predictor
 
+NEUTRAL_ADVICE = "give auto, seconds (5), a stretch of seconds (12-15), or a photo, film or table"
 FEW_FILMS = 3
 """Films of a table that are described in lines."""
 

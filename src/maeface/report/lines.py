@@ -33,7 +33,7 @@ def describe_faces(
             continue
         present = [_describe_au(row, au) for au in sorted(aus) if row[facts.au_name(au)]]
         quality = ", low quality" if row["status"] == "low_quality" else ""
-        found = "; ".join(present) or f"none of {len(aus)} action units"
+        found = "; ".join(present) or f"none of {len(aus)} action units is present"
         yield f"{source}, face {row['face']}{quality}: {found}"
 
 

@@ -75,7 +75,8 @@ def _sort_columns(
     texts = [column for column in named if column in KEYS or column in SUBJECT_COLUMNS]
     if "id" not in texts and "source" not in texts:
         raise DataError(
-            f"{path} needs a column `source` or `id` as in the manifest; it has {', '.join(named[:8])}"
+            f"{path} needs a column `source` (the name of the photo or film) or `id` (of the manifest); "
+            f"it has {', '.join(named[:8])}"
         )
     aus: dict[str, tuple[int, str]] = {}
     for column, label in _find_labels(path, named).items():
