@@ -1,10 +1,13 @@
 """What is made of a finished table."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from maeface import console, predict
 from maeface.errors import ConfigError, DataError
@@ -229,3 +232,14 @@ def test_options_of_tables_are_told_for_a_camera(tmp_path, monkeypatch):
         "every has no effect: a camera is predicted",
         "report has no effect: a camera is predicted",
     ]
+
+
+def test_a_table_of_photos_needs_no_pandas(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    code = (
+        "import sys; from pathlib import Path; from maeface import predict\n"
+        "predict.run([Path('a.png')], None, Path('t.csv'), aligned=True, device='cpu', workers=1)\n"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()

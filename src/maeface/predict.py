@@ -2,7 +2,8 @@
 
 Inputs are split into units of work for several processes. The rows of a finished unit are on disk, so an
 interrupted run goes on with the missing units and ends with the same bytes. Memory does not grow with the
-length of the inputs, and by about 1.5 kB with each input: its path, and what the record says of it.
+length of the inputs, and by about 1.5 kB with each input: its path, and what the record says of it. What is
+made of the finished tables (``extra_files``) holds the rows of one film at a time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -215,6 +216,8 @@ def _run(
     setup = partial(_make_job, folder, header, used, extras, make)
     task = Task(out, folder, listing, header, setup, resources, options.pictures, started, extras.explain)
     totals = write_table_each(task) if one_each else write_one_table(task)
+    if not videos and not extras.formats:
+        return _summarize(totals, out, options)
     from maeface.prediction.extra_files import make_for_tables  # it needs pandas, which takes a second
 
     made = make_for_tables(task, one_each, extras, partial(make, used))

@@ -58,9 +58,11 @@ def make_for_tables(
     else:
         tables = {task.out: list(videos)}
     for table, names in tables.items():
+        films = {name: videos[name] for name in names if name in videos}
+        if not films and not extras.formats:
+            continue
         content = read_record(table)
         if content is not None:  # else no image could be read
-            films = {name: videos[name] for name in names if name in videos}
             yield make_extras(table, films, extras, content, len(content["inputs"]) == 1, neutral)
 
 
