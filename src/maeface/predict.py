@@ -180,6 +180,9 @@ def _run(
         checks.require_positive("workers", options.workers)
     checks.require_positive("file_timeout", options.file_timeout)
     checks.require_fraction("face_threshold", options.face_threshold)
+    wanted = options.au_thresholds
+    for value in wanted.values() if isinstance(wanted, Mapping) else [] if wanted is None else [wanted]:
+        checks.require_fraction("au_threshold", value)
     one_each = checks.is_folder_of_tables(out)
     outputs = [] if options.pictures is None else [options.pictures]
     listing = find_inputs(inputs, outputs if out is None else [*outputs, *results_of(out)])
