@@ -844,9 +844,9 @@ def test_a_table_that_is_made_anew_with_other_settings_is_told(tmp_path, here, c
 # Names ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("length", [244, 249, 251, 255])
+@pytest.mark.parametrize("length", [240, 249, 251, 255])
 def test_the_longest_names_have_tables_and_pictures_too(tmp_path, here, monkeypatch, length):
-    """No room is left for ``.csv.json``: the file names are shortened, not the names in the table."""
+    """No room is left for the longest ending: the file names are shortened, not the names in the table."""
     monkeypatch.setattr(
         predict,
         "draw_photos",
@@ -859,7 +859,7 @@ def test_the_longest_names_have_tables_and_pictures_too(tmp_path, here, monkeypa
     run(folder, out, pictures=pictures)
     stems = sorted(path.name.removesuffix(".csv") for path in out.glob("*.csv"))
     assert stems[:2] == ["000.png", "001.png"] and len(stems) == 4
-    assert (stems[2:] == names) == (length <= 246)
+    assert (stems[2:] == names) == (length <= files.LONGEST_NAME)
     assert {name for stem in stems for name in rows_of(out / f"{stem}.csv")["input"]} >= set(names)
     assert all((out / f"{stem}.csv.json").is_file() for stem in stems)
     assert sorted(path.name for path in pictures.iterdir()) == [f"{stem}.png" for stem in stems]
