@@ -14,7 +14,7 @@ from maeface.errors import ConfigError, DataError
 from maeface.prediction.columns import FACE
 from maeface.prediction.extra_files import make_extras
 from maeface.prediction.extras import Extras
-from maeface.prediction.places import results_of
+from maeface.prediction.places import find_images, results_of
 from maeface.prediction.record import record_path
 from maeface.report import timeline
 from maeface.report.film_summary import describe_film
@@ -243,3 +243,18 @@ def test_a_table_of_photos_needs_no_pandas(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_results_of_earlier_predictions_are_no_inputs(tmp_path):
+    for name in ("a.png", "film.mp4", "film.aus.annotated.mp4", "film.aus.events.csv", "mine.csv"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "film.aus.films").mkdir()
+    (tmp_path / "film.aus.films" / "face.png").write_bytes(b"x")
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert {
+        item.source.rpartition("/")[2] for item in find_images([tmp_path])
+    } == names
+    (tmp_path / "film.aus.csv").write_text("input\n")
+    (tmp_path / "film.aus.csv.json").write_text('{"inputs": []}')
+    found = find_images([tmp_path, tmp_path / "film.aus.annotated.mp4"])
+    assert [item.source for item in found] == ["a.png", "film.aus.annotated.mp4", "film.mp4", "mine.csv"]

@@ -157,7 +157,7 @@ def test_a_file_that_vanishes_after_the_listing_has_a_row(tmp_path, table_of, mo
         (tmp_path / "in" / "b.png").unlink()
         return found
 
-    monkeypatch.setattr(predict, "find_inputs", find_and_lose)
+    monkeypatch.setattr(predict, "find_images", find_and_lose)
     rows = table_of()
     assert rows["input"].tolist() == ["a.png", "b.png", "c.png"]
     assert rows["face"].tolist() == [0, -1, 0] and rows["status"][1] == "unreadable"

@@ -598,7 +598,7 @@ def test_options_without_effect_are_told(model_file, crops, shared, tmp_path, ca
 
 
 def test_outputs_are_checked_before_any_work(model_file, crops, tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, "find_inputs", None)  # no work
+    monkeypatch.setattr(predict, "find_images", None)  # no work
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.csv").mkdir()
     run = partial(predict.run, [crops], model_file(), aligned=True, device="cpu")

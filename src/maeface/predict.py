@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from maeface import checks, console
 from maeface.config import Precision
 from maeface.data.ingest.cores import count_cores
-from maeface.data.ingest.inputs import Unit, find_inputs, note_unused_options
+from maeface.data.ingest.inputs import Unit, note_unused_options
 from maeface.data.ingest.runner import Resources
 from maeface.data.ingest.workers import Notify
 from maeface.errors import ConfigError
@@ -28,7 +28,7 @@ from maeface.prediction import pipeline, record
 from maeface.prediction.explaining import require_explainable
 from maeface.prediction.extras import CAMERA, NO_TABLE, NO_VIDEO, Extras
 from maeface.prediction.lines import draw_photos, print_lines
-from maeface.prediction.places import default_out, parts_of, results_of
+from maeface.prediction.places import default_out, find_images, parts_of, results_of
 from maeface.prediction.summary import Summary
 from maeface.prediction.tables import (
     Task,
@@ -185,7 +185,7 @@ def _run(
         checks.require_fraction("au_threshold", value)
     one_each = checks.is_folder_of_tables(out)
     outputs = [] if options.pictures is None else [options.pictures]
-    listing = find_inputs(inputs, outputs if out is None else [*outputs, *results_of(out)])
+    listing = find_images(inputs, outputs if out is None else [*outputs, *results_of(out)])
     videos = any(item.video for item in listing)
     changed = {"faces": options.faces != "all", "detector": options.detector != "auto"}
     note_unused_options(

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maeface import checks
-from maeface.data.ingest.inputs import find_inputs
-from maeface.errors import ConfigError
+from maeface.data.ingest.inputs import Input, find_inputs
+from maeface.errors import ConfigError, DataError
 from maeface.prediction.extras import ENDINGS
 from maeface.prediction.record import read_record, record_path
 
+RECORDS = (".csv.json", ".parquet.json")
 PARTS = ".parts"
 """Name of the folder of parts in a folder of tables, and what it adds to the name of a table."""
 
@@ -22,7 +23,7 @@ def default_out(inputs: Sequence[Path]) -> Path | None:
     Raises:
         ConfigError: several inputs with films, so that there is no obvious place; or something else is there.
     """
-    listing = find_inputs(inputs)
+    listing = find_images(inputs)
     if not any(item.video for item in listing):
         return None
     if len(inputs) > 1:
@@ -45,6 +46,33 @@ def default_out(inputs: Sequence[Path]) -> Path | None:
             f"{table} is there, and is of {', '.join(before)}; choose another name with --out, or delete it"
         )
     return table
+
+
+def find_images(inputs: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Input]:
+    """Return the files of inputs as ``find_inputs``, without results of earlier predictions.
+
+    Results are known by the record beside their table. A file that is given by name is always an input.
+
+    Args:
+        inputs: files and folders.
+        outputs: of this prediction.
+
+    Raises:
+        MaefaceError: as ``find_inputs``; DataError also if there is nothing but results.
+    """
+    listing = find_inputs(inputs, outputs)
+    records = [Path(item.path) for item in listing if item.path.endswith(RECORDS)]
+    tables = [path.with_suffix("") for path in records]
+    results = {path for table in tables if read_record(table) for path in results_of(table)}
+    given = {path.absolute() for path in inputs}
+    kept = [
+        item
+        for item in listing
+        if not results or (path := Path(item.path)) in given or results.isdisjoint((path, *path.parents))
+    ]
+    if not kept:
+        raise DataError(f"there is nothing but results of predictions in {', '.join(map(str, inputs))}")
+    return kept
 
 
 def parts_of(out: Path) -> Path:
