@@ -251,9 +251,7 @@ def test_results_of_earlier_predictions_are_no_inputs(tmp_path):
     (tmp_path / "film.aus.films").mkdir()
     (tmp_path / "film.aus.films" / "face.png").write_bytes(b"x")
     names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert {
-        item.source.rpartition("/")[2] for item in find_images([tmp_path])
-    } == names
+    assert {item.source.rpartition("/")[2] for item in find_images([tmp_path])} == names
     (tmp_path / "film.aus.csv").write_text("input\n")
     (tmp_path / "film.aus.csv.json").write_text('{"inputs": []}')
     found = find_images([tmp_path, tmp_path / "film.aus.annotated.mp4"])
