@@ -256,3 +256,15 @@ def test_results_of_earlier_predictions_are_no_inputs(tmp_path):
     (tmp_path / "film.aus.csv.json").write_text('{"inputs": []}')
     found = find_images([tmp_path, tmp_path / "film.aus.annotated.mp4"])
     assert [item.source for item in found] == ["a.png", "film.aus.annotated.mp4", "film.mp4", "mine.csv"]
+
+
+def test_weights_without_checks_show_all_their_action_units(tmp_path, monkeypatch):
+    """Their record has an empty ``trust``: nothing is known, which is not the same as nothing to be used."""
+    shown = []
+    monkeypatch.setattr(
+        "maeface.report.film_page.write", lambda path, rows, **more: shown.append(more["trust"])
+    )
+    table = write(tmp_path / "t.csv", rows("a.mp4"))
+    record = {**RECORD, "trust": {}}
+    made = make_extras(table, {"a.mp4": tmp_path / "a.mp4"}, Extras(report=True), record, one_film=True)
+    assert shown == [None] and "AU04" in "\n".join(made.lines)

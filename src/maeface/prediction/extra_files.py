@@ -90,7 +90,7 @@ def make_extras(
     stem = table.with_suffix("")
     of_films = stem if one_film else stem.with_name(stem.name + FILMS)
     paths = _write_formats(table, stem, extras, one_film)
-    thresholds, trust = record.get("thresholds") or 0.5, record.get("trust")
+    thresholds, trust = record.get("thresholds") or 0.5, record.get("trust") or None
     parts: list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]] = []
     errors: list[DataError] = []
     wanted = extras.events or extras.annotations or extras.neutral or extras.of_films
@@ -255,11 +255,10 @@ def _make_of_film(
 
 def _annotate(film: Path, rows: pd.DataFrame, out: Path, trust: Mapping[str, Any] | None) -> None:
     from maeface.faces.film_writer import write_film
+    from maeface.report.au_bars import trusted_aus
     from maeface.report.film_overlay import FilmOverlay
 
-    aus = [column[0] for name in rows if (column := facts.au_column(str(name)))]
-    chosen = sorted({au for au in aus if not trust or trust[facts.au_name(au)]["use"]})
-    overlay = FilmOverlay(rows, chosen)
+    overlay = FilmOverlay(rows, trusted_aus(trust, rows.columns))
     with console.progress(f"annotate {film.name}", media.count_frames(film), "frames") as advance:
         write_film(film, out, overlay, advance)
 
