@@ -19,7 +19,7 @@ import pytest
 import parts_cases
 from maeface import files, predict
 from maeface.data.ingest import segments, workers
-from maeface.data.ingest.inputs import Input
+from maeface.data.ingest.inputs import Input, find_inputs
 from maeface.errors import ConfigError, DataError, ResourceError
 from maeface.faces import video
 from maeface.prediction import parts, pipeline, plan, tables, units
@@ -629,7 +629,7 @@ def test_a_segment_that_crashes_costs_no_other(tmp_path, monkeypatch):
 
 def test_a_huge_film_shows_progress_while_it_is_indexed_and_hashed(tmp_path, monkeypatch):
     film(tmp_path / "film.mp4", 25)
-    (item,) = predict.find_inputs([tmp_path / "film.mp4"])
+    (item,) = find_inputs([tmp_path / "film.mp4"])
     reports, begun = [], []
     result = units.predict_unit(
         plan.make_unit([item]), tmp_path, parts_cases.QuickPredictor(), 1, None, reports.append
@@ -793,7 +793,7 @@ def test_a_folder_of_tables_keeps_no_parts_of_files_that_have_changed(tmp_path, 
     (before,) = leave_unfinished(monkeypatch, folder, out)
     for number in range(4):
         photo(folder / f"{number:03d}.png", 50)
-    listing = predict.find_inputs([folder])
+    listing = find_inputs([folder])
     names = {item.source for item in listing}
     assert parts.find_finished(out / ".parts", listing[4:], names - {"000.png"}) == {}
     assert part_names(out / ".parts") == {before}  # it has rows of an input of another run
@@ -893,7 +893,7 @@ def test_segments_that_end_in_any_order_are_joined_in_order_of_time(tmp_path, mo
 def test_a_film_in_one_piece_shows_progress_while_it_is_indexed(tmp_path, monkeypatch):
     """Also one that crashed a process and is done by itself, whose frames are read much later."""
     film(tmp_path / "film.mp4", 25)
-    (item,) = predict.find_inputs([tmp_path / "film.mp4"])
+    (item,) = find_inputs([tmp_path / "film.mp4"])
     monkeypatch.setattr(units.media, "index_video", None)  # it is not cut
     real, reports, after = video.decode_frames, [], []
     monkeypatch.setattr(video, "decode_frames", lambda *rest: after.append(len(reports)) or real(*rest))

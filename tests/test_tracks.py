@@ -13,6 +13,7 @@ from PIL import Image
 from maeface import predict
 from maeface.data.ingest import workers
 from maeface.data.ingest.images import PIXELS_TOGETHER, SourceImage, UnreadableInput, batch_images
+from maeface.data.ingest.inputs import find_inputs
 from maeface.data.loading.dataset import FaceDataset, gather_manifests
 from maeface.data.loading.loader import load_in_order
 from maeface.faces.finder import FaceCrop
@@ -241,7 +242,7 @@ def test_a_film_gives_the_same_table_whether_it_is_cut_or_not(film, tmp_path, mo
     predict.run([film], None, tmp_path / "cut.csv", **options, workers=2)
     from maeface.data.ingest import segments
 
-    assert len(segments.cut_film(predict.find_inputs([film])[0], tmp_path / "index.npz")) > 1
+    assert len(segments.cut_film(find_inputs([film])[0], tmp_path / "index.npz")) > 1
     monkeypatch.setattr(segments, "cut_into_segments", lambda index: [()])
     predict.run([film], None, tmp_path / "whole.csv", **options, workers=1)
     assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
