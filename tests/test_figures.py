@@ -72,6 +72,33 @@ def test_au_bars_are_as_long_as_the_numbers():
     assert coloured(float("nan")) == 0
 
 
+def test_a_face_of_low_quality_has_a_dashed_box_its_reason_and_grey_bars(monkeypatch):
+    written = []
+    text = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, at, words, *a, **b: written.append(words) or text(self, at, words, *a, **b),
+    )
+    photo = np.full((300, 400, 3), 90, dtype=np.uint8)
+
+    def drawn(low):
+        face = figures.FaceBars((100, 50, 200, 150), 0.9, [0.9], None, low, "small face")
+        return np.asarray(figures.au_bars(photo, [1], [face]))
+
+    sure, doubtful = drawn(False), drawn(True)
+    blue = [
+        (picture[235:245, 200:310] == (0, 0x72, 0xB2)).all(-1).any(0).mean() for picture in (sure, doubtful)
+    ]
+    assert blue[0] == 1 and 0.3 < blue[1] < 0.7  # the lower side of the box
+    panels = [picture[40:, 640 + 190 :].astype(int) for picture in (sure, doubtful)]
+    assert [(np.ptp(panel, axis=2) > 40).any() for panel in panels] == [True, False]
+    assert [words for words in written if "score" in words] == [
+        "detector score 0.90",
+        "detector score 0.90, low quality (small face)",
+    ]
+
+
 def test_the_box_is_where_the_face_is():
     photo = np.full((300, 400, 3), 90, dtype=np.uint8)
     face = figures.FaceBars((100, 50, 200, 150), 0.9, [0.2])

@@ -35,7 +35,7 @@ BELOW = {
     "data": {"faces", "runtime"},
     "model": {"runtime"},
     "train": {"model"},
-    "report": set(),
+    "report": {"analysis"},
     "analysis": set(),
     "interchange": {"analysis"},
     "prediction": {"faces", "data", "model", "runtime", "analysis", "interchange", "report"},

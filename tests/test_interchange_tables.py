@@ -262,14 +262,6 @@ def test_a_file_that_is_no_table(tmp_path):
         writing.convert_file(other, tmp_path / "b.csv")
 
 
-def test_names_of_tables():
-    inputs = ["s1/a.mp4", "s1/a.MOV", "s1/b.mp4", "b.mp4"]
-    assert list(writing.table_names(inputs).values()) == [f"{name}.csv" for name in inputs]
-    assert list(writing.table_names(inputs, "openface").values()) == [
-        *("s1/a.mp4.csv", "s1/a.MOV.csv", "s1/b.csv", "b.csv")
-    ]
-
-
 # ---- read back by evaluate
 
 

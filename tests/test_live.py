@@ -254,7 +254,10 @@ def test_faces_have_columns_by_track_with_bars():
         {"face": 1, "track": 0, "status": "low_quality", "AU12": 0, "AU12_p": 0.1, "AU12_i": 2.5},
     ]
     text = text_of(face_table(rows, [12]))
-    assert text.index("track 0, low quality") < text.index("track 1")
+    assert text.index("Person 0, low quality") < text.index("Person 1")
+    text = text_of(face_table(rows, [12], doubt=lambda row: f"small face of {row['face']}"))
+    assert "Person 0, low quality (small face of 1)" in text and text.count("small face") == 1
+    assert "Face 0" in text_of(face_table([{**rows[0], "track": None}], [12]))
     assert "AU12 Lip corner puller" in text
     assert "█" * 12 in text and "5.0" in text and "2.5" in text
     assert "and 1 more" in text_of(face_table(rows, [12], faces=1))
@@ -276,7 +279,7 @@ def test_a_terminal_shows_bars_and_speed():
     with LiveView("camera 0", [12], screen=screen) as view:
         view.show(rows_of(frame(0), 2).to_pylist(), 20.4, 31.26, 2)
     text = screen.file.getvalue()
-    assert "31.3 frames/s" in text and "track 1" in text and "q ends" in text
+    assert "31.3 frames/s" in text and "Person 1" in text and "q ends" in text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudoterminals")

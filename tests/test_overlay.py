@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maeface.errors import DataError
-from maeface.report import film_overlay
 from maeface.report import overlay as drawing
 from maeface.report.au_bars import bars_of, trusted_aus
-from maeface.report.film_overlay import FilmOverlay, format_time, read_rows
+from maeface.report.film_overlay import FilmOverlay, format_time
 from maeface.report.overlay import FaceMark, Overlay, track_colour
 from maeface.report.panel_place import Placer
 
@@ -188,6 +186,27 @@ def test_rows_without_a_face_and_missing_frames_are_told(drawn):
     assert drawn[2][0][0].doubtful
 
 
+def test_a_face_of_low_quality_has_its_reason(drawn):
+    rows = table([0, 1], status=["ok", "low_quality"])
+    show = FilmOverlay(rows, [12], doubt=lambda row: f"small face in {row['frame']}")
+    for n in range(2):
+        show(GREY, n, n / 25)
+    assert [faces[0].doubt for faces, _, _ in drawn] == ["", "small face in 1"]
+
+
+def test_people_and_low_quality_have_words(monkeypatch):
+    written = []
+    chip = drawing._Picture.chip
+    monkeypatch.setattr(
+        drawing._Picture,
+        "chip",
+        lambda self, text, *a, **b: written.append(text) or chip(self, text, *a, **b),
+    )
+    marks = [FaceMark((100, 80, 150, 180), 0), FaceMark((300, 80, 350, 180), 1, None, (), True, "blurred")]
+    Overlay().draw(GREY, [*marks, FaceMark((400, 80, 450, 180), None, None, (), True)])
+    assert written == ["Person 0", "Person 1, low quality (blurred)", "low quality"]
+
+
 def test_points_of_the_table_are_drawn_if_all_are_there(drawn):
     names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
     points = {f"{name}_{axis}": [3.0, 4.0] for name in names for axis in "xy"}
@@ -197,19 +216,6 @@ def test_points_of_the_table_are_drawn_if_all_are_there(drawn):
     show(GREY, 0, 0.0)
     show(GREY, 1, 0.04)
     assert np.shape(drawn[0][0][0].points) == (5, 2) and drawn[1][0][0].points is None
-
-
-@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
-def test_a_table_is_read_in_pieces(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(film_overlay, "_ROWS_TOGETHER", 3)
-    rows = pd.concat([table(range(4)).assign(input=film) for film in ("a.mp4", "007", "c.mp4")])
-    path = tmp_path / name
-    rows.to_csv(path, index=False) if name == "t.csv" else rows.to_parquet(path, index=False)
-    pieces = list(read_rows(path, "007"))
-    assert max(map(len, pieces)) <= 3
-    assert pd.concat(pieces)["frame"].tolist() == [0, 1, 2, 3]
-    with pytest.raises(DataError, match=r"no row of d\.mp4"):
-        list(read_rows(path, "d.mp4"))
 
 
 def test_bars_of_every_kind_of_table():

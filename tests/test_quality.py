@@ -17,6 +17,7 @@ from maeface.faces.geometry import Face, Square, square_around
 from maeface.faces.quality import (
     LIMITS,
     MEASURES,
+    describe_low_quality,
     fraction_outside,
     is_low_quality,
     measure_quality,
@@ -177,6 +178,15 @@ def test_a_crop_that_was_not_detected_has_neither_pose_nor_agreement(faces):
 def test_one_measure_beyond_its_limit_is_low_quality(name, value):
     rows = np.array([[*GOOD.values()], [*(GOOD | {name: value}).values()]])
     assert is_low_quality(rows).tolist() == [False, True]
+
+
+def test_the_reason_names_each_measure_beyond_its_limit():
+    assert describe_low_quality({**GOOD, "input": "a.jpg"}) == ""
+    assert describe_low_quality(GOOD | {"face_px": 20.0}) == "small face"
+    assert describe_low_quality(GOOD | {"yaw": -50.0, "sharpness": 0.1}) == "turned to the side, blurred"
+    assert describe_low_quality(GOOD | {"roll": 170.0, "agreement": None}) == "upside down"
+    assert describe_low_quality(GOOD | {"outside": 0.4, "agreement": 0.1}) == "unsure detection, cut off"
+    assert describe_low_quality(GOOD | {"pitch": 40.0}) == "turned up or down"
 
 
 def test_a_head_that_lies_on_its_side_is_not_of_low_quality():

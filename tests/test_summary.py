@@ -122,3 +122,16 @@ def test_pairs_without_variation_have_no_correlation():
     assert always["jaccard"] == pytest.approx(2 / 3) and np.isnan(always["phi"])
     unknown = co_occurrence(both([None] * 3, [None] * 3)).iloc[0]
     assert unknown[["share_1", "share_both", "jaccard", "phi"]].isna().all()
+
+
+def test_numbers_are_rounded_where_tables_are_made():
+    table = film([0.1] * 7 + [0.9] * 10 + [0.1] * 6, fps=29.97)
+    table["AU12_p"] = table["AU12_p"].astype(np.float32)
+    events = find_events(table)
+    for made in (events, summarize(table, events), co_occurrence(both([0.1, 0.9, 0.9], [0.9, 0.9, 0.1]))):
+        for name in made.select_dtypes("float"):
+            digits = 3 if name == "seconds" or name.endswith("_s") else 6
+            assert (made[name].dropna() == made[name].dropna().round(digits)).all(), name
+    assert events["onset_s"].item() == round(7 / 29.97, 3)
+    assert events["peak_p"].item() == 0.9  # not 0.8999999761581421
+    assert "0.23400000" not in events.to_csv() and "-0.0," not in events.to_csv()

@@ -1,9 +1,8 @@
 """Events of action units in films: onset, apex, offset, and blinks.
 
-An event is a stretch of a film in which an AU stays present. It is found with two thresholds: the values
-are at or above the lower one throughout, and reach the higher one. So noise about a single threshold does
-not cut an event into pieces, and a weak flicker makes none, while onset and offset are where the movement
-begins and ends.
+An event is one movement of an AU. It is found with two thresholds: the values stay at or above the lower
+one, but for short dips, and reach the higher one. So noise about a single threshold does not cut an event
+into pieces, and a weak flicker makes none, while onset and offset are where the movement begins and ends.
 """
 
 import math
@@ -24,6 +23,7 @@ from maeface.analysis.timeline import (
     Thresholds,
     au_names,
     people,
+    rounded,
     threshold_of,
 )
 from maeface.errors import ConfigError
@@ -124,7 +124,8 @@ def find_events(
         numbers of these frames. ``peak_p``, ``peak_i``: highest values; ``mean_p``, ``mean_i``: means over
         time; NaN where the weights do not give them. ``frames``: number of frames with values;
         ``missing_s``: time within without values. ``onset_seen``, ``offset_seen``: False where the event
-        was already there when the film or the face appeared, or still there at the end.
+        was already there when the film or the face appeared, or still there at the end. Times are rounded to
+        1 ms, other numbers to six decimals.
 
     Raises:
         ConfigError: the table has no values of the kind ``rules.on``, or a threshold is missing.
@@ -141,7 +142,7 @@ def find_events(
             for number, (first, last) in enumerate(found):
                 values = [column[first : last + 1] for column in columns]
                 rows.append(_describe(person, au, number, first, known, values, rules))
-    return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
+    return rounded(pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES))
 
 
 def _signal(

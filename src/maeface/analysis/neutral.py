@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from maeface.analysis.timeline import VALID, Floats, Person, people
+from maeface.analysis.timeline import DIGITS, VALID, Floats, Person, people
 from maeface.errors import ConfigError, DataError
 
 PERCENTILE = 10.0
@@ -192,7 +192,8 @@ def subtract(table: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
         levels: the neutral of each input and track, as ``levels_auto`` and the others return it.
 
     Returns:
-        A copy of the table. ``AU12_d`` may be below 0 and is NaN where there are no values, or no neutral.
+        A copy of the table. ``AU12_d`` may be below 0 and is NaN where there are no values, or no neutral;
+        it is rounded to six decimals.
         ``AU12_d`` of an earlier neutral is replaced.
 
     Raises:
@@ -209,7 +210,7 @@ def subtract(table: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
     for au in aus:
         difference = table[f"{au}_i"].to_numpy(np.float64) - own[au].to_numpy(np.float64)
         place = list(result.columns).index(f"{au}_i") + 1
-        result.insert(place, f"{au}_d", np.where(valid, difference, np.nan))
+        result.insert(place, f"{au}_d", np.where(valid, np.round(difference, DIGITS) + 0.0, np.nan))
     return result
 
 

@@ -8,7 +8,17 @@ import numpy as np
 import pandas as pd
 
 from maeface.analysis.events import BLINK, LIDS, find_events, mean_over_time
-from maeface.analysis.timeline import THRESHOLD, Floats, Person, Thresholds, au_names, people, presence
+from maeface.analysis.timeline import (
+    THRESHOLD,
+    Floats,
+    Person,
+    Thresholds,
+    au_names,
+    people,
+    presence,
+    rounded,
+    share_seen,
+)
 
 BLINK_STEP_S = 0.1
 """Largest usual distance of frames in s at which blinks are counted; a blink takes 0.1 to 0.5 s."""
@@ -54,7 +64,8 @@ def summarize(
         to 1); ``mean_p``, ``mean_i``, ``mean_d`` (over the time with values, present or not), ``peak_p``,
         ``peak_i``; ``events``, ``events_per_min`` (of the time with values), ``mean_duration_s`` (of the
         events; NaN without any); ``blinks_per_min`` (AU43 and AU45 only; NaN if frames are usually more than
-        0.1 s apart). Photos have shares of faces, and NaN for seconds and all that is of events.
+        0.1 s apart). Photos have shares of faces, and NaN for seconds and all that is of events. Seconds are
+        rounded to 1 ms, other numbers to six decimals.
 
     Raises:
         DataError: the table is not one of predictions.
@@ -70,7 +81,7 @@ def summarize(
         for person in people(table)
         for au in aus
     ]
-    return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
+    return rounded(pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES))
 
 
 def co_occurrence(table: pd.DataFrame, thresholds: Thresholds = THRESHOLD) -> pd.DataFrame:
@@ -85,7 +96,7 @@ def co_occurrence(table: pd.DataFrame, thresholds: Thresholds = THRESHOLD) -> pd
         photo) in which both are known: ``share_1``, ``share_2``, ``share_both``; ``expected_both`` (the
         product of the first two: what independent AUs would have); ``jaccard`` (time with both by time with
         one or both; NaN if neither is ever present); ``phi`` (correlation of presence, -1 to 1; NaN if one
-        of them is always or never present).
+        of them is always or never present). Numbers are rounded to six decimals.
 
     Raises:
         DataError: the table is not one of predictions.
@@ -103,7 +114,7 @@ def co_occurrence(table: pd.DataFrame, thresholds: Thresholds = THRESHOLD) -> pd
     ]
     if not parts or not len(first):
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PAIR_TYPES.items()})
-    return pd.concat(parts, ignore_index=True).astype(PAIR_TYPES)
+    return rounded(pd.concat(parts, ignore_index=True).astype(PAIR_TYPES))
 
 
 def _numbers(tracks: pd.Series) -> list[int | None]:
@@ -132,8 +143,10 @@ def _row(person: Person, au: str, events: pd.DataFrame, thresholds: Thresholds) 
         "valid_frames": int(person.valid.sum()),
         "seconds": length,
         "valid_s": valid_s,
-        "valid_share": valid_s / length if film and length > 0 else float(person.valid.mean()),
-        "share": mean_over_time(presence(person, au, thresholds), weights),
+        "valid_share": share_seen(person.times, person.spans, person.valid)
+        if film
+        else float(person.valid.mean()),
+        "share": mean_over_time(presence(person.rows, au, thresholds), weights),
         **{f"mean_{kind}": mean_over_time(values, weights) for kind, values in columns.items()},
         **{
             f"peak_{kind}": float(np.nanmax(columns[kind])) if not np.isnan(columns[kind]).all() else nothing
@@ -148,7 +161,7 @@ def _row(person: Person, au: str, events: pd.DataFrame, thresholds: Thresholds) 
 
 def _pairs(person: Person, aus: list[str], thresholds: Thresholds) -> dict[str, Floats]:
     """Return what ``co_occurrence`` tells of each pair, (A, A) each, first AU in rows."""
-    present = np.stack([presence(person, au, thresholds) for au in aus], axis=1)  # (N, A)
+    present = np.stack([presence(person.rows, au, thresholds) for au in aus], axis=1)  # (N, A)
     known = ~np.isnan(present)
     present = np.nan_to_num(present)
     weights = _weights(person)[:, None]

@@ -23,6 +23,9 @@ THRESHOLD = 0.5
 PLACE = "_place"
 NEEDED = ("input", "frame", "time_s", "face", "track", "status")
 
+TIME_DIGITS, DIGITS = 3, 6
+"""Decimals of times (1 ms) and of all other numbers in the tables that are made from one of predictions."""
+
 Thresholds = float | Mapping[str, float]
 """Probability from which an AU is present: one number, or one for each AU by name (``{"AU12": 0.5}``)."""
 
@@ -68,9 +71,23 @@ def au_names(table: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(hit[1] for hit in found if hit))
 
 
-def value_columns(table: pd.DataFrame) -> list[str]:
-    """Return the names of all columns with values of AUs: ``AU12``, ``AU12_p``, ``AU12_i``, ``AU12_d``."""
-    return [name for name in table.columns if re.fullmatch(r"AU\d\d(_[pid])?", str(name))]
+def person_numbers(table: pd.DataFrame) -> Floats:
+    """Return the track of each face, its number in the image where it has no track, NaN for no face, (M,)."""
+    face, track = (
+        table[name].to_numpy(np.float64, na_value=np.nan) if name in table else np.full(len(table), np.nan)
+        for name in ("face", "track")
+    )
+    return np.where(face >= 0, np.where(np.isnan(track), face, track), np.nan)
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its times rounded to 1 ms and its other numbers to six decimals.
+
+    Columns of times are ``seconds`` and those that end with ``_s``.
+    """
+    floats = table.select_dtypes("float")
+    digits = {name: TIME_DIGITS if f"_{name}".endswith(("_s", "_seconds")) else DIGITS for name in floats}
+    return table.assign(**(floats.round(digits) + 0.0))  # + 0.0: no -0.0
 
 
 def threshold_of(au: str, thresholds: Thresholds) -> float:
@@ -90,20 +107,31 @@ def threshold_of(au: str, thresholds: Thresholds) -> float:
     return value
 
 
-def presence(person: Person, au: str, thresholds: Thresholds = THRESHOLD) -> Floats:
+def presence(rows: pd.DataFrame, au: str, thresholds: Thresholds = THRESHOLD) -> Floats:
     """Return 1 where an AU is present, 0 where it is absent, NaN where it is not known, (N,).
 
     It is the column ``AU12`` if there is one, else ``AU12_p`` at the threshold, else an intensity of at
     least 1.
     """
-    if au in person.rows:
-        return person.column(au)
-    probabilities, intensities = person.column(f"{au}_p"), person.column(f"{au}_i")
-    if f"{au}_p" in person.rows:
-        values, limit = probabilities, threshold_of(au, thresholds)
-    else:
-        values, limit = intensities, INTENSITY_PRESENT
+    if au in rows:
+        return rows[au].to_numpy(np.float64, na_value=np.nan)
+    column, limit = f"{au}_i", INTENSITY_PRESENT
+    if f"{au}_p" in rows:
+        column, limit = f"{au}_p", threshold_of(au, thresholds)
+    values = rows[column].to_numpy(np.float64, na_value=np.nan)
     return np.where(np.isnan(values), np.nan, values >= limit)
+
+
+def share_seen(times: Floats, spans: Floats, seen: Bools) -> float:
+    """Return the share of a film's time in which a person is seen, 0 to 1; of one frame, of its rows.
+
+    Args:
+        times: of the frames, in s, (N,).
+        spans: seconds for which each stands, (N,).
+        seen: whether the person is seen in it, (N,).
+    """
+    length = times[-1] + spans[-1] - times[0]
+    return float(spans[seen].sum() / length) if length > 0 else float(seen.mean())
 
 
 def people(table: pd.DataFrame) -> Iterator[Person]:
@@ -130,7 +158,7 @@ def people(table: pd.DataFrame) -> Iterator[Person]:
 
 def _people_of(name: str, rows: pd.DataFrame) -> Iterator[Person]:
     rows = rows.sort_values(["frame", "face"], kind="stable")
-    values = value_columns(rows)
+    values = [name for name in rows if re.fullmatch(r"AU\d\d(_[pid])?", str(name))]
     valid = (rows["status"].isin(VALID) & (rows["face"] >= 0)).to_numpy(bool)
     frames = rows[["frame", "time_s"]].drop_duplicates("frame")
     numbers = sorted({int(track) for track in rows.loc[valid, "track"].dropna()})
@@ -143,7 +171,7 @@ def _people_of(name: str, rows: pd.DataFrame) -> Iterator[Person]:
         yield Person(name, None, False, emptied, times, np.full(len(rows), np.nan), valid, places, np.nan)
         return
     times = np.maximum.accumulate(frames["time_s"].to_numpy(np.float64))
-    spans, step = _spans(times)
+    spans, step = frame_spans(times)
     tracks: list[int | None] = [*numbers] or [None]
     for number in tracks:
         mine = valid if number is None else valid & rows["track"].eq(number).fillna(False).to_numpy(bool)
@@ -153,7 +181,8 @@ def _people_of(name: str, rows: pd.DataFrame) -> Iterator[Person]:
         yield Person(name, number, True, person, times, spans, places >= 0, places, step)
 
 
-def _spans(times: Floats) -> tuple[Floats, float]:
+def frame_spans(times: Floats) -> tuple[Floats, float]:
+    """Return the seconds for which each frame stands, (N,), and the usual distance; see ``people``."""
     steps = np.diff(times)
     step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     return np.minimum(np.append(steps, step), max(HOLD_S, step)), step

@@ -3,8 +3,9 @@
 What the measures mean and how the limits were found is in ``docs/user_guide/quality.md``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,11 @@ from maeface.faces.pose import measure_pose
 
 MEASURES = ("face_px", "yaw", "pitch", "roll", "sharpness", "agreement", "outside")
 """The columns of ``measure_quality``."""
+REASONS = (
+    *("small face", "turned to the side", "turned up or down", "upside down"),
+    *("blurred", "unsure detection", "cut off"),
+)
+"""What is wrong with a face if a measure is beyond its limit, in the order of ``MEASURES``."""
 
 # Sharpness is measured at this size, px. A face is then 58 px high, so all faces from about 60 px on are
 # compared at the same scale, and noise of single pixels is averaged away in large ones.
@@ -39,7 +45,7 @@ class Limits:
     in a good picture (``benchmarks/quality.py`` and ``studio/benchmarks/pose.py``).
 
     Attributes:
-        face_px: least side of the face, px.
+        face_px: least longer side of the face, px.
         sharpness: least sharpness.
         yaw: largest yaw to either side, degrees.
         pitch: largest pitch up or down, degrees.
@@ -94,17 +100,38 @@ def is_low_quality(measures: NDArray[np.floating], limits: Limits = LIMITS) -> N
     Returns:
         (F,).
     """
-    face_px, yaw, pitch, roll, sharpness, agreement, outside = np.asarray(measures).T
-    low: NDArray[np.bool_] = (
-        (face_px < limits.face_px)
-        | (np.abs(yaw) > limits.yaw)
-        | (np.abs(pitch) > limits.pitch)
-        | (np.abs(roll) > limits.roll)
-        | ~(sharpness >= limits.sharpness)
-        | (agreement < limits.agreement)
-        | (outside > limits.outside)
-    )
+    low: NDArray[np.bool_] = np.asarray(_beyond(measures, limits).any(axis=1))
     return low
+
+
+def describe_low_quality(row: Mapping[str, Any], limits: Limits = LIMITS) -> str:
+    """Return why a face is of low quality: "small face, blurred"; "" if no measure is beyond its limit.
+
+    Args:
+        row: {measure: value}, such as a row of a table of predictions; others of its columns are ignored.
+        limits: of the measures.
+    """
+    values = [row.get(name) for name in MEASURES]
+    measures = [[float("nan") if value is None else float(value) for value in values]]
+    beyond = _beyond(np.array(measures, np.float32), limits)[0]
+    return ", ".join(reason for reason, low in zip(REASONS, beyond, strict=True) if low)
+
+
+def _beyond(measures: NDArray[np.floating], limits: Limits) -> NDArray[np.bool_]:
+    """Return which measures are beyond their limits, (F, 7)."""
+    face_px, yaw, pitch, roll, sharpness, agreement, outside = np.asarray(measures).T
+    return np.stack(
+        [
+            face_px < limits.face_px,
+            np.abs(yaw) > limits.yaw,
+            np.abs(pitch) > limits.pitch,
+            np.abs(roll) > limits.roll,
+            ~(sharpness >= limits.sharpness),
+            agreement < limits.agreement,
+            outside > limits.outside,
+        ],
+        axis=1,
+    )
 
 
 def measure_sharpness(crops: Sequence[Image]) -> NDArray[np.float32]:

@@ -96,9 +96,3 @@ def widen(values: "pd.Series[float]") -> NDArray[np.float64]:
     texts = pa.array(values, from_pandas=True).cast(pa.string())
     widened: NDArray[np.float64] = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return widened
-
-
-def person_numbers(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Return (M,) the track of each face; its number in the image where it has no track; NaN for no face."""
-    track, face = numbers(table, "track"), numbers(table, "face")
-    return np.where(find_faces(table), np.where(np.isnan(track), face, track), np.nan)

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maeface import checks
+from maeface.analysis.timeline import person_numbers
 from maeface.errors import ConfigError
 from maeface.interchange import native
 
@@ -41,7 +42,7 @@ def to_openface(table: pd.DataFrame, name_inputs: bool = False) -> pd.DataFrame:
     found = native.find_faces(table)
     columns: dict[str, object] = {
         "frame": table["frame"] + 1,
-        "face_id": _whole(np.nan_to_num(native.person_numbers(table))),
+        "face_id": _whole(np.nan_to_num(person_numbers(table))),
         "timestamp": _rounded(native.numbers(table, "time_s")),
         "confidence": np.where(found, native.numbers(table, "score"), 0.0),
         "success": _whole(found),
@@ -140,7 +141,7 @@ def to_libreface(table: pd.DataFrame, name_inputs: bool = False) -> pd.DataFrame
         if au in known
     }
     columns |= rated
-    columns["face_id"] = _whole(native.person_numbers(table))
+    columns["face_id"] = _whole(person_numbers(table))
     if rated:
         columns["intensity_max"] = LIBREFACE_MAX
     return _with_input(columns, table, name_inputs)

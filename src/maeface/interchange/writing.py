@@ -87,22 +87,6 @@ def convert_file(
             write(piece)
 
 
-def table_names(inputs: Sequence[str], layout: str = "native", suffix: str = ".csv") -> dict[str, str]:
-    """Return the file name of each input's table in a folder of tables.
-
-    Native tables are named by the whole name of the input, ``s01/film.mp4.csv``. Those of other tools are
-    named as OpenFace does, ``s01/film.csv``, except where two inputs would share it.
-
-    Args:
-        inputs: names of the inputs, relative, with slashes.
-        layout: one of ``tools.FORMATS``.
-        suffix: one of ``SUFFIXES``.
-    """
-    if layout == "native":
-        return {name: name + suffix for name in inputs}
-    return _short_names(inputs, suffix)
-
-
 def write_events(
     events: pd.DataFrame,
     folder: Path,

@@ -6,6 +6,7 @@ from pathlib import Path
 from maeface import checks
 from maeface.faces import camera as cameras
 from maeface.faces.camera import pace
+from maeface.faces.quality import describe_low_quality
 from maeface.model.trust import shown_aus
 from maeface.prediction.live import LivePredictor, LiveSummary, run_live
 from maeface.prediction.predictor import Predictor
@@ -46,7 +47,7 @@ def predict_camera(
     frames = live.prepare(source)
     aus: Sequence[int] = shown_aus(predictor.metadata, all_aus)
     thresholds = dict(zip(predictor.metadata.aus, predictor.thresholds, strict=True))
-    with LiveView(name, aus, thresholds) as view:
+    with LiveView(name, aus, thresholds, doubt=describe_low_quality) as view:
         return run_live(
             pace(frames) if realtime else frames,
             live,

@@ -21,6 +21,7 @@ from maeface.analysis.summary import co_occurrence, summarize
 from maeface.analysis.timeline import au_names
 from maeface.errors import DataError
 from maeface.faces import media
+from maeface.faces.quality import describe_low_quality
 from maeface.interchange import writing
 from maeface.interchange.events import Media
 from maeface.interchange.native import read_pieces
@@ -237,7 +238,14 @@ def _make_of_film(
         path = place.with_name(f"{place.name}{PAGE}")
         relative = _relative(film, path.parent)
         film_page.write(
-            path, rows, title=film.name, film=relative, events=events, summary=summary, trust=trust
+            path,
+            rows,
+            title=film.name,
+            film=relative,
+            events=events,
+            summary=summary,
+            trust=trust,
+            smooth_s=extras.smooth_s,
         )
         yield path
     if extras.timeline and (rows["face"] >= 0).any():
@@ -258,7 +266,7 @@ def _annotate(film: Path, rows: pd.DataFrame, out: Path, trust: Mapping[str, Any
     from maeface.report.au_bars import trusted_aus
     from maeface.report.film_overlay import FilmOverlay
 
-    overlay = FilmOverlay(rows, trusted_aus(trust, rows.columns))
+    overlay = FilmOverlay(rows, trusted_aus(trust, rows.columns), doubt=describe_low_quality)
     with console.progress(f"annotate {film.name}", media.count_frames(film), "frames") as advance:
         write_film(film, out, overlay, advance)
 

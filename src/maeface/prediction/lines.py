@@ -11,10 +11,11 @@ from maeface import console, files
 from maeface.data.ingest.images import SkippedInputs, SourceImage, read_inputs
 from maeface.data.ingest.inputs import Input
 from maeface.errors import DataError
+from maeface.faces.quality import MEASURES, describe_low_quality
 from maeface.model.trust import shown_aus
 from maeface.prediction.explaining import draw_explanations, require_explainable
 from maeface.prediction.extras import Extras
-from maeface.prediction.rows import ImagePrediction, rows_of
+from maeface.prediction.rows import LOW_QUALITY, ImagePrediction, rows_of
 from maeface.prediction.tables import Totals, describe_unreadable
 from maeface.prediction.tracks import number_tracks
 from maeface.prediction.units import picture_path
@@ -73,7 +74,7 @@ def print_lines(
         for table in number_tracks(predict(), track):
             rows = table.to_pylist()
             totals.statuses.update(row["status"] for row in rows)
-            if lines := list(describe_faces(rows, shown, videos)):
+            if lines := list(describe_faces(rows, shown, videos, describe_low_quality)):
                 console.print_result("\n".join(lines))
             advance(0, f"{read.total()} images, {totals.faces} faces")
     totals.images = read.total()
@@ -107,8 +108,12 @@ def draw_photos(
                 score=np.nan if predictor.detector is None else crop.face.score,
                 probabilities=None if task == "intensity" else values[len(aus) : 2 * len(aus)][places],
                 intensities=None if task == "detection" else values[-len(aus) :][places],
+                low_quality=status == LOW_QUALITY,
+                doubt=describe_low_quality(dict(zip(MEASURES, quality, strict=True))),
             )
-            for crop, values in zip(prediction.crops, prediction.values, strict=True)
+            for crop, values, quality, status in zip(
+                *(prediction.crops, prediction.values, prediction.quality, prediction.statuses), strict=True
+            )
         ]
         picture = figures.au_bars(prediction.image.frame.rgb, [aus[k] for k in places], bars, thresholds)
         files.write_bytes(picture_path(folder, prediction.image.name), figures.png(picture))

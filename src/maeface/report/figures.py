@@ -13,8 +13,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from maeface import facts
 from maeface.report.charts import COLOURS
+from maeface.report.lines import low_quality
 
 WHITE, INK, GREY, PALE = (255, 255, 255), (26, 26, 26), (110, 110, 110), (232, 232, 232)
+DIM, PALE_DIM = (140, 140, 140), (190, 190, 190)
+"""Bars of faces of low quality: present and absent."""
+DASH = 12
+"""A dash and the gap after it, px."""
 TILE = 112
 """Smaller crops are enlarged by a whole factor to about this side, px."""
 GAP = 6
@@ -85,12 +90,16 @@ class FaceBars:
         score: of the face detector, 0..1; NaN without a detector.
         probabilities: (A,) 0..1, or None.
         intensities: (A,) 0..5, or None.
+        low_quality: whether the face is seen so badly that its values should not be used.
+        doubt: why: "small face".
     """
 
     box: tuple[float, float, float, float]
     score: float = float("nan")
     probabilities: ArrayLike | None = None
     intensities: ArrayLike | None = None
+    low_quality: bool = False
+    doubt: str = ""
 
 
 def au_bars(
@@ -103,7 +112,8 @@ def au_bars(
     """Draw a photo with a numbered box around each face, and bars of each face's action units.
 
     Faces are counted from 0, as in tables. The bars of up to two faces are beside the photo, those of more
-    faces below it. AUs whose probability is at or above ``threshold`` are in full colour, others pale.
+    faces below it. AUs whose probability is at or above ``threshold`` are in full colour, others pale. A face
+    of low quality has a dashed box, the reason over its bars, and grey bars.
 
     Args:
         image: RGB uint8 (H, W, 3).
@@ -143,12 +153,36 @@ def _photo(image: NDArray[np.uint8], faces: Sequence[FaceBars], width: int) -> I
         colour = COLOURS[k % len(COLOURS)]
         x1, y1, x2, y2 = (float(v) * scale for v in face.box)
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=WHITE, width=4)
-        draw.rectangle((x1, y1, x2, y2), outline=colour, width=2)
+        if face.low_quality:
+            _dash(draw, (x1, y1, x2, y2), colour)
+        else:
+            draw.rectangle((x1, y1, x2, y2), outline=colour, width=2)
         label = str(k)
         wide = _font(13).getlength(label) + 8
         draw.rectangle((x1, y1, x1 + wide, y1 + 17), fill=colour)
         draw.text((x1 + wide / 2, y1 + 9), label, WHITE, _font(13), anchor="mm")
     return photo
+
+
+def _dash(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str) -> None:
+    """Draw a dashed rectangle, of at least two dashes a side."""
+    x1, y1, x2, y2 = box
+    for (xa, ya), (xb, yb) in (
+        ((x1, y1), (x2, y1)),
+        ((x1, y2), (x2, y2)),
+        ((x1, y1), (x1, y2)),
+        ((x2, y1), (x2, y2)),
+    ):
+        dashes = max(2, round((xb - xa + yb - ya) / DASH))
+        for at in range(dashes):
+            start, stop = at / dashes, (at + 0.5) / dashes
+            ends = (
+                xa + start * (xb - xa),
+                ya + start * (yb - ya),
+                xa + stop * (xb - xa),
+                ya + stop * (yb - ya),
+            )
+            draw.line(ends, colour, 2)
 
 
 def _panel(k: int, face: FaceBars, aus: Sequence[int], thresholds: Sequence[float]) -> Image.Image:
@@ -166,10 +200,13 @@ def _panel(k: int, face: FaceBars, aus: Sequence[int], thresholds: Sequence[floa
     panel = Image.new("RGB", (GAP * 2 + name + bar * len(bars), head + line * len(aus) + GAP), WHITE)
     draw = ImageDraw.Draw(panel)
     colour = COLOURS[k % len(COLOURS)]
+    full_colour, pale = (DIM, PALE_DIM) if face.low_quality else (colour, _pale(colour))
     draw.rectangle((GAP, 6, GAP + 20, 24), fill=colour)
     draw.text((GAP + 10, 15), str(k), WHITE, _font(13), anchor="mm")
-    score = "" if np.isnan(face.score) else f"detector score {face.score:.2f}"
-    draw.text((GAP + 28, 15), score, GREY, _font(12), anchor="lm")
+    about = [] if np.isnan(face.score) else [f"detector score {face.score:.2f}"]
+    about += [low_quality(face.doubt)] if face.low_quality else []
+    text = _fit(", ".join(about), panel.width - GAP - 28, 12)
+    draw.text((GAP + 28, 15), text, INK if face.low_quality else GREY, _font(12), anchor="lm")
     for b, (title, values, top) in enumerate(bars):
         left = GAP + name + b * bar
         draw.text((left, 36), title, GREY, _font(11), anchor="lm")
@@ -180,7 +217,7 @@ def _panel(k: int, face: FaceBars, aus: Sequence[int], thresholds: Sequence[floa
             if not np.isnan(value):
                 present = probabilities is None or probabilities[i] >= thresholds[i]
                 reach = left + full * min(max(value / top, 0.0), 1.0)
-                draw.rectangle((left, y + 3, reach, y + line - 4), fill=colour if present else _pale(colour))
+                draw.rectangle((left, y + 3, reach, y + line - 4), fill=full_colour if present else pale)
             text = "-" if np.isnan(value) else f"{value:.2f}"
             draw.text((left + full + 5, y + line / 2), text, INK, _font(11), anchor="lm")
     for i, number in enumerate(aus):

@@ -8,7 +8,7 @@ Curves with more points than ``POINTS`` allows are thinned with largest-triangle
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from tsdownsample import LTTBDownsampler
 
 from maeface import facts
+from maeface.analysis.timeline import (
+    THRESHOLD,
+    Thresholds,
+    au_names,
+    frame_spans,
+    person_numbers,
+    presence,
+    share_seen,
+)
 from maeface.errors import DataError
+from maeface.report.lines import percent, person_title
 
 POINTS = 1_000_000
 """Points of all curves of a page together; about 6 bytes each."""
@@ -42,6 +52,7 @@ def film_data(
     events: pd.DataFrame | None = None,
     summary: pd.DataFrame | None = None,
     trust: Mapping[str, Mapping[str, Any]] | None = None,
+    thresholds: Thresholds = THRESHOLD,
 ) -> dict[str, Any]:
     """Return the data of a film's page, ready for JSON.
 
@@ -50,6 +61,7 @@ def film_data(
         events: columns of ``EVENT``; times in s, ``peak_i`` an intensity 0..5.
         summary: any columns; rows can be filtered on the page by the columns ``track`` and ``au``.
         trust: "AU12" -> where it was checked, as in the record of a table.
+        thresholds: probability from which an AU is present; used where the table has no column ``AU12``.
 
     Raises:
         DataError: the table is empty, is not of one film, or lacks a column.
@@ -65,21 +77,24 @@ def film_data(
     factors = {name: FACTORS.get(name.split("_")[-1]) or _factor(table[name]) for name in columns}
     without = frame_status(table, number)
     faces = table[table["face"] >= 0]
-    faces = faces.assign(person=person_numbers(faces))
+    faces = faces.assign(person=person_numbers(faces).astype(np.int64))
     kept = faces["person"].value_counts().head(PEOPLE).index.sort_values()
-    people = [
-        _person(int(p), faces[faces["person"] == p], number, without, factors, aus, len(faces)) for p in kept
-    ]
+    tracked = has_tracks(table)
+    spans = frame_spans(time)[0]
+    film = _Film(time, spans, number, without, factors, aus, len(faces), thresholds, tracked)
+    people = [_person(int(p), faces[faces["person"] == p], film) for p in kept]
     thinned = max((len(s["v"]) for p in people for s in p["series"].values() if s["k"]), default=0)
     return {
         "frames": len(number),
         "number": _sequence(number),
         "ms": _sequence(np.round(time * 1000).astype(np.int64)),
+        "end_ms": round((time[-1] + spans[-1]) * 1000),
         "aus": {au: _au(au, (trust or {}).get(au)) for au in aus},
         "trust_known": bool(trust),
         "measures": measures,
         "quality": quality,
         "factors": factors,
+        "tracked": tracked,
         "people": people,
         "people_left_out": int(faces["person"].nunique()) - len(people),
         "thinned": thinned,
@@ -88,17 +103,9 @@ def film_data(
     }
 
 
-def au_names(table: pd.DataFrame) -> list[str]:
-    """Return the names of the AUs that have a value, in ascending order: ["AU01", "AU12"]."""
-    found = {facts.au_column(str(name)) for name in table.columns if str(name)[-2:] in ("_i", "_p")}
-    return [facts.au_name(number) for number in sorted({column[0] for column in found if column})]
-
-
-def person_numbers(table: pd.DataFrame) -> pd.Series:
-    """Return the number of the person of each row: ``track``, or ``face`` where the table has no tracks."""
-    if "track" in table and table["track"].notna().any():
-        return table["track"].astype("Float64").fillna(-1).astype(int)
-    return table["face"].astype(int)
+def has_tracks(table: pd.DataFrame) -> bool:
+    """Return whether the people of a film have numbers; else only the faces of each frame have."""
+    return "track" in table and bool(table["track"].notna().any())
 
 
 def frame_status(table: pd.DataFrame, number: Integers) -> Integers:
@@ -136,30 +143,50 @@ def _checked(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _person(
-    name: int,
-    rows: pd.DataFrame,
-    number: Integers,
-    without: Integers,
-    factors: Mapping[str, float],
-    aus: list[str],
-    faces: int,
-) -> dict[str, Any]:
-    """Return the data of one person; ``faces`` is the number of rows of all people."""
-    rows = rows.sort_values(["frame", "score"] if "score" in rows else "frame", kind="stable")
-    rows = rows.drop_duplicates("frame", keep="last")
+class _Film(NamedTuple):
+    """What the curves of all people of a film share.
+
+    Attributes:
+        time: of the frames, in s, (N,).
+        spans: seconds for which each frame stands, (N,).
+        number: of the frames, (N,).
+        without: the code of the status of a person who has no row, (N,).
+        factors: {column: factor of its values}.
+        aus: the names of the action units.
+        faces: number of rows with a face.
+        thresholds: probability from which an AU is present.
+        tracked: whether people have numbers; else faces have.
+    """
+
+    time: Floats
+    spans: Floats
+    number: Integers
+    without: Integers
+    factors: Mapping[str, float]
+    aus: list[str]
+    faces: int
+    thresholds: Thresholds
+    tracked: bool
+
+
+def _person(name: int, rows: pd.DataFrame, film: _Film) -> dict[str, Any]:
+    """Return the data of one person."""
+    number, factors = film.number, film.factors
+    rows = rows.sort_values(["frame", "face"], kind="stable").drop_duplicates("frame")
     k = np.searchsorted(number, rows["frame"].to_numpy(dtype=np.int64))
-    count = max(FEWEST, POINTS * len(rows) // max(1, faces * len(factors)))
+    count = max(FEWEST, POINTS * len(rows) // max(1, film.faces * len(factors)))
     longest_step = max(1, -(-len(number) // count)) if len(k) > count else 1
-    status = without.copy()
+    status = film.without.copy()
     status[k] = (rows["status"].astype(str) == "low_quality").to_numpy() * STATUSES.index("low_quality")
-    present = {au: np.zeros(len(number), dtype=np.int64) for au in aus}
-    for au in aus:
-        present[au][k] = _present(rows, au)
+    present = {au: np.zeros(len(number), dtype=np.int64) for au in film.aus}
+    for au in film.aus:
+        present[au][k] = np.nan_to_num(presence(rows, au, film.thresholds))
     boxes = np.arange(0, len(rows), max(1, -(-len(rows) // CELLS)))
     box = rows.reindex(columns=["x1", "y1", "x2", "y2"]).to_numpy(dtype=float)[boxes]
     return {
         "track": name,
+        "title": person_title(name, film.tracked),
+        "seen": percent(share_seen(film.time, film.spans, np.isin(np.arange(len(number)), k))),
         "rows": len(rows),
         "k": _steps(k, longest_step),
         "series": {
@@ -171,15 +198,6 @@ def _person(
         "box_k": _steps(k[boxes], longest_step * max(1, -(-len(rows) // CELLS))),
         "box": [] if np.isnan(box).all() else np.nan_to_num(np.round(box)).astype(int).ravel().tolist(),
     }
-
-
-def _present(rows: pd.DataFrame, au: str) -> Integers:
-    """Return whether an AU is present (1 or 0) in each row."""
-    if au in rows:
-        return np.asarray(rows[au].astype("Float64").fillna(0), dtype=np.int64)
-    column, least = (f"{au}_p", 0.5) if f"{au}_p" in rows else (f"{au}_i", 1.0)
-    present: Integers = (rows[column].to_numpy(dtype=float, na_value=np.nan) >= least).astype(np.int64)
-    return present
 
 
 def _curve(k: Integers, values: Floats, factor: float, count: int) -> dict[str, Any]:

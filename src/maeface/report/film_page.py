@@ -20,6 +20,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from maeface import files
+from maeface.analysis.timeline import THRESHOLD, Thresholds
 from maeface.report.film_data import film_data
 
 TEMPLATE = "film.html.jinja"
@@ -37,6 +38,8 @@ def render(
     summary: pd.DataFrame | None = None,
     trust: Mapping[str, Mapping[str, Any]] | None = None,
     pictures: Mapping[int, Image.Image] | None = None,
+    thresholds: Thresholds = THRESHOLD,
+    smooth_s: float = 0.0,
 ) -> str:
     """Return the page of one film as HTML.
 
@@ -50,11 +53,13 @@ def render(
             "on": "held-out portraits", "use": True}. The page first shows the AUs whose ``use`` is true and
             hides the others behind a switch. None: nothing is known, and six AUs are shown.
         pictures: number of a person -> picture of the face, for the switch between people.
+        thresholds: probability from which an AU is present; used where the table has no column ``AU12``.
+        smooth_s: standard deviation of the smoothing of ``events`` and ``summary`` in s, for a note; 0: none.
 
     Raises:
         DataError: the table is empty, is not of one film, or lacks a column.
     """
-    data = film_data(table, events, summary, trust)
+    data = film_data(table, events, summary, trust, thresholds)
     data["pictures"] = {int(track): _picture(image) for track, image in (pictures or {}).items()}
     environment = Environment(
         loader=PackageLoader("maeface", "report/page"),
@@ -70,10 +75,11 @@ def render(
         film=None if film is None else quote(os.fsencode(film)),
         film_shown=_text(film or ""),
         film_name=_text((film or "").rsplit("/", 1)[-1]),
+        tracked=data["tracked"],
         has_events=events is not None,
         has_summary=summary is not None,
         trust_notes=_trust_notes(data),
-        notes=_notes(data),
+        notes=_notes(data, smooth_s),
         data=Markup(to_json(data)),
         style=_asset("uPlot.min.css") + _asset("film.css"),
         uplot=_asset("uPlot.iife.min.js"),
@@ -94,8 +100,11 @@ def to_json(value: Any) -> str:  # noqa: ANN401 - anything json can hold
 
 
 def _lead(data: Mapping[str, Any]) -> str:
-    people = len(data["people"])
-    counts = [(data["frames"], "frame", "frames"), (people, "person", "people")]
+    people = len(data["people"]) + data["people_left_out"]
+    counts = [
+        (data["frames"], "frame", "frames"),
+        (people, *(("person", "people") if data["tracked"] else ("face", "faces"))),
+    ]
     counts.append((len(data["aus"]), "action unit", "action units"))
     return ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts)
 
@@ -137,8 +146,13 @@ def _trust_notes(data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _notes(data: Mapping[str, Any]) -> list[str]:
+def _notes(data: Mapping[str, Any], smooth_s: float) -> list[str]:
     notes = []
+    if smooth_s:
+        notes.append(
+            f"Events and summary are those of values that were smoothed over time ({smooth_s:g} s); curves, "
+            "bars and heat map are not smoothed."
+        )
     if data["thinned"]:
         notes.append(
             f"Curves are drawn with up to {data['thinned']} points of {data['frames']} frames, chosen so "

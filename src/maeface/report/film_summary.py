@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from maeface import facts
+from maeface.report.lines import percent, person_title
 
 PEOPLE = 4
 """People who have a column; of a film with more, those who are seen longest."""
@@ -24,8 +25,8 @@ def describe_film(summary: pd.DataFrame, aus: Collection[int]) -> Iterator[str]:
         summary[summary["track"].isna() if pd.isna(track) else summary["track"].eq(track).fillna(False)]
         for track in tracks
     ]
-    heads = ["the person" if pd.isna(track) else f"person {track}" for track in tracks]
-    rows = [["seen", *(f"{rows['valid_share'].iloc[0]:.0%} of the film" for rows in by_track)]]
+    heads = [_head(track, rows) for track, rows in zip(tracks, by_track, strict=True)]
+    rows = [["seen", *(f"{percent(rows['valid_share'].iloc[0])} of the film" for rows in by_track)]]
     for au in sorted(aus):
         cells = [_cell(rows[rows["au"] == facts.au_name(au)]) for rows in by_track]
         rows.append([facts.au_title(au), *cells])
@@ -36,6 +37,13 @@ def describe_film(summary: pd.DataFrame, aus: Collection[int]) -> Iterator[str]:
         yield f"and {len(seen) - PEOPLE} further people, who are seen for less time"
 
 
+def _head(track: Any, rows: pd.DataFrame) -> str:  # noqa: ANN401 - a number or NA
+    """Return the head of a column; without tracks, a film of one person has events."""
+    if pd.isna(track):
+        return "the person" if rows["events"].notna().any() else "all faces"
+    return person_title(track)
+
+
 def _cell(row: pd.DataFrame) -> str:
     """Return ``31 % of the time, 14 x, up to 3.8``."""
     if row.empty:
@@ -43,5 +51,8 @@ def _cell(row: pd.DataFrame) -> str:
     one: Any = row.iloc[0]
     if pd.isna(one["share"]):
         return "not seen"
-    text = f"{one['share']:.0%} of the time, {one['events']:.0f} x"
+    text = f"{percent(one['share'])} of the time"
+    if pd.isna(one["events"]):  # faces whose people are not known
+        return text
+    text = f"{text}, {one['events']:.0f} x"
     return text if pd.isna(one["peak_i"]) or not one["events"] else f"{text}, up to {one['peak_i']:.1f}"

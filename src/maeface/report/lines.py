@@ -1,15 +1,42 @@
-"""Predictions as text: a line a face, with the action units that occur."""
+"""Predictions as text: a line a face, with the action units that occur; names of people, and shares."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from maeface import console, facts
+
+Doubt = Callable[[Mapping[str, Any]], str]
+"""Returns why a row of a table is of low quality: "small face"; "" if it is not known."""
+
+
+def no_doubt(row: Mapping[str, Any]) -> str:
+    """Return "": why a face is of low quality is not known."""
+    return ""
+
+
+def person_title(number: object, tracked: bool = True) -> str:
+    """Return what people read: "Person 0" for a track, "Face 0" for a face without one."""
+    return f"{'Person' if tracked else 'Face'} {number}"
+
+
+def percent(share: float) -> str:
+    """Return a share (0 to 1) in percent: ``38%``; 0% and 100% only if it is exactly that."""
+    text = f"{share:.0%}"
+    if text == "0%" and share > 0:
+        return "< 1%"
+    return "> 99%" if text == "100%" and share < 1 else text
+
+
+def low_quality(doubt: str = "") -> str:
+    """Return the words at a face of low quality, with the reason if it is known."""
+    return f"low quality ({doubt})" if doubt else "low quality"
 
 
 def describe_faces(
     rows: Iterable[Mapping[str, Any]],
     aus: Collection[int],
     videos: Collection[str] = (),
+    doubt: Doubt = no_doubt,
 ) -> Iterator[str]:
     """Yield a line for each face: the action units that occur, with probability and intensity (0 to 5).
 
@@ -21,6 +48,7 @@ def describe_faces(
         rows: of the table that ``maeface predict`` writes, {column: value} each.
         aus: action units to name.
         videos: inputs whose lines have the frame and its time.
+        doubt: says why a face is of low quality.
     """
     for row in rows:
         if row["status"] not in ("ok", "low_quality", "no_face"):
@@ -32,7 +60,7 @@ def describe_faces(
             yield f"{source}: no face"
             continue
         present = [_describe_au(row, au) for au in sorted(aus) if row[facts.au_name(au)]]
-        quality = ", low quality" if row["status"] == "low_quality" else ""
+        quality = f", {low_quality(doubt(row))}" if row["status"] == "low_quality" else ""
         found = "; ".join(present) or f"none of {len(aus)} action units is present"
         yield f"{source}, face {row['face']}{quality}: {found}"
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from maeface import console as messages
 from maeface.report.au_bars import Bar, bars_of
+from maeface.report.lines import Doubt, low_quality, no_doubt, person_title
 from maeface.report.overlay import track_colour
 
 _CELLS = 12  # of a bar in a terminal
@@ -35,6 +36,7 @@ class LiveView:
         thresholds: action unit -> probability from which it counts as present; see ``au_bars.bars_of``.
         faces: largest number of faces that have bars; others are counted.
         screen: where to show it; None: stderr.
+        doubt: says why a face is of low quality.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class LiveView:
         thresholds: Mapping[int, float] | None = None,
         faces: int = 3,
         screen: Console | None = None,
+        doubt: Doubt = no_doubt,
     ) -> None:
         self._title, self._aus, self._thresholds, self._faces = title, aus, thresholds, faces
+        self._doubt = doubt
         self._screen = screen or Console(stderr=True)
         self._live: Live | None = None
         self._stack = ExitStack()
@@ -79,13 +83,17 @@ class LiveView:
             faces = sum(row["face"] >= 0 for row in rows)
             messages.note(f"{self._title}: frame {rows[0]['frame']}, faces: {faces}, {speed}")
             return
-        bars = face_table(rows, self._aus, self._thresholds, self._faces)
+        bars = face_table(rows, self._aus, self._thresholds, self._faces, self._doubt)
         head = Text(f"{self._title}  {speed}  ", "bold")
         self._live.update(Group(head.append("q ends", "dim"), bars), refresh=True)
 
 
 def face_table(
-    rows: Sequence[Row], aus: Sequence[int], thresholds: Mapping[int, float] | None = None, faces: int = 3
+    rows: Sequence[Row],
+    aus: Sequence[int],
+    thresholds: Mapping[int, float] | None = None,
+    faces: int = 3,
+    doubt: Doubt = no_doubt,
 ) -> Table:
     """Return a table with a line for each action unit, and a column of bars for each face.
 
@@ -96,14 +104,16 @@ def face_table(
         aus: the action units.
         thresholds: see ``au_bars.bars_of``.
         faces: largest number of columns.
+        doubt: says why a face is of low quality.
     """
     found = sorted((row for row in rows if row["face"] >= 0), key=lambda row: (_track(row), row["face"]))
     shown = found[:faces]
     table = Table(box=None, pad_edge=False)
     table.add_column("no face" if not found else "")
     for row in shown:
-        title = f"track {row['track']}" if row.get("track") is not None else f"face {row['face']}"
-        table.add_column(f"{title}, low quality" if row["status"] == "low_quality" else title)
+        tracked = row.get("track") is not None
+        title = person_title(row["track"] if tracked else row["face"], tracked)
+        table.add_column(f"{title}, {low_quality(doubt(row))}" if row["status"] == "low_quality" else title)
     if len(found) > faces:
         table.add_column(f"and {len(found) - faces} more")
     columns = [bars_of(row, aus, thresholds, titles=False) for row in shown]

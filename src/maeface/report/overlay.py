@@ -1,4 +1,4 @@
-"""What is drawn over a frame of a film: boxes, track numbers, the five points, bars of AUs, the time.
+"""What is drawn over a frame of a film: boxes, people's numbers, the five points, bars of AUs, the time.
 
 Everything is drawn with NumPy; texts are rendered once by Pillow, with the font that is part of it. Sizes
 follow the shorter side of the picture, so that texts can be read at 360 and at 1080 lines.
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from maeface.report.au_bars import Bar
+from maeface.report.lines import low_quality, person_title
 from maeface.report.panel_place import Place, Placer
 
 Colour = tuple[int, int, int]
@@ -48,6 +49,7 @@ class FaceMark:
         points: (5, 2) px; None if they are not known.
         bars: of its action units, from top to bottom.
         doubtful: whether the values are not to be trusted, because the face is seen badly.
+        doubt: why: "small face".
     """
 
     box: ArrayLike
@@ -55,6 +57,7 @@ class FaceMark:
     points: ArrayLike | None = None
     bars: Sequence[Bar] = field(default=())
     doubtful: bool = False
+    doubt: str = ""
 
 
 def track_colour(track: int | None) -> Colour:
@@ -132,8 +135,8 @@ class _Picture:
             for x, y in np.nan_to_num(np.asarray(face.points, float), nan=-1e6):
                 self._disc(x, y, 1.1 * self.line + 1.6, _BLACK)
                 self._disc(x, y, 1.1 * self.line + 0.5, colour)
-        text = "" if face.track is None else f"track {face.track}"
-        text = ", ".join(filter(None, (text, "low quality" if face.doubtful else "")))
+        text = "" if face.track is None else person_title(face.track)
+        text = ", ".join(filter(None, (text, low_quality(face.doubt) if face.doubtful else "")))
         if text:
             self.chip(text, x1 - self.line, y1 - self.line, colour, above=True)
 

@@ -13,13 +13,17 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from maeface import facts, files
+from maeface.analysis.timeline import au_names, frame_spans, person_numbers
 from maeface.errors import ConfigError, DataError
-from maeface.report.film_data import STATUSES, au_names, frame_status, person_numbers
+from maeface.report.film_data import STATUSES, frame_status, has_tracks
+from maeface.report.lines import person_title
 
 SUFFIXES = (".png", ".pdf")
 WIDTH_IN, PANEL_IN, PICTURES_IN, MARGIN_IN = 7.2, 0.82, 0.95, 0.75
 DPI = 200
-LEGEND = "bar: event, triangle: its apex; grey: person not found; hatched: low quality"
+LEGEND = "bar: event, triangle: its apex; grey and crossed: person not found; hatched: low quality"
+LINE, FILL, PALE_LINE, PALE_FILL = "#0b5cad", "#bcd5ee", "#8d939b", "#dde8f4"
+"""A curve and the area under it; pale: of an AU that is in doubt."""
 FIRST = 6
 """AUs of a time-line without a choice, where nothing is known about which are checked."""
 
@@ -36,18 +40,18 @@ def draw(
 ) -> Figure:
     """Draw the intensity of action units over a film, or their probability where there is no intensity.
 
-    Light grey: the person was not found; hatched: low quality. A bar above a curve is an event, the triangle
-    its apex. Action units that are not checked on real people are pale. Nothing depends on colour.
+    Grey and crossed: the person was not found; hatched: low quality. A bar above a curve is an event, the
+    triangle its apex. Action units that are not checked on real people are pale. Nothing depends on colour.
 
     Args:
         table: rows of one film, as ``maeface predict`` writes them.
         aus: names such as "AU12", in the order of the panels; None: those whose ``use`` in ``trust`` is true,
             without ``trust`` the first six.
         person: number of the person; None: the one with the most frames.
-        events: columns track, au, onset_s, apex_s, offset_s.
+        events: columns track, au, onset_s, apex_s, offset_s; those without a track are of every person.
         trust: "AU12" -> where it was checked, as in the record of a table.
         pictures: time in s and picture of a face, drawn above the panels.
-        title: above the figure.
+        title: above the figure; in a film of several people, the person follows.
 
     Raises:
         ConfigError: an AU or person that the table does not have.
@@ -75,15 +79,18 @@ def draw(
         _panel(axes, name, time, curve, limit, _doubt(name, trust))
         _mark_status(axes, time, status)
         if events is not None:
-            _mark_events(axes, events[(events["track"] == person) & (events["au"] == name)], limit)
+            mine = events["track"].isna() | events["track"].eq(person).fillna(False)
+            _mark_events(axes, events[mine & (events["au"] == name)], limit)
         axes.tick_params(labelbottom=k == len(names) - 1)
     _time_axis(panels[-1], time)
     kind = "intensity (0 to 5)" if f"{names[0]}_i" in rows else "probability"
     figure.supylabel(kind, fontsize=8.5)
     if pictures:
         _show_pictures(figure.add_subplot(grid[0], sharex=panels[0]), pictures)
-    if title:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    several = len(np.unique(person_numbers(table[table["face"] >= 0]))) > 1
+    who = person_title(person, has_tracks(table)) if several else ""
+    if heading := ", ".join(filter(None, (title, who))):
+        figure.suptitle(heading, fontsize=11, x=0.01, ha="left")
     return figure
 
 
@@ -119,13 +126,15 @@ def _choose(
 
 def _rows(table: pd.DataFrame, person: int | None) -> tuple[pd.DataFrame, int]:
     """Return the rows of a person, one a frame, and the person's number."""
-    people = person_numbers(table[table["face"] >= 0])
+    faces = table[table["face"] >= 0]
+    people = person_numbers(faces).astype(np.int64)
     if not len(people):
         raise DataError("the film shows no face, so there is no time-line")
-    person = int(people.value_counts().index[0]) if person is None else person
-    if person not in set(people):
-        raise ConfigError(f"no person {person} in the table; there are {sorted(set(people))}")
-    return table.loc[people.index[people == person]].drop_duplicates("frame"), person
+    known, counts = np.unique(people, return_counts=True)
+    person = int(known[counts.argmax()]) if person is None else person
+    if person not in known:
+        raise ConfigError(f"no person {person} in the table; there are {', '.join(map(str, known))}")
+    return faces[people == person].drop_duplicates("frame"), person
 
 
 def _doubt(name: str, trust: Mapping[str, Mapping[str, Any]] | None) -> str:
@@ -137,7 +146,7 @@ def _doubt(name: str, trust: Mapping[str, Mapping[str, Any]] | None) -> str:
 
 
 def _panel(axes: Axes, name: str, time: np.ndarray, curve: np.ndarray, limit: float, doubt: str) -> None:
-    line, area, ink = ("0.62", "0.93", "0.45") if doubt else ("0.1", "0.82", "black")
+    line, area, ink = (PALE_LINE, PALE_FILL, "0.45") if doubt else (LINE, FILL, "black")
     axes.fill_between(time, 0, curve, color=area, linewidth=0, zorder=2)
     axes.plot(time, curve, color=line, linewidth=0.9, zorder=3)
     alone = (
@@ -155,7 +164,7 @@ def _panel(axes: Axes, name: str, time: np.ndarray, curve: np.ndarray, limit: fl
 
 def _mark_status(axes: Axes, time: np.ndarray, status: np.ndarray) -> None:
     """Shade where there are no values, or values of low quality."""
-    ends = np.append(time[1:], 2 * time[-1] - time[-2] if len(time) > 1 else time[-1] + 1)
+    ends = np.append(time[1:], (time + frame_spans(time)[0])[-1])
     starts = np.concatenate([[0], np.flatnonzero(np.diff(status)) + 1])
     stops = np.append(starts[1:], len(status)) - 1
     for first, last in zip(starts, stops, strict=True):
@@ -168,7 +177,7 @@ def _mark_status(axes: Axes, time: np.ndarray, status: np.ndarray) -> None:
                 "zorder": 2.5,
             }
         elif status[first]:
-            style = {"facecolor": "0.95", "linewidth": 0, "zorder": 1}
+            style = {"facecolor": "0.92", "edgecolor": "0.8", "hatch": "xxx", "linewidth": 0, "zorder": 1}
         else:
             continue
         axes.axvspan(time[first], ends[last], **style)

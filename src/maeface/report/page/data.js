@@ -12,9 +12,11 @@ const T = sequence(D.ms).map((ms) => ms / 1000); // s, of each frame
 const NUMBER = sequence(D.number);
 const AUS = Object.keys(D.aus);
 const CHECKED = new Set(AUS.filter((au) => !D.trust_known || D.aus[au].use));
-// A film lasts as long as its last frame is shown.
 const STEP = T.length > 1 ? (T[T.length - 1] - T[0]) / (T.length - 1) : 1;
-const START = T[0], END = T[T.length - 1] + (STEP || 1);
+// A film lasts as long as its last frame is shown.
+const START = T[0], END = D.end_ms / 1000 > T[T.length - 1] ? D.end_ms / 1000 : T[T.length - 1] + 1;
+// Without tracks the events are those of all faces, usually of one person.
+const isOf = (track, person) => track == null || track === person.track;
 const MEASURE = {
   i: { name: "Intensity", range: [0, 5.15], digits: 2, ticks: [0, 1, 2, 3, 4, 5] },
   p: { name: "Probability", range: [0, 1.03], digits: 2, ticks: [0, 0.5, 1] },

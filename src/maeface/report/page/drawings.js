@@ -16,7 +16,7 @@ function drawEvents(au) {
       if (code && timeOf(to) > view.min && timeOf(from) < view.max) bar(timeOf(from), timeOf(to), 4 * ratio, "accent");
     }
     for (const [track, name, onset, apex, offset] of D.events || []) {
-      if (track !== view.person.track || name !== au || offset < view.min || onset > view.max) continue;
+      if (!isOf(track, view.person) || name !== au || offset < view.min || onset > view.max) continue;
       bar(onset, offset, bbox.height, "event");
       if (apex == null) continue;
       const x = u.valToPos(apex, "x", true), size = 4 * ratio;

@@ -5,9 +5,8 @@ function makePeople() {
     const input = el("input", { type: "radio", name: "person", value: String(i), checked: person === view.person, onchange: () => choosePerson(person) });
     const picture = D.pictures[person.track];
     const k = decode(person.k, person.k, 1).k;
-    const share = Math.round((100 * person.rows) / D.frames);
     host.append(el("label", { class: "person" }, input, picture ? el("img", { src: picture, alt: "", width: "44", height: "44" }) : null,
-      el("span", {}, el("b", {}, `Person ${person.track}`), el("small", {}, `in ${share || "< 1"} % of the frames, ${clock(T[k[0]], 0)} to ${clock(T[k[k.length - 1]], 0)}`))));
+      el("span", {}, el("b", {}, person.title), el("small", {}, `seen ${person.seen} of the film, ${clock(T[k[0]], 0)} to ${clock(T[k[k.length - 1]], 0)}`))));
   });
 }
 

@@ -47,7 +47,7 @@ function drawBoxes() {
     label.setAttribute("x", x1);
     label.setAttribute("y", y1 - size * 0.3 < size ? y2 + size : y1 - size * 0.3);
     label.setAttribute("font-size", size);
-    label.textContent = person.track;
+    label.textContent = person.title;
     shapes.push(box, label);
   }
   svg.replaceChildren(...shapes);

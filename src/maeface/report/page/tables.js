@@ -5,12 +5,12 @@ const EVENT = ["track", "au", "onset_s", "apex_s", "offset_s", "duration_s", "pe
 
 function visible(row, columns, everybody) {
   const track = columns.indexOf("track"), au = columns.indexOf("au");
-  if (!everybody && track >= 0 && view.person && row[track] != null && row[track] !== view.person.track) return false;
+  if (!everybody && track >= 0 && view.person && !isOf(row[track], view.person)) return false;
   return au < 0 || !D.aus[row[au]] || view.all || CHECKED.has(row[au]);
 }
 
 function jump(t, what) {
-  const button = el("button", { type: "button", class: "jump", title: `go to the ${what}` }, clock(t));
+  const button = el("button", { type: "button", class: "jump", title: `go to the ${what}` }, clock(t, 3));
   button.addEventListener("click", () => player.seek(t));
   return button;
 }
@@ -22,12 +22,13 @@ function cell(value, column, digits) {
   return el("td", {}, value == null ? "–" : value === true ? "yes" : value === false ? "no" : String(value));
 }
 
-// A table that can be sorted; rows are a function, so that it follows the switches.
-function makeTable(host, label, columns, rows, note) {
+// A table that can be sorted; rows are a function, so that it follows the switches. All rows have the same digits.
+function makeTable(host, label, columns, whole, rows, note) {
   let sorted = null, down = false, limit = PAGE;
   const digits = columns.map((_, i) => { // of numbers; null for a column of text
-    const values = rows().map((row) => row[i]).filter((value) => value != null);
+    const values = whole.map((row) => row[i]).filter((value) => value != null);
     if (!values.length || !values.every((value) => typeof value === "number")) return null;
+    if (/share|_[ps]$|seconds/.test(columns[i])) return 3;
     return values.every(Number.isInteger) ? 0 : 2;
   });
   function draw() {
@@ -65,7 +66,7 @@ function markEvents() {
 
 function startTables() {
   if (D.events) {
-    const draw = makeTable($("events"), "Events", EVENT, () => D.events.filter((row) => visible(row, EVENT, $("everybody").checked)
+    const draw = makeTable($("events"), "Events", EVENT, D.events, () => D.events.filter((row) => visible(row, EVENT, $("everybody").checked)
       && (!$("only-chosen").checked || shownAus().includes(row[1])) && (!$("only-range").checked || (row[4] >= view.min && row[2] <= view.max))), "There are no such events.");
     for (const id of ["everybody", "only-chosen", "only-range"]) $(id).addEventListener("change", draw);
     on("person aus", draw);
@@ -74,22 +75,23 @@ function startTables() {
   }
   if (D.summary) {
     const { columns, rows } = D.summary;
-    on("person aus", makeTable($("summary"), "Summary", columns, () => rows.filter((row) => visible(row, columns, false)), "There are no rows for this person."));
+    on("person aus", makeTable($("summary"), "Summary", columns, rows, () => rows.filter((row) => visible(row, columns, false)), "There are no rows for this person."));
   }
   const known = AUS.filter((au) => D.aus[au].checked);
   if (!known.length) return;
   const where = { real: "photographs of real people", renders: "rendered faces only" };
   const interval = (a) => (a.auc == null ? "–" : number(a.auc, 2) + (a.low == null ? "" : ` (${number(a.low, 2)} to ${number(a.high, 2)})`));
-  makeTable($("trust"), "Checks of the action units", ["au", "checked on", "data", "AUC (95 % interval)", "faces", "with the AU", "use"], () => AUS.map((au) => {
+  const checks = AUS.map((au) => {
     const a = D.aus[au];
     return [au, where[a.checked] || a.checked || "nothing", a.on ?? null, interval(a), a.n ?? null, a.present ?? null, !!a.use];
-  }), "");
+  });
+  makeTable($("trust"), "Checks of the action units", ["au", "checked on", "data", "AUC (95 % interval)", "faces", "with the AU", "use"], checks, () => [...checks], "");
 }
 
 // The next or previous event of this person and the chosen AUs, from its onset.
 function nextEvent(direction) {
   const aus = shownAus();
-  const onsets = (D.events || []).filter((row) => view.person && row[0] === view.person.track && aus.includes(row[1])).map((row) => T[frameAt(row[2])]);
+  const onsets = (D.events || []).filter((row) => view.person && isOf(row[0], view.person) && aus.includes(row[1])).map((row) => T[frameAt(row[2])]);
   const others = onsets.filter((t) => (direction > 0 ? t > view.time + 1e-6 : t < view.time - 1e-6));
   if (others.length) player.seek(direction > 0 ? Math.min(...others) : Math.max(...others));
 }
