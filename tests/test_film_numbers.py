@@ -83,6 +83,13 @@ def test_a_table_without_occurrence_is_read_with_the_thresholds():
         assert share == pytest.approx(expected[2] / 4)
 
 
+def test_people_without_room_on_the_page_are_counted():
+    many = [film([0.1] * 5, track=track) for track in range(film_data.PEOPLE + 3)]
+    page = film_page.render(together(*many), title="a")
+    assert f"5 frames, {film_data.PEOPLE + 3} people" in page
+    assert "3 people with the fewest frames are left out" in page
+
+
 def test_rounding_hides_neither_little_nor_a_gap():
     assert [percent(share) for share in (0, 0.001, 0.375, 0.999, 1)] == ["0%", "< 1%", "38%", "> 99%", "100%"]
 

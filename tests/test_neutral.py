@@ -184,3 +184,10 @@ def test_smoothing_fills_nothing_in_and_drops_occurrence():
     assert "AU12" not in found and list(found.index) == list(range(5, 11))
     assert found["AU12_p"].isna().tolist() == [False, False, True, False, True, False]
     assert 0 < found["AU12_p"].iloc[1] < found["AU12_p"].iloc[3] < 1
+
+
+def test_differences_are_rounded():
+    table = faces([0.1] * 20 + [0.3])
+    assert subtract(table, levels_stretch(table, 0, 0.4))["AU12_d"].tolist() == [0.0] * 20 + [
+        0.2
+    ]  # no 0.19999

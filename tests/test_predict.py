@@ -28,6 +28,7 @@ from maeface.model.vit import ViT
 from maeface.prediction.columns import BOX, FACE, make_consistent
 from maeface.prediction.predictor import Predictor
 from maeface.prediction.table_writer import WHERE
+from maeface.report import figures
 from maeface.report.lines import describe_faces
 from parts_cases import photo, work_here
 
@@ -277,6 +278,34 @@ def test_group_photo(model_file, shared, detector_weights, tmp_path):
     assert rows.drop(columns="track").notna().all(axis=None)
     with Image.open(pictures / "congress_montage_12.jpg.png") as picture:
         assert picture.height > 600
+
+
+def test_pictures_and_lines_say_why_a_face_is_of_low_quality(
+    model_file, shared, detector_weights, tmp_path, monkeypatch, capsys
+):
+    with Image.open(shared / "photos" / "group" / "congress_montage_12.jpg") as image:
+        small = image.convert("RGB").resize((image.width // 5, image.height // 5))
+    small.save(tmp_path / "small.png")
+    drawn, draw = [], figures.au_bars
+    monkeypatch.setattr(
+        figures,
+        "au_bars",
+        lambda image, aus, faces, *more: drawn.extend(faces) or draw(image, aus, faces, *more),
+    )
+    predict.run(
+        [tmp_path / "small.png"], model_file(), tmp_path / "p.csv", tmp_path / "pictures", device="cpu"
+    )
+    rows = pd.read_csv(tmp_path / "p.csv")
+    low = rows["status"] == "low_quality"
+    assert low.any()
+    assert [face.low_quality for face in drawn] == low.tolist()
+    assert [bool(face.doubt) for face in drawn] == low.tolist()
+    assert [face.doubt.startswith("small face") for face in drawn] == (rows["face_px"] < 32).tolist()
+    capsys.readouterr()
+    predict.run([tmp_path / "small.png"], model_file(), None, device="cpu")
+    lines = capsys.readouterr().out.splitlines()
+    for face, line in zip(drawn, lines, strict=True):
+        assert (f", low quality ({face.doubt}): " in line) == face.low_quality
 
 
 def test_video_whose_face_leaves(model_file, shared, detector_weights):

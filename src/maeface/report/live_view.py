@@ -78,14 +78,22 @@ class LiveView:
         if now - self._shown_s < wait_s:
             return
         self._shown_s = now
-        speed = f"{fps:.1f} frames/s, latency {latency_ms:.0f} ms, dropped: {dropped}"
         if self._live is None:
             faces = sum(row["face"] >= 0 for row in rows)
+            speed = _speed(latency_ms, fps, dropped)
             messages.note(f"{self._title}: frame {rows[0]['frame']}, faces: {faces}, {speed}")
             return
+        self._live.update(self.draw(rows, latency_ms, fps, dropped), refresh=True)
+
+    def draw(self, rows: Sequence[Row], latency_ms: float, fps: float, dropped: int) -> Group:
+        """Return what a terminal shows of the rows of a frame; the arguments are those of ``show``."""
         bars = face_table(rows, self._aus, self._thresholds, self._faces, self._doubt)
-        head = Text(f"{self._title}  {speed}  ", "bold")
-        self._live.update(Group(head.append("q ends", "dim"), bars), refresh=True)
+        head = Text(f"{self._title}  {_speed(latency_ms, fps, dropped)}  ", "bold")
+        return Group(head.append("q ends", "dim"), bars)
+
+
+def _speed(latency_ms: float, fps: float, dropped: int) -> str:
+    return f"{fps:.1f} frames/s, latency {latency_ms:.0f} ms, dropped: {dropped}"
 
 
 def face_table(

@@ -82,14 +82,14 @@ def draw(
             mine = events["track"].isna() | events["track"].eq(person).fillna(False)
             _mark_events(axes, events[mine & (events["au"] == name)], limit)
         axes.tick_params(labelbottom=k == len(names) - 1)
+    if (end := (time + frame_spans(time)[0])[-1]) > time[0]:
+        panels[0].set_xlim(time[0], end)
     _time_axis(panels[-1], time)
     kind = "intensity (0 to 5)" if f"{names[0]}_i" in rows else "probability"
     figure.supylabel(kind, fontsize=8.5)
     if pictures:
         _show_pictures(figure.add_subplot(grid[0], sharex=panels[0]), pictures)
-    several = len(np.unique(person_numbers(table[table["face"] >= 0]))) > 1
-    who = person_title(person, has_tracks(table)) if several else ""
-    if heading := ", ".join(filter(None, (title, who))):
+    if heading := _heading(table, person, title):
         figure.suptitle(heading, fontsize=11, x=0.01, ha="left")
     return figure
 
@@ -108,6 +108,12 @@ def write(path: Path, table: pd.DataFrame, aus: Sequence[str] | None = None, **c
     metadata = {"CreationDate": None} if kind == "pdf" else None  # equal bytes for equal input
     draw(table, aus, **content).savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     files.write_bytes(path, buffer.getvalue())
+
+
+def _heading(table: pd.DataFrame, person: int, title: str) -> str:
+    """Return the title, and who is shown if there are several."""
+    several = len(np.unique(person_numbers(table[table["face"] >= 0]))) > 1
+    return ", ".join(filter(None, (title, person_title(person, has_tracks(table)) if several else "")))
 
 
 def _choose(
