@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import layouts
 from maeface import console, predict
 from maeface.errors import ConfigError, DataError
 from maeface.prediction.columns import FACE
@@ -96,6 +97,20 @@ def test_all_that_needs_no_film_is_beside_the_table(tmp_path):
     assert neutral["AU12_d"].to_numpy()[[0, 25]] == pytest.approx([0, 2.8], abs=1e-5)
     assert json.loads((tmp_path / "t.jsonl").read_text().splitlines()[25])["AU12_p"] == pytest.approx(0.9)
     assert 'src="a.mp4"' in (tmp_path / "t.report.html").read_text()
+
+
+def test_boris_has_the_length_and_the_frame_rate_of_each_film(tmp_path):
+    layouts.video(tmp_path / "a.mp4", 60, fps=25)
+    table = write(tmp_path / "t.csv", rows("a.mp4"), rows("gone.mp4"))
+    films = {name: tmp_path / name for name in ("a.mp4", "gone.mp4")}
+    make_extras(table, films, Extras(annotations=("boris",)), RECORD, one_film=False)
+    project = json.loads((tmp_path / "t.films" / "events.boris").read_text())
+    film, gone = (project["observations"][name]["media_info"] for name in films)
+    path = str(tmp_path / "a.mp4")
+    assert film["length"] == {path: pytest.approx(60 / 25)}
+    assert film["fps"] == {path: pytest.approx(25)}
+    assert gone["length"] == {str(tmp_path / "gone.mp4"): pytest.approx(2)}  # of what was predicted
+    assert gone["fps"] == {}
 
 
 def test_of_several_films_pages_are_in_a_folder(tmp_path):
