@@ -6,12 +6,17 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 import layouts
 from maeface import console, predict
+from maeface.analysis import neutral, smoothing
+from maeface.analysis.events import find_events
+from maeface.analysis.summary import summarize
 from maeface.errors import ConfigError, DataError
+from maeface.prediction import table_writer
 from maeface.prediction.columns import FACE
 from maeface.prediction.extra_files import make_extras
 from maeface.prediction.extras import Extras
@@ -97,6 +102,36 @@ def test_all_that_needs_no_film_is_beside_the_table(tmp_path):
     assert neutral["AU12_d"].to_numpy()[[0, 25]] == pytest.approx([0, 2.8], abs=1e-5)
     assert json.loads((tmp_path / "t.jsonl").read_text().splitlines()[25])["AU12_p"] == pytest.approx(0.9)
     assert 'src="a.mp4"' in (tmp_path / "t.report.html").read_text()
+
+
+def test_csv_parquet_and_memory_lead_to_the_same_numbers(tmp_path):
+    """A table's numbers are float32: 0.7 is 0.69999999 in Parquet, which is below a threshold of 0.7."""
+    table = rows("a.mp4", (0, 1)).drop(columns=["AU04", "AU12"])
+    numbers = [name for name in table if table[name].dtype == float and name != "time_s"]
+    steps = np.random.default_rng(0).integers(0, 11, (len(table), len(numbers))) / 10
+    table[numbers] = steps
+    table = table.astype(dict.fromkeys(numbers, "float32"))
+    schema = pa.Schema.from_pandas(table, preserve_index=False)
+    extras = Extras(formats=("openface", "long", "jsonl"), neutral="0.5", smooth_s=0.05, report=True)
+    record = RECORD | {"thresholds": {"AU04": 0.7, "AU12": 0.3}}
+    for kind in ("csv", "parquet"):
+        path = tmp_path / kind / f"t.{kind}"
+        path.parent.mkdir()
+        with table_writer.writer(path, schema) as append:
+            append(pa.Table.from_pandas(table, preserve_index=False))
+        made = make_extras(path, {"a.mp4": path.with_name("a.mp4")}, extras, record, one_film=True)
+        assert len(made.paths) == 8
+    for path in made.paths:
+        assert path.read_bytes() == (tmp_path / "csv" / path.name).read_bytes(), path.name
+    levels = neutral.levels_stretch(table, 0, 0.5)
+    assert levels["AU12"].isin(np.arange(21) / 20).all()  # not 0.30000001192
+    smoothed = smoothing.smooth(neutral.subtract(table, levels), 0.05)
+    events = find_events(smoothed, thresholds=record["thresholds"])
+    summary = summarize(smoothed, events, record["thresholds"])
+    for name, found in (("events", events), ("summary", summary)):
+        assert found.to_csv(index=False) == (tmp_path / "csv" / f"t.{name}.csv").read_text()
+    by_table = neutral.levels_table(table, table[table["track"] == 0].assign(track=pd.NA))
+    assert by_table["AU12"].isin(np.arange(21) / 20).all()
 
 
 def test_boris_has_the_length_and_the_frame_rate_of_each_film(tmp_path):

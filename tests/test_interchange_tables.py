@@ -288,6 +288,23 @@ def test_native_tables_are_read_back(tmp_path, task, suffix, long):
     assert scores.predictions_unmatched == 2  # the second face of frame 5
 
 
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_probability_at_the_threshold_is_scored_alike(tmp_path, suffix, long):
+    """A table's numbers are float32; 0.7 is 0.69999999 in Parquet, and 0.7 in text."""
+    table = native()
+    seen = table["AU12_p"].notna()
+    values = np.where(np.arange(len(table)) % 2, 0.7, 0.6)
+    table["AU12_p"] = pd.Series(values, dtype="float32").where(seen)
+    path = write(tmp_path / f"out{suffix}", [table], long=long)
+    labels(table).assign(AU12_o=lambda t: t["frame"] % 2).to_csv(tmp_path / "labels.csv", index=False)
+    scores = evaluate.run(tmp_path / "labels.csv", path, threshold=0.7)
+    first = table[table["face"] == 0]
+    truth, predicted = first["frame"] % 2 == 1, values[first.index] == 0.7
+    assert predicted.any()
+    assert scores.table.loc[12, "accuracy"] == pytest.approx((truth == predicted).mean())
+
+
 def test_the_0_and_1_of_native_tables_are_occurrence(tmp_path):
     table = native("intensity")
     scores = scores_of(tmp_path, write(tmp_path / "a.csv", [table]), table)

@@ -31,8 +31,8 @@ def to_project(
 
     Args:
         events: as for ``events.prepare``.
-        media: {input: its film}. BORIS needs its length to open an observation and its frame rate for exports;
-            without the length it looks for them in the film itself.
+        media: {input: its film}. BORIS needs its length, and its frame rate for exports; without the length
+            it looks for both in the film itself.
         inputs: the films; None: those that have events.
         now: time of creation; None: the present.
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from maeface import checks, facts
+from maeface import checks, facts, files
 from maeface.data.tables import long_table, table_file
 from maeface.errors import DataError
 
@@ -248,6 +248,8 @@ def _rows(table: _Table) -> pd.DataFrame:
 
 def _numbers(path: Path, values: "pd.Series[float]", column: str, places: Sequence[str]) -> np.ndarray:
     """Return (M,) float64 of a Parquet column, NaN where empty; DataError for other text."""
+    if values.dtype == np.float32:
+        return files.as_in_text(values.to_numpy())
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     text = values.astype("object")
     wrong = np.isnan(numbers) & text.notna().to_numpy() & (text.astype(str).str.strip() != "").to_numpy()
