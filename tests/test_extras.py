@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 import layouts
-from maeface import console, predict
+from maeface import console, evaluate, predict
 from maeface.analysis import neutral, smoothing
 from maeface.analysis.events import find_events
 from maeface.analysis.summary import summarize
@@ -19,7 +20,7 @@ from maeface.errors import ConfigError, DataError
 from maeface.prediction import table_writer
 from maeface.prediction.columns import FACE
 from maeface.prediction.extra_files import make_extras
-from maeface.prediction.extras import Extras
+from maeface.prediction.extras import Extras, Format
 from maeface.prediction.places import find_images, results_of
 from maeface.prediction.record import record_path
 from maeface.report import timeline
@@ -132,6 +133,21 @@ def test_csv_parquet_and_memory_lead_to_the_same_numbers(tmp_path):
         assert found.to_csv(index=False) == (tmp_path / "csv" / f"t.{name}.csv").read_text()
     by_table = neutral.levels_table(table, table[table["track"] == 0].assign(track=pd.NA))
     assert by_table["AU12"].isin(np.arange(21) / 20).all()
+
+
+@pytest.mark.parametrize("one_film", [False, True])
+@pytest.mark.parametrize("name", get_args(Format))
+def test_evaluate_reads_every_format(tmp_path, name, one_film):
+    films = ["a.mp4"] if one_film else ["a.mp4", "b.mp4"]
+    table = write(tmp_path / "t.csv", *map(rows, films))
+    made = make_extras(table, {}, Extras(events=False, formats=(name,)), RECORD, one_film)
+    frames = pd.concat(map(rows, films))
+    labels = pd.DataFrame({"source": frames["input"], "frame": frames["frame"], "AU12_o": frames["AU12"]})
+    labels["frame"] += name == "openface"  # counts from 1
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    scores = evaluate.run(tmp_path / "labels.csv", made.paths[0])
+    assert scores.matched == len(frames)
+    assert scores.table.loc[12, "f1"] == 1
 
 
 def test_boris_has_the_length_and_the_frame_rate_of_each_film(tmp_path):

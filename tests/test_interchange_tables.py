@@ -313,7 +313,7 @@ def test_the_0_and_1_of_native_tables_are_occurrence(tmp_path):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("named", [False, True])
-@pytest.mark.parametrize("layout", ["openface", "pyfeat", "libreface"])
+@pytest.mark.parametrize("layout", [layout for layout in tools.FORMATS if layout != "native"])
 def test_formats_of_tools_are_read_back(tmp_path, layout, named, suffix):
     """Scores are those of the native table, for what the format holds."""
     table = native()

@@ -21,7 +21,7 @@ PYFEAT = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 4
 LIBREFACE_OCCURRENCE = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 LIBREFACE_INTENSITY = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 LIBREFACE_MAX = 1.0
-"""The highest intensity in a table for LibreFace; ours is 5."""
+"""The highest intensity in a table for LibreFace. Its manual says 5, its users see 1; our own is 5."""
 MAX_INTENSITY = 5.0
 DIGITS = 6
 """Decimals of numbers that were converted; finer ones are noise of the conversion."""
@@ -116,7 +116,7 @@ def to_libreface(table: pd.DataFrame, name_inputs: bool = False) -> pd.DataFrame
     """Return the columns of LibreFace; intensities are 0 to ``LIBREFACE_MAX``, the pose is in degrees.
 
     Two columns are not LibreFace's: ``face_id``, because LibreFace has one face a frame and our table may
-    have several, and ``intensity_max``, because releases of LibreFace differ in it.
+    have several, and ``intensity_max``, because LibreFace's own tables do not say it.
 
     Args:
         table: M rows of the native table.

@@ -286,7 +286,7 @@ def _factors(table: _Table) -> np.ndarray:
 
 
 def _describe_scale(table: _Table) -> str:
-    """Return a line if intensities may be 0 to 1: releases of LibreFace differ, and no column says which."""
+    """Return a line if intensities may be 0 to 1: tables of LibreFace differ, and no column says which."""
     if "intensity_max" in table.keys:
         return ""
     columns = [column for column in table.aus.values() if LIBREFACE.fullmatch(column)]
@@ -295,5 +295,5 @@ def _describe_scale(table: _Table) -> str:
         return ""
     return (
         f"{table.path}: the highest intensity of {columns[0]} ... is {highest:g}, and LibreFace "
-        "writes 0 to 1 or 0 to 5, by its version; multiply those of 0 to 1 by 5, and name the columns AU12_i"
+        "writes 0 to 1 or 0 to 5; multiply those of 0 to 1 by 5, and name the columns AU12_i"
     )
