@@ -21,7 +21,7 @@ PYFEAT = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 4
 LIBREFACE_OCCURRENCE = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 LIBREFACE_INTENSITY = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 LIBREFACE_MAX = 1.0
-"""The highest intensity in a table for LibreFace. Its manual says 5, its users see 1; our own is 5."""
+"""The highest intensity in a table for LibreFace. Its manual says 5, a user sees 1; our own is 5."""
 MAX_INTENSITY = 5.0
 DIGITS = 6
 """Decimals of numbers that were converted; finer ones are noise of the conversion."""
