@@ -3,17 +3,24 @@
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
-from maeface import console, predict
+import layouts
+from maeface import console, evaluate, predict
+from maeface.analysis import neutral, smoothing
+from maeface.analysis.events import find_events
+from maeface.analysis.summary import summarize
 from maeface.errors import ConfigError, DataError
+from maeface.prediction import table_writer
 from maeface.prediction.columns import FACE
 from maeface.prediction.extra_files import make_extras
-from maeface.prediction.extras import Extras
+from maeface.prediction.extras import Extras, Format
 from maeface.prediction.places import find_images, results_of
 from maeface.prediction.record import record_path
 from maeface.report import timeline
@@ -96,6 +103,65 @@ def test_all_that_needs_no_film_is_beside_the_table(tmp_path):
     assert neutral["AU12_d"].to_numpy()[[0, 25]] == pytest.approx([0, 2.8], abs=1e-5)
     assert json.loads((tmp_path / "t.jsonl").read_text().splitlines()[25])["AU12_p"] == pytest.approx(0.9)
     assert 'src="a.mp4"' in (tmp_path / "t.report.html").read_text()
+
+
+def test_csv_parquet_and_memory_lead_to_the_same_numbers(tmp_path):
+    """A table's numbers are float32: 0.7 is 0.69999999 in Parquet, which is below a threshold of 0.7."""
+    table = rows("a.mp4", (0, 1)).drop(columns=["AU04", "AU12"])
+    numbers = [name for name in table if table[name].dtype == float and name != "time_s"]
+    steps = np.random.default_rng(0).integers(0, 11, (len(table), len(numbers))) / 10
+    table[numbers] = steps
+    table = table.astype(dict.fromkeys(numbers, "float32"))
+    schema = pa.Schema.from_pandas(table, preserve_index=False)
+    extras = Extras(formats=("openface", "long", "jsonl"), neutral="0.5", smooth_s=0.05, report=True)
+    record = RECORD | {"thresholds": {"AU04": 0.7, "AU12": 0.3}}
+    for kind in ("csv", "parquet"):
+        path = tmp_path / kind / f"t.{kind}"
+        path.parent.mkdir()
+        with table_writer.writer(path, schema) as append:
+            append(pa.Table.from_pandas(table, preserve_index=False))
+        made = make_extras(path, {"a.mp4": path.with_name("a.mp4")}, extras, record, one_film=True)
+        assert len(made.paths) == 8
+    for path in made.paths:
+        assert path.read_bytes() == (tmp_path / "csv" / path.name).read_bytes(), path.name
+    levels = neutral.levels_stretch(table, 0, 0.5)
+    assert levels["AU12"].isin(np.arange(21) / 20).all()  # not 0.30000001192
+    smoothed = smoothing.smooth(neutral.subtract(table, levels), 0.05)
+    events = find_events(smoothed, thresholds=record["thresholds"])
+    summary = summarize(smoothed, events, record["thresholds"])
+    for name, found in (("events", events), ("summary", summary)):
+        assert found.to_csv(index=False) == (tmp_path / "csv" / f"t.{name}.csv").read_text()
+    by_table = neutral.levels_table(table, table[table["track"] == 0].assign(track=pd.NA))
+    assert by_table["AU12"].isin(np.arange(21) / 20).all()
+
+
+@pytest.mark.parametrize("one_film", [False, True])
+@pytest.mark.parametrize("name", get_args(Format))
+def test_evaluate_reads_every_format(tmp_path, name, one_film):
+    films = ["a.mp4"] if one_film else ["a.mp4", "b.mp4"]
+    table = write(tmp_path / "t.csv", *map(rows, films))
+    made = make_extras(table, {}, Extras(events=False, formats=(name,)), RECORD, one_film)
+    frames = pd.concat(map(rows, films))
+    labels = pd.DataFrame({"source": frames["input"], "frame": frames["frame"], "AU12_o": frames["AU12"]})
+    labels["frame"] += name == "openface"  # counts from 1
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    scores = evaluate.run(tmp_path / "labels.csv", made.paths[0])
+    assert scores.matched == len(frames)
+    assert scores.table.loc[12, "f1"] == 1
+
+
+def test_boris_has_the_length_and_the_frame_rate_of_each_film(tmp_path):
+    layouts.video(tmp_path / "a.mp4", 60, fps=25)
+    table = write(tmp_path / "t.csv", rows("a.mp4"), rows("gone.mp4"))
+    films = {name: tmp_path / name for name in ("a.mp4", "gone.mp4")}
+    make_extras(table, films, Extras(annotations=("boris",)), RECORD, one_film=False)
+    project = json.loads((tmp_path / "t.films" / "events.boris").read_text())
+    film, gone = (project["observations"][name]["media_info"] for name in films)
+    path = str(tmp_path / "a.mp4")
+    assert film["length"] == {path: pytest.approx(60 / 25)}
+    assert film["fps"] == {path: pytest.approx(25)}
+    assert gone["length"] == {str(tmp_path / "gone.mp4"): pytest.approx(2)}  # of what was predicted
+    assert gone["fps"] == {}
 
 
 def test_of_several_films_pages_are_in_a_folder(tmp_path):

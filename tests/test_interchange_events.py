@@ -7,7 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
+import pympi
 import pytest
+import srt
 
 from maeface.errors import ConfigError, DataError
 from maeface.interchange import boris, elan, events, subtitles, writing
@@ -147,6 +149,29 @@ def test_any_file_name_makes_valid_xml():
     assert root.find("HEADER/MEDIA_DESCRIPTOR").get("RELATIVE_MEDIA_URL") == './<a&b>"?.mp4'
 
 
+def test_a_reader_of_eaf_finds_film_tiers_and_times(tmp_path):
+    film, out = tmp_path / "films" / "my film.mp4", tmp_path / "out" / "film.eaf"
+    out.parent.mkdir()
+    out.write_bytes(elan.to_eaf(some_events(), film, out, NOW))
+    eaf = pympi.Elan.Eaf(str(out))
+    (linked,) = eaf.get_linked_files()
+    assert linked["MEDIA_URL"] == f"file://{film}"
+    assert (out.parent / linked["RELATIVE_MEDIA_URL"]).resolve() == film.resolve()
+    assert eaf.header["TIME_UNITS"] == "milliseconds"
+    assert sorted(eaf.timeslots.values()) == [480, 500, 501, 1000, 1000, 2000, 2040, 2040, 2500, 3500]
+    spans = {name: eaf.get_annotation_data_for_tier(name) for name in eaf.get_tier_names()}
+    assert spans == {
+        "person 0 AU06": [(480, 1000, "AU06 A")],
+        "person 0 AU12": [(500, 501, "AU12"), (1000, 2040, "AU12 E"), (2040, 2500, "AU12")],
+        "person 1 AU12": [(2000, 3500, "AU12 B")],
+    }
+    people = {eaf.get_parameters_for_tier(name)["PARTICIPANT"] for name in spans}
+    assert people == {"person 0", "person 1"}
+    with_nothing = tmp_path / "empty.eaf"
+    with_nothing.write_bytes(elan.to_eaf(some_events().iloc[:0], film, with_nothing, NOW))
+    assert not pympi.Elan.Eaf(str(with_nothing)).get_tier_names()
+
+
 # ---- subtitles
 
 
@@ -166,6 +191,19 @@ def test_subtitles_of_several_people_and_hours():
     text = subtitles.to_srt(late)
     assert "02:01:42,040 --> 02:01:42,500\nperson 0: AU12\nperson 1: AU12 B\n" in text
     assert "02:01:42,500 --> 02:01:43,500\nperson 1: AU12 B\n" in text
+
+
+def test_a_reader_of_subtitles_finds_times_and_texts():
+    cues = list(srt.parse(subtitles.to_srt(some_events())))
+    assert [(cue.index, cue.start.total_seconds(), cue.end.total_seconds(), cue.content) for cue in cues] == [
+        (1, 0.48, 0.5, "person 0: AU06 A"),
+        (2, 0.5, 0.501, "person 0: AU06 A, AU12"),
+        (3, 0.501, 1.0, "person 0: AU06 A"),
+        (4, 1.0, 2.0, "person 0: AU12 E"),
+        (5, 2.0, 2.04, "person 0: AU12 E\nperson 1: AU12 B"),
+        (6, 2.04, 2.5, "person 0: AU12\nperson 1: AU12 B"),
+        (7, 2.5, 3.5, "person 1: AU12 B"),
+    ]
 
 
 def test_no_events_are_no_subtitles():
@@ -189,12 +227,19 @@ def test_a_project_of_boris():
     assert film["file"]["1"] == ["/films/film.mp4"]
     assert film["media_info"]["length"] == {"/films/film.mp4": 10.0}
     assert other["events"] == []
-    assert "media_info" not in other  # BORIS then reads the film
+    assert "media_info" not in other  # BORIS then looks in the film
     times = [event[0] for event in film["events"]]
     assert times == sorted(times)
     # BORIS pairs the events of a subject and a behaviour in turn: start, stop, start, stop
     smiles = [event[0] for event in film["events"] if event[1:3] == ["person 0", "AU12"]]
     assert list(zip(smiles[::2], smiles[1::2], strict=True)) == [(0.5, 0.501), (1.0, 2.04), (2.04, 2.5)]
+
+
+def test_boris_has_the_length_of_a_film_without_its_rate():
+    """Without a length BORIS 8 reports the observation as damaged, and exports nothing of it."""
+    project = boris.to_project(some_events(), {"film.mp4": Media(Path("/films/film.mp4"), 10.0)}, now=NOW)
+    found = project["observations"]["film.mp4"]["media_info"]
+    assert (found["length"], found["fps"]) == ({"/films/film.mp4": 10.0}, {})
 
 
 def test_aggregated_events_of_boris():

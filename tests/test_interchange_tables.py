@@ -280,6 +280,19 @@ def test_native_tables_are_read_back(tmp_path, task, suffix, long):
     assert scores.predictions_unmatched == 2  # the second face of frame 5
 
 
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_probability_at_the_threshold_is_scored_alike(tmp_path, suffix, long):
+    """A table's numbers are float32; 0.7 is 0.69999999 in Parquet, and 0.7 in text."""
+    table = native()
+    values = np.where(table["frame"] % 2, 0.7, 0.6)
+    table["AU12_p"] = pd.Series(values, dtype="float32").where(table["face"] >= 0)
+    path = write(tmp_path / f"out{suffix}", [table], long=long)
+    labels(table).assign(AU12_o=lambda t: t["frame"] % 2).to_csv(tmp_path / "labels.csv", index=False)
+    scores = evaluate.run(tmp_path / "labels.csv", path, threshold=0.7)
+    assert scores.table.loc[12, "accuracy"] == 1
+
+
 def test_the_0_and_1_of_native_tables_are_occurrence(tmp_path):
     table = native("intensity")
     scores = scores_of(tmp_path, write(tmp_path / "a.csv", [table]), table)
@@ -292,7 +305,7 @@ def test_the_0_and_1_of_native_tables_are_occurrence(tmp_path):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("named", [False, True])
-@pytest.mark.parametrize("layout", ["openface", "pyfeat", "libreface"])
+@pytest.mark.parametrize("layout", [layout for layout in tools.FORMATS if layout != "native"])
 def test_formats_of_tools_are_read_back(tmp_path, layout, named, suffix):
     """Scores are those of the native table, for what the format holds."""
     table = native()

@@ -1,4 +1,4 @@
-"""Atomic writing of files, hashes, and the lock of a folder."""
+"""Atomic writing of files, hashes, the lock of a folder, and numbers as text has them."""
 
 import errno
 import fcntl
@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maeface.errors import ResourceError
 
@@ -232,6 +235,23 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def as_in_text(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return numbers as a CSV file has them: for the float32 0.3 the float64 0.3, not 0.30000001192.
+
+    So the same table leads to the same results from CSV, from Parquet and in memory.
+
+    Args:
+        values: (M,) of any numeric type, NaN where missing.
+    """
+    if values.dtype != np.float32:
+        return values.astype(np.float64)
+    import pyarrow as pa
+
+    texts = pa.array(values, from_pandas=True).cast(pa.string())
+    numbers: NDArray[np.float64] = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

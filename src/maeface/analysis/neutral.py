@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from maeface.analysis.timeline import DIGITS, VALID, Floats, Person, people
+from maeface.analysis.timeline import DIGITS, VALID, Floats, Person, numbers, people
 from maeface.errors import ConfigError, DataError
 
 PERCENTILE = 10.0
@@ -173,13 +173,13 @@ def levels_table(table: pd.DataFrame, neutral: pd.DataFrame, by_track: bool = Fa
         raise DataError("the neutral has no face; give another picture")
     if not by_track and (rows["track"].nunique() > 1 or rows.duplicated(["input", "frame"]).any()):
         raise DataError("the neutral has several people; give one of a single person, or match by track")
-    names = [f"{au}_i" for au in aus]
+    columns = pd.DataFrame({au: numbers(rows, f"{au}_i") for au in aus})
     result = _levels(table, lambda person, values: float("nan"))
     frames, levels = np.zeros(len(result), np.int64), np.full((len(result), len(aus)), np.nan)
     for row, track in enumerate(result["track"]):
-        mine = rows[rows["track"].eq(track).fillna(False).to_numpy(bool)] if by_track else rows
+        mine = columns[rows["track"].eq(track).fillna(False).to_numpy(bool)] if by_track else columns
         if len(mine) and not (by_track and pd.isna(track)):
-            frames[row], levels[row] = len(mine), mine[names].median().to_numpy(np.float64)
+            frames[row], levels[row] = len(mine), mine.median().to_numpy()
     result["frames"], result[aus] = frames, levels
     return result
 
@@ -208,7 +208,7 @@ def subtract(table: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
     own = keys.merge(wanted, on=list(KEY), how="left")
     valid = (table["status"].isin(VALID) & (table["face"] >= 0)).to_numpy(bool)
     for au in aus:
-        difference = table[f"{au}_i"].to_numpy(np.float64) - own[au].to_numpy(np.float64)
+        difference = numbers(table, f"{au}_i") - own[au].to_numpy(np.float64)
         place = list(result.columns).index(f"{au}_i") + 1
         result.insert(place, f"{au}_d", np.where(valid, np.round(difference, DIGITS) + 0.0, np.nan))
     return result

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from maeface.analysis.timeline import Bools, Floats, Person, people
+from maeface.analysis.timeline import Bools, Floats, Person, numbers, people
 from maeface.errors import ConfigError
 
 LOST_S = 0.2
@@ -43,7 +43,7 @@ def smooth(table: pd.DataFrame, sigma_s: float) -> pd.DataFrame:
         return table.copy()
     result = table.drop(columns=[name for name in table if re.fullmatch(r"AU\d\d", str(name))])
     columns = [str(name) for name in result if re.fullmatch(r"AU\d\d_[pid]", str(name))]
-    values = result[columns].to_numpy(np.float64, na_value=np.nan, copy=True)
+    values = np.array([numbers(result, name) for name in columns]).T
     for person in people(table):
         if person.is_film and columns:
             smoothed = _smooth_person(person, np.stack([person.column(name) for name in columns], 1), sigma_s)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from maeface import files
 from maeface.errors import ConfigError, DataError
 
 Floats = NDArray[np.float64]
@@ -60,9 +61,16 @@ class Person:
 
     def column(self, name: str) -> Floats:
         """Return a column as floats, (N,); NaN where it has no value or does not exist."""
-        if name not in self.rows:
-            return np.full(len(self.rows), np.nan)
-        return self.rows[name].to_numpy(np.float64, na_value=np.nan)
+        return numbers(self.rows, name)
+
+
+def numbers(table: pd.DataFrame, name: str) -> Floats:
+    """Return a column as floats, (M,); NaN where it has no value or does not exist."""
+    if name not in table:
+        return np.full(len(table), np.nan)
+    if table[name].dtype == np.float32:
+        return files.as_in_text(table[name].to_numpy())
+    return table[name].to_numpy(np.float64, na_value=np.nan)
 
 
 def au_names(table: pd.DataFrame) -> list[str]:
@@ -73,10 +81,7 @@ def au_names(table: pd.DataFrame) -> list[str]:
 
 def person_numbers(table: pd.DataFrame) -> Floats:
     """Return the track of each face, its number in the image where it has no track, NaN for no face, (M,)."""
-    face, track = (
-        table[name].to_numpy(np.float64, na_value=np.nan) if name in table else np.full(len(table), np.nan)
-        for name in ("face", "track")
-    )
+    face, track = numbers(table, "face"), numbers(table, "track")
     return np.where(face >= 0, np.where(np.isnan(track), face, track), np.nan)
 
 

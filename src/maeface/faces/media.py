@@ -26,12 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maeface import checks
+from maeface.faces import container as containers
 from maeface.faces import video
 from maeface.faces import video_index as indexing
 from maeface.faces.formats import HEAD_BYTES, MediaError, detect_format
 from maeface.faces.numbering import MissingFrames
 from maeface.faces.photo import convert_picture, decode_image, image_format_of
-from maeface.faces.timestamps import Spans
+from maeface.faces.timestamps import Spans, frame_period
 from maeface.faces.video import Frame
 from maeface.faces.video_index import VideoIndex
 
@@ -46,6 +47,7 @@ __all__ = [
     "detect_kind",
     "index_video",
     "open_video",
+    "read_clock",
     "read_frames",
     "read_image",
 ]
@@ -179,6 +181,20 @@ def count_frames(path: Path, exact: bool = False) -> int:
     """
     with open_video(path) as (file, name):
         return video.count_frames(file, name, exact)
+
+
+def read_clock(path: Path) -> tuple[float | None, float]:
+    """Return the length of a video in seconds (None if its header does not say) and its frames per second.
+
+    Args:
+        path: a video.
+
+    Raises:
+        MediaError: not a video that can be opened.
+    """
+    with open_video(path) as (file, name), containers.open_container(file, name) as (container, stream):
+        length = container.duration and container.duration / 1_000_000
+        return length or None, 1 / frame_period(stream)
 
 
 @contextmanager

@@ -31,8 +31,8 @@ def to_project(
 
     Args:
         events: as for ``events.prepare``.
-        media: {input: its film}. BORIS needs its length and frame rate for exports; if they are not given, it
-            reads the film itself.
+        media: {input: its film}. BORIS needs its length, and its frame rate for exports; without the length
+            it looks for both in the film itself.
         inputs: the films; None: those that have events.
         now: time of creation; None: the present.
 
@@ -154,10 +154,10 @@ def _observation(table: pd.DataFrame, film: Media, date: str) -> dict[str, Any]:
         "visualize_waveform": False,
         "close_behaviors_between_videos": False,
     }
-    if film.duration_s is not None and film.fps is not None:
+    if film.duration_s is not None:
         observation["media_info"] = {
             "length": {path: film.duration_s},
-            "fps": {path: film.fps},
+            "fps": {} if film.fps is None else {path: film.fps},
             "hasVideo": {path: True},
             "hasAudio": {path: False},
             "offset": {"1": 0.0},

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from maeface import files
 from maeface.errors import DataError
 
 PIECE = 65_536
@@ -35,7 +36,7 @@ def read_pieces(path: Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
     try:
         if path.suffix.lower() == ".parquet":
             with pq.ParquetFile(path) as file:
-                yield from map(as_frame, file.iter_batches(batch_size=rows))
+                yield from (_widen(as_frame(batch)) for batch in file.iter_batches(batch_size=rows))
         else:
             with pd.read_csv(path, chunksize=rows, dtype=dict.fromkeys(TEXT, "object")) as pieces:
                 yield from map(as_frame, pieces)
@@ -61,6 +62,12 @@ def as_frame(table: pd.DataFrame | pa.Table | pa.RecordBatch) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
+def _widen(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of a Parquet file as it would be of a CSV file."""
+    narrow = frame.columns[frame.dtypes == np.float32]
+    return frame.assign(**{name: files.as_in_text(frame[name].to_numpy()) for name in narrow})
+
+
 def action_units(columns: Iterable[str], kind: str) -> tuple[int, ...]:
     """Return the numbers of the action units that have a column of a kind, in the order of the table.
 
@@ -80,19 +87,3 @@ def column(au: int, kind: str) -> str:
 def find_faces(table: pd.DataFrame) -> NDArray[np.bool_]:
     """Return (M,) True where a row is of a face, whatever its quality."""
     return (table["face"].fillna(-1) >= 0).to_numpy(dtype=np.bool_)
-
-
-def numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """Return (M,) float64 of a column, NaN where missing; all NaN if the table has no such column."""
-    if name not in table:
-        return np.full(len(table), np.nan)
-    if table[name].dtype == np.float32:
-        return widen(table[name])
-    return table[name].to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def widen(values: "pd.Series[float]") -> NDArray[np.float64]:
-    """Return float32 numbers as float64 with the same shortest text: 0.3, not 0.30000001192."""
-    texts = pa.array(values, from_pandas=True).cast(pa.string())
-    widened: NDArray[np.float64] = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return widened

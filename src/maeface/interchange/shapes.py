@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from maeface.analysis.timeline import numbers
 from maeface.interchange import native
 
 WHERE = ("input", "frame", "time_s", "face", "track", "status")
@@ -31,7 +32,7 @@ def to_long(table: pd.DataFrame) -> pd.DataFrame:
     for kind, known in by_kind.items():
         if kind == "difference" and not known:
             continue
-        values = [native.numbers(table, native.column(au, kind)) for au in aus]
+        values = [numbers(table, native.column(au, kind)) for au in aus]
         stacked = np.stack(values, axis=1).ravel() if aus else np.zeros(0)
         long[kind] = pd.Series(stacked).astype("Int8") if kind == "occurrence" else stacked
     return long
@@ -41,6 +42,6 @@ def to_json_lines(table: pd.DataFrame) -> str:
     """Return a JSON object for each row, a line each, with null for a missing value."""
     table = table.copy()
     for name in table.columns[table.dtypes == np.float32]:
-        table[name] = native.widen(table[name])
+        table[name] = numbers(table, name)
     text = table.to_json(orient="records", lines=True, force_ascii=False, double_precision=15) or ""
     return text.replace("\\/", "/")  # pandas escapes each slash, which JSON allows and nobody expects

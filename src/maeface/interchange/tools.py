@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maeface import checks
-from maeface.analysis.timeline import person_numbers
+from maeface.analysis.timeline import numbers, person_numbers
 from maeface.errors import ConfigError
 from maeface.interchange import native
 
@@ -21,7 +21,7 @@ PYFEAT = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 4
 LIBREFACE_OCCURRENCE = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 LIBREFACE_INTENSITY = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 LIBREFACE_MAX = 1.0
-"""The highest intensity in a table for LibreFace; ours is 5."""
+"""The highest intensity in a table for LibreFace. Its manual says 5, a user sees 1; our own is 5."""
 MAX_INTENSITY = 5.0
 DIGITS = 6
 """Decimals of numbers that were converted; finer ones are noise of the conversion."""
@@ -43,15 +43,15 @@ def to_openface(table: pd.DataFrame, name_inputs: bool = False) -> pd.DataFrame:
     columns: dict[str, object] = {
         "frame": table["frame"] + 1,
         "face_id": _whole(np.nan_to_num(person_numbers(table))),
-        "timestamp": _rounded(native.numbers(table, "time_s")),
-        "confidence": np.where(found, native.numbers(table, "score"), 0.0),
+        "timestamp": _rounded(numbers(table, "time_s")),
+        "confidence": np.where(found, numbers(table, "score"), 0.0),
         "success": _whole(found),
     }
     measured: dict[str, NDArray[np.float64]] = {}
     if "yaw" in table:
-        measured["pose_Rx"] = -np.deg2rad(native.numbers(table, "pitch"))
-        measured["pose_Ry"] = -np.deg2rad(native.numbers(table, "yaw"))
-        measured["pose_Rz"] = np.deg2rad(native.numbers(table, "roll"))
+        measured["pose_Rx"] = -np.deg2rad(numbers(table, "pitch"))
+        measured["pose_Ry"] = -np.deg2rad(numbers(table, "yaw"))
+        measured["pose_Rz"] = np.deg2rad(numbers(table, "roll"))
     for kind, aus, end in (
         ("intensity", OPENFACE_INTENSITY, "r"),
         ("occurrence", OPENFACE_OCCURRENCE, "c"),
@@ -60,7 +60,7 @@ def to_openface(table: pd.DataFrame, name_inputs: bool = False) -> pd.DataFrame:
         for au in aus:
             source = 43 if au == 45 and 45 not in known else au
             if source in known:
-                measured[f"AU{au:02d}_{end}"] = native.numbers(table, native.column(source, kind))
+                measured[f"AU{au:02d}_{end}"] = numbers(table, native.column(source, kind))
     columns |= {name: _rounded(np.where(found, values, 0.0)) for name, values in measured.items()}
     return _with_input(columns, table, name_inputs)
 
@@ -85,24 +85,24 @@ def to_pyfeat(table: pd.DataFrame, name_inputs: bool = True) -> pd.DataFrame:
             "the format pyfeat holds probabilities, and these weights give none; "
             "choose native, openface or libreface"
         )
-    x1, y1, x2, y2 = (native.numbers(table, name) for name in ("x1", "y1", "x2", "y2"))
+    x1, y1, x2, y2 = (numbers(table, name) for name in ("x1", "y1", "x2", "y2"))
     columns: dict[str, object] = {
         "FaceRectX": _rounded(x1),
         "FaceRectY": _rounded(y1),
         "FaceRectWidth": _rounded(x2 - x1),
         "FaceRectHeight": _rounded(y2 - y1),
-        "FaceScore": native.numbers(table, "score"),
+        "FaceScore": numbers(table, "score"),
     }
     if "yaw" in table:
-        columns["Pitch"] = _rounded(np.deg2rad(native.numbers(table, "pitch")))
-        columns["Roll"] = _rounded(-np.deg2rad(native.numbers(table, "roll")))
-        columns["Yaw"] = _rounded(-np.deg2rad(native.numbers(table, "yaw")))
+        columns["Pitch"] = _rounded(np.deg2rad(numbers(table, "pitch")))
+        columns["Roll"] = _rounded(-np.deg2rad(numbers(table, "roll")))
+        columns["Yaw"] = _rounded(-np.deg2rad(numbers(table, "yaw")))
         columns |= dict.fromkeys("XYZ", np.full(len(table), np.nan))  # Fex.poses asks for them
     columns |= {
-        f"AU{au:02d}": native.numbers(table, native.column(au, "probability")) for au in PYFEAT if au in known
+        f"AU{au:02d}": numbers(table, native.column(au, "probability")) for au in PYFEAT if au in known
     }
-    minutes, seconds = np.divmod(np.maximum(np.nan_to_num(native.numbers(table, "time_s")), 0), 60)
-    track = native.numbers(table, "track")
+    minutes, seconds = np.divmod(np.maximum(np.nan_to_num(numbers(table, "time_s")), 0), 60)
+    track = numbers(table, "track")
     columns |= {
         "input": table["input"],
         "frame": table["frame"],
@@ -116,7 +116,7 @@ def to_libreface(table: pd.DataFrame, name_inputs: bool = False) -> pd.DataFrame
     """Return the columns of LibreFace; intensities are 0 to ``LIBREFACE_MAX``, the pose is in degrees.
 
     Two columns are not LibreFace's: ``face_id``, because LibreFace has one face a frame and our table may
-    have several, and ``intensity_max``, because releases of LibreFace differ in it.
+    have several, and ``intensity_max``, because LibreFace's own tables do not say it.
 
     Args:
         table: M rows of the native table.
@@ -125,10 +125,10 @@ def to_libreface(table: pd.DataFrame, name_inputs: bool = False) -> pd.DataFrame
     table = native.as_frame(table)
     columns: dict[str, object] = {
         "frame_idx": table["frame"],
-        "frame_time_in_ms": _rounded(1000 * native.numbers(table, "time_s")),
+        "frame_time_in_ms": _rounded(1000 * numbers(table, "time_s")),
     }
     if "yaw" in table:
-        columns |= {name: _rounded(native.numbers(table, name)) for name in ("pitch", "yaw", "roll")}
+        columns |= {name: _rounded(numbers(table, name)) for name in ("pitch", "yaw", "roll")}
     known = native.action_units(table.columns, "occurrence")
     for au in LIBREFACE_OCCURRENCE:
         if au in known:
@@ -136,7 +136,7 @@ def to_libreface(table: pd.DataFrame, name_inputs: bool = False) -> pd.DataFrame
     known = native.action_units(table.columns, "intensity")
     factor = LIBREFACE_MAX / MAX_INTENSITY
     rated = {
-        f"au_{au}_intensity": _rounded(factor * native.numbers(table, native.column(au, "intensity")))
+        f"au_{au}_intensity": _rounded(factor * numbers(table, native.column(au, "intensity")))
         for au in LIBREFACE_INTENSITY
         if au in known
     }

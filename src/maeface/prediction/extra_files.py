@@ -277,5 +277,16 @@ def _relative(film: Path, folder: Path) -> str:
 
 
 def _media(films: Mapping[str, Path], summary: pd.DataFrame) -> dict[str, Media]:
+    """Return the films with the lengths and frame rates of their headers.
+
+    No film is shorter than what was predicted. One that is gone has this length, and no rate.
+    """
     seconds = summary.groupby("input")["seconds"].max()
-    return {name: Media(path, float(seconds.get(name, 0)) or None) for name, path in films.items()}
+    found = {}
+    for name, path in films.items():
+        try:
+            length, rate = media.read_clock(path)
+        except media.MediaError:
+            length, rate = None, None
+        found[name] = Media(path, max(length or 0, float(seconds.get(name, 0))) or None, rate)
+    return found

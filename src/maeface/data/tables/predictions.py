@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from maeface import checks, facts
+from maeface import checks, facts, files
 from maeface.data.tables import long_table, table_file
 from maeface.errors import DataError
 
@@ -248,6 +248,8 @@ def _rows(table: _Table) -> pd.DataFrame:
 
 def _numbers(path: Path, values: "pd.Series[float]", column: str, places: Sequence[str]) -> np.ndarray:
     """Return (M,) float64 of a Parquet column, NaN where empty; DataError for other text."""
+    if values.dtype == np.float32:
+        return files.as_in_text(values.to_numpy())
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     text = values.astype("object")
     wrong = np.isnan(numbers) & text.notna().to_numpy() & (text.astype(str).str.strip() != "").to_numpy()
@@ -284,7 +286,7 @@ def _factors(table: _Table) -> np.ndarray:
 
 
 def _describe_scale(table: _Table) -> str:
-    """Return a line if intensities may be 0 to 1: releases of LibreFace differ, and no column says which."""
+    """Return a line if intensities may be 0 to 1: tables of LibreFace differ, and no column says which."""
     if "intensity_max" in table.keys:
         return ""
     columns = [column for column in table.aus.values() if LIBREFACE.fullmatch(column)]
@@ -293,5 +295,5 @@ def _describe_scale(table: _Table) -> str:
         return ""
     return (
         f"{table.path}: the highest intensity of {columns[0]} ... is {highest:g}, and LibreFace "
-        "writes 0 to 1 or 0 to 5, by its version; multiply those of 0 to 1 by 5, and name the columns AU12_i"
+        "writes 0 to 1 or 0 to 5; multiply those of 0 to 1 by 5, and name the columns AU12_i"
     )
