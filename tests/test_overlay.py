@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maeface.errors import DataError
-from maeface.report import film_overlay
 from maeface.report import overlay as drawing
 from maeface.report.au_bars import bars_of, trusted_aus
-from maeface.report.film_overlay import FilmOverlay, format_time, read_rows
+from maeface.report.film_overlay import FilmOverlay, format_time
 from maeface.report.overlay import FaceMark, Overlay, track_colour
 from maeface.report.panel_place import Placer
 
@@ -197,19 +195,6 @@ def test_points_of_the_table_are_drawn_if_all_are_there(drawn):
     show(GREY, 0, 0.0)
     show(GREY, 1, 0.04)
     assert np.shape(drawn[0][0][0].points) == (5, 2) and drawn[1][0][0].points is None
-
-
-@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
-def test_a_table_is_read_in_pieces(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(film_overlay, "_ROWS_TOGETHER", 3)
-    rows = pd.concat([table(range(4)).assign(input=film) for film in ("a.mp4", "007", "c.mp4")])
-    path = tmp_path / name
-    rows.to_csv(path, index=False) if name == "t.csv" else rows.to_parquet(path, index=False)
-    pieces = list(read_rows(path, "007"))
-    assert max(map(len, pieces)) <= 3
-    assert pd.concat(pieces)["frame"].tolist() == [0, 1, 2, 3]
-    with pytest.raises(DataError, match=r"no row of d\.mp4"):
-        list(read_rows(path, "d.mp4"))
 
 
 def test_bars_of_every_kind_of_table():

@@ -4,6 +4,8 @@ Shares are shares of time in films, so that uneven frame rates do not distort th
 photos.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -38,7 +40,10 @@ PAIR_TYPES = {
 
 
 def summarize(
-    table: pd.DataFrame, events: pd.DataFrame | None = None, thresholds: Thresholds = THRESHOLD
+    table: pd.DataFrame,
+    events: pd.DataFrame | None = None,
+    thresholds: Thresholds = THRESHOLD,
+    persons: Iterable[Person] | None = None,
 ) -> pd.DataFrame:
     """Return one row for each input, track and AU; one for each input and AU where there are no tracks.
 
@@ -46,6 +51,7 @@ def summarize(
         table: the table of ``maeface predict``.
         events: what ``find_events`` returns for this table; None: found with the default rules.
         thresholds: probability from which an AU is present; used where the table has no column ``AU12``.
+        persons: what ``timeline.people`` yields for this table; None: it is called here.
 
     Returns:
         ``input``, ``track``, ``au``; ``frames`` (of the film; faces or rows without a face of a photo),
@@ -67,18 +73,21 @@ def summarize(
     aus = au_names(table)
     rows = [
         _row(person, au, events.iloc[places.get((person.input, person.track, au), [])], thresholds)
-        for person in people(table)
+        for person in (people(table) if persons is None else persons)
         for au in aus
     ]
     return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
 
 
-def co_occurrence(table: pd.DataFrame, thresholds: Thresholds = THRESHOLD) -> pd.DataFrame:
+def co_occurrence(
+    table: pd.DataFrame, thresholds: Thresholds = THRESHOLD, persons: Iterable[Person] | None = None
+) -> pd.DataFrame:
     """Return how often two AUs are present together: one row for each input, track and pair of AUs.
 
     Args:
         table: the table of ``maeface predict``.
         thresholds: as for ``summarize``.
+        persons: as for ``summarize``.
 
     Returns:
         ``input``, ``track``, ``au_1``, ``au_2`` (in the order of the columns), of the time (of the faces of a
@@ -99,7 +108,7 @@ def co_occurrence(table: pd.DataFrame, thresholds: Thresholds = THRESHOLD) -> pd
             | {"au_1": names[first], "au_2": names[second]}
             | {name: values[first, second] for name, values in _pairs(person, aus, thresholds).items()}
         )
-        for person in people(table)
+        for person in (people(table) if persons is None else persons)
     ]
     if not parts or not len(first):
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PAIR_TYPES.items()})
@@ -128,7 +137,7 @@ def _row(person: Person, au: str, events: pd.DataFrame, thresholds: Thresholds) 
         "input": person.input,
         "track": person.track,
         "au": au,
-        "frames": len(person.rows),
+        "frames": len(person.frames),
         "valid_frames": int(person.valid.sum()),
         "seconds": length,
         "valid_s": valid_s,

@@ -20,7 +20,6 @@ HOLD_S = 1.0
 INTENSITY_PRESENT = 1.0
 """Lowest intensity of an AU that is present: FACS A."""
 THRESHOLD = 0.5
-PLACE = "_place"
 NEEDED = ("input", "frame", "time_s", "face", "track", "status")
 
 Thresholds = float | Mapping[str, float]
@@ -36,11 +35,12 @@ class Person:
         track: number of the person; None without tracks.
         is_film: False for a photo. An input without tracks whose frames have several faces is not a film of
             one person, so it is no film here either.
-        rows: of a film one row for each of its frames, in the order of time, also those without this person;
-            else the rows of the input. AU columns are NaN where the row is not valid.
+        table: the table that the person is in.
+        frames: of a film each of its N frames, in the order of time, also those without this person; else the
+            frame of each of the N rows of the input.
         times: presentation times in s, (N,), not decreasing.
         spans: seconds for which each frame stands, (N,); NaN if it is no film.
-        valid: whether a row has values of this person, (N,).
+        valid: whether there are values of this person, (N,).
         places: the positions of the rows in the table, (N,); -1 for a frame without this person.
         step_s: usual distance of two frames, the median, in s; NaN if it is no film.
     """
@@ -48,7 +48,8 @@ class Person:
     input: str
     track: int | None
     is_film: bool
-    rows: pd.DataFrame
+    table: pd.DataFrame
+    frames: NDArray[np.int64]
     times: Floats
     spans: Floats
     valid: Bools
@@ -56,21 +57,17 @@ class Person:
     step_s: float
 
     def column(self, name: str) -> Floats:
-        """Return a column as floats, (N,); NaN where it has no value or does not exist."""
-        if name not in self.rows:
-            return np.full(len(self.rows), np.nan)
-        return self.rows[name].to_numpy(np.float64, na_value=np.nan)
+        """Return a column as floats, (N,); NaN where there is no value of this person or no such column."""
+        if name not in self.table:
+            return np.full(len(self.places), np.nan)
+        values = self.table[name].to_numpy(np.float64, na_value=np.nan)
+        return np.where(self.valid, values[self.places], np.nan)
 
 
 def au_names(table: pd.DataFrame) -> list[str]:
     """Return the names of the AUs with a probability or an intensity, in the order of the columns."""
     found = (re.fullmatch(r"(AU\d\d)_[pi]", str(name)) for name in table.columns)
     return list(dict.fromkeys(hit[1] for hit in found if hit))
-
-
-def value_columns(table: pd.DataFrame) -> list[str]:
-    """Return the names of all columns with values of AUs: ``AU12``, ``AU12_p``, ``AU12_i``, ``AU12_d``."""
-    return [name for name in table.columns if re.fullmatch(r"AU\d\d(_[pid])?", str(name))]
 
 
 def threshold_of(au: str, thresholds: Thresholds) -> float:
@@ -96,10 +93,10 @@ def presence(person: Person, au: str, thresholds: Thresholds = THRESHOLD) -> Flo
     It is the column ``AU12`` if there is one, else ``AU12_p`` at the threshold, else an intensity of at
     least 1.
     """
-    if au in person.rows:
+    if au in person.table:
         return person.column(au)
     probabilities, intensities = person.column(f"{au}_p"), person.column(f"{au}_i")
-    if f"{au}_p" in person.rows:
+    if f"{au}_p" in person.table:
         values, limit = probabilities, threshold_of(au, thresholds)
     else:
         values, limit = intensities, INTENSITY_PRESENT
@@ -123,34 +120,35 @@ def people(table: pd.DataFrame) -> Iterator[Person]:
         raise DataError(f"the table has no column {', '.join(missing)}; give a table of `maeface predict`")
     if table["time_s"].isna().any() or table["frame"].isna().any():
         raise DataError("the table has rows without a frame or a time; give a table of `maeface predict`")
-    places = np.arange(len(table))
-    for name, rows in table.assign(**{PLACE: places}).groupby("input", sort=False):
-        yield from _people_of(str(name), rows)
+    for name, places in table.groupby("input", sort=False, observed=True).indices.items():
+        yield from _people_of(str(name), table, np.asarray(places, np.intp))
 
 
-def _people_of(name: str, rows: pd.DataFrame) -> Iterator[Person]:
-    rows = rows.sort_values(["frame", "face"], kind="stable")
-    values = value_columns(rows)
-    valid = (rows["status"].isin(VALID) & (rows["face"] >= 0)).to_numpy(bool)
-    frames = rows[["frame", "time_s"]].drop_duplicates("frame")
-    numbers = sorted({int(track) for track in rows.loc[valid, "track"].dropna()})
-    several = rows[valid].duplicated("frame").any()
+def _people_of(name: str, table: pd.DataFrame, places: NDArray[np.intp]) -> Iterator[Person]:
+    """Yield the people of an input, whose rows are at some places of a table."""
+    rows = table[["frame", "face", "time_s", "track", "status"]].iloc[places]
+    order = np.lexsort([rows[key].to_numpy(np.float64, na_value=np.nan) for key in ("face", "frame")])
+    rows, places = rows.iloc[order], places[order]
+    frames, first = np.unique(rows["frame"].to_numpy(np.int64), return_index=True)
+    valid = (rows["status"].isin(VALID) & (rows["face"] >= 0)).to_numpy(bool, na_value=False)
+    tracks = rows["track"].to_numpy(np.float64, na_value=np.nan)
+    numbers = [int(track) for track in np.unique(tracks[valid & ~np.isnan(tracks)])]
+    times = rows["time_s"].to_numpy(np.float64)
+    several = rows["frame"][valid].duplicated().any()
     if (len(frames) == 1 and not numbers) or (not numbers and several):
-        emptied = rows.copy()
-        emptied.loc[~valid, values] = np.nan
-        times = rows["time_s"].to_numpy(np.float64)
-        places = rows[PLACE].to_numpy(np.intp)
-        yield Person(name, None, False, emptied, times, np.full(len(rows), np.nan), valid, places, np.nan)
+        all_frames = rows["frame"].to_numpy(np.int64)
+        nothing = np.full(len(rows), np.nan)
+        yield Person(name, None, False, table, all_frames, times, nothing, valid, places, np.nan)
         return
-    times = np.maximum.accumulate(frames["time_s"].to_numpy(np.float64))
+    times = np.maximum.accumulate(times[first])
     spans, step = _spans(times)
-    tracks: list[int | None] = [*numbers] or [None]
-    for number in tracks:
-        mine = valid if number is None else valid & rows["track"].eq(number).fillna(False).to_numpy(bool)
-        seen = rows[mine].drop_duplicates("frame").set_index("frame")[[PLACE, *values]]
-        person = frames.join(seen, on="frame").reset_index(drop=True)
-        places = person.pop(PLACE).fillna(-1).to_numpy(np.intp)
-        yield Person(name, number, True, person, times, spans, places >= 0, places, step)
+    at = np.searchsorted(frames, rows["frame"].to_numpy(np.int64))
+    tracks_of: list[int | None] = [*numbers] or [None]
+    for number in tracks_of:
+        mine = np.flatnonzero(valid if number is None else valid & (tracks == number))
+        of_frames = np.full(len(frames), -1, np.intp)
+        of_frames[at[mine[::-1]]] = places[mine[::-1]]  # of two rows of a frame the first
+        yield Person(name, number, True, table, frames, times, spans, of_frames >= 0, of_frames, step)
 
 
 def _spans(times: Floats) -> tuple[Floats, float]:

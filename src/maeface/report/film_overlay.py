@@ -1,21 +1,16 @@
 """The table of a film, drawn over its frames."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from maeface.errors import DataError
 from maeface.report.au_bars import bars_of
 from maeface.report.overlay import FaceMark, Overlay
 
-_ROWS_TOGETHER = 4096
 _BOX = ("x1", "y1", "x2", "y2")
 _POINTS = tuple(
     f"{name}_{axis}"
@@ -98,38 +93,6 @@ def format_time(time_s: float) -> str:
     """Return a time as hours, minutes, seconds and milliseconds: ``3723.5 -> "1:02:03.500"``."""
     ms = round(time_s * 1000)
     return f"{ms // 3_600_000}:{ms // 60_000 % 60:02d}:{ms // 1000 % 60:02d}.{ms % 1000:03d}"
-
-
-def read_rows(table: Path, film: str) -> Iterator[pd.DataFrame]:
-    """Yield the rows of one film of a table that ``maeface predict`` wrote, piece by piece.
-
-    Args:
-        table: ``.csv`` or ``.parquet``.
-        film: its ``input``.
-
-    Raises:
-        DataError: the table has no row of the film.
-    """
-    found = False
-    with closing(_pieces(table)) as pieces:
-        for piece in pieces:
-            rows = piece[piece["input"] == film]
-            if len(rows):
-                found = True
-                yield rows
-            elif found:
-                return
-    if not found:
-        raise DataError(f"{table.name} has no row of {film}; name the table that was predicted from it")
-
-
-def _pieces(table: Path) -> Generator[pd.DataFrame, None, None]:
-    if table.suffix.lower() == ".parquet":
-        with pq.ParquetFile(table) as file:
-            yield from (batch.to_pandas() for batch in file.iter_batches(_ROWS_TOGETHER))
-    else:
-        with pd.read_csv(table, chunksize=_ROWS_TOGETHER, dtype={"input": str}) as reader:
-            yield from reader
 
 
 class _Rows(NamedTuple):
