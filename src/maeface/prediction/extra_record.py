@@ -96,8 +96,10 @@ class ExtraRecord:
         for name in before.keys() - names.keys():
             self._remove(name, before[name])
         for (table, *_), entry in self._entries.items():
-            if table != self._table:  # film.csv and film.parquet have extras of the same names
+            if table != self._table and names.keys() & entry["files"].keys():
+                # film.csv and film.parquet have extras of the same names
                 entry["files"] = {name: one for name, one in entry["files"].items() if name not in names}
+                entry["settings"] = None
         self._entries[place] = {"of": self._of, "settings": dict(settings), "files": names}
         self._save()
 
