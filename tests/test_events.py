@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from drawn_tables import film, photo, together
 from maeface.analysis.events import TYPES, EventRules, find_events
+from maeface.analysis.timeline import people
 from maeface.errors import ConfigError, DataError
 
 REST, WEAK, HALF, FULL = 0.1, 0.45, 0.55, 0.9  # with the defaults the thresholds are 0.4 and 0.6
@@ -268,3 +269,15 @@ def test_events_are_apart_within_the_film_and_have_peaks_of_the_data(rows, rules
             assert -1e-9 <= event["missing_s"] <= event["duration_s"] + 1e-9
             for end in ("onset", "offset"):
                 assert inside.loc[event[f"{end}_frame"], "AU12_p"] >= 0.4
+
+
+def test_films_are_in_the_order_of_the_table_and_rows_may_be_in_any():
+    first, second = film([0.0] * 5 + [1.0] * 10 + [0.0] * 5), film([1.0] * 10 + [0.0] * 10)
+    table = pd.concat([first.assign(input="b.mp4"), second.assign(input="a.mp4")], ignore_index=True)
+    found = find_events(table)
+    assert found["input"].tolist() == ["b.mp4", "a.mp4"]
+    assert found["onset_frame"].tolist() == [5, 0]
+    mixed = table.iloc[np.random.default_rng(0).permutation(len(table))]
+    mixed = pd.concat([mixed[mixed["input"] == name] for name in ("b.mp4", "a.mp4")])
+    pd.testing.assert_frame_equal(find_events(mixed), found)
+    pd.testing.assert_frame_equal(find_events(table, persons=list(people(table))), found)

@@ -257,8 +257,7 @@ def test_a_film_with_its_table_has_each_box_in_its_frame(tmp_path):
     rows = pd.DataFrame({"frame": range(4), "face": [0, 0, -1, 0], "status": ["ok", "ok", "no_face", "ok"]})
     rows = rows.assign(input="v.mp4", track=3, x1=[40, 80, None, 160], y1=60, y2=160, AU12=1, AU12_i=4.0)
     rows["x2"] = rows["x1"] + 60
-    rows.to_csv(tmp_path / "v.csv", index=False)
-    show = FilmOverlay(pd.read_csv(tmp_path / "v.csv"), [12])
+    show = FilmOverlay(rows, [12])
     assert write_film(source, tmp_path / "out.mp4", show).frames == 4
     for one, x1 in zip(media.read_frames(tmp_path / "out.mp4"), (40, 80, None, 160), strict=True):
         assert one.rgb.shape == (240, 320, 3)

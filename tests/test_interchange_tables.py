@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from maeface import evaluate
+from maeface.data.tables.predictions import read_predictions
 from maeface.errors import ConfigError, DataError
 from maeface.interchange import native as native_tables
 from maeface.interchange import shapes, tools, writing
@@ -217,6 +218,25 @@ def test_the_long_form(tmp_path):
     assert mean["AU12"] == pytest.approx(float(table["AU12_i"].mean()), abs=1e-6)
     assert long[long["frame"] == 2][["occurrence", "probability", "intensity", "track"]].isna().all(axis=None)
     assert shapes.to_long(table.assign(AU12_d=0.5)).dropna(subset="difference")["au"].unique() == ["AU12"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_films_whose_names_look_like_missing_values_keep_them(tmp_path, suffix):
+    names = ["NA", "nan", "007", "None"]
+    source = write(tmp_path / f"native{suffix}", [native(inputs=names)])
+    pieces = list(native_tables.read_pieces(source, rows=10))
+    assert list(dict.fromkeys(name for piece in pieces for name in piece["input"])) == names
+    assert sum(int(piece["AU12_p"].isna().sum()) for piece in pieces) == len(names)  # frame 2 has no face
+    read = read_predictions(source)
+    assert list(dict.fromkeys(read.rows["source"])) == names
+
+
+def test_only_the_columns_that_are_needed_are_read(tmp_path):
+    for suffix in (".csv", ".parquet"):
+        source = write(tmp_path / f"native{suffix}", [native()])
+        needed = ("input", "frame", "face", "AU12")
+        (piece,) = native_tables.read_pieces(source, needed=needed.__contains__)
+        assert list(piece) == list(needed) and len(piece) == len(native())
 
 
 def test_a_native_file_is_converted_in_pieces(tmp_path, monkeypatch):

@@ -352,6 +352,13 @@ def test_a_wrong_list_of_affectnet_is_refused(affectnet, text, message):
         raw_dataset.read("affectnet", affectnet)
 
 
+def test_a_photo_of_affectnet_may_be_called_na(affectnet):
+    with (affectnet / "Manually_Annotated_file_lists" / "training.csv").open("a") as file:
+        file.write("NA,0\n")
+    found = raw_dataset.read("affectnet", affectnet)
+    assert "training.csv lists 4 images; not there are 2" in said(found)  # and it is not an empty cell
+
+
 def write_mat(path, name, rows, **changes):
     """A list as IMDB-WIKI has it: a struct of one-row arrays, paths and names as cells, version 5."""
     paths, scores, second = zip(*rows, strict=True)

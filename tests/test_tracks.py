@@ -16,6 +16,7 @@ from maeface.data.ingest.images import PIXELS_TOGETHER, SourceImage, UnreadableI
 from maeface.data.ingest.inputs import find_inputs
 from maeface.data.loading.dataset import FaceDataset, gather_manifests
 from maeface.data.loading.loader import load_in_order
+from maeface.errors import ConfigError
 from maeface.faces.finder import FaceCrop
 from maeface.faces.geometry import Face, Square
 from maeface.faces.media import Frame
@@ -255,7 +256,28 @@ def test_a_film_gives_the_same_table_whether_it_is_cut_or_not(film, tmp_path, mo
     assert record["inputs"][0]["images"] == 400
 
 
-def test_a_track_that_no_face_has_is_told(film, tmp_path, capsys):
+def test_a_person_who_is_not_there_is_named_and_the_table_stays(film, tmp_path, capsys):
     options = {"device": "cpu", "detector": "embedded", "fps": 0.5}
-    summary = predict.run([film], None, tmp_path / "t.csv", **options, track=7)
-    assert summary.faces == 0 and "no face has track 7" in capsys.readouterr().err
+    out = tmp_path / "t.csv"
+    predict.run([film], None, out, **options)
+    before = out.read_bytes(), (tmp_path / "t.csv.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"no person 7 in film\.mp4; --track takes one of 0"):
+        predict.run([film], None, out, **options, track=7)
+    assert (out.read_bytes(), (tmp_path / "t.csv.json").read_bytes()) == before
+    capsys.readouterr()
+    assert predict.run([film], None, out, **options, track=0).faces > 0
+    assert "1 of 1 inputs have rows" in capsys.readouterr().err  # nothing is predicted again
+    assert not (tmp_path / "t.csv.parts").exists()
+
+
+def test_tables_of_a_folder_are_made_but_of_films_without_the_person(film, short_film, tmp_path):
+    options = {"device": "cpu", "detector": "embedded", "fps": 0.5}
+    out = tmp_path / "tables"
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"no person 7 in film\.mp4.*The other tables are made"):
+            predict.run([film, short_film], None, out, **options, track=7)
+        # nobody is seen in the other film, whatever the track
+        assert {path.name for path in out.glob("*.csv")} >= {"short.mp4.csv", "short.mp4.summary.csv"}
+        assert not (out / "film.mp4.csv").exists()
+    assert predict.run([film, short_film], None, out, **options, track=0).faces > 0
+    assert (out / "film.mp4.csv").exists() and not (out / ".parts").exists()

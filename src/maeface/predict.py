@@ -26,6 +26,7 @@ from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
 from maeface.prediction.explaining import require_explainable
+from maeface.prediction.extra_record import remove_stale
 from maeface.prediction.extras import CAMERA, NO_TABLE, NO_VIDEO, Extras
 from maeface.prediction.lines import draw_photos, print_lines
 from maeface.prediction.places import default_out, find_images, parts_of, results_of
@@ -194,10 +195,12 @@ def _run(
     )
     _note_unused(options, extras, out, videos)
     if extras.neutral is not None and videos:
-        from maeface.prediction.extra_files import find_neutral
+        from maeface.prediction.neutral_face import find_neutral
 
         find_neutral(extras.neutral)
     weights = find(options.weights)
+    if out is not None:
+        extras.require_possible(weights, videos)
     detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
     used = replace(
         options,
@@ -220,11 +223,13 @@ def _run(
     task = Task(out, folder, listing, header, setup, resources, options.pictures, started, extras.explain)
     totals = write_table_each(task) if one_each else write_one_table(task)
     if not videos and not extras.formats:
+        remove_stale(task.tables)
         return _summarize(totals, out, options)
     from maeface.prediction.extra_files import make_for_tables  # it needs pandas, which takes a second
 
-    made = make_for_tables(task, one_each, extras, partial(make, used))
-    return replace(_summarize(totals, out, options), made=tuple(made))
+    made = tuple(make_for_tables(task, extras, partial(make, used)))
+    totals.require_track()
+    return replace(_summarize(totals, out, options), made=made)
 
 
 def _note_unused(options: Options, extras: Extras, out: Path | None, videos: bool) -> None:

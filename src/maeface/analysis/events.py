@@ -104,7 +104,10 @@ class EventRules:
 
 
 def find_events(
-    table: pd.DataFrame, rules: EventRules | None = None, thresholds: Thresholds = THRESHOLD
+    table: pd.DataFrame,
+    rules: EventRules | None = None,
+    thresholds: Thresholds = THRESHOLD,
+    persons: Iterable[Person] | None = None,
 ) -> pd.DataFrame:
     """Return the events of all AUs in the films of a table of predictions.
 
@@ -114,6 +117,7 @@ def find_events(
         table: the table of ``maeface predict``.
         rules: what counts as an event.
         thresholds: probability from which an AU is present, as the weights say.
+        persons: what ``timeline.people`` yields for this table; None: it is called here.
 
     Returns:
         One row for each event, in the order of input, track, AU and time. ``input``, ``track`` (NA in films
@@ -135,7 +139,7 @@ def find_events(
     aus = au_names(table)
     signals = {au: _signal(table, au, rules, thresholds) for au in aus}
     rows = []
-    for person in people(table):
+    for person in people(table) if persons is None else persons:
         for au in aus if person.is_film else ():
             known, found = _find(person, au, signals[au], rules)
             columns = (person.column(f"{au}_p"), person.column(f"{au}_i")) if found else ()
@@ -250,7 +254,7 @@ def _describe(
         "offset_s": offset,
         "duration_s": offset - onset,
         **{
-            f"{name}_frame": int(person.rows["frame"].iloc[row])
+            f"{name}_frame": int(person.frames[row])
             for name, row in (("onset", first), ("apex", apex), ("offset", last))
         },
         "peak_p": _highest(probabilities),

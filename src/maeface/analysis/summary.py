@@ -4,6 +4,8 @@ Shares are shares of time in films, so that uneven frame rates do not distort th
 photos.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -48,7 +50,10 @@ PAIR_TYPES = {
 
 
 def summarize(
-    table: pd.DataFrame, events: pd.DataFrame | None = None, thresholds: Thresholds = THRESHOLD
+    table: pd.DataFrame,
+    events: pd.DataFrame | None = None,
+    thresholds: Thresholds = THRESHOLD,
+    persons: Iterable[Person] | None = None,
 ) -> pd.DataFrame:
     """Return one row for each input, track and AU; one for each input and AU where there are no tracks.
 
@@ -56,6 +61,7 @@ def summarize(
         table: the table of ``maeface predict``.
         events: what ``find_events`` returns for this table; None: found with the default rules.
         thresholds: probability from which an AU is present; used where the table has no column ``AU12``.
+        persons: what ``timeline.people`` yields for this table; None: it is called here.
 
     Returns:
         ``input``, ``track``, ``au``; ``frames`` (of the film; faces or rows without a face of a photo),
@@ -78,18 +84,21 @@ def summarize(
     aus = au_names(table)
     rows = [
         _row(person, au, events.iloc[places.get((person.input, person.track, au), [])], thresholds)
-        for person in people(table)
+        for person in (people(table) if persons is None else persons)
         for au in aus
     ]
     return rounded(pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES))
 
 
-def co_occurrence(table: pd.DataFrame, thresholds: Thresholds = THRESHOLD) -> pd.DataFrame:
+def co_occurrence(
+    table: pd.DataFrame, thresholds: Thresholds = THRESHOLD, persons: Iterable[Person] | None = None
+) -> pd.DataFrame:
     """Return how often two AUs are present together: one row for each input, track and pair of AUs.
 
     Args:
         table: the table of ``maeface predict``.
         thresholds: as for ``summarize``.
+        persons: as for ``summarize``.
 
     Returns:
         ``input``, ``track``, ``au_1``, ``au_2`` (in the order of the columns), of the time (of the faces of a
@@ -110,7 +119,7 @@ def co_occurrence(table: pd.DataFrame, thresholds: Thresholds = THRESHOLD) -> pd
             | {"au_1": names[first], "au_2": names[second]}
             | {name: values[first, second] for name, values in _pairs(person, aus, thresholds).items()}
         )
-        for person in people(table)
+        for person in (people(table) if persons is None else persons)
     ]
     if not parts or not len(first):
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PAIR_TYPES.items()})
@@ -139,14 +148,14 @@ def _row(person: Person, au: str, events: pd.DataFrame, thresholds: Thresholds) 
         "input": person.input,
         "track": person.track,
         "au": au,
-        "frames": len(person.rows),
+        "frames": len(person.frames),
         "valid_frames": int(person.valid.sum()),
         "seconds": length,
         "valid_s": valid_s,
         "valid_share": share_seen(person.times, person.spans, person.valid)
         if film
         else float(person.valid.mean()),
-        "share": mean_over_time(presence(person.rows, au, thresholds), weights),
+        "share": mean_over_time(presence(person, au, thresholds), weights),
         **{f"mean_{kind}": mean_over_time(values, weights) for kind, values in columns.items()},
         **{
             f"peak_{kind}": float(np.nanmax(columns[kind])) if not np.isnan(columns[kind]).all() else nothing
@@ -161,7 +170,7 @@ def _row(person: Person, au: str, events: pd.DataFrame, thresholds: Thresholds) 
 
 def _pairs(person: Person, aus: list[str], thresholds: Thresholds) -> dict[str, Floats]:
     """Return what ``co_occurrence`` tells of each pair, (A, A) each, first AU in rows."""
-    present = np.stack([presence(person.rows, au, thresholds) for au in aus], axis=1)  # (N, A)
+    present = np.stack([presence(person, au, thresholds) for au in aus], axis=1)  # (N, A)
     known = ~np.isnan(present)
     present = np.nan_to_num(present)
     weights = _weights(person)[:, None]

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,6 @@ HOLD_S = 1.0
 INTENSITY_PRESENT = 1.0
 """Lowest intensity of an AU that is present: FACS A."""
 THRESHOLD = 0.5
-PLACE = "_place"
 NEEDED = ("input", "frame", "time_s", "face", "track", "status")
 
 TIME_DIGITS, DIGITS = 3, 6
@@ -40,11 +41,12 @@ class Person:
         track: number of the person; None without tracks.
         is_film: False for a photo. An input without tracks whose frames have several faces is not a film of
             one person, so it is no film here either.
-        rows: of a film one row for each of its frames, in the order of time, also those without this person;
-            else the rows of the input. AU columns are NaN where the row is not valid.
+        table: the table that the person is in.
+        frames: of a film each of its N frames, in the order of time, also those without this person; else the
+            frame of each of the N rows of the input.
         times: presentation times in s, (N,), not decreasing.
         spans: seconds for which each frame stands, (N,); NaN if it is no film.
-        valid: whether a row has values of this person, (N,).
+        valid: whether there are values of this person, (N,).
         places: the positions of the rows in the table, (N,); -1 for a frame without this person.
         step_s: usual distance of two frames, the median, in s; NaN if it is no film.
     """
@@ -52,7 +54,8 @@ class Person:
     input: str
     track: int | None
     is_film: bool
-    rows: pd.DataFrame
+    table: pd.DataFrame
+    frames: NDArray[np.int64]
     times: Floats
     spans: Floats
     valid: Bools
@@ -60,17 +63,21 @@ class Person:
     step_s: float
 
     def column(self, name: str) -> Floats:
-        """Return a column as floats, (N,); NaN where it has no value or does not exist."""
-        return numbers(self.rows, name)
+        """Return a column as floats, (N,); NaN where there is no value of this person or no such column."""
+        if name not in self.table:
+            return np.full(len(self.places), np.nan)
+        return np.where(self.valid, _as_floats(self.table[name].iloc[self.places]), np.nan)
 
 
 def numbers(table: pd.DataFrame, name: str) -> Floats:
     """Return a column as floats, (M,); NaN where it has no value or does not exist."""
-    if name not in table:
-        return np.full(len(table), np.nan)
-    if table[name].dtype == np.float32:
-        return files.as_in_text(table[name].to_numpy())
-    return table[name].to_numpy(np.float64, na_value=np.nan)
+    return _as_floats(table[name]) if name in table else np.full(len(table), np.nan)
+
+
+def _as_floats(values: "pd.Series[Any]") -> Floats:
+    if values.dtype == np.float32:
+        return files.as_in_text(values.to_numpy())
+    return values.to_numpy(np.float64, na_value=np.nan)
 
 
 def au_names(table: pd.DataFrame) -> list[str]:
@@ -112,18 +119,20 @@ def threshold_of(au: str, thresholds: Thresholds) -> float:
     return value
 
 
-def presence(rows: pd.DataFrame, au: str, thresholds: Thresholds = THRESHOLD) -> Floats:
+def presence(source: Person | pd.DataFrame, au: str, thresholds: Thresholds = THRESHOLD) -> Floats:
     """Return 1 where an AU is present, 0 where it is absent, NaN where it is not known, (N,).
 
     It is the column ``AU12`` if there is one, else ``AU12_p`` at the threshold, else an intensity of at
     least 1.
     """
-    if au in rows:
-        return rows[au].to_numpy(np.float64, na_value=np.nan)
+    table = source.table if isinstance(source, Person) else source
+    read = source.column if isinstance(source, Person) else partial(numbers, source)
+    if au in table:
+        return read(au)
     column, limit = f"{au}_i", INTENSITY_PRESENT
-    if f"{au}_p" in rows:
+    if f"{au}_p" in table:
         column, limit = f"{au}_p", threshold_of(au, thresholds)
-    values = rows[column].to_numpy(np.float64, na_value=np.nan)
+    values = read(column)
     return np.where(np.isnan(values), np.nan, values >= limit)
 
 
@@ -156,34 +165,35 @@ def people(table: pd.DataFrame) -> Iterator[Person]:
         raise DataError(f"the table has no column {', '.join(missing)}; give a table of `maeface predict`")
     if table["time_s"].isna().any() or table["frame"].isna().any():
         raise DataError("the table has rows without a frame or a time; give a table of `maeface predict`")
-    places = np.arange(len(table))
-    for name, rows in table.assign(**{PLACE: places}).groupby("input", sort=False):
-        yield from _people_of(str(name), rows)
+    for name, places in table.groupby("input", sort=False, observed=True).indices.items():
+        yield from _people_of(str(name), table, np.asarray(places, np.intp))
 
 
-def _people_of(name: str, rows: pd.DataFrame) -> Iterator[Person]:
-    rows = rows.sort_values(["frame", "face"], kind="stable")
-    values = [name for name in rows if re.fullmatch(r"AU\d\d(_[pid])?", str(name))]
-    valid = (rows["status"].isin(VALID) & (rows["face"] >= 0)).to_numpy(bool)
-    frames = rows[["frame", "time_s"]].drop_duplicates("frame")
-    numbers = sorted({int(track) for track in rows.loc[valid, "track"].dropna()})
-    several = rows[valid].duplicated("frame").any()
+def _people_of(name: str, table: pd.DataFrame, places: NDArray[np.intp]) -> Iterator[Person]:
+    """Yield the people of an input, whose rows are at some places of a table."""
+    rows = table[["frame", "face", "time_s", "track", "status"]].iloc[places]
+    order = np.lexsort([rows[key].to_numpy(np.float64, na_value=np.nan) for key in ("face", "frame")])
+    rows, places = rows.iloc[order], places[order]
+    frames, first = np.unique(rows["frame"].to_numpy(np.int64), return_index=True)
+    valid = (rows["status"].isin(VALID) & (rows["face"] >= 0)).to_numpy(bool, na_value=False)
+    tracks = rows["track"].to_numpy(np.float64, na_value=np.nan)
+    numbers = [int(track) for track in np.unique(tracks[valid & ~np.isnan(tracks)])]
+    times = rows["time_s"].to_numpy(np.float64)
+    several = rows["frame"][valid].duplicated().any()
     if (len(frames) == 1 and not numbers) or (not numbers and several):
-        emptied = rows.copy()
-        emptied.loc[~valid, values] = np.nan
-        times = rows["time_s"].to_numpy(np.float64)
-        places = rows[PLACE].to_numpy(np.intp)
-        yield Person(name, None, False, emptied, times, np.full(len(rows), np.nan), valid, places, np.nan)
+        all_frames = rows["frame"].to_numpy(np.int64)
+        nothing = np.full(len(rows), np.nan)
+        yield Person(name, None, False, table, all_frames, times, nothing, valid, places, np.nan)
         return
-    times = np.maximum.accumulate(frames["time_s"].to_numpy(np.float64))
+    times = np.maximum.accumulate(times[first])
     spans, step = frame_spans(times)
-    tracks: list[int | None] = [*numbers] or [None]
-    for number in tracks:
-        mine = valid if number is None else valid & rows["track"].eq(number).fillna(False).to_numpy(bool)
-        seen = rows[mine].drop_duplicates("frame").set_index("frame")[[PLACE, *values]]
-        person = frames.join(seen, on="frame").reset_index(drop=True)
-        places = person.pop(PLACE).fillna(-1).to_numpy(np.intp)
-        yield Person(name, number, True, person, times, spans, places >= 0, places, step)
+    at = np.searchsorted(frames, rows["frame"].to_numpy(np.int64))
+    tracks_of: list[int | None] = [*numbers] or [None]
+    for number in tracks_of:
+        mine = np.flatnonzero(valid if number is None else valid & (tracks == number))
+        of_frames = np.full(len(frames), -1, np.intp)
+        of_frames[at[mine[::-1]]] = places[mine[::-1]]  # of two rows of a frame the first
+        yield Person(name, number, True, table, frames, times, spans, of_frames >= 0, of_frames, step)
 
 
 def frame_spans(times: Floats) -> tuple[Floats, float]:

@@ -1,8 +1,9 @@
 """The table of predictions as it is written: its action units, its numbers, and the pieces of a file."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,17 +19,22 @@ PIECE = 65_536
 SUFFIXES = {"occurrence": "", "probability": "_p", "intensity": "_i", "difference": "_d"}
 """{kind of value: the end of its column's name}: ``AU12``, ``AU12_p``, ``AU12_i``, ``AU12_d``."""
 TEXT = ("input", "status")
+MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>")
+"""Cells of numbers that are missing."""
 WHOLE = re.compile(r"frame|face|track|AU\d+")
 """Columns of whole numbers, which may be missing."""
 REQUIRED = ("input", "frame", "face")
 
 
-def read_pieces(path: Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
+def read_pieces(
+    path: Path, rows: int = PIECE, needed: Callable[[str], bool] = lambda name: True
+) -> Iterator[pd.DataFrame]:
     """Yield a table of ``maeface predict`` piece by piece, so that a long one needs no more memory.
 
     Args:
         path: ``.csv`` or ``.parquet``.
         rows: number of rows of a piece.
+        needed: says of the name of a column whether to read it.
 
     Raises:
         DataError: the file cannot be read, or is not such a table.
@@ -36,12 +42,30 @@ def read_pieces(path: Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
     try:
         if path.suffix.lower() == ".parquet":
             with pq.ParquetFile(path) as file:
-                yield from (_widen(as_frame(batch)) for batch in file.iter_batches(batch_size=rows))
+                names = list(filter(needed, file.schema_arrow.names))
+                yield from (_widen(as_frame(batch)) for batch in file.iter_batches(rows, columns=names))
         else:
-            with pd.read_csv(path, chunksize=rows, dtype=dict.fromkeys(TEXT, "object")) as pieces:
+            with read_csv(path, chunksize=rows, usecols=needed) as pieces:
                 yield from map(as_frame, pieces)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} is not a readable table: {str(error).splitlines()[0]}") from error
+
+
+def read_csv(path: Path, **options: Any) -> Any:  # noqa: ANN401 - a table, or the reader of its pieces
+    """Read a table of ours with pandas; a film that is called "NA" or "nan" keeps its name.
+
+    Args:
+        path: of the CSV file.
+        options: of ``pandas.read_csv``.
+    """
+    numbers = [str(name) for name in pd.read_csv(path, nrows=0) if name not in TEXT]
+    return pd.read_csv(
+        path,
+        dtype=dict.fromkeys(TEXT, "object"),
+        keep_default_na=False,  # for the text
+        na_values=dict.fromkeys(numbers, MISSING),
+        **options,
+    )
 
 
 def as_frame(table: pd.DataFrame | pa.Table | pa.RecordBatch) -> pd.DataFrame:

@@ -1,12 +1,15 @@
 """What may be made of a finished table, beside the table itself; see ``extra_files``."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from maeface import checks
 from maeface.errors import ConfigError
+from maeface.prediction.parts import look_at
 
 Format = Literal["openface", "pyfeat", "libreface", "long", "jsonl"]
 Annotation = Literal["elan", "srt", "boris"]
@@ -16,12 +19,26 @@ FILMS = ".films"
 """Ending of the folder of what is made of each film, if a table has several."""
 PAGE, PICTURES, ANNOTATED = ".report.html", (".timeline.png", ".timeline.pdf"), ".annotated.mp4"
 """Endings of what is made of a film."""
+EXTRA_RECORD = ".extras.json"
+"""Ending of the record of what was made; see ``extra_record``."""
 ENDINGS = (
-    *(FILMS, PAGE, *PICTURES, ANNOTATED, ".jsonl", ".eaf", ".srt", ".boris", ".boris.csv"),
+    *(EXTRA_RECORD, FILMS, PAGE, *PICTURES, ANNOTATED, ".jsonl", ".eaf", ".srt", ".boris", ".boris.csv"),
     *(".events.csv", ".summary.csv", ".pairs.csv", ".neutral.csv"),
     *(f".{name}.csv" for name in get_args(Format)),
 )
 """Endings of all that may be made of a table, beside it."""
+Key = tuple[str, str]
+"""What is made, such as "events" or "report", and the film that it is made of; "" for all of a table."""
+EVENTS, NEUTRAL = "events", "neutral"
+SHAPED_BY = {
+    **dict.fromkeys((EVENTS, *get_args(Annotation), "report"), ("neutral", "smooth_s")),
+    NEUTRAL: ("neutral",),
+    "timeline": ("neutral", "smooth_s", "all_aus"),
+    "video": ("all_aus",),
+}
+"""{what is made: the fields of ``Extras`` that shape it}."""
+WITH_PATHS = (*get_args(Annotation), "report")
+"""What names the films by their path."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +83,62 @@ class Extras:
         if self.smooth_s < 0:
             raise ConfigError(f"smooth is {self.smooth_s:g}; expected seconds, 0 or more")
 
-    @property
-    def of_films(self) -> bool:
-        """Whether anything is made of each film."""
-        return self.report or self.timeline or self.video
+    def list_wanted(self, films: Mapping[str, Path], folder: Path) -> dict[Key, dict[str, Any]]:
+        """Return what to make of a table, with the settings that shape each, as JSON.
+
+        Args:
+            films: {input: path} of the videos in it.
+            folder: of the table.
+        """
+        of_all = [EVENTS] * self.events + [NEUTRAL] * (self.neutral is not None) + [*self.annotations]
+        of_each = [name for name in ("report", "timeline", "video") if getattr(self, name)]
+        keys: list[Key] = [(name, "") for name in self.formats]
+        keys += [(name, "") for name in of_all if films] + [
+            (name, film) for film in films for name in of_each
+        ]
+        values = {"neutral": self._describe_neutral(), "smooth_s": self.smooth_s, "all_aus": self.all_aus}
+        paths = {name: relative_path(film, folder) for name, film in films.items()}
+        wanted = {}
+        for what, film in keys:
+            settings: dict[str, Any] = {name: values[name] for name in SHAPED_BY.get(what, ())}
+            if what in WITH_PATHS:
+                settings["films"] = [paths[film]] if film else list(paths.values())
+            wanted[what, film] = {"maeface": version("maeface"), **settings}
+        return wanted
+
+    def _describe_neutral(self) -> list[Any] | None:
+        """Return what is said of the neutral; of a file also its size and its time of change."""
+        if self.neutral is None:
+            return None
+        return [self.neutral, *look_at(Path(self.neutral))[:2]]
+
+    def require_possible(self, weights: Path, videos: bool) -> None:
+        """Refuse what cannot be made of the tables of some weights.
+
+        Args:
+            weights: the path of the AU model.
+            videos: whether an input is a video.
+
+        Raises:
+            ConfigError: a format or the neutral needs columns that the tables will not have.
+            WeightsError: the file is not an AU model, or is damaged.
+        """
+        neutral = self.neutral is not None and videos
+        if "pyfeat" not in self.formats and not neutral:
+            return  # all else can be made with any weights
+        from maeface.model.arrays import load_arrays
+
+        task = load_arrays(weights)[1].task
+        if "pyfeat" in self.formats and task == "intensity":
+            raise ConfigError(
+                "--format pyfeat holds probabilities, and these weights give intensities only; choose "
+                "another format or other weights"
+            )
+        if neutral and task == "detection":
+            raise ConfigError(
+                "--neutral needs intensities, and these weights give probabilities only; leave it out or "
+                "choose other weights"
+            )
 
     def describe_unused(self, no_tables: str, no_videos: str) -> list[str]:
         """Return which options have no effect, a line for each reason.
@@ -98,8 +167,15 @@ class Made:
         table: the table.
         paths: the files that were made of it.
         lines: what was found in its films, if they are few.
+        current: the files that were asked for and were there already.
     """
 
     table: Path
     paths: list[Path]
     lines: Sequence[str] = ()
+    current: Sequence[Path] = ()
+
+
+def relative_path(film: Path, folder: Path) -> str:
+    """Return the path of a film as a file in a folder names it."""
+    return Path(os.path.relpath(film.absolute(), folder.absolute())).as_posix()

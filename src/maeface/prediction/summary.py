@@ -1,5 +1,6 @@
 """The summary of a prediction, in a line or two."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +57,15 @@ class Summary:
             )
         if len(self.made) == 1:
             lines += self.made[0].lines
-        paths = [path for one in self.made for path in one.paths]
-        if len(paths) > MANY:
-            lines += ["", f"also written: {len(paths)} files in {paths[0].parent}"]
-        elif paths:
-            lines += ["", f"also written: {', '.join(path.name for path in paths)}"]
-        return "\n".join(lines)
+        lists = {
+            "also written": [path for one in self.made for path in one.paths],
+            "up to date": [path for one in self.made for path in one.current],
+        }
+        said = [f"{what}: {_listed(paths)}" for what, paths in lists.items() if paths]
+        return "\n".join([*lines, *([""] if said else []), *said])
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    if len(paths) > MANY:
+        return f"{len(paths)} files in {paths[0].parent}"
+    return ", ".join(path.name for path in paths)

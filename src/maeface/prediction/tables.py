@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maeface import console, files
+from maeface import checks, console, files
 from maeface.data.ingest.inputs import Input
 from maeface.data.ingest.runner import Resources
-from maeface.errors import DataError
+from maeface.errors import ConfigError, DataError
 from maeface.prediction import parts
 from maeface.prediction.explaining import explanation_path
 from maeface.prediction.join import write_table
@@ -46,6 +46,7 @@ class Totals:
         shares_missing: for each input of which images could not be read: their fraction, 0 to 1; 1 if none
             could be read.
         pictures: number of pictures that were written.
+        without_track: why tables of a folder were not made: they would not have the person to keep.
     """
 
     inputs: int = 0
@@ -54,6 +55,7 @@ class Totals:
     statuses: Counter[str] = field(default_factory=Counter)
     shares_missing: list[float] = field(default_factory=list)
     pictures: int = 0
+    without_track: list[str] = field(default_factory=list)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Add the inputs of a record."""
@@ -83,6 +85,13 @@ class Totals:
         """Raise DataError if no input could be read."""
         if not self.images:
             raise DataError(describe_unreadable(self.inputs, self.reasons))
+
+    def require_track(self) -> None:
+        """Raise ConfigError if a table was not made because it would not have the person to keep."""
+        if self.without_track:
+            more = len(self.without_track) - 1
+            others = f", and so it is with {more} other inputs" if more else ""
+            raise ConfigError(f"{self.without_track[0]}{others}. The other tables are made")
 
 
 def describe_unreadable(inputs: int, reasons: Mapping[str, int]) -> str:
@@ -116,6 +125,13 @@ class Task:
     pictures: Path | None
     started: str
     explain: Sequence[int] = ()
+
+    @property
+    def tables(self) -> dict[Path, list[str]]:
+        """{table: names of its inputs}."""
+        if not checks.is_folder_of_tables(self.out):
+            return {self.out: [item.source for item in self.inputs]}
+        return {table_path(self.out, item.source): [item.source] for item in self.inputs}
 
     def has_pictures(self, name: str, images: int, faces: int) -> bool:
         """Return whether the pictures of a photo are there, or none is asked for."""
@@ -185,21 +201,23 @@ def write_table_each(task: Task) -> Totals:
 
             def complete(name: str, places: Sequence[Place]) -> None:
                 header.update({} if header else read_header(task.folder))
-                table = table_path(task.out, name)
-                totals.add(
-                    write_table(
-                        *(table, header["columns"], {name: places}, reader, header, task.started),
-                        task.header["options"]["track"],
-                    )
-                )
-                reader.close()
+                made = (table_path(task.out, name), header["columns"], {name: places}, reader, header)
+                try:
+                    totals.add(write_table(*made, task.started, task.header["options"]["track"]))
+                except ConfigError as error:
+                    totals.without_track.append(str(error))
+                    names.remove(name)  # its parts are left: with another --track it is not predicted again
+                    return
+                finally:
+                    reader.close()
                 item = needed.pop(name)  # its table is there with its record, and will not be made again
                 done.add(name)
                 parts.remove_used(task.folder, {place.part for place in places}, done)
                 index_path(task.folder, item).unlink(missing_ok=True)
 
             totals.pictures = _do_missing(task, missing, complete, names)
-    totals.require_images()
+    if not totals.without_track:
+        totals.require_images()
     return totals
 
 

@@ -15,15 +15,19 @@ ABSENT = "absent"
 """The ``status`` of a frame without the one person that was asked for, if it has other faces."""
 
 
-def number_tracks(pieces: Iterable[pa.Table], keep: int | None = None) -> Iterator[pa.Table]:
+def number_tracks(
+    pieces: Iterable[pa.Table], keep: int | None = None, seen: set[int] | None = None
+) -> Iterator[pa.Table]:
     """Yield rows with ``track`` set in those of films, and without the hidden columns.
 
     Args:
         pieces: rows of ``rows.rows_of``, input by input, and of a film in order of time; whole frames.
         keep: the only track of each film to keep; frames without it have one row, of status ``ABSENT`` or
             ``no_face``. None: keep all.
+        seen: gets the tracks that are there, whether they are kept or not.
     """
-    name, numbers = None, _TrackNumbers(keep)
+    seen = set() if seen is None else seen
+    name, numbers = None, _TrackNumbers(keep, seen)
     for rows in pieces:
         if _has_no_followed_face(rows):
             yield rows.drop_columns(list(HIDDEN))
@@ -34,7 +38,7 @@ def number_tracks(pieces: Iterable[pa.Table], keep: int | None = None) -> Iterat
             if start == stop:
                 continue
             if names[start] != name:
-                name, numbers = names[start], _TrackNumbers(keep)
+                name, numbers = names[start], _TrackNumbers(keep, seen)
             yield numbers(rows.slice(start, stop - start))
 
 
@@ -50,8 +54,8 @@ class _TrackNumbers:
     frames whose faces have descriptors: the first of each block with faces, and those with new faces.
     """
 
-    def __init__(self, keep: int | None) -> None:
-        self._keep = keep
+    def __init__(self, keep: int | None, seen: set[int]) -> None:
+        self._keep, self._seen = keep, seen
         self._tracker = Tracker()
         self._numbers: dict[int, int] = {}  # by the number within the block
         self._time_s = -np.inf
@@ -67,6 +71,7 @@ class _TrackNumbers:
             if followed[start] >= 0:
                 frame = slice(start, stop)
                 tracks[frame] = self._number(times[start], followed[frame], looks[frame], boxes[frame])
+        self._seen.update(tracks[tracks >= 0].tolist())
         column = number_array(tracks, tracks >= 0)
         rows = rows.drop_columns(list(HIDDEN))
         rows = rows.set_column(rows.schema.get_field_index("track"), rows.schema.field("track"), column)

@@ -107,9 +107,9 @@ def _missing_notes(root: Path, inputs: list[Input]) -> Iterator[str]:
 
 def _read_list(path: Path) -> list[str]:
     try:
-        names = pd.read_csv(path, usecols=[COLUMN], dtype=str, encoding="utf-8-sig")[COLUMN]
+        names = pd.read_csv(path, usecols=[COLUMN], dtype=str, encoding="utf-8-sig", na_filter=False)[COLUMN]
     except (ValueError, OSError) as error:  # UnicodeDecodeError and ParserError are ValueErrors
         raise DataError(f"{path}: expected a column {COLUMN} separated by commas, got: {error}") from error
-    if names.isna().any():
-        raise DataError(f"{path} row {int(names.isna().to_numpy().argmax()) + 2}: {COLUMN} is empty")
+    if (empty := names == "").any():
+        raise DataError(f"{path} row {int(empty.to_numpy().argmax()) + 2}: {COLUMN} is empty")
     return [escape(Path(name)) for name in names]

@@ -128,9 +128,8 @@ def _read_csv(path: Path) -> _Table:
         names: dict[str, str] = {}  # many rows have the same text; it is stored once
         for place, cells in table.rows:
             for position, append_text in text_cells:
-                cell = cells[position].rstrip()
-                missing = np.isnan(table_file.WORDS.get(cell.lower(), 0.0))
-                append_text(None if missing else names.setdefault(cell, cell))
+                cell = cells[position].rstrip()  # a film may be called "NA" or "nan"
+                append_text(names.setdefault(cell, cell) if cell else None)
             for position, append_number, name in number_cells:
                 try:
                     append_number(float(cells[position]))

@@ -1,0 +1,163 @@
+"""The record of extras: of which table each one was made, and with which settings.
+
+It is a small JSON file beside the table, ``film.extras.json`` beside ``film.csv``. An extra that is named
+there is made again only if its settings or the table have changed. If the table was made anew, the extras of
+the earlier one are removed. A file that the record does not name, or that was changed since, is the user's.
+"""
+
+import hashlib
+import json
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from maeface import console, files
+from maeface.prediction.extras import ENDINGS, EXTRA_RECORD, Key
+from maeface.prediction.parts import look_at
+from maeface.prediction.record import read_record
+
+
+class ExtraRecord:
+    """The record of the extras of a table.
+
+    Args:
+        table: the path of the table.
+        content: the record of the table, by which one made anew is known.
+    """
+
+    def __init__(self, table: Path, content: Mapping[str, Any]) -> None:
+        self._table, self._folder, self._stem = table.name, table.parent, table.with_suffix("").name
+        self._of = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        self._path = _path_of(table)
+        self._entries = self._read()
+
+    def is_current(self, key: Key, settings: Mapping[str, Any]) -> bool:
+        """Return whether an extra is there, was made of this table, and with these settings."""
+        entry = self._entries.get((self._table, *key))
+        if entry is None or entry["of"] != self._of or entry["settings"] != settings:
+            return False
+        return all(path.is_file() for path in self.files_of(key))
+
+    def files_of(self, key: Key) -> list[Path]:
+        """Return the files of an extra that is recorded."""
+        return [self._folder / name for name in self._entries[(self._table, *key)]["files"]]
+
+    def remove_stale(self, wanted: Container[Key]) -> None:
+        """Remove the extras that were made of an earlier table.
+
+        Files that were changed since they were made are left.
+
+        Args:
+            wanted: what is made next, so that no line is shown for it.
+        """
+        stale = [
+            key for key, entry in self._entries.items() if key[0] == self._table and entry["of"] != self._of
+        ]
+        removed: list[str] = []
+        left: list[str] = []
+        for key in stale:
+            for name, content in self._entries[key]["files"].items():
+                if not (self._folder / name).exists():
+                    continue
+                gone = self._remove(name, content)
+                if key[1:] not in wanted:
+                    (removed if gone else left).append(name)
+        if not stale:
+            return
+        for key in stale:
+            del self._entries[key]
+        self._save()
+        if removed:
+            console.note(f"{self._table} was made anew; removed {_listed(removed)} of the earlier one")
+        if left:
+            console.note(f"{_listed(left)} of an earlier {self._table} was changed since, so it is left")
+
+    @contextmanager
+    def making(self, key: Key, settings: Mapping[str, Any]) -> Iterator[list[Path]]:
+        """Record an extra when the block, which makes it, ends without an exception.
+
+        Args:
+            key: the extra.
+            settings: what shapes it, as JSON.
+
+        Yields:
+            A list for the files of the extra.
+        """
+        place = (self._table, *key)
+        before: dict[str, list[int]] = {}
+        if place in self._entries:
+            before = self._entries[place]["files"]
+            self._entries[place]["settings"] = None  # until the end some files are new and some are not
+            self._save()
+        paths: list[Path] = []
+        yield paths
+        names = {path.relative_to(self._folder).as_posix(): list(look_at(path)[:2]) for path in paths}
+        for name in before.keys() - names.keys():
+            self._remove(name, before[name])
+        for (table, *_), entry in self._entries.items():
+            if table != self._table and names.keys() & entry["files"].keys():
+                # film.csv and film.parquet have extras of the same names
+                entry["files"] = {name: one for name, one in entry["files"].items() if name not in names}
+                entry["settings"] = None
+        self._entries[place] = {"of": self._of, "settings": dict(settings), "files": names}
+        self._save()
+
+    def _remove(self, name: str, content: list[int]) -> bool:
+        """Remove a file as it was made, and the folders that are empty then; return whether it is gone."""
+        path = self._folder / name
+        if list(look_at(path)[:2]) != content:
+            return False
+        path.unlink()
+        with suppress(OSError):  # a folder has other files
+            for parent in list(path.relative_to(self._folder).parents)[:-1]:
+                (self._folder / parent).rmdir()
+        return True
+
+    def _read(self) -> dict[tuple[str, str, str], dict[str, Any]]:
+        """Return {(table, what, film): entry}; of a damaged record nothing."""
+        try:
+            listed = json.loads(self._path.read_text(encoding="utf-8"))["extras"]
+            entries = {
+                (one["table"], one["what"], one["film"]): {
+                    "of": one["of"],
+                    "settings": one["settings"],
+                    "files": {name: list(seen) for name, seen in one["files"].items() if self._is_ours(name)},
+                }
+                for one in listed
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+        return entries
+
+    def _is_ours(self, name: str) -> bool:
+        """Return whether a name is of something that may be made of the table, and of nothing elsewhere."""
+        first, *rest = PurePosixPath(name).parts or ("",)
+        return first.removeprefix(self._stem) in ENDINGS and ".." not in rest
+
+    def _save(self) -> None:
+        listed = [
+            {"table": table, "what": what, "film": film, **entry}
+            for (table, what, film), entry in self._entries.items()
+        ]
+        if listed:
+            text = json.dumps({"extras": listed}, indent=1)  # ASCII: names may have bytes that are not UTF-8
+            files.write_text(self._path, text + "\n")
+        else:
+            self._path.unlink(missing_ok=True)
+
+
+def remove_stale(tables: Iterable[Path]) -> None:
+    """Remove the extras of earlier tables, if nothing is made of the present ones."""
+    for table in tables:
+        if _path_of(table).is_file() and (content := read_record(table)) is not None:
+            ExtraRecord(table, content).remove_stale(())
+
+
+def _path_of(table: Path) -> Path:
+    return table.with_name(f"{table.with_suffix('').name}{EXTRA_RECORD}")
+
+
+def _listed(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return console.escape(", ".join(names[:most]) + more)

@@ -1,0 +1,280 @@
+"""What is made of a table is made again only if it is not up to date, and never left of an earlier table."""
+
+import json
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from maeface import console, files, predict
+from maeface.errors import ConfigError, DataError
+from maeface.prediction.extra_files import make_extras
+from maeface.prediction.extras import Extras
+from maeface.report import film_page, timeline
+from test_extras import RECORD, rows, write
+
+LATER = {**RECORD, "finished": "later"}
+
+
+@pytest.fixture
+def notes(monkeypatch):
+    listed = []
+    monkeypatch.setattr(console, "note", listed.append)
+    return listed
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """The films of which a page was written."""
+    listed, write_page = [], film_page.write
+
+    def count(path, table, **content):
+        listed.append(content["title"])
+        write_page(path, table, **content)
+
+    monkeypatch.setattr(film_page, "write", count)
+    return listed
+
+
+@pytest.fixture
+def table(tmp_path):
+    return write(tmp_path / "t.csv", rows("a.mp4"))
+
+
+def make(table, record=RECORD, films=("a.mp4",), **extras):
+    one = len(films) == 1
+    return make_extras(table, {name: table.parent / name for name in films}, Extras(**extras), record, one)
+
+
+def names(paths):
+    return sorted(path.name for path in paths)
+
+
+EVENTS = ["t.events.csv", "t.pairs.csv", "t.summary.csv"]
+
+
+def test_what_is_up_to_date_is_not_made_again(table, pages):
+    asked = {"report": True, "formats": ("long",), "annotations": ("srt",), "neutral": "auto"}
+    first = make(table, **asked)
+    times = {path: path.stat().st_mtime_ns for path in first.paths}
+    again = make(table, **asked)
+    assert again.paths == [] and names(again.current) == names(first.paths) and pages == ["a.mp4"]
+    assert {path: path.stat().st_mtime_ns for path in first.paths} == times
+    assert list(again.lines) == list(first.lines) != []  # they are still told
+    (table.parent / "t.report.html").unlink()
+    assert names(make(table, **asked).paths) == ["t.report.html"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "made_again"),
+    [
+        ("smooth_s", 0.1, {*EVENTS, "t.srt", "t.report.html", "t.timeline.png", "t.timeline.pdf"}),
+        ("all_aus", True, {"t.timeline.png", "t.timeline.pdf"}),
+        (
+            *("neutral", "auto"),
+            {*EVENTS, "t.srt", "t.report.html", "t.timeline.png", "t.timeline.pdf", "t.neutral.csv"},
+        ),
+    ],
+)
+def test_what_other_settings_shape_is_made_again(table, monkeypatch, setting, value, made_again):
+    monkeypatch.setattr(timeline, "write", lambda path, rows, aus, **content: path.write_bytes(b"drawn"))
+    asked = {"report": True, "timeline": True, "formats": ("long",), "annotations": ("srt",)}
+    make(table, **asked)
+    assert {path.name for path in make(table, **asked, **{setting: value}).paths} == made_again
+
+
+def test_another_neutral_face_of_the_same_name_makes_the_events_again(table):
+    calm = write(table.parent / "calm.csv", rows("a.jpg", frames=1))
+    for expected in (EVENTS, []):
+        made = make_extras(
+            *(table, {"a.mp4": table.with_name("a.mp4")}, Extras(neutral=str(calm)), RECORD, True),
+            lambda: pd.read_csv(calm),
+        )
+        assert names(set(made.paths) - {table.with_name("t.neutral.csv")}) == expected
+    write(calm, rows("a.jpg", frames=1).assign(AU12_i=1.25, AU04_i=0.125))
+    made = make_extras(
+        *(table, {"a.mp4": table.with_name("a.mp4")}, Extras(neutral=str(calm)), RECORD, True),
+        lambda: pd.read_csv(calm),
+    )
+    assert len(made.paths) == 4
+
+
+def test_nothing_of_an_earlier_table_is_left(table, notes):
+    make(table, report=True, formats=("jsonl",), annotations=("srt", "boris"))
+    folder = table.parent
+    (folder / "t.openface.csv").write_text("mine")  # no run has made it
+    (folder / "t.srt").write_text("made by maeface, then coded by hand")
+    made = make(table, LATER)
+    assert names(made.paths) == EVENTS and made.current == []
+    left = {"t.csv", "t.extras.json", *EVENTS, "t.openface.csv", "t.srt"}
+    assert {path.name for path in folder.iterdir()} == left
+    assert notes == [
+        "t.csv was made anew; removed t.jsonl, t.report.html, t.boris and 1 more of the earlier one",
+        "t.srt of an earlier t.csv was changed since, so it is left",
+    ]
+
+
+def test_what_is_asked_for_is_made_of_the_new_table_and_the_rest_of_this_table_stays(table, notes, pages):
+    make(table, report=True)
+    make(table, LATER, report=True)
+    assert notes == [] and len(pages) == 2
+    make(table, LATER, events=False)
+    assert (table.parent / "t.report.html").exists() and (table.parent / "t.events.csv").exists()
+    assert notes == []
+
+
+def test_films_that_are_gone_take_their_files_with_them(tmp_path, notes):
+    films = ("s/a.mp4", "b.mp4")
+    table = write(tmp_path / "t.csv", *map(rows, films))
+    make(table, films=films, report=True)
+    make(write(table, rows("b.mp4"), rows("c.mp4")), LATER, films=("b.mp4", "c.mp4"), report=True)
+    found = {path.relative_to(tmp_path / "t.films").as_posix() for path in (tmp_path / "t.films").rglob("*")}
+    assert found == {"b.mp4.report.html", "c.mp4.report.html"}  # and no empty folder
+    assert notes == ["t.csv was made anew; removed t.films/s/a.mp4.report.html of the earlier one"]
+
+
+def test_an_interrupted_run_goes_on_with_the_next_film(tmp_path, monkeypatch):
+    films, done, write_page = ("a.mp4", "b.mp4", "c.mp4"), [], film_page.write
+    table = write(tmp_path / "t.csv", *map(rows, films))
+
+    def stop_once(path, rows, **content):
+        done.append(content["title"])
+        if done.count("b.mp4") == 1 and content["title"] == "b.mp4":
+            raise KeyboardInterrupt
+        write_page(path, rows, **content)
+
+    monkeypatch.setattr(film_page, "write", stop_once)
+    with pytest.raises(KeyboardInterrupt):
+        make(table, films=films, report=True)
+    make(table, films=films, report=True)
+    assert done == ["a.mp4", "b.mp4", "b.mp4", "c.mp4"]
+    (tmp_path / "whole").mkdir()
+    whole = write(tmp_path / "whole" / "t.csv", *map(rows, films))
+    make(whole, films=films, report=True)
+    for path in whole.parent.rglob("*.csv"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(whole.parent)).read_bytes()
+
+
+def test_files_of_two_settings_are_not_up_to_date(table, monkeypatch):
+    """The run with other settings is stopped between two of three files."""
+    make(table)
+    write_text = files.write_text
+
+    def stop(path, text):
+        if path.name == "t.summary.csv":
+            raise KeyboardInterrupt
+        write_text(path, text)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("maeface.files.write_text", stop)
+        make(table, smooth_s=0.1)
+    assert names(make(table).paths) == EVENTS
+    assert make(table).paths == []
+
+
+def test_a_csv_and_a_parquet_table_share_names(table):
+    make(table)
+    other = table.with_suffix(".parquet")
+    rows("a.mp4").to_parquet(other)
+    assert names(make(other).paths) == EVENTS
+    assert make(other).paths == []
+    assert names(make(table).paths) == EVENTS  # those of the other table were there
+
+
+@pytest.mark.parametrize(
+    "name", ["../mine.csv", "t.films/../../mine.csv", "/mine.csv", "mine.csv", "t.csv", ""]
+)
+def test_a_record_cannot_name_other_files(table, name):
+    mine = table.parent / "mine.csv"
+    mine.write_text("mine")
+    for path in (mine, table):
+        status = path.stat()
+        entry = {"table": "t.csv", "what": "report", "film": "", "of": "another", "settings": {}}
+        entry["files"] = {name: [status.st_size, status.st_mtime_ns]}
+        (table.parent / "t.extras.json").write_text(json.dumps({"extras": [entry]}))
+        make(table, events=False)
+    assert mine.exists() and table.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"extras": [1]}', '{"extras": [{"table": "t.csv"}]}'])
+def test_a_damaged_record_is_as_none(table, text):
+    (table.parent / "t.extras.json").write_text(text)
+    assert names(make(table).paths) == EVENTS
+    assert make(table).paths == []
+
+
+# With predictions ------------------------------------------------------------------------------------------
+
+
+def film(path, shade, frames=12):
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(frames):
+            picture = np.full((64, 64, 3), shade, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def run(path, out, **extras):
+    options = {"aligned": True, "device": "cpu", "workers": 1}
+    return predict.run([path], None, out, **options, extras=Extras(**extras))
+
+
+def test_a_film_that_is_replaced_takes_its_page_with_it(tmp_path, capsys):
+    source, out = film(tmp_path / "a.mp4", 40), tmp_path / "t.csv"
+    run(source, out, report=True)
+    said = str(run(source, out, report=True))
+    assert "also written" not in said and "up to date: t.events.csv" in said and "t.report.html" in said
+    film(source, 200, frames=15)
+    said = str(run(source, out))
+    assert "also written: t.events.csv, t.summary.csv, t.pairs.csv" in said and "up to date" not in said
+    assert not (tmp_path / "t.report.html").exists()
+    assert "t.csv was made anew; removed t.report.html of the earlier one" in capsys.readouterr().err
+
+
+def test_formats_of_photos_are_removed_with_their_table(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    run(tmp_path / "a.png", tmp_path / "t.csv", formats=("long",))
+    run(tmp_path / "a.png", tmp_path / "t.csv")
+    assert (tmp_path / "t.long.csv").exists()
+    Image.new("RGB", (65, 65), "red").save(tmp_path / "a.png")
+    run(tmp_path / "a.png", tmp_path / "t.csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "t.csv", "t.csv.json"}
+
+
+def test_a_film_shorter_than_the_neutral_stretch_is_told(table, notes):
+    for neutral in ("auto", "2", "1-2"):
+        make(table, neutral=neutral)
+    assert notes == []
+    make(table, neutral="100")
+    make(table, neutral="1-100")
+    assert notes == [
+        "a.mp4 has only 2.0 s: its neutral is of 2.0 s instead of 100 s",
+        "a.mp4 has only 2.0 s: its neutral is of 1.0 s instead of 99 s",
+    ]
+    with pytest.raises(DataError, match=r"of 12 to 15 s, and the film has only 2\.0 s; give another stretch"):
+        make(table, neutral="12-15")
+
+
+@pytest.mark.parametrize(
+    ("task", "extras", "message"),
+    [
+        ("intensity", {"formats": ("pyfeat",)}, "--format pyfeat holds probabilities"),
+        ("detection", {"neutral": "auto"}, "--neutral needs intensities"),
+    ],
+)
+def test_what_the_weights_cannot_give_is_refused_before_any_work(
+    tmp_path, monkeypatch, task, extras, message
+):
+    source = film(tmp_path / "a.mp4", 40)
+    monkeypatch.setattr("maeface.model.arrays.load_arrays", lambda path: ({}, SimpleNamespace(task=task)))
+    with pytest.raises(ConfigError, match=message):
+        run(source, tmp_path / "t.csv", **extras)
+    assert list(tmp_path.iterdir()) == [source]
+    Extras(formats=("openface", "libreface", "long", "jsonl")).require_possible(tmp_path, videos=True)
+    Extras(neutral="auto").require_possible(tmp_path, videos=False)
