@@ -227,6 +227,8 @@ def test_refusals(tmp_path):
         command.run([f"of={table}"])
     with pytest.raises(ConfigError, match="need --teacher"):
         command.run(["mediapipe"], photos=tmp_path)
+    with pytest.raises(ConfigError, match="MediaPipe is the reference of --videos"):
+        command.run(["mediapipe"], videos=[tmp_path], teacher=table)
     with pytest.raises(ConfigError, match="--fold chooses among --renders"):
         command.run([f"of={table}"], photos=tmp_path, fold="1")
     with pytest.raises(ConfigError, match=r"has no labels\.parquet"):

@@ -96,9 +96,7 @@ def run(
     if fold is not None and renders is None:
         raise ConfigError("--fold chooses among --renders; give a folder of them")
     chosen = parse_tools(tools)
-    needs_teacher = bool(videos) or any(tool.weights is None and not tool.tables for tool in chosen)
-    if needs_teacher and teacher is None:
-        raise ConfigError("clips and 'mediapipe' need --teacher, MediaPipe's face_landmarker.task")
+    _require_teacher(chosen, bool(videos), teacher)
     scored: dict[str, Scored] = {}
     with TemporaryDirectory() as temporary:
         folder = tables or Path(temporary)
@@ -117,6 +115,15 @@ def run(
     if out is not None:
         write(result, out)
     return result
+
+
+def _require_teacher(tools: Sequence[Tool], clips: bool, teacher: Path | None) -> None:
+    """Check that MediaPipe's file is given where it is needed, and another tool for clips."""
+    of_mediapipe = [tool for tool in tools if tool.weights is None and not tool.tables]
+    if (clips or of_mediapipe) and teacher is None:
+        raise ConfigError("clips and 'mediapipe' need --teacher, MediaPipe's face_landmarker.task")
+    if clips and len(of_mediapipe) == len(tools):
+        raise ConfigError("MediaPipe is the reference of --videos; give another tool to score")
 
 
 def parse_tools(texts: Sequence[str]) -> list[Tool]:
