@@ -17,6 +17,7 @@ MODULES = {
     "render": "output.render",
     "weights": "weights.make",
     "check": "weights.check",
+    "bench": "weights.bench.command",
     "detector": "detector.training",
 }
 PAGES = [STUDIO / "README.md", *sorted((STUDIO / "docs").glob("*.md")), *STUDIO.glob("benchmarks/*/*.md")]

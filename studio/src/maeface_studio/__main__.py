@@ -122,6 +122,46 @@ def check(
 
 
 @app.command()
+def bench(
+    tools: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TOOL",
+            help="Weights (FILE or NAME), 'mediapipe', or NAME=PATH: a table, or a folder of tables.",
+        ),
+    ],
+    photos: Annotated[Path | None, typer.Option(help="Folder of the official portraits.")] = None,
+    renders: Annotated[
+        Path | None, typer.Option(help="Prepared folder with labels.parquet, of people unknown to the tools.")
+    ] = None,
+    fold: Annotated[str | None, typer.Option(help="Of the renders, only this test fold of SynthAU.")] = None,
+    videos: Annotated[
+        list[Path] | None, typer.Option(help="A clip, or a folder of clips. Repeatable.")
+    ] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="CSV with source, track, person: tracks of clips that are one person."),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="MediaPipe's face_landmarker.task, for clips and for 'mediapipe'.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Read at most this many frames per second of a clip.")
+    ] = None,
+    detector: options.Detector = "embedded",
+    tables: Annotated[
+        Path | None, typer.Option(help="Folder for the tables that are made; MediaPipe's are used again.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File for all scores, .csv.")] = None,
+) -> None:
+    """Score the AUs of weights and of other tools on renders, on portraits and within clips."""
+    from maeface_studio.weights.bench import command, scores
+
+    given = tools, photos, renders, fold, videos or (), people, teacher, fps, detector, tables, out
+    console.print_result(scores.render(command.run(*given)))
+
+
+@app.command()
 def detector(
     sources: Annotated[
         list[Path],

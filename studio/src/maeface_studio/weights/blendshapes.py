@@ -160,6 +160,7 @@ def read_blendshapes(
     faces: finder.FaceChoice = "largest",
     every: int = 1,
     select: Callable[[str], bool] = lambda name: True,
+    detector: Detector | None = None,
 ) -> pd.DataFrame:
     """Return MediaPipe's results for photographs and videos, a row per face, as labels and predictions.
 
@@ -169,6 +170,7 @@ def read_blendshapes(
         faces: which faces of an image, as in ``maeface prepare``.
         every: of a video, take every n-th frame.
         select: returns whether a file is read, by its name without folders; all by default.
+        detector: of faces; None for RetinaFace's public weights, or the packaged ones where these are not.
 
     Returns:
         ``source frame face`` as in the manifest, ``AU01_p``... (the score, 0..1), ``AU01_i``... (5 times the
@@ -187,7 +189,7 @@ def read_blendshapes(
     skipped = SkippedInputs()
     rows: list[dict[str, Any]] = []
     with FaceLandmarker(task) as landmarker, console.progress("read", len(items), "inputs") as advance:
-        detector = Detector()
+        detector = detector or Detector()
         for image in read_inputs(items, every, None, skipped, advance):
             if isinstance(image, UnreadableInput):
                 continue
@@ -199,16 +201,28 @@ def _rows(
     image: SourceImage, crops: Iterable[finder.FaceCrop], landmarker: FaceLandmarker
 ) -> Iterator[dict[str, Any]]:
     for number, crop in enumerate(crops):
-        square = crop.square
-        wide = geometry.Square(square.cx, square.cy, square.side * ENLARGEMENT, square.angle_deg)
-        result = landmarker(geometry.crop(image.frame.rgb, wide, SIDE))
-        row: dict[str, Any] = {"source": image.name, "frame": image.frame.index, "face": number}
-        scores = result.action_units() if result else dict.fromkeys(AUS, np.nan)
-        row |= {f"{facts.au_name(au)}_p": score for au, score in scores.items()}
-        row |= {f"{facts.au_name(au)}_i": facts.INTENSITY_MAX * score for au, score in scores.items()}
-        if result:
-            row |= {"lip_gap": result.lip_gap, "yaw_deg": result.yaw_deg, **result.coefficients}
-        yield row
+        where = {"source": image.name, "frame": image.frame.index, "face": number}
+        yield where | measure_square(landmarker, image.frame.rgb, crop.square)
+
+
+def measure_square(
+    landmarker: FaceLandmarker, image: NDArray[np.uint8], square: geometry.Square
+) -> dict[str, float]:
+    """Return the scores and coefficients of the face in a square, as in ``read_blendshapes``.
+
+    Args:
+        landmarker: MediaPipe's.
+        image: (H, W, 3) uint8 RGB.
+        square: of the face's crop, in px of ``image``; MediaPipe is shown a larger one.
+    """
+    wide = geometry.Square(square.cx, square.cy, square.side * ENLARGEMENT, square.angle_deg)
+    result = landmarker(geometry.crop(image, wide, SIDE))
+    scores = result.action_units() if result else dict.fromkeys(AUS, np.nan)
+    row = {f"{facts.au_name(au)}_p": score for au, score in scores.items()}
+    row |= {f"{facts.au_name(au)}_i": facts.INTENSITY_MAX * score for au, score in scores.items()}
+    if result:
+        row |= {"lip_gap": result.lip_gap, "yaw_deg": result.yaw_deg, **result.coefficients}
+    return row
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,153 @@
+"""Tables of action units that any tool wrote, as scores, answers and intensities."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from maeface import checks, facts
+from maeface.data.tables import table_file
+from maeface.data.tables.predictions import Predictions, read_predictions
+from maeface.errors import DataError
+
+Floats = NDArray[np.float64]
+SUFFIXES = (".csv", ".jsonl", ".parquet", ".pq", ".txt")
+THRESHOLD = 0.5
+"""Probability from which an action unit is present, where the table does not say whether it is."""
+BLINK, CLOSED = 45, 43
+"""OpenFace has AU45, a blink, for what is AU43, eyes closed, in a still."""
+CORNERS, SIZES = ("x1", "y1", "x2", "y2"), ("facerectx", "facerecty", "facerectwidth", "facerectheight")
+
+
+@dataclass(frozen=True)
+class ToolTable:
+    """A table of a tool, M rows.
+
+    Attributes:
+        predictions: the table as it is read everywhere.
+        scores: {AU: (M,)} more for present: the probability, or where there is none the intensity, or the
+            occurrence.
+        calls: {AU: (M,)} 1 where the tool calls it present, 0 where absent.
+        intensity: {AU: (M,)} 0 to 5; empty if the scale is not known.
+        boxes: (M, 4) x1 y1 x2 y2 of the face in px; NaN where the table has none.
+    """
+
+    predictions: Predictions
+    scores: Mapping[int, Floats]
+    calls: Mapping[int, Floats]
+    intensity: Mapping[int, Floats]
+    boxes: Floats
+
+    def with_sources(self, known: Iterable[str]) -> "ToolTable":
+        """Return the table with the known names of files, where only folder or suffix differ.
+
+        Nothing changes if two known files differ only in these.
+        """
+        by_stem: dict[str, str] = {}
+        for name in known:
+            if by_stem.setdefault(_stem(name), name) != name:
+                return self
+        rows = self.predictions.rows
+        if "source" not in self.predictions.columns:
+            return self
+        names = {name: by_stem.get(_stem(name), name) for name in rows["source"].dropna().unique()}
+        renamed = rows.assign(source=rows["source"].map(names, na_action="ignore"))
+        return replace(self, predictions=replace(self.predictions, rows=renamed))
+
+
+def read_tables(path: Path) -> list[ToolTable]:
+    """Read a table, or each table of a folder.
+
+    Args:
+        path: CSV, ``.jsonl`` or Parquet, or a folder of them. A table that names no file is of the file of
+            its own name: ``clip.csv`` of ``clip.mp4``.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: a table cannot be read, or the folder has none.
+    """
+    checks.require_inputs([path])
+    if not path.is_dir():
+        return [_read(path)]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise DataError(f"{path} has no table; expected files that end with {', '.join(SUFFIXES)}")
+    return [_read(file) for file in files]
+
+
+def _read(path: Path) -> ToolTable:
+    predictions = read_predictions(path)
+    rows, named = predictions.rows, predictions.columns & {"id", "source"}
+    if not named:
+        rows = rows.assign(source=path.stem)
+    if "success" in predictions.columns and rows["frame"].min() > 0:
+        rows = rows.assign(frame=rows["frame"] - 1)  # OpenFace counts from 1
+    columns = predictions.columns if named else predictions.columns | {"source"}
+    predictions = replace(predictions, rows=rows, columns=columns)
+    detection, intensity = _with_closed(predictions.detection), _with_closed(predictions.intensity)
+    extra = _read_numbers(path, len(rows))
+    kinds = table_file.find_au_columns(list(extra))
+    occurrence = _with_closed({au: extra[name] for name, (au, kind) in kinds.items() if kind == "occurrence"})
+    graded = _with_closed(
+        {au: detection[au] for au, kind in kinds.values() if kind == "probability"} if extra else detection
+    )
+    return ToolTable(
+        predictions=predictions,
+        scores=detection | intensity | graded,
+        calls={au: _threshold(values) for au, values in detection.items()} | occurrence,
+        intensity={} if predictions.unknown_scale else intensity,
+        boxes=_boxes(extra, len(rows)),
+    )
+
+
+def _with_closed(values: Mapping[int, Floats]) -> dict[int, Floats]:
+    """Return values by action unit; AU43 is AU45 where there is no other."""
+    return {CLOSED: values[BLINK], **values} if BLINK in values else dict(values)
+
+
+def _threshold(values: Floats) -> Floats:
+    return np.where(np.isnan(values), np.nan, (values >= THRESHOLD).astype(np.float64))
+
+
+def _boxes(columns: Mapping[str, Floats], rows: int) -> Floats:
+    """Return (M, 4) boxes, from the corners or from a corner and the size."""
+    lower = {name.lower(): values for name, values in columns.items()}
+    if all(name in lower for name in CORNERS):
+        return np.stack([lower[name] for name in CORNERS], axis=1)
+    if all(name in lower for name in SIZES):
+        x, y, width, height = (lower[name] for name in SIZES)
+        return np.stack([x, y, x + width, y + height], axis=1)
+    return np.full((rows, 4), np.nan)
+
+
+def _read_numbers(path: Path, rows: int) -> dict[str, Floats]:
+    """Return the columns of action units and of boxes; none where rows are not of faces (long tables)."""
+
+    def is_wanted(name: str) -> bool:
+        return name.lower() in CORNERS + SIZES or facts.au_column(name) is not None
+
+    if table_file.is_parquet(path):
+        names = [name for name in pq.read_schema(path).names if is_wanted(name)]
+        table = pq.read_table(path, columns=names).to_pandas()
+        columns = {name: table[name].to_numpy(np.float64, na_value=np.nan) for name in names}
+    else:
+        columns = _read_text(path, is_wanted)
+    return columns if all(len(values) == rows for values in columns.values()) else {}
+
+
+def _read_text(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, Floats]:
+    with table_file.open_text(path) as table:
+        places = {name: place for place, name in enumerate(table.names) if is_wanted(name)}
+        cells: dict[str, list[float]] = {name: [] for name in places}
+        for place, row in table.rows:
+            for name, column in places.items():
+                cells[name].append(table_file.parse_number(path, name, place, row[column]))
+    return {name: np.array(values) for name, values in cells.items()}
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(re.sub(r"\\", "/", str(name))).stem
