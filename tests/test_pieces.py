@@ -9,11 +9,14 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from maeface import prepare
 from maeface.data import manifest
-from maeface.data.ingest import pieces, preparation, segments
+from maeface.data.ingest import pieces, preparation, segments, unit_part
+from maeface.data.ingest.inputs import Input, Unit
+from maeface.data.manifest import SCHEMA
 from maeface.data.shards import Shards
 from maeface.errors import ConfigError, DataError, ResourceError
 from maeface.faces import media
@@ -197,14 +200,47 @@ BREAKS = [range(97, 104), range(180, 320)]
 
 @pytest.fixture
 def whole(tmp_path, monkeypatch):
-    """A folder with a damaged film and a photo, prepared without a cut."""
+    """A folder with a damaged film and a photo, prepared without a cut, with parts of many row groups."""
     inline_work(monkeypatch)
+    monkeypatch.setattr(unit_part, "ROWS_TOGETHER", 7)
     folder = make_photos(tmp_path / "in", [""])
     film(folder / "film.mkv", damaged=[number for stretch in BREAKS for number in stretch])
     with monkeypatch.context() as patched:
         patched.setattr(segments, "cut_into_segments", lambda index: [()])
         prepare.run([folder], tmp_path / "whole", SETTINGS, fake_find)
     return folder, digests(tmp_path / "whole")
+
+
+def row(number, status="ok"):
+    return {"id": str(number), "source": f"{number % 2}", "frame": number, "face": 0, "status": status}
+
+
+@pytest.mark.parametrize("together", [1, 4, 30])
+def test_rows_are_written_while_they_come_in_groups_of_a_fixed_size(tmp_path, monkeypatch, together):
+    monkeypatch.setattr(unit_part, "ROWS_TOGETHER", 8)
+    rows = [row(number, "ok" if number % 3 else "no_face") for number in range(24)]
+    unit = Unit("00000", (Input("a", "a", 1, True), Input("b", "b", 1, True)))
+    (tmp_path / "parts").mkdir()
+    shard = unit_part.shard_path(unit, tmp_path)
+    shard.parent.mkdir()
+    shard.write_bytes(b"crops")
+    held = []
+    with unit_part.write_part(unit, tmp_path) as part:
+        for start in range(0, len(rows), together):
+            part.add(pa.Table.from_pylist(rows[start : start + together], SCHEMA))
+            held.append(len(part._pending))
+        part.describe_last("the last one")
+        assert unit_part.read_finished(unit, tmp_path) is None
+        summary = part.finish(24, "cpu")
+    assert max(held) <= 8
+    assert unit_part.read_finished(unit, tmp_path) == summary
+    assert (summary.files, summary.files_dropped, summary.images) == (2, 0, 24)
+    assert summary.statuses == {"no_face": 8, "ok": 16} and summary.shard["count"] == 16
+    groups = list(unit_part.read_rows(unit, tmp_path))
+    assert [len(group) for group in groups] == [8, 8, 8]
+    found = [one for group in groups for one in group.to_pylist()]
+    assert [one["id"] for one in found] == [one["id"] for one in rows]
+    assert [one["detail"] for one in found] == [None] * 23 + ["the last one"]
 
 
 def test_a_film_in_segments_has_the_bytes_of_a_whole_one(whole, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 from maeface.data import manifest
 from maeface.data.shards import Shards
 from maeface.faces import media
+from maeface.faces.device_frames import upload
 from maeface.faces.finder import LocatedFace, centre_crop, crop_faces, look_again
 from maeface.faces.geometry import Face, Square, square_around
 from maeface.faces.quality import (
@@ -83,19 +84,8 @@ def test_a_crop_without_detail_has_no_sharpness():
     assert math.isnan(sharpness(np.zeros((8, 8, 3), np.uint8)))
 
 
-class OnDevice:
-    """A frame that is an array only when it is asked to be one."""
-
-    def __init__(self, pixels):
-        self.pixels = pixels
-        self.shape = pixels.shape
-
-    def __array__(self, dtype=None, copy=None):
-        return self.pixels
-
-
 def test_a_frame_on_a_device_is_measured_as_an_array(faces):
-    assert sharpness(OnDevice(faces[0])) == sharpness(faces[0])
+    assert sharpness(upload(faces[:1], "cpu")[0]) == sharpness(faces[0])
 
 
 @pytest.mark.parametrize(

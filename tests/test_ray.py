@@ -76,6 +76,15 @@ def test_prepare_gives_the_same_bytes_and_a_crash_loses_one_file(tmp_path, clust
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_file_that_hangs_is_timeout_and_its_process_ends(tmp_path, cluster):
+    folder = photos(tmp_path / "photos", 4)
+    photo(folder / "hang.png")
+    summary = run(folder, tmp_path / "t.csv", quick, ray=cluster.address, file_timeout=2.0)
+    assert summary.skipped == {"timeout": 1} and summary.images == 4
+    assert "hang.png,0,0.0,-1,,timeout" in (tmp_path / "t.csv").read_text()
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_wrong_address_is_one_clear_line(tmp_path):
     import ray
 

@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import pickle
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,19 @@ def test_the_tar_files_are_plain_and_the_same_each_time(prepared, tmp_path):
     write(again, {"00000.tar": [b"a" * 10, b"b" * 700]})
     ours = [(base / "shards" / "00000.tar").read_bytes() for base in (folder, again)]
     assert hashlib.sha256(ours[0]).digest() == hashlib.sha256(ours[1]).digest()
+
+
+def test_a_writer_keeps_nothing_of_the_crops_it_has_written(tmp_path):
+    with ShardWriter(tmp_path / "0.tar", "0") as writer:
+        writer.add(b"crop")
+        tracemalloc.start()
+        for _ in range(500):
+            writer.add(b"crop")
+        grown, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert grown < 50_000  # tarfile keeps 0.6 to 1 kB of each
+    with tarfile.open(tmp_path / "0.tar") as tar:
+        assert len(tar.getmembers()) == 501
 
 
 def test_pickled_and_read_in_another_process(prepared):

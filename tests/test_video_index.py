@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from maeface.data.ingest import images, inputs, segments, units
+from maeface.data.ingest import images, inputs, segments, unit_part, units
 from maeface.faces import media, timestamps, video
 from maeface.faces import video_index as indexing
 from maeface.faces.media import MissingFrames
@@ -458,7 +458,7 @@ def test_prepare_and_predict_have_rows_for_missing_frames(tmp_path):
     summary = units.prepare_unit(
         unit, tmp_path, units.Settings(), lambda pixels, film: [[] for _ in pixels], lambda count: None
     )
-    rows = units.read_table(unit, tmp_path).to_pylist()
+    rows = [row for table in unit_part.read_rows(unit, tmp_path) for row in table.to_pylist()]
     statuses = {row["status"] for row in rows}
     assert statuses - {"no_face"} and statuses <= {"no_face", "damaged", "lost"}
     assert summary.images == summary.statuses["no_face"] < shown

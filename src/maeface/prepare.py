@@ -19,7 +19,7 @@ from typing import Any
 
 from maeface import checks, console, files
 from maeface.data import manifest, shards
-from maeface.data.ingest import face_finder, input_list, units, workers
+from maeface.data.ingest import face_finder, input_list, unit_part, workers
 from maeface.data.ingest.cores import count_cores
 from maeface.data.ingest.inputs import Input, Unit, find_inputs, split_into_units
 from maeface.data.ingest.pieces import Piece
@@ -142,7 +142,7 @@ def run(
                 planned, out, settings, partial(_make_job, out.absolute(), settings, make_find, weights)
             )
             _join(out, planned, header | used)
-        shutil.rmtree(out / units.PARTS, ignore_errors=True)
+        shutil.rmtree(out / unit_part.PARTS, ignore_errors=True)
         return _summary(out, settings, images, time.monotonic() - started)
 
 
@@ -185,7 +185,7 @@ def _make_job(out: Path, settings: Settings, make_find: MakeFind | None, weights
 
 def _do_units(planned: Sequence[Unit], out: Path, settings: Settings, setup: Setup) -> int:
     """Prepare the units that are not finished; return the number of images searched."""
-    missing = [unit for unit in planned if units.read_finished(unit, out) is None]
+    missing = [unit for unit in planned if unit_part.read_finished(unit, out) is None]
     total = sum(len(unit.inputs) for unit in planned)
     finished = total - sum(len(unit.inputs) for unit in missing)
     if finished:
@@ -213,14 +213,14 @@ def _join(out: Path, planned: Sequence[Unit], header: dict[str, Any]) -> None:
     devices: set[str | None] = set()
     dropped = 0
     for unit in planned:
-        summary = units.read_finished(unit, out)
+        summary = unit_part.read_finished(unit, out)
         assert summary is not None, unit.name
         counts.update(summary.statuses)
         dropped += summary.files_dropped
         devices.add(summary.device)
         if summary.shard is not None:
             index[f"{unit.name}.tar"] = summary.shard
-    tables = (units.read_table(unit, out) for unit in planned)
+    tables = (rows for unit in planned for rows in unit_part.read_rows(unit, out))
     manifest.write(out / manifest.FILE, stored_labels.fill_subjects(out, tables))
     files.write_json(out / shards.INDEX, index)
     result = {
@@ -265,7 +265,7 @@ def _write_or_compare_list(out: Path, listing: Sequence[Input], header: dict[str
     finished = (out / RESULT).is_file()
     if not listed and ((out / manifest.FILE).exists() or (out / shards.FOLDER).exists()):
         raise ConfigError(f"{out} holds another dataset (without {input_list.FILE}); choose another --out")
-    if listed and (finished or any((out / units.PARTS).rglob("*.parquet"))):
+    if listed and (finished or any((out / unit_part.PARTS).rglob("*.parquet"))):
         before = input_list.compare(out, listing, header)
         if before["versions"] != header["versions"] and not finished:
             console.note(
@@ -274,10 +274,10 @@ def _write_or_compare_list(out: Path, listing: Sequence[Input], header: dict[str
         return
     if listed:  # after a run that failed before its first unit, settings and labels may change
         (out / stored_labels.FILE).unlink(missing_ok=True)
-        shutil.rmtree(out / units.PARTS, ignore_errors=True)
+        shutil.rmtree(out / unit_part.PARTS, ignore_errors=True)
     input_list.write(out, listing, header)
 
 
 def _clean(out: Path) -> None:
     """Remove temporary files of a killed run. This run holds the lock, so nothing else is being written."""
-    files.remove_temporary(out, out / shards.FOLDER, out / units.PARTS)
+    files.remove_temporary(out, out / shards.FOLDER, out / unit_part.PARTS)

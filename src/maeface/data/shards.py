@@ -47,6 +47,7 @@ class ShardWriter:
         member.size, member.mode, member.mtime = len(jpeg), 0o644, 0
         offset = self._tar.offset + HEADER_BYTES
         self._tar.addfile(member, io.BytesIO(jpeg))
+        self._tar.members.clear()  # type: ignore[attr-defined] # it would keep 1 kB of each
         self.count += 1
         return offset, len(jpeg)
 

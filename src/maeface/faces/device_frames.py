@@ -77,13 +77,15 @@ class DeviceFrame:
     def pick(
         images: Sequence["DeviceFrame"], rows: NDArray[np.intp], columns: NDArray[np.intp]
     ) -> NDArray[np.uint8]:
-        """Return the colours of the same pixels of frames of one shape, (B, ..., 3)."""
+        """Return the colours of some pixels of each frame, (B, ..., 3); rows and columns are (B, ...)."""
 
         def pick_some(frames: FrameStack, places: list[int]) -> Tensor:
             device = frames.pixels.device
-            numbers = _numbers(images, places, device).view(-1, *[1] * np.broadcast(rows, columns).ndim)
+            numbers = _numbers(images, places, device).view(-1, *[1] * (rows.ndim - 1))
             return frames.pixels[
-                numbers, torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
+                numbers,
+                torch.from_numpy(rows[places]).to(device),
+                torch.from_numpy(columns[places]).to(device),
             ]
 
         colours: NDArray[np.uint8] = _gather(images, pick_some).cpu().numpy()
@@ -138,13 +140,24 @@ def upload(images: Iterable[NDArray[np.uint8]], device: str | torch.device) -> l
         places[image.shape].append(place)
     frames: list[DeviceFrame | None] = [None] * len(images)
     for some in places.values():
-        pixels = torch.from_numpy(np.stack([images[place] for place in some]))
-        if torch.device(device).type == "cuda":
-            pixels = pixels.pin_memory()
-        stack = FrameStack(pixels.to(device, non_blocking=True))
+        stack = FrameStack(_copy([images[place] for place in some], torch.device(device)))
         for place, frame in zip(some, stack.frames(), strict=True):
             frames[place] = frame
     return [frame for frame in frames if frame is not None]
+
+
+def _copy(images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
+    """Return images of one shape as a tensor (F, H, W, 3) on a device.
+
+    For a GPU they are stacked in pinned memory, and copied while the caller goes on. Both take place on that
+    GPU: PyTorch would pin memory for the current one, which is the first in a new thread.
+    """
+    if device.type != "cuda":
+        return torch.from_numpy(np.stack(images)).to(device)
+    with torch.cuda.device(device):
+        pinned = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=True)
+        np.stack(images, out=pinned.numpy())
+        return pinned.to(device, non_blocking=True)
 
 
 def _shrink(pixels: Tensor, factor: int) -> Tensor:

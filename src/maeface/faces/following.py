@@ -32,7 +32,7 @@ from maeface.faces.finder import (
 from maeface.faces.geometry import Face, Square, eye_angle, measure_face, snap_to_grid
 from maeface.faces.imaging import Image, pick
 from maeface.faces.landmarks import MAX_SHIFT
-from maeface.faces.tracking import describe
+from maeface.faces.tracking import describe_faces
 
 MIN_FACE = 32.0
 """Side of the smallest face that is searched for in films, px; of a smaller one, AUs cannot be read."""
@@ -102,7 +102,7 @@ def find_cuts(frames: Sequence[Image]) -> list[bool]:
     cuts = []
     for shape, group in groupby(frames, key=lambda frame: frame.shape):
         rows, columns = (np.arange(0, side, max(1, side // _SAMPLES)) for side in shape[:2])
-        samples = pick(list(group), rows[:, None], columns[None]).astype(np.int16)
+        samples = pick(list(group), rows[None, :, None], columns[None, None]).astype(np.int16)
         cuts += [True, *(float(np.abs(after - before).mean()) > CUT for before, after in pairwise(samples))]
     return cuts
 
@@ -173,10 +173,11 @@ def _search(detector: Detector, steps: Sequence[Step], min_face: float) -> "list
     if detector.landmark_net is None:  # these are RetinaFace's, not comparable
         moved = detector.move_landmarks([frame for frame, _ in pairs], landmarks)
         landmarks = [points for points, _ in moved]
+    looks = describe_faces([frame for frame, _ in pairs], [one.face for _, one in pairs])
     followed = iter(
         [
-            _Followed(replace(one, descriptor=describe(frame, one.face)), points, points)
-            for (frame, one), points in zip(pairs, landmarks, strict=True)
+            _Followed(replace(one, descriptor=descriptor), points, points)
+            for (_, one), descriptor, points in zip(pairs, looks, landmarks, strict=True)
         ]
     )
     return [[next(followed) for _ in faces] for faces in found]

@@ -3,7 +3,8 @@
 The search and the following of faces use these, so that they need not know where the images are.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     """(B, H, W, 3) uint8 RGB."""
 else:
     Image = Stack = Any
+
+COPIED_BYTES = 1 << 25
+"""Of images that are copied from a device at once."""
 
 
 def crop(
@@ -67,16 +71,29 @@ def turn(image: Image, quarters: int) -> Image:
 
 
 def pick(images: Sequence[Image], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """Return the colours of the same pixels of images of one shape, (B, ..., 3).
+    """Return the colours of some pixels of each image, (B, ..., 3).
 
     Args:
         images: B, at least one.
-        rows: of the pixels.
-        columns: of the pixels; with ``rows``, they broadcast to (...).
+        rows: (B, ...) of the pixels; B = 1 for the same in all images.
+        columns: (B, ...) of the pixels; rows and columns broadcast.
     """
+    rows, columns = np.broadcast_arrays(rows, columns)
+    rows, columns = (np.broadcast_to(some, (len(images), *some.shape[1:])) for some in (rows, columns))
     if isinstance(images[0], np.ndarray):
-        return np.stack([image[rows, columns] for image in _arrays(images)])
+        places = zip(_arrays(images), rows, columns, strict=True)
+        return np.stack([image[row, column] for image, row, column in places])
     return images[0].pick(_frames(images), rows, columns)
+
+
+def to_arrays(images: Sequence[Image]) -> Iterator[NDArray[np.uint8]]:
+    """Yield images of one shape as arrays; those on a device are copied many at a time."""
+    if not images or isinstance(images[0], np.ndarray):
+        yield from _arrays(images)
+        return
+    together = max(1, COPIED_BYTES // math.prod(images[0].shape))
+    for start in range(0, len(images), together):
+        yield from images[0].stack(_frames(images[start : start + together])).cpu().numpy()
 
 
 def _arrays(images: Sequence[Image]) -> Sequence[NDArray[np.uint8]]:

@@ -15,7 +15,7 @@ from PIL import ImageFilter
 from maeface.faces.boxes import longer_side
 from maeface.faces.finder import FaceCrop
 from maeface.faces.geometry import Square, to_image
-from maeface.faces.imaging import Image
+from maeface.faces.imaging import Image, to_arrays
 from maeface.faces.pose import measure_pose
 
 MEASURES = ("face_px", "yaw", "pitch", "roll", "sharpness", "agreement", "outside")
@@ -151,8 +151,9 @@ def measure_sharpness(crops: Sequence[Image]) -> NDArray[np.float32]:
     """
     if not len(crops):
         return np.zeros(0, np.float32)
-    small = [_shrink(np.asarray(crop)) for crop in crops]
-    grey = np.stack([np.asarray(one) for one in small]).astype(np.float32)  # (F, 64, 64)
+    grey = np.stack([np.asarray(_shrink(crop)) for crop in to_arrays(crops)]).astype(
+        np.float32
+    )  # (F, 64, 64)
     blurred = (grey[:, :-2] + 2 * grey[:, 1:-1] + grey[:, 2:]) / 4
     blurred = (blurred[:, :, :-2] + 2 * blurred[:, :, 1:-1] + blurred[:, :, 2:]) / 4
     inside, inner = slice(_BORDER, _SIZE - _BORDER), slice(_BORDER - 1, 1 - _BORDER)

@@ -6,6 +6,8 @@ and also by place if the person was just seen. There is no trained network, so p
 colours are kept apart only by place.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,7 +53,12 @@ _NECK = np.exp(-((_X / 0.7) ** 2) / 2 - ((_Y - 1.5) / 0.4) ** 2 / 2).astype(np.f
 
 
 def describe(image: Image, face: Face) -> NDArray[np.float16]:
-    """Describe the looks of a face, for a ``Tracker``.
+    """Describe the looks of a face; see ``describe_faces``."""
+    return describe_faces([image], [face])[0]
+
+
+def describe_faces(images: Sequence[Image], faces: Sequence[Face]) -> list[NDArray[np.float16]]:
+    """Describe the looks of faces, for a ``Tracker``.
 
     For each side of the face, there are two colour histograms: of the head with its hair, and of the neck and
     collar. Brightness is relative to that side of the face. Histograms change little when the head turns or
@@ -59,13 +66,22 @@ def describe(image: Image, face: Face) -> NDArray[np.float16]:
     the size of the face.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        face: a face in px of ``image``; without finite landmarks, only its box is used.
+        images: (H, W, 3) uint8 RGB, the image of each face.
+        faces: in px of their images; without finite landmarks, only the box of a face is used.
 
     Returns:
-        (64,) float16: square roots of the histograms, the left side of the image first. Each histogram has
-        length 1.
+        (64,) float16 of each face: square roots of the histograms, the left side of the image first. Each
+        histogram has length 1.
     """
+    if not faces:
+        return []
+    points = np.stack([_points(image.shape, face) for image, face in zip(images, faces, strict=True)])
+    colours = pick(images, points[..., 1], points[..., 0])  # waits for a GPU once
+    return [_describe(one) for one in colours.astype(np.float32)]
+
+
+def _points(shape: tuple[int, ...], face: Face) -> NDArray[np.intp]:
+    """Return the points of an image that describe a face, (2, P, 2): x, y in px."""
     if np.isfinite(face.landmarks).all():
         x, y, size = measure_face(face.landmarks)
         region = Square(x, y, max(size, 1.0) * _SIDE, eye_angle(face.landmarks))
@@ -73,9 +89,11 @@ def describe(image: Image, face: Face) -> NDArray[np.float16]:
         x1, y1, x2, y2 = (float(v) for v in face.box)
         side = max(x2 - x1, y2 - y1, 1.0)
         region = Square((x1 + x2) / 2, (y1 + y2) / 2 + _BOX_RISE * side, side / _BOX_SIDE * _SIDE)
-    points = to_image(_GRID, region, _POINTS)
-    columns, rows = np.moveaxis(np.clip(points, 0, np.array(image.shape[1::-1]) - 1).astype(np.intp), -1, 0)
-    colours = pick([image], rows, columns)[0].astype(np.float32)
+    return np.asarray(np.clip(to_image(_GRID, region, _POINTS), 0, np.array(shape[1::-1]) - 1), np.intp)
+
+
+def _describe(colours: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return the descriptor of the colours (2, P, 3) of a face's points."""
     means = ((colours @ _LUMA) * _INNER).sum(axis=1) / _INNER.sum(axis=1)
     gains = (_GREY / np.maximum(means, 8.0)).astype(np.float32)
     logs = np.log2(colours * gains[:, None, None] + np.float32(_DARK))

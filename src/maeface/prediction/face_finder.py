@@ -1,19 +1,23 @@
 """The faces of images, cropped for a network: of photos, of films, and crops that are ready."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from maeface.config import Precision
-from maeface.data.ingest.images import SourceImage, UnreadableInput
+from maeface.data.ingest.images import GroupLimits, SourceImage, UnreadableInput
 from maeface.faces import finder
 from maeface.faces.detector import Detector
 from maeface.faces.finder import FaceChoice, FaceCrop
 from maeface.faces.following import follow_faces
 from maeface.faces.imaging import Image
 
-PIXELS_ON_GPU = 200_000_000
-"""Pixels of the frames that a GPU works on together; a process holds twice as many, and their crops."""
+ON_GPU = GroupLimits(batches=64, images=1024, pixels=200_000_000)
+"""Blocks, frames and pixels of frames that a GPU works on together. A process holds two such groups, the next
+one too: 0.6 GB and a block (0.15 GB and a frame) each. Smaller copies of the frames that are worked on take a
+third of their memory. For each face of 64 frames there is a window of 110 kB."""
+CROPS_TOGETHER = 4096
+"""Faces whose crops a process holds, and those of one block more: 0.6 GB with crops of 224 px."""
 Batch = list[SourceImage | UnreadableInput]
 """Photos, or frames of one block of a film; see ``batch_images``."""
 
@@ -67,6 +71,11 @@ class FaceFinder:
             threads=self._threads,
         )
 
+    @property
+    def limits(self) -> GroupLimits:
+        """How many batches are worked on together; on a CPU each is by itself."""
+        return ON_GPU if self.on_device else GroupLimits()
+
     def film_frames(self, group: Sequence[Batch]) -> list[list[Image]]:
         """Return the frames of each block, where they are followed; [] for photos, and for ready crops."""
         images = [images_of(batch) for batch in group]
@@ -81,18 +90,31 @@ class FaceFinder:
         rest = iter(frames)
         return [[next(rest) for _ in some] for some in images]
 
-    def find(self, group: Sequence[Batch], frames: Sequence[Sequence[Image]]) -> list[list[FaceCrop]]:
-        """Return the crops of each image of a group: a batch of photos, or blocks of films.
+    def find(
+        self, group: Sequence[Batch], frames: Sequence[Sequence[Image]]
+    ) -> Iterator[tuple[Sequence[Batch], list[list[FaceCrop]]]]:
+        """Yield the batches of a group, some at a time, with the crops of each of their images.
 
         Args:
-            group: the batches.
+            group: a batch of photos, or blocks of films, which are followed side by side and then cropped as
+                many at a time as have ``CROPS_TOGETHER`` faces.
             frames: their ``film_frames``.
         """
-        if frames:
-            located = follow_faces(self.film_detector, frames, self._faces, self._min_face)
-            flat = [frame for block in frames for frame in block]
-            return finder.crop_faces(flat, [faces for block in located for faces in block], self._size)
-        pixels = [image.frame.rgb for batch in group for image in images_of(batch)]
+        if not frames:
+            yield group, self._find_in_photos([image for batch in group for image in images_of(batch)])
+            return
+        located = follow_faces(self.film_detector, frames, self._faces, self._min_face)
+        start = faces = 0
+        for stop, block in enumerate(located, 1):
+            faces += sum(map(len, block))
+            if faces >= CROPS_TOGETHER or stop == len(located):
+                flat = [frame for some in frames[start:stop] for frame in some]
+                of_frames = [found for some in located[start:stop] for found in some]
+                yield group[start:stop], finder.crop_faces(flat, of_frames, self._size)
+                start, faces = stop, 0
+
+    def _find_in_photos(self, images: Sequence[SourceImage]) -> list[list[FaceCrop]]:
+        pixels = [image.frame.rgb for image in images]
         if self._detector is None:
             return [[finder.centre_crop(one, min(one.shape[:2]))] for one in pixels]
         return finder.find_crops(self._detector, pixels, faces=self._faces) if pixels else []

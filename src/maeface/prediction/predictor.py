@@ -25,7 +25,7 @@ from maeface.data.ingest.images import (
     group_blocks,
     load_images,
 )
-from maeface.data.ingest.read_ahead import read_ahead
+from maeface.data.ingest.read_ahead import closed, read_ahead
 from maeface.errors import ConfigError
 from maeface.faces import finder, media
 from maeface.faces.detector import Detector
@@ -35,7 +35,7 @@ from maeface.faces.following import MIN_FACE
 from maeface.faces.imaging import Image
 from maeface.model.zoo import find
 from maeface.prediction.columns import FACE, au_columns, choose_thresholds, make_consistent
-from maeface.prediction.face_finder import PIXELS_ON_GPU, Batch, FaceFinder, images_of
+from maeface.prediction.face_finder import Batch, FaceFinder, images_of
 from maeface.prediction.networks import open_au_network
 from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of
 from maeface.prediction.rows import ImagePrediction, join_predictions, rows_of
@@ -261,10 +261,11 @@ class Predictor:
             output: "head" for AU probabilities and intensities, "features" for what the head reads.
         """
         on_device = self.face_finder.on_device
-        groups = group_blocks(batch_images(source), PIXELS_ON_GPU if on_device else 0)
+        groups = group_blocks(batch_images(source), self.face_finder.limits)
         pairs = ((group, self.face_finder.film_frames(group)) for group in groups)
-        for group, frames in read_ahead(pairs) if on_device else pairs:
-            yield from self._predict(group, frames, output)
+        with closed(source), closed(read_ahead(pairs) if on_device else pairs) as items:
+            for group, frames in items:
+                yield from self._predict(group, frames, output)
 
     def predict_crops(
         self, crops: Crops, output: Output = "head", mirror: bool = True
@@ -305,17 +306,19 @@ class Predictor:
         self, group: Sequence[Batch], frames: Sequence[Sequence[Image]], output: Output
     ) -> Iterator[list[ImagePrediction]]:
         """Predict a batch of photos, or blocks of films with their frames; yield batch by batch."""
-        found = iter(self.face_finder.find(group, frames))
-        of_all = [
-            [next(found) if isinstance(image, SourceImage) else [] for image in batch] for batch in group
-        ]
-        crops_together = [crop.pixels for batch in of_all for crops in batch for crop in crops]
         film = any(image.video for batch in group for image in images_of(batch))
-        # A film has many frames of the same face, and the mirror image doubles the time.
-        values = self.predict_crops(crops_together, output, mirror=not film)
-        if output == "head":
-            values = self.to_columns(values)
-        yield from join_predictions(group, of_all, values)
+        for batches, crops_of_images in self.face_finder.find(group, frames):
+            found = iter(crops_of_images)
+            of_all = [
+                [next(found) if isinstance(image, SourceImage) else [] for image in batch]
+                for batch in batches
+            ]
+            crops_together = [crop.pixels for batch in of_all for crops in batch for crop in crops]
+            # A film has many frames of the same face, and the mirror image doubles the time.
+            values = self.predict_crops(crops_together, output, mirror=not film)
+            if output == "head":
+                values = self.to_columns(values)
+            yield from join_predictions(batches, of_all, values)
 
     @cached_property
     def face_finder(self) -> FaceFinder:

@@ -3,6 +3,7 @@
 This is the one reader of ``prepare`` and ``predict``.
 """
 
+import operator
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -261,27 +262,37 @@ def batch_images(
         yield batch
 
 
-def group_blocks(
-    batches: Iterable[list[SourceImage | UnreadableInput]], pixels: int
-) -> Iterator[list[list[SourceImage | UnreadableInput]]]:
-    """Yield batches in groups, in their order: several blocks of films, or one batch of photos.
+class GroupLimits(NamedTuple):
+    """What makes a group of batches full; it may hold one batch more.
 
-    Args:
-        batches: see ``batch_images``.
-        pixels: from which a group is full; 0: each batch is a group.
+    Attributes:
+        batches: in a group.
+        images: of its batches.
+        pixels: of its images.
     """
+
+    batches: int = 1
+    images: int = 1
+    pixels: int = 1
+
+
+def group_blocks(
+    batches: Iterable[list[SourceImage | UnreadableInput]], limits: GroupLimits
+) -> Iterator[list[list[SourceImage | UnreadableInput]]]:
+    """Yield batches (``batch_images``) in groups, in their order: blocks of films, or one batch of photos."""
     group: list[list[SourceImage | UnreadableInput]] = []
-    held = 0
+    images = pixels = 0
     for batch in batches:
         photos = any(isinstance(image, SourceImage) and not image.video for image in batch)
         if group and photos:
             yield group
-            group, held = [], 0
+            group, images, pixels = [], 0, 0
         group.append(batch)
-        held += sum(image.frame.rgb.size // 3 for image in batch if isinstance(image, SourceImage))
-        if photos or held >= pixels:
+        images += len(batch)
+        pixels += sum(image.frame.rgb.size // 3 for image in batch if isinstance(image, SourceImage))
+        if photos or any(map(operator.ge, (len(group), images, pixels), limits)):
             yield group
-            group, held = [], 0
+            group, images, pixels = [], 0, 0
     if group:
         yield group
 

@@ -7,19 +7,19 @@ that are finished. Of a unit that crashed a process, only the guilty file or seg
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from maeface import files
-from maeface.data import shards
-from maeface.data.ingest import units
+from maeface.data.ingest import unit_part, units
 from maeface.data.ingest.gaps import Gap, is_joined
 from maeface.data.ingest.images import describe_missing
 from maeface.data.ingest.inputs import Input, Unit
-from maeface.data.ingest.units import UnitSummary
+from maeface.data.ingest.unit_part import UnitSummary
 from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
 from maeface.faces.video_index import read_index
@@ -56,7 +56,7 @@ class Piece(NamedTuple):
 
 def index_path(unit: Unit, out: Path) -> Path:
     """Return the path of the index of the film of a unit."""
-    return out / units.PARTS / _SEGMENTS / unit.name / _INDEX
+    return out / unit_part.PARTS / _SEGMENTS / unit.name / _INDEX
 
 
 def segments_of(unit: Unit, out: Path, segments: Sequence[Input]) -> list[Piece]:
@@ -71,7 +71,7 @@ def segments_of(unit: Unit, out: Path, segments: Sequence[Input]) -> list[Piece]
 
 def split_into_files(unit: Unit, out: Path) -> list[Piece]:
     """Return the files of a unit, after removing what an interrupted run has left of them."""
-    folder = out / units.PARTS / _RETRY / unit.name
+    folder = out / unit_part.PARTS / _RETRY / unit.name
     shutil.rmtree(folder, ignore_errors=True)
     return [
         Piece(Unit(unit.name, (item,)), position, folder / str(position))
@@ -98,34 +98,34 @@ def join_pieces(
     Raises:
         ResourceError: the disk is full or cannot be written.
     """
-    tables: list[pa.Table] = []
     images = 0
     gap: Gap | None = None  # of frames, up to the end of the piece before
-    with (
-        files.atomic(out / shards.FOLDER / f"{unit.name}.tar") as temporary,
-        ShardWriter(temporary, unit.name) as writer,
-    ):
-        for piece in pieces:
-            if piece.position in lost:
-                tables.append(pa.Table.from_pylist([_lost_row(piece, *lost[piece.position])], SCHEMA))
-                gap = None
-                continue
-            summary = units.read_finished(piece.unit, piece.folder)
-            assert summary is not None, piece.folder
-            images += summary.images
-            device = summary.device or device
-            table = _copy_crops(piece, writer)
-            if gap is not None and summary.first_gap is not None and is_joined(gap, summary.first_gap):
-                gap = gap.join(summary.first_gap)
-                tables[-1] = _describe_last(tables[-1], gap)
-                table = table.slice(1)
-                if not len(table):  # the gap goes on
+    with unit_part.write_part(unit, out) as part:
+        shard = unit_part.shard_path(unit, out)
+        with files.atomic(shard) as temporary, ShardWriter(temporary, unit.name) as writer:
+            for piece in pieces:
+                if piece.position in lost:
+                    part.add(pa.Table.from_pylist([_lost_row(piece, *lost[piece.position])], SCHEMA))
+                    gap = None
                     continue
-            tables.append(table)
-            gap = summary.last_gap
-    summary = units.finish_unit(unit, out, pa.concat_tables(tables), images, device)
+                of_piece = unit_part.read_finished(piece.unit, piece.folder)
+                assert of_piece is not None, piece.folder
+                images += of_piece.images
+                device = of_piece.device or device
+                tables = _copy_crops(piece, writer)
+                if gap is not None and of_piece.first_gap is not None and is_joined(gap, of_piece.first_gap):
+                    gap = gap.join(of_piece.first_gap)
+                    part.describe_last(describe_missing(*gap))
+                    first = next(tables).slice(1)
+                    if not len(first):  # the gap goes on
+                        continue
+                    part.add(first)
+                for table in tables:
+                    part.add(table)
+                gap = of_piece.last_gap
+        summary = part.finish(images, device)
     for folder in (_RETRY, _SEGMENTS):
-        shutil.rmtree(out / units.PARTS / folder / unit.name, ignore_errors=True)
+        shutil.rmtree(out / unit_part.PARTS / folder / unit.name, ignore_errors=True)
     return summary
 
 
@@ -139,26 +139,17 @@ def _lost_row(piece: Piece, status: str, detail: str) -> dict[str, Any]:
     return units.dropped_row(item, start, float(index.times_s[start]), status, detail)
 
 
-def _describe_last(table: pa.Table, gap: Gap) -> pa.Table:
-    """Return rows of which the last one stands for all frames of a gap."""
-    row = table.slice(len(table) - 1).to_pylist()[0] | {"detail": describe_missing(*gap)}
-    return pa.concat_tables([table.slice(0, len(table) - 1), pa.Table.from_pylist([row], SCHEMA)])
-
-
-def _copy_crops(piece: Piece, writer: ShardWriter) -> pa.Table:
-    """Append the crops of a piece to the shard of its unit; return its rows with the new byte ranges."""
-    table = units.read_table(piece.unit, piece.folder).replace_schema_metadata(SCHEMA.metadata)
-    offsets: list[int | None] = []
-    shard = piece.folder / shards.FOLDER / f"{piece.name}.tar"
-    ranges = zip(table["offset"].to_pylist(), table["size"].to_pylist(), strict=True)
-    if not shard.is_file():  # no face
-        return table
-    with shard.open("rb") as file:
-        for offset, size in ranges:
-            if offset is None:
-                offsets.append(None)
-                continue
-            file.seek(offset)
-            offsets.append(writer.add(file.read(size))[0])
-    position = table.schema.get_field_index("offset")
-    return table.set_column(position, SCHEMA.field("offset"), pa.array(offsets, pa.int64()))
+def _copy_crops(piece: Piece, writer: ShardWriter) -> Iterator[pa.Table]:
+    """Append the crops of a piece to the shard of its unit; yield its rows with the new byte ranges."""
+    shard = unit_part.shard_path(piece.unit, piece.folder)
+    position = SCHEMA.get_field_index("offset")
+    with shard.open("rb") if shard.is_file() else nullcontext() as file:  # a piece without a face has none
+        for table in unit_part.read_rows(piece.unit, piece.folder):
+            offsets: list[int | None] = []
+            for offset, size in zip(table["offset"].to_pylist(), table["size"].to_pylist(), strict=True):
+                if offset is None or file is None:
+                    offsets.append(None)
+                    continue
+                file.seek(offset)
+                offsets.append(writer.add(file.read(size))[0])
+            yield table.set_column(position, SCHEMA.field("offset"), pa.array(offsets, pa.int64()))

@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from maeface import console
-from maeface.data.ingest import pieces, units, workers
+from maeface.data.ingest import pieces, unit_part, units, workers
 from maeface.data.ingest.inputs import Input, Unit
 from maeface.data.ingest.pieces import Piece
 from maeface.data.ingest.runner import Queue, Resources, Runner
 from maeface.data.ingest.segments import cut_film
-from maeface.data.ingest.units import FaceFinder, Settings, UnitSummary
+from maeface.data.ingest.unit_part import UnitSummary
+from maeface.data.ingest.units import FaceFinder, Settings
 from maeface.faces.video_index import read_index
 
 Result = UnitSummary | list[Input]
@@ -117,7 +118,7 @@ class Preparation:
 
     def _open(self, unit: Unit, of_unit: Sequence[Piece]) -> list[Piece]:
         """Return the pieces of a unit that are not finished."""
-        missing = [one for one in of_unit if units.read_finished(one.unit, one.folder) is None]
+        missing = [one for one in of_unit if unit_part.read_finished(one.unit, one.folder) is None]
         self._wholes[unit.name] = _Whole(unit, of_unit, len(missing))
         if not missing:
             self._join(unit.name)

@@ -4,6 +4,7 @@ Tasks get paths, never images, so files and results have to be on storage that a
 twice, when its node is lost; its job must then give the same result. Ray is an extra (``maeface[ray]``).
 """
 
+import math
 import os
 import pickle
 import signal
@@ -11,13 +12,15 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
-from maeface.data.ingest.workers import CRASHED, THREADS, Job, Lose, Notify
+from maeface.data.ingest.workers import CRASHED, THREADS, TIMEOUT, Job, Lose, Notify
 from maeface.errors import MaefaceError, ResourceError, is_out_of_memory
 
 Item = TypeVar("Item")
@@ -31,6 +34,8 @@ WAITING_FOR_EACH = 1.5
 """Tasks that are submitted for each CPU core of the cluster, so that none waits for the next task."""
 POLL_S = 1.0
 CONNECT_S = 10.0
+END_S = 1.0
+"""How long a process lives whose job was given up."""
 
 
 def work(
@@ -50,8 +55,9 @@ def work(
         items: pickled one at a time. An iterator is advanced when a core is nearly free.
         address: of the cluster, as for ``ray.init``, or ``LOCAL``.
         notify: as for ``workers.work``, but called when an item is finished.
-        lose: called with an item whose process was lost ``1 + RETRIES`` times; None: ResourceError.
-        limit_s: a process that reports no progress for so long ends itself; None: never.
+        lose: as for ``workers.work``; ``CRASHED`` is an item whose process was lost ``1 + RETRIES`` times,
+            ``TIMEOUT`` one that reported no progress for ``limit_s``. None: ResourceError.
+        limit_s: a process whose job reports no progress for so long gives it up, and ends; None: never.
         together: how many tasks may run at the same time; None: as many as there are cores.
         gpus: GPUs that a task needs.
 
@@ -75,27 +81,41 @@ def work(
                 return
             for finished in ray.wait(list(running), timeout=POLL_S)[0]:
                 item = running.pop(finished)
-                try:
-                    result, amount = ray.get(finished)
-                except ray.exceptions.RayTaskError as error:
-                    cause = error.cause
-                    if not is_out_of_memory(cause) or lose is None:
-                        raise cause if isinstance(cause, MaefaceError) else error from None
-                    lose(item, CRASHED, "out of memory")
-                    continue
-                except ray.exceptions.RayError as error:
-                    if lose is None:
-                        raise ResourceError(f"a task of Ray was lost ({_first_line(error)})") from error
-                    lose(item, CRASHED, _first_line(error))
-                    continue
-                notify(amount)
-                yield item, result
+                result, amount = _fetch(ray, finished)
+                if not isinstance(result, _Lost):
+                    notify(amount)
+                    yield item, result
+                elif lose is None:
+                    raise ResourceError(f"a task of Ray was lost ({result.detail})")
+                else:
+                    lose(item, result.status, result.detail)
     finally:
         with suppress(Exception):  # a lost cluster must not hide the error before
             for task in running:
                 ray.cancel(task, force=True)
         if is_ours:
             ray.shutdown()
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """Stands for the result of a task that has none: why, as ``workers.work`` tells its caller."""
+
+    status: str
+    detail: str
+
+
+def _fetch(ray: Any, task: Any) -> tuple[Any, int]:  # noqa: ANN401
+    """Return the result of a finished task and its amount; raise the error of its job."""
+    try:
+        result: tuple[Any, int] = ray.get(task)
+        return result
+    except ray.exceptions.RayTaskError as error:
+        if not is_out_of_memory(error.cause):
+            raise error.cause if isinstance(error.cause, MaefaceError) else error from None
+        return _Lost(CRASHED, "out of memory"), 0
+    except ray.exceptions.RayError as error:
+        return _Lost(CRASHED, _first_line(error)), 0
 
 
 def _connect(address: str) -> tuple[Any, bool]:
@@ -143,17 +163,35 @@ def _first_line(error: Exception) -> str:
 
 
 def _run(setup: bytes, item: Any, limit_s: float | None) -> tuple[Any, int]:  # noqa: ANN401
-    """Do an item in a process of Ray; return its result and the sum of the reported amounts."""
+    """Do an item in a process of Ray; return its result and the sum of the reported amounts.
+
+    The job has a thread of its own: one that hangs cannot return anything, but this function can.
+    """
     total = 0
-    with _ended_when_silent(limit_s) as report:
+    last_s = math.inf  # when the job has reported something; the time of the setup does not count
 
-        def notify(amount: int) -> None:
-            nonlocal total
-            total += amount
-            report()
+    def notify(amount: int) -> None:
+        nonlocal total, last_s
+        total, last_s = total + amount, time.monotonic()
 
-        result = _job(setup)(item, notify)
-    return result, total
+    pool = ThreadPoolExecutor(1)
+    result = pool.submit(lambda: _job(setup)(item, notify))
+    while not wait([result], POLL_S).done:
+        if limit_s is not None and time.monotonic() - last_s > limit_s:
+            _end_soon()
+            return _Lost(TIMEOUT, f"no progress for {limit_s:g} s"), 0
+    pool.shutdown()
+    return result.result(), total
+
+
+def _end_soon() -> None:
+    """End this process when Ray has sent the result of its task.
+
+    A task that it gets before is lost and done again, as after the loss of a node.
+    """
+    timer = threading.Timer(END_S, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 @lru_cache(maxsize=1)
@@ -161,25 +199,3 @@ def _job(setup: bytes) -> Job[Any, Any]:
     _, make = pickle.loads(setup)
     job: Job[Any, Any] = make()
     return job
-
-
-@contextmanager
-def _ended_when_silent(limit_s: float | None) -> Iterator[Callable[[], None]]:
-    """Yield a function that reports progress; end the process if it is not called for too long."""
-    last_s: float | None = None
-    over = threading.Event()
-
-    def report() -> None:
-        nonlocal last_s
-        last_s = time.monotonic()
-
-    def watch() -> None:
-        while not over.wait(POLL_S):
-            if limit_s is not None and last_s is not None and time.monotonic() - last_s > limit_s:
-                os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield report
-    finally:
-        over.set()

@@ -5,27 +5,22 @@ input gives the same bytes, in any process and in any order.
 """
 
 import io
-import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field, model_validator
 
 from maeface import config, files
-from maeface.data import shards
-from maeface.data.ingest.gaps import Edges, Gap
+from maeface.data.ingest.gaps import Edges
 from maeface.data.ingest.images import SourceImage, UnreadableInput, batch_images, read_inputs
 from maeface.data.ingest.inputs import Input, Unit, note_unused_options
+from maeface.data.ingest.unit_part import UnitSummary, shard_path, write_part
 from maeface.data.manifest import SCHEMA
 from maeface.data.shards import ShardWriter
 from maeface.faces import media
@@ -34,10 +29,6 @@ from maeface.faces.finder import FaceCrop, crop_from_landmarks
 from maeface.faces.following import MIN_FACE
 from maeface.faces.video_index import VideoIndex
 from maeface.runtime.backends import Backend
-
-PARTS = "parts"
-SUMMARY_KEY = b"maeface.unit"
-ROWS_TOGETHER = 4096
 
 FaceFinder = Callable[[Sequence[NDArray[np.uint8]], bool], list[list[FaceCrop]]]
 """A function from images to the crops of their faces; True: they are frames of one block of a film."""
@@ -98,31 +89,6 @@ class Settings(config.Settings):
         note_unused_options(inputs, self.every, self.fps, changed)
 
 
-@dataclass(frozen=True)
-class UnitSummary:
-    """Counts of a finished unit; stored in the metadata of its part.
-
-    Attributes:
-        files: input files.
-        files_dropped: those that gave no face.
-        images: photos and frames that were read.
-        statuses: rows by status.
-        shard: {sha256, bytes, count} of its shard; None if it has no face.
-        device: of the face detector; None: no face was detected, or an earlier version wrote the part.
-        first_gap: of a segment of a film, the frames that are missing at its start; None if there are none.
-        last_gap: those at its end; None if there are none.
-    """
-
-    files: int
-    files_dropped: int
-    images: int
-    statuses: dict[str, int]
-    shard: dict[str, Any] | None
-    device: str | None = None
-    first_gap: Gap | None = None
-    last_gap: Gap | None = None
-
-
 def prepare_unit(
     unit: Unit,
     out: Path,
@@ -147,87 +113,17 @@ def prepare_unit(
     Raises:
         ResourceError: the disk is full or cannot be written.
     """
-    shard = out / shards.FOLDER / f"{unit.name}.tar"
+    shard = shard_path(unit, out)
     images = 0
-    tables: list[pa.Table] = []
-    rows: list[dict[str, Any]] = []
     edges = Edges(unit.inputs[0].frames)
     entries = _read_images(unit, settings, notify, index)
-    with files.atomic(shard) as temporary, ShardWriter(temporary, unit.name) as writer:
-        for read, new in _prepare_batches(unit, entries, settings, find, writer, edges):
-            images += read
-            rows += new
-            notify(sum(row["status"] == "ok" for row in new))
-            if len(rows) >= ROWS_TOGETHER:
-                tables.append(pa.Table.from_pylist(rows, SCHEMA))
-                rows = []
-    tables.append(pa.Table.from_pylist(rows, SCHEMA))
-    return finish_unit(unit, out, pa.concat_tables(tables), images, device, edges, partial(notify, 0))
-
-
-def finish_unit(
-    unit: Unit,
-    out: Path,
-    table: pa.Table,
-    images: int,
-    device: str | None,
-    edges: Edges | None = None,
-    advance: Callable[[], None] = lambda: None,
-) -> UnitSummary:
-    """Write the part of a unit whose shard is complete; a shard without a face is removed.
-
-    Args:
-        unit: its inputs.
-        out: the prepared folder.
-        table: the rows of the unit, of ``SCHEMA``.
-        images: photos and frames that were read.
-        device: of the face detector; None: no face was detected.
-        edges: of a segment of a film, the frames that are missing at its ends.
-        advance: see ``files.sha256``.
-    """
-    shard = out / shards.FOLDER / f"{unit.name}.tar"
-    statuses = Counter(table["status"].to_pylist())
-    entry = None
-    if statuses["ok"]:
-        entry = {
-            "sha256": files.sha256(shard, advance),
-            "bytes": shard.stat().st_size,
-            "count": statuses["ok"],
-        }
-    else:
-        shard.unlink()
-    with_face = set(table["source"].filter(pa.compute.equal(table["status"], "ok")).unique().to_pylist())
-    count = len(unit.inputs)
-    gaps = () if edges is None else (edges.first, edges.last)
-    summary = UnitSummary(
-        count, count - len(with_face), images, dict(sorted(statuses.items())), entry, device, *gaps
-    )
-    table = table.replace_schema_metadata({SUMMARY_KEY: json.dumps(asdict(summary))})
-    with files.atomic(_part(out, unit)) as temporary:
-        pq.write_table(table, temporary)
-    return summary
-
-
-def read_finished(unit: Unit, out: Path) -> UnitSummary | None:
-    """Return the summary of a unit if it is finished and its shard is there, else None."""
-    try:
-        metadata = pq.read_schema(_part(out, unit)).metadata
-        values = json.loads(metadata[SUMMARY_KEY])
-        gaps = {name: Gap(*values[name]) for name in ("first_gap", "last_gap") if values.get(name)}
-        summary = UnitSummary(**{**values, **gaps})
-        shard = out / shards.FOLDER / f"{unit.name}.tar"
-        return summary if summary.shard is None or shard.stat().st_size == summary.shard["bytes"] else None
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
-        return None
-
-
-def read_table(unit: Unit, out: Path) -> pa.Table:
-    """Read the rows of a finished unit."""
-    return pq.read_table(_part(out, unit), schema=SCHEMA)
-
-
-def _part(out: Path, unit: Unit) -> Path:
-    return out / PARTS / f"{unit.name}.parquet"
+    with write_part(unit, out) as part:
+        with files.atomic(shard) as temporary, ShardWriter(temporary, unit.name) as writer:
+            for read, rows in _prepare_batches(unit, entries, settings, find, writer, edges):
+                images += read
+                part.add(pa.Table.from_pylist(rows, SCHEMA))
+                notify(sum(row["status"] == "ok" for row in rows))
+        return part.finish(images, device, edges, partial(notify, 0))
 
 
 def _prepare_batches(
