@@ -19,7 +19,7 @@ from maeface.data.ingest.inputs import Unit, note_unused_options
 from maeface.data.ingest.runner import Resources
 from maeface.data.ingest.workers import Notify
 from maeface.errors import ConfigError
-from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
+from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, note_embedded, source_of
 from maeface.faces.finder import FaceChoice, require_face_choice
 from maeface.faces.following import MIN_FACE
 from maeface.model.file_format.parts import files_of
@@ -145,8 +145,8 @@ def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
     Raises:
         MaefaceError: as ``run`` and ``camera_run.predict_camera``.
     """
-    own = ("events", "neutral", "report", "timeline", "video", "all_aus")
-    extras = {name: arguments.pop(name) for name in own} | {"smooth_s": arguments.pop("smooth")}
+    own = ("events", "neutral", "smooth_s", "report", "timeline", "video", "all_aus")
+    extras = {name: arguments.pop(name) for name in own}
     extras |= {name: tuple(arguments.pop(name, None) or ()) for name in ("formats", "annotations", "explain")}
     of_camera = {name: arguments.pop(name) for name in ("realtime", "camera_size", "seconds")}
     camera, inputs = arguments.pop("camera"), arguments["inputs"]
@@ -154,17 +154,17 @@ def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
         raise ConfigError("give photos, videos or folders, or a camera (--camera 0); not both")
     if camera is None:
         if unused := [name for name, value in of_camera.items() if value]:
-            raise ConfigError(f"--{unused[0].replace('_', '-')} is for a camera; give --camera too")
+            raise ConfigError(f"{checks.name_of(unused[0])} is for a camera; give --camera too")
         arguments["out"] = arguments["out"] or default_out(inputs)
         return run(**arguments, extras=Extras(**extras)), arguments["out"] is not None
     _note_unused_of_camera(arguments, Extras(**extras), of_camera)
     from maeface.prediction.camera_run import predict_camera
 
     known = {name: value for name, value in arguments.items() if name in Options.__dataclass_fields__}
-    predictor = _make_predictor(Options(**known))
+    make = partial(_make_predictor, Options(**known))
     size, seconds = of_camera["camera_size"], of_camera["seconds"]
     wanted = (size, arguments["fps"], seconds, arguments["out"], extras["all_aus"])
-    return predict_camera(predictor, camera, of_camera["realtime"], *wanted), arguments["out"] is not None
+    return predict_camera(make, camera, of_camera["realtime"], *wanted), arguments["out"] is not None
 
 
 def _run(
@@ -179,10 +179,11 @@ def _run(
     if options.workers is not None:
         checks.require_positive("workers", options.workers)
     checks.require_positive("file_timeout", options.file_timeout)
+    checks.require_not_negative("min_face", options.min_face)
     checks.require_fraction("face_threshold", options.face_threshold)
     wanted = options.au_thresholds
     for value in wanted.values() if isinstance(wanted, Mapping) else [] if wanted is None else [wanted]:
-        checks.require_fraction("au_threshold", value)
+        checks.require_fraction("au_thresholds", value)
     one_each = checks.is_folder_of_tables(out)
     outputs = [] if options.pictures is None else [options.pictures]
     listing = find_images(inputs, outputs if out is None else [*outputs, *results_of(out)])
@@ -198,7 +199,9 @@ def _run(
 
         find_neutral(extras.neutral)
     weights = find(options.weights)
-    detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
+    source = options.detector
+    detector = None if options.aligned else locate_detector_weights("mobilenet0.25", source, quiet=True)
+    notes_detector = source == "auto" and detector is not None and source_of(detector) == "embedded"
     used = replace(
         options,
         weights=weights.absolute(),
@@ -206,8 +209,11 @@ def _run(
         pictures=options.pictures and options.pictures.absolute(),
     )
     if out is None:
+        predictor = make(used)
+        if notes_detector:
+            note_embedded()
         shown = (options.every, options.fps, options.track, options.pictures, extras)
-        return _summarize(print_lines(make(used), listing, *shown), None, options)
+        return _summarize(print_lines(predictor, listing, *shown), None, options)
     given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
     header = record.make_header(weights, files_of(weights), detector, given)
     folder = parts_of(out).absolute()  # processes of a cluster start in other folders
@@ -217,14 +223,16 @@ def _run(
     processes = options.workers or (count_gpu_processes(options.device) if gpu else count_cores())
     resources = Resources(processes, options.file_timeout, options.ray, gpus=on_cuda)
     setup = partial(_make_job, folder, header, used, extras, make)
-    task = Task(out, folder, listing, header, setup, resources, options.pictures, started, extras.explain)
+    more = (options.pictures, started, extras.explain, notes_detector)
+    task = Task(out, folder, listing, header, setup, resources, *more)
     totals = write_table_each(task) if one_each else write_one_table(task)
     if not videos and not extras.formats:
         return _summarize(totals, out, options)
     from maeface.prediction.extra_files import make_for_tables  # it needs pandas, which takes a second
 
-    made = make_for_tables(task, one_each, extras, partial(make, used))
-    return replace(_summarize(totals, out, options), made=tuple(made))
+    made = tuple(make_for_tables(task, one_each, extras, partial(make, used)))
+    hint = extras.describe_more() if videos else ""
+    return replace(_summarize(totals, out, options), made=made, hint=hint)
 
 
 def _note_unused(options: Options, extras: Extras, out: Path | None, videos: bool) -> None:
@@ -249,7 +257,7 @@ def _note_unused_of_camera(
     given = {name: arguments[name] != getattr(Options(), name) for name in names}
     notes = [checks.describe_unused(given, CAMERA), *extras.describe_unused(CAMERA, CAMERA)]
     if of_camera["realtime"]:
-        given = {"fps": arguments["fps"] is not None, "camera-size": bool(of_camera["camera_size"])}
+        given = {"fps": arguments["fps"] is not None, "camera_size": bool(of_camera["camera_size"])}
         notes.append(checks.describe_unused(given, "the film is read at its own pace"))
     for note in filter(None, notes):
         console.note(note)
@@ -289,7 +297,8 @@ def _by_number(thresholds: Mapping[str, float] | float | None) -> Mapping[int, f
     numbers = {f"AU{number:02d}": number for number in range(1, 100)}
     if unknown := sorted(thresholds.keys() - numbers.keys()):
         raise ConfigError(
-            f"au_thresholds has {unknown[0]!r}; expected names of action units, as AU04 or AU12"
+            f"{checks.name_of('au_thresholds')} has {unknown[0]!r}; expected names of action units, such as "
+            "AU04 or AU12"
         )
     return {numbers[name]: value for name, value in thresholds.items()}
 

@@ -111,6 +111,8 @@ class Predictor:
         finder.require_face_choice(faces)
         checks.require_choice("detector", detector, get_args(WeightsSource))
         checks.require_choice("precision", precision, get_args(Precision))
+        checks.require_not_negative("min_face", min_face)
+        checks.require_fraction("face_threshold", face_threshold)
         self.weights = find(weights)
         self.min_face, self._threads = min_face, threads
         name = checks.require_device(str(device))

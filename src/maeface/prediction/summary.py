@@ -1,12 +1,14 @@
 """The summary of a prediction, in a line or two."""
 
+import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from maeface.prediction.extras import Made
+from maeface.prediction.extras import ENDINGS, Made
 
 MANY = 8
-"""Files from which on only their number is shown."""
+"""Files up to which they are named; of more, the kinds are counted."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Summary:
         too_many_bad: whether these are more than ``max_bad`` allows.
         there: number of inputs whose table was there already.
         made: what was made of the finished tables.
+        hint: what else may be made of them; "" for no such line.
     """
 
     out: Path | None
@@ -38,6 +41,7 @@ class Summary:
     too_many_bad: bool = False
     there: int = 0
     made: tuple[Made, ...] = ()
+    hint: str = ""
 
     def __str__(self) -> str:
         """The counts, what was found in films, and the files that were made of the table."""
@@ -58,7 +62,15 @@ class Summary:
             lines += self.made[0].lines
         paths = [path for one in self.made for path in one.paths]
         if len(paths) > MANY:
-            lines += ["", f"also written: {len(paths)} files in {paths[0].parent}"]
+            kinds = Counter(map(_ending, paths))
+            folder = Path(os.path.commonpath([path.parent for path in paths]))
+            counts = ", ".join(f"{count} {ending}" for ending, count in kinds.items())
+            lines += ["", f"also written in {folder}: {counts}"]
         elif paths:
             lines += ["", f"also written: {', '.join(path.name for path in paths)}"]
-        return "\n".join(lines)
+        return "\n".join([*lines, self.hint] if self.hint else lines)
+
+
+def _ending(path: Path) -> str:
+    """Return what distinguishes a file from others that are made of the same table: ``.events.csv``."""
+    return max((one for one in ENDINGS if path.name.endswith(one)), key=len, default=path.suffix)
