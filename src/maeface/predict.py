@@ -30,12 +30,7 @@ from maeface.prediction.extras import CAMERA, NO_TABLE, NO_VIDEO, Extras
 from maeface.prediction.lines import draw_photos, print_lines
 from maeface.prediction.places import default_out, find_images, parts_of, results_of
 from maeface.prediction.summary import Summary
-from maeface.prediction.tables import (
-    Task,
-    Totals,
-    write_one_table,
-    write_table_each,
-)
+from maeface.prediction.tables import Task, Totals, write_one_table, write_table_each
 from maeface.prediction.units import OneFile, UnitResult, predict_unit
 from maeface.runtime.backends import Backend
 from maeface.runtime.choice import count_gpu_processes, finds_gpu
@@ -173,17 +168,7 @@ def _run(
     started = record.now()
     checks.require_writable_tables(out)
     checks.require_writable_folders(options.pictures)
-    checks.require_sampling(options.every, options.fps)
-    checks.require_fraction("max_bad", options.max_bad)
-    require_face_choice(options.faces)
-    if options.workers is not None:
-        checks.require_positive("workers", options.workers)
-    checks.require_positive("file_timeout", options.file_timeout)
-    checks.require_not_negative("min_face", options.min_face)
-    checks.require_fraction("face_threshold", options.face_threshold)
-    wanted = options.au_thresholds
-    for value in wanted.values() if isinstance(wanted, Mapping) else [] if wanted is None else [wanted]:
-        checks.require_fraction("au_thresholds", value)
+    _check(options)
     one_each = checks.is_folder_of_tables(out)
     outputs = [] if options.pictures is None else [options.pictures]
     listing = find_images(inputs, outputs if out is None else [*outputs, *results_of(out)])
@@ -233,6 +218,21 @@ def _run(
     made = tuple(make_for_tables(task, one_each, extras, partial(make, used)))
     hint = extras.describe_more() if videos else ""
     return replace(_summarize(totals, out, options), made=made, hint=hint)
+
+
+def _check(options: Options) -> None:
+    """Check the numbers and choices of options, before any work."""
+    checks.require_sampling(options.every, options.fps)
+    checks.require_fraction("max_bad", options.max_bad)
+    require_face_choice(options.faces)
+    if options.workers is not None:
+        checks.require_positive("workers", options.workers)
+    checks.require_positive("file_timeout", options.file_timeout)
+    checks.require_not_negative("min_face", options.min_face)
+    checks.require_fraction("face_threshold", options.face_threshold)
+    wanted = options.au_thresholds
+    for value in wanted.values() if isinstance(wanted, Mapping) else [] if wanted is None else [wanted]:
+        checks.require_fraction("au_thresholds", value)
 
 
 def _note_unused(options: Options, extras: Extras, out: Path | None, videos: bool) -> None:

@@ -127,7 +127,7 @@ def note_embedded() -> None:
     """Print a note, once in a process, that the embedded weights are used."""
     console.note(
         "face detector: the packaged one; RetinaFace's public weights are slightly more precise "
-        f"({checks.name_of('detector')} public downloads them once)"
+        f'({checks.name_of("detector")}="public" downloads them once)'
     )
 
 
