@@ -84,16 +84,23 @@ def test_an_au_that_the_weights_lack_is_explained_all_the_same(own):
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("AU13", "AU12"),
-        ("AU3", "AU02"),
-        ("AU98", "AU45"),
-        ("dimpled", "AU14"),
-        ("Cheek riser", "AU06"),
-        ("", "AU"),
+        ("dimpled", "AU14 Dimpler"),
+        ("Cheek riser", "AU06 Cheek raiser"),
+        ("smile", "AU12 Lip corner puller"),
+        ("kiss", "AU18 Lip pucker"),
+        ("brow", "AU01 Inner brow raiser or AU02 Outer brow raiser or AU04 Brow lowerer"),
     ],
 )
-def test_an_unknown_au_names_the_nearest(name, near):
-    with pytest.raises(ConfigError, match=rf"no action unit '{name}'; did you mean {near}"):
+def test_a_mistyped_name_and_a_word_of_the_description_say_what_is_meant(name, near):
+    with pytest.raises(ConfigError, match=rf"^no action unit '{name}'; did you mean {near}\?$"):
+        aus.run(name)
+
+
+@pytest.mark.parametrize("name", ["AU13", "AU3", "AU98", "quantum", ""])
+def test_a_name_like_no_other_gets_the_list(name):
+    with pytest.raises(
+        ConfigError, match=rf"^no action unit '{name}'; expected one of AU01, AU02, .*, AU45$"
+    ):
         aus.run(name)
 
 

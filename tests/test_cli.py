@@ -3,19 +3,22 @@
 import json
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
 import zlib
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
+import typer.main
 from PIL import Image
 
 import drawn
-from maeface import checks, cli
+from maeface import checks, cli, config, predict
 from maeface.errors import ConfigError, WeightsError
 from maeface.model import weights
 from maeface.model.au import AUModel
@@ -325,7 +328,7 @@ MISTYPED = {
 
 ASKS = """
 import json, sys
-from maeface import checks, cli
+from maeface import checks, cli, config, predict
 answers = []
 for words in json.load(sys.stdin):
     sys.argv = ["maeface", *words]
@@ -382,6 +385,96 @@ def test_bad_input_is_one_line_and_an_exit_code(maeface, files, tmp_path, case):
     assert says in last
     assert "Traceback" not in err
     assert not (files / "it-ran").exists()
+
+
+COMMANDS = {
+    "prepare": "prepare {f}/faces --aligned --out {o}/d",
+    "evaluate": "evaluate --labels {f}/labels.csv --predictions {f}/labels.csv",
+    "predict": "predict {f}/faces --aligned --weights {f}/au.safetensors",
+    "demo": "demo --out {o}/demo",
+}
+CAMERA = "predict --camera lavfi:testsrc"
+
+
+def numbers():
+    """All options whose value is a number: (command, option)."""
+    for verb, command in typer.main.get_command(cli.app).commands.items():
+        types = get_type_hints(getattr(cli, verb))
+        for parameter in command.params:
+            kinds = {types.get(parameter.name), *get_args(types.get(parameter.name))}
+            if kinds & {int, float} and parameter.opts[0].startswith("--"):
+                yield verb, parameter.opts[0]
+
+
+def test_numbers_of_every_command_are_known():
+    assert {verb for verb, _ in numbers()} == COMMANDS.keys()
+    assert len(list(numbers())) > 20
+
+
+@pytest.mark.parametrize(("verb", "option"), [*numbers(), ("predict", "--au-threshold")])
+def test_a_wrong_number_is_told_by_the_name_of_its_option(maeface, files, tmp_path, verb, option):
+    command = CAMERA if option == "--seconds" else COMMANDS[verb].format(f=files, o=tmp_path)
+    code, out, err = maeface(*command.split(), option, "-1")
+    assert (code, out) == (2, "")
+    assert option in err and not re.search(rf"(?<!-){option[2:].replace('-', '_')} is", err)
+
+
+WRONG = {
+    "--max-bad 2": "--max-bad is 2; expected a fraction, 0 to 1",
+    "--face-threshold nan": "--face-threshold is nan; expected a fraction, 0 to 1",
+    "--min-face inf": "--min-face is inf; expected a number, 0 or more",
+    "--file-timeout 0": "--file-timeout is 0; expected a number above 0",
+    "--au-threshold 2": "--au-threshold is 2; expected a fraction, 0 to 1",
+    "--au-threshold AU12=2": "--au-threshold is 2; expected a fraction, 0 to 1",
+    "--au-threshold high": "--au-threshold is 'high'; expected a fraction, 0 to 1, or AU12=0.4",
+    "--au-threshold 0.5 --au-threshold AU12=0.4": "--au-threshold is given for all AUs and again",
+    "--au-threshold AU25=0.5": "a threshold is given for AU25, which the weights do not predict; they "
+    "predict AU04, AU12",
+    "--smooth inf": "--smooth is inf; expected a number, 0 or more",
+    "--faces 0": "--faces is 0; expected largest, central, all, or a number from 1 on",
+    "--format excel": "--format is 'excel'; expected one of openface, pyfeat, libreface, long, jsonl\n",
+    "--annotations x": "--annotations is 'x'; expected one of elan, srt, boris\n",
+    "--device tpux": "--device is 'tpux'; expected one of auto, cpu, cuda, cuda:N\n",
+    "--explain AU12": "--explain needs a folder for its pictures; give --pictures DIR too",
+    "--explain smile --pictures {o}": "--explain is 'smile'; expected an action unit, such as AU12",
+    "--camera-size 640x480": "--camera-size is for a camera; give --camera too",
+    "--seconds 3": "--seconds is for a camera; give --camera too",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_option_of_predict_is_one_line_with_its_name(maeface, files, tmp_path, wrong):
+    command = f"{COMMANDS['predict']} {wrong}".format(f=files, o=tmp_path)
+    code, out, err = maeface(*command.split())
+    assert (code, out) == (2, "")
+    assert err.startswith(f"maeface: {WRONG[wrong]}") and err.count("\n") == 1
+
+
+def test_options_without_effect_are_told_by_their_names(maeface, files):
+    words = COMMANDS["predict"].format(f=files, o="").split()
+    code, _, err = maeface(*words, "--workers", 2, "--smooth", 1, "--min-face", 8)
+    assert code == 0
+    assert "--workers has no effect: lines are printed; give --out" in err
+    assert "--smooth has no effect" in err and "--min-face has no effect" in err
+
+
+def test_in_python_arguments_have_their_own_names():
+    with pytest.raises(ConfigError, match=r"^max_bad is 2; expected"):
+        predict.run([Path(__file__)], None, None, max_bad=2)
+    with pytest.raises(ConfigError, match=r"^face_threshold is 2; expected"):
+        predict.run([Path(__file__)], None, None, face_threshold=2)
+    with pytest.raises(ConfigError, match=r"^au_thresholds is -1; expected"):
+        predict.run([Path(__file__)], None, None, au_thresholds={"AU12": -1})
+    with pytest.raises(ConfigError, match=r"^run.device is 'gpu'; expected"):
+        config.load(config.Pretrain, "mae-face", ["run.device=gpu"])
+
+
+def test_a_key_of_a_recipe_has_its_own_name_on_the_command_line_too(maeface, files, tmp_path):
+    words = ["pretrain", "mae-face", "--data", files / "faces", "--out", tmp_path / "r", "--set"]
+    assert maeface(*words, "run.device=gpu")[2].startswith("maeface: run.device is 'gpu'; expected one of")
+    assert (
+        "unknown key 'run.fast_mode'; expected run.seed, run.device," in maeface(*words, "run.fast_mode=1")[2]
+    )
 
 
 def test_dropped_files_beyond_the_allowance_exit_1(maeface, files, tmp_path):

@@ -177,9 +177,12 @@ def test_of_several_films_pages_are_in_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"formats": ("spss",)}, "format is 'spss'; expected one of openface"),
+        (
+            {"formats": ("spss",)},
+            r"formats is 'spss'; expected one of openface, pyfeat, libreface, long, jsonl$",
+        ),
         ({"annotations": ("vtt",)}, "annotations is 'vtt'"),
-        ({"smooth_s": -1}, "expected seconds, 0 or more"),
+        ({"smooth_s": -1}, "smooth_s is -1; expected a number, 0 or more"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(wrong, message):
@@ -269,8 +272,8 @@ def test_options_without_effect_are_told():
     extras = Extras(formats=("long",), neutral="auto", smooth_s=0.1, report=True)
     assert extras.describe_unused("", "") == []
     assert extras.describe_unused("no table", "no video") == [
-        "format has no effect: no table",
-        "neutral and smooth and report have no effect: no video",
+        "formats has no effect: no table",
+        "neutral and smooth_s and report have no effect: no video",
     ]
     assert Extras().describe_unused("no table", "no video") == []
 
@@ -289,7 +292,7 @@ def test_options_of_tables_are_told_for_a_camera(tmp_path, monkeypatch):
     arguments = dict.fromkeys(("neutral", "formats", "annotations", "inputs", "out", "pictures", "track"))
     arguments |= dict.fromkeys(("events", "report"), True)
     arguments |= dict.fromkeys(("timeline", "video", "all_aus", "realtime"), False)
-    arguments |= {"smooth": 0.0, "camera_size": "", "seconds": None, "camera": "0", "every": 5, "fps": None}
+    arguments |= {"smooth_s": 0.0, "camera_size": "", "seconds": None, "camera": "0", "every": 5, "fps": None}
     arguments |= {"max_bad": 1.0, "workers": None, "file_timeout": 1800.0, "ray": None}
     monkeypatch.setattr(predict, "_make_predictor", lambda options: None)
     monkeypatch.setattr("maeface.prediction.camera_run.predict_camera", lambda *options: "done")

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from rich.console import Console
 from maeface.errors import ConfigError, DataError, ResourceError
 from maeface.faces import camera, media
 from maeface.faces.media import Frame
+from maeface.prediction.camera_run import predict_camera
 from maeface.prediction.live import LiveTable, predict_live, run_live
 from maeface.prediction.rows import schema_of
 from maeface.prediction.table_writer import WHERE
@@ -201,12 +203,57 @@ def test_a_device_of_ffmpeg_is_read_in_real_time():
     assert time.monotonic() - started > 0.35
 
 
-def test_a_camera_that_is_not_there_is_one_clear_error(monkeypatch):
-    with pytest.raises(ResourceError, match="camera 99 cannot be opened"):
-        next(camera.read_camera("99"))
+def test_a_camera_that_is_not_there_is_one_clear_error(monkeypatch, tmp_path):
+    """Before the first frame is asked for."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(Path, "glob", lambda *_: [Path("/dev/video1"), Path("/dev/video0")])
+    place = r"\(/dev/video99\)"
+    with pytest.raises(
+        ResourceError, match=f"no camera 99 {place}; this machine has /dev/video0, /dev/video1$"
+    ):
+        camera.read_camera("99")
+    monkeypatch.setattr(Path, "glob", lambda *_: [])
+    with pytest.raises(ResourceError, match=r"this machine has none$"):
+        camera.read_camera("99")
+    (tmp_path / "film.mp4").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"film.mp4 is no camera; a film needs realtime too"):
+        camera.read_camera(str(tmp_path / "film.mp4"))
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(ConfigError, match="video=NAME"):
-        next(camera.read_camera("0"))
+        camera.read_camera("0")
+
+
+def test_a_camera_that_cannot_be_opened_is_one_clear_error():
+    with pytest.raises(ResourceError, match="lavfi:no-such cannot be opened"):
+        next(camera.read_camera("lavfi:no-such"))
+
+
+@pytest.mark.parametrize("size", ["foo", "640", "640x", "0x480", "640*480"])
+def test_a_size_of_a_camera_is_two_numbers(size):
+    with pytest.raises(ConfigError, match=re.escape(f"camera_size is {size!r}; expected WIDTHxHEIGHT")):
+        camera.read_camera("lavfi:testsrc", size)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"out": "full.csv"}, "never replaced"),
+        ({"out": "new.parquet"}, r"\.csv"),
+        ({"seconds": 0}, "seconds is 0"),
+        ({"size": "foo"}, "camera_size is 'foo'"),
+        ({"realtime": True}, "no such film"),
+    ],
+)
+def test_options_of_a_camera_are_checked_before_the_networks_are_made(tmp_path, monkeypatch, wrong, says):
+    monkeypatch.chdir(tmp_path)
+    Path("full.csv").write_text("input\n")
+    wrong = {name: Path(value) if name == "out" else value for name, value in wrong.items()}
+
+    def make():
+        raise AssertionError("the networks are made")
+
+    with pytest.raises(ConfigError, match=says):
+        predict_camera(make, "lavfi:testsrc", **wrong)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from maeface.data.ingest.images import load_images
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
 from maeface.faces import finder, media, video
 from maeface.faces.detector import Detector
+from maeface.faces.detector_weights import note_embedded
 from maeface.model import preprocessing, weights, zoo
 from maeface.model.au import AUModel
 from maeface.model.file_format.description import describe
@@ -26,6 +27,7 @@ from maeface.model.file_format.metadata import Preprocessing
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 from maeface.prediction.columns import BOX, FACE, make_consistent
+from maeface.prediction.extras import Extras
 from maeface.prediction.predictor import Predictor
 from maeface.prediction.table_writer import WHERE
 from maeface.report import figures
@@ -439,7 +441,7 @@ def test_rows_without_a_face_are_in_no_score(model_file, crops, tmp_path):
         ({"device": "cuda:x"}, "auto, cpu, cuda, cuda:N"),
         ({"device": None}, "auto, cpu, cuda, cuda:N"),
         ({"precision": "fp16"}, "auto, fp32, bf16; did you mean"),
-        ({"faces": "bigest"}, "largest, central, all or a number"),
+        ({"faces": "bigest"}, "faces is 'bigest'; expected largest, central, all, or a number"),
         ({"detector": "embeded"}, "auto, public, embedded; did you mean 'embedded'"),
     ],
 )
@@ -657,6 +659,34 @@ def film(path, count=100):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def test_the_face_detector_is_told_only_if_something_is_predicted(model_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("maeface.faces.detector_weights._find_local", lambda checkpoint: None)
+    for out in (tmp_path / "p.csv", tmp_path / "tables"):
+        run = partial(predict.run, [film(tmp_path / "v.mp4", 3)], model_file(), out, device="cpu")
+        note_embedded.cache_clear()
+        run()
+        assert "face detector: the packaged one" in capsys.readouterr().err
+        note_embedded.cache_clear()
+        assert run().there == 1
+        assert capsys.readouterr().err == ""
+
+
+def test_what_is_made_of_a_table_is_named_or_counted_and_more_is_offered(model_file, tmp_path):
+    films = [film(tmp_path / f"{k}.mp4", 3) for k in range(3)]
+    run = partial(predict.run, weights=model_file(), device="cpu", aligned=True)
+    lines = str(run(films[:1], out=tmp_path / "p.csv")).splitlines()
+    assert lines[-2:] == [
+        "also written: p.events.csv, p.summary.csv, p.pairs.csv",
+        "also possible, without predicting again: report (a page to look at), video (a copy with boxes and "
+        "bars)",
+    ]
+    lines = str(run(films, out=tmp_path / "d", extras=Extras(timeline=True))).splitlines()
+    counts = "3 .timeline.png, 3 .timeline.pdf, 3 .events.csv, 3 .summary.csv, 3 .pairs.csv"
+    assert lines[-1] == f"also written in {tmp_path / 'd'}: {counts}"
+    photo(tmp_path / "a.png")
+    assert "also possible" not in str(run([tmp_path / "a.png"], out=tmp_path / "a.csv"))
 
 
 def test_features_of_a_film_do_not_hold_its_frames(tmp_path, monkeypatch):

@@ -37,6 +37,7 @@ def test_an_image_has_its_faces_and_their_action_units(predictor, crops):
     assert face.aus["AU12"].probability == pytest.approx(table["AU12_p"][0])
     assert face.aus["AU12"].intensity == pytest.approx(table["AU12_i"][0])
     assert face.aus["AU12"].present == bool(table["AU12"][0])
+    assert repr(predictor).startswith(f"Predictor({predictor.weights.stem}, {predictor.backend} on cpu, ")
     assert "FaceResult(" in repr(face) and len(repr(face)) < 1000
     assert repr(face.aus["AU12"]).startswith(("<present p=", "<absent p="))
 
@@ -60,8 +61,9 @@ def test_a_video_is_predicted_while_it_is_read_and_kept(predictor, tmp_path):
     frames = iter(video)
     assert next(frames).frame == 0
     assert seen and seen[-1][0] < 30  # the rest is not predicted yet
+    assert repr(video) == f"VideoResult({seen[-1][0]} rows so far)"
     table = video.to_pandas()
-    assert seen[-1] == (30, 30)
+    assert seen[-1] == (30, 30) and repr(video) == "VideoResult(30 rows so far)"
     assert [one.frame for one in video] == table["frame"].tolist() == list(range(30))
     pd.testing.assert_frame_equal(table, predictor(path))
 

@@ -3,6 +3,7 @@
 The facts come from ``facts``, the trust from the metadata of the weights, and the pictures from the package.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -55,7 +56,7 @@ def run(name: str | None = None, weights: str | Path | None = None) -> tuple[AUS
         weights: a file, or the name of packaged weights; None for ``maeface-nano``.
 
     Raises:
-        ConfigError: there is no such action unit; the message names the nearest.
+        ConfigError: there is no such action unit; the message names those that are meant, or all.
         WeightsError: no such weights, or not an AU model.
     """
     path = find(weights)
@@ -101,15 +102,27 @@ def _find_number(name: str, predicted: tuple[int, ...]) -> int:
     if digits.isdecimal() and digits.isascii():
         if (number := int(digits)) in known:
             return number
-        near = facts.au_title(min(known, key=lambda one: (abs(one - number), one)))
+        meant = []
     else:
-        names = {au.name: number for number, au in facts.AUS.items()}
-        if (found := {key.lower(): value for key, value in names.items()}.get(text)) is not None:
-            return found
-        best = checks.find_nearest(text, names, min_similarity=0.0)
-        near = facts.au_title(names[best]) if best else facts.au_title(known[0])
-    choices = ", ".join(map(facts.au_name, predicted))
-    raise ConfigError(f"no action unit {name!r}; did you mean {near}? The weights predict {choices}")
+        names = {au.name.lower(): number for number, au in facts.AUS.items()}
+        if text in names:
+            return names[text]
+        near = checks.find_nearest(text, names)
+        meant = [names[near]] if near else _described_by(text)
+    if meant:
+        raise ConfigError(f"no action unit {name!r}; did you mean {' or '.join(map(facts.au_title, meant))}?")
+    raise ConfigError(f"no action unit {name!r}; expected one of {', '.join(map(facts.au_name, known))}")
+
+
+def _described_by(word: str) -> list[int]:
+    """Return the action units that a word describes: by what one sees, else by all the text about them."""
+    if not word:
+        return []
+    begins = re.compile(rf"\b{re.escape(word)}", re.IGNORECASE)
+    short = {number: f"{au.name} {au.appearance}" for number, au in facts.AUS.items()}
+    long = {number: f"{au.details} {' '.join(au.muscles)}" for number, au in facts.AUS.items()}
+    found = ([number for number, text in texts.items() if begins.search(text)] for texts in (short, long))
+    return next(filter(None, found), [])
 
 
 def _threshold(metadata: Metadata, number: int) -> float | None:

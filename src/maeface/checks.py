@@ -1,6 +1,7 @@
 """Checks of arguments before any work: choices, numbers, and paths of inputs and outputs.
 
 The command line runs them before it imports anything slow, so this module imports only the standard library.
+Messages name a setting as the user writes it, see ``name_of``.
 """
 
 import difflib
@@ -9,7 +10,9 @@ import operator
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path, PosixPath
 
 from maeface.errors import ConfigError, MaefaceError, ResourceError, WeightsError
@@ -19,18 +22,35 @@ TABLES = (".csv", ".parquet")
 """Suffixes of a table of predictions."""
 NAMES_COMPARED = 10_000
 """Largest number of files in a folder that are compared with a mistyped name."""
+OPTIONS = {"au_thresholds": "--au-threshold", "formats": "--format", "smooth_s": "--smooth"}
+"""Options that are not called as their argument in Python."""
+_typed = ContextVar("_typed", default=False)
 
 
-def find_nearest(name: str, names: Iterable[str], min_similarity: float = 0.6) -> str | None:
-    """Return the most similar of some names, ignoring case; None if none is similar enough.
+@contextmanager
+def name_options() -> Iterator[None]:
+    """Let messages name settings as options of the command line, within a ``with`` block."""
+    token = _typed.set(True)
+    try:
+        yield
+    finally:
+        _typed.reset(token)
 
-    Args:
-        name: a mistyped name.
-        names: the valid names.
-        min_similarity: 0 (any) to 1 (equal).
+
+def name_of(setting: str) -> str:
+    """Return the name of a setting for messages: the argument ``max_bad``, or the option ``--max-bad``.
+
+    A key of a recipe, ``run.device``, is the same everywhere.
     """
+    if not _typed.get() or "." in setting:
+        return setting
+    return OPTIONS.get(setting) or f"--{setting.replace('_', '-')}"
+
+
+def find_nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the most similar of some names, ignoring case; None if ``name`` is no typing error of any."""
     by_lower = {one.lower(): one for one in reversed(list(names))}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=min_similarity)
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[near[0]] if near else None
 
 
@@ -38,40 +58,39 @@ def require_choice(setting: str, value: object, names: Sequence[str], meant: str
     """Check that a value is one of some names; the name ``cuda:N`` stands for ``cuda:0`` and so on.
 
     Args:
-        setting: its name.
+        setting: the name of the argument.
         value: that was given.
         names: the valid ones.
-        meant: the one to suggest; None: the nearest.
+        meant: the one to suggest; None: the nearest, if one is similar.
 
     Raises:
-        ConfigError: it is not; the message lists the names and suggests one.
+        ConfigError: it is not; the message lists the names.
     """
     patterns = (re.escape(name).replace("N", r"\d{1,3}") if name.endswith(":N") else name for name in names)
     if isinstance(value, str) and any(re.fullmatch(pattern, value) for pattern in patterns):
         return
-    near = meant or find_nearest(str(value), names, min_similarity=0.3)
+    near = meant or find_nearest(str(value), names)
     hint = f"; did you mean {near!r}?" if near else ""
-    raise ConfigError(f"{setting} is {value!r}; expected one of {', '.join(names)}{hint}")
+    raise ConfigError(f"{name_of(setting)} is {value!r}; expected one of {', '.join(names)}{hint}")
 
 
-def require_device(name: str) -> str:
+def require_device(name: str, setting: str = "device") -> str:
     """Return the name of a device if it is valid: "auto", "cpu", "cuda", "cuda:0", "cuda:1", ...
 
     Raises:
         ConfigError: it is none of these.
     """
     is_gpu = re.fullmatch(r"gpu(:\d+)?", name.lower())
-    require_choice("device", name, DEVICES, name.lower().replace("gpu", "cuda") if is_gpu else None)
+    require_choice(setting, name, DEVICES, name.lower().replace("gpu", "cuda") if is_gpu else None)
     return name
 
 
-def require_sampling(every: object, fps: object, prefix: str = "") -> None:
+def require_sampling(every: object, fps: object) -> None:
     """Check the settings that select frames of a video.
 
     Args:
         every: use every n-th frame: an integer, 1 or more.
         fps: use at most this many frames per second instead: a finite number above 0; None for all.
-        prefix: of their names in messages: "--" for options.
 
     Raises:
         ConfigError: not such numbers, or both are given.
@@ -81,7 +100,7 @@ def require_sampling(every: object, fps: object, prefix: str = "") -> None:
     except TypeError:
         whole = 0
     if whole < 1:
-        raise ConfigError(f"{prefix}every is {every!r}; expected a whole number, 1 or more")
+        raise ConfigError(f"{name_of('every')} is {every!r}; expected a whole number, 1 or more")
     if fps is None:
         return
     try:
@@ -89,21 +108,31 @@ def require_sampling(every: object, fps: object, prefix: str = "") -> None:
     except (TypeError, ValueError):
         rate = math.nan
     if not (math.isfinite(rate) and rate > 0):
-        raise ConfigError(f"{prefix}fps is {fps!r}; expected a finite number above 0, in frames a second")
+        raise ConfigError(
+            f"{name_of('fps')} is {fps!r}; expected a finite number above 0, in frames a second"
+        )
     if whole > 1:
-        raise ConfigError(f"{prefix}every is {every!r} and {prefix}fps is {fps!r}; give one of them")
+        raise ConfigError(
+            f"{name_of('every')} is {every!r} and {name_of('fps')} is {fps!r}; give one of them"
+        )
 
 
 def require_fraction(setting: str, value: float) -> None:
     """Raise ConfigError unless a value is from 0 to 1."""
     if not 0 <= value <= 1:
-        raise ConfigError(f"{setting} is {value:g}; expected a fraction, 0 to 1")
+        raise ConfigError(f"{name_of(setting)} is {value:g}; expected a fraction, 0 to 1")
 
 
 def require_positive(setting: str, value: float) -> None:
     """Raise ConfigError unless a value is above 0."""
     if not value > 0:
-        raise ConfigError(f"{setting} is {value:g}; expected a number above 0")
+        raise ConfigError(f"{name_of(setting)} is {value:g}; expected a number above 0")
+
+
+def require_not_negative(setting: str, value: float) -> None:
+    """Raise ConfigError unless a value is 0 or more, and finite."""
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"{name_of(setting)} is {value:g}; expected a number, 0 or more")
 
 
 def describe_missing(path: Path, what: str = "file or folder", advice: str = "") -> str:
@@ -236,10 +265,10 @@ def describe_unused(options: Mapping[str, bool], why: str) -> str:
     """Return a message that options have no effect, or an empty string if none was given.
 
     Args:
-        options: whether each was given, by name.
+        options: whether each was given, by the name of the argument.
         why: the reason.
     """
-    names = [name for name, given in options.items() if given]
+    names = [name_of(name) for name, given in options.items() if given]
     return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'} no effect: {why}" if names else ""
 
 

@@ -15,7 +15,7 @@ import typer
 
 from maeface import checks, config, console, options, predict_options, process
 from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
-from maeface.options import INPUT
+from maeface.options import INPUT, OUTPUT
 
 app = typer.Typer(
     help="Facial action units (AUs) from photos and videos, with masked autoencoders.",
@@ -35,7 +35,7 @@ def run(commands: typer.Typer, name: str) -> None:
     """Run a command line called ``name``, and end the process with an exit code."""
     process.wait_without_spinning()
     try:
-        with process.stopped_by_signals():
+        with process.stopped_by_signals(), checks.name_options():
             commands()
     except process.Stopped as stopped:
         console.note(f"{name}: stopped by {stopped.name}")
@@ -81,22 +81,20 @@ def prepare(
             metavar="SOURCE", help="Photos, videos, or folders of them; with --dataset, its folder."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the crops and the manifest.")],
+    out: Annotated[Path, typer.Option(help="Folder for the crops and the manifest.", rich_help_panel=OUTPUT)],
     dataset: options.Dataset = None,
     overrides: options.DatasetOptions = None,
     every: options.Every = 1,
     fps: options.Fps = None,
-    size: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 256,
+    size: options.Size = 256,
     faces: options.Faces = "largest",
     min_face: options.MinFace = 32.0,
     aligned: options.Aligned = False,
-    min_side: Annotated[int, typer.Option(help="Drop photos with a side below this, in pixels.")] = 32,
-    threshold: Annotated[float, typer.Option(help="Minimum score of a detected face, 0 to 1.")] = 0.5,
-    backbone: Annotated[
-        options.Backbone, typer.Option(help="Network of the face detector.")
-    ] = "mobilenet0.25",
+    min_side: options.MinSide = 32,
+    threshold: options.Threshold = 0.5,
+    backbone: options.Backbone = "mobilenet0.25",
     detector: options.Detector = "auto",
-    jpeg_quality: Annotated[int, typer.Option(help="JPEG quality of the crops, 1 to 100.")] = 95,
+    jpeg_quality: options.JpegQuality = 95,
     workers: options.Workers = None,
     file_timeout: options.FileTimeout = 1800.0,
     ray: options.Ray = None,
@@ -108,11 +106,11 @@ def prepare(
     arguments = locals()
     checks.require_inputs(sources)
     checks.require_writable_folders(out)
-    checks.require_sampling(every, fps, "--")
+    checks.require_sampling(every, fps)
     from maeface import prepare as verb
 
     values = {name: value for name, value in arguments.items() if name in verb.Settings.model_fields}
-    settings = config.check(verb.Settings, values, "prepare")
+    settings = config.check(verb.Settings, values)
     summary = verb.run(sources, out, settings, dataset=dataset, options=overrides or ())
     console.print_result(str(summary))
     if summary.too_many_bad:
@@ -209,9 +207,9 @@ def predict(
     face_threshold: predict_options.FaceThreshold = 0.5,
     detector: options.Detector = "auto",
     weights: options.Weights = None,
-    au_threshold: predict_options.AUThreshold = None,
+    au_thresholds: predict_options.AUThresholds = None,
     neutral: predict_options.Neutral = None,
-    smooth: predict_options.Smooth = 0.0,
+    smooth_s: predict_options.Smooth = 0.0,
     out: options.Tables = None,
     events: predict_options.Events = True,
     formats: predict_options.Formats = None,
@@ -241,10 +239,10 @@ def predict(
     if camera is None:
         checks.require_writable_tables(out)
     checks.require_writable_folders(pictures)
-    checks.require_sampling(every, fps, "--")
+    checks.require_sampling(every, fps)
     from maeface import predict as verb
 
-    arguments["au_thresholds"] = predict_options.join_au_thresholds(arguments.pop("au_threshold"))
+    arguments["au_thresholds"] = predict_options.join_au_thresholds(au_thresholds)
     arguments["explain"] = predict_options.parse_aus(explain, pictures is not None)
     summary, has_table = verb.run_command(arguments)
     (console.print_result if has_table else console.note)(str(summary))  # else stdout has the lines
@@ -270,7 +268,7 @@ def aus(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results and report.html.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the split into subjects and of the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split by subject and the training.")] = 0,
     overrides: options.Overrides = None,
 ) -> None:
     """Run all steps in minutes, on rendered faces that come with maeface."""

@@ -5,7 +5,7 @@ section they come from; where the paper is silent a comment says so and why.
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -33,7 +33,7 @@ class Run(Settings):
     """Device, precision and intervals of a training, and its seed."""
 
     seed: int = 0
-    device: Device = "auto"
+    device: Annotated[str, AfterValidator(lambda name: checks.require_device(name, "run.device"))] = "auto"
     precision: Precision = "auto"
     """``auto``: bf16 where the hardware computes in it, else fp32."""
     workers: Annotated[int, Field(ge=0)] = 2
@@ -239,8 +239,8 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
     Raises:
         ConfigError: no such recipe, not TOML, an unknown key (the nearest is named), or a value out of range.
     """
-    values = apply_overrides(overrides, read(recipe))
-    return check(kind, merge(kind().model_dump(), values), f"recipe {recipe}")
+    values = merge(kind().model_dump(), apply_overrides(overrides, read(recipe)))
+    return check(kind, values, f"recipe {recipe}")
 
 
 def apply_overrides(overrides: Sequence[str], values: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -263,12 +263,13 @@ def apply_overrides(overrides: Sequence[str], values: dict[str, Any] | None = No
     return values
 
 
-def check(kind: type[RunSettings], values: dict[str, Any], where: str) -> RunSettings:
-    """Return values as settings; ConfigError, which begins with ``where``, for a wrong key or value."""
+def check(kind: type[RunSettings], values: dict[str, Any], where: str = "") -> RunSettings:
+    """Return values as settings; ConfigError for a wrong one, an argument or, with ``where``, a key of it."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_problems(kind, error))) from error
+        problems = "; ".join(_problems(kind, error, not where))
+        raise ConfigError(f"{where}: {problems}".removeprefix(": ")) from error
 
 
 def read(recipe: str) -> dict[str, Any]:
@@ -308,23 +309,22 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _problems(kind: type[BaseModel], error: ValidationError) -> Iterable[str]:
+def _problems(kind: type[BaseModel], error: ValidationError, of_arguments: bool) -> Iterable[str]:
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            near = checks.find_nearest(where, _keys(kind), min_similarity=0.0)
-            yield f"unknown key {where!r}; " + (f"did you mean {near!r}?" if near else "there are none")
+            near = checks.find_nearest(where, _keys(kind))
+            known = (key for key in _keys(kind) if key.rpartition(".")[0] == where.rpartition(".")[0])
+            meant = f"did you mean {near!r}?" if near else f"expected {', '.join(known) or 'none'}"
+            yield f"unknown key {where!r}; {meant}"
         else:
-            message = problem["msg"].removeprefix("Value error, ")
             got = f", got {problem['input']!r}" if problem["type"] != "value_error" else ""
-            yield f"{where + ': ' if where else ''}{message}{got}"
+            name = f"{checks.name_of(where) if of_arguments else where}: " if where else ""
+            yield name + problem["msg"].removeprefix("Value error, ") + got
 
 
-def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
-    keys: list[str] = []
+def _keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in kind.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            keys += _keys(inner, f"{prefix}{name}.")
-        keys.append(prefix + name)
-    return keys
+        yield prefix + name
+        if isinstance(inner := field.annotation, type) and issubclass(inner, BaseModel):
+            yield from _keys(inner, f"{prefix}{name}.")

@@ -17,7 +17,7 @@ from maeface.data.tables import matching
 from maeface.data.tables import predictions as prediction_tables
 from maeface.data.tables.labels import Labels
 from maeface.data.tables.predictions import Predictions
-from maeface.errors import ConfigError, DataError
+from maeface.errors import DataError
 
 DETECTION = ("f1", "precision", "recall", "accuracy", "auc")
 INTENSITY = ("icc", "mse", "mae")
@@ -111,8 +111,7 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
         DataError: tables that cannot be read, have nothing in common, do not say which face a row is, or
             have intensities of an unknown scale.
     """
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold is {threshold:g}; expected a probability, 0 to 1")
+    checks.require_fraction("threshold", threshold)
     checks.require_writable_file(out, "scores", (".csv", ".json"))
     truth, predicted = label_tables.read_labels(labels), prediction_tables.read_predictions(predictions)
     detection_aus = sorted(truth.occurrence.keys() & predicted.detection.keys())

@@ -10,7 +10,20 @@ from maeface import checks
 
 INPUT, FACES, VALUES, OUTPUT, PICTURES, SPEED = "Input", "Faces", "Values", "Output", "Pictures", "Speed"
 """Groups of options in a command's help."""
-Backbone = Literal["mobilenet0.25", "resnet50"]
+Backbone = Annotated[
+    Literal["mobilenet0.25", "resnet50"],
+    typer.Option(help="Network of the face detector.", rich_help_panel=FACES),
+]
+Size = Annotated[int, typer.Option(help="Side of the crops in pixels.", rich_help_panel=OUTPUT)]
+JpegQuality = Annotated[
+    int, typer.Option(help="JPEG quality of the crops, 1 to 100.", rich_help_panel=OUTPUT)
+]
+MinSide = Annotated[
+    int, typer.Option(help="Drop photos with a side below this, in pixels.", rich_help_panel=INPUT)
+]
+Threshold = Annotated[
+    float, typer.Option(help="Minimum score of a detected face, 0 to 1.", rich_help_panel=FACES)
+]
 
 
 def parse_output(text: str) -> Path:
@@ -73,7 +86,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="|".join(checks.DEVICES),
-        callback=checks.require_device,
+        callback=lambda name: checks.require_device(name),
         help="Device for the networks; 'auto': the GPU if there is one.",
         rich_help_panel=SPEED,
     ),
@@ -102,13 +115,17 @@ Dataset = Annotated[
     str | None,
     typer.Option(
         help="Read SOURCE as this dataset, with its labels; several names are separated by commas. "
-        "'maeface datasets' lists the names; 'table' reads labels from any CSV file."
+        "'maeface datasets' lists the names; 'table' reads labels from any CSV file.",
+        rich_help_panel=INPUT,
     ),
 ]
 DatasetOptions = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Option of the dataset, such as --set camera=right. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Option of the dataset, such as --set camera=right. Repeatable.",
+        rich_help_panel=INPUT,
     ),
 ]
 Data = Annotated[

@@ -19,7 +19,7 @@ from maeface.data.ingest.inputs import Unit, note_unused_options
 from maeface.data.ingest.runner import Resources
 from maeface.data.ingest.workers import Notify
 from maeface.errors import ConfigError
-from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
+from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, note_embedded, source_of
 from maeface.faces.finder import FaceChoice, require_face_choice
 from maeface.faces.following import MIN_FACE
 from maeface.model.file_format.parts import files_of
@@ -31,12 +31,7 @@ from maeface.prediction.extras import CAMERA, NO_TABLE, NO_VIDEO, Extras
 from maeface.prediction.lines import draw_photos, print_lines
 from maeface.prediction.places import default_out, find_images, parts_of, results_of
 from maeface.prediction.summary import Summary
-from maeface.prediction.tables import (
-    Task,
-    Totals,
-    write_one_table,
-    write_table_each,
-)
+from maeface.prediction.tables import Task, Totals, write_one_table, write_table_each
 from maeface.prediction.units import OneFile, UnitResult, predict_unit
 from maeface.runtime.backends import Backend
 from maeface.runtime.choice import count_gpu_processes, finds_gpu
@@ -146,8 +141,8 @@ def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
     Raises:
         MaefaceError: as ``run`` and ``camera_run.predict_camera``.
     """
-    own = ("events", "neutral", "report", "timeline", "video", "all_aus")
-    extras = {name: arguments.pop(name) for name in own} | {"smooth_s": arguments.pop("smooth")}
+    own = ("events", "neutral", "smooth_s", "report", "timeline", "video", "all_aus")
+    extras = {name: arguments.pop(name) for name in own}
     extras |= {name: tuple(arguments.pop(name, None) or ()) for name in ("formats", "annotations", "explain")}
     of_camera = {name: arguments.pop(name) for name in ("realtime", "camera_size", "seconds")}
     camera, inputs = arguments.pop("camera"), arguments["inputs"]
@@ -155,17 +150,17 @@ def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
         raise ConfigError("give photos, videos or folders, or a camera (--camera 0); not both")
     if camera is None:
         if unused := [name for name, value in of_camera.items() if value]:
-            raise ConfigError(f"--{unused[0].replace('_', '-')} is for a camera; give --camera too")
+            raise ConfigError(f"{checks.name_of(unused[0])} is for a camera; give --camera too")
         arguments["out"] = arguments["out"] or default_out(inputs)
         return run(**arguments, extras=Extras(**extras)), arguments["out"] is not None
     _note_unused_of_camera(arguments, Extras(**extras), of_camera)
     from maeface.prediction.camera_run import predict_camera
 
     known = {name: value for name, value in arguments.items() if name in Options.__dataclass_fields__}
-    predictor = _make_predictor(Options(**known))
+    make = partial(_make_predictor, Options(**known))
     size, seconds = of_camera["camera_size"], of_camera["seconds"]
     wanted = (size, arguments["fps"], seconds, arguments["out"], extras["all_aus"])
-    return predict_camera(predictor, camera, of_camera["realtime"], *wanted), arguments["out"] is not None
+    return predict_camera(make, camera, of_camera["realtime"], *wanted), arguments["out"] is not None
 
 
 def _run(
@@ -174,16 +169,7 @@ def _run(
     started = record.now()
     checks.require_writable_tables(out)
     checks.require_writable_folders(options.pictures)
-    checks.require_sampling(options.every, options.fps)
-    checks.require_fraction("max_bad", options.max_bad)
-    require_face_choice(options.faces)
-    if options.workers is not None:
-        checks.require_positive("workers", options.workers)
-    checks.require_positive("file_timeout", options.file_timeout)
-    checks.require_fraction("face_threshold", options.face_threshold)
-    wanted = options.au_thresholds
-    for value in wanted.values() if isinstance(wanted, Mapping) else [] if wanted is None else [wanted]:
-        checks.require_fraction("au_threshold", value)
+    _check(options)
     one_each = checks.is_folder_of_tables(out)
     outputs = [] if options.pictures is None else [options.pictures]
     listing = find_images(inputs, outputs if out is None else [*outputs, *results_of(out)])
@@ -201,7 +187,9 @@ def _run(
     weights = find(options.weights)
     if out is not None:
         extras.require_possible(weights, videos)
-    detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
+    source = options.detector
+    detector = None if options.aligned else locate_detector_weights("mobilenet0.25", source, quiet=True)
+    notes_detector = source == "auto" and detector is not None and source_of(detector) == "embedded"
     used = replace(
         options,
         weights=weights.absolute(),
@@ -209,8 +197,11 @@ def _run(
         pictures=options.pictures and options.pictures.absolute(),
     )
     if out is None:
+        predictor = make(used)
+        if notes_detector:
+            note_embedded()
         shown = (options.every, options.fps, options.track, options.pictures, extras)
-        return _summarize(print_lines(make(used), listing, *shown), None, options)
+        return _summarize(print_lines(predictor, listing, *shown), None, options)
     given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
     header = record.make_header(weights, files_of(weights), detector, given)
     folder = parts_of(out).absolute()  # processes of a cluster start in other folders
@@ -220,7 +211,8 @@ def _run(
     processes = options.workers or (count_gpu_processes(options.device) if gpu else count_cores())
     resources = Resources(processes, options.file_timeout, options.ray, gpus=on_cuda)
     setup = partial(_make_job, folder, header, used, extras, make)
-    task = Task(out, folder, listing, header, setup, resources, options.pictures, started, extras.explain)
+    more = (options.pictures, started, extras.explain, notes_detector)
+    task = Task(out, folder, listing, header, setup, resources, *more)
     totals = write_table_each(task) if one_each else write_one_table(task)
     if not videos and not extras.formats:
         remove_stale(task.tables)
@@ -229,7 +221,23 @@ def _run(
 
     made = tuple(make_for_tables(task, extras, partial(make, used)))
     totals.require_track()
-    return replace(_summarize(totals, out, options), made=made)
+    hint = extras.describe_more() if videos else ""
+    return replace(_summarize(totals, out, options), made=made, hint=hint)
+
+
+def _check(options: Options) -> None:
+    """Check the numbers and choices of options, before any work."""
+    checks.require_sampling(options.every, options.fps)
+    checks.require_fraction("max_bad", options.max_bad)
+    require_face_choice(options.faces)
+    if options.workers is not None:
+        checks.require_positive("workers", options.workers)
+    checks.require_positive("file_timeout", options.file_timeout)
+    checks.require_not_negative("min_face", options.min_face)
+    checks.require_fraction("face_threshold", options.face_threshold)
+    wanted = options.au_thresholds
+    for value in wanted.values() if isinstance(wanted, Mapping) else [] if wanted is None else [wanted]:
+        checks.require_fraction("au_thresholds", value)
 
 
 def _note_unused(options: Options, extras: Extras, out: Path | None, videos: bool) -> None:
@@ -254,7 +262,7 @@ def _note_unused_of_camera(
     given = {name: arguments[name] != getattr(Options(), name) for name in names}
     notes = [checks.describe_unused(given, CAMERA), *extras.describe_unused(CAMERA, CAMERA)]
     if of_camera["realtime"]:
-        given = {"fps": arguments["fps"] is not None, "camera-size": bool(of_camera["camera_size"])}
+        given = {"fps": arguments["fps"] is not None, "camera_size": bool(of_camera["camera_size"])}
         notes.append(checks.describe_unused(given, "the film is read at its own pace"))
     for note in filter(None, notes):
         console.note(note)
@@ -294,7 +302,8 @@ def _by_number(thresholds: Mapping[str, float] | float | None) -> Mapping[int, f
     numbers = {f"AU{number:02d}": number for number in range(1, 100)}
     if unknown := sorted(thresholds.keys() - numbers.keys()):
         raise ConfigError(
-            f"au_thresholds has {unknown[0]!r}; expected names of action units, as AU04 or AU12"
+            f"{checks.name_of('au_thresholds')} has {unknown[0]!r}; expected names of action units, such as "
+            "AU04 or AU12"
         )
     return {numbers[name]: value for name, value in thresholds.items()}
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from maeface.errors import ConfigError
 from maeface.options import FACES, OUTPUT, PICTURES, VALUES
 
 CAMERA = "Camera"
@@ -22,7 +23,7 @@ FaceThreshold = Annotated[
     float,
     typer.Option("--face-threshold", help="Least score of a face, 0 to 1.", rich_help_panel=FACES),
 ]
-AUThreshold = Annotated[
+AUThresholds = Annotated[
     list[str] | None,
     typer.Option(
         "--au-threshold",
@@ -44,6 +45,7 @@ Neutral = Annotated[
 Smooth = Annotated[
     float,
     typer.Option(
+        "--smooth",
         min=0,
         metavar="SECONDS",
         help="Smooth the values over time before events are sought. Onsets come earlier then, and blinks may "
@@ -146,27 +148,30 @@ def parse_aus(texts: list[str] | None, has_pictures: bool) -> list[int]:
     """Return the action units that ``--explain`` names.
 
     Raises:
-        typer.BadParameter: a text is no action unit, or there is no folder for the pictures.
+        ConfigError: a text is no action unit, or there is no folder for the pictures.
     """
     if texts and not has_pictures:
-        raise typer.BadParameter("--explain needs a folder for its pictures: --pictures DIR")
-    hits = [re.fullmatch(r"(?:AU)?0*([1-9]\d?)", text.strip(), re.IGNORECASE) for text in texts or ()]
-    if None in hits:
-        raise typer.BadParameter(f"{(texts or [])[hits.index(None)]!r} is no action unit; give AU12")
-    return [int(hit[1]) for hit in hits if hit]
+        raise ConfigError("--explain needs a folder for its pictures; give --pictures DIR too")
+    hits = {text: re.fullmatch(r"(?:AU)?0*([1-9]\d?)", text.strip(), re.IGNORECASE) for text in texts or ()}
+    for text, hit in hits.items():
+        if hit is None:
+            raise ConfigError(f"--explain is {text!r}; expected an action unit, such as AU12")
+    return [int(hit[1]) for hit in hits.values() if hit]
 
 
 def join_au_thresholds(texts: list[str] | None) -> dict[str, float] | float | None:
-    """Return the thresholds that ``--au-threshold`` names; one for all comes first.
+    """Return the thresholds that ``--au-threshold`` names.
 
     Raises:
-        typer.BadParameter: a text is no threshold, or one for all is given beside others.
+        ConfigError: a text is no threshold, or one for all is given beside others.
     """
     pairs = [parse_au_threshold(text) for text in texts or ()]
     named = {name: value for name, value in pairs if name}
     for_all = [value for name, value in pairs if not name]
     if for_all and (named or len(for_all) > 1):
-        raise typer.BadParameter("give one threshold for all AUs, or one for each AU by name")
+        raise ConfigError(
+            "--au-threshold is given for all AUs and again; give one for all, or AU12=0.4 for each"
+        )
     return for_all[0] if for_all else named or None
 
 
@@ -174,9 +179,9 @@ def parse_au_threshold(text: str) -> tuple[str, float]:
     """Return what ``0.4`` (for all, with the name "") or ``AU12=0.4`` says.
 
     Raises:
-        typer.BadParameter: neither.
+        ConfigError: neither.
     """
     hit = re.fullmatch(r"(?:AU0*([1-9]\d?)=)?(\d*\.?\d+)", text.strip(), re.IGNORECASE)
     if hit is None:
-        raise typer.BadParameter(f"{text!r} is no threshold; give 0.4, or AU12=0.4")
+        raise ConfigError(f"--au-threshold is {text!r}; expected a fraction, 0 to 1, or AU12=0.4")
     return (f"AU{int(hit[1]):02d}" if hit[1] else "", float(hit[2]))

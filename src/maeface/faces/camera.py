@@ -5,6 +5,7 @@ Windows.
 """
 
 import os
+import re
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import av
 from av.video.reformatter import VideoReformatter
 
+from maeface import checks
 from maeface.errors import ConfigError, ResourceError
 from maeface.faces import media
 from maeface.faces.media import Frame
@@ -27,7 +29,9 @@ _RETRY_S = 0.002  # until a camera that has no new frame is asked again
 
 
 def read_camera(camera: str, size: str = "", fps: float | None = None) -> Iterator[Frame]:
-    """Yield the frames of a camera as they come, without end; their times begin at 0.
+    """Return the frames of a camera as they come, without end; their times begin at 0.
+
+    The camera is opened when the first frame is asked for.
 
     Args:
         camera: its number from 0 on (Linux, macOS), its file (Linux: "/dev/video2") or its name (macOS;
@@ -37,10 +41,23 @@ def read_camera(camera: str, size: str = "", fps: float | None = None) -> Iterat
         fps: frames per second; None: what the camera offers first.
 
     Raises:
-        ConfigError: on Windows, a number instead of a name.
-        ResourceError: the camera cannot be opened, or stops.
+        ConfigError: a wrong ``size``, a file instead of a camera, or on Windows, a number instead of a name.
+        ResourceError: there is no such camera, or (at a frame) it cannot be opened, or stops.
     """
+    if size and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", size):
+        raise ConfigError(
+            f"{checks.name_of('camera_size')} is {size!r}; expected WIDTHxHEIGHT in pixels, such as 1280x720"
+        )
     device, name = _locate(camera)
+    if device == "v4l2" and not Path(name).is_char_device():
+        if Path(name).exists():
+            raise ConfigError(f"{name} is no camera; a film needs {checks.name_of('realtime')} too")
+        there = ", ".join(map(str, sorted(Path(os.sep, "dev").glob("video*"))))
+        raise ResourceError(f"there is no camera {camera} ({name}); this machine has {there or 'none'}")
+    return _read(camera, device, name, size, fps)
+
+
+def _read(camera: str, device: str, name: str, size: str, fps: float | None) -> Iterator[Frame]:
     options = {"video_size": size} if size else {}
     if fps is not None:
         options["framerate"] = f"{fps:g}"
@@ -51,7 +68,7 @@ def read_camera(camera: str, size: str = "", fps: float | None = None) -> Iterat
         wish = f" with {size or 'any size'}, {f'{fps:g}' if fps else 'any'} frames/s" if options else ""
         raise ResourceError(
             f"the camera {camera} cannot be opened{wish} ({device}: {text}); check its name, that no other "
-            "program uses it, and that this user may read it; a film needs --realtime"
+            "program uses it, and that this user may read it"
         ) from error
     with container:
         frames = _decode(container, camera)

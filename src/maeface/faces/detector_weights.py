@@ -9,7 +9,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, get_args
 
-from maeface import console, files
+from maeface import checks, console, files
 from maeface.errors import ConfigError, ResourceError, WeightsError
 
 Backbone = Literal["mobilenet0.25", "resnet50"]
@@ -53,7 +53,7 @@ PUBLIC_CHECKPOINTS = {
 }
 
 
-def locate_detector_weights(backbone: str, source: WeightsSource = "auto") -> Path:
+def locate_detector_weights(backbone: str, source: WeightsSource = "auto", quiet: bool = False) -> Path:
     """Return the path of the detector's weights, and download them if necessary.
 
     Args:
@@ -61,6 +61,7 @@ def locate_detector_weights(backbone: str, source: WeightsSource = "auto") -> Pa
         source: ``public``: the public weights, from the folder ``MAEFACE_WEIGHTS``, the cache, or a download.
             ``embedded``: the weights that come with the package. ``auto``: the public weights if they are
             already on this machine, else the embedded ones, with a note on stderr; nothing is downloaded.
+        quiet: whether to leave out this note; ``note_embedded`` shows it.
 
     Raises:
         ConfigError: an unknown backbone or source, or embedded weights of a backbone that has none.
@@ -83,7 +84,8 @@ def locate_detector_weights(backbone: str, source: WeightsSource = "auto") -> Pa
     if local is not None:
         return local
     if source == "auto" and backbone == EMBEDDED_BACKBONE:
-        _note_embedded()
+        if not quiet:
+            note_embedded()
         return _embedded(backbone)
     if checkpoint.url is None:
         raise ResourceError(
@@ -121,11 +123,11 @@ def _find_local(checkpoint: PublicCheckpoint) -> Path | None:
 
 
 @functools.cache
-def _note_embedded() -> None:
+def note_embedded() -> None:
     """Print a note, once in a process, that the embedded weights are used."""
     console.note(
         "face detector: the packaged one; RetinaFace's public weights are slightly more precise "
-        '(--detector public, in Python detector="public", downloads them once)'
+        f'({checks.name_of("detector")}="public" downloads them once)'
     )
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from maeface import checks
 from maeface.errors import ConfigError
 from maeface.faces import imaging
 from maeface.faces.boxes import area, centre, longer_side, overlap
@@ -267,7 +268,9 @@ def require_face_choice(faces: FaceChoice) -> None:
         ConfigError: neither ``largest``, ``central``, ``all`` nor a number from 1 on.
     """
     if faces not in ("largest", "central", "all") and not (isinstance(faces, int) and faces >= 1):
-        raise ConfigError(f"unknown choice of faces {faces!r}; choose largest, central, all or a number")
+        raise ConfigError(
+            f"{checks.name_of('faces')} is {faces!r}; expected largest, central, all, or a number from 1 on"
+        )
 
 
 def choose_faces(detected: Sequence[Face], shape: tuple[int, ...], faces: FaceChoice) -> list[Face]:

@@ -66,8 +66,11 @@ def choose_thresholds(metadata: Metadata, asked: Mapping[int, float] | float | N
     own = metadata.thresholds or (0.5,) * len(metadata.aus)
     given = dict.fromkeys(metadata.aus, asked) if isinstance(asked, (int, float)) else dict(asked or {})
     if unknown := sorted(given.keys() - set(metadata.aus)):
-        known = ", ".join(map(str, metadata.aus))
-        raise ConfigError(f"there is no AU {unknown[0]} in the weights; their AUs are {known}")
+        known = ", ".join(map(facts.au_name, metadata.aus))
+        raise ConfigError(
+            f"a threshold is given for {facts.au_name(unknown[0])}, which the weights do not predict; they "
+            f"predict {known}"
+        )
     for value in given.values():
         checks.require_fraction("au_thresholds", value)
     return tuple(given.get(au, value) for au, value in zip(metadata.aus, own, strict=True))

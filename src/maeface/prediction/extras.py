@@ -77,11 +77,10 @@ class Extras:
             ConfigError: an unknown format, or smoothing below 0.
         """
         for name in self.formats:
-            checks.require_choice("format", name, get_args(Format))
+            checks.require_choice("formats", name, get_args(Format))
         for one in self.annotations:
             checks.require_choice("annotations", one, get_args(Annotation))
-        if self.smooth_s < 0:
-            raise ConfigError(f"smooth is {self.smooth_s:g}; expected seconds, 0 or more")
+        checks.require_not_negative("smooth_s", self.smooth_s)
 
     def list_wanted(self, films: Mapping[str, Path], folder: Path) -> dict[Key, dict[str, Any]]:
         """Return what to make of a table, with the settings that shape each, as JSON.
@@ -131,14 +130,22 @@ class Extras:
         task = load_arrays(weights)[1].task
         if "pyfeat" in self.formats and task == "intensity":
             raise ConfigError(
-                "--format pyfeat holds probabilities, and these weights give intensities only; choose "
+                f"{checks.name_of('formats')} pyfeat holds probabilities, and these weights give intensities only; choose "
                 "another format or other weights"
             )
         if neutral and task == "detection":
             raise ConfigError(
-                "--neutral needs intensities, and these weights give probabilities only; leave it out or "
+                f"{checks.name_of('neutral')} needs intensities, and these weights give probabilities only; leave it out or "
                 "choose other weights"
             )
+
+    def describe_more(self) -> str:
+        """Return a line on what else may be made of films; "" if any of it is made."""
+        if self.report or self.timeline or self.video:
+            return ""
+        report, video = checks.name_of("report"), checks.name_of("video")
+        more = f"{report} (a page to look at), {video} (a copy with boxes and bars)"
+        return f"also possible, without predicting again: {more}"
 
     def describe_unused(self, no_tables: str, no_videos: str) -> list[str]:
         """Return which options have no effect, a line for each reason.
@@ -148,12 +155,12 @@ class Extras:
             no_videos: why nothing is made of videos; "" if something is.
         """
         of_videos = {
-            name.removesuffix("_s"): bool(getattr(self, name))
+            name: bool(getattr(self, name))
             for name in ("annotations", "neutral", "smooth_s", "report", "timeline", "video")
         }
         notes = [
             checks.describe_unused(options, why)
-            for options, why in (({"format": bool(self.formats)}, no_tables), (of_videos, no_videos))
+            for options, why in (({"formats": bool(self.formats)}, no_tables), (of_videos, no_videos))
             if why
         ]
         return [note for note in notes if note]

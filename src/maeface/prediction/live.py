@@ -229,6 +229,13 @@ def run_live(
     return summary
 
 
+def require_new_table(path: Path) -> None:
+    """Check that the table of a camera can be written; errors as of ``LiveTable``."""
+    checks.require_writable_file(path, "predictions of a camera", (".csv",))
+    if path.exists() and path.stat().st_size:
+        raise ConfigError(f"{path} has content, and a recording is never replaced; name a new file")
+
+
 class LiveTable:
     """A CSV table whose rows are in the file as soon as they are written; a context manager.
 
@@ -243,9 +250,7 @@ class LiveTable:
     """
 
     def __init__(self, path: Path) -> None:
-        checks.require_writable_file(path, "predictions of a camera", (".csv",))
-        if path.exists() and path.stat().st_size:
-            raise ConfigError(f"{path} has content, and a recording is never replaced; name a new file")
+        require_new_table(path)
         self._path = path
         self._file: BinaryIO | None = None
         self._synced_s = time.monotonic()

@@ -90,8 +90,7 @@ class Predictor:
     Raises:
         ConfigError: an unknown choice; the allowed ones are listed.
         WeightsError: the file is not an AU model, or is damaged.
-        ResourceError: there is no such device, the back end is not installed, or there are no weights for the
-            face detector and no network.
+        ResourceError: no such device, a back end that is not installed, or no weights of the face detector.
     """
 
     def __init__(
@@ -111,10 +110,12 @@ class Predictor:
         finder.require_face_choice(faces)
         checks.require_choice("detector", detector, get_args(WeightsSource))
         checks.require_choice("precision", precision, get_args(Precision))
+        checks.require_not_negative("min_face", min_face)
+        checks.require_fraction("face_threshold", face_threshold)
         self.weights = find(weights)
         self.min_face, self._threads = min_face, threads
-        name = checks.require_device(str(device))
-        self._network = open_au_network(self.weights, name, precision, backend, threads)
+        device = checks.require_device(str(device))
+        self._network = open_au_network(self.weights, device, precision, backend, threads)
         self.metadata = self._network.metadata
         self.backend, self.device = self._network.backend, self._network.device
         self.precision = self._network.precision
@@ -132,6 +133,9 @@ class Predictor:
         self.thresholds = choose_thresholds(self.metadata, au_thresholds)
         self.columns = [*WHERE, *FACE, *au_columns(self.metadata.aus, self.metadata.task)]
 
+    def __repr__(self) -> str:
+        return f"Predictor({self.weights.stem}, {self.backend} on {self.device}, {self.precision})"
+
     def __call__(
         self, images: ImageLike | Iterable[ImageLike], every: int = 1, fps: float | None = None
     ) -> "pd.DataFrame":
@@ -148,10 +152,9 @@ class Predictor:
             for an image without a face and for an input that cannot be read. Columns: ``input`` (file name,
             or the number of the image in memory), ``frame``, ``time_s``, ``face`` (0 has the best score),
             ``track`` (a number for each person of a video; NaN in photos), ``status`` ("ok", "low_quality",
-            "no_face", or
-            the reason why the input cannot be read), the box in px, ``score``, measures of quality, the five
-            points, ``AU01`` ... (0 or 1), ``AU01_p`` ... (0..1), ``AU01_i`` ... (0..5). Files come first,
-            sorted by name, then images in memory.
+            "no_face", or the reason why the input cannot be read), the box in px, ``score``, measures of
+            quality, the five points, ``AU01`` ... (0 or 1), ``AU01_p`` ... (0..1), ``AU01_i`` ... (0..5).
+            Files come first, sorted by name, then images in memory.
 
         Raises:
             ConfigError: a file does not exist, or ``every`` or ``fps`` is out of range.

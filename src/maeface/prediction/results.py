@@ -107,6 +107,10 @@ class VideoResult:
         for table in self._all():
             yield from frames_of([table])
 
+    def __repr__(self) -> str:
+        rows = sum(table.num_rows for table in self._tables)
+        return f"VideoResult({rows} rows so far)"
+
     def to_pandas(self) -> "pd.DataFrame":
         """Return the table of all frames, those that are not predicted yet included."""
         table: pd.DataFrame = pa.concat_tables(self._all()).to_pandas()

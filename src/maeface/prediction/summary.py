@@ -1,13 +1,15 @@
 """The summary of a prediction, in a line or two."""
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maeface.prediction.extras import Made
+from maeface.prediction.extras import ENDINGS, Made
 
 MANY = 8
-"""Files from which on only their number is shown."""
+"""Files up to which they are named; of more, the kinds are counted."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Summary:
         too_many_bad: whether these are more than ``max_bad`` allows.
         there: number of inputs whose table was there already.
         made: what was made of the finished tables.
+        hint: what else may be made of them; "" for no such line.
     """
 
     out: Path | None
@@ -39,6 +42,7 @@ class Summary:
     too_many_bad: bool = False
     there: int = 0
     made: tuple[Made, ...] = ()
+    hint: str = ""
 
     def __str__(self) -> str:
         """The counts, what was found in films, and the files that were made of the table."""
@@ -61,11 +65,19 @@ class Summary:
             "also written": [path for one in self.made for path in one.paths],
             "up to date": [path for one in self.made for path in one.current],
         }
-        said = [f"{what}: {_listed(paths)}" for what, paths in lists.items() if paths]
+        said = [_listed(what, paths) for what, paths in lists.items() if paths]
+        said += [self.hint] if self.hint else []
         return "\n".join([*lines, *([""] if said else []), *said])
 
 
-def _listed(paths: Sequence[Path]) -> str:
-    if len(paths) > MANY:
-        return f"{len(paths)} files in {paths[0].parent}"
-    return ", ".join(path.name for path in paths)
+def _listed(what: str, paths: Sequence[Path]) -> str:
+    if len(paths) <= MANY:
+        return f"{what}: {', '.join(path.name for path in paths)}"
+    kinds = Counter(map(_ending, paths))
+    folder = Path(os.path.commonpath([path.parent for path in paths]))
+    return f"{what} in {folder}: {', '.join(f'{count} {ending}' for ending, count in kinds.items())}"
+
+
+def _ending(path: Path) -> str:
+    """Return what distinguishes a file from others that are made of the same table: ``.events.csv``."""
+    return max((one for one in ENDINGS if path.name.endswith(one)), key=len, default=path.suffix)

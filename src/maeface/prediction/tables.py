@@ -11,6 +11,7 @@ from maeface import checks, console, files
 from maeface.data.ingest.inputs import Input
 from maeface.data.ingest.runner import Resources
 from maeface.errors import ConfigError, DataError
+from maeface.faces.detector_weights import note_embedded
 from maeface.prediction import parts
 from maeface.prediction.explaining import explanation_path
 from maeface.prediction.join import write_table
@@ -114,6 +115,7 @@ class Task:
         pictures: the folder of pictures; None for none.
         started: time of the beginning.
         explain: action units that are explained beside each picture.
+        notes_detector: whether a note says, before the work, that the packaged face detector is used.
     """
 
     out: Path
@@ -125,6 +127,7 @@ class Task:
     pictures: Path | None
     started: str
     explain: Sequence[int] = ()
+    notes_detector: bool = False
 
     @property
     def tables(self) -> dict[Path, list[str]]:
@@ -271,6 +274,8 @@ def _do_missing(
         if key[0] in videos
         or task.has_pictures(key[0], place.entry.images, count_faces(place.entry.statuses))
     }
+    if task.notes_detector:
+        note_embedded()
     pipeline = Pipeline(task.folder, inputs, task.setup, task.resources, complete, finished)
     pipeline.run()
     return pipeline.pictures
