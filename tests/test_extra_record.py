@@ -264,8 +264,8 @@ def test_a_film_shorter_than_the_neutral_stretch_is_told(table, notes):
 @pytest.mark.parametrize(
     ("task", "extras", "message"),
     [
-        ("intensity", {"formats": ("pyfeat",)}, "--format pyfeat holds probabilities"),
-        ("detection", {"neutral": "auto"}, "--neutral needs intensities"),
+        ("intensity", {"formats": ("pyfeat",)}, "formats pyfeat holds probabilities"),
+        ("detection", {"neutral": "auto"}, "neutral needs intensities"),
     ],
 )
 def test_what_the_weights_cannot_give_is_refused_before_any_work(

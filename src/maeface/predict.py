@@ -25,6 +25,7 @@ from maeface.faces.following import MIN_FACE
 from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
+from maeface.prediction.columns import number_thresholds
 from maeface.prediction.explaining import require_explainable
 from maeface.prediction.extra_record import remove_stale
 from maeface.prediction.extras import CAMERA, NO_TABLE, NO_VIDEO, Extras
@@ -287,25 +288,8 @@ def _make_predictor(options: Options) -> "Predictor":
         *(options.detector, options.backend),
         min_face=options.min_face,
         face_threshold=options.face_threshold,
-        au_thresholds=_by_number(options.au_thresholds),
+        au_thresholds=number_thresholds(options.au_thresholds),
     )
-
-
-def _by_number(thresholds: Mapping[str, float] | float | None) -> Mapping[int, float] | float | None:
-    """Return thresholds by the number of the action unit instead of its name.
-
-    Raises:
-        ConfigError: a name is of no action unit.
-    """
-    if thresholds is None or isinstance(thresholds, (int, float)):
-        return thresholds
-    numbers = {f"AU{number:02d}": number for number in range(1, 100)}
-    if unknown := sorted(thresholds.keys() - numbers.keys()):
-        raise ConfigError(
-            f"{checks.name_of('au_thresholds')} has {unknown[0]!r}; expected names of action units, such as "
-            "AU04 or AU12"
-        )
-    return {numbers[name]: value for name, value in thresholds.items()}
 
 
 def _make_job(

@@ -53,6 +53,23 @@ def au_columns(aus: Sequence[int], task: str | None) -> list[str]:
     return columns
 
 
+def number_thresholds(thresholds: Mapping[str, float] | float | None) -> Mapping[int, float] | float | None:
+    """Return thresholds by the number of the action unit instead of its name.
+
+    Raises:
+        ConfigError: a name is of no action unit.
+    """
+    if thresholds is None or isinstance(thresholds, (int, float)):
+        return thresholds
+    numbers = {f"AU{number:02d}": number for number in range(1, 100)}
+    if unknown := sorted(thresholds.keys() - numbers.keys()):
+        raise ConfigError(
+            f"{checks.name_of('au_thresholds')} has {unknown[0]!r}; expected names of action units, such as "
+            "AU04 or AU12"
+        )
+    return {numbers[name]: value for name, value in thresholds.items()}
+
+
 def choose_thresholds(metadata: Metadata, asked: Mapping[int, float] | float | None) -> tuple[float, ...]:
     """Return the probability from which each action unit of weights occurs.
 

@@ -130,13 +130,13 @@ class Extras:
         task = load_arrays(weights)[1].task
         if "pyfeat" in self.formats and task == "intensity":
             raise ConfigError(
-                f"{checks.name_of('formats')} pyfeat holds probabilities, and these weights give intensities only; choose "
-                "another format or other weights"
+                f"{checks.name_of('formats')} pyfeat holds probabilities, and these weights give intensities "
+                "only; choose another format or other weights"
             )
         if neutral and task == "detection":
             raise ConfigError(
-                f"{checks.name_of('neutral')} needs intensities, and these weights give probabilities only; leave it out or "
-                "choose other weights"
+                f"{checks.name_of('neutral')} needs intensities, and these weights give probabilities only; "
+                "leave it out or choose other weights"
             )
 
     def describe_more(self) -> str:

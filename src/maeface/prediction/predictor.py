@@ -57,7 +57,7 @@ class Predictor:
     Args:
         weights: a file written by ``maeface finetune``, or the name of packaged weights. None:
             ``maeface-nano``.
-        device: "auto" (a GPU if there is one), "cpu", "cuda", or one of several GPUs: "cuda:0", "cuda:1", ...
+        device: "auto" (a GPU if there is one), "cpu", "cuda", or one of several GPUs: "cuda:1", ...
         aligned: True if the images are face crops already; then no face is detected.
         faces: faces of an image to predict: "all" (best score first), the "largest", the most "central", or a
             number: so many of the largest.
@@ -70,8 +70,7 @@ class Predictor:
         threads: of a CPU; None leaves it to PyTorch, and is 1 for the other back ends.
         min_face: side of the smallest face that is searched for in videos, px; 0: as in photos.
         face_threshold: least score of a face, 0 to 1.
-        au_thresholds: {action unit: probability from which it occurs}, or one probability for all; what is
-            not given is as in the weights.
+        au_thresholds: {action unit: probability from which it occurs}, or one for all; else the weights' own.
 
     A predictor may be used by several threads; its networks serve one of them at a time. ``close`` frees the
     networks, and so does the end of a ``with`` block.
@@ -81,11 +80,9 @@ class Predictor:
         thresholds: probability from which each action unit of ``metadata.aus`` occurs.
         columns: the columns of the table.
         weights: the path of the weights.
-        detector: the face detector; None if no face is detected.
-        detector_weights: the path of the face detector's weights; None if no face is detected.
-        backend: the back end that is used.
-        device: the device that is used: "cpu" or "cuda:N".
-        precision: the precision of the AU model that is used: "fp32" or "bf16".
+        detector, detector_weights: the face detector and the path of its weights; None if it is not needed.
+        backend, device: in use; the device is "cpu" or "cuda:N".
+        precision: of the AU model in use: "fp32" or "bf16".
 
     Raises:
         ConfigError: an unknown choice; the allowed ones are listed.
