@@ -328,7 +328,7 @@ MISTYPED = {
 
 ASKS = """
 import json, sys
-from maeface import checks, cli, config, predict
+from maeface import checks, cli
 answers = []
 for words in json.load(sys.stdin):
     sys.argv = ["maeface", *words]
