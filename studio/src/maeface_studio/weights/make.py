@@ -37,6 +37,7 @@ from maeface_studio.weights.pseudo_labels import select_pseudo_labels
 from maeface_studio.weights.recipe import Prepare, Recipe
 
 RIG = "rig/ict_facekit.npz"
+SHAPES = "rig/makehuman_shapes.npz"
 RECORD = "recipe.json"
 RENDERS = "synth"
 PSEUDO_LABELS = "pseudo_labels.parquet"
@@ -66,12 +67,14 @@ class Sources:
 
     Attributes:
         rig: the 3D head.
+        shapes: a second set of shapes; None if the recipe uses none.
         photos: photographs to learn from.
         held_out: photographs to score on.
         videos: folders of videos.
     """
 
     rig: Path
+    shapes: Path | None
     photos: tuple[Path, ...]
     held_out: tuple[Path, ...]
     videos: tuple[Path, ...]
@@ -98,16 +101,15 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         ResourceError: disk, memory, device, no OpenGL, or ``out`` cannot be written or is in use.
     """
     checks.require_writable_folders(out)
-    sources = list_sources(recipe.prepare, data)
+    sources = list_sources(recipe, data)
     with files.lock(out):
         record = {"settings": recipe.model_dump(mode="json"), "maeface": version("maeface")}
         files.write_json(out / RECORD, record)
         annotations.label_columns(recipe.annotations.aus)  # errors are reported before hours of work
         pseudo_labels = _check_teacher(recipe, teacher, out)
         console.note("1/6 render faces")
-        rendered = render.run(
-            sources.rig, out / RENDERS, render_settings.Settings(**recipe.render.model_dump())
-        )
+        settings = render_settings.Settings(**recipe.render.model_dump(exclude={"second_shapes"}))
+        rendered = render.run(sources.rig, out / RENDERS, settings, shapes_file=sources.shapes)
         console.note(str(rendered))
         console.note("2/6 prepare photographs and videos")
         real = _prepare_real_faces(recipe.prepare, sources, out)
@@ -146,15 +148,17 @@ def list_results(summary: Summary) -> Iterator[Any]:
     yield str(summary)
 
 
-def list_sources(settings: Prepare, data: Path) -> Sources:
+def list_sources(recipe: Recipe, data: Path) -> Sources:
     """Return the files of the data folder.
 
     Raises:
         ConfigError: files or folders are missing; the message names all of them.
     """
+    settings = recipe.prepare
     folders = [*settings.photos, *settings.videos]
     missing = [name for name in folders if not (data / name).is_dir()]
-    missing += [] if (data / RIG).is_file() else [RIG]
+    rig_files = [RIG, SHAPES] if recipe.render.second_shapes else [RIG]
+    missing += [name for name in rig_files if not (data / name).is_file()]
     if missing:
         raise ConfigError(f"{data} lacks {', '.join(missing)}; studio/docs/weights.md says where to get them")
     held_out = facts.held_out_portraits()
@@ -164,6 +168,7 @@ def list_sources(settings: Prepare, data: Path) -> Sources:
         raise ConfigError(f"{data} has no photograph to learn from in {', '.join(settings.photos)}")
     return Sources(
         data / RIG,
+        data / SHAPES if recipe.render.second_shapes else None,
         training,
         tuple(path for path in photos if path.name in held_out),
         tuple(data / name for name in settings.videos),

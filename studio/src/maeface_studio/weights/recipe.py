@@ -26,6 +26,8 @@ class Render(config.Settings):
     seed: Annotated[int, Field(ge=0)] = 1
     """Not 0, which drew the people of the demo's sample."""
     quality: Annotated[int, Field(ge=1, le=95)] = 90
+    second_shapes: bool = False
+    """Blend the rig's shapes with a second set, in another way for each person."""
 
 
 class Prepare(config.Settings):
