@@ -48,7 +48,9 @@ def render(
     ] = None,
     shapes: Annotated[
         Path | None,
-        typer.Option(help="A second set of shapes to blend with the rig's for each person, makehuman_shapes.npz."),
+        typer.Option(
+            help="A second set of shapes to blend with the rig's for each person, makehuman_shapes.npz."
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Number of processes; one per core if not given.")

@@ -35,6 +35,8 @@ class Prepare(config.Settings):
 
     photos: tuple[str, ...] = ("photos/congress",)
     """Folders of photographs; the held-out portraits in them are excluded by their names."""
+    plates: tuple[str, ...] = ()
+    """Folders of photographs of which all faces are taken, not only the largest."""
     videos: tuple[str, ...] = ("videos",)
     size: Annotated[int, Field(ge=16)] = 256
     """Side of a crop in px."""
@@ -56,6 +58,8 @@ class Annotations(config.Settings):
 
     aus: tuple[int, ...] = ()
     """The action units to take; where the annotators agree, they take precedence over pseudo-labels."""
+    least_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Least fraction of the faces of a folder that must show an AU, and not show it, for its codes to be taken."""
 
 
 class Pack(config.Settings):
