@@ -48,7 +48,7 @@ def pretrain(optim=None, data=None, run=None, model=None, init="random"):
     )
 
 
-def finetune(optim=None, data=None, run=None, model=None, patience=5):
+def finetune(optim=None, data=None, run=None, model=None, patience=5, relative=None):
     sizes = {"size": "tiny", "image_size": 16, "patch_size": 8, "task": "both"}
     return config.Finetune.model_validate(
         {
@@ -57,5 +57,6 @@ def finetune(optim=None, data=None, run=None, model=None, patience=5):
             "optim": OPTIM | (optim or {}),
             "run": RUN | (run or {}),
             "patience": patience,
+            "relative": relative or {},
         }
     )

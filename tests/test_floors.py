@@ -25,6 +25,7 @@ GROUND = {
     "predict_options",
     "facts",
     "metrics",
+    "nested",
 }
 VERBS = {"datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "aus", "demo", "reproduce"}
 ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs

@@ -5,14 +5,14 @@ section they come from; where the paper is silent a comment says so and why.
 """
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from maeface import checks
+from maeface import checks, nested
 from maeface.errors import ConfigError
 
 Size = Literal["nano", "tiny", "small", "base", "large", "huge"]
@@ -192,6 +192,19 @@ class FinetuneData(Settings):
         return self
 
 
+class Relative(Settings):
+    """The order of the frames of a clip, learned from a guide, whatever occurs. Not in the paper."""
+
+    measures: dict[int, str] = Field(default_factory=dict)
+    """The measure of the guide for an AU, as {12: "mouthSmile"}; empty for none."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of a face and AU, where a label has 1."""
+    least: Annotated[float, Field(gt=0)] = 0.5
+    """Smallest difference of two frames that counts, in standard deviations of the measure."""
+    together: Annotated[int, Field(ge=2)] = 4
+    """Frames of a clip that follow each other in a batch."""
+
+
 class Finetune(Settings):
     """Settings of ``maeface finetune``: stage 2, an AU model (sections 3.2.2 and 4)."""
 
@@ -216,7 +229,14 @@ class Finetune(Settings):
     """The part whose loss selects the weights; with ``test``, as in many papers, there is no validation."""
     guide: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the loss of a guide (``data.tables.guide``), if one is given. Not in the paper."""
+    relative: Relative = Relative()
     run: Run = Run()
+
+    @model_validator(mode="after")
+    def _check_relative(self) -> "Finetune":
+        if self.relative.measures and (self.data.mixup or self.data.cutmix):
+            raise ValueError("relative.measures compares whole faces; set data.mixup and data.cutmix to 0")
+        return self
 
 
 RunSettings = TypeVar("RunSettings", bound=Settings)
@@ -239,7 +259,7 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
     Raises:
         ConfigError: no such recipe, not TOML, an unknown key (the nearest is named), or a value out of range.
     """
-    values = merge(kind().model_dump(), apply_overrides(overrides, read(recipe)))
+    values = nested.merge(kind().model_dump(), apply_overrides(overrides, read(recipe)))
     return check(kind, values, f"recipe {recipe}")
 
 
@@ -286,27 +306,6 @@ def read(recipe: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"recipe {recipe} is not TOML: {error}") from error
-
-
-def merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Return ``defaults`` with ``values`` in their place, section by section."""
-    both = {key for key, value in values.items() if isinstance(value, dict)}
-    both &= {key for key, value in defaults.items() if isinstance(value, dict)}
-    return defaults | values | {key: merge(defaults[key], values[key]) for key in both}
-
-
-def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested values as {"section.key": value}; a section in a list gives {"list[name].key": value}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{key}.{inner}": leaf for inner, leaf in flatten(value).items()}
-        elif isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
-            for n, item in enumerate(value):
-                flat |= flatten({f"{key}[{item.get('name', n) if isinstance(item, Mapping) else n}]": item})
-        else:
-            flat[key] = value
-    return flat
 
 
 def _problems(kind: type[BaseModel], error: ValidationError, of_arguments: bool) -> Iterable[str]:

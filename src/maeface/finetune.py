@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -97,11 +98,17 @@ def _train(
     if settings.data.repeats:
         train = train.repeat(settings.data.repeats)
     measures = None if guide is None else guides.read(guide, list(train.rows["id"]))
+    relative = guides.columns_of(measures, settings.relative.measures, model.aus)
+    clips = np.asarray(pd.factorize(train.rows["clip"])[0], np.int64) if relative else None  # -1: no clip
     trained = model if measures is None else au.GuidedAUModel(model, len(measures.names)).to(session.device)
-    dataset = _dataset(settings, model, data, train, training=True, guide=measures)
+    dataset = _dataset(settings, model, data, train, training=True, guide=measures, clips=clips)
     loader = Loader(
         dataset,
-        BatchOrder(len(dataset), settings.optim.batch, settings.run.seed),
+        BatchOrder(
+            *(len(dataset), settings.optim.batch, settings.run.seed),
+            groups=clips,
+            together=settings.relative.together,
+        ),
         settings.optim.micro_batch,
         settings.run.workers,
         session.rank,
@@ -117,7 +124,7 @@ def _train(
         trained,
         model.encoder.shape.depth,
         loader,
-        au_loss(session, settings, model),
+        au_loss(session, settings, model, relative),
         settings.optim,
         evaluate,
         settings.patience,
@@ -183,8 +190,13 @@ def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> t
     return AUModel(encoder, aus, head.task), origin
 
 
-def au_loss(session: Run, settings: config.Finetune, model: AUModel) -> loop.Loss:
-    """Return the loss of the task on augmented and mixed faces; every label that is there weighs the same."""
+def au_loss(
+    session: Run, settings: config.Finetune, model: AUModel, relative: Mapping[int, int] | None = None
+) -> loop.Loss:
+    """Return the loss of the task on augmented and mixed faces; every label that is there weighs the same.
+
+    ``relative`` has the column of the guide for the positions of AUs whose order in clips is learned.
+    """
     options, size = settings.data, model.encoder.image_size
 
     def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
@@ -211,6 +223,12 @@ def au_loss(session: Run, settings: config.Finetune, model: AUModel) -> loop.Los
         total, weight = au.loss_sum(output, labels, mask)
         # The guide of a face weighs like the labels of a face without missing ones.
         total = total + settings.guide * len(model.aus) * au.guide_loss_sum(measures, guide, guide_mask)
+        if relative:
+            positions, columns = list(relative), list(relative.values())
+            known = (guide[:, columns], guide_mask[:, columns], batch["clip"].to(session.device))
+            for scores in output.scores():
+                errors = au.relative_loss_sum(scores[:, positions], *known, settings.relative.least)
+                total = total + settings.relative.weight * errors
         return total, weight
 
     return loss
@@ -223,8 +241,11 @@ def _dataset(
     part: Split,
     training: bool,
     guide: guides.Guide | None = None,
+    clips: np.ndarray | None = None,
 ) -> FaceDataset:
     measures = {} if guide is None else {"guide": guide.values, "guide_mask": guide.mask}
+    if clips is not None:
+        measures["clip"] = clips
     return FaceDataset(
         data,
         part.rows,

@@ -1,6 +1,6 @@
 """Draw the contact sheets of the documentation of `maeface-studio render`.
 
-uv run python studio/benchmarks/synth_sheets.py ict_facekit.npz studio/docs/images
+uv run python studio/benchmarks/synth_sheets.py ict_facekit.npz studio/docs/images [makehuman_shapes.npz]
 """
 
 import sys
@@ -12,7 +12,7 @@ from PIL import Image
 
 from maeface_studio.camera.scene import Studio
 from maeface_studio.cast.subjects import draw_subject
-from maeface_studio.head import rig
+from maeface_studio.head import blending, rig
 from maeface_studio.head.rig import AUS
 from maeface_studio.output import contact_sheets
 
@@ -21,11 +21,12 @@ SHOWN = (3, 10, 25, 34)
 """Numbers of the subjects that show the AUs: both sexes, several skin tones and ages."""
 
 
-def main(rig_file: Path, out: Path) -> None:
+def main(rig_file: Path, out: Path, shapes_file: Path | None = None) -> None:
     """Write synth_aus.jpg (one subject, each AU at 0 to 5), synth_au01.jpg ... (each AU on four subjects),
     synth_cast.jpg (40 subjects), synth_clips.jpg (nine tasks).
     """  # noqa: D205
-    studio = Studio(rig.load(rig_file), 336)
+    head = rig.load(rig_file)
+    studio = Studio(head, 336, None if shapes_file is None else blending.load(shapes_file, head))
     subjects = [draw_subject(0, number) for number in SHOWN]
 
     def save(name: str, picture: Image.Image) -> None:
@@ -47,4 +48,4 @@ def main(rig_file: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

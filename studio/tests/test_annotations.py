@@ -13,8 +13,28 @@ ANNOTATED = "A000109.jpg#0.0"  # the annotators differ on AU12 and agree on AU25
 
 def faces(*ids):
     return pd.DataFrame(
-        {"id": ids, "subject": None, "clip": None, "source": [name.split("#")[0] for name in ids]}
+        {
+            "id": ids,
+            "subject": None,
+            "clip": None,
+            "folder": 0,
+            "source": [name.split("#")[0] for name in ids],
+        }
     )
+
+
+def test_codes_are_taken_only_where_both_answers_occur():
+    table = annotations.load_annotations()
+    plates = faces(*(face for face in table.index if face.startswith("darwin-")))
+    portraits = faces(
+        *(face for face in table.index if ".jpg#" in face and not face.startswith("darwin-"))
+    ).assign(folder=1)
+    both = pd.concat([plates, portraits], ignore_index=True)
+    merged, _ = annotations.merge_annotations(both, [4, 9, 12], None, least_share=0.02)
+    rows = merged.set_index("id")
+    assert rows.loc[portraits["id"], "AU04_o"].isna().all()  # hardly any portrait shows a frown
+    assert rows.loc[plates["id"], "AU04_o"].sum() == 12
+    assert rows.loc[portraits["id"], "AU12_o"].notna().any()
 
 
 def test_annotations_come_first_and_others_fill_their_gaps():
@@ -57,7 +77,7 @@ def test_the_labels_are_what_both_annotators_say():
         pd.read_csv(folder / f"annotator_{name}.csv", index_col="id", dtype=str)["present"].fillna("")
         for name in "ab"
     )
-    assert len(table) == len(one) == len(two) == 706 and set(table.index) == set(one.index) == set(two.index)
+    assert len(table) == len(one) == len(two) == 731 and set(table.index) == set(one.index) == set(two.index)
     assert not {name.split("#")[0] for name in table.index} & facts.held_out_portraits()
     for column in table:
         au = str(facts.au_column(column)[0])

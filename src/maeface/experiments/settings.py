@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from maeface import config
+from maeface import config, nested
 from maeface.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -159,7 +159,7 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Experiment:
     other = [text for text in overrides if text not in forced]
     experiment = config.load(Experiment, recipe, other)
     values = experiment.model_dump()
-    values["forced"] = config.merge(experiment.forced, config.apply_overrides(forced))
+    values["forced"] = nested.merge(experiment.forced, config.apply_overrides(forced))
     if experiment.name == "experiment":
         values["name"] = Path(recipe).stem
     return config.check(Experiment, values, f"recipe {recipe}")
@@ -181,8 +181,8 @@ def split_benchmarks(experiment: Experiment) -> tuple[Experiment, ...]:
         update = {key: getattr(base, key) for key in ("name", "dataset", "protocol", "task")}
         update |= {
             "of": (),
-            "finetune": config.merge(base.finetune, experiment.finetune),
-            "options": config.merge(base.options, experiment.options),
+            "finetune": nested.merge(base.finetune, experiment.finetune),
+            "options": nested.merge(base.options, experiment.options),
         }
         benchmarks.append(experiment.model_copy(update=update))
     return tuple(benchmarks)
@@ -193,6 +193,6 @@ def _with_settings_of_like(experiment: Experiment) -> Experiment:
     for name in experiment.like:
         base = load(name)
         if (base.dataset, base.task) == (experiment.dataset, experiment.task):
-            finetune = config.merge(base.finetune, experiment.finetune)
+            finetune = nested.merge(base.finetune, experiment.finetune)
             return experiment.model_copy(update={"finetune": finetune})
     return experiment

@@ -25,6 +25,11 @@ class AUOutput(NamedTuple):
     occurrence: Tensor | None
     intensity: Tensor | None
 
+    def scores(self) -> list[Tensor]:
+        """Return what orders faces by each AU, (B, A) each: logits, and intensities on about their scale."""
+        scaled = None if self.intensity is None else self.intensity * 2 * INTENSITY_MAX
+        return [values for values in (self.occurrence, scaled) if values is not None]
+
     def probabilities(self) -> Tensor | None:
         """Return the probability that each AU occurs, (B, A) float, 0 to 1."""
         return None if self.occurrence is None else self.occurrence.float().sigmoid()
@@ -161,6 +166,28 @@ def guide_loss_sum(measures: Tensor, guide: Tensor, mask: Tensor) -> Tensor:
     """
     errors = F.smooth_l1_loss(measures.float(), guide.float(), reduction="none")
     return (torch.where(mask, errors, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)).sum()
+
+
+def relative_loss_sum(scores: Tensor, measures: Tensor, mask: Tensor, clips: Tensor, least: float) -> Tensor:
+    """Return the loss of faces whose scores are not in the order of a measure within their clip, a scalar.
+
+    The error of two frames of one clip is the softplus of the lower measure's score minus the higher one's. The
+    loss of a face is the mean over its pairs; the sum is over faces and AUs.
+
+    Args:
+        scores: (B, A), larger for more of the AU.
+        measures: (B, A), of another tool.
+        mask: (B, A) bool, True where the measure is there.
+        clips: (B,) int64, the clip of each face; -1 for none.
+        least: smallest difference of the measure that counts.
+    """
+    scores, measures = scores.float(), measures.float()
+    same = (clips[:, None] == clips[None]) & (clips >= 0)[:, None]  # (B, B)
+    higher = (measures[:, None] - measures[None] > least) & mask[:, None] & mask[None]
+    pairs = higher & same[..., None]  # (B, B, A): the first has clearly more
+    errors = torch.where(pairs, F.softplus(scores[None] - scores[:, None]), 0.0)
+    counts = pairs.sum(dim=1) + pairs.sum(dim=0)
+    return ((errors.sum(dim=1) + errors.sum(dim=0)) / counts.clamp(min=1)).sum()
 
 
 def _loss_dtype(values: Tensor) -> torch.dtype:

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from maeface import config, console, files
+from maeface import config, console, files, nested
 from maeface.errors import ConfigError
 from maeface.model import weights
 from maeface.model.au import AUModel
@@ -147,7 +147,7 @@ def open_run(
 
 def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return ``key: before -> now`` for every difference that is not in ``MAY_CHANGE``."""
-    old, new = config.flatten(before), config.flatten(now)
+    old, new = nested.flatten(before), nested.flatten(now)
     keys = (old.keys() | new.keys()) - MAY_CHANGE
     changed = sorted(key for key in keys if old.get(key) != new.get(key))
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed]

@@ -1,8 +1,8 @@
 """The agreement of the two annotators of the real faces that the weights learn from.
 
-``uv run python studio/benchmarks/annotations/agreement.py`` prints for portraits and for video frames how
-often the two annotators (``annotator_a.csv``, ``annotator_b.csv``) agree on each action unit, Cohen's kappa,
-and the number of faces that show it. ``--write`` also writes ``annotations.csv``:
+``uv run python studio/benchmarks/annotations/agreement.py`` prints for portraits, Darwin's plates and
+video frames how often the two annotators (``annotator_a.csv``, ``annotator_b.csv``) agree on each action unit,
+Cohen's kappa, and the number of faces that show it. ``--write`` also writes ``annotations.csv``:
 the codes on which both agree, and empty cells where they differ.
 """
 
@@ -78,7 +78,9 @@ def main() -> None:
     faces = sorted(a)
     one, two = to_array(a, faces), to_array(b, faces)
     still = np.array([face.split("#")[0].endswith(".jpg") for face in faces])
-    print_agreement("portraits", one[still], two[still])
+    plates = np.array([face.startswith("darwin-") for face in faces])
+    print_agreement("portraits", one[still & ~plates], two[still & ~plates])
+    print_agreement("faces of Darwin's plates", one[plates], two[plates])
     print_agreement("video frames", one[~still], two[~still])
     if arguments.write:
         both = pd.DataFrame(

@@ -46,6 +46,12 @@ def render(
     layout: Annotated[
         Layout | None, typer.Option(help="Also write the clips in the layout of this dataset.")
     ] = None,
+    shapes: Annotated[
+        Path | None,
+        typer.Option(
+            help="A second set of shapes to blend with the rig's for each person, makehuman_shapes.npz."
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Number of processes; one per core if not given.")
     ] = None,
@@ -67,7 +73,7 @@ def render(
         frames=frames,
         layout=layout,
     )
-    console.print_result(str(run(rig, out, settings, workers)))
+    console.print_result(str(run(rig, out, settings, workers, shapes)))
 
 
 @app.command()

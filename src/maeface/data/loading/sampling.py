@@ -5,7 +5,7 @@ seed, epoch and sample. So a training resumes from its step alone, and the numbe
 not matter.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -36,12 +36,17 @@ class BatchOrder:
         batch: samples of a step.
         seed: of the run.
         drop_last: leave out the last, smaller batch of an epoch, unless it is the only one.
+        groups: (count,) int64, the group of each sample, such as its clip; -1 for none. None: no groups.
+        together: samples of a group that follow each other, drawn anew in each epoch.
     """
 
     count: int
     batch: int
     seed: int
     drop_last: bool = False
+    groups: np.ndarray | None = field(default=None, compare=False)
+    together: int = 1
+    _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -54,9 +59,25 @@ class BatchOrder:
         """Return the epoch of a step, counted from 0, and its samples, (at most ``batch``,) int64."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch
-        return epoch, _permutation(self.count, self.seed, epoch)[start : start + self.batch]
+        order = _permutation(self.count, self.seed, epoch)
+        if self.groups is not None:
+            if epoch not in self._orders:
+                self._orders.clear()
+                self._orders[epoch] = _bring_together(order, self.groups, self.together)
+            order = self._orders[epoch]
+        return epoch, order[start : start + self.batch]
 
 
 @lru_cache(maxsize=2)
 def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     return keyed_generator(seed, "order", epoch).permutation(count)
+
+
+def _bring_together(order: np.ndarray, groups: np.ndarray, together: int) -> np.ndarray:
+    """Return an order in which up to ``together`` samples of a group follow the first of them."""
+    places = np.arange(len(order))
+    owners = groups[order]
+    for group in np.unique(owners[owners >= 0]):
+        members = np.flatnonzero(owners == group)
+        places[members] = members[np.arange(len(members)) // together * together]
+    return order[np.argsort(places, kind="stable")]

@@ -8,7 +8,7 @@ A guide is a table with a column ``id`` (as in the manifest) and columns of numb
 face was not measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,3 +71,27 @@ def read(path: Path, ids: Sequence[str]) -> Guide:
     standard = np.clip((values - mean) / np.where(deviation > 0, deviation, 1.0), -LIMIT, LIMIT)
     names = tuple(str(name) for name, kept in zip(numbers, measured, strict=True) if kept)
     return Guide(names, np.nan_to_num(standard).astype(np.float32), mask[:, measured])
+
+
+def columns_of(guide: Guide | None, measures: Mapping[int, str], aus: Sequence[int]) -> dict[int, int]:
+    """Return the column of the guide for the position of each AU among a model's.
+
+    Args:
+        guide: None for none.
+        measures: {AU: name of a measure}.
+        aus: of the model, in the order of its outputs.
+
+    Raises:
+        ConfigError: there are measures but no guide, or it has no such measure, or the model no such AU.
+    """
+    if not measures:
+        return {}
+    if guide is None:
+        raise ConfigError("relative.measures needs a guide; give --guide FILE")
+    for number, name in measures.items():
+        if number not in aus:
+            raise ConfigError(f"relative.measures: {facts.au_name(number)} is not among the learned AUs")
+        if name not in guide.names:
+            near = ", ".join(guide.names)
+            raise ConfigError(f"relative.measures: the guide has no {name!r}; it has {near}")
+    return {list(aus).index(number): guide.names.index(name) for number, name in measures.items()}

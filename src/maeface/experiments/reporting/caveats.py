@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from maeface import config, facts
+from maeface import facts, nested
 from maeface.errors import ConfigError
 from maeface.experiments.reporting.results import FinishedPart
 from maeface.train.run import MAY_CHANGE
@@ -101,7 +101,7 @@ def _ignored(name: str) -> bool:
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return nested settings as "section.key" -> text."""
-    return {name: _text(value) for name, value in config.flatten(settings).items()}
+    return {name: _text(value) for name, value in nested.flatten(settings).items()}
 
 
 def _text(value: object) -> str:

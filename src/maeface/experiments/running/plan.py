@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from maeface import config, facts
+from maeface import config, facts, nested
 from maeface.errors import ConfigError, DataError
 from maeface.experiments.reporting.results import FOLDER
 from maeface.experiments.settings import Experiment, Row, Tree
@@ -237,7 +237,7 @@ def hash_settings(settings: config.Finetune | config.Pretrain, inputs: Mapping[s
 
     A finished part with the same hash need not be trained again.
     """
-    flat = config.flatten(settings.model_dump(mode="json"))
+    flat = nested.flatten(settings.model_dump(mode="json"))
     values = {key: value for key, value in flat.items() if key not in MAY_CHANGE}
     text = json.dumps({"settings": values, "inputs": dict(inputs)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -263,11 +263,11 @@ def _resolve(
 ) -> TrainingSettings:
     """Merge defaults, experiment and row, apply ``epochs_factor``, then merge the overrides."""
     where = f"{experiment.name}, row {row.name}: {section}"
-    values = config.merge(kind().model_dump(), fixed)
-    values = config.merge(values, getattr(experiment, section))
-    values = config.merge(values, getattr(row, section))
+    values = nested.merge(kind().model_dump(), fixed)
+    values = nested.merge(values, getattr(experiment, section))
+    values = nested.merge(values, getattr(row, section))
     values = _scale_epochs(config.check(kind, values, where), experiment.epochs_factor).model_dump()
-    return config.check(kind, config.merge(values, experiment.forced.get(section, {})), where)
+    return config.check(kind, nested.merge(values, experiment.forced.get(section, {})), where)
 
 
 def _scale_epochs(settings: TrainingSettings, factor: float) -> TrainingSettings:

@@ -19,6 +19,7 @@ from maeface_studio.cast.subjects import Subject
 from maeface_studio.cast.views import View
 from maeface_studio.hair.growth import grow_hair
 from maeface_studio.head import rig as rigs
+from maeface_studio.head.blending import SecondShapes, blend
 from maeface_studio.head.mesh import (
     Floats,
     MeshPart,
@@ -73,6 +74,7 @@ class Actor:
 
     Attributes:
         subject: who it is.
+        rig: with the subject's own shapes.
         resting: shape weights of the face at rest.
         rest: (V, 3) the head at rest, in cm.
         gap_cm: distance between the lips at rest.
@@ -84,6 +86,7 @@ class Actor:
     """
 
     subject: Subject
+    rig: Rig
     resting: dict[str, float]
     rest: Floats
     gap_cm: float
@@ -109,13 +112,14 @@ class Studio:
     Args:
         rig: the head.
         frame: side of the picture in px.
+        second: shapes to blend with the rig's, in another way for each subject; None for the rig's alone.
 
     Raises:
         ResourceError: no OpenGL 3.3 on this machine.
     """
 
-    def __init__(self, rig: Rig, frame: int) -> None:
-        self.rig, self.frame = rig, frame
+    def __init__(self, rig: Rig, frame: int, second: SecondShapes | None = None) -> None:
+        self.rig, self.frame, self.second = rig, frame, second
         self._texels: TexelMaps = build_texel_maps(rig)
         self._renderer = Renderer(frame)
         self._actors: dict[tuple[Subject, int], Actor] = {}
@@ -144,7 +148,12 @@ class Studio:
         rng = keyed_generator(seed, 5, subject.number)
         appearance = subject.appearance
         resting = rigs.draw_resting_shapes(keyed_generator(seed, 9, subject.number))
-        rest = self.rig.pose(subject.identity, resting)
+        own, head = self.rig, self.rig.pose(subject.identity, {})
+        if self.second is not None:
+            own, head = blend(
+                self.rig, self.second, subject.identity, keyed_generator(seed, 11, subject.number)
+            )
+        rest = own.deform(head, resting)
         painted = paint_textures(appearance, self._texels, rng)
         grown = grow_hair(appearance, self._texels, self.rig, rest, vertex_normals(rest, self.rig.skin), rng)
         strands = tuple(
@@ -159,6 +168,7 @@ class Studio:
         )
         return Actor(
             subject,
+            own,
             resting,
             rest,
             self.rig.lip_gap(rest),
@@ -183,7 +193,7 @@ class Studio:
             for shape in (f"{name}_L", f"{name}_R"):
                 if shape in weights:
                     weights[shape] *= 1 - max(offset, 0.0)
-        vertices = self.rig.deform(actor.rest, weights | _gaze_weights(*action.gaze))
+        vertices = actor.rig.deform(actor.rest, weights | _gaze_weights(*action.gaze))
         gap = self.rig.lip_gap(vertices) - actor.gap_cm
         spoken = speech.add_spoken_intensities(posed, action.speech)
         return vertices, spoken | {25: rigs.lip_gap_to_intensity(gap)}

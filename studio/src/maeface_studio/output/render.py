@@ -17,7 +17,7 @@ from maeface.data.ingest.cores import count_cores
 from maeface.data.shards import FOLDER
 from maeface.errors import ConfigError, DataError
 from maeface_studio.camera import opengl
-from maeface_studio.head import rig
+from maeface_studio.head import blending, rig
 from maeface_studio.output.settings import Settings
 from maeface_studio.output.shards import LABELS, PARTS, remove_temporary_files, render_shards, write_tables
 
@@ -52,6 +52,7 @@ def run(
     out: Path,
     settings: Settings = DEFAULTS,
     workers: int | None = None,
+    shapes_file: Path | None = None,
 ) -> Summary:
     """Render a labelled dataset.
 
@@ -62,6 +63,8 @@ def run(
         out: folder to write.
         settings: what to render.
         workers: number of processes; None for one per core.
+        shapes_file: ``makehuman_shapes.npz``, a second set of shapes that each subject blends with the
+            rig's in another way; None for the rig's alone.
 
     Raises:
         ConfigError: a setting out of range, or ``out`` contains another dataset, other settings or
@@ -77,20 +80,22 @@ def run(
         note := checks.describe_unused(settings.clip_options(), "no clip is rendered")
     ):
         console.note(note)
-    rig.load(rig_file)  # errors are reported before any process starts
+    head = rig.load(rig_file)  # errors are reported before any process starts
+    if shapes_file is not None:
+        blending.load(shapes_file, head)
     opengl.check_opengl()
     with files.lock(out):
-        _record_settings(out, settings, rig_file)
+        _record_settings(out, settings, rig_file, shapes_file)
         remove_temporary_files(out)
         if not (out / manifest.FILE).is_file():
-            render_shards(rig_file, out, settings, workers or count_cores())
+            render_shards(rig_file, shapes_file, out, settings, workers or count_cores())
             write_tables(out, settings)
         shutil.rmtree(out / PARTS, ignore_errors=True)
         subjects = pq.read_table(out / manifest.FILE, columns=["subject"])["subject"]
     return Summary(len(subjects), len(subjects.unique()), out / manifest.FILE, out / LABELS)
 
 
-def _record_settings(out: Path, settings: Settings, rig_file: Path) -> None:
+def _record_settings(out: Path, settings: Settings, rig_file: Path, shapes_file: Path | None) -> None:
     """Write the settings of a new run, or compare them with those of an earlier run.
 
     Raises:
@@ -99,6 +104,7 @@ def _record_settings(out: Path, settings: Settings, rig_file: Path) -> None:
     """
     path = out / _SETTINGS
     record = asdict(settings) | {"rig_sha256": files.sha256(rig_file)}
+    record["shapes_sha256"] = None if shapes_file is None else files.sha256(shapes_file)
     if not path.is_file():
         # an unfinished preparation has no manifest yet, but shards or a list of inputs
         if (out / FOLDER).exists() or any(out.glob("*.parquet")):

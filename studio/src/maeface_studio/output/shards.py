@@ -16,7 +16,7 @@ from maeface.data.ingest.workers import Job, Notify, work
 from maeface.data.shards import FOLDER, INDEX, ShardWriter
 from maeface.errors import DataError
 from maeface_studio.camera import scene
-from maeface_studio.head import rig
+from maeface_studio.head import blending, rig
 from maeface_studio.output import samples
 from maeface_studio.output.layouts import recording, roles
 from maeface_studio.output.settings import (
@@ -44,7 +44,9 @@ def remove_temporary_files(out: Path) -> None:
         files.remove_temporary(*(out / name).glob("**/"))
 
 
-def render_shards(rig_file: Path, out: Path, settings: Settings, workers: int) -> None:
+def render_shards(
+    rig_file: Path, shapes_file: Path | None, out: Path, settings: Settings, workers: int
+) -> None:
     """Render the missing shards, each in one process."""
     numbers = list_shards(settings)
     missing = [
@@ -56,7 +58,7 @@ def render_shards(rig_file: Path, out: Path, settings: Settings, workers: int) -
         return
     total = sum(count_images(settings, number) for number in numbers)
     finished = total - sum(count_images(settings, number) for number in missing)
-    setup = partial(_make_job, rig_file, out, settings)
+    setup = partial(_make_job, rig_file, shapes_file, out, settings)
     try:
         with (
             console.progress("render", total, "images", finished) as advance,
@@ -68,9 +70,11 @@ def render_shards(rig_file: Path, out: Path, settings: Settings, workers: int) -
         remove_temporary_files(out)  # of processes that were stopped
 
 
-def _make_job(rig_file: Path, out: Path, settings: Settings) -> Job[int, None]:
+def _make_job(rig_file: Path, shapes_file: Path | None, out: Path, settings: Settings) -> Job[int, None]:
     """Return the job of a worker process, which uses one renderer for all its shards."""
-    studio = scene.Studio(rig.load(rig_file), round(settings.size * FRAME_PER_CROP))
+    head = rig.load(rig_file)
+    second = None if shapes_file is None else blending.load(shapes_file, head)
+    studio = scene.Studio(head, round(settings.size * FRAME_PER_CROP), second)
     return lambda number, notify: render_shard(studio, out, settings, number, notify)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from functools import cache
 from importlib import resources
 
+import numpy as np
 import pandas as pd
 
 from maeface import facts
@@ -40,23 +41,30 @@ def label_columns(aus: Collection[int]) -> list[str]:
 
 
 def merge_annotations(
-    faces: pd.DataFrame, aus: Collection[int], other_labels: pd.DataFrame | None
+    faces: pd.DataFrame,
+    aus: Collection[int],
+    other_labels: pd.DataFrame | None,
+    least_share: float = 0.0,
 ) -> tuple[pd.DataFrame, int]:
     """Merge annotations of faces with other labels, which fill the gaps of the annotations.
 
     Args:
-        faces: rows of manifests with ``id``, ``subject``, ``clip``.
+        faces: rows of manifests with ``id``, ``subject``, ``clip``, ``folder``.
         aus: action units to take from the annotations.
+        least_share: in each folder, only AUs are taken that at least this fraction of the annotated faces
+            shows, and does not show. Where all are without an AU, a network learns that photographs are.
         other_labels: a table of labels with the same three columns; its subjects and clips take precedence.
 
     Returns:
         A table of labels, and the number of faces that were annotated.
     """
-    merged = (
-        faces[["id", *SUBJECT_COLUMNS]]
-        .set_index("id")
-        .join(load_annotations()[label_columns(aus)], how="inner")
-    )
+    columns = label_columns(aus)
+    annotated = faces[["id", "folder", *SUBJECT_COLUMNS]].set_index("id")
+    annotated = annotated.join(load_annotations()[columns], how="inner")
+    for column in columns:
+        shares = annotated.groupby("folder")[column].transform("mean")
+        annotated.loc[np.minimum(shares, 1 - shares) < least_share, column] = np.nan
+    merged = annotated.drop(columns="folder")
     count = len(merged)
     if other_labels is not None:
         others = other_labels.set_index("id")

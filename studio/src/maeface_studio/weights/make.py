@@ -6,6 +6,7 @@ is finished::
     out/synth                  rendered faces with exact labels            maeface-studio render
     out/portraits              crops of photographs, not the held-out      maeface prepare
     out/frames                 crops of video frames                       maeface prepare
+    out/plates                 crops of pictures with several faces        maeface prepare
     out/measures.parquet       MediaPipe's measurements of every face
     out/pseudo_labels.parquet  labels of real faces from a teacher
     out/labels.parquet         labels of all faces: exact, from annotators, from the teacher
@@ -15,7 +16,7 @@ is finished::
     out/scores                 predictions and scores of renders of unseen people and of held-out portraits
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,9 +35,10 @@ from maeface_studio.output import settings as render_settings
 from maeface_studio.weights import annotations, measurements, scoring
 from maeface_studio.weights.blendshapes import FaceLandmarker
 from maeface_studio.weights.pseudo_labels import select_pseudo_labels
-from maeface_studio.weights.recipe import Prepare, Recipe
+from maeface_studio.weights.recipe import Annotations, Prepare, Recipe
 
 RIG = "rig/ict_facekit.npz"
+SHAPES = "rig/makehuman_shapes.npz"
 RECORD = "recipe.json"
 RENDERS = "synth"
 PSEUDO_LABELS = "pseudo_labels.parquet"
@@ -66,15 +68,19 @@ class Sources:
 
     Attributes:
         rig: the 3D head.
+        shapes: a second set of shapes; None if the recipe uses none.
         photos: photographs to learn from.
         held_out: photographs to score on.
         videos: folders of videos.
+        plates: folders of pictures with several faces.
     """
 
     rig: Path
+    shapes: Path | None
     photos: tuple[Path, ...]
     held_out: tuple[Path, ...]
     videos: tuple[Path, ...]
+    plates: tuple[Path, ...]
 
 
 def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> Summary:
@@ -98,16 +104,15 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         ResourceError: disk, memory, device, no OpenGL, or ``out`` cannot be written or is in use.
     """
     checks.require_writable_folders(out)
-    sources = list_sources(recipe.prepare, data)
+    sources = list_sources(recipe, data)
     with files.lock(out):
         record = {"settings": recipe.model_dump(mode="json"), "maeface": version("maeface")}
         files.write_json(out / RECORD, record)
         annotations.label_columns(recipe.annotations.aus)  # errors are reported before hours of work
         pseudo_labels = _check_teacher(recipe, teacher, out)
         console.note("1/6 render faces")
-        rendered = render.run(
-            sources.rig, out / RENDERS, render_settings.Settings(**recipe.render.model_dump())
-        )
+        settings = render_settings.Settings(**recipe.render.model_dump(exclude={"second_shapes"}))
+        rendered = render.run(sources.rig, out / RENDERS, settings, shapes_file=sources.shapes)
         console.note(str(rendered))
         console.note("2/6 prepare photographs and videos")
         real = _prepare_real_faces(recipe.prepare, sources, out)
@@ -117,7 +122,7 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
             guide = measurements.write_measurements(faces, teacher, out / "measures.parquet")
             pseudo_labels = select_pseudo_labels(guide, recipe.pseudo_labels.aus, out / PSEUDO_LABELS)
         labelled = faces if pseudo_labels or recipe.annotations.aus else faces[:1]
-        labels = _write_labels(out, rendered.labels, real, pseudo_labels, recipe.annotations.aus)
+        labels = _write_labels(out, rendered.labels, real, pseudo_labels, recipe.annotations)
         console.note("3/6 pre-train")
         encoder = pretrain.run(recipe.pretrain, faces, out / "mae")
         console.note("4/6 fine-tune")
@@ -146,15 +151,17 @@ def list_results(summary: Summary) -> Iterator[Any]:
     yield str(summary)
 
 
-def list_sources(settings: Prepare, data: Path) -> Sources:
+def list_sources(recipe: Recipe, data: Path) -> Sources:
     """Return the files of the data folder.
 
     Raises:
         ConfigError: files or folders are missing; the message names all of them.
     """
-    folders = [*settings.photos, *settings.videos]
+    settings = recipe.prepare
+    folders = [*settings.photos, *settings.videos, *settings.plates]
     missing = [name for name in folders if not (data / name).is_dir()]
-    missing += [] if (data / RIG).is_file() else [RIG]
+    rig_files = [RIG, SHAPES] if recipe.render.second_shapes else [RIG]
+    missing += [name for name in rig_files if not (data / name).is_file()]
     if missing:
         raise ConfigError(f"{data} lacks {', '.join(missing)}; studio/docs/weights.md says where to get them")
     held_out = facts.held_out_portraits()
@@ -164,9 +171,11 @@ def list_sources(settings: Prepare, data: Path) -> Sources:
         raise ConfigError(f"{data} has no photograph to learn from in {', '.join(settings.photos)}")
     return Sources(
         data / RIG,
+        data / SHAPES if recipe.render.second_shapes else None,
         training,
         tuple(path for path in photos if path.name in held_out),
         tuple(data / name for name in settings.videos),
+        tuple(data / name for name in settings.plates),
     )
 
 
@@ -189,18 +198,23 @@ def _check_teacher(recipe: Recipe, teacher: Path | None, out: Path) -> Path | No
 
 
 def _prepare_real_faces(settings: Prepare, sources: Sources, out: Path) -> list[Path]:
-    """Prepare photographs and videos; return the prepared folders."""
+    """Prepare photographs, videos and plates; return the prepared folders."""
     folders = []
-    for name, inputs in (("portraits", sources.photos), ("frames", sources.videos)):
+    of_one = prepare.Settings(size=settings.size, fps=settings.fps)
+    for name, inputs, how in (
+        ("portraits", sources.photos, of_one),
+        ("frames", sources.videos, of_one),
+        ("plates", sources.plates, prepare.Settings(size=settings.size, faces="all")),
+    ):
         if inputs:
-            summary = prepare.run(inputs, out / name, prepare.Settings(size=settings.size, fps=settings.fps))
+            summary = prepare.run(inputs, out / name, how)
             console.note(str(summary))
             folders.append(out / name)
     return folders
 
 
 def _write_labels(
-    out: Path, rendered: Path, real: Sequence[Path], pseudo_labels: Path | None, aus: Collection[int]
+    out: Path, rendered: Path, real: Sequence[Path], pseudo_labels: Path | None, annotated: Annotations
 ) -> Path:
     """Write one table of all labels by ``id``: exact ones, annotations and pseudo-labels.
 
@@ -209,7 +223,7 @@ def _write_labels(
         rendered: labels of the renders, in their prepared folder.
         real: prepared folders of real faces.
         pseudo_labels: a table, or None.
-        aus: action units to take from the annotations.
+        annotated: what to take from the annotations.
     """
     tables = [join_labels(manifest.load(rendered.parent), rendered).table()]
     real_labels = None
@@ -217,9 +231,11 @@ def _write_labels(
         joined = join_labels(gather_manifests(real), pseudo_labels)
         console.note(f"pseudo-labels {pseudo_labels}: {joined.summary()}")
         real_labels = joined.table()
-    if aus and real:
+    if annotated.aus and real:
         faces = gather_manifests(real)
-        real_labels, count = annotations.merge_annotations(faces, aus, real_labels)
+        real_labels, count = annotations.merge_annotations(
+            faces, annotated.aus, real_labels, annotated.least_share
+        )
         console.note(f"annotations: {count} of {len(faces)} faces")
     if real_labels is not None:
         tables.append(real_labels)

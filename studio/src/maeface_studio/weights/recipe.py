@@ -26,6 +26,8 @@ class Render(config.Settings):
     seed: Annotated[int, Field(ge=0)] = 1
     """Not 0, which drew the people of the demo's sample."""
     quality: Annotated[int, Field(ge=1, le=95)] = 90
+    second_shapes: bool = False
+    """Blend the rig's shapes with a second set, in another way for each person."""
 
 
 class Prepare(config.Settings):
@@ -33,6 +35,8 @@ class Prepare(config.Settings):
 
     photos: tuple[str, ...] = ("photos/congress",)
     """Folders of photographs; the held-out portraits in them are excluded by their names."""
+    plates: tuple[str, ...] = ()
+    """Folders of photographs of which all faces are taken, not only the largest."""
     videos: tuple[str, ...] = ("videos",)
     size: Annotated[int, Field(ge=16)] = 256
     """Side of a crop in px."""
@@ -54,6 +58,8 @@ class Annotations(config.Settings):
 
     aus: tuple[int, ...] = ()
     """The action units to take; where the annotators agree, they take precedence over pseudo-labels."""
+    least_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Least fraction of the faces of a folder that must show an AU, and not show it, to take its codes."""
 
 
 class Pack(config.Settings):
