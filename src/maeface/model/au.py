@@ -171,8 +171,8 @@ def guide_loss_sum(measures: Tensor, guide: Tensor, mask: Tensor) -> Tensor:
 def relative_loss_sum(scores: Tensor, measures: Tensor, mask: Tensor, clips: Tensor, least: float) -> Tensor:
     """Return the loss of faces whose scores are not in the order of a measure within their clip, a scalar.
 
-    The error of two frames of one clip is the softplus of the lower measure's score minus the higher one's. The
-    loss of a face is the mean over its pairs; the sum is over faces and AUs.
+    The error of two frames of one clip is the softplus of the score of the one with the lower measure minus
+    the score of the other. The loss of a face is the mean over its pairs; the sum is over faces and AUs.
 
     Args:
         scores: (B, A), larger for more of the AU.

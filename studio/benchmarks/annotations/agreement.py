@@ -1,8 +1,8 @@
 """The agreement of the two annotators of the real faces that the weights learn from.
 
 ``uv run python studio/benchmarks/annotations/agreement.py`` prints for portraits, Darwin's plates and
-video frames how often the two annotators (``annotator_a.csv``, ``annotator_b.csv``) agree on each action unit,
-Cohen's kappa, and the number of faces that show it. ``--write`` also writes ``annotations.csv``:
+video frames how often the two annotators (``annotator_a.csv``, ``annotator_b.csv``) agree on each action
+unit, Cohen's kappa, and the number of faces that show it. ``--write`` also writes ``annotations.csv``:
 the codes on which both agree, and empty cells where they differ.
 """
 

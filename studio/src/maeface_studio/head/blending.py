@@ -1,8 +1,8 @@
 """A second set of shapes on the same vertices, blended with the rig's own, in another way for each subject.
 
 People move differently: one lifts the lip corners more, another the cheeks. With two sets of shapes, made by
-different artists, a network cannot learn one artist's smile by heart. The second set is MakeHuman's (CC0, with
-parts of ICT-FaceKit, MIT), see studio/docs/render.md.
+different artists, a network cannot learn one artist's smile by heart. The second set is MakeHuman's (CC0,
+with parts of ICT-FaceKit, MIT), see studio/docs/render.md.
 
 V vertices of the head.
 """
