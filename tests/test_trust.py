@@ -65,9 +65,13 @@ def test_checks_come_back_with_and_without_torch(file):
     assert load_arrays(file)[1].checks == expected
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_older_files_have_no_checks_and_become_new_when_written(file, version, tmp_path):
-    edited(file, lambda values: (values.pop("checks"), values.update(format_version=version)))
+    def become_old(values):
+        del values["checks"], values["calibration"]
+        values["format_version"] = version
+
+    edited(file, become_old)
     metadata = weights.read_metadata(file)
     assert metadata.checks == {} and trust_of(metadata) == {} and trust_entry(metadata) == {}
     weights.write_metadata(file, metadata.model_copy(update={"checks": {12: check()}}))
@@ -94,6 +98,42 @@ def test_a_check_of_an_au_that_is_not_predicted_is_refused(file):
     edited(file, lambda values: values["checks"].update({"9": values["checks"]["12"]}))
     with pytest.raises(WeightsError, match=r"checks of AUs \[9\]"):
         weights.read_metadata(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"12": {"scale": 0.0}}, "greater than 0"),
+        ({"12": {"offset": float("nan")}}, "finite"),
+        ({"9": {}}, r"calibration of AUs \[9\]"),
+    ],
+)
+def test_a_wrong_calibration_is_refused(file, change, message):
+    right = {"scale": 0.8, "offset": 0.1, "on": "real", "data": "portraits", "n": 100, "present": 40}
+    edited(file, lambda values: values["calibration"].update({au: right | one for au, one in change.items()}))
+    with pytest.raises(WeightsError, match=message):
+        weights.read_metadata(file)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "part_bytes"), [("fp32", None), ("bf16", None), ("int8", None), ("fp32", 12_000)]
+)
+def test_new_tensors_are_stored_unrounded_and_the_others_keep_their_bytes(tmp_path, dtype, part_bytes):
+    path = tmp_path / "au.safetensors"
+    files = weights.save(path, model(), describe(), dtype, part_bytes)
+    before = {name: t.clone() for one in files for name, t in load_file(one).items()}
+    head = {"head.weight": torch.rand(6, 12), "head.bias": torch.rand(6)}
+    assert weights.write_metadata(path, describe(), head) == files
+    after = {name: t for one in files for name, t in load_file(one).items()}
+    others = before.keys() - head.keys() - {"head.weight_scale"}
+    assert after.keys() == others | head.keys()
+    assert all(after[name].dtype == before[name].dtype for name in others)
+    assert all(torch.equal(after[name], before[name]) for name in others)
+    loaded, arrays = weights.load_model(path)[0].head, load_arrays(path)[0]
+    assert torch.equal(loaded.weight, head["head.weight"]) and torch.equal(loaded.bias, head["head.bias"])
+    assert (arrays["head.weight"] == head["head.weight"].numpy()).all()
+    with pytest.raises(WeightsError, match=r"not saved to .*head\.bias"):
+        weights.write_metadata(path, describe(), {"head.bias": torch.full((6,), torch.nan)})
 
 
 @pytest.mark.parametrize(

@@ -114,9 +114,11 @@ def repack(
     return storage.write(target, tensors, metadata, dtype, part_bytes)
 
 
-def write_metadata(path: Path, metadata: Metadata) -> tuple[Path, ...]:
-    """Replace the metadata of weights without a change of their tensors; see ``storage.write_metadata``."""
-    return storage.write_metadata(path, metadata)
+def write_metadata(
+    path: Path, metadata: Metadata, tensors: Mapping[str, Tensor] | None = None
+) -> tuple[Path, ...]:
+    """Replace the metadata of weights, and no tensors or some; see ``storage.write_metadata``."""
+    return storage.write_metadata(path, metadata, tensors or {})
 
 
 def load_mae(path: Path) -> tuple[MAE, Metadata]:

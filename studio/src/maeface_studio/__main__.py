@@ -112,19 +112,26 @@ def check(
         typer.Option(help="Folder that 'maeface-studio render' wrote, with people who are in no training."),
     ],
     write: Annotated[
-        bool, typer.Option("--write", help="Write checks and thresholds into the weights; tensors stay.")
+        bool,
+        typer.Option("--write", help="Write calibration, checks and thresholds into the weights."),
     ] = False,
     detector: options.Detector = "embedded",
     false_alarms: Annotated[
         float, typer.Option(help="Largest fraction of faces without an AU that may be called present.")
     ] = 0.03,
+    diagram: Annotated[
+        Path | None,
+        typer.Option(help="File for a picture of how often probabilities come true, .png."),
+    ] = None,
 ) -> None:
-    """Check the AUs of weights on faces that they did not learn from, and choose their thresholds."""
+    """Check the AUs of weights on faces that they did not learn from; calibrate, and choose thresholds."""
     checks.require_inputs([photos, renders], "folder")
     checks.require_weights([name])
+    checks.require_writable_file(diagram, "diagrams", (".png",))
     from maeface_studio.weights import check as command
 
-    console.print_result(command.render(command.run(name, photos, renders, write, detector, false_alarms)))
+    given = name, photos, renders, write, detector, false_alarms, diagram
+    console.print_result(command.render(command.run(*given)))
 
 
 @app.command()

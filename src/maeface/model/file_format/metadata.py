@@ -20,9 +20,9 @@ from maeface.runtime.tensors import TORCH_NAMES, StoredTensor
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 3
-"""2 added rows of whole numbers, several files and ``Preprocessing.mirror``; 3 added ``Metadata.checks``.
-Files of 1 and 2 are read as well."""
+FORMAT_VERSION = 4
+"""2 added rows of whole numbers, several files and ``Preprocessing.mirror``; 3 added ``Metadata.checks``; 4
+``Metadata.calibration``. Files of 1 to 3 are read as well."""
 
 # Bounds keep a hostile header from asking for a network that no machine can hold.
 Count = Annotated[int, Field(ge=1, le=65536)]
@@ -95,6 +95,24 @@ class Check(_Section):
         return self
 
 
+class Calibration(_Section):
+    """What was done to the output for the occurrence of an AU after training, and is part of the weights.
+
+    The output (a logit) is ``scale`` times the output of the training, plus ``offset``.
+    """
+
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    offset: Annotated[float, Field(allow_inf_nan=False)]
+    on: Literal["real", "renders"]
+    """Whose faces it was fitted to: photographs of real people, or rendered faces."""
+    data: str
+    """Name of the faces, for readers."""
+    n: Annotated[int, Field(ge=2)]
+    """Number of faces."""
+    present: Annotated[int, Field(ge=1)]
+    """Number of faces with the AU."""
+
+
 class Metadata(_Section):
     """Everything needed to run the weights, and where they come from."""
 
@@ -110,6 +128,8 @@ class Metadata(_Section):
     """Probability from which each AU counts as present; empty: 0.5 for all."""
     checks: dict[int, Check] = {}
     """Action unit -> how far it has been checked; AUs that were not checked are missing."""
+    calibration: dict[int, Calibration] = {}
+    """Action unit -> how its output was calibrated; AUs whose output is that of the training are missing."""
     dataset: str = ""
     fold: int | None = None
     provenance: dict[str, str] = {}
@@ -123,8 +143,9 @@ class Metadata(_Section):
             raise ValueError("an AU model needs a task and AUs")
         if self.thresholds and len(self.thresholds) != len(self.aus):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.aus)} AUs")
-        if strange := sorted(set(self.checks) - set(self.aus)):
-            raise ValueError(f"checks of AUs {strange}, which are not in aus")
+        for name, aus in (("checks", self.checks), ("calibration", self.calibration)):
+            if strange := sorted(set(aus) - set(self.aus)):
+                raise ValueError(f"{name} of AUs {strange}, which are not in aus")
         return self
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from maeface import files
 from maeface.errors import WeightsError
 from maeface.model import public_checkpoints
-from maeface.model.file_format.encoding import Dtype, decode, encode, refuse_non_finite
+from maeface.model.file_format.encoding import SCALE, Dtype, decode, encode, refuse_non_finite
 from maeface.model.file_format.metadata import Metadata, pack, unpack
 from maeface.model.file_format.parts import SUFFIX, files_of, parts_of
 from maeface.model.public_checkpoints import HEADER_KEY, Checkpoint
@@ -60,25 +60,34 @@ def write(
     return tuple(targets)
 
 
-def write_metadata(path: Path, metadata: Metadata) -> tuple[Path, ...]:
-    """Replace the metadata of weights; the tensors keep their bytes, and each file is written whole.
+def write_metadata(path: Path, metadata: Metadata, tensors: Mapping[str, Tensor]) -> tuple[Path, ...]:
+    """Replace the metadata of weights, and some tensors; the others keep their bytes.
+
+    Each file is written whole.
 
     Args:
         path: weights that ``write`` wrote (``files_of``).
         metadata: the new ones, of the same network.
+        tensors: float32, by published name; they are stored as they are, whatever the type of the others.
 
     Returns:
         The files, in order.
 
     Raises:
-        WeightsError: see ``read``.
+        WeightsError: see ``read``; a value of ``tensors`` is NaN or infinite.
         ResourceError: a file cannot be written.
     """
+    refuse_non_finite(tensors, f"not saved to {path}")
+
+    def replaced(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        scales = {name + SCALE for name in tensors}  # of tensors that were whole numbers
+        return {name: tensors.get(name, value) for name, value in stored.items() if name not in scales}
+
     parts = [public_checkpoints.read(file) for file in files_of(path)]
-    header = pack(metadata, _read_stored(path).tensors)
+    header = pack(metadata, replaced(_read_stored(path).tensors))
     for part in parts:
         # A copy: the tensors may be a memory map of the file that is replaced.
-        _save(part.path, {name: tensor.clone() for name, tensor in part.tensors.items()}, header)
+        _save(part.path, {name: value.clone() for name, value in replaced(part.tensors).items()}, header)
     return tuple(part.path for part in parts)
 
 

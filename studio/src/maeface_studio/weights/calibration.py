@@ -1,4 +1,4 @@
-"""Checks of AUs on faces that the weights did not learn from, and thresholds of their probabilities.
+"""Checks of AUs on faces that the weights did not learn from; calibration and thresholds of probabilities.
 
 Pure functions of arrays: N faces of some subjects, A action units.
 """
@@ -13,13 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maeface import metrics
-from maeface.model.file_format.metadata import Check
+from maeface.model.file_format.metadata import Calibration, Check
 
 LEAST_OF_EACH = 10
-"""Fewest faces with an AU, and without it, that give an AUC worth a report, or a threshold."""
+"""Fewest faces with an AU, and without it, that give an AUC worth a report, a calibration or a threshold."""
 STEP = 0.01
 """Thresholds are multiples of it, so that they can be written down."""
 HIGHEST = 0.99
+
+BINS = 10
+"""Of equal width, on probabilities from 0 to 1."""
+LEAST_SCALE = 0.1
+"""Smallest scale; with less, an AU that is hardly recognised would lose its order of faces."""
+SURE = 1e-7
+"""Probabilities nearer to 0 or 1 are taken as this near, so that their logit is finite."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,120 @@ def split_by_subject(faces: Faces) -> tuple[Faces, Faces]:
     names = sorted(set(faces.subjects.tolist()), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     first = np.isin(faces.subjects, names[: len(names) // 2])
     return faces.select(first), faces.select(~first)
+
+
+def calibrate(groups: Iterable[Faces], column: int) -> Calibration | None:
+    """Return the calibration of an AU on the first group with enough faces with the AU and without it.
+
+    Args:
+        groups: the most telling one first: real people, then renders. Their scores are those before it.
+        column: of the AU.
+
+    Returns:
+        Scale and offset, rounded to four digits; None if no group has enough faces.
+    """
+    for faces in groups:
+        known = faces.labelled(column)
+        truth = faces.present[known, column]
+        present = int(truth.sum())
+        if min(present, len(truth) - present) >= LEAST_OF_EACH:
+            scale, offset = fit_logit(faces.scores[known, column], truth)
+            return Calibration(
+                scale=round(scale, 4),
+                offset=round(offset, 4),
+                on=faces.on,
+                data=faces.data,
+                n=len(truth),
+                present=present,
+            )
+    return None
+
+
+def fit_logit(scores: NDArray[np.float64], present: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the scale and the offset of a logit that make it fit labels best (Platt scaling).
+
+    That is the logistic regression of the labels on the logit. Instead of 1 and 0 it has the targets
+    (P + 1) / (P + 2) and 1 / (N + 2), with P faces that show the AU and N that do not, so that a few faces
+    that are told apart without an error do not ask for probabilities of 1 and 0 (Platt, 1999).
+
+    Args:
+        scores: (N,) probabilities, 0 to 1.
+        present: (N,) 1 or 0.
+
+    Returns:
+        The scale, at least ``LEAST_SCALE``, and the offset.
+    """
+    clipped = np.clip(scores, SURE, 1 - SURE)
+    logits = np.log(clipped / (1 - clipped))[:, None]
+    ones = np.ones_like(logits)
+    count = present.sum()
+    targets = np.where(present > 0, (count + 1) / (count + 2), 1 / (len(present) - count + 2))
+    scale, offset = _logistic_regression(np.hstack([logits, ones]), np.zeros(len(targets)), targets)
+    if scale < LEAST_SCALE:  # the loss is convex, so the best pair is at the limit
+        scale = LEAST_SCALE
+        (offset,) = _logistic_regression(ones, scale * logits[:, 0], targets)
+    return float(scale), float(offset)
+
+
+def _logistic_regression(
+    features: NDArray[np.float64], base: NDArray[np.float64], targets: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the (K,) weights for which ``base + features @ weights`` are the best logits of targets.
+
+    Newton's method, with steps that are halved until the loss does not rise.
+    """
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        logits = base + features @ weights
+        return float((np.logaddexp(0, logits) - targets * logits).sum())
+
+    weights = np.zeros(features.shape[1])
+    for _ in range(100):
+        fitted = 0.5 + 0.5 * np.tanh((base + features @ weights) / 2)
+        curvature = (features * (fitted * (1 - fitted))[:, None]).T @ features
+        curvature += 1e-9 * np.eye(len(weights))  # where all logits are equal, it has no inverse
+        step = np.linalg.solve(curvature, features.T @ (fitted - targets))
+        while loss(weights - step) > loss(weights) and np.abs(step).max() > 1e-9:
+            step /= 2
+        weights = weights - step
+        if np.abs(step).max() < 1e-9:
+            break
+    return weights
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Probabilities in ``BINS`` bins of equal width, and how often they come true.
+
+    Attributes:
+        mean: (BINS,) mean probability; NaN in an empty bin.
+        fraction: (BINS,) fraction of the faces with the AU; NaN in an empty bin.
+        count: (BINS,) number of faces.
+    """
+
+    mean: NDArray[np.float64]
+    fraction: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: mean distance of both, weighted by the faces; NaN without faces."""
+        if not self.count.any():
+            return float("nan")
+        return float(np.nansum(self.count * np.abs(self.mean - self.fraction)) / self.count.sum())
+
+
+def reliability(scores: NDArray[np.float64], present: NDArray[np.float64]) -> Reliability:
+    """Return how often probabilities come true.
+
+    Args:
+        scores: (N,) probabilities, 0 to 1. A probability on the border of two bins is in the upper one.
+        present: (N,) 1 or 0.
+    """
+    bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    count, total, positives = (np.bincount(bins, weights, BINS) for weights in (None, scores, present))
+    with np.errstate(invalid="ignore"):
+        return Reliability(total / count, positives / count, count)
 
 
 def choose_threshold(absent: Iterable[NDArray[np.float64]], false_alarms: float) -> float | None:

@@ -1,42 +1,40 @@
-"""``maeface-studio check``: how far to trust each AU of weights, and the thresholds of their probabilities.
+"""``maeface-studio check``: how far to trust each AU of weights; calibrated probabilities, and thresholds.
 
 The check of an AU is its AUC, with an interval over people, on faces that the weights did not learn from:
 the held-out portraits, or, for AUs that they do not show, renders of people who are in no training.
 
-The threshold of an AU is the lowest one with few false alarms in each of three groups of faces that are known
-to be without it: half of the held-out portraits, half of those renders, and the annotated portraits, from
-which the weights learned. False alarms, faces found and F1 are reported of the other halves. No person is in
-two halves.
+Faces of one half of the people are for choices. On them the output for an AU gets a scale and an offset, with
+which its probability is as often right as it says (``calibration``). They become part of the weights. Then
+the threshold is chosen: the lowest one with few false alarms in each of three groups of faces that are known
+to be without the AU, half of the held-out portraits, half of those renders, and the annotated portraits, from
+which the weights learned. Calibration error, false alarms, faces found and F1 are reported of the other
+halves. No person is in two halves.
 """
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
-from maeface import facts, metrics
-from maeface.data.loading.dataset import gather_manifests
-from maeface.data.tables.labels import join_labels
+from maeface import files, metrics
 from maeface.errors import ConfigError, WeightsError
 from maeface.model import weights as weights_files
-from maeface.model.file_format.metadata import Check, Metadata
-from maeface.prediction.crops import predict_crops
-from maeface.prediction.predictor import Predictor
-from maeface_studio.output.shards import LABELS
-from maeface_studio.weights import annotations, calibration
+from maeface.model.file_format.metadata import Calibration, Check, Metadata
+from maeface.report.figures import png
+from maeface_studio.weights import calibration, diagrams, known_faces
 from maeface_studio.weights.calibration import Faces
+from maeface_studio.weights.known_faces import KnownFaces, Source
 
-HELD_OUT, RENDERS, ANNOTATED = "held-out portraits", "renders of other people", "annotated portraits"
 FALSE_ALARMS = 0.03
 DEFAULT = 0.5
 """Threshold of an AU for which none can be chosen."""
-
-Source = Literal["auto", "public", "embedded"]
+SAME = 1e-3
+"""A scale or an offset that differs less from the one in the file is no news, and the tensors stay."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,9 @@ class Result:
     Attributes:
         au: the action unit.
         check: None if it could not be checked.
+        calibration: None if there were too few faces for it; then its output is that of the training.
+        errors: expected calibration error (``calibration.Reliability``) before and after the calibration,
+            each on the real faces and on the renders.
         threshold: probability from which it counts as present.
         chosen: whether the threshold was chosen on faces; otherwise it is ``DEFAULT``.
         negatives: number of faces without it that the threshold was chosen on: held-out portraits, renders,
@@ -57,12 +58,34 @@ class Result:
 
     au: int
     check: Check | None
+    calibration: Calibration | None
+    errors: tuple[tuple[float, ...], tuple[float, ...]]
     threshold: float
     chosen: bool
     negatives: tuple[int, ...]
-    false_alarms: tuple[float, float]
-    found: tuple[float, float]
-    f1: tuple[float, float]
+    false_alarms: tuple[float, ...]
+    found: tuple[float, ...]
+    f1: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The known faces with the probabilities of weights: all, and the halves.
+
+    Attributes:
+        all: held-out portraits, renders.
+        to_choose: half of each, and the annotated portraits.
+        to_report: the other halves.
+    """
+
+    all: tuple[Faces, Faces]
+    to_choose: tuple[Faces, ...]
+    to_report: tuple[Faces, ...]
+
+    @classmethod
+    def of(cls, real: Faces, renders: Faces, learned: Faces) -> "_Groups":
+        first, second = zip(*map(calibration.split_by_subject, (real, renders)), strict=True)
+        return cls((real, renders), (*first, learned), second)
 
 
 def run(
@@ -72,20 +95,27 @@ def run(
     write: bool = False,
     detector: Source = "embedded",
     false_alarms: float = FALSE_ALARMS,
+    diagram: Path | None = None,
 ) -> tuple[Result, ...]:
-    """Check the AUs of weights and choose their thresholds.
+    """Check the AUs of weights, calibrate their probabilities and choose their thresholds.
+
+    Weights that were calibrated before are calibrated anew: the scale and the offset in their metadata are
+    taken back first. So the same faces lead to the same file.
 
     Args:
         weights: a file, or the name of packaged weights.
         photos: folder of the official portraits.
         renders: folder that ``maeface-studio render`` wrote, of people who are in no training.
-        write: also write checks and thresholds into the file; its tensors keep their bytes.
+        write: also write calibration, checks and thresholds into the file. Of its tensors, only those of the
+            last layer change; they are then stored as float32, and not rounded.
         detector: weights of the face detector for the portraits.
         false_alarms: largest fraction of the faces without an AU that may be called present, above 0, at
             most 1.
+        diagram: PNG file for a picture of the probabilities before and after the calibration.
 
     Returns:
-        One result for each AU, in the order of the outputs.
+        One result for each AU, in the order of the outputs. They are those of the calibrated weights, also
+        without ``write``.
 
     Raises:
         ConfigError: a portrait is missing, there are no renders, or ``false_alarms`` is out of range.
@@ -97,113 +127,106 @@ def run(
     metadata = weights_files.read_metadata(path)
     if metadata.kind != "au" or metadata.task == "intensity":
         raise WeightsError(f"{path} gives no probabilities; give weights that detect AUs")
-    predictor = Predictor(path, "cpu", faces="largest", precision="fp32", detector=detector)
-    groups = [
-        _read_portraits(predictor, photos, _held_out(), HELD_OUT),
-        _read_renders(path, metadata, renders),
-    ]
-    learned = _read_portraits(predictor, photos, _annotated(), ANNOTATED)
-    halves = [calibration.split_by_subject(faces) for faces in groups]
-    to_choose = [*(first for first, _ in halves), learned]
-    to_report = [second for _, second in halves]
+    known = known_faces.find(path, photos, renders, detector)
+    before = _predict(known, path, {})
+    calibrations = _calibrate(metadata, before)
+    after = _predict(known, path, calibrations)
     results = tuple(
-        _examine(au, column, groups, to_choose, to_report, false_alarms)
+        _examine(au, column, before, after, calibrations.get(au), false_alarms)
         for column, au in enumerate(metadata.aus)
     )
+    if diagram is not None:
+        on_real = [result.au for result in results if result.check and result.check.on == "real"]
+        picture = diagrams.reliability(metadata.aus, on_real, before.to_report, after.to_report)
+        files.write_bytes(diagram, png(picture))
     if write:
-        weights_files.write_metadata(path, _updated(metadata, results, detector))
+        changed = _updated(metadata, results, detector)
+        weights_files.write_metadata(path, changed, calibrated_head(path, changed.calibration))
     return results
 
 
+def _predict(known: KnownFaces, path: Path, calibrations: Mapping[int, Calibration]) -> _Groups:
+    """Predict the known faces with a copy of weights that is calibrated in this way."""
+    with TemporaryDirectory() as name:
+        for file in weights_files.files_of(path):
+            shutil.copy(file, name)
+        copy = Path(name)
+        changed = weights_files.read_metadata(copy).model_copy(update={"calibration": dict(calibrations)})
+        weights_files.write_metadata(copy, changed, calibrated_head(copy, calibrations))
+        return _Groups.of(*known.predict(copy))
+
+
+def _calibrate(metadata: Metadata, before: _Groups) -> dict[int, Calibration]:
+    """Return the calibration of each AU that has enough faces; the one in the file if it is the same."""
+    calibrations = {}
+    for column, au in enumerate(metadata.aus):
+        new, old = calibration.calibrate(before.to_choose[:2], column), metadata.calibration.get(au)
+        if new and old and abs(new.scale - old.scale) < SAME and abs(new.offset - old.offset) < SAME:
+            new = new.model_copy(update={"scale": old.scale, "offset": old.offset})
+        if new:
+            calibrations[au] = new
+    return calibrations
+
+
+def calibrated_head(path: Path, calibrations: Mapping[int, Calibration]) -> dict[str, Tensor]:
+    """Return the last layer of weights, with this calibration in place of the one in their metadata.
+
+    Intensities, and AUs whose calibration stays, keep their values.
+
+    Args:
+        path: of an AU model that gives probabilities.
+        calibrations: by AU; AUs that are missing get the output of the training.
+
+    Returns:
+        ``head.weight`` and ``head.bias``, float32; empty if nothing changes.
+    """
+    model, metadata = weights_files.load_model(path)
+    weight, bias = (tensor.detach().double() for tensor in (model.head.weight, model.head.bias))
+    changed = False
+    for row, au in enumerate(metadata.aus):  # occurrences come first
+        (scale, offset), (old_scale, old_offset) = (
+            (one.scale, one.offset) if (one := entries.get(au)) else (1.0, 0.0)
+            for entries in (calibrations, metadata.calibration)
+        )
+        if (scale, offset) != (old_scale, old_offset):
+            weight[row] *= scale / old_scale
+            bias[row] = (bias[row] - old_offset) * (scale / old_scale) + offset
+            changed = True
+    return {"head.weight": weight.float(), "head.bias": bias.float()} if changed else {}
+
+
 def _updated(metadata: Metadata, results: Sequence[Result], detector: str) -> Metadata:
-    """Return the metadata with checks and thresholds."""
+    """Return the metadata with checks, calibration and thresholds."""
     return metadata.model_copy(
         update={
             "thresholds": tuple(result.threshold for result in results),
             "checks": {result.au: result.check for result in results if result.check is not None},
+            "calibration": {one.au: one.calibration for one in results if one.calibration is not None},
             "provenance": metadata.provenance | {"checked_with": f"face detector: {detector}"},
         }
     )
 
 
-def _annotated() -> pd.DataFrame:
-    """Return the labels of the annotated portraits by file name, where both annotators agree."""
-    table = annotations.load_annotations()
-    suffix = ".jpg#0.0"
-    table = table[table.index.str.endswith(suffix)]
-    table = table.set_axis(table.index.str.removesuffix("#0.0"))
-    return table[~table.index.isin(facts.held_out_portraits())]
-
-
-def _held_out() -> pd.DataFrame:
-    """Return the labels of the held-out portraits by file name."""
-    with resources.as_file(resources.files("maeface") / "datasets" / "portraits.csv") as path:
-        return pd.read_csv(path, index_col="source").drop(columns="settled")
-
-
-def _read_portraits(predictor: Predictor, folder: Path, labels: pd.DataFrame, name: str) -> Faces:
-    """Predict portraits; each is of one person, who is its subject."""
-    files = [folder / file for file in labels.index]
-    if missing := [path.name for path in files if not path.is_file()]:
-        raise ConfigError(
-            f"{folder} lacks {len(missing)} portraits, such as {missing[0]}; studio/docs/weights.md says "
-            "where to get them"
-        )
-    table = predictor(files).set_index("input").loc[labels.index]
-    present = _columns(labels, predictor.metadata.aus, "o")
-    return Faces(
-        "real",
-        name,
-        np.array(labels.index, dtype=np.str_),
-        _columns(table, predictor.metadata.aus, "p"),
-        present,
-        present == 0,
-    )
-
-
-def _read_renders(weights: Path, metadata: Metadata, folder: Path) -> Faces:
-    """Predict renders. Present is intensity 2 (B) or more; absent, for thresholds, is intensity 0."""
-    if not (folder / LABELS).is_file():
-        raise ConfigError(f"{folder} has no {LABELS}; give a folder that `maeface-studio render` wrote")
-    rows = gather_manifests([folder])
-    labels = join_labels(rows, folder / LABELS).table().set_index("id")
-    rows = rows[rows["id"].isin(labels.index)]
-    table = predict_crops([folder], rows, weights, "cpu", "fp32").set_index("id")
-    labels = labels.loc[table.index]
-    return Faces(
-        "renders",
-        RENDERS,
-        labels["subject"].to_numpy(np.str_),
-        _columns(table, metadata.aus, "p"),
-        _columns(labels, metadata.aus, "o"),
-        _columns(labels, metadata.aus, "i") == 0,
-    )
-
-
-def _columns(table: pd.DataFrame, aus: Sequence[int], kind: str) -> NDArray[np.float64]:
-    """Return (N, A) values of a table; NaN for columns that it lacks."""
-    names = [f"{facts.au_name(au)}_{kind}" for au in aus]
-    values: NDArray[np.float64] = table.reindex(columns=names).to_numpy(np.float64)
-    return values
-
-
 def _examine(
     au: int,
     column: int,
-    groups: Sequence[Faces],
-    to_choose: Sequence[Faces],
-    to_report: Sequence[Faces],
+    before: _Groups,
+    after: _Groups,
+    calibrated: Calibration | None,
     most: float,
 ) -> Result:
     """Return the result for one AU; ``most`` is the largest fraction of false alarms."""
-    absent = [_scores_without(faces, column) for faces in to_choose]
+    absent = [_scores_without(faces, column) for faces in after.to_choose]
     threshold = calibration.choose_threshold(absent, most)
     chosen = threshold is not None
     threshold = DEFAULT if threshold is None else threshold
-    alarms, found, f1 = zip(*(_outcome(faces, column, threshold) for faces in to_report), strict=True)
+    alarms, found, f1 = zip(*(_outcome(faces, column, threshold) for faces in after.to_report), strict=True)
+    errors = [tuple(_error(faces, column) for faces in groups.to_report) for groups in (before, after)]
     return Result(
         au=au,
-        check=calibration.check(groups, column),
+        check=calibration.check(after.all, column),
+        calibration=calibrated,
+        errors=(errors[0], errors[1]),
         threshold=threshold,
         chosen=chosen,
         negatives=tuple(map(len, absent)),
@@ -211,6 +234,12 @@ def _examine(
         found=found,
         f1=f1,
     )
+
+
+def _error(faces: Faces, column: int) -> float:
+    """Return the expected calibration error of an AU; NaN without a face that is labelled."""
+    known = faces.labelled(column)
+    return calibration.reliability(faces.scores[known, column], faces.present[known, column]).error
 
 
 def _scores_without(faces: Faces, column: int) -> NDArray[np.float64]:
@@ -237,6 +266,10 @@ HEADS = (
     "n",
     "present",
     "AUC [95 %]",
+    "calibrated on",
+    "scale, offset",
+    "ECE, real",
+    "ECE, renders",
     "threshold",
     "chosen on",
     "false alarms: real, renders",
@@ -248,7 +281,24 @@ HEADS = (
 def render(results: Sequence[Result]) -> str:
     """Return the results as a table in Markdown."""
     rows = [HEADS, ("---",) * len(HEADS), *(tuple(_cells(result)) for result in results)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{table}\n\n{_means(results)}"
+
+
+def _means(results: Sequence[Result]) -> str:
+    """Return the mean calibration errors as a line."""
+    parts = []
+    for place, name in enumerate(("real faces", "renders")):
+        pairs = [tuple(errors[place] for errors in result.errors) for result in results]
+        pairs = [pair for pair in pairs if not np.isnan(pair).any()]
+        if pairs:
+            parts.append(f"{name} {_change(np.mean(pairs, axis=0))} ({len(pairs)} AUs)")
+    return f"Mean ECE, before → after calibration: {'; '.join(parts) or '–'}"
+
+
+def _change(pair: Sequence[float] | NDArray[np.float64]) -> str:
+    """Return a value before and after as text."""
+    return "–" if np.isnan(pair).any() else f"{pair[0]:.3f} → {pair[1]:.3f}"
 
 
 def _cells(result: Result) -> Iterator[str]:
@@ -258,6 +308,11 @@ def _cells(result: Result) -> Iterator[str]:
     yield str(check.n) if check else "–"
     yield str(check.present) if check else "–"
     yield f"{check.auc:.3f} [{check.low:.3f}, {check.high:.3f}]" if check else "–"
+    fitted = result.calibration
+    yield f"{fitted.on}, {fitted.present} of {fitted.n}" if fitted else "–"
+    yield f"{fitted.scale:.2f}, {fitted.offset:+.2f}" if fitted else "–"
+    for place in range(2):
+        yield _change([errors[place] for errors in result.errors])
     yield f"{result.threshold:.2f}{'' if result.chosen else ' (default)'}"
     yield ", ".join(map(str, result.negatives))
     for pair, form in ((result.false_alarms, ".1%"), (result.found, ".0%"), (result.f1, ".3f")):
