@@ -21,7 +21,7 @@ from maeface.prediction import table_writer
 from maeface.prediction.columns import FACE
 from maeface.prediction.extra_files import make_extras
 from maeface.prediction.extras import Extras, Format
-from maeface.prediction.places import find_images, results_of
+from maeface.prediction.places import find_images, parts_of, results_of
 from maeface.prediction.record import record_path
 from maeface.report import timeline
 from maeface.report.film_summary import describe_film
@@ -215,6 +215,9 @@ def test_where_a_table_goes_if_nothing_is_said(tmp_path):
     table.write_text("mine")
     with pytest.raises(ConfigError, match="is no table of maeface"):
         predict.default_out([film])
+    parts_of(table).mkdir()  # a run was killed between table and record
+    assert predict.default_out([film]) == table
+    parts_of(table).rmdir()
     record_path(table).write_text(json.dumps({"inputs": [{"name": "talk.mp4"}]}))
     assert predict.default_out([film]) == table
     other = film.rename(tmp_path / "talk.mov")

@@ -22,6 +22,7 @@ def default_out(inputs: Sequence[Path]) -> Path | None:
 
     Raises:
         ConfigError: several inputs with films, so that there is no obvious place; or something else is there.
+            The table of a killed run, which has no record yet, is no such thing.
     """
     listing = find_images(inputs)
     if not any(item.video for item in listing):
@@ -38,6 +39,8 @@ def default_out(inputs: Sequence[Path]) -> Path | None:
     if not table.exists():
         return table
     record = read_record(table)
+    if record is None and parts_of(table).is_dir():  # a run was killed before it could write the record
+        return table
     if record is None:
         raise ConfigError(f"{table} is there and is no table of maeface; choose another name with --out")
     before = [item["name"] for item in record["inputs"]]
