@@ -47,7 +47,7 @@ def open_writer(
         DataError: while rows are appended: not rows of ``maeface predict``.
         ResourceError: the file cannot be written.
     """
-    checks.require_choice("format", layout, tools.FORMATS)
+    checks.require_choice("layout", layout, tools.FORMATS)
     if long and layout != "native":
         raise ConfigError(f"the long form is only there for the format native, not for {layout}; choose one")
     if (suffix := out.suffix.lower()) not in SUFFIXES:
@@ -114,7 +114,7 @@ def write_events(
         DataError: as for ``events.prepare``, or a film that is not in ``media``.
         ResourceError: a file cannot be written.
     """
-    checks.require_choice("format of events", layout, EVENT_FORMATS)
+    checks.require_choice("layout", layout, EVENT_FORMATS)
     names = events_tables.inputs_of(events, inputs)
     if stem and len(names) > 1:
         raise ConfigError(f"{stem} would be the name of the files of {len(names)} films; expected one film")
