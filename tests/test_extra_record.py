@@ -312,3 +312,35 @@ def test_what_the_weights_cannot_give_is_refused_before_any_work(
     assert list(tmp_path.iterdir()) == [source]
     Extras(formats=("openface", "libreface", "long", "jsonl")).require_possible(tmp_path, videos=True)
     Extras(neutral="auto").require_possible(tmp_path, videos=False)
+
+
+@pytest.mark.parametrize(("layout", "name"), [("elan", "t.eaf"), ("srt", "t.srt"), ("boris", "t.boris")])
+def test_annotations_by_hand_are_not_replaced(table, layout, name):
+    own = table.with_name(name)
+    own.write_text("hours of coding")
+    with pytest.raises(ConfigError, match=r"was written or changed by others; rename it, or .* with out"):
+        make(table, annotations=(layout,))
+    assert own.read_text() == "hours of coding" and table.with_name("t.events.csv").is_file()
+    own.unlink()
+    make(table, annotations=(layout,))
+    made = own.read_bytes()
+    make(table, LATER, annotations=(layout,))  # ours, of an earlier table: made again
+    own.write_bytes(made + b"\n ")
+    with pytest.raises(ConfigError, match="was written or changed by others"):
+        make(table, annotations=(layout,), smooth_s=0.2)
+    assert own.read_bytes() == made + b"\n "
+
+
+def test_annotations_go_on_after_an_interruption(table, monkeypatch):
+    write_text = files.write_text
+
+    def stop_after(path, text):
+        write_text(path, text)
+        if path.suffix == ".srt":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_text", stop_after)
+        with pytest.raises(KeyboardInterrupt):
+            make(table, annotations=("srt",))
+    assert names(make(table, annotations=("srt",)).paths) == ["t.srt"]

@@ -120,23 +120,26 @@ def write_events(
         raise ConfigError(f"{stem} would be the name of the files of {len(names)} films; expected one film")
     if missing := [name for name in names if name not in media]:
         raise DataError(f"there are events of {missing[0]}, and it is not known where this film is")
+    written = [folder / name for name in name_event_files(layout, names, stem)]
     if layout == "boris":
-        project = folder / (f"{stem}.boris" if stem else "events.boris")
-        table = folder / (f"{stem}.boris.csv" if stem else "events_boris.csv")
-        files.write_json(project, boris.to_project(events, media, names))
-        files.write_text(table, boris.to_aggregated(events, media).to_csv(index=False))
-        return [project, table]
-    written = []
-    suffix = ".eaf" if layout == "elan" else ".srt"
-    of_films = dict.fromkeys(names, f"{stem}{suffix}") if stem else _short_names(names, suffix)
-    for name, file in of_films.items():
-        out, of_film = folder / file, events[events["input"] == name]
+        files.write_json(written[0], boris.to_project(events, media, names))
+        files.write_text(written[1], boris.to_aggregated(events, media).to_csv(index=False))
+        return written
+    for name, out in zip(names, written, strict=True):
+        of_film = events[events["input"] == name]
         if layout == "elan":
             files.write_bytes(out, elan.to_eaf(of_film, media[name].path, out))
         else:
             files.write_text(out, subtitles.to_srt(of_film))
-        written.append(out)
     return written
+
+
+def name_event_files(layout: str, inputs: Sequence[str], stem: str = "") -> list[str]:
+    """Return the names of the files that ``write_events`` writes, below its folder: for each film, or two."""
+    if layout == "boris":
+        return [f"{stem}.boris", f"{stem}.boris.csv"] if stem else ["events.boris", "events_boris.csv"]
+    suffix = ".eaf" if layout == "elan" else ".srt"
+    return [f"{stem}{suffix}"] if stem else [*_short_names(inputs, suffix).values()]
 
 
 def _short_names(inputs: Sequence[str], suffix: str) -> dict[str, str]:

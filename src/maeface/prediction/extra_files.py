@@ -216,6 +216,9 @@ class _Making:
         stem = self.table.with_suffix("")
         folder, prefix = (stem.parent, stem.name) if self.one_film else (self._place(""), "")
         names = sorted(self.summary["input"].unique())
+        self.log.claim(
+            (layout, ""), [folder / name for name in writing.name_event_files(layout, names, prefix)]
+        )
         yield from writing.write_events(events, folder, layout, of_films, names, prefix)
 
     def _place(self, name: str) -> Path:

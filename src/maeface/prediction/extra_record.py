@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from maeface import console, files
+from maeface import checks, console, files
+from maeface.errors import ConfigError
 from maeface.prediction.extras import ENDINGS, EXTRA_RECORD, Key
 from maeface.prediction.parts import look_at
 from maeface.prediction.record import read_record
@@ -50,6 +51,29 @@ class ExtraRecord:
     def files_of(self, key: Key) -> list[Path]:
         """Return the files of an extra that is recorded."""
         return [self._folder / name for name in self._entries[(self._table, *key)]["files"]]
+
+    def claim(self, key: Key, paths: Iterable[Path]) -> None:
+        """Record that files of an extra are written now, unless they hold somebody's work.
+
+        Raises:
+            ConfigError: a file is there that the record does not name, or that was changed since.
+        """
+        made = {name: seen for entry in self._entries.values() for name, seen in entry["files"].items()}
+        names = {path.relative_to(self._folder).as_posix(): path for path in paths}
+        for name, path in names.items():
+            interrupted = name in made and not made[name]
+            if (
+                path.exists()
+                and not interrupted
+                and not (name in made and self._is_as_made(name, made[name]))
+            ):
+                raise ConfigError(
+                    f"{path} is there, and was written or changed by others; rename it, or choose another "
+                    f"name of the table with {checks.name_of('out')}"
+                )
+        nothing = {"of": self._of, "settings": None, "files": {}}
+        self._entries.setdefault((self._table, *key), nothing)["files"] |= {name: [] for name in names}
+        self._save()
 
     def remove_stale(self, wanted: Container[Key]) -> None:
         """Remove the extras that were made of an earlier table.
