@@ -91,8 +91,8 @@ class Totals:
         """Raise ConfigError if a table was not made because it would not have the person to keep."""
         if self.without_track:
             more = len(self.without_track) - 1
-            others = f", and so it is with {more} other inputs" if more else ""
-            raise ConfigError(f"{self.without_track[0]}{others}. The other tables are made")
+            others = f" The same holds for {more} other inputs." if more else ""
+            raise ConfigError(f"{self.without_track[0]}.{others} The other tables are made")
 
 
 def describe_unreadable(inputs: int, reasons: Mapping[str, int]) -> str:

@@ -130,7 +130,7 @@ def _annotated() -> pd.DataFrame:
     """Return the labels of the annotated portraits by file name, where both annotators agree."""
     table = annotations.load_annotations()
     suffix = ".jpg#0.0"
-    table = table[table.index.str.endswith(suffix)]
+    table = table[table.index.str.endswith(suffix) & ~table.index.str.startswith(annotations.PLATES)]
     table = table.set_axis(table.index.str.removesuffix("#0.0"))
     return table[~table.index.isin(facts.held_out_portraits())]
 
