@@ -33,7 +33,7 @@ def default_out(inputs: Sequence[Path]) -> Path | None:
         )
     (path,) = inputs
     if path.is_dir():
-        folder = path.resolve() if path.name == ".." else path.absolute()
+        folder = path.resolve() if path.name in ("", "..") else path
         return checks.FolderPath(folder.with_name(f"{folder.name}.aus"))
     table = path.with_name(f"{path.stem}.aus.csv")
     if not table.exists():
