@@ -64,7 +64,9 @@ def test_thresholds_are_those_of_the_weights_unless_others_are_given():
     assert choose_thresholds(own, None) == (0.3, 0.7)
     assert choose_thresholds(own, {12: 0.4}) == (0.3, 0.4)
     assert choose_thresholds(own, 0.6) == (0.6, 0.6)
-    with pytest.raises(ConfigError, match=r"no AU 4 in the weights; their AUs are 1, 12"):
+    with pytest.raises(
+        ConfigError, match=r"given for AU04, which the weights do not predict; they predict AU01, AU12"
+    ):
         choose_thresholds(own, {4: 0.5})
     with pytest.raises(ConfigError, match="expected a fraction, 0 to 1"):
         choose_thresholds(own, 1.5)

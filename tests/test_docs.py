@@ -56,6 +56,22 @@ def test_links_and_pictures_exist(page):
             assert (file.parent / target).exists(), f"{page} points to {target}"
 
 
+def headings(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title) for title in titles)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize(
+    "page", sorted(str(p.relative_to(ROOT)) for f in (ROOT, ROOT / "docs", PAGES) for p in f.glob("*.md"))
+)
+def test_links_point_to_headings_that_exist(page):
+    file = ROOT / page
+    for target, heading in re.findall(r"\]\(([^)#\s]*\.md)?#([^)\s]+)\)", file.read_text()):
+        assert heading in headings(file.parent / target if target else file), f"{page}: {target}#{heading}"
+
+
 def test_pages_name_only_recipes_that_exist():
     for page in [*ROOT.glob("*.md"), *PAGES.glob("*.md")]:
         for verb, recipe in re.findall(

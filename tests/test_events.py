@@ -258,7 +258,7 @@ def test_events_are_apart_within_the_film_and_have_peaks_of_the_data(rows, rules
         assert events["event"].tolist() == list(range(len(events)))
         assert (events["onset_s"].to_numpy()[1:] >= events["offset_s"].to_numpy()[:-1]).all()
         assert (events["onset_frame"].to_numpy()[1:] > events["offset_frame"].to_numpy()[:-1]).all()
-        assert events["onset_s"].min() >= times[0] and events["offset_s"].max() <= ends
+        assert events["onset_s"].min() >= times[0] - 5e-4 and events["offset_s"].max() <= ends + 5e-4
         for _, event in events.iterrows():
             inside = mine.loc[event["onset_frame"] : event["offset_frame"]]
             assert event["onset_s"] <= event["apex_s"] <= event["offset_s"]

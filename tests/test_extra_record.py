@@ -112,9 +112,29 @@ def test_nothing_of_an_earlier_table_is_left(table, notes):
     left = {"t.csv", "t.extras.json", *EVENTS, "t.openface.csv", "t.srt"}
     assert {path.name for path in folder.iterdir()} == left
     assert notes == [
-        "t.csv was made anew; removed t.jsonl, t.report.html, t.boris and 1 more of the earlier one",
+        "t.csv has changed; removed t.jsonl, t.report.html, t.boris and 1 more of the earlier one",
         "t.srt of an earlier t.csv was changed since, so it is left",
     ]
+
+
+def test_an_edited_table_is_another_table(table, notes):
+    """Its record is as before, but events and pages are of rows that are gone."""
+    make(table, report=True)
+    write(table, rows("a.mp4").iloc[:30])
+    made = make(table)
+    assert names(made.paths) == EVENTS and pd.read_csv(table.with_name("t.summary.csv"))["frames"].max() == 30
+    assert notes == ["t.csv has changed; removed t.report.html of the earlier one"]
+    assert make(table).paths == []
+
+
+@pytest.mark.parametrize("text", ["", "input;track;au\na.mp4;0;AU12\n"])
+def test_a_summary_that_was_edited_is_not_told(table, text):
+    """A spreadsheet may have saved it with semicolons, or it is empty."""
+    make(table)
+    table.with_name("t.summary.csv").write_text(text)
+    made = make(table)
+    assert made.paths == [] and names(made.current) == EVENTS and list(made.lines) == []
+    assert table.with_name("t.summary.csv").read_text() == text
 
 
 def test_what_is_asked_for_is_made_of_the_new_table_and_the_rest_of_this_table_stays(table, notes, pages):
@@ -133,7 +153,7 @@ def test_films_that_are_gone_take_their_files_with_them(tmp_path, notes):
     make(write(table, rows("b.mp4"), rows("c.mp4")), LATER, films=("b.mp4", "c.mp4"), report=True)
     found = {path.relative_to(tmp_path / "t.films").as_posix() for path in (tmp_path / "t.films").rglob("*")}
     assert found == {"b.mp4.report.html", "c.mp4.report.html"}  # and no empty folder
-    assert notes == ["t.csv was made anew; removed t.films/s/a.mp4.report.html of the earlier one"]
+    assert notes == ["t.csv has changed; removed t.films/s/a.mp4.report.html of the earlier one"]
 
 
 def test_an_interrupted_run_goes_on_with_the_next_film(tmp_path, monkeypatch):
@@ -234,7 +254,7 @@ def test_a_film_that_is_replaced_takes_its_page_with_it(tmp_path, capsys):
     said = str(run(source, out))
     assert "also written: t.events.csv, t.summary.csv, t.pairs.csv" in said and "up to date" not in said
     assert not (tmp_path / "t.report.html").exists()
-    assert "t.csv was made anew; removed t.report.html of the earlier one" in capsys.readouterr().err
+    assert "t.csv has changed; removed t.report.html of the earlier one" in capsys.readouterr().err
 
 
 def test_formats_of_photos_are_removed_with_their_table(tmp_path):
@@ -261,6 +281,20 @@ def test_a_film_shorter_than_the_neutral_stretch_is_told(table, notes):
         make(table, neutral="12-15")
 
 
+def test_a_film_without_a_neutral_does_not_keep_those_of_other_films_from_their_tables(tmp_path, capsys):
+    (tmp_path / "films").mkdir()
+    film(tmp_path / "films" / "a.mp4", 40, frames=12)
+    film(tmp_path / "films" / "b.mp4", 90, frames=30)
+    out = tmp_path / "out"
+    run(tmp_path / "films", out, neutral="2-3")
+    assert (out / "b.mp4.events.csv").is_file() and not (out / "a.mp4.events.csv").exists()
+    assert (
+        "a.mp4.csv: the neutral is to be of 2 to 3 s, and the film has only 1.2 s" in capsys.readouterr().err
+    )
+    with pytest.raises(DataError, match="the neutral is to be of 9 to 10 s"):
+        run(tmp_path / "films", out, neutral="9-10")
+
+
 @pytest.mark.parametrize(
     ("task", "extras", "message"),
     [
@@ -278,3 +312,35 @@ def test_what_the_weights_cannot_give_is_refused_before_any_work(
     assert list(tmp_path.iterdir()) == [source]
     Extras(formats=("openface", "libreface", "long", "jsonl")).require_possible(tmp_path, videos=True)
     Extras(neutral="auto").require_possible(tmp_path, videos=False)
+
+
+@pytest.mark.parametrize(("layout", "name"), [("elan", "t.eaf"), ("srt", "t.srt"), ("boris", "t.boris")])
+def test_annotations_by_hand_are_not_replaced(table, layout, name):
+    own = table.with_name(name)
+    own.write_text("hours of coding")
+    with pytest.raises(ConfigError, match=r"was written or changed by others; rename it, or .* with out"):
+        make(table, annotations=(layout,))
+    assert own.read_text() == "hours of coding" and table.with_name("t.events.csv").is_file()
+    own.unlink()
+    make(table, annotations=(layout,))
+    made = own.read_bytes()
+    make(table, LATER, annotations=(layout,))  # ours, of an earlier table: made again
+    own.write_bytes(made + b"\n ")
+    with pytest.raises(ConfigError, match="was written or changed by others"):
+        make(table, annotations=(layout,), smooth_s=0.2)
+    assert own.read_bytes() == made + b"\n "
+
+
+def test_annotations_go_on_after_an_interruption(table, monkeypatch):
+    write_text = files.write_text
+
+    def stop_after(path, text):
+        write_text(path, text)
+        if path.suffix == ".srt":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_text", stop_after)
+        with pytest.raises(KeyboardInterrupt):
+            make(table, annotations=("srt",))
+    assert names(make(table, annotations=("srt",)).paths) == ["t.srt"]

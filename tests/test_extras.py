@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -21,7 +22,7 @@ from maeface.prediction import table_writer
 from maeface.prediction.columns import FACE
 from maeface.prediction.extra_files import make_extras
 from maeface.prediction.extras import Extras, Format
-from maeface.prediction.places import find_images, results_of
+from maeface.prediction.places import find_images, parts_of, results_of
 from maeface.prediction.record import record_path
 from maeface.report import timeline
 from maeface.report.film_summary import describe_film
@@ -200,7 +201,7 @@ def test_the_lines_of_many_people_are_those_seen_longest():
     assert "20% of the time, 1 x, up to 3.0" in lines[2]
 
 
-def test_where_a_table_goes_if_nothing_is_said(tmp_path):
+def test_where_a_table_goes_if_nothing_is_said(tmp_path, monkeypatch):
     film = tmp_path / "talk.mp4"
     film.write_bytes(b"")
     (tmp_path / "photo.jpg").write_bytes(b"")
@@ -211,10 +212,17 @@ def test_where_a_table_goes_if_nothing_is_said(tmp_path):
         predict.default_out([film, tmp_path / "photo.jpg"])
     (tmp_path / "sub").mkdir()
     assert predict.default_out([tmp_path / "sub" / ".."]) == tmp_path.with_name(f"{tmp_path.name}.aus")
+    (tmp_path / "sub" / "talk.mp4").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert predict.default_out([Path("sub")]) == Path("sub.aus")
+    assert predict.default_out([Path()]) == tmp_path.with_name(f"{tmp_path.name}.aus")
     table = tmp_path / "talk.aus.csv"
     table.write_text("mine")
     with pytest.raises(ConfigError, match="is no table of maeface"):
         predict.default_out([film])
+    parts_of(table).mkdir()  # a run was killed between table and record
+    assert predict.default_out([film]) == table
+    parts_of(table).rmdir()
     record_path(table).write_text(json.dumps({"inputs": [{"name": "talk.mp4"}]}))
     assert predict.default_out([film]) == table
     other = film.rename(tmp_path / "talk.mov")
@@ -273,7 +281,7 @@ def test_options_without_effect_are_told():
     assert extras.describe_unused("", "") == []
     assert extras.describe_unused("no table", "no video") == [
         "formats has no effect: no table",
-        "neutral and smooth_s and report have no effect: no video",
+        "neutral, smooth_s and report have no effect: no video",
     ]
     assert Extras().describe_unused("no table", "no video") == []
 

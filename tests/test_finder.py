@@ -82,7 +82,7 @@ def test_a_face_not_seen_again_keeps_its_first_box_and_says_so():
 def test_no_face_is_an_empty_list_and_a_wrong_choice_is_refused():
     assert find_crops(Eyes(), [np.zeros((100, 100, 3), np.uint8), drawn()])[0] == []
     assert find_crops(Eyes(), []) == []
-    with pytest.raises(ConfigError, match="largest, central, all or a number"):
+    with pytest.raises(ConfigError, match="largest, central, all, or a number"):
         find_crops(Eyes(), [drawn()], faces="some")
 
 

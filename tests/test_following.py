@@ -164,7 +164,7 @@ def test_a_face_is_described_where_it_first_appears_among_the_chosen_ones(faces)
 
 
 def test_wrong_choices_are_refused():
-    with pytest.raises(ConfigError, match="unknown choice"):
+    with pytest.raises(ConfigError, match="faces is 'both'; expected largest"):
         follow(Dots(), [frame((200, 200))], faces="both")
 
 

@@ -273,7 +273,7 @@ def test_files_of_events(tmp_path):
     assert len(pd.read_csv(aggregated)) == len(table)
     with pytest.raises(DataError, match=r"events of b\.mp4, and it is not known where this film is"):
         writing.write_events(table, out, "srt", {name: media[name] for name in ("s1/a.mp4", "s1/a.mov")})
-    with pytest.raises(ConfigError, match="format of events is 'eaf'"):
+    with pytest.raises(ConfigError, match="layout is 'eaf'"):
         writing.write_events(table, out, "eaf", media)
 
 

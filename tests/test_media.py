@@ -684,7 +684,8 @@ def test_files_without_video(tmp_path, put):
         container.mux(stream.encode(sound))
         container.mux(stream.encode())
     assert reason(path, media.read_frames) == "no_video"
-    assert reason(put(b"", "empty.mp4"), media.read_frames) == "no_video"
+    assert reason(put(b"", "empty.mp4"), media.read_frames) == "empty"
+    assert reason(put(b"", "empty.mp4"), media.index_video) == "empty"
     assert reason(put(b"", "empty.jpg"), media.read_frames) == "empty"
     assert reason(put(b"nothing of the kind", "x.mp4"), media.read_frames) == "unreadable"
 

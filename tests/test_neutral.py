@@ -132,6 +132,19 @@ def test_a_neutral_must_fit_the_table():
         subtract(table, pd.concat([levels, levels]))
 
 
+@pytest.mark.filterwarnings("error")  # pandas warns of a fragmented table
+def test_a_wide_table_has_each_difference_after_its_intensity():
+    aus = [f"AU{au:02d}" for au in range(1, 60)]
+    where = faces([1.0] * 10).drop(columns=["AU12", "AU12_p", "AU12_i"], errors="ignore")
+    columns = [where[[name]] for name in where]
+    columns += [pd.DataFrame({f"{au}_{kind}": [1.0] * 10}) for kind in "pi" for au in aus]
+    table = pd.concat(columns, axis=1)  # as ``read_csv`` returns it: a block each
+    found = subtract(table.set_index(table.index + 5), levels_auto(table))
+    added = [name for au in aus for name in (f"{au}_i", f"{au}_d")]
+    assert list(found.columns)[-len(added) :] == added
+    assert (found[[f"{au}_d" for au in aus]] == 0).all(axis=None) and found.index[0] == 5
+
+
 def test_differences_stand_after_the_intensities_and_replace_earlier_ones():
     table = faces([1.0] * 10 + [3.0] * 10).assign(AU12_d=99.0, after=1)
     before = table.copy()

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 import parts_cases
-from maeface import files, predict
+from maeface import checks, files, predict
 from maeface.data.ingest import segments, workers
 from maeface.data.ingest.inputs import Input, find_inputs
 from maeface.errors import ConfigError, DataError, ResourceError
@@ -153,6 +153,31 @@ def test_the_message_of_a_stopped_run(interrupted, monkeypatch, capsys):
     assert rows > before
     assert f"{rows} rows of " in said and f'pandas.read_parquet("{out}.parts") reads them' in said
     assert "the same command goes on" in said
+
+
+def test_the_message_of_a_stopped_run_with_a_table_each(tmp_path, monkeypatch, here, capsys):
+    folder, out = photos(tmp_path / "in", 40), tmp_path / "each"
+    stop_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, out, workers=1)
+    tables = len(list(out.glob("*.csv")))
+    assert tables > 0
+    line = f"predict: {tables} tables are finished in {out}; the same command goes on"
+    assert line in capsys.readouterr().err.splitlines()
+
+
+def test_settings_are_named_as_they_are_typed(tmp_path, here, capsys):
+    folder, out = photos(tmp_path / "in", 2), tmp_path / "t.csv"
+    run(folder, out)
+    with checks.name_options():
+        run(folder, out, au_thresholds={"AU04": 0.3, "AU12": 0.5}, fps=5)
+        run(folder, out, device="cpu")
+    said = capsys.readouterr().err
+    assert (
+        "settings: --fps was not given, now 5; --au-threshold was not given, now AU04=0.3 and AU12=0.5"
+        in said
+    )
+    assert "; --au-threshold was AU04=0.3 and AU12=0.5, now not given; it will be made anew" in said
 
 
 def test_files_that_change_between_runs(interrupted, monkeypatch):
@@ -829,15 +854,16 @@ def test_a_table_that_is_made_anew_with_other_settings_is_told(tmp_path, here, c
     run(folder, out)
     assert "anew" not in capsys.readouterr().err
     run(folder, out, faces=1, track=2)
-    line = f"{out} was made with other settings: faces was all, now 1; track was None, now 2; it is made anew"
+    line = f"{out} was made with other settings: faces was all, now 1; track was not given, now 2; it "
+    line += "will be made anew"
     assert line in capsys.readouterr().err.splitlines()
     run(folder, out, faces=1)
-    assert "track was 2, now None; it is made anew\n" in capsys.readouterr().err
+    assert "track was 2, now not given; it will be made anew\n" in capsys.readouterr().err
     run(folder, tmp_path / "each")
     run(folder, tmp_path / "each", faces=1)
     said = [text for text in capsys.readouterr().err.splitlines() if "anew" in text]
     assert len(said) == 1 and said[0].endswith(
-        "faces was all, now 1; it is made anew, and so are 2 other tables"
+        "faces was all, now 1; it will be made anew, and so are 2 other tables"
     )
 
 

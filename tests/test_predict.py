@@ -3,6 +3,7 @@ import io
 import pickle
 import weakref
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maeface import evaluate, predict
+from maeface import evaluate, facts, predict
 from maeface.data.ingest import workers
 from maeface.data.ingest.images import load_images
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
@@ -141,10 +142,14 @@ def test_lines_for_people():
         }
     )
     assert list(describe_faces(rows.to_dict("records"), [12], {"c.mp4"})) == [
-        "c.mp4, frame 0 (0.00 s), face 0: none of 1 action units is present",
+        "c.mp4, frame 0 (0.00 s), face 0: AU12 is not present",
         "c.mp4, frame 6 (0.25 s), face 1, low quality: AU12 Lip corner puller 3.0",
         "c.mp4, frame 7 (0.30 s): no face",
     ]
+    absent = {"input": "a.png", "face": 0, "status": "ok"} | dict.fromkeys(map(facts.au_name, range(1, 8)), 0)
+    assert list(describe_faces([absent], [6, 4])) == ["a.png, face 0: none of AU04, AU06 is present"]
+    said = list(describe_faces([absent], range(1, 8)))
+    assert said == ["a.png, face 0: none of 7 action units is present"]
     unread = pd.DataFrame({"input": ["c.mp4"], "frame": 0, "time_s": 0.0, "face": -1, "status": "no_video"})
     assert list(describe_faces(unread.assign(AU12=np.nan).to_dict("records"), [12])) == []
 
@@ -667,13 +672,14 @@ def test_the_face_detector_is_told_only_if_something_is_predicted(model_file, tm
         run = partial(predict.run, [film(tmp_path / "v.mp4", 3)], model_file(), out, device="cpu")
         note_embedded.cache_clear()
         run()
-        assert "face detector: the packaged one" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "face detector: the packaged one" in said and '(detector="public" downloads them once)' in said
         note_embedded.cache_clear()
         assert run().there == 1
         assert capsys.readouterr().err == ""
 
 
-def test_what_is_made_of_a_table_is_named_or_counted_and_more_is_offered(model_file, tmp_path):
+def test_what_is_made_of_a_table_is_named_or_counted_and_more_is_offered(model_file, tmp_path, monkeypatch):
     films = [film(tmp_path / f"{k}.mp4", 3) for k in range(3)]
     run = partial(predict.run, weights=model_file(), device="cpu", aligned=True)
     lines = str(run(films[:1], out=tmp_path / "p.csv")).splitlines()
@@ -683,8 +689,18 @@ def test_what_is_made_of_a_table_is_named_or_counted_and_more_is_offered(model_f
         "bars)",
     ]
     lines = str(run(films, out=tmp_path / "d", extras=Extras(timeline=True))).splitlines()
-    counts = "3 .timeline.png, 3 .timeline.pdf, 3 .events.csv, 3 .summary.csv, 3 .pairs.csv"
-    assert lines[-1] == f"also written in {tmp_path / 'd'}: {counts}"
+    pictures, tables = "3 .timeline.png, 3 .timeline.pdf", "3 .events.csv, 3 .summary.csv, 3 .pairs.csv"
+    assert lines[-1] == f"also written in {tmp_path / 'd'}: {pictures}, {tables}"
+    lines = str(run(films, out=tmp_path / "t.csv", extras=Extras(timeline=True))).splitlines()
+    assert lines[-2:] == [
+        f"also written in {tmp_path / 't.films'}: {pictures}",
+        f"also written in {tmp_path}: 1 .events.csv, 1 .summary.csv, 1 .pairs.csv",
+    ]
+    monkeypatch.chdir(tmp_path)
+    lines = str(run(films[:2], out=Path("u.csv"), extras=Extras(events=False, timeline=True))).splitlines()
+    assert lines[-1].startswith("also written: u.films/0.mp4.timeline.png, u.films/0.mp4.timeline.pdf, u.fil")
+    lines = str(run(films, out=Path("u.csv"), extras=Extras(timeline=True))).splitlines()
+    assert lines[-1] == "also written: 1 .events.csv, 1 .summary.csv, 1 .pairs.csv"
     photo(tmp_path / "a.png")
     assert "also possible" not in str(run([tmp_path / "a.png"], out=tmp_path / "a.csv"))
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from maeface.data import manifest, shards
-from maeface.errors import ConfigError
+from maeface.errors import ConfigError, ResourceError
 from maeface.faces import media
 from maeface.model import zoo
 from maeface.prediction.predictor import Predictor
@@ -85,7 +85,10 @@ def test_a_predictor_serves_several_threads(predictor, crops):
     assert len(found) == 3
 
 
-def test_a_predictor_that_is_closed_has_no_networks():
+def test_a_predictor_that_is_closed_says_so():
     with Predictor(device="cpu", aligned=True, backend="openvino") as opened:
         pass
-    assert "_network" not in vars(opened)
+    with pytest.raises(ResourceError, match="the predictor is closed; make another one"):
+        opened(np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(ResourceError, match="the predictor is closed"):
+        opened.predict_crops(np.zeros((1, 64, 64, 3), np.uint8))

@@ -269,7 +269,8 @@ def describe_unused(options: Mapping[str, bool], why: str) -> str:
         why: the reason.
     """
     names = [name_of(name) for name, given in options.items() if given]
-    return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'} no effect: {why}" if names else ""
+    listed = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    return f"{listed} {'has' if len(names) == 1 else 'have'} no effect: {why}" if names else ""
 
 
 def _require_writable(path: Path, folder: bool) -> None:

@@ -3,12 +3,14 @@
 import json
 import math
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from maeface import facts
+from maeface import checks, facts
+from maeface.data.ingest.inputs import find_inputs
 from maeface.data.tables.labels import read_labels
 from maeface.errors import ConfigError, DataError
 from maeface_studio.weights import blendshapes
@@ -219,6 +221,10 @@ def test_tools_are_given_as_weights_mediapipe_or_tables(tmp_path):
         command.parse_tools(["mediapipe", f"mediapipe={one}"])
     with pytest.raises(ConfigError, match="no such file or folder"):
         command.parse_tools([f"of={tmp_path / 'c.csv'}"])
+    weights = tmp_path / "mediapipe.safetensors"
+    weights.write_bytes(b"")
+    with pytest.raises(ConfigError, match="weights cannot be called mediapipe; name them: NAME=PATH"):
+        command.parse_tools([str(weights)])
 
 
 def test_refusals(tmp_path):
@@ -267,6 +273,11 @@ def test_renders_are_predicted_and_a_fold_is_its_test_subjects(tmp_path):
     with resources.as_file(resources.files("maeface") / "sample") as folder:
         kept = tmp_path / "tables"
         result = command.run(["maeface-nano"], renders=folder, fold="1", tables=kept)
+        with (
+            checks.name_options(),
+            pytest.raises(ConfigError, match=r"^--fold is '9'; expected one of 1, 2, 3"),
+        ):
+            command.run(["maeface-nano"], renders=folder, fold="9")
         of_fold = set(facts.protocol("synthau", "threefold")["1"])
         truth = pd.read_parquet(folder / "labels.parquet")
     truth = truth[truth["subject"].isin(of_fold)]
@@ -296,6 +307,45 @@ def test_mediapipe_is_asked_once(tmp_path, monkeypatch):
     maker.read_photos([photo])
     assert len(calls) == 2
     assert json.loads(path.with_suffix(".json").read_text())["detector"] == "embedded"
+
+
+def clips_in(folder, names):
+    """Write clips of one colour each, of any contents but different ones."""
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(path, "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for _ in range(2):
+                picture = np.full((64, 64, 3), 40 * number, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
+    return find_inputs([folder])
+
+
+def test_clips_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    both = clips_in(tmp_path / "clips", ["x/s01/a.mp4", "x/s02/a.mp4"])
+    task, calls = tmp_path / "face.task", []
+    task.write_bytes(b"1")
+
+    def count(clips, *_):
+        calls.append([clip.source for clip in clips])
+        return pd.DataFrame({"source": calls[-1]})
+
+    monkeypatch.setattr(making, "follow_blendshapes", count)
+    monkeypatch.setattr(making.Maker, "open_detector", lambda self: None)
+    maker = making.Maker(tmp_path, task, None, "embedded")
+    for films in (both, both[1:], both, both):
+        made = pd.read_parquet(maker.follow_clips(films))
+        assert list(made["source"]) == [film.source for film in films]
+    assert len(calls) == 3
+
+
+def test_predicted_clips_have_the_names_of_the_reference(tmp_path):
+    films = clips_in(tmp_path / "clips", ["x/s01/a.mp4", "x/s02/a.mp4", "x/b.mp4", "x/y/z/b.mp4"])
+    table = making.predict_clips("maeface-nano", films, None, "embedded")
+    assert list(table["input"].unique()) == [film.source for film in films] and len(table) == 8
 
 
 def test_clips_of_real_people(shared, tmp_path):

@@ -225,7 +225,7 @@ def bytes_of(out):
 
 def test_a_stopped_run_goes_on_with_the_shards_that_are_left(made, rig_file, tmp_path, monkeypatch):
     out, _ = made
-    render._record_settings(tmp_path, SMALL, rig_file)
+    render._record_settings(tmp_path, SMALL, rig_file, None)
     small = scene.Studio(rig.load(rig_file), round(SMALL.size * shards.FRAME_PER_CROP))
     told = []
     shards.render_shard(small, tmp_path, SMALL, 0, told.append)
@@ -260,7 +260,7 @@ def test_a_shard_whose_file_is_gone_is_made_again(rig_file, tmp_path, monkeypatc
     shards.shard_path(tmp_path, 1).touch()
     asked = []
     monkeypatch.setattr(shards, "work", lambda setup, items, *more: (asked.append(i) for i in items))
-    shards.render_shards(rig_file, tmp_path, SMALL, 1)
+    shards.render_shards(rig_file, None, tmp_path, SMALL, 1)
     assert asked == [0]
 
 

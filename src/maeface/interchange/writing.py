@@ -47,7 +47,7 @@ def open_writer(
         DataError: while rows are appended: not rows of ``maeface predict``.
         ResourceError: the file cannot be written.
     """
-    checks.require_choice("format", layout, tools.FORMATS)
+    checks.require_choice("layout", layout, tools.FORMATS)
     if long and layout != "native":
         raise ConfigError(f"the long form is only there for the format native, not for {layout}; choose one")
     if (suffix := out.suffix.lower()) not in SUFFIXES:
@@ -114,29 +114,32 @@ def write_events(
         DataError: as for ``events.prepare``, or a film that is not in ``media``.
         ResourceError: a file cannot be written.
     """
-    checks.require_choice("format of events", layout, EVENT_FORMATS)
+    checks.require_choice("layout", layout, EVENT_FORMATS)
     names = events_tables.inputs_of(events, inputs)
     if stem and len(names) > 1:
         raise ConfigError(f"{stem} would be the name of the files of {len(names)} films; expected one film")
     if missing := [name for name in names if name not in media]:
         raise DataError(f"there are events of {missing[0]}, and it is not known where this film is")
+    written = [folder / name for name in name_event_files(layout, names, stem)]
     if layout == "boris":
-        project = folder / (f"{stem}.boris" if stem else "events.boris")
-        table = folder / (f"{stem}.boris.csv" if stem else "events_boris.csv")
-        files.write_json(project, boris.to_project(events, media, names))
-        files.write_text(table, boris.to_aggregated(events, media).to_csv(index=False))
-        return [project, table]
-    written = []
-    suffix = ".eaf" if layout == "elan" else ".srt"
-    of_films = dict.fromkeys(names, f"{stem}{suffix}") if stem else _short_names(names, suffix)
-    for name, file in of_films.items():
-        out, of_film = folder / file, events[events["input"] == name]
+        files.write_json(written[0], boris.to_project(events, media, names))
+        files.write_text(written[1], boris.to_aggregated(events, media).to_csv(index=False))
+        return written
+    for name, out in zip(names, written, strict=True):
+        of_film = events[events["input"] == name]
         if layout == "elan":
             files.write_bytes(out, elan.to_eaf(of_film, media[name].path, out))
         else:
             files.write_text(out, subtitles.to_srt(of_film))
-        written.append(out)
     return written
+
+
+def name_event_files(layout: str, inputs: Sequence[str], stem: str = "") -> list[str]:
+    """Return the names of the files that ``write_events`` writes, below its folder: for each film, or two."""
+    if layout == "boris":
+        return [f"{stem}.boris", f"{stem}.boris.csv"] if stem else ["events.boris", "events_boris.csv"]
+    suffix = ".eaf" if layout == "elan" else ".srt"
+    return [f"{stem}{suffix}"] if stem else [*_short_names(inputs, suffix).values()]
 
 
 def _short_names(inputs: Sequence[str], suffix: str) -> dict[str, str]:

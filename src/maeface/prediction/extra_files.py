@@ -59,16 +59,29 @@ def make_for_tables(task: Task, extras: Extras, make: Callable[[], "Predictor"])
         extras: what to make.
         make: makes the predictor, for the neutral face.
 
+    A table of which nothing can be made has a line, if there are others.
+
     Raises:
-        MaefaceError: as ``make_extras`` and ``read_neutral``.
+        MaefaceError: as ``make_extras`` and ``read_neutral``; DataError only if nothing can be made of any.
     """
     videos = {item.source: Path(item.path) for item in task.inputs if item.video}
     neutral = functools.cache(lambda: read_neutral(extras.neutral, make))  # when it is needed first
+    errors: list[DataError] = []
     for table, names in task.tables.items():
         films = {name: videos[name] for name in names if name in videos}
         content = read_record(table)
-        if content is not None:  # else no image could be read
-            yield make_extras(table, films, extras, content, len(content["inputs"]) == 1, neutral)
+        if content is None:  # no image could be read
+            continue
+        try:
+            made = make_extras(table, films, extras, content, len(content["inputs"]) == 1, neutral)
+        except DataError as error:
+            errors.append(error)
+            if len(task.tables) > 1:
+                console.note(f"{console.escape(table.name)}: {error}")
+            continue
+        yield made
+    if errors and len(errors) == len(task.tables):
+        raise errors[0]
 
 
 def make_extras(
@@ -101,9 +114,9 @@ def make_extras(
     making = _Making(table, films, extras, record, one_film, log, missing)
     for name in extras.formats:
         making.add(name, "", functools.partial(making.write_format, name))
-    making.make_ofread_films(neutral)
-    summary = making.summary
-    if summary is None and (EVENTS, "") in wanted.keys() - missing.keys():  # of an earlier run
+    making.make_of_films(neutral)
+    summary, events = making.summary, (EVENTS, "")
+    if summary is None and events in wanted.keys() - missing.keys() and log.is_as_made(events):
         summary = read_csv(making.beside("summary")).astype({"track": "Int64"})
     lines = [] if summary is None else _describe(summary, record.get("trust") or None, extras.all_aus)
     return Made(table, making.paths, lines, current)
@@ -149,7 +162,7 @@ class _Making:
         writing.convert_file(self.table, path, layout, long=name == "long", name_inputs=not self.one_film)
         yield path
 
-    def make_ofread_films(self, neutral: ReadNeutral) -> None:
+    def make_of_films(self, neutral: ReadNeutral) -> None:
         """Make what is missing of each film and of all films."""
         of_all = [what for what, film in self.missing if not film and what not in self.extras.formats]
         read = list(self.films) if of_all else list(dict.fromkeys(film for _, film in self.missing if film))
@@ -163,7 +176,8 @@ class _Making:
                 of_film = find_levels(name, rows, self.extras.neutral, neutral)
             except DataError as error:
                 errors.append(error)
-                console.note(f"{console.escape(name)}: {error}; nothing is made of it")
+                if len(self.films) > 1:
+                    console.note(f"{console.escape(name)}: {error}; nothing is made of it")
                 continue
             if of_film is not None:
                 levels[name], rows = of_film, subtract(rows, of_film)
@@ -202,6 +216,9 @@ class _Making:
         stem = self.table.with_suffix("")
         folder, prefix = (stem.parent, stem.name) if self.one_film else (self._place(""), "")
         names = sorted(self.summary["input"].unique())
+        self.log.claim(
+            (layout, ""), [folder / name for name in writing.name_event_files(layout, names, prefix)]
+        )
         yield from writing.write_events(events, folder, layout, of_films, names, prefix)
 
     def _place(self, name: str) -> Path:

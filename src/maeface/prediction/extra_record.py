@@ -1,8 +1,9 @@
 """The record of extras: of which table each one was made, and with which settings.
 
 It is a small JSON file beside the table, ``film.extras.json`` beside ``film.csv``. An extra that is named
-there is made again only if its settings or the table have changed. If the table was made anew, the extras of
-the earlier one are removed. A file that the record does not name, or that was changed since, is the user's.
+there is made again only if its settings or the table have changed. If the table was made anew or
+edited, the extras of the earlier one are removed. A file that the record does not name, or that was changed
+since, is the user's.
 """
 
 import hashlib
@@ -12,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from maeface import console, files
+from maeface import checks, console, files
+from maeface.errors import ConfigError
 from maeface.prediction.extras import ENDINGS, EXTRA_RECORD, Key
 from maeface.prediction.parts import look_at
 from maeface.prediction.record import read_record
@@ -23,12 +25,14 @@ class ExtraRecord:
 
     Args:
         table: the path of the table.
-        content: the record of the table, by which one made anew is known.
+        content: the record of the table. By it, and by the size and time of change of the table itself, one
+            that was made anew or edited is known.
     """
 
     def __init__(self, table: Path, content: Mapping[str, Any]) -> None:
         self._table, self._folder, self._stem = table.name, table.parent, table.with_suffix("").name
-        self._of = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        text = json.dumps([content, look_at(table)[:2]], sort_keys=True)
+        self._of = hashlib.sha256(text.encode()).hexdigest()
         self._path = _path_of(table)
         self._entries = self._read()
 
@@ -39,9 +43,37 @@ class ExtraRecord:
             return False
         return all(path.is_file() for path in self.files_of(key))
 
+    def is_as_made(self, key: Key) -> bool:
+        """Return whether no file of an extra that is recorded was changed since it was made."""
+        files_of = self._entries[(self._table, *key)]["files"]
+        return all(self._is_as_made(name, content) for name, content in files_of.items())
+
     def files_of(self, key: Key) -> list[Path]:
         """Return the files of an extra that is recorded."""
         return [self._folder / name for name in self._entries[(self._table, *key)]["files"]]
+
+    def claim(self, key: Key, paths: Iterable[Path]) -> None:
+        """Record that files of an extra are written now, unless they hold somebody's work.
+
+        Raises:
+            ConfigError: a file is there that the record does not name, or that was changed since.
+        """
+        made = {name: seen for entry in self._entries.values() for name, seen in entry["files"].items()}
+        names = {path.relative_to(self._folder).as_posix(): path for path in paths}
+        for name, path in names.items():
+            interrupted = name in made and not made[name]
+            if (
+                path.exists()
+                and not interrupted
+                and not (name in made and self._is_as_made(name, made[name]))
+            ):
+                raise ConfigError(
+                    f"{path} is there, and was written or changed by others; rename it, or choose another "
+                    f"name of the table with {checks.name_of('out')}"
+                )
+        nothing = {"of": self._of, "settings": None, "files": {}}
+        self._entries.setdefault((self._table, *key), nothing)["files"] |= {name: [] for name in names}
+        self._save()
 
     def remove_stale(self, wanted: Container[Key]) -> None:
         """Remove the extras that were made of an earlier table.
@@ -69,7 +101,7 @@ class ExtraRecord:
             del self._entries[key]
         self._save()
         if removed:
-            console.note(f"{self._table} was made anew; removed {_listed(removed)} of the earlier one")
+            console.note(f"{self._table} has changed; removed {_listed(removed)} of the earlier one")
         if left:
             console.note(f"{_listed(left)} of an earlier {self._table} was changed since, so it is left")
 
@@ -105,14 +137,17 @@ class ExtraRecord:
 
     def _remove(self, name: str, content: list[int]) -> bool:
         """Remove a file as it was made, and the folders that are empty then; return whether it is gone."""
-        path = self._folder / name
-        if list(look_at(path)[:2]) != content:
+        if not self._is_as_made(name, content):
             return False
+        path = self._folder / name
         path.unlink()
         with suppress(OSError):  # a folder has other files
             for parent in list(path.relative_to(self._folder).parents)[:-1]:
                 (self._folder / parent).rmdir()
         return True
+
+    def _is_as_made(self, name: str, content: list[int]) -> bool:
+        return list(look_at(self._folder / name)[:2]) == content
 
     def _read(self) -> dict[tuple[str, str, str], dict[str, Any]]:
         """Return {(table, what, film): entry}; of a damaged record nothing."""
@@ -133,7 +168,7 @@ class ExtraRecord:
     def _is_ours(self, name: str) -> bool:
         """Return whether a name is of something that may be made of the table, and of nothing elsewhere."""
         first, *rest = PurePosixPath(name).parts or ("",)
-        return first.removeprefix(self._stem) in ENDINGS and ".." not in rest
+        return first in (f"{self._stem}{ending}" for ending in ENDINGS) and ".." not in rest
 
     def _save(self) -> None:
         listed = [

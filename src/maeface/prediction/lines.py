@@ -112,7 +112,11 @@ def draw_photos(
                 doubt=describe_low_quality(dict(zip(MEASURES, quality, strict=True))),
             )
             for crop, values, quality, status in zip(
-                *(prediction.crops, prediction.values, prediction.quality, prediction.statuses), strict=True
+                *(prediction.crops, prediction.values, prediction.quality),
+                prediction.statuses[
+                    : len(prediction.crops)
+                ],  # without a face there is the status of the image
+                strict=True,
             )
         ]
         picture = figures.au_bars(prediction.image.frame.rgb, [aus[k] for k in places], bars, thresholds)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Never, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maeface.config import Precision
-from maeface.errors import ConfigError
+from maeface.errors import ConfigError, ResourceError
 from maeface.model.arrays import load_arrays
 from maeface.model.au_graph import au_graph
 from maeface.model.file_format.metadata import Metadata
@@ -22,6 +22,16 @@ from maeface.runtime.onnx_graph import MAX_BYTES
 
 CROPS_TOGETHER = 32
 PROBE_CROPS = 16
+
+
+class Closed:
+    """Stands for the networks of a predictor that was closed."""
+
+    def __getattr__(self, name: str) -> Never:
+        raise ResourceError("the predictor is closed; make another one, or use it within its `with` block")
+
+
+CLOSED: Any = Closed()
 
 
 class AUNetwork(Protocol):

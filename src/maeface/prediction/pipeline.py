@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -243,12 +243,21 @@ class Pipeline:
 
 
 @contextmanager
-def told_when_stopped(folder: Path) -> Iterator[None]:
-    """Show what is finished in a folder of parts, and how to go on, if the block ends before its end."""
+def told_when_stopped(folder: Path, tables: Collection[str] = ()) -> Iterator[None]:
+    """Show what is finished, and how to go on, if the block ends before its end.
+
+    Args:
+        folder: of the parts.
+        tables: inputs whose tables are finished, in the folder above.
+    """
     try:
         yield
     except (KeyboardInterrupt, SystemExit, ResourceError):
         entries = [entry for of_part in parts.read_entries(folder).values() for entry in of_part]
+        if tables:
+            console.note(
+                f"predict: {len(tables)} tables are finished in {folder.parent}; the same command goes on"
+            )
         if entries:
             rows, inputs = sum(entry.rows for entry in entries), len({entry.name for entry in entries})
             console.note(

@@ -22,6 +22,7 @@ def default_out(inputs: Sequence[Path]) -> Path | None:
 
     Raises:
         ConfigError: several inputs with films, so that there is no obvious place; or something else is there.
+            The table of a killed run, which has no record yet, is no such thing.
     """
     listing = find_images(inputs)
     if not any(item.video for item in listing):
@@ -32,12 +33,14 @@ def default_out(inputs: Sequence[Path]) -> Path | None:
         )
     (path,) = inputs
     if path.is_dir():
-        folder = path.resolve() if path.name == ".." else path.absolute()
+        folder = path.resolve() if path.name in ("", "..") else path
         return checks.FolderPath(folder.with_name(f"{folder.name}.aus"))
     table = path.with_name(f"{path.stem}.aus.csv")
     if not table.exists():
         return table
     record = read_record(table)
+    if record is None and parts_of(table).is_dir():  # a run was killed before it could write the record
+        return table
     if record is None:
         raise ConfigError(f"{table} is there and is no table of maeface; choose another name with --out")
     before = [item["name"] for item in record["inputs"]]

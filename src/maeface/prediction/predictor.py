@@ -36,7 +36,7 @@ from maeface.faces.imaging import Image
 from maeface.model.zoo import find
 from maeface.prediction.columns import FACE, au_columns, choose_thresholds, make_consistent
 from maeface.prediction.face_finder import Batch, FaceFinder, images_of
-from maeface.prediction.networks import open_au_network
+from maeface.prediction.networks import CLOSED, open_au_network
 from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of
 from maeface.prediction.rows import ImagePrediction, join_predictions, rows_of
 from maeface.prediction.table_writer import WHERE
@@ -218,9 +218,10 @@ class Predictor:
         yield from number_tracks(count())
 
     def close(self) -> None:
-        """Free the networks; the predictor cannot be used any more."""
+        """Free the networks; after it, predicting raises ``ResourceError``."""
         for name in ("_network", "detector", "face_finder", "model"):
             self.__dict__.pop(name, None)
+        self._network = self.detector = CLOSED
 
     def __enter__(self) -> Self:
         return self
@@ -324,7 +325,5 @@ class Predictor:
     def face_finder(self) -> FaceFinder:
         """What finds and crops the faces."""
         size = self.metadata.preprocessing.image_size
-        bf16 = self.precision == "bf16"
-        return FaceFinder(
-            self.detector, self.detector_weights, bf16, self._threads, self.faces, self.min_face, size
-        )
+        networks = (self.detector, self.detector_weights, self.precision == "bf16", self._threads)
+        return FaceFinder(*networks, self.faces, self.min_face, size)

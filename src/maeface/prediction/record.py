@@ -111,22 +111,42 @@ def _differences(before: Mapping[str, Any], header: Mapping[str, Any]) -> Iterat
         old, new = _hashes(before.get(what)), _hashes(header[what])
         if old != new:
             names = [one["name"] if one else "none" for one in (before.get(what), header[what])]
-            yield f"{what} was {names[0]}, now {names[1]}" + (
+            yield f"{checks.name_of(what)} was {names[0]}, now {names[1]}" + (
                 " with other content" if names[0] == names[1] else ""
             )
     options, given = before.get("options") or {}, header["options"]
-    for name in CHANGE_ROWS:
-        if options.get(name) != given.get(name):
-            yield f"{name} was {options.get(name)}, now {given.get(name)}"
+    yield from describe_changes(CHANGE_ROWS, options, given)
     for name in RESOLVED:
         if name not in header and options.get(name) == given[name]:
             continue  # what came of it may be another one: a back end may not compute in bf16
         used, asked = _kind(before.get(name)), _kind(header.get(name, given[name]))
         if asked not in (used, "auto"):
-            yield f"{name} was {used}, now {asked}"
+            yield f"{checks.name_of(name)} was {used}, now {asked}"
     backend = str(before.get("backend"))
     if backend in header and header[backend] != before.get(backend):
         yield f"{backend} was {before.get(backend)}, now {header[backend]}"
+
+
+def describe_changes(
+    names: Iterable[str], options: Mapping[str, Any], given: Mapping[str, Any]
+) -> Iterator[str]:
+    """Describe the options that differ, as the user writes them: ``--track was not given, now 2``.
+
+    Args:
+        names: of the options to compare.
+        options: of the earlier run.
+        given: of this run.
+    """
+    for name in names:
+        before, now = options.get(name), given.get(name)
+        if before != now:
+            yield f"{checks.name_of(name)} was {_as_typed(before)}, now {_as_typed(now)}"
+
+
+def _as_typed(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " and ".join(f"{key}={one}" for key, one in value.items())
+    return "not given" if value is None or value is False else "given" if value is True else str(value)
 
 
 def _kind(value: object) -> str | None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maeface.prediction.extras import ENDINGS, Made
+from maeface import checks
+from maeface.prediction.extras import ENDINGS, FILMS, Made
 
 MANY = 8
 """Files up to which they are named; of more, the kinds are counted."""
@@ -65,17 +66,28 @@ class Summary:
             "also written": [path for one in self.made for path in one.paths],
             "up to date": [path for one in self.made for path in one.current],
         }
-        said = [_listed(what, paths) for what, paths in lists.items() if paths]
+        said = [_listed(what, paths, self.out) for what, paths in lists.items() if paths and self.out]
         said += [self.hint] if self.hint else []
         return "\n".join([*lines, *([""] if said else []), *said])
 
 
-def _listed(what: str, paths: Sequence[Path]) -> str:
+def _listed(what: str, paths: Sequence[Path], out: Path) -> str:
+    """Return the files that were made of ``out``, as paths from its folder; of many, their number."""
     if len(paths) <= MANY:
-        return f"{what}: {', '.join(path.name for path in paths)}"
-    kinds = Counter(map(_ending, paths))
-    folder = Path(os.path.commonpath([path.parent for path in paths]))
-    return f"{what} in {folder}: {', '.join(f'{count} {ending}' for ending, count in kinds.items())}"
+        return f"{what}: {', '.join(os.path.relpath(path, out.parent) for path in paths)}"
+    by_place: dict[Path, Counter[str]] = {}
+    for path in paths:
+        films = (folder for folder in path.parents if folder.name.endswith(FILMS))
+        place = next(films, out if checks.is_folder_of_tables(out) else out.parent)
+        by_place.setdefault(place, Counter())[_ending(path)] += 1
+    counts = {
+        place: ", ".join(f"{count} {ending}" for ending, count in kinds.items())
+        for place, kinds in by_place.items()
+    }
+    return "\n".join(
+        f"{what}: {listed}" if place == Path() else f"{what} in {place}: {listed}"
+        for place, listed in counts.items()
+    )
 
 
 def _ending(path: Path) -> str:

@@ -26,7 +26,13 @@ from maeface.prediction.pipeline import (
     told_when_stopped,
 )
 from maeface.prediction.plan import index_path
-from maeface.prediction.record import CHANGE_TABLE, find_differences, is_up_to_date, read_record
+from maeface.prediction.record import (
+    CHANGE_TABLE,
+    describe_changes,
+    find_differences,
+    is_up_to_date,
+    read_record,
+)
 from maeface.prediction.rows import NO_FACE, WITH_FACE, count_faces
 from maeface.prediction.tracks import ABSENT
 from maeface.prediction.units import picture_path
@@ -91,8 +97,8 @@ class Totals:
         """Raise ConfigError if a table was not made because it would not have the person to keep."""
         if self.without_track:
             more = len(self.without_track) - 1
-            others = f", and so it is with {more} other inputs" if more else ""
-            raise ConfigError(f"{self.without_track[0]}{others}. The other tables are made")
+            others = f" The same holds for {more} other inputs." if more else ""
+            raise ConfigError(f"{self.without_track[0]}.{others} The other tables are made")
 
 
 def describe_unreadable(inputs: int, reasons: Mapping[str, int]) -> str:
@@ -198,7 +204,7 @@ def write_table_each(task: Task) -> Totals:
     header: dict[str, Any] = {}
     needed = {item.source: item for item in missing}
     done = names - needed.keys()
-    with parts_folder(task.folder, task.header, names), told_when_stopped(task.folder):
+    with parts_folder(task.folder, task.header, names), told_when_stopped(task.folder, done):
         _note_other_settings(task, [table_path(task.out, item.source) for item in missing])
         with closing(PartReader(task.folder)) as reader:
 
@@ -249,17 +255,13 @@ def _note_other_settings(task: Task, tables: Sequence[Path]) -> None:
             continue
         differences = find_differences(before, task.header)
         options, given = before.get("options") or {}, task.header["options"]
-        differences += [
-            f"{name} was {options.get(name)}, now {given.get(name)}"
-            for name in CHANGE_TABLE
-            if options.get(name) != given.get(name)
-        ]
+        differences += describe_changes(CHANGE_TABLE, options, given)
         if differences:
             replaced += 1
             what = what or f"{table} was made with other settings: {'; '.join(differences)}"
     if replaced:
         more = f", and so are {replaced - 1} other tables" if replaced > 1 else ""
-        console.note(f"{what}; it is made anew{more}")
+        console.note(f"{what}; it will be made anew{more}")
 
 
 def _do_missing(

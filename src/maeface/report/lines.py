@@ -5,6 +5,8 @@ from typing import Any
 
 from maeface import console, facts
 
+FEW = 5
+"""Action units up to which they are named if none is present."""
 Doubt = Callable[[Mapping[str, Any]], str]
 """Returns why a row of a table is of low quality: "small face"; "" if it is not known."""
 
@@ -61,8 +63,13 @@ def describe_faces(
             continue
         present = [_describe_au(row, au) for au in sorted(aus) if row[facts.au_name(au)]]
         quality = f", {low_quality(doubt(row))}" if row["status"] == "low_quality" else ""
-        found = "; ".join(present) or f"none of {len(aus)} action units is present"
+        found = "; ".join(present) or _describe_absence(aus)
         yield f"{source}, face {row['face']}{quality}: {found}"
+
+
+def _describe_absence(aus: Collection[int]) -> str:
+    names = ", ".join(map(facts.au_name, sorted(aus))) if len(aus) <= FEW else f"{len(aus)} action units"
+    return f"{names} is not present" if len(aus) == 1 else f"none of {names} is present"
 
 
 def _describe_au(row: Mapping[str, Any], au: int) -> str:

@@ -75,9 +75,10 @@ def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 
 def _bring_together(order: np.ndarray, groups: np.ndarray, together: int) -> np.ndarray:
     """Return an order in which up to ``together`` samples of a group follow the first of them."""
-    places = np.arange(len(order))
-    owners = groups[order]
-    for group in np.unique(owners[owners >= 0]):
-        members = np.flatnonzero(owners == group)
-        places[members] = members[np.arange(len(members)) // together * together]
+    members = np.argsort(groups[order], kind="stable")  # places in the order, group by group
+    owners = groups[order][members]
+    starts = np.searchsorted(owners, owners)
+    ranks = np.arange(len(order)) - starts  # within the group
+    places = np.empty(len(order), np.int64)
+    places[members] = np.where(owners < 0, members, members[starts + ranks // together * together])
     return order[np.argsort(places, kind="stable")]

@@ -15,6 +15,8 @@ from maeface.data.tables import label_table
 from maeface.errors import ConfigError
 
 TABLE = "annotations.csv"
+PLATES = "darwin-"
+"""Start of the names of the faces that are from Darwin's plates, and no portraits."""
 SUBJECT_COLUMNS = list(label_table.SUBJECT_COLUMNS)
 
 

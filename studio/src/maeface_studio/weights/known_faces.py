@@ -108,8 +108,8 @@ def held_out_labels() -> pd.DataFrame:
 def annotated_labels() -> pd.DataFrame:
     """Return the labels of the annotated portraits by file name, where both annotators agree."""
     table = annotations.load_annotations()
-    # Official portraits have a letter and six digits; the other annotated pictures are not in their folder.
-    table = table[table.index.str.fullmatch(r"[A-Z]\d{6}\.jpg#0\.0")]
+    suffix = ".jpg#0.0"
+    table = table[table.index.str.endswith(suffix) & ~table.index.str.startswith(annotations.PLATES)]
     table = table.set_axis(table.index.str.removesuffix("#0.0"))
     return table[~table.index.isin(facts.held_out_portraits())]
 

@@ -130,7 +130,7 @@ def parse_tools(texts: Sequence[str]) -> list[Tool]:
     """Return the tools that are given, as in ``run``.
 
     Raises:
-        ConfigError: two tools have one name, or a file does not exist.
+        ConfigError: two tools have one name, weights have MediaPipe's, or a file does not exist.
         WeightsError: there are no such weights.
     """
     tools: dict[str, Tool] = {}
@@ -144,8 +144,11 @@ def parse_tools(texts: Sequence[str]) -> list[Tool]:
         else:
             tool = Tool(MEDIAPIPE) if text == MEDIAPIPE else Tool(name or Path(path).stem, weights=path)
             checks.require_weights([tool.weights])
-        if name := tool.name if tool.name in tools and not (is_table and tools[tool.name].tables) else "":
-            raise ConfigError(f"two tools are called {name}; name them: NAME=PATH")
+        same = tools.get(tool.name)
+        if same and not (tool.tables and same.tables):
+            raise ConfigError(f"two tools are called {tool.name}; name them: NAME=PATH")
+        if tool.name == MEDIAPIPE and tool.weights:  # their table would replace MediaPipe's
+            raise ConfigError(f"weights cannot be called {MEDIAPIPE}; name them: NAME=PATH")
         tools[tool.name] = tool
     return list(tools.values())
 
@@ -158,7 +161,7 @@ def _score_renders(tools: Sequence[Tool], maker: making.Maker, folder: Path, fol
     table = joined.table()
     if fold is not None:
         folds = facts.protocol("synthau", "threefold")
-        checks.require_choice("--fold", fold, list(folds))
+        checks.require_choice("fold", fold, list(folds))
         table = table[table["subject"].isin(folds[fold])].reset_index(drop=True)
         if table.empty:
             raise DataError(f"{folder} has no subject of fold {fold}; SynthAU's are {folds[fold][0]}, ...")
@@ -236,12 +239,11 @@ def _score_clips(
     films = [item for item in find_inputs(videos) if item.video]
     if not films:
         raise DataError(f"no video in {', '.join(map(str, videos))}")
-    paths = [Path(item.path) for item in films]
     reference = maker.follow_clips(films)
     others: Mapping[str, list[ToolTable]] = {
         tool.name: tool.read(
             maker.path(tool.name, "clips"),
-            lambda weights: making.predict_clips(weights, paths, maker.fps, maker.detector),
+            lambda weights: making.predict_clips(weights, films, maker.fps, maker.detector),
             lambda: reference,
         )
         for tool in tools

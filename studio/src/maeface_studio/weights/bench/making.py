@@ -58,7 +58,7 @@ class Maker:
         def make(task: Path) -> pd.DataFrame:
             return blendshapes.read_blendshapes(photos, task, detector=self.open_detector())
 
-        return self._keep("portraits", _hash(photos), make)
+        return self._keep("portraits", {"photos": _hash(photos)}, make)
 
     def measure_renders(self, folder: Path) -> Path:
         """Return the path of the table of the crops of a prepared folder."""
@@ -76,7 +76,8 @@ class Maker:
         def make(task: Path) -> pd.DataFrame:
             return follow_blendshapes(clips, task, self.fps, self.open_detector())
 
-        return self._keep("clips", {"fps": self.fps, **_hash([Path(clip.path) for clip in clips])}, make)
+        names, hashes = [clip.source for clip in clips], _hash([Path(clip.path) for clip in clips])
+        return self._keep("clips", {"fps": self.fps, "names": names, "clips": hashes}, make)
 
     def open_detector(self) -> Detector:
         """Return the face detector."""
@@ -87,7 +88,7 @@ class Maker:
         assert self.task is not None
         path = self.path("mediapipe", name)
         record = path.with_suffix(".json")
-        wanted = {**_hash([self.task]), "detector": self.detector, **made_of}
+        wanted = {"task": _hash([self.task]), "detector": self.detector, **made_of}
         if path.is_file() and record.is_file() and json.loads(record.read_text("utf-8")) == wanted:
             console.note(f"{path} is used again")
             return path
@@ -97,10 +98,10 @@ class Maker:
         return path
 
 
-def _hash(paths: Sequence[Path]) -> dict[str, str]:
-    """Return the SHA-256 of files by name."""
+def _hash(paths: Sequence[Path]) -> list[list[str]]:
+    """Return the name and the SHA-256 of each file."""
     checks.require_inputs(paths)
-    return {path.name: files.sha256(path) for path in paths}
+    return [[path.name, files.sha256(path)] for path in paths]
 
 
 def predict_photos(weights: str, photos: Sequence[Path], detector: WeightsSource) -> pd.DataFrame:
@@ -110,11 +111,12 @@ def predict_photos(weights: str, photos: Sequence[Path], detector: WeightsSource
 
 
 def predict_clips(
-    weights: str, clips: Sequence[Path], fps: float | None, detector: WeightsSource
+    weights: str, clips: Sequence[Input], fps: float | None, detector: WeightsSource
 ) -> pd.DataFrame:
-    """Predict all faces of clips, in full precision on the CPU."""
+    """Predict all faces of clips, in full precision on the CPU; ``input`` has the names of the clips."""
     with Predictor(weights, "cpu", precision="fp32", detector=detector) as predictor:
-        return predictor(clips, fps=fps)
+        tables = [predictor(Path(clip.path), fps=fps).assign(input=clip.source) for clip in clips]
+    return pd.concat(tables, ignore_index=True)
 
 
 def predict_renders(weights: str, folder: Path, rows: pd.DataFrame) -> pd.DataFrame:
