@@ -71,7 +71,7 @@ class ExtraRecord:
                     f"{path} is there, and was written or changed by others; rename it, or choose another "
                     f"name of the table with {checks.name_of('out')}"
                 )
-        nothing = {"of": self._of, "settings": None, "files": {}}
+        nothing: dict[str, Any] = {"of": self._of, "settings": None, "files": {}}
         self._entries.setdefault((self._table, *key), nothing)["files"] |= {name: [] for name in names}
         self._save()
 
