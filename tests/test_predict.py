@@ -372,7 +372,7 @@ def test_an_input_that_cannot_be_read_has_a_row(model_file, crops, tmp_path, mon
             ["broken.mp4", 2, 0.2, 0, "ok"],
             ["broken.mp4", 4, 0.4, 0, "ok"],
             ["broken.mp4", 5, 0.4, -1, "unreadable"],
-            ["clip.mp4", 0, 0.0, -1, "no_video"],
+            ["clip.mp4", 0, 0.0, -1, "empty"],
         ]
         assert len(rows) == 10
         assert rows.loc[rows["face"] < 0, [*FACE, *COLUMNS]].isna().all(axis=None)
