@@ -108,10 +108,10 @@ CASES = {
         3,
         "too_large",
     ),
-    "video without frames": (
+    "video without bytes": (
         "predict {f}/bad/empty.mp4 --aligned --weights {f}/au.safetensors --out {o}/p.csv",
         3,
-        "no_video",
+        "empty",
     ),
     "labels for unknown images": (
         "finetune detection --data {f}/bad-names --labels {f}/labels.csv --init random --out {o}/r",
@@ -482,7 +482,7 @@ def test_dropped_files_beyond_the_allowance_exit_1(maeface, files, tmp_path):
     words = ["prepare", files / "bad", "--out", tmp_path / "d", "--aligned", "--workers", 1]
     code, out, err = maeface(*words, "--max-bad", "0.5")
     assert code == 1, err
-    assert "1 not_an_image" in out and "1 truncated" in out and "1 too_large" in out and "1 no_video" in out
+    assert "1 not_an_image" in out and "1 truncated" in out and "1 too_large" in out and "1 empty" in out
 
 
 def test_predict_has_an_allowance_as_prepare_has(maeface, files, tmp_path):

@@ -72,7 +72,7 @@ def test_what_is_up_to_date_is_not_made_again(table, pages):
     ("setting", "value", "made_again"),
     [
         ("smooth_s", 0.1, {*EVENTS, "t.srt", "t.report.html", "t.timeline.png", "t.timeline.pdf"}),
-        ("all_aus", True, {"t.timeline.png", "t.timeline.pdf"}),
+        ("all_aus", True, {"t.srt", "t.timeline.png", "t.timeline.pdf"}),
         (
             *("neutral", "auto"),
             {*EVENTS, "t.srt", "t.report.html", "t.timeline.png", "t.timeline.pdf", "t.neutral.csv"},
@@ -344,3 +344,15 @@ def test_annotations_go_on_after_an_interruption(table, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             make(table, annotations=("srt",))
     assert names(make(table, annotations=("srt",)).paths) == ["t.srt"]
+
+
+def test_annotations_show_reliable_aus_only_unless_all_are_asked_for(table):
+    trust = {au: {"use": au == "AU12"} for au in ("AU04", "AU12")}
+    frames = pd.read_csv(table).assign(AU04=1, AU04_p=0.9, AU12=1, AU12_p=0.9)
+    frames.to_csv(table, index=False)
+    record = {**RECORD, "trust": trust, "thresholds": {"AU04": 0.5, "AU12": 0.5}}
+    make(table, record, annotations=("srt",))
+    shown = table.with_name("t.srt").read_text()
+    assert "AU12" in shown and "AU04" not in shown
+    make(table, record, annotations=("srt",), all_aus=True)
+    assert "AU04" in table.with_name("t.srt").read_text()

@@ -287,6 +287,17 @@ def test_group_photo(model_file, shared, detector_weights, tmp_path):
         assert picture.height > 600
 
 
+@pytest.mark.parametrize("out", [None, "p.csv"])
+def test_a_photo_without_a_face_has_a_picture_too(model_file, tmp_path, capsys, out):
+    Image.new("RGB", (80, 60), (90, 120, 200)).save(tmp_path / "sky.png")
+    folder, out = tmp_path / "pictures", out and tmp_path / out
+    summary = predict.run([tmp_path / "sky.png"], model_file(), out, folder, device="cpu", workers=1)
+    assert (summary.faces, summary.without_face, summary.pictures) == (0, 1, 1)
+    with Image.open(folder / "sky.png.png") as picture:
+        assert picture.convert("RGB").getpixel((20, 20)) == (90, 120, 200)
+    assert out or capsys.readouterr().out == "sky.png: no face\n"
+
+
 def test_pictures_and_lines_say_why_a_face_is_of_low_quality(
     model_file, shared, detector_weights, tmp_path, monkeypatch, capsys
 ):
@@ -372,7 +383,7 @@ def test_an_input_that_cannot_be_read_has_a_row(model_file, crops, tmp_path, mon
             ["broken.mp4", 2, 0.2, 0, "ok"],
             ["broken.mp4", 4, 0.4, 0, "ok"],
             ["broken.mp4", 5, 0.4, -1, "unreadable"],
-            ["clip.mp4", 0, 0.0, -1, "no_video"],
+            ["clip.mp4", 0, 0.0, -1, "empty"],
         ]
         assert len(rows) == 10
         assert rows.loc[rows["face"] < 0, [*FACE, *COLUMNS]].isna().all(axis=None)

@@ -212,6 +212,9 @@ class _Making:
 
     def _write_annotations(self, layout: str, events: pd.DataFrame) -> Iterator[Path]:
         assert self.summary is not None
+        trust = self.record.get("trust") or {}
+        if trust and not self.extras.all_aus:
+            events = events[events["au"].map(lambda au: trust[au]["use"]).astype(bool)]
         of_films = _list_media(self.films, self.summary)
         stem = self.table.with_suffix("")
         folder, prefix = (stem.parent, stem.name) if self.one_film else (self._place(""), "")

@@ -31,7 +31,8 @@ Key = tuple[str, str]
 """What is made, such as "events" or "report", and the film that it is made of; "" for all of a table."""
 EVENTS, NEUTRAL = "events", "neutral"
 SHAPED_BY = {
-    **dict.fromkeys((EVENTS, *get_args(Annotation), "report"), ("neutral", "smooth_s")),
+    **dict.fromkeys((EVENTS, "report"), ("neutral", "smooth_s")),
+    **dict.fromkeys(get_args(Annotation), ("neutral", "smooth_s", "all_aus")),
     NEUTRAL: ("neutral",),
     "timeline": ("neutral", "smooth_s", "all_aus"),
     "video": ("all_aus",),

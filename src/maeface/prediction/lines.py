@@ -102,6 +102,8 @@ def draw_photos(
     for prediction in batch:
         if not isinstance(prediction.image, SourceImage) or prediction.image.video:
             continue
+        found = (prediction.crops, prediction.values, prediction.quality, prediction.statuses)
+        faces = zip(*found, strict=True) if prediction.crops else ()  # without a face there is still a status
         bars = [
             figures.FaceBars(
                 box=tuple(crop.face.box),
@@ -111,13 +113,7 @@ def draw_photos(
                 low_quality=status == LOW_QUALITY,
                 doubt=describe_low_quality(dict(zip(MEASURES, quality, strict=True))),
             )
-            for crop, values, quality, status in zip(
-                *(prediction.crops, prediction.values, prediction.quality),
-                prediction.statuses[
-                    : len(prediction.crops)
-                ],  # without a face there is the status of the image
-                strict=True,
-            )
+            for crop, values, quality, status in faces
         ]
         picture = figures.au_bars(prediction.image.frame.rgb, [aus[k] for k in places], bars, thresholds)
         files.write_bytes(picture_path(folder, prediction.image.name), figures.png(picture))
