@@ -132,6 +132,8 @@ class Head(Settings):
     image_size: Annotated[int, Field(ge=8)] | None = None
     """None: the weights' own (224 from random)."""
     patch_size: Annotated[int, Field(ge=1)] = 16
+    keep_head: bool = False
+    """Go on with the head of the weights, too, which must have the same AUs and task. Not in the paper."""
 
 
 class Photometric(Settings):
@@ -193,7 +195,7 @@ class FinetuneData(Settings):
 
 
 class Relative(Settings):
-    """The order of the frames of a clip, learned from a guide, whatever occurs. Not in the paper."""
+    """The order of frames of a clip (``together`` in a batch), learned from a guide. Not in the paper."""
 
     measures: dict[int, str] = Field(default_factory=dict)
     """The measure of the guide for an AU, as {12: "mouthSmile"}; empty for none."""
@@ -202,7 +204,6 @@ class Relative(Settings):
     least: Annotated[float, Field(gt=0)] = 0.5
     """Smallest difference of two frames that counts, in standard deviations of the measure."""
     together: Annotated[int, Field(ge=2)] = 4
-    """Frames of a clip that follow each other in a batch."""
 
 
 class Finetune(Settings):

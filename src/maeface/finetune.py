@@ -187,16 +187,16 @@ def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> t
             weights.find(init), image_size=head.image_size, drop_path=head.drop_path, interpolate=True
         )
         origin = f"from {init}: {report}"
-    return AUModel(encoder, aus, head.task), origin
+    model = AUModel(encoder, aus, head.task)
+    if head.keep_head and init != "random":
+        model.take_head(weights.load_model(init)[0])
+    return model, origin
 
 
 def au_loss(
     session: Run, settings: config.Finetune, model: AUModel, relative: Mapping[int, int] | None = None
 ) -> loop.Loss:
-    """Return the loss of the task on augmented and mixed faces; every label that is there weighs the same.
-
-    ``relative`` has the column of the guide for the positions of AUs whose order in clips is learned.
-    """
+    """Return the loss of the labels that are there, all of the same weight, and of the order of frames."""
     options, size = settings.data, model.encoder.image_size
 
     def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:

@@ -182,3 +182,16 @@ def demo_sample():
     from maeface import demo
 
     return demo.sample_folder()
+
+
+def test_videos_are_held_out_by_their_names(tmp_path):
+    for name in ("a.mp4", "b.mp4", ".hidden"):
+        (tmp_path / name).touch()
+    assert make._list_videos([tmp_path], ()) == [tmp_path]
+    assert make._list_videos([tmp_path], ["b.mp4"]) == [tmp_path / "a.mp4"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in recipe.RECIPES.glob("*.toml")))
+def test_every_recipe_is_read(name):
+    how = recipe.load(name)
+    assert how.name == name and set(how.finetune.relative.measures) <= set(how.finetune.model.aus)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maeface.config import Task
+from maeface.errors import ConfigError
 from maeface.facts import INTENSITY_MAX
 from maeface.model.vit import LAYER_NORM_EPS, ViT, initialise
 
@@ -56,6 +57,22 @@ class AUModel(nn.Module):
         self.head = nn.Linear(encoder.shape.width, len(self.aus) * (2 if task == "both" else 1))
         encoder.pos_embed.requires_grad_(True)
         initialise(self.fc_norm, head=self.head)
+
+    def take_head(self, other: "AUModel") -> None:
+        """Copy the last layers of another model of the same width, AUs and task.
+
+        Raises:
+            ConfigError: its AUs, task or width differ.
+        """
+        for what, mine, theirs in (
+            ("AUs", self.aus, other.aus),
+            ("task", self.task, other.task),
+            ("width", self.head.in_features, other.head.in_features),
+        ):
+            if mine != theirs:
+                raise ConfigError(f"the head cannot be kept: its {what} {theirs}, here {mine}")
+        self.fc_norm.load_state_dict(other.fc_norm.state_dict())
+        self.head.load_state_dict(other.head.state_dict())
 
     def features(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Return the embedding that is the input of the head, (B, D).

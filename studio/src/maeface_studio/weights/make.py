@@ -71,7 +71,7 @@ class Sources:
         shapes: a second set of shapes; None if the recipe uses none.
         photos: photographs to learn from.
         held_out: photographs to score on.
-        videos: folders of videos.
+        videos: videos to learn from.
         plates: folders of pictures with several faces.
     """
 
@@ -123,10 +123,10 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
             pseudo_labels = select_pseudo_labels(guide, recipe.pseudo_labels.aus, out / PSEUDO_LABELS)
         labelled = faces if pseudo_labels or recipe.annotations.aus else faces[:1]
         labels = _write_labels(out, rendered.labels, real, pseudo_labels, recipe.annotations)
-        console.note("3/6 pre-train")
-        encoder = pretrain.run(recipe.pretrain, faces, out / "mae")
+        console.note(f"3/6 go on from {recipe.init}" if recipe.init else "3/6 pre-train")
+        init = recipe.init or str(pretrain.run(recipe.pretrain, faces, out / "mae"))
         console.note("4/6 fine-tune")
-        models = {"": finetune.run(recipe.finetune, labelled, labels, str(encoder), out / "au", guide)}
+        models = {"": finetune.run(recipe.finetune, labelled, labels, init, out / "au", guide)}
         if recipe.scratch:
             console.note("4/6 fine-tune from random weights, for comparison")
             model = finetune.run(recipe.finetune, labelled, labels, "random", out / "scratch", guide)
@@ -174,13 +174,21 @@ def list_sources(recipe: Recipe, data: Path) -> Sources:
         data / SHAPES if recipe.render.second_shapes else None,
         training,
         tuple(path for path in photos if path.name in held_out),
-        tuple(data / name for name in settings.videos),
+        tuple(_list_videos([data / name for name in settings.videos], settings.held_out_videos)),
         tuple(data / name for name in settings.plates),
     )
 
 
 def _list_images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in manifest.IMAGE_SUFFIXES)
+
+
+def _list_videos(folders: Sequence[Path], held_out: Sequence[str]) -> list[Path]:
+    """Return the folders, or the videos in them except those held out."""
+    if not held_out:
+        return [*folders]
+    files = [path for folder in folders for path in sorted(folder.rglob("[!.]*")) if path.is_file()]
+    return [path for path in files if path.name not in held_out]
 
 
 def _is_mediapipe(teacher: Path) -> bool:

@@ -38,6 +38,8 @@ class Prepare(config.Settings):
     plates: tuple[str, ...] = ()
     """Folders of photographs of which all faces are taken, not only the largest."""
     videos: tuple[str, ...] = ("videos",)
+    held_out_videos: tuple[str, ...] = ()
+    """Names of videos to leave out, for scores."""
     size: Annotated[int, Field(ge=16)] = 256
     """Side of a crop in px."""
     fps: Annotated[float, Field(gt=0)] = 4.0
@@ -82,6 +84,8 @@ class Recipe(config.Settings):
     scratch: bool = False
     """Also fine-tune from random weights, which shows the effect of pre-training."""
     render: Render = Render()
+    init: str = ""
+    """Weights to go on from, by name or path; empty: those of a new masked autoencoder of all faces."""
     prepare: Prepare = Prepare()
     pseudo_labels: PseudoLabels = PseudoLabels()
     annotations: Annotations = Annotations()
