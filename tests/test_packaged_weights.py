@@ -28,8 +28,10 @@ def test_maeface_nano_is_there_and_small():
         assert all(file.stat().st_size <= 16 * 2**20 for file in weights.files_of(weights.find(name)))
 
 
-def test_it_knows_what_it_is():
-    model, metadata = weights.load_model(weights.find("maeface-nano"))
+@pytest.mark.parametrize("name", ["maeface-nano", "maeface-nano-motion"])
+def test_it_knows_what_it_is(name):
+    model, metadata = weights.load_model(weights.find(name))
+    assert {au for au, check in metadata.checks.items() if check.on == "real"} >= {6, 12, 25}
     assert 1.1e6 < sum(parameter.numel() for parameter in model.parameters()) < 1.3e6
     assert metadata.task == "both" and set(metadata.aus) <= set(facts.dataset("synthau").aus_occurrence)
     assert {"settings", "recipe", "stored_as"} <= metadata.provenance.keys()
@@ -65,11 +67,11 @@ def detector_weights(shared, monkeypatch):
     monkeypatch.setenv("MAEFACE_WEIGHTS", str(shared / "weights"))
 
 
-def test_smiles_of_real_people(shared, detector_weights, tmp_path):
+@pytest.mark.parametrize("name", [None, "maeface-nano-motion"])
+def test_smiles_of_real_people(shared, detector_weights, tmp_path, name):
     """Held-out portraits against the labels in the package; bounds well below what the model card reports."""
-    names = sorted(facts.held_out_portraits())
-    photos = [shared / "photos" / "congress" / name for name in names]
-    predict.run(photos, None, tmp_path / "p.parquet", faces="largest", device="cpu")
+    photos = [shared / "photos" / "congress" / photo for photo in sorted(facts.held_out_portraits())]
+    predict.run(photos, name, tmp_path / "p.parquet", faces="largest", device="cpu")
     labels = Path(evaluate.__file__).parent / "datasets" / "portraits.csv"
     scores = evaluate.run(labels, tmp_path / "p.parquet")
     assert (
