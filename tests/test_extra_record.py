@@ -295,6 +295,20 @@ def test_a_film_without_a_neutral_does_not_keep_those_of_other_films_from_their_
         run(tmp_path / "films", out, neutral="9-10")
 
 
+def test_annotations_by_hand_of_one_film_do_not_keep_others_from_theirs(tmp_path, capsys):
+    (tmp_path / "films").mkdir()
+    for name, grey in (("a.mp4", 40), ("b.mp4", 90)):
+        film(tmp_path / "films" / name, grey, frames=12)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.mp4.srt").write_text("hours of work")
+    with pytest.raises(ConfigError, match=r"a\.mp4\.srt is there, and was written or changed by others"):
+        run(tmp_path / "films", out, annotations=("srt",))
+    assert (out / "a.mp4.srt").read_text() == "hours of work"
+    assert (out / "b.mp4.srt").is_file() and (out / "b.mp4.events.csv").is_file()
+    assert "a.mp4.csv: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("task", "extras", "message"),
     [

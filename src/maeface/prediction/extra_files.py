@@ -19,7 +19,7 @@ from maeface.analysis.neutral import subtract
 from maeface.analysis.smoothing import smooth
 from maeface.analysis.summary import co_occurrence, summarize
 from maeface.analysis.timeline import au_names, people
-from maeface.errors import DataError
+from maeface.errors import ConfigError, DataError
 from maeface.faces import media
 from maeface.faces.quality import describe_low_quality
 from maeface.interchange import writing
@@ -59,14 +59,15 @@ def make_for_tables(task: Task, extras: Extras, make: Callable[[], "Predictor"])
         extras: what to make.
         make: makes the predictor, for the neutral face.
 
-    A table of which nothing can be made has a line, if there are others.
+    A table of which something cannot be made has a line, if there are others, which go on.
 
     Raises:
-        MaefaceError: as ``make_extras`` and ``read_neutral``; DataError only if nothing can be made of any.
+        MaefaceError: as ``make_extras`` and ``read_neutral``. DataError only if nothing can be made of any;
+            ConfigError, such as for annotations of somebody else, after the other tables.
     """
     videos = {item.source: Path(item.path) for item in task.inputs if item.video}
     neutral = functools.cache(lambda: read_neutral(extras.neutral, make))  # when it is needed first
-    errors: list[DataError] = []
+    errors: list[ConfigError | DataError] = []
     for table, names in task.tables.items():
         films = {name: videos[name] for name in names if name in videos}
         content = read_record(table)
@@ -74,13 +75,14 @@ def make_for_tables(task: Task, extras: Extras, make: Callable[[], "Predictor"])
             continue
         try:
             made = make_extras(table, films, extras, content, len(content["inputs"]) == 1, neutral)
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             errors.append(error)
             if len(task.tables) > 1:
                 console.note(f"{console.escape(table.name)}: {error}")
             continue
         yield made
-    if errors and len(errors) == len(task.tables):
+    errors = errors if len(errors) == len(task.tables) else [e for e in errors if isinstance(e, ConfigError)]
+    if errors:
         raise errors[0]
 
 
