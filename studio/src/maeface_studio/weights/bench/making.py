@@ -17,6 +17,7 @@ from maeface.errors import DataError
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
 from maeface.faces.live_following import LiveFollower
+from maeface.prediction.columns import au_columns
 from maeface.prediction.crops import predict_crops
 from maeface.prediction.predictor import Predictor
 from maeface_studio.weights import blendshapes, measurements
@@ -122,14 +123,11 @@ def predict_clips(
 def predict_renders(weights: str, folder: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Predict stored crops, rows of the manifest, and call action units by the weights' own thresholds."""
     with Predictor(weights, "cpu", aligned=True, precision="fp32") as predictor:
-        names, count = predictor.columns[-_values(predictor) :], len(predictor.metadata.aus)
+        aus = predictor.metadata.aus
+        names = au_columns(aus, predictor.metadata.task)
     table = predict_crops([folder], rows, weights, "cpu", "fp32")
-    values = predictor.to_columns(table[names[count:]].to_numpy(np.float32))
+    values = predictor.to_columns(table[names[len(aus) :]].to_numpy(np.float32))
     return pd.concat([table[["id"]], pd.DataFrame(values, columns=names)], axis=1)
-
-
-def _values(predictor: Predictor) -> int:
-    return len(predictor.metadata.aus) * (3 if predictor.metadata.task == "both" else 2)
 
 
 def follow_blendshapes(

@@ -1,9 +1,8 @@
 """Tables of action units that any tool wrote, as scores, answers and intensities."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -150,4 +149,4 @@ def _read_text(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, Floats
 
 
 def _stem(name: str) -> str:
-    return PurePosixPath(re.sub(r"\\", "/", str(name))).stem
+    return PureWindowsPath(name).stem  # it splits at both kinds of slashes
