@@ -151,9 +151,8 @@ def measure_sharpness(crops: Sequence[Image]) -> NDArray[np.float32]:
     """
     if not len(crops):
         return np.zeros(0, np.float32)
-    grey = np.stack([np.asarray(_shrink(crop)) for crop in to_arrays(crops)]).astype(
-        np.float32
-    )  # (F, 64, 64)
+    small = [np.asarray(_shrink(crop)) for crop in to_arrays(crops)]
+    grey = np.stack(small).astype(np.float32)  # (F, 64, 64)
     blurred = (grey[:, :-2] + 2 * grey[:, 1:-1] + grey[:, 2:]) / 4
     blurred = (blurred[:, :, :-2] + 2 * blurred[:, :, 1:-1] + blurred[:, :, 2:]) / 4
     inside, inner = slice(_BORDER, _SIZE - _BORDER), slice(_BORDER - 1, 1 - _BORDER)
