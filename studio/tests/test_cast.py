@@ -131,6 +131,27 @@ def test_a_jaw_that_drops_for_a_vowel_is_dropped():
     )
 
 
+def test_some_aus_are_of_one_side():
+    who = subjects.draw_subject(0, 5)
+    usual, sided = (list(actions.plan_stills(0, who, 200, fraction)) for fraction in (0.0, 0.3))
+    counts = Counter()
+    for before, after in zip(usual, sided, strict=True):
+        assert (before.view, before.seed, before.action.speech) == (
+            after.view,
+            after.seed,
+            after.action.speech,
+        )
+        assert before.action.intensities.keys() == after.action.intensities.keys()
+        for au, level in before.action.intensities.items():
+            sides = rig.side_intensities(after.action.intensities[au], after.action.asymmetry[au])
+            if after.action.asymmetry[au] == before.action.asymmetry[au]:
+                assert after.action.intensities[au] == level
+                continue
+            counts["left" if sides[0] > sides[1] else "right"] += 1
+            assert au in rig.SIDED_AUS and max(sides) == pytest.approx(level) and min(sides) < 0.6 * level
+    assert min(counts.values()) > 50
+
+
 def test_speech_is_small_and_moves_on(drawn):
     rng = keyed_generator(0, 99)
     words = speech.draw_speech(rng, 48, 24)

@@ -33,7 +33,7 @@ from maeface_studio.head.rig import AUS
 from maeface_studio.output import contact_sheets, render, shards
 from maeface_studio.output.layouts import bp4d, bp4dplus, disfa, roles
 from maeface_studio.output.layouts.recording import Format
-from maeface_studio.output.settings import Settings, list_shards
+from maeface_studio.output.settings import Settings, assign_roles, list_shards
 
 SAMPLE = Path(str(resources.files("maeface") / "sample"))
 SMALL = Settings(subjects=3, images=1, clips=1, clip_subjects=1, clip_frames=2, size=24, layout="disfa")
@@ -67,6 +67,11 @@ def test_a_prepared_folder_with_labels(made):
     assert all(jpeg(out, row).shape == (24, 24, 3) for _, row in rows.iterrows())
     labelled = join_labels(rows, out / shards.LABELS)
     assert len(labelled.rows) == 5 and set(labelled.aus_occurrence) == set(AUS)
+    labels = pd.read_parquet(out / shards.LABELS)
+    for au in rig.SIDED_AUS:
+        left, right, both = (labels[f"AU{au:02d}_{kind}"] for kind in "LRi")
+        assert ((left > 0) == (both > 0)).sum() >= 4 and labels[f"AU{au:02d}_L"].between(0, 5).all()
+        assert ((left + right) / 2 - both).abs().max() < 1
     assert leftovers(out) == []
     assert sorted(path.name for path in (out / FOLDER).iterdir()) == ["00000.tar", "00001.tar"]
 
@@ -190,6 +195,12 @@ def test_without_a_layout_everybody_keeps_their_number():
     assert [role.subject.number for role in everyone] == list(range(5))
     assert [role.clips for role in everyone] == [tuple(range(11))] * 2 + [()] * 3
     assert {role.name for role in everyone} == {None}
+
+
+def test_a_cast_goes_on_in_another_folder():
+    everyone = Settings(subjects=6)
+    second = replace(everyone, subjects=2, first_subject=4)
+    assert assign_roles(everyone)[4:] == assign_roles(second)
 
 
 def test_with_fewer_clips_only_those_are_named():
@@ -340,6 +351,9 @@ def test_a_damaged_record(rig_file, tmp_path):
     [
         ({"subjects": 0}, "subjects must be at least 1, got 0"),
         ({"quality": 100}, "quality must be 1 to 95, got 100"),
+        ({"one_sided": 1.5}, "one_sided must be 0 to 1, got 1.5"),
+        ({"resting": -1.0}, "resting must be 0 to 2, got -1"),
+        ({"first_subject": -1}, "first_subject must be at least 0, got -1"),
         ({"size": 3}, "size must be at least 16, got 3"),
         ({"clip_subjects": -1}, "clip_subjects must be at least 0, got -1"),
         ({"images": 0}, "nothing to render"),

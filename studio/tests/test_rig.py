@@ -92,6 +92,23 @@ def test_sides_follow_the_asymmetry():
     assert rigs.shape_weights({26: 5.0}, {26: 0.2}) == {"jawOpen": pytest.approx(0.5)}
 
 
+def test_the_intensities_of_the_sides_are_those_of_their_shapes():
+    assert rigs.side_intensities(3.0, 0.0) == pytest.approx((3.0, 3.0))
+    left, right = rigs.side_intensities(3.0, 0.2)
+    weights = rigs.shape_weights({12: 3.0}, {12: 0.2})
+    assert [0.9 * rigs.intensity_to_weight(side) for side in (left, right)] == pytest.approx(
+        [weights["mouthSmile_L"], weights["mouthSmile_R"]]
+    )
+    assert rigs.side_intensities(2.0, -1.0) == pytest.approx((0.0, rigs.weight_to_intensity(0.6)))
+
+
+def test_people_differ_more_at_rest_with_a_larger_factor():
+    usual, none, more = (rigs.draw_resting_shapes(np.random.default_rng(7), factor) for factor in (1, 0, 1.5))
+    for name, (low, high) in rigs.RESTING_SHAPES.items():
+        assert low <= usual[name] <= high and none[name] == pytest.approx((low + high) / 2)
+        assert more[name] - none[name] == pytest.approx(1.5 * (usual[name] - none[name]))
+
+
 def test_shapes_that_many_aus_pull_stay_in_range():
     weights = rigs.shape_weights({9: 5.0, 4: 5.0, 23: 5.0, 28: 5.0}, {4: 0.3}, parting=0.0)
     low, high = rigs.WEIGHT_RANGE

@@ -20,6 +20,7 @@ SMALL = [
     "render.images=2",
     "render.clips=0",
     "render.size=24",
+    *(f"more_renders.{setting}" for setting in ("subjects=2", "images=1", "first_subject=3", "size=24")),
     "prepare.size=32",
     "prepare.videos=[]",
     *(f"pretrain.model.{setting}" for setting in ("image_size=16", "patch_size=8", "decoder_heads=2")),
@@ -75,7 +76,7 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(finetune, "run", stopped)
         make.run(how, data, out, teacher=data / "teacher.csv")
-    done = [out / name for name in ("synth", "portraits", "mae")]
+    done = [out / name for name in ("synth", "synth-2", "portraits", "mae")]
     before = {path: path.stat().st_mtime_ns for base in done for path in base.rglob("*.[tsp]a[rf]*")}
     assert before
     summary = make.run(how, data, out, teacher=data / "teacher.csv")
@@ -101,7 +102,8 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(
             label = annotated.loc[face, name]
             assert label != label or row[name] == label
     assert theirs["AU09_o"].eq(0).all() and theirs["AU15_o"].isna().all()
-    assert len(labels) == 6 + 4
+    assert len(labels) == 6 + 2 + 4
+    assert {"S004/still0000.png#0.0", "S005/still0000.png#0.0"} < set(labels["id"])
 
     test = set(json.loads((out / "au" / "split.json").read_text())["test"])
     renders = pd.read_parquet(out / "scores" / "renders.parquet")

@@ -32,6 +32,9 @@ def render(
     rig: Annotated[Path, typer.Option(help="The 3D head, ict_facekit.npz.")],
     out: Annotated[Path, typer.Option(help="Folder for the crops, the manifest and the labels.")],
     subjects: Annotated[int, typer.Option(help="Number of people.")] = 40,
+    first_subject: Annotated[
+        int, typer.Option(help="Number of the first of them, from 0: for one cast in several folders.")
+    ] = 0,
     images: Annotated[int, typer.Option(help="Stills of each person.")] = 20,
     clips: Annotated[int, typer.Option(help="Clips of each person.")] = 0,
     clip_subjects: Annotated[
@@ -42,6 +45,12 @@ def render(
     size: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 224,
     seed: Annotated[int, typer.Option(help="Seed of all random draws; another seed gives other people.")] = 0,
     quality: Annotated[int, typer.Option(help="JPEG quality of the crops, 1 to 95.")] = 90,
+    one_sided: Annotated[
+        float, typer.Option(help="Fraction of the AUs of the stills that one side of the face shows, 0 to 1.")
+    ] = 0.0,
+    resting: Annotated[
+        float, typer.Option(help="How far people differ at rest, 0 to 2; 1 is the usual range.")
+    ] = 1.0,
     frames: Annotated[bool, typer.Option("--frames", help="Also write the whole frames, as PNG.")] = False,
     layout: Annotated[
         Layout | None, typer.Option(help="Also write the clips in the layout of this dataset.")
@@ -62,6 +71,7 @@ def render(
 
     settings = Settings(
         subjects=subjects,
+        first_subject=first_subject,
         images=images,
         clips=clips,
         clip_subjects=clip_subjects,
@@ -70,6 +80,8 @@ def render(
         size=size,
         seed=seed,
         quality=quality,
+        one_sided=one_sided,
+        resting=resting,
         frames=frames,
         layout=layout,
     )

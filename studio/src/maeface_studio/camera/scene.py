@@ -113,13 +113,16 @@ class Studio:
         rig: the head.
         frame: side of the picture in px.
         second: shapes to blend with the rig's, in another way for each subject; None for the rig's alone.
+        resting: how far people differ at rest, see ``rig.draw_resting_shapes``.
 
     Raises:
         ResourceError: no OpenGL 3.3 on this machine.
     """
 
-    def __init__(self, rig: Rig, frame: int, second: SecondShapes | None = None) -> None:
-        self.rig, self.frame, self.second = rig, frame, second
+    def __init__(
+        self, rig: Rig, frame: int, second: SecondShapes | None = None, resting: float = 1.0
+    ) -> None:
+        self.rig, self.frame, self.second, self.resting = rig, frame, second, resting
         self._texels: TexelMaps = build_texel_maps(rig)
         self._renderer = Renderer(frame)
         self._actors: dict[tuple[Subject, int], Actor] = {}
@@ -147,7 +150,7 @@ class Studio:
     def _prepare_actor(self, subject: Subject, seed: int) -> Actor:
         rng = keyed_generator(seed, 5, subject.number)
         appearance = subject.appearance
-        resting = rigs.draw_resting_shapes(keyed_generator(seed, 9, subject.number))
+        resting = rigs.draw_resting_shapes(keyed_generator(seed, 9, subject.number), self.resting)
         own, head = self.rig, self.rig.pose(subject.identity, {})
         if self.second is not None:
             own, head = blend(
@@ -186,10 +189,7 @@ class Studio:
         weights = rigs.shape_weights(posed, action.asymmetry, parting)
         for shape, value in action.speech.items():
             weights[shape] = weights.get(shape, 0.0) + value
-        for (
-            name,
-            offset,
-        ) in actor.resting.items():  # lids that are partly closed at rest close less
+        for name, offset in actor.resting.items():  # lids that are partly closed at rest close less
             for shape in (f"{name}_L", f"{name}_R"):
                 if shape in weights:
                     weights[shape] *= 1 - max(offset, 0.0)

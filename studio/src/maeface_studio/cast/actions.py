@@ -8,6 +8,7 @@ import numpy as np
 
 from maeface_studio.cast import speech, views
 from maeface_studio.cast.random_draws import bernoulli, categorical, clipped_normal, keyed_generator, uniform
+from maeface_studio.cast.sides import draw_one_sided, move_one_side
 from maeface_studio.cast.subjects import Subject
 from maeface_studio.cast.views import View
 from maeface_studio.head.rig import AU_SHAPES
@@ -132,19 +133,24 @@ class PlannedImage:
     """Of the camera's noise."""
 
 
-def plan_stills(seed: int, subject: Subject, count: int) -> Iterator[PlannedImage]:
+def plan_stills(seed: int, subject: Subject, count: int, one_sided: float = 0.0) -> Iterator[PlannedImage]:
     """Draw the still images of a subject, each with a view and an action of its own.
 
     Args:
         seed: of the whole cast.
         subject: who is shown.
         count: how many.
+        one_sided: fraction of the AUs that only one side shows, or one side much more.
     """
     for frame in range(count):
         rng = keyed_generator(seed, 2, subject.number, frame)
         action, view = _draw_action(rng), views.draw_view(rng)
         if bernoulli(rng, EYE_CONTACT_FRACTION):
             action = replace(action, gaze=_look_at_camera(action.gaze, view))
+        if one_sided:  # from numbers of its own, so that all else is as without
+            sides = draw_one_sided(keyed_generator(seed, 12, subject.number, frame), one_sided)
+            means, asymmetry = move_one_side(action.intensities, action.asymmetry, sides)
+            action = replace(action, intensities=means, asymmetry=asymmetry)
         yield PlannedImage(subject, None, frame, 0.0, view, action, int(rng.integers(2**31)))
 
 

@@ -77,6 +77,9 @@ RESTING_SHAPES: dict[str, tuple[float, float]] = {
 
 The rig's own head is wide-eyed. No AU is labelled for these."""
 
+SIDED_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 20, 43)
+"""AUs that one side of the face can show alone."""
+
 AUS: tuple[int, ...] = tuple(sorted({*AU_SHAPES, 25}))
 """The labelled action units."""
 
@@ -202,9 +205,28 @@ def shape_weights(
     return {shape: min(max(value, WEIGHT_RANGE[0]), WEIGHT_RANGE[1]) for shape, value in weights.items()}
 
 
-def draw_resting_shapes(rng: np.random.Generator) -> dict[str, float]:
-    """Draw the shape weights of a person's face at rest (``RESTING_SHAPES``), the same on both sides."""
-    return {name: float(rng.uniform(low, high)) for name, (low, high) in RESTING_SHAPES.items()}
+def draw_resting_shapes(rng: np.random.Generator, factor: float = 1.0) -> dict[str, float]:
+    """Draw the shape weights of a person's face at rest, the same on both sides.
+
+    Args:
+        rng: for the draws.
+        factor: how far people differ: of the half widths of ``RESTING_SHAPES`` about their middles.
+    """
+    drawn = {name: float(rng.uniform(low, high)) for name, (low, high) in RESTING_SHAPES.items()}
+    return {
+        name: value + (factor - 1) * (value - sum(RESTING_SHAPES[name]) / 2) for name, value in drawn.items()
+    }
+
+
+def side_intensities(intensity: float, asymmetry: float) -> tuple[float, float]:
+    """Return the intensities on 0..5 of the person's left and right side.
+
+    Args:
+        intensity: 0..5, the mean of both sides.
+        asymmetry: fraction of the mean that the left side has more and the right side less.
+    """
+    weight = intensity_to_weight(intensity)
+    return weight_to_intensity(weight * (1 + asymmetry)), weight_to_intensity(weight * (1 - asymmetry))
 
 
 def lip_gap_to_intensity(gap_cm: float) -> float:

@@ -16,6 +16,7 @@ class Settings:
 
     Attributes:
         subjects: number of people.
+        first_subject: number of the first of them, from 0, so that one cast can be in several folders.
         images: stills of each subject.
         clips: clips of each of the first ``clip_subjects`` subjects.
         clip_subjects: number of subjects with clips; None for all.
@@ -24,11 +25,14 @@ class Settings:
         size: side of a crop in px.
         seed: of all random draws; another seed gives other people.
         quality: of the JPEG crops, 1 to 95.
+        one_sided: fraction of the AUs of the stills that only one side of the face shows, 0 to 1.
+        resting: how far people differ at rest, a factor of ``rig.RESTING_SHAPES``, 0 to 2.
         frames: also write the whole frames, as PNG in ``frames/``.
         layout: also write the frames of the clips as this dataset does, in a folder of its name.
     """
 
     subjects: int = 40
+    first_subject: int = 0
     images: int = 20
     clips: int = 0
     clip_subjects: int | None = None
@@ -37,6 +41,8 @@ class Settings:
     size: int = 224
     seed: int = 0
     quality: int = 90
+    one_sided: float = 0.0
+    resting: float = 1.0
     frames: bool = False
     layout: roles.Layout | None = None
 
@@ -48,6 +54,7 @@ class Settings:
         """
         minima = {
             "subjects": 1,
+            "first_subject": 0,
             "images": 0,
             "clips": 0,
             "clip_subjects": 0,
@@ -61,6 +68,9 @@ class Settings:
                 raise ConfigError(f"{name} must be at least {minimum}, got {value}")
         if not 1 <= self.quality <= 95:
             raise ConfigError(f"quality must be 1 to 95, got {self.quality}")
+        for name, most in (("one_sided", 1), ("resting", 2)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} must be 0 to {most}, got {getattr(self, name):g}")
         if not 0.1 <= self.fps <= 240:
             raise ConfigError(f"fps must be 0.1 to 240, got {self.fps}")
         if self.layout is not None and self.layout not in roles.RECORDINGS:
@@ -76,7 +86,7 @@ class Settings:
 
 def list_shots(settings: Settings, role: roles.Role) -> Iterator[actions.PlannedImage]:
     """Yield the shots of a person in the order in which they are stored."""
-    yield from actions.plan_stills(settings.seed, role.subject, settings.images)
+    yield from actions.plan_stills(settings.seed, role.subject, settings.images, settings.one_sided)
     for clip in role.clips:
         yield from actions.plan_clip(settings.seed, role.subject, clip, settings.clip_frames, settings.fps)
 
@@ -88,7 +98,8 @@ def assign_roles(settings: Settings) -> tuple[roles.Role, ...]:
         ConfigError: the dataset of the layout has fewer subjects or tasks.
     """
     return roles.assign_roles(
-        settings.seed, settings.subjects, settings.clips, settings.clip_subjects, settings.layout
+        *(settings.seed, settings.subjects, settings.clips, settings.clip_subjects, settings.layout),
+        settings.first_subject,
     )
 
 

@@ -74,7 +74,7 @@ def _make_job(rig_file: Path, shapes_file: Path | None, out: Path, settings: Set
     """Return the job of a worker process, which uses one renderer for all its shards."""
     head = rig.load(rig_file)
     second = None if shapes_file is None else blending.load(shapes_file, head)
-    studio = scene.Studio(head, round(settings.size * FRAME_PER_CROP), second)
+    studio = scene.Studio(head, round(settings.size * FRAME_PER_CROP), second, settings.resting)
     return lambda number, notify: render_shard(studio, out, settings, number, notify)
 
 
@@ -131,7 +131,9 @@ def write_tables(out: Path, settings: Settings) -> None:
     files.write_json(out / INDEX, index)
     keys = ["id", "source", "subject", "clip", "frame"]
     aus = [name for name in rows if str(name).startswith("AU")]
-    labels = rows[keys + aus].astype(dict.fromkeys(aus, "int8") | {"frame": "int32"})
+    labels = rows[keys + aus].astype(
+        {au: "float32" if au[-1] in "LR" else "int8" for au in aus} | {"frame": "int32"}
+    )
     with files.atomic(out / LABELS) as temporary:
         pq.write_table(pa.Table.from_pandas(labels, preserve_index=False), temporary)
     record = {

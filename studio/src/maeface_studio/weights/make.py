@@ -4,6 +4,7 @@ Every stage writes to a folder of its own in ``out``, continues where it was sto
 is finished::
 
     out/synth                  rendered faces with exact labels            maeface-studio render
+    out/synth-2                more of them, with other settings          maeface-studio render
     out/portraits              crops of photographs, not the held-out      maeface prepare
     out/frames                 crops of video frames                       maeface prepare
     out/plates                 crops of pictures with several faces        maeface prepare
@@ -32,15 +33,16 @@ from maeface.errors import ConfigError
 from maeface.model import weights
 from maeface_studio.output import render
 from maeface_studio.output import settings as render_settings
+from maeface_studio.output.shards import LABELS
 from maeface_studio.weights import annotations, measurements, scoring
 from maeface_studio.weights.blendshapes import FaceLandmarker
 from maeface_studio.weights.pseudo_labels import select_pseudo_labels
-from maeface_studio.weights.recipe import Annotations, Prepare, Recipe
+from maeface_studio.weights.recipe import Annotations, Prepare, Recipe, Render
 
 RIG = "rig/ict_facekit.npz"
 SHAPES = "rig/makehuman_shapes.npz"
 RECORD = "recipe.json"
-RENDERS = "synth"
+RENDERS, MORE_RENDERS = "synth", "synth-2"
 PSEUDO_LABELS = "pseudo_labels.parquet"
 
 
@@ -111,18 +113,18 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         annotations.label_columns(recipe.annotations.aus)  # errors are reported before hours of work
         pseudo_labels = _check_teacher(recipe, teacher, out)
         console.note("1/6 render faces")
-        settings = render_settings.Settings(**recipe.render.model_dump(exclude={"second_shapes"}))
-        rendered = render.run(sources.rig, out / RENDERS, settings, shapes_file=sources.shapes)
-        console.note(str(rendered))
+        renders = [_render(recipe.render, sources, out / RENDERS)]
+        if recipe.more_renders is not None:
+            renders.append(_render(recipe.more_renders, sources, out / MORE_RENDERS))
         console.note("2/6 prepare photographs and videos")
         real = _prepare_real_faces(recipe.prepare, sources, out)
-        faces = [out / RENDERS, *real]
+        faces = [*renders, *real]
         guide = None
         if teacher is not None and _is_mediapipe(teacher):
             guide = measurements.write_measurements(faces, teacher, out / "measures.parquet")
             pseudo_labels = select_pseudo_labels(guide, recipe.pseudo_labels.aus, out / PSEUDO_LABELS)
-        labelled = faces if pseudo_labels or recipe.annotations.aus else faces[:1]
-        labels = _write_labels(out, rendered.labels, real, pseudo_labels, recipe.annotations)
+        labelled = faces if pseudo_labels or recipe.annotations.aus else renders
+        labels = _write_labels(out, renders, real, pseudo_labels, recipe.annotations)
         console.note(f"3/6 go on from {recipe.init}" if recipe.init else "3/6 pre-train")
         init = recipe.init or str(pretrain.run(recipe.pretrain, faces, out / "mae"))
         console.note("4/6 fine-tune")
@@ -160,7 +162,8 @@ def list_sources(recipe: Recipe, data: Path) -> Sources:
     settings = recipe.prepare
     folders = [*settings.photos, *settings.videos, *settings.plates]
     missing = [name for name in folders if not (data / name).is_dir()]
-    rig_files = [RIG, SHAPES] if recipe.render.second_shapes else [RIG]
+    second = any(part is not None and part.second_shapes for part in (recipe.render, recipe.more_renders))
+    rig_files = [RIG, SHAPES] if second else [RIG]
     missing += [name for name in rig_files if not (data / name).is_file()]
     if missing:
         raise ConfigError(f"{data} lacks {', '.join(missing)}; studio/docs/weights.md says where to get them")
@@ -171,7 +174,7 @@ def list_sources(recipe: Recipe, data: Path) -> Sources:
         raise ConfigError(f"{data} has no photograph to learn from in {', '.join(settings.photos)}")
     return Sources(
         data / RIG,
-        data / SHAPES if recipe.render.second_shapes else None,
+        data / SHAPES if second else None,
         training,
         tuple(path for path in photos if path.name in held_out),
         tuple(_list_videos([data / name for name in settings.videos], settings.held_out_videos)),
@@ -221,19 +224,31 @@ def _prepare_real_faces(settings: Prepare, sources: Sources, out: Path) -> list[
     return folders
 
 
+def _render(settings: Render, sources: Sources, out: Path) -> Path:
+    """Render faces, and return their folder."""
+    drawn = render_settings.Settings(**settings.model_dump(exclude={"second_shapes"}))
+    shapes = sources.shapes if settings.second_shapes else None
+    console.note(str(render.run(sources.rig, out, drawn, shapes_file=shapes)))
+    return out
+
+
 def _write_labels(
-    out: Path, rendered: Path, real: Sequence[Path], pseudo_labels: Path | None, annotated: Annotations
+    out: Path,
+    renders: Sequence[Path],
+    real: Sequence[Path],
+    pseudo_labels: Path | None,
+    annotated: Annotations,
 ) -> Path:
     """Write one table of all labels by ``id``: exact ones, annotations and pseudo-labels.
 
     Args:
         out: folder of the run.
-        rendered: labels of the renders, in their prepared folder.
+        renders: folders of renders, with their labels.
         real: prepared folders of real faces.
         pseudo_labels: a table, or None.
         annotated: what to take from the annotations.
     """
-    tables = [join_labels(manifest.load(rendered.parent), rendered).table()]
+    tables = [join_labels(manifest.load(folder), folder / LABELS).table() for folder in renders]
     real_labels = None
     if pseudo_labels is not None:
         joined = join_labels(gather_manifests(real), pseudo_labels)

@@ -18,6 +18,7 @@ class Render(config.Settings):
     """Rendered faces; see ``output.render.Settings``."""
 
     subjects: Annotated[int, Field(ge=1)] = 40
+    first_subject: Annotated[int, Field(ge=0)] = 0
     images: Annotated[int, Field(ge=0)] = 20
     clips: Annotated[int, Field(ge=0)] = 0
     clip_subjects: Annotated[int, Field(ge=0)] | None = None
@@ -26,6 +27,8 @@ class Render(config.Settings):
     seed: Annotated[int, Field(ge=0)] = 1
     """Not 0, which drew the people of the demo's sample."""
     quality: Annotated[int, Field(ge=1, le=95)] = 90
+    one_sided: Annotated[float, Field(ge=0, le=1)] = 0.0
+    resting: Annotated[float, Field(ge=0, le=2)] = 1.0
     second_shapes: bool = False
     """Blend the rig's shapes with a second set, in another way for each person."""
 
@@ -84,6 +87,8 @@ class Recipe(config.Settings):
     scratch: bool = False
     """Also fine-tune from random weights, which shows the effect of pre-training."""
     render: Render = Render()
+    more_renders: Render | None = None
+    """Further faces, rendered with other settings. Let ``first_subject`` be the number of subjects of ``render``."""
     init: str = ""
     """Weights to go on from, by name or path; empty: those of a new masked autoencoder of all faces."""
     prepare: Prepare = Prepare()

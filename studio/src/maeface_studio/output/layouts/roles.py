@@ -44,7 +44,7 @@ class Role:
 
 @cache
 def assign_roles(
-    seed: int, subjects: int, clips: int, clip_subjects: int | None, layout: Layout | None
+    seed: int, subjects: int, clips: int, clip_subjects: int | None, layout: Layout | None, first: int = 0
 ) -> tuple[Role, ...]:
     """Return the people of the cast in the order in which they are drawn, with their clips and names.
 
@@ -57,6 +57,7 @@ def assign_roles(
         clips: number of clips of each of the first ``clip_subjects``.
         clip_subjects: number of people with clips; None for all.
         layout: None for no names.
+        first: number of the first person of the cast, from 0.
 
     Raises:
         ConfigError: the layout's dataset has fewer subjects or tasks.
@@ -65,7 +66,7 @@ def assign_roles(
     names = list(facts.dataset(layout).subject_names) if layout else []
     _check(layout, len(names), with_clips, clips)
     roles: list[Role] = []
-    for number in count():
+    for number in count(first):
         if len(roles) == subjects:
             break
         subject, index = draw_subject(seed, number), len(roles)
