@@ -1,7 +1,6 @@
 """Intensities of the left and the right side of the face: labels, model, weights files and training."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,9 +196,9 @@ def test_sides_are_learned_though_half_of_the_faces_are_mirrored(tmp_path, monke
     labels = half_lit(tmp_path / "crops")
     settings = drawn.finetune(
         model={"sides": [12], "task": task},
-        data=PLAIN,
-        optim={"epochs": 40, "base_lr": 0.2, "layer_decay": 1.0},
-        run={"evaluate_every": 20, "precision": "fp32"},
+        data=PLAIN | {"validation": 0},
+        optim={"epochs": 60, "base_lr": 0.1, "layer_decay": 1.0},
+        run={"precision": "fp32"},
         patience=None,
     )
     guide = None
@@ -217,8 +216,19 @@ def test_sides_are_learned_though_half_of_the_faces_are_mirrored(tmp_path, monke
     stronger_left = (left > right + 2)[:, 0].tolist()
     stronger_right = (right > left + 2)[:, 0].tolist()
     assert stronger_left == [bool(n % 2) for n in range(24)] == [not one for one in stronger_right]
-    rows = [json.loads(line) for line in Path(tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert max(row["icc_sides_mean"] for row in rows if "validation_loss" in row) > 0.8
+
+
+def test_the_score_of_the_sides_is_their_mean_icc():
+    labels = np.array([[1, 0, 5], [0, 5, 0], [1, 2, 1.0], [0, 9, 9]])  # occurrence; left, right
+    arrays = {
+        "labels": labels,
+        "mask": np.array([[True] * 3] * 3 + [[True, False, False]]),
+        "occurrence": np.full((4, 1), 0.5),
+        "sides": np.array([[0, 5], [5, 0], [2, 1], [3, 3.0]]),
+    }
+    assert finetune.compute_scores((12,), arrays)["icc_sides_mean"] == pytest.approx(1)
+    arrays["mask"][:, 1:] = False  # photographs only
+    assert "icc_sides_mean" not in finetune.compute_scores((12,), arrays)
 
 
 def test_mixed_faces_have_mixed_sides(tmp_path, monkeypatch):
@@ -232,11 +242,13 @@ def test_mixed_faces_have_mixed_sides(tmp_path, monkeypatch):
 
     au_loss_sum = au.loss_sum
     monkeypatch.setattr(au, "loss_sum", spy)
-    settings = drawn.finetune(model={"sides": [12]}, data=PLAIN | {"mixup": 0.8, "validation": 0})
+    settings = drawn.finetune(model={"sides": [12]}, data=PLAIN | {"mixup": 0.8})
     finetune.run(settings, [tmp_path / "crops"], labels, "random", tmp_path / "run")
     sides = torch.cat([batch[:, 2:] for batch in seen if batch.shape[1] == 4])  # after one of each kind
     torch.testing.assert_close(sides.sum(dim=1), torch.full((len(sides),), 5.0))
     assert bool(((sides > 0.1) & (sides < 4.9)).any())
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert all("icc_sides_mean" in row for row in rows if "validation_loss" in row)
 
 
 def test_sides_that_the_labels_lack_are_named_and_tables_without_them_are_as_before(tmp_path):
