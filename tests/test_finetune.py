@@ -8,6 +8,7 @@ import drawn
 from maeface import finetune, pretrain
 from maeface.data.loading import photometric
 from maeface.data.loading.dataset import FaceDataset, gather_manifests
+from maeface.data.loading.split import select_labels
 from maeface.data.tables.labels import join_labels
 from maeface.errors import ConfigError, DataError
 from maeface.model import au, vit, weights, zoo
@@ -38,7 +39,8 @@ def test_each_task_gives_weights_scores_and_a_split_by_subject(faces, tmp_path, 
     expected = (1, 4, 12) if task == "detection" else (4, 12)
     assert (metadata.task, metadata.aus, metadata.fold, metadata.dataset) == (task, expected, 1, "labels.csv")
     assert metadata.thresholds == ((0.5,) * len(expected) if task != "intensity" else ())
-    shapes = [None if each is None else each.shape for each in model(torch.zeros(1, 3, 16, 16))]
+    output = model(torch.zeros(1, 3, 16, 16))
+    shapes = [None if each is None else each.shape for each in (output.occurrence, output.intensity)]
     there = (1, len(expected))
     assert shapes == [there if task != "intensity" else None, there if task != "detection" else None]
     split = json.loads((tmp_path / "split.json").read_text())
@@ -96,7 +98,7 @@ def test_it_learns_from_the_known_labels(faces, tmp_path):
 
 def test_both_takes_the_action_units_that_have_both_kinds(faces):
     labelled = join_labels(gather_manifests([faces[0]]), faces[1])
-    aus, part = finetune.select_labels(labelled, drawn.finetune(model={"aus": (12, 4)}).model)
+    aus, part = select_labels(labelled, drawn.finetune(model={"aus": (12, 4)}).model)
     assert aus == (12, 4) and part.labels.shape == (24, 4)
     assert part.labels[5].tolist() == [1, 0, 5, 0]  # AU12 and AU04, occurrence then intensity
     assert part.mask[0].tolist() == [True, True, True, False]
@@ -109,7 +111,7 @@ def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_pat
     rows += [f"{n:02d}.png,S{n},{n % 2},{n % 6},{n % 2},{n % 6}" for n in range(12)]
     rows += [f"{n:02d}.png,T{n},{n % 2},,,{n % 6}" for n in range(12, 24)]
     table.write_text("\n".join(rows))
-    _, part = finetune.select_labels(
+    _, part = select_labels(
         join_labels(gather_manifests([faces[0]]), table),
         drawn.finetune(model={"aus": (12, 4)}).model,
     )

@@ -380,8 +380,8 @@ def weights_digest(values, tensors):
 
 
 def test_newer_format(mae_file):
-    rewritten(mae_file, lambda values: values.update(format_version=5, new_field="?"))
-    refused(lambda: weights.load_mae(mae_file), "format version 5, this maeface reads up to 4: upgrade")
+    rewritten(mae_file, lambda values: values.update(format_version=6, new_field="?"))
+    refused(lambda: weights.load_mae(mae_file), "format version 6, this maeface reads up to 5: upgrade")
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,8 @@ class Head(Settings):
     image_size: Annotated[int, Field(ge=8)] | None = None
     """None: the weights' own (224 from random)."""
     patch_size: Annotated[int, Field(ge=1)] = 16
+    sides: tuple[int, ...] = ()
+    """Action units whose intensity is learned of each side of the face, too. Not in the paper."""
     keep_head: bool = False
     """Go on with the head of the weights, too, which must have the same AUs and task. Not in the paper."""
 
@@ -260,28 +262,8 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
     Raises:
         ConfigError: no such recipe, not TOML, an unknown key (the nearest is named), or a value out of range.
     """
-    values = nested.merge(kind().model_dump(), apply_overrides(overrides, read(recipe)))
+    values = nested.merge(kind().model_dump(), nested.apply_overrides(overrides, read(recipe)))
     return check(kind, values, f"recipe {recipe}")
-
-
-def apply_overrides(overrides: Sequence[str], values: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return ``values`` with the overrides of ``--set``, not checked; ConfigError for a malformed one."""
-    values = values or {}
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"--set takes section.key=value, got {override!r}")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()  # a bare word: --set run.device=cpu
-        inner, (*sections, last) = values, key.strip().split(".")
-        for section in sections:
-            inner = inner.setdefault(section, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(f"--set {override}: {section} is a value, not a section")
-        inner[last] = value
-    return values
 
 
 def check(kind: type[RunSettings], values: dict[str, Any], where: str = "") -> RunSettings:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from maeface.errors import ConfigError
 
-Kind = Literal["occurrence", "probability", "intensity"]
+Kind = Literal["occurrence", "probability", "intensity", "left", "right"]
 
 INTENSITY_MAX = 5.0
 """Highest intensity. The scale is 0 (absent), 1 (A, trace), ..., 5 (E, maximum)."""
@@ -210,8 +210,10 @@ def au_title(number: int) -> str:
     return f"{au_name(number)} {au.name}" if au else au_name(number)
 
 
-# Patterns of a column's name in lower case, without surrounding spaces; the group is the number.
+# Patterns of a column's name, without surrounding spaces and in any case; the group is the number.
 _COLUMNS: tuple[tuple[str, Kind], ...] = (
+    (r"au(\d{1,2})(?-i:_L)", "left"),  # intensity of a side; AU12_r of OpenFace has a small letter
+    (r"au(\d{1,2})(?-i:_R)", "right"),
     (r"au(\d{1,2})_o", "occurrence"),  # maeface labels
     (r"au(\d{1,2})_p", "probability"),  # maeface predictions
     (r"au(\d{1,2})_i", "intensity"),  # maeface labels and predictions
@@ -228,13 +230,13 @@ _COLUMNS: tuple[tuple[str, Kind], ...] = (
 def au_column(name: str) -> tuple[int, Kind] | None:
     """Return the action unit and the kind of value in a table's column; None for any other column.
 
-    Knows the names of maeface (``AU12_o``, ``AU12_p``, ``AU12_i``), OpenFace 2 (``AU12_c``, ``AU12_r``,
-    with its leading space), py-feat (``AU12``, a probability), LibreFace (``au_12``,
-    ``au_12_intensity``) and PyAFAR (``Occ_au_12``, ``Int_au_12``).
+    Knows the names of maeface (``AU12_o``, ``AU12_p``, ``AU12_i``; ``AU12_L`` and ``AU12_R``), OpenFace 2
+    (``AU12_c``, ``AU12_r``, with its leading space), py-feat (``AU12``, a probability), LibreFace
+    (``au_12``, ``au_12_intensity``) and PyAFAR (``Occ_au_12``, ``Int_au_12``).
     """
-    plain = name.strip().lower()
+    plain = name.strip()
     for pattern, kind in _COLUMNS:
-        if (match := re.fullmatch(pattern, plain, re.ASCII)) and int(match[1]) > 0:
+        if (match := re.fullmatch(pattern, plain, re.ASCII | re.IGNORECASE)) and int(match[1]) > 0:
             return int(match[1]), kind
     return None
 

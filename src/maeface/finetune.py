@@ -15,7 +15,7 @@ from maeface.data.loading import augmentation, photometric
 from maeface.data.loading.dataset import Batch, FaceDataset, gather_manifests
 from maeface.data.loading.loader import Loader, load_in_order
 from maeface.data.loading.sampling import BatchOrder, keyed_generator
-from maeface.data.loading.split import Split, split_faces
+from maeface.data.loading.split import Split, select_labels, split_faces
 from maeface.data.tables import guide as guides
 from maeface.data.tables import labels as label_tables
 from maeface.data.tables.labels import LabelledFaces
@@ -147,35 +147,6 @@ def join_labels(data: Sequence[Path], labels: Path) -> LabelledFaces:
     return label_tables.join_labels(rows, labels)
 
 
-def select_labels(labelled: LabelledFaces, head: config.Head) -> tuple[tuple[int, ...], Split]:
-    """Return the action units to learn and their labels, in the order of the model's outputs.
-
-    Where ``head.aus`` is empty, these are all that the labels have; for task "both", those of both kinds.
-
-    Raises:
-        DataError: the labels lack an action unit of ``head.aus``, or have none of the kind.
-    """
-    kinds = {"detection": ["occurrence"], "intensity": ["intensity"]}.get(
-        head.task, ["occurrence", "intensity"]
-    )
-    labelled_aus = {"occurrence": labelled.aus_occurrence, "intensity": labelled.aus_intensity}
-    common = [au for au in labelled_aus[kinds[0]] if all(au in labelled_aus[kind] for kind in kinds)]
-    aus = head.aus or tuple(common)
-    for kind in kinds:
-        missing = [facts.au_name(number) for number in aus if number not in labelled_aus[kind]]
-        if missing or not aus:
-            names = ", ".join(facts.au_name(number) for number in labelled_aus[kind]) or "none"
-            raise DataError(
-                f"the labels have no {kind} of {', '.join(missing) or 'any action unit'}; they have: {names}"
-            )
-    labels, mask = [], []
-    for kind in kinds:
-        columns = [labelled_aus[kind].index(number) for number in aus]
-        labels.append(getattr(labelled, kind)[:, columns])
-        mask.append(getattr(labelled, f"{kind}_mask")[:, columns])
-    return aus, Split(labelled.rows, np.concatenate(labels, axis=1), np.concatenate(mask, axis=1))
-
-
 def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:
     """Return the model before training, and a line on the origin of its encoder for the log."""
     head = settings.model
@@ -187,7 +158,7 @@ def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> t
             weights.find(init), image_size=head.image_size, drop_path=head.drop_path, interpolate=True
         )
         origin = f"from {init}: {report}"
-    model = AUModel(encoder, aus, head.task)
+    model = AUModel(encoder, aus, head.task, head.sides)
     if head.keep_head and init != "random":
         model.take_head(weights.load_model(init)[0])
     return model, origin
@@ -197,7 +168,7 @@ def au_loss(
     session: Run, settings: config.Finetune, model: AUModel, relative: Mapping[int, int] | None = None
 ) -> loop.Loss:
     """Return the loss of the labels that are there, all of the same weight, and of the order of frames."""
-    options, size = settings.data, model.encoder.image_size
+    options, size, sides = settings.data, model.encoder.image_size, len(model.sides)
 
     def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         stored, uniform, labels, mask = (
@@ -209,6 +180,7 @@ def au_loss(
         images = preprocessing.normalize(images)
         if options.erase:
             images = augmentation.erase(images, uniform, options.erase)
+        labels, mask = (augmentation.mirror_sides(each, sides, crops.flip) for each in (labels, mask))
         mixing = (keyed_generator(settings.run.seed, "step", step), options.mixup, options.cutmix)
         if "guide" not in batch:
             images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
@@ -265,12 +237,8 @@ def _evaluation(
 
     def evaluate(epoch: int) -> Evaluation:
         total, weight = 0.0, 0.0
-        collected: dict[str, list[np.ndarray]] = {
-            "labels": [],
-            "mask": [],
-            "occurrence": [],
-            "intensity": [],
-        }
+        kinds = ("labels", "mask", "occurrence", "intensity", "sides")
+        collected: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
         for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
             images = preprocessing.to_input(batch["image"].to(session.device), model.encoder.image_size)
             with session.autocast():
@@ -280,7 +248,12 @@ def _evaluation(
             total, weight = total + float(batch_total), weight + float(batch_weight)
             collected["labels"].append(batch["au"].numpy())
             collected["mask"].append(batch["mask"].numpy())
-            for name, values in (("occurrence", output.probabilities()), ("intensity", output.intensities())):
+            sides = output.side_intensities()
+            for name, values in (
+                ("occurrence", output.probabilities()),
+                ("intensity", output.intensities()),
+                ("sides", None if sides is None else torch.cat(sides, dim=1)),
+            ):
                 if values is not None:
                     collected[name].append(values.cpu().numpy())
         arrays = {name: np.concatenate(values) for name, values in collected.items() if values}
@@ -292,10 +265,13 @@ def _evaluation(
 def compute_scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[str, float]:
     """Return ``f1/AU12`` ... and ``f1_mean``, and the same for ``icc``; means leave out what is undefined.
 
+    Where sides are labelled, ``icc_sides_mean`` is the mean over AUs and both sides.
+
     Args:
         aus: A action units.
-        arrays: ``labels`` and ``mask`` (N, O) as in ``Split``, and the model's ``occurrence`` (probabilities)
-            and ``intensity`` (0 to 5), (N, A) each, as far as its task has them.
+        arrays: ``labels`` and ``mask`` as in ``Split``, and the model's ``occurrence`` (probabilities) and
+            ``intensity`` (0 to 5), (N, A) each, as far as its task has them; and ``sides`` (N, 2K), 0 to 5,
+            if it has them.
     """
     scores: dict[str, float] = {}
     kinds = [kind for kind in ("occurrence", "intensity") if kind in arrays]
@@ -308,6 +284,10 @@ def compute_scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[
             name, values = "icc", metrics.icc31(labels, arrays[kind], mask)
         scores |= {f"{name}/{facts.au_name(number)}": float(v) for number, v in zip(aus, values, strict=True)}
         scores[f"{name}_mean"] = metrics.mean(values)
+    if "sides" in arrays:
+        labels, mask = (arrays[name][:, len(aus) * len(kinds) :] for name in ("labels", "mask"))
+        if mask.any():
+            scores["icc_sides_mean"] = metrics.mean(metrics.icc31(labels, arrays["sides"], mask))
     return scores
 
 

@@ -159,7 +159,7 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Experiment:
     other = [text for text in overrides if text not in forced]
     experiment = config.load(Experiment, recipe, other)
     values = experiment.model_dump()
-    values["forced"] = nested.merge(experiment.forced, config.apply_overrides(forced))
+    values["forced"] = nested.merge(experiment.forced, nested.apply_overrides(forced))
     if experiment.name == "experiment":
         values["name"] = Path(recipe).stem
     return config.check(Experiment, values, f"recipe {recipe}")

@@ -1,4 +1,4 @@
-"""The splits of a fine-tuning: faces for training, validation and test, no subject in two of them."""
+"""Labels and splits of a fine-tuning: faces for training, validation and test, no subject in two of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from maeface import config
+from maeface import config, facts
 from maeface.data import manifest
+from maeface.data.tables.labels import LabelledFaces
 from maeface.errors import DataError
 from maeface.files import natural_key
 
@@ -22,9 +23,9 @@ class Split:
 
     Attributes:
         rows: N rows of the manifest.
-        labels: (N, O), columns in the order of the model's outputs: A action units, or 2A for task "both"
-            (occurrence, then intensity).
-        mask: (N, O) bool, True where the label is there (not missing).
+        labels: (N, O + 2K), columns in the order of the model's outputs: A action units, or 2A for task
+            "both" (occurrence, then intensity); then K intensities of the subject's left, and K of the right.
+        mask: (N, O + 2K) bool, True where the label is there (not missing).
     """
 
     rows: Any
@@ -45,6 +46,42 @@ class Split:
         if len(times) <= folders.max(initial=0):
             raise DataError(f"data.repeats has {len(times)} numbers; expected one for each data folder")
         return self.select(np.repeat(np.arange(len(folders)), np.asarray(times)[folders]))
+
+
+def select_labels(labelled: LabelledFaces, head: config.Head) -> tuple[tuple[int, ...], Split]:
+    """Return the action units to learn and their labels, in the order of the model's outputs.
+
+    Where ``head.aus`` is empty, these are all that the labels have; for task "both", those of both kinds.
+
+    Raises:
+        DataError: the labels lack an action unit of ``head.aus`` or ``head.sides``, or have none of the kind.
+    """
+    kinds = {"detection": ["occurrence"], "intensity": ["intensity"]}.get(
+        head.task, ["occurrence", "intensity"]
+    )
+    labelled_aus = {
+        "occurrence": labelled.aus_occurrence,
+        "intensity": labelled.aus_intensity,
+        "sides": labelled.aus_sides,
+    }
+    common = [au for au in labelled_aus[kinds[0]] if all(au in labelled_aus[kind] for kind in kinds)]
+    aus = head.aus or tuple(common)
+    chosen = {kind: aus for kind in kinds} | ({"sides": head.sides} if head.sides else {})
+    labels, mask = [], []
+    for kind, wanted in chosen.items():
+        there = labelled_aus[kind]
+        missing = [facts.au_name(number) for number in wanted if number not in there]
+        if missing or not wanted:
+            names = ", ".join(facts.au_name(number) for number in there) or "none"
+            raise DataError(
+                f"the labels have no {kind} of {', '.join(missing) or 'any action unit'}; they have: {names}"
+            )
+        columns = np.array([there.index(number) for number in wanted])
+        if kind == "sides":
+            columns = np.concatenate([columns, columns + len(there)])
+        labels.append(getattr(labelled, kind)[:, columns])
+        mask.append(getattr(labelled, f"{kind}_mask")[:, columns])
+    return aus, Split(labelled.rows, np.concatenate(labels, axis=1), np.concatenate(mask, axis=1))
 
 
 def split_faces(faces: Split, settings: config.Finetune) -> dict[str, Split]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from maeface import config, facts
+from maeface import config, facts, nested
 from maeface.data.formats.photos import PAPER_IMAGES
 from maeface.data.ingest.inputs import Input
 from maeface.errors import ConfigError
@@ -74,7 +74,7 @@ def read(name: str, root: Path, overrides: Sequence[str] = ()) -> RawDataset:
     if not root.is_dir():
         raise ConfigError(f"no such folder: {root}; give the folder of {name}")
     reader = importlib.import_module(f"{PACKAGE}.{name}")
-    options = config.check(reader.Options, config.apply_overrides(overrides), f"--dataset {name}")
+    options = config.check(reader.Options, nested.apply_overrides(overrides), f"--dataset {name}")
     dataset: RawDataset = reader.read(root, options)
     labels = dataset.labels
     if labels is not None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from maeface import config, files
+from maeface import files, nested
 from maeface.data.readers.raw_dataset import RawDataset
 
 FILE = "labels.parquet"
@@ -34,7 +34,7 @@ def record(dataset: RawDataset, name: str | None, options: Sequence[str]) -> dic
     """
     return {
         "dataset": name,
-        "options": config.apply_overrides(options),
+        "options": nested.apply_overrides(options),
         "notes": list(dataset.notes),
         "labels_sha256": None if dataset.labels is None else hash_labels(dataset.labels),
     }

@@ -58,9 +58,11 @@ def read(root: Path, options: Options) -> RawDataset:
         raise ConfigError("--dataset table needs the table of labels: --set labels=FILE.csv (or .parquet)")
     path = options.labels if options.labels.is_file() else root / options.labels
     if wrong := [
-        name for name in options.columns if name not in KEYS and not re.fullmatch(r"AU\d+_[oi]", name)
+        name for name in options.columns if name not in KEYS and not re.fullmatch(r"AU\d+_[oiLR]", name)
     ]:
-        raise ConfigError(f"columns.{wrong[0]}: expected one of {', '.join(KEYS)}, AU01_o, AU01_i, ...")
+        raise ConfigError(
+            f"columns.{wrong[0]}: expected one of {', '.join(KEYS)}, AU01_o, AU01_i, AU01_L, ..."
+        )
     table = label_table.read(path, {column: name for name, column in options.columns.items()})
     texts = table.texts
     if "source" not in texts:
@@ -175,7 +177,7 @@ def _present(rows: _Rows, frames: NDArray[np.int64], options: Options) -> NDArra
 
 
 def _label_columns(table: LabelTable) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for kind, end in (("occurrence", "o"), ("intensity", "i")):
+    for kind, end in zip(label_table.KINDS, "oiLR", strict=True):
         columns = sorted((au, column) for column, (au, other) in table.aus.items() if other == kind)
         for au, column in columns:
             yield f"{facts.au_name(au)}_{end}", table.numbers[column].astype(np.float32)

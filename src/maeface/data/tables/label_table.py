@@ -18,6 +18,9 @@ KEYS = ("id", "source", "frame", "face")
 SUBJECT_COLUMNS = ("subject", "clip")
 MISSING_CODES = (9.0, -1.0)
 MAX_INTENSITY = 5.0
+KINDS = ("occurrence", "intensity", "left", "right")
+"""What is labelled of an action unit; the last two are intensities of the subject's left and right."""
+OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class LabelTable:
 
     Attributes:
         texts: the key and subject columns that the file has; "" where empty.
-        aus: {column: (AU, "occurrence" or "intensity")}.
+        aus: {column: (AU, one of ``KINDS``)}; with a column of the left there is one of the right.
         numbers: {column: (M,) float64}, in range, NaN where missing.
         ignored: columns that are not used.
         rows: the place of each row in the file, for messages ("line 7").
@@ -59,6 +62,7 @@ def read(path: Path, renamed: Mapping[str, str] | None = None) -> LabelTable:
         column: _check_values(path, column, table.aus[column][1], values, table.rows)
         for column, values in table.numbers.items()
     }
+    _refuse_one_sided_rows(path, table.aus, checked, table.rows)
     return replace(table, numbers=checked)
 
 
@@ -68,7 +72,7 @@ def _sort_columns(
     """Return the text columns, the AU columns and the ignored ones.
 
     Raises:
-        DataError: a name twice, an action unit twice, or no key or AU column.
+        DataError: a name twice, an action unit twice, one side without the other, or no key or AU column.
     """
     named = [column for column in columns if column]
     table_file.refuse_repeated_columns(path, named)
@@ -83,6 +87,13 @@ def _sort_columns(
         if other := next((name for name, used in aus.items() if used == label), None):
             raise DataError(f"{path}: columns {other} and {column} are the same action unit")
         aus[column] = label
+    for column, (au, kind) in aus.items():
+        if kind in OTHER_SIDE and (au, OTHER_SIDE[kind]) not in aus.values():
+            other = f"{facts.au_name(au)}_{OTHER_SIDE[kind][0].upper()}"
+            raise DataError(
+                f"{path} has {column}, the intensity of one side, but no {other}; give both "
+                "(intensities of OpenFace are AU12_r, with a small letter)"
+            )
     if not aus:
         raise DataError(
             f"{path} has no AU column such as AU12_o (occurrence) or AU12_i (intensity); "
@@ -105,7 +116,7 @@ def _find_labels(path: Path, columns: list[str]) -> dict[str, tuple[int, str]]:
             known = ", ".join(facts.au_name(au) for au in sorted(facts.AUS))
             raise DataError(f"{path}: {column} is no action unit that is known; known are {known}")
     found = table_file.find_au_columns(columns)
-    return {name: label for name, label in found.items() if label[1] in ("occurrence", "intensity")}
+    return {name: label for name, label in found.items() if label[1] in KINDS}
 
 
 def _read_csv(path: Path, renamed: Mapping[str, str]) -> LabelTable:
@@ -149,6 +160,18 @@ def _read_parquet(path: Path, renamed: Mapping[str, str]) -> LabelTable:
     text_values = {column: [_text(value) for value in table[column].to_pylist()] for column in texts}
     rows = [f"row {number}" for number in range(1, table.num_rows + 1)]
     return LabelTable(text_values, aus, numbers, ignored, rows)
+
+
+def _refuse_one_sided_rows(
+    path: Path, aus: Mapping[str, tuple[int, str]], numbers: Mapping[str, np.ndarray], rows: Sequence[str]
+) -> None:
+    columns = {label: column for column, label in aus.items()}
+    for (au, kind), left in columns.items():
+        if kind == "left":
+            right = columns[au, "right"]
+            if (wrong := np.isnan(numbers[left]) != np.isnan(numbers[right])).any():
+                row = rows[int(np.argmax(wrong))]
+                raise DataError(f"{path}, {row}: only one of {left} and {right} is known; give both or none")
 
 
 def _text(value: object) -> str:

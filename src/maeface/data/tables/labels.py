@@ -1,11 +1,12 @@
 """Labels: read from a CSV or Parquet table, and joined with the faces of a manifest as arrays and masks.
 
 A missing label is masked, never a number: empty, NaN, 9 and -1 all mean "missing" in the AU datasets.
-Occurrence is read from ``AU12_o`` and intensity from ``AU12_i``; neither is derived from the other.
+Occurrence is read from ``AU12_o`` and intensity from ``AU12_i``, that of the subject's left and right from
+``AU12_L`` and ``AU12_R``; none is derived from another.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ class Labels:
         occurrence: {AU: (M,) float64, 0 or 1, NaN where missing}.
         intensity: {AU: (M,) float64, 0 to 5, NaN where missing}.
         ignored: columns that are not used.
+        left, right: as ``intensity``, of the sides of the face; both have the same AUs, and are missing in
+            the same rows.
     """
 
     path: Path
@@ -37,11 +40,18 @@ class Labels:
     occurrence: dict[int, np.ndarray]
     intensity: dict[int, np.ndarray]
     ignored: tuple[str, ...]
+    left: dict[int, np.ndarray] = field(default_factory=dict)
+    right: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return all values by the name of their column, such as ``AU12_o``."""
+        kinds = (("o", self.occurrence), ("i", self.intensity), ("L", self.left), ("R", self.right))
+        return {f"{facts.au_name(au)}_{end}": values for end, kind in kinds for au, values in kind.items()}
 
 
 @dataclass(frozen=True)
 class LabelledFaces:
-    """The faces that have labels, and their labels (N faces; A and B action units).
+    """The faces that have labels, and their labels (N faces; A, B and K action units).
 
     Attributes:
         rows: N rows of the manifest, in its order, index 0 to N - 1; ``subject`` and ``clip`` are those of
@@ -52,6 +62,9 @@ class LabelledFaces:
         aus_intensity: numbers of the B action units, ascending.
         intensity: (N, B) float32, 0 to 5; 0 where missing.
         intensity_mask: (N, B) bool, True where the label is there (not missing).
+        aus_sides: numbers of the K action units with a label of each side of the face, ascending.
+        sides: (N, 2K) float32, 0 to 5: of the subject's left, then of the right; 0 where missing.
+        sides_mask: (N, 2K) bool, True where the label is there (not missing).
         unlabelled: faces of the manifest without a label.
         unmatched: label rows without a face.
         ignored: columns of the labels that were not used.
@@ -65,6 +78,9 @@ class LabelledFaces:
     aus_intensity: tuple[int, ...]
     intensity: np.ndarray
     intensity_mask: np.ndarray
+    aus_sides: tuple[int, ...]
+    sides: np.ndarray
+    sides_mask: np.ndarray
     unlabelled: int
     unmatched: int
     ignored: tuple[str, ...] = ()
@@ -73,12 +89,13 @@ class LabelledFaces:
     def table(self) -> pd.DataFrame:
         """Return a table of ``id``, ``subject``, ``clip``, and AU columns with NaN where missing."""
         columns: dict[str, np.ndarray] = {}
-        for letter, aus, values, mask in (
+        for letters, aus, values, mask in (
             ("o", self.aus_occurrence, self.occurrence, self.occurrence_mask),
             ("i", self.aus_intensity, self.intensity, self.intensity_mask),
+            ("LR", self.aus_sides, self.sides, self.sides_mask),
         ):
-            values_or_nan = np.where(mask, values, np.float32(np.nan))
-            columns |= {f"{facts.au_name(au)}_{letter}": values_or_nan[:, k] for k, au in enumerate(aus)}
+            names = [f"{facts.au_name(au)}_{letter}" for letter in letters for au in aus]
+            columns |= dict(zip(names, np.where(mask, values, np.float32(np.nan)).T, strict=True))
         return pd.concat([self.rows[["id", "subject", "clip"]], pd.DataFrame(columns)], axis=1)
 
     def summary(self) -> str:
@@ -133,6 +150,7 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> LabelledFaces:
         rows[name] = values.where(values.notna(), rows[name])
     occurrence, occurrence_mask = _arrays(labels.occurrence, label_rows)
     intensity, intensity_mask = _arrays(labels.intensity, label_rows)
+    sides = [_arrays(side, label_rows) for side in (labels.left, labels.right)]
     return LabelledFaces(
         rows=rows,
         aus_occurrence=tuple(sorted(labels.occurrence)),
@@ -141,6 +159,9 @@ def join_labels(manifest: pd.DataFrame, labels: Labels | Path) -> LabelledFaces:
         aus_intensity=tuple(sorted(labels.intensity)),
         intensity=intensity,
         intensity_mask=intensity_mask,
+        aus_sides=tuple(sorted(labels.left)),
+        sides=np.concatenate([values for values, _ in sides], axis=1),
+        sides_mask=np.concatenate([mask for _, mask in sides], axis=1),
         unlabelled=int((~labelled).sum()),
         unmatched=len(labels.rows) - len(np.unique(label_rows)),
         ignored=labels.ignored,
@@ -153,13 +174,14 @@ def read_labels(path: Path) -> Labels:
 
     Columns: ``id``, or ``source`` and optionally ``frame``, ``face``; optionally ``subject``, ``clip``; and
     AU columns ``AU12_o`` (occurrence, 0 or 1) and ``AU12_i`` (intensity, 0 to 5), or the names that other
-    tools give them (``facts.au_column``). Other columns are ignored and listed. CSV may be separated by
-    comma, semicolon or tab, with or without a byte order mark.
+    tools give them (``facts.au_column``); and ``AU12_L`` with ``AU12_R`` (intensity of the subject's left and
+    right, 0 to 5, known of both sides or of none). Other columns are ignored and listed. CSV may be separated
+    by comma, semicolon or tab, with or without a byte order mark.
 
     Raises:
         ConfigError: no such file.
         DataError: not a table of labels, an AU that does not exist, a value out of its range (the row is
-            named), or two rows that contradict each other.
+            named), one side without the other, or two rows that contradict each other.
     """
     table = label_table.read(path)
     keys = ("id",) if "id" in table.texts else tuple(key for key in KEYS if key in table.texts)
@@ -168,10 +190,10 @@ def read_labels(path: Path) -> Labels:
         values = table.texts.get(name) or [""] * len(table.rows)
         rows[name] = pd.Series([value or None for value in values], dtype="object")
     rows["row"] = table.rows
-    kinds: dict[str, dict[int, np.ndarray]] = {"occurrence": {}, "intensity": {}}
+    kinds: dict[str, dict[int, np.ndarray]] = {kind: {} for kind in label_table.KINDS}
     for column, (au, kind) in table.aus.items():
         kinds[kind][au] = table.numbers[column]
-    return _drop_repeats(Labels(path, keys, rows, kinds["occurrence"], kinds["intensity"], table.ignored))
+    return _drop_repeats(Labels(path, keys, rows, ignored=table.ignored, **kinds))
 
 
 def unify_slashes(names: "pd.Series[str]", names_of_files: "pd.Series[str]") -> "pd.Series[str]":
@@ -223,8 +245,7 @@ def _drop_repeats(labels: Labels) -> Labels:
     repeated = labels.rows.duplicated(keys, keep=False)
     if not repeated.any():
         return labels
-    values = {f"o{au}": column for au, column in labels.occurrence.items()}
-    values |= {f"i{au}": column for au, column in labels.intensity.items()}
+    values = labels.columns()
     table = pd.concat([labels.rows, pd.DataFrame(values)], axis=1)[repeated]
     distinct = table.drop_duplicates([*keys, *SUBJECT_COLUMNS, *values])
     if (conflict := distinct.duplicated(keys, keep=False)).any():
@@ -235,13 +256,13 @@ def _drop_repeats(labels: Labels) -> Labels:
             f"{_example(same, keys)}"
         )
     kept = np.flatnonzero(~labels.rows.duplicated(keys))
-    return Labels(
-        labels.path,
-        labels.keys,
-        labels.rows.iloc[kept].reset_index(drop=True),
-        {au: column[kept] for au, column in labels.occurrence.items()},
-        {au: column[kept] for au, column in labels.intensity.items()},
-        labels.ignored,
+    return replace(
+        labels,
+        rows=labels.rows.iloc[kept].reset_index(drop=True),
+        occurrence={au: column[kept] for au, column in labels.occurrence.items()},
+        intensity={au: column[kept] for au, column in labels.intensity.items()},
+        left={au: column[kept] for au, column in labels.left.items()},
+        right={au: column[kept] for au, column in labels.right.items()},
     )
 
 

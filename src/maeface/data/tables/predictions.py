@@ -183,6 +183,8 @@ def _key_columns(names: list[str]) -> dict[str, str]:
 def _au_columns(path: Path, names: list[str]) -> dict[tuple[int, facts.Kind], str]:
     columns: dict[tuple[int, facts.Kind], str] = {}
     for column, prediction in table_file.find_au_columns(names).items():
+        if prediction[1] not in long_table.KINDS:
+            continue  # intensities of the sides of the face
         if prediction in columns:
             raise DataError(f"{path}: columns {columns[prediction]} and {column} are the same action unit")
         columns[prediction] = column

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from maeface import console, facts, files, finetune
-from maeface.data.loading.split import Split, split_faces
+from maeface.data.loading.split import Split, select_labels, split_faces
 from maeface.experiments.reporting import results
 from maeface.experiments.running import plan
 from maeface.experiments.running.datasets import PreparedDataset
@@ -140,7 +140,7 @@ def _splits(part: PlannedPart, data: PreparedDataset, tested: PreparedDataset | 
 
 
 def _labelled_faces(part: PlannedPart, data: PreparedDataset) -> Split:
-    return finetune.select_labels(finetune.join_labels([data.folder], data.labels), part.settings.model)[1]
+    return select_labels(finetune.join_labels([data.folder], data.labels), part.settings.model)[1]
 
 
 def _predict(

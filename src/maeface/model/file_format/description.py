@@ -18,7 +18,8 @@ def describe(
 ) -> Metadata:
     """Return the metadata of a model.
 
-    Sizes, task and action units are read from the model; the arguments are the other fields of ``Metadata``.
+    Sizes, task, action units and sides are read from the model; the arguments are the other fields of
+    ``Metadata``.
     """
     vit = model.encoder
     assert preprocessing.image_size == vit.image_size, "preprocessing is of another image size"
@@ -41,6 +42,7 @@ def describe(
         autoencoder=autoencoder,
         task=model.task if isinstance(model, AUModel) else None,
         aus=model.aus if isinstance(model, AUModel) else (),
+        sides=model.sides if isinstance(model, AUModel) else (),
         thresholds=tuple(thresholds),
         dataset=dataset,
         fold=fold,
