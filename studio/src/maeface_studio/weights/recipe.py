@@ -88,7 +88,7 @@ class Recipe(config.Settings):
     """Also fine-tune from random weights, which shows the effect of pre-training."""
     render: Render = Render()
     more_renders: Render | None = None
-    """Further faces, rendered with other settings. Let ``first_subject`` be the number of subjects of ``render``."""
+    """Further faces with other settings; let ``first_subject`` be the number of subjects of ``render``."""
     init: str = ""
     """Weights to go on from, by name or path; empty: those of a new masked autoencoder of all faces."""
     prepare: Prepare = Prepare()
