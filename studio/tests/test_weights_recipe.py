@@ -40,7 +40,7 @@ SMALL = [
 
 
 def settings(*more):
-    return recipe.load("maeface-tiny", [*SMALL, *more])
+    return recipe.load("maeface-nano", [*SMALL, "finetune.model.sides=[12, 4]", *more])
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def data(shared, rig_path, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setitem(vit.SIZES, "tiny", vit.Shape(16, 2, 2))
+    monkeypatch.setitem(vit.SIZES, "nano", vit.Shape(16, 2, 2))
 
 
 def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(
@@ -86,7 +86,7 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(
     assert packed == out / "small.safetensors"
     _, metadata = weights.load_model(packed)
     assert metadata.preprocessing.mirror and metadata.provenance["stored_as"] == "bf16"
-    assert metadata.task == "both" and len(metadata.aus) == 20
+    assert metadata.task == "both" and len(metadata.aus) == 20 and metadata.sides == (12, 4)
     assert (out / "small-from-scratch.safetensors").is_file()
 
     sources = set(manifest.load(out / "portraits")["source"])
@@ -95,6 +95,7 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(
     real = labels["id"].str.contains(".jpg", regex=False)
     theirs = labels[real].set_index("id")
     assert len(theirs) == 4 and theirs["AU12_o"].notna().all() and theirs["AU12_i"].isna().all()
+    assert theirs["AU12_L"].isna().all() and labels.loc[~real, "AU12_L"].between(0, 5).all()
     annotated = pd.read_csv(resources.files("maeface_studio.weights") / "annotations.csv", index_col="id")
     for face, row in theirs.iterrows():
         for au in how.annotations.aus:  # annotations come first, and the teacher fills their gaps
@@ -128,7 +129,9 @@ def test_annotations_that_nobody_made_are_refused(data, tmp_path):
 
 def test_what_the_data_folder_lacks_is_named(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"lacks photos/congress, videos, rig/ict_facekit\.npz; studio/docs/weights"
+        ConfigError,
+        match=r"lacks photos/congress, videos, photos/darwin, "
+        r"rig/ict_facekit\.npz, rig/makehuman_shapes\.npz; studio",
     ):
         make.run(recipe.load("maeface-tiny"), tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -184,6 +187,13 @@ def demo_sample():
     from maeface import demo
 
     return demo.sample_folder()
+
+
+def test_an_order_of_frames_needs_a_teacher_that_measures(data, tmp_path):
+    how = recipe.load("maeface-nano-motion", SMALL)
+    for teacher in (None, data / "teacher.csv"):
+        with pytest.raises(ConfigError, match=r"give --teacher face_landmarker\.task"):
+            make.run(how, data, tmp_path / "out", teacher)
 
 
 def test_videos_are_held_out_by_their_names(tmp_path):

@@ -200,6 +200,11 @@ def _is_mediapipe(teacher: Path) -> bool:
 
 def _check_teacher(recipe: Recipe, teacher: Path | None, out: Path) -> Path | None:
     """Check the teacher before hours of work; return its pseudo-labels if it is a table."""
+    if recipe.finetune.relative.measures and not (teacher and _is_mediapipe(teacher)):
+        raise ConfigError(
+            "the recipe learns the order of frames from MediaPipe's measures (finetune.relative); "
+            "give --teacher face_landmarker.task"
+        )
     if teacher is None:
         return None
     if _is_mediapipe(teacher):
