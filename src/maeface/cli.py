@@ -208,6 +208,7 @@ def predict(
     detector: options.Detector = "auto",
     weights: options.Weights = None,
     au_thresholds: predict_options.AUThresholds = None,
+    sides: predict_options.Sides = False,
     neutral: predict_options.Neutral = None,
     smooth_s: predict_options.Smooth = 0.0,
     out: options.Tables = None,

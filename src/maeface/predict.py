@@ -63,6 +63,7 @@ class Options:
     ray: str | None = None
     face_threshold: float = 0.5
     au_thresholds: Mapping[str, float] | float | None = None
+    sides: bool = False
 
 
 MakePredictor = Callable[[Options], "Predictor"]
@@ -91,6 +92,7 @@ def run(
     ray: str | None = None,
     face_threshold: float = 0.5,
     au_thresholds: Mapping[str, float] | float | None = None,
+    sides: bool = False,
     extras: Extras | None = None,
     make_predictor: MakePredictor | None = None,
 ) -> Summary:
@@ -120,6 +122,7 @@ def run(
         ray: address of a Ray cluster to work on, or "local"; None: processes on this machine.
         face_threshold: as in ``Predictor``.
         au_thresholds: {"AU12": probability from which it occurs}, or one for all; else those of the weights.
+        sides: as in ``Predictor``.
         extras: what to make of the finished tables; None: events and summary of videos.
         make_predictor: makes another predictor, a function of a module; None for ``Predictor``.
 
@@ -130,8 +133,8 @@ def run(
         ResourceError: no such device, a full disk, ``out`` in use, or no weights for the face detector.
     """
     options = Options(
-        *(weights, pictures, every, fps, faces, aligned, device, precision, detector),
-        *(max_bad, backend, workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds),
+        *(weights, pictures, every, fps, faces, aligned, device, precision, detector, max_bad, backend),
+        *(workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds, sides),
     )
     return _run(inputs, out, options, extras or Extras(), make_predictor or _make_predictor)
 
@@ -207,8 +210,7 @@ def _run(
     header = record.make_header(weights, files_of(weights), detector, given)
     folder = parts_of(out).absolute()  # processes of a cluster start in other folders
     on_cuda = options.device.startswith("cuda")
-    uses_gpu = options.backend in ("auto", "torch")
-    gpu = on_cuda or (options.device == "auto" and uses_gpu and finds_gpu())
+    gpu = on_cuda or (options.device == "auto" and options.backend in ("auto", "torch") and finds_gpu())
     processes = options.workers or (count_gpu_processes(options.device) if gpu else count_cores())
     resources = Resources(processes, options.file_timeout, options.ray, gpus=on_cuda)
     setup = partial(_make_job, folder, header, used, extras, make)
@@ -289,6 +291,7 @@ def _make_predictor(options: Options) -> "Predictor":
         min_face=options.min_face,
         face_threshold=options.face_threshold,
         au_thresholds=number_thresholds(options.au_thresholds),
+        sides=options.sides,
     )
 
 

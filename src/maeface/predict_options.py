@@ -33,6 +33,14 @@ AUThresholds = Annotated[
         rich_help_panel=VALUES,
     ),
 ]
+Sides = Annotated[
+    bool,
+    typer.Option(
+        "--sides",
+        help="Add intensities of the subject's left and right, AU12_L and AU12_R, if the weights have them.",
+        rich_help_panel=VALUES,
+    ),
+]
 Neutral = Annotated[
     str | None,
     typer.Option(

@@ -83,6 +83,22 @@ def test_f1_false_alarms_and_icc(tmp_path):
     assert only(found, "ICC").value == pytest.approx(1)  # consistency: an offset does not lower it
 
 
+def test_sides_are_compared_each_with_its_own_and_their_difference(tmp_path):
+    left, right = np.tile([0.0, 1, 2, 4], 10), np.tile([3.0, 1, 0, 2], 10)
+    labels = labels_of(tmp_path / "labels.csv", AU12_o=np.repeat([0, 1], 20), AU12_L=left, AU12_R=right)
+    shown = {"input": labels.rows["source"], "AU12_p": 0.5}
+    good = save(tmp_path / "good.csv", **shown, AU12_L=left * 0.5 + 1, AU12_R=right * 0.5)
+    swapped = save(tmp_path / "swapped.csv", **shown, AU12_L=right, AU12_R=left)
+    none = save(tmp_path / "none.csv", **shown)
+    tools = {"good": read(good), "swapped": read(swapped), "none": read(none)}
+    found, _ = stills.score("renders", labels, tools, stills.SIDES, resamples=20)
+    assert only(found, "r of left - right", tool="good").value == pytest.approx(1)
+    assert only(found, "r of left - right", tool="swapped").value == pytest.approx(-1)
+    assert 0.7 < only(found, "ICC left", tool="good").value < 1
+    assert only(found, "ICC right", tool="swapped").value < 0.5
+    assert all(math.isnan(only(found, measure, tool="none").value) for measure in stills.SIDES)
+
+
 def test_few_faces_with_an_au_give_no_auc_but_a_rate_of_false_alarms(tmp_path):
     truth = np.r_[np.ones(9), np.zeros(30)].astype(int)
     labels = labels_of(tmp_path / "labels.csv", AU12_o=truth)

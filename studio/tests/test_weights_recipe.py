@@ -6,9 +6,12 @@ from importlib import resources
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from maeface import facts, finetune
 from maeface.data import manifest
+from maeface.data.loading.dataset import gather_manifests
+from maeface.data.tables import labels
 from maeface.errors import ConfigError, DataError
 from maeface.model import vit, weights
 from maeface_studio.weights import make, recipe
@@ -118,6 +121,20 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(
 
     with pytest.raises(ConfigError, match=r"labels_sha256|faces: "):
         make.run(how, data, out)
+
+
+def test_the_sides_of_renders_come_into_the_labels_and_photographs_have_none(tmp_path):
+    for folder in ("renders", "photos"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (24, 24)).save(tmp_path / folder / f"{folder}.png")
+    rendered, teacher = tmp_path / "renders" / "labels.csv", tmp_path / "teacher.csv"
+    rendered.write_text("source,AU12_o,AU12_i,AU12_L,AU12_R\nrenders.png,1,2,4,0\n")
+    teacher.write_text("source,AU12_o\nphotos.png,1\n")
+    real = [tmp_path / "photos"]
+    path = make._write_labels(tmp_path, rendered, real, teacher, recipe.Annotations(aus=()))
+    found = labels.join_labels(gather_manifests([tmp_path / "renders", *real]), path)
+    assert found.aus_sides == (12,) and found.sides.tolist() == [[4, 0], [0, 0]]
+    assert found.sides_mask.tolist() == [[True, True], [False, False]]
 
 
 def test_annotations_that_nobody_made_are_refused(data, tmp_path):

@@ -15,7 +15,7 @@ REACH = 3.0
 
 
 def smooth(table: pd.DataFrame, sigma_s: float) -> pd.DataFrame:
-    """Return the table with smoothed values: ``AU12_p``, ``AU12_i`` and ``AU12_d`` of films.
+    """Return the table with smoothed values of films: ``AU12_p``, ``_i``, ``_d``, ``_L`` and ``_R``.
 
     Each value becomes the mean of the values of this person near it in time, weighted by a Gaussian and by
     the time for which each frame stands. Only rows with values are changed, and nothing is filled in.
@@ -42,7 +42,7 @@ def smooth(table: pd.DataFrame, sigma_s: float) -> pd.DataFrame:
     if sigma_s == 0:
         return table.copy()
     result = table.drop(columns=[name for name in table if re.fullmatch(r"AU\d\d", str(name))])
-    columns = [str(name) for name in result if re.fullmatch(r"AU\d\d_[pid]", str(name))]
+    columns = [str(name) for name in result if re.fullmatch(r"AU\d\d_[pidLR]", str(name))]
     values = np.array([numbers(result, name) for name in columns]).T
     for person in people(table):
         if person.is_film and columns:

@@ -39,6 +39,8 @@ TYPES = {
     ),
 }
 """The columns of a summary and their types."""
+SIDES = dict.fromkeys(("mean_L", "mean_R", "asymmetry"), "float64")
+"""More columns of the summary of a table with the sides of the face."""
 PAIR_TYPES = {
     "input": "object",
     "track": "Int64",
@@ -70,8 +72,10 @@ def summarize(
         to 1); ``mean_p``, ``mean_i``, ``mean_d`` (over the time with values, present or not), ``peak_p``,
         ``peak_i``; ``events``, ``events_per_min`` (of the time with values), ``mean_duration_s`` (of the
         events; NaN without any); ``blinks_per_min`` (AU43 and AU45 only; NaN if frames are usually more than
-        0.1 s apart). Photos have shares of faces, and NaN for seconds and all that is of events. Seconds are
-        rounded to 1 ms, other numbers to six decimals.
+        0.1 s apart). If the table has sides (``AU12_L``, ``AU12_R``), also ``mean_L``, ``mean_R`` and
+        ``asymmetry``, the mean of left minus right (-5 to 5); NaN for AUs without sides. Photos have shares
+        of faces, and NaN for seconds and all that is of events. Seconds are rounded to 1 ms, other numbers to
+        six decimals.
 
     Raises:
         DataError: the table is not one of predictions.
@@ -87,7 +91,8 @@ def summarize(
         for person in (people(table) if persons is None else persons)
         for au in aus
     ]
-    return rounded(pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES))
+    types = TYPES | (SIDES if any(str(name).endswith("_L") for name in table) else {})
+    return rounded(pd.DataFrame(rows, columns=list(types)).astype(types))
 
 
 def co_occurrence(
@@ -141,7 +146,7 @@ def _row(person: Person, au: str, events: pd.DataFrame, thresholds: Thresholds) 
     film = person.is_film
     length = float(person.times[-1] + person.spans[-1] - person.times[0]) if film else nothing
     valid_s = float(person.spans[person.valid].sum()) if film else nothing
-    columns = {kind: person.column(f"{au}_{kind}") for kind in "pid"}
+    columns = {kind: person.column(f"{au}_{kind}") for kind in "pidLR"}
     minutes = valid_s / 60 if film and valid_s > 0 else nothing
     timed = au in LIDS and film and 0 < person.step_s <= BLINK_STEP_S + 1e-9
     return {
@@ -161,6 +166,7 @@ def _row(person: Person, au: str, events: pd.DataFrame, thresholds: Thresholds) 
             f"peak_{kind}": float(np.nanmax(columns[kind])) if not np.isnan(columns[kind]).all() else nothing
             for kind in "pi"
         },
+        "asymmetry": mean_over_time(columns["L"] - columns["R"], weights),
         "events": float(len(events)) if film else nothing,
         "events_per_min": len(events) / minutes if film else nothing,
         "mean_duration_s": float(events["duration_s"].mean()) if len(events) else nothing,

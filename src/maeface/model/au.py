@@ -110,6 +110,11 @@ class AUModel(nn.Module):
         """Map images (B, 3, S, S) float, normalised by mean and standard deviation, to AUs."""
         return self.forward_head(self.features(images))
 
+    def outputs(self, features: Tensor) -> Tensor:
+        """Map features (B, D) to the outputs of the head, followed by those of the sides: (B, O + 2K)."""
+        heads = [self.head] if self.side_head is None else [self.head, self.side_head]
+        return torch.cat([head(features) for head in heads], dim=1)
+
     def forward_head(self, features: Tensor) -> AUOutput:
         """Map features (B, D) to AUs."""
         values = self.head(features)  # (B, O)

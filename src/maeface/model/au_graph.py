@@ -17,7 +17,8 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
     """Return an AU model as an ONNX file.
 
     Input ``images``: (B, 3, I, I) float32, normalised. Output ``values``, of the layer ``output``: the head's
-    (N, O), not yet probabilities and intensities; or the features (N, D) that the head reads.
+    (N, O), not yet probabilities and intensities, followed by those of the sides (N, 2K) if the model has
+    them; or the features (N, D) that the head reads.
 
     Args:
         weights: by published name, float32.
@@ -34,8 +35,11 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
     patches = graph.add("Slice", tokens, *map(graph.constant, ([1], [2**31 - 1], [1])))
     values = layers.norm(graph.add("ReduceMean", patches, axes=[1], keepdims=0), "fc_norm")
     if output == "head":
-        values = layers.linear(values, "head")
-    graph.output(values, "values", ["batch", len(weights["head.bias"]) if output == "head" else width])
+        heads = ["head", "side_head"] if metadata.sides else ["head"]
+        width = sum(len(weights[f"{name}.bias"]) for name in heads)
+        outputs = [layers.linear(values, name) for name in heads]
+        values = graph.add("Concat", *outputs, axis=1) if metadata.sides else outputs[0]
+    graph.output(values, "values", ["batch", width])
     return graph.to_bytes()
 
 

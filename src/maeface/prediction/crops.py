@@ -8,7 +8,6 @@ import pandas as pd
 from maeface import config, console
 from maeface.data.loading.dataset import FaceDataset
 from maeface.data.loading.loader import load_in_order
-from maeface.prediction.columns import au_columns
 from maeface.prediction.predictor import Predictor
 
 CROPS_TOGETHER = 64
@@ -21,6 +20,7 @@ def predict_crops(
     device: config.Device = "auto",
     precision: config.Precision = "auto",
     workers: int = 0,
+    sides: bool = False,
 ) -> pd.DataFrame:
     """Predict stored face crops as ``maeface predict --aligned`` does.
 
@@ -31,21 +31,24 @@ def predict_crops(
         device: device of the model.
         precision: precision of the model.
         workers: processes that read the crops; 0 reads in this one.
+        sides: as in ``Predictor``.
 
     Returns:
         N rows in the order of ``rows``: ``id``, and the AU columns of the model (``AU12_p``, 0..1;
-        ``AU12_i``, 0..5).
+        ``AU12_i``, 0..5; with sides also ``AU12_L`` and ``AU12_R``, 0..5).
 
     Raises:
+        ConfigError: sides that the weights do not have.
         DataError: a crop is damaged.
         WeightsError: the file is not an AU model.
         ResourceError: there is no such device.
     """
-    predictor = Predictor(weights, device, aligned=True, precision=precision)
+    predictor = Predictor(weights, device, aligned=True, precision=precision, sides=sides)
     size = predictor.metadata.preprocessing.image_size
     crops = FaceDataset(folders, rows, size, seed=0, training=False)
-    aus, task = predictor.metadata.aus, predictor.metadata.task
-    columns = au_columns(aus, task)[len(aus) :]  # as the network gives them, without occurrence
+    columns = predictor.au_columns[
+        len(predictor.metadata.aus) :
+    ]  # as the network gives them, without occurrence
     tables = []
     with console.progress("predict", len(crops), "faces") as advance:
         for batch in load_in_order(crops, CROPS_TOGETHER, workers):

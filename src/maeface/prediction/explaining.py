@@ -58,6 +58,7 @@ def draw_explanations(
 
     metadata, count = predictor.metadata, 0
     number, task = len(metadata.aus), metadata.task
+    first = number * (2 if task == "both" else 1)  # intensity
     for one in batch:
         if not isinstance(one.image, SourceImage) or one.image.video or not one.crops:
             continue
@@ -77,7 +78,7 @@ def draw_explanations(
                 relevance[:, k],
                 au,
                 None if task == "intensity" else [*one.values[:, number + place]],
-                None if task == "detection" else [*one.values[:, place - number]],
+                None if task == "detection" else [*one.values[:, first + place]],
             )
             files.write_bytes(explanation_path(folder, one.image.name, au), png(picture))
             count += 1

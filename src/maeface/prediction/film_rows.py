@@ -18,7 +18,7 @@ ROWS_TOGETHER = 16_384
 def columns_needed(shown: bool) -> Callable[[str], bool]:
     """Return which columns are needed of a film, of which pages and copies are made or not."""
     names = {*NEEDED, *(FACE if shown else ())}
-    return lambda name: name in names or bool(re.fullmatch(r"AU\d\d(_[pi])?", name))
+    return lambda name: name in names or bool(re.fullmatch(r"AU\d\d(_[piLR])?", name))
 
 
 def read_films(

@@ -97,6 +97,7 @@ def draw_photos(
     aus, task = predictor.metadata.aus, predictor.metadata.task
     shown = shown_aus(predictor.metadata, extras.all_aus)
     places = [place for place, au in enumerate(aus) if au in shown]
+    first = len(aus) * (2 if task == "both" else 1)  # intensity
     thresholds = [predictor.thresholds[place] for place in places]
     count = draw_explanations(predictor, extras.explain, folder, batch) if extras.explain else 0
     for prediction in batch:
@@ -109,7 +110,7 @@ def draw_photos(
                 box=tuple(crop.face.box),
                 score=np.nan if predictor.detector is None else crop.face.score,
                 probabilities=None if task == "intensity" else values[len(aus) : 2 * len(aus)][places],
-                intensities=None if task == "detection" else values[-len(aus) :][places],
+                intensities=None if task == "detection" else values[first : first + len(aus)][places],
                 low_quality=status == LOW_QUALITY,
                 doubt=describe_low_quality(dict(zip(MEASURES, quality, strict=True))),
             )

@@ -53,7 +53,7 @@ class AUNetwork(Protocol):
         """Return an output for crops.
 
         Returns:
-            Features (F, D), or (V, F, O) of the head: V is 2 with the mirror image, else 1.
+            Features (F, D), or (V, F, O + 2K) of head and sides: V is 2 with the mirror image, else 1.
         """
 
 

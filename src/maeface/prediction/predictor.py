@@ -34,11 +34,11 @@ from maeface.faces.finder import FaceChoice
 from maeface.faces.following import MIN_FACE
 from maeface.faces.imaging import Image
 from maeface.model.zoo import find
-from maeface.prediction.columns import FACE, au_columns, choose_thresholds, make_consistent
+from maeface.prediction.columns import FACE, au_columns, choose_sides, choose_thresholds, make_consistent
 from maeface.prediction.face_finder import Batch, FaceFinder, images_of
 from maeface.prediction.networks import CLOSED, open_au_network
 from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of
-from maeface.prediction.rows import ImagePrediction, join_predictions, rows_of
+from maeface.prediction.rows import ImagePrediction, crops_by_batch, join_predictions, rows_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
 from maeface.prediction.values import Crops, Output, to_values
@@ -71,6 +71,7 @@ class Predictor:
         min_face: side of the smallest face that is searched for in videos, px; 0: as in photos.
         face_threshold: least score of a face, 0 to 1.
         au_thresholds: {action unit: probability from which it occurs}, or one for all; else the weights' own.
+        sides: add the intensities of the subject's left and right, ``AU12_L`` and ``AU12_R`` (0 to 5).
 
     A predictor may be used by several threads; its networks serve one of them at a time. ``close`` frees the
     networks, and so does the end of a ``with`` block.
@@ -78,14 +79,14 @@ class Predictor:
     Attributes:
         metadata: the metadata of the weights: ``aus``, ``task``, ``thresholds``, ...
         thresholds: probability from which each action unit of ``metadata.aus`` occurs.
-        columns: the columns of the table.
+        columns, au_columns: the columns of the table, and those of them that are of action units.
         weights: the path of the weights.
         detector, detector_weights: the face detector and the path of its weights; None if it is not needed.
         backend, device: in use; the device is "cpu" or "cuda:N".
         precision: of the AU model in use: "fp32" or "bf16".
 
     Raises:
-        ConfigError: an unknown choice; the allowed ones are listed.
+        ConfigError: an unknown choice (the allowed ones are listed), or sides that the weights do not have.
         WeightsError: the file is not an AU model, or is damaged.
         ResourceError: no such device, a back end that is not installed, or no weights of the face detector.
     """
@@ -103,6 +104,7 @@ class Predictor:
         min_face: float = MIN_FACE,
         face_threshold: float = 0.5,
         au_thresholds: Mapping[int, float] | float | None = None,
+        sides: bool = False,
     ) -> None:
         finder.require_face_choice(faces)
         checks.require_choice("detector", detector, get_args(WeightsSource))
@@ -112,10 +114,9 @@ class Predictor:
         self.weights = find(weights)
         self.min_face, self._threads = min_face, threads
         device = checks.require_device(str(device))
-        self._network = open_au_network(self.weights, device, precision, backend, threads)
-        self.metadata = self._network.metadata
-        self.backend, self.device = self._network.backend, self._network.device
-        self.precision = self._network.precision
+        network = self._network = open_au_network(self.weights, device, precision, backend, threads)
+        self.metadata, self.backend = network.metadata, network.backend
+        self.device, self.precision = network.device, network.precision
         self.faces: FaceChoice = faces
         self.detector, self.detector_weights = None, None
         if not aligned:
@@ -128,7 +129,10 @@ class Predictor:
                 threads=threads,
             )
         self.thresholds = choose_thresholds(self.metadata, au_thresholds)
-        self.columns = [*WHERE, *FACE, *au_columns(self.metadata.aus, self.metadata.task)]
+        self.au_columns = au_columns(
+            self.metadata.aus, self.metadata.task, choose_sides(self.metadata, sides)
+        )
+        self.columns = [*WHERE, *FACE, *self.au_columns]
 
     def __repr__(self) -> str:
         return f"Predictor({self.weights.stem}, {self.backend} on {self.device}, {self.precision})"
@@ -280,15 +284,17 @@ class Predictor:
             mirror: whether to average with the mirror image, if the weights ask for it.
 
         Returns:
-            (F, K) float32: probabilities and intensities as the network gives them, in the order of the
-            columns ``AU01_p`` ... ``AU01_i`` ..., or the features; (0, K) without a crop.
+            (F, K) float32: probabilities and intensities as the network gives them, in the order of
+            ``au_columns`` after the occurrences, or the features; (0, K) without a crop.
         """
+        outputs = len(self.au_columns) - len(self.metadata.aus)
         if not len(crops):
-            outputs = len(au_columns(self.metadata.aus, self.metadata.task)) - len(self.metadata.aus)
             width = self.metadata.encoder.width if output == "features" else outputs
             return np.zeros((0, width), np.float32)
         values = self._network.compute(crops, output, mirror)
-        return to_values(values, self.metadata.task) if output == "head" else values
+        if output == "features":
+            return values
+        return to_values(values, self.metadata.task, len(self.metadata.sides))[:, :outputs]
 
     def to_columns(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the AU columns of the table, occurrence included, for what ``predict_crops`` returns."""
@@ -309,11 +315,7 @@ class Predictor:
         """Predict a batch of photos, or blocks of films with their frames; yield batch by batch."""
         film = any(image.video for batch in group for image in images_of(batch))
         for batches, crops_of_images in self.face_finder.find(group, frames):
-            found = iter(crops_of_images)
-            of_all = [
-                [next(found) if isinstance(image, SourceImage) else [] for image in batch]
-                for batch in batches
-            ]
+            of_all = crops_by_batch(batches, crops_of_images)
             crops_together = [crop.pixels for batch in of_all for crops in batch for crop in crops]
             # A film has many frames of the same face, and the mirror image doubles the time.
             values = self.predict_crops(crops_together, output, mirror=not film)

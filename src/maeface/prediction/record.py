@@ -29,7 +29,7 @@ INPUTS_IN_PARQUET = 1000
 """With more inputs than this, the metadata of a Parquet file lists none: every reader loads them."""
 LIBRARIES = ("maeface", "numpy", "pillow", "simplejpeg", "av")
 """Their versions are part of the header."""
-CHANGE_ROWS = ("every", "fps", "faces", "aligned", "min_face", "face_threshold", "au_thresholds")
+CHANGE_ROWS = ("every", "fps", "faces", "aligned", "min_face", "face_threshold", "au_thresholds", "sides")
 """Options that change rows whatever the machine is."""
 CHANGE_TABLE = ("track",)
 """Options that change which rows a table has, but not the parts that it is made of."""

@@ -66,6 +66,14 @@ class ImagePrediction:
         return [self.image.reason if isinstance(self.image, UnreadableInput) else NO_FACE]
 
 
+def crops_by_batch(
+    batches: Sequence[Sequence[SourceImage | UnreadableInput]], crops: Sequence[list[FaceCrop]]
+) -> list[list[list[FaceCrop]]]:
+    """Return the faces of each image of each batch, from those of all images that could be read."""
+    found = iter(crops)
+    return [[next(found) if isinstance(image, SourceImage) else [] for image in batch] for batch in batches]
+
+
 def join_predictions(
     batches: Sequence[Sequence[SourceImage | UnreadableInput]],
     crops: Sequence[Sequence[list[FaceCrop]]],

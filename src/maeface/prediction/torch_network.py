@@ -57,7 +57,7 @@ class TorchNetwork:
                 if output == "features":
                     results.append(features[0].float())
                     continue
-                heads = [self.model.head(one).float() for one in features]
+                heads = [self.model.outputs(one).float() for one in features]
             results.append(torch.stack(heads))
         values: NDArray[np.float32] = torch.cat(results, dim=-2).cpu().numpy()  # waits for the GPU once
         return values

@@ -22,19 +22,24 @@ def stack_by_side(crops: Crops) -> list[Stack]:
     return [stack(crops)] if one_side else [stack([crop]) for crop in crops]
 
 
-def to_values(head: NDArray[np.float32], task: str | None) -> NDArray[np.float32]:
+def to_values(head: NDArray[np.float32], task: str | None, sides: int = 0) -> NDArray[np.float32]:
     """Return probabilities (0 to 1) and intensities (0 to 5) side by side, as the mean of the views.
 
     Args:
-        head: (V, F, O), outputs of the head for V views of F crops.
+        head: (V, F, O + 2K), outputs of the head for V views of F crops, then those for the left and the
+            right. The second view is the mirror image: its left is the right of the face.
         task: of the model, "detection", "intensity" or "both".
+        sides: K, the number of action units with an intensity of each side.
 
     Returns:
-        (F, O).
+        (F, O + 2K).
     """
-    occurrences = head.shape[2] if task == "detection" else head.shape[2] // 2 if task == "both" else 0
+    outputs = head.shape[2] - 2 * sides
+    occurrences = outputs if task == "detection" else outputs // 2 if task == "both" else 0
     with np.errstate(over="ignore"):
         probabilities = 1 / (1 + np.exp(-head[..., :occurrences]))
     intensities = np.clip(head[..., occurrences:], 0, 1) * np.float32(INTENSITY_MAX)
+    if sides:
+        intensities[1:, :, -2 * sides :] = np.roll(intensities[1:, :, -2 * sides :], sides, axis=2)
     values: NDArray[np.float32] = np.concatenate([probabilities, intensities], axis=2).mean(axis=0)
     return values

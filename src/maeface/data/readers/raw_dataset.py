@@ -36,7 +36,7 @@ class RawDataset:
         labels: a row for each labelled image or frame; None for a source without labels. Columns: ``source``
             (str), ``frame`` (int64: 0 for an image file, the 0-based index for a video), ``subject`` (str),
             ``clip`` (str, such as "F001/T1"), ``AU06_o`` ... (float32, 0 or 1, NaN where missing),
-            ``AU06_i`` ... (float32, 0 to 5, NaN where missing).
+            ``AU06_i`` ... (float32, 0 to 5, NaN where missing), ``AU06_L`` and ``AU06_R`` (likewise).
         notes: a line each: what was read, what was left out and why, with counts.
     """
 

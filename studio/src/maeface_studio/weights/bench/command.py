@@ -173,6 +173,8 @@ def _score_renders(tools: Sequence[Tool], maker: making.Maker, folder: Path, fol
         occurrence={au: _column(table, au, "o") for au in joined.aus_occurrence},
         intensity={au: _column(table, au, "i") for au in joined.aus_intensity},
         ignored=(),
+        left={au: _column(table, au, "L") for au in joined.aus_sides},
+        right={au: _column(table, au, "R") for au in joined.aus_sides},
     )
     read = {
         tool.name: tool.read(
@@ -182,7 +184,8 @@ def _score_renders(tools: Sequence[Tool], maker: making.Maker, folder: Path, fol
         )
         for tool in tools
     }
-    return stills.score("renders", labels, read, stills.RENDERS)
+    measures = stills.RENDERS + (stills.SIDES if joined.aus_sides else ())
+    return stills.score("renders", labels, read, measures)
 
 
 def _column(table: pd.DataFrame, au: int, kind: str) -> np.ndarray:

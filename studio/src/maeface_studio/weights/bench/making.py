@@ -123,9 +123,9 @@ def predict_clips(
 def predict_renders(weights: str, folder: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Predict stored crops, rows of the manifest, and call action units by the weights' own thresholds."""
     with Predictor(weights, "cpu", aligned=True, precision="fp32") as predictor:
-        aus = predictor.metadata.aus
-        names = au_columns(aus, predictor.metadata.task)
-    table = predict_crops([folder], rows, weights, "cpu", "fp32")
+        aus, sides = predictor.metadata.aus, predictor.metadata.sides
+        names = au_columns(aus, predictor.metadata.task, sides)
+    table = predict_crops([folder], rows, weights, "cpu", "fp32", sides=bool(sides))
     values = predictor.to_columns(table[names[len(aus) :]].to_numpy(np.float32))
     return pd.concat([table[["id"]], pd.DataFrame(values, columns=names)], axis=1)
 

@@ -26,7 +26,7 @@ class Score:
     Attributes:
         set: "renders", "portraits" or "clips".
         au: the action unit.
-        measure: "AUC", "F1", "ICC", "false alarms", or "r" and "r of intensity".
+        measure: "AUC", "F1", "ICC", "false alarms", one of ``stills.SIDES``, or "r" and "r of intensity".
         tool: its name.
         value: NaN where undefined.
         low: lower end of the 95 % interval; NaN where there is none.

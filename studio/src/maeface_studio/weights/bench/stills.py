@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from maeface import console, metrics
@@ -18,6 +19,8 @@ from maeface_studio.weights.bench.tool_tables import Floats, ToolTable
 from maeface_studio.weights.calibration import LEAST_OF_EACH
 
 RENDERS = ("AUC", "F1", "ICC")
+SIDES = ("ICC left", "ICC right", "r of left - right")
+"""Of labels with the sides of the face; the last is the correlation of predicted with true asymmetry."""
 PORTRAITS = ("AUC", "false alarms")
 RESAMPLES = 2000
 
@@ -31,6 +34,10 @@ class _Faces:
     scores: Floats
     calls: Floats
     intensity: Floats
+    left: Floats
+    right: Floats
+    rated_left: Floats
+    rated_right: Floats
 
     def measure(self, name: str, rows: NDArray[np.intp]) -> Floats:
         """Return a measure of some of the faces, (A,)."""
@@ -41,8 +48,15 @@ class _Faces:
             return metrics.auc(truth, scores, ~np.isnan(truth) & ~np.isnan(scores))
         if name == "F1":
             return metrics.f1(truth, calls, known)
-        if name == "ICC":
-            rated, intensity = self.rated[rows], self.intensity[rows]
+        if name == SIDES[-1]:
+            truth, values = self.rated_left - self.rated_right, self.left - self.right
+            return pd.DataFrame(values[rows]).corrwith(pd.DataFrame(truth[rows])).to_numpy()
+        if name.startswith("ICC"):
+            rated, intensity = {
+                "ICC": (self.rated[rows], self.intensity[rows]),
+                "ICC left": (self.rated_left[rows], self.left[rows]),
+                "ICC right": (self.rated_right[rows], self.right[rows]),
+            }[name]
             return metrics.icc31(rated, intensity, ~np.isnan(rated) & ~np.isnan(intensity))
         absent = known & (truth == 0)
         count = absent.sum(axis=0)
@@ -67,24 +81,21 @@ def score(
         name: of the set.
         labels: with ``subject``; a face without one is a person of its own.
         tools: the tables of each tool.
-        measures: "AUC", "F1", "ICC" or "false alarms".
+        measures: "AUC", "F1", "ICC", "false alarms", or one of ``SIDES``.
         resamples: of the bootstrap.
 
     Returns:
         The scores, and a remark on the faces that each tool has.
     """
-    aus = sorted(labels.occurrence.keys() | labels.intensity.keys())
+    aus = sorted(labels.occurrence.keys() | labels.intensity.keys() | labels.left.keys())
     subjects = labels.rows["subject"].to_numpy(object)
     own = np.array([f"face {row}" for row in range(len(subjects))], object)
     people = np.where(labels.rows["subject"].isna(), own, subjects).astype(str)
-    present, rated = (
-        _label_columns(labels.occurrence, aus, people),
-        _label_columns(labels.intensity, aus, people),
-    )
+    kinds = (labels.occurrence, labels.intensity, labels.left, labels.right)
+    present, *rated = (_label_columns(kind, aus, people) for kind in kinds)
     with_au, without = (present > 0).sum(axis=0), (present == 0).sum(axis=0)
     enough = np.minimum(with_au, without) >= LEAST_OF_EACH
-    defined = {"AUC": enough, "F1": enough, "ICC": np.ones(len(aus), bool)}
-    defined["false alarms"] = without >= LEAST_OF_EACH
+    defined = {"AUC": enough, "F1": enough, "false alarms": without >= LEAST_OF_EACH}
     scores: list[Score] = []
     remarks: list[str] = []
     for tool, tables in tools.items():
@@ -94,7 +105,7 @@ def score(
         interval = metrics.bootstrap(_Statistic(faces, tuple(measures)), people, resamples)
         for k, measure in enumerate(measures):
             for column, au in enumerate(aus):
-                good = defined[measure][column]
+                good = measure not in defined or defined[measure][column]
                 value, low, high = (
                     float(one[k, column]) if good else np.nan
                     for one in (interval.value, interval.low, interval.high)
@@ -128,10 +139,10 @@ def _align(
     labels: Labels,
     aus: Sequence[int],
     present: Floats,
-    rated: Floats,
+    rated: Sequence[Floats],
 ) -> _Faces:
     """Return the values that the tables of a tool have for the labelled faces."""
-    values = np.full((3, *present.shape), np.nan)
+    values = np.full((5, *present.shape), np.nan)
     reasons: list[str] = []
     sources = labels.rows["source"] if "source" in labels.rows else ()
     for table in (table.with_sources(sources) for table in tables):
@@ -140,10 +151,11 @@ def _align(
         except DataError as error:  # a table of another set
             reasons.append(str(error))
             continue
-        for kind, of_kind in enumerate((table.scores, table.calls, table.intensity)):
+        kinds = (table.scores, table.calls, table.intensity, table.left, table.right)
+        for kind, of_kind in enumerate(kinds):
             for column, au in enumerate(aus):
                 if au in of_kind:
                     values[kind, match.label_rows, column] = of_kind[au][match.prediction_rows]
     if len(reasons) == len(tables):
         console.note(f"{tool} has no face of the {name}: {reasons[0] if reasons else 'no table'}")
-    return _Faces(present, rated, *values)
+    return _Faces(present, rated[0], *values, *rated[1:])

@@ -1,7 +1,7 @@
 """Tables of action units that any tool wrote, as scores, answers and intensities."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -33,6 +33,7 @@ class ToolTable:
         calls: {AU: (M,)} 1 where the tool calls it present, 0 where absent.
         intensity: {AU: (M,)} 0 to 5; empty if the scale is not known.
         boxes: (M, 4) x1 y1 x2 y2 of the face in px; NaN where the table has none.
+        left, right: {AU: (M,)} intensity of the subject's left and right, 0 to 5.
     """
 
     predictions: Predictions
@@ -40,6 +41,8 @@ class ToolTable:
     calls: Mapping[int, Floats]
     intensity: Mapping[int, Floats]
     boxes: Floats
+    left: Mapping[int, Floats] = field(default_factory=dict)
+    right: Mapping[int, Floats] = field(default_factory=dict)
 
     def with_sources(self, known: Iterable[str]) -> "ToolTable":
         """Return the table with the known names of files, where only folder or suffix differ.
@@ -100,6 +103,8 @@ def _read(path: Path) -> ToolTable:
         calls={au: _threshold(values) for au, values in detection.items()} | occurrence,
         intensity={} if predictions.unknown_scale else intensity,
         boxes=_boxes(extra, len(rows)),
+        left={au: extra[name] for name, (au, kind) in kinds.items() if kind == "left"},
+        right={au: extra[name] for name, (au, kind) in kinds.items() if kind == "right"},
     )
 
 
