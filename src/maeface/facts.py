@@ -230,9 +230,12 @@ def au_column(name: str) -> tuple[int, Kind] | None:
 
     Knows the names of maeface (``AU12_o``, ``AU12_p``, ``AU12_i``), OpenFace 2 (``AU12_c``, ``AU12_r``,
     with its leading space), py-feat (``AU12``, a probability), LibreFace (``au_12``,
-    ``au_12_intensity``) and PyAFAR (``Occ_au_12``, ``Int_au_12``).
+    ``au_12_intensity``) and PyAFAR (``Occ_au_12``, ``Int_au_12``). ``AU12_L`` and ``AU12_R``, of the
+    sides of a face, are other columns.
     """
     plain = name.strip().lower()
+    if name.strip().endswith("_R"):  # OpenFace's intensity is a small "_r"
+        return None
     for pattern, kind in _COLUMNS:
         if (match := re.fullmatch(pattern, plain, re.ASCII)) and int(match[1]) > 0:
             return int(match[1]), kind
