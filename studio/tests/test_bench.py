@@ -112,7 +112,7 @@ def test_few_people_give_no_interval(tmp_path):
         one = only(found, "AUC")
         assert one.people == showing and math.isnan(one.low) != has_interval
         text = scores.render(scores.Result(tuple(found), {"renders": tuple(remarks)}))
-        assert ("rest on fewer than 5 people: AU12." in text) != has_interval
+        assert ("it rests on fewer than 5 people: AU12, the mean." in text) != has_interval
 
 
 def test_the_mean_over_aus_has_an_interval_and_is_over_the_aus_that_all_tools_have(tmp_path):
@@ -374,7 +374,11 @@ def test_a_person_in_several_clips_counts_once(tmp_path):
     found, remarks = clips.score(both, tool, fewer)
     assert only(found, "r").n == 4 and math.isnan(only(found, "r").low)
     text = scores.render(scores.Result(tuple(found), {"clips": tuple(remarks)}))
-    assert "| AU12 Lip corner puller | 4 | 240 | -0.500 |" in text and "fewer than 5 people: AU12." in text
+    assert (
+        "| AU12 Lip corner puller | 4 | 240 | -0.500 |" in text
+        and "fewer than 5 people: AU12, the mean." in text
+    )
+    assert "No r, because nobody moves it: AU01, AU02, AU04, AU05, AU10, AU25, AU26, AU43." in text
 
 
 def test_the_mean_over_aus_within_clips_has_an_interval(tmp_path):
@@ -459,6 +463,14 @@ def test_a_table_is_scored_on_the_portraits_and_written(tmp_path):
     assert "\nAUC [95 % interval over people]\n\n| AU | faces | present | of |\n" in text
     assert f"| AU12 Lip corner puller | 300 | 276 | {one.value:.3f} [" in text
     assert "of: 300 of 300 faces." in text and "**" not in text
+
+
+def test_an_au_that_few_faces_show_is_named(tmp_path):
+    labels = labels_of(tmp_path / "labels.csv", AU12_o=np.repeat([0, 1], 20), AU43_o=np.arange(40) < 9)
+    table = save(tmp_path / "t.csv", input=labels.rows["source"], AU12_p=0.5, AU43_p=0.5)
+    found, remarks = stills.score("portraits", labels, {"tool": read(table)}, ("AUC",), resamples=20)
+    text = scores.render(scores.Result(tuple(found), {"portraits": tuple(remarks)}))
+    assert "No AUC, because too few faces show it or are without it: AU43." in text
 
 
 def test_a_tool_without_a_measure_has_no_column():

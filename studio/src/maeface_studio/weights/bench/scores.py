@@ -105,7 +105,8 @@ def render(result: Result) -> str:
     """Return tables in Markdown: for each set one of each measure, with a column for each tool."""
     lines: list[str] = []
     for name, remarks in result.remarks.items():
-        scores = [score for score in result.scores if score.set == name and not np.isnan(score.value)]
+        of_set = [score for score in result.scores if score.set == name]
+        scores = [score for score in of_set if not np.isnan(score.value)]
         lines += [f"### {TITLES[name]}", ""]
         for measure in dict.fromkeys(score.measure for score in scores):
             of_measure = [score for score in scores if score.measure == measure]
@@ -118,7 +119,7 @@ def render(result: Result) -> str:
                 "",
             ]
         lines += [*_render_folds(scores)]
-        lines += [line for remark in [*remarks, *_few(scores)] for line in (remark, "")]
+        lines += [line for remark in [*remarks, *_missing(of_set), *_few(scores)] for line in (remark, "")]
     return "\n".join(lines).rstrip("\n")
 
 
@@ -152,12 +153,32 @@ def _render_folds(scores: Sequence[Score]) -> Iterator[str]:
     yield ""
 
 
+def _missing(scores: Sequence[Score]) -> Iterator[str]:
+    """Yield remarks on the action units that nobody moves, or too few faces show or lack, by measure."""
+    for measure in dict.fromkeys(score.measure for score in scores):
+        whole = [score for score in scores if score.measure == measure and score.fold in ("", OF_FOLDS)]
+        known = {score.au for score in whole if not np.isnan(score.value)}
+        if not known:
+            continue
+        still = [score.au for score in whole if score.n == 0 and score.au not in known]
+        rare = [score.au for score in whole if score.used and score.au not in known]
+        if still:
+            yield f"No {measure}, because nobody moves it: {_names(still)}."
+        if rare:
+            yield f"No {measure}, because too few faces show it or are without it: {_names(rare)}."
+
+
 def _few(scores: Sequence[Score]) -> Iterator[str]:
-    """Yield a remark on the action units that too few people show."""
-    few = {score.au: None for score in scores if score.people < LEAST_PEOPLE and score.au != MEAN}
+    """Yield a remark on the scores that rest on too few people."""
+    few = [score.au for score in scores if score.people < LEAST_PEOPLE]
     if few:
-        names = ", ".join(facts.au_name(au) for au in sorted(few))
-        yield f"Without an interval, because they rest on fewer than {LEAST_PEOPLE} people: {names}."
+        yield f"Without an interval, because it rests on fewer than {LEAST_PEOPLE} people: {_names(few)}."
+
+
+def _names(aus: Sequence[int]) -> str:
+    return ", ".join(
+        facts.au_name(au) if au else "the mean" for au in sorted(set(aus), key=lambda au: (not au, au))
+    )
 
 
 def _cell(score: Score) -> str:
