@@ -67,7 +67,8 @@ def score(
     ]
     moving = np.array([[_moves(shapes[rows, k]) for k in range(len(AUS))] for rows in tracks], dtype=np.bool_)
     moving = moving.reshape(len(tracks), len(AUS))
-    frames = moving.T @ np.array([len(rows) for rows in tracks], dtype=np.intp)
+    lengths = np.array([len(rows) for rows in tracks], dtype=np.intp)
+    frames = np.where(moving, lengths[:, None], 0).sum(axis=0)
     clips = reference["source"].nunique()
     remarks = [f"People: {len(set(names))}, in {len(tracks)} tracks of {clips} clips."]
     of_people: dict[str, dict[str, Floats]] = {measure: {} for measure in MEASURES}
