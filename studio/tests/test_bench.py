@@ -18,7 +18,7 @@ from maeface.model import weights as weights_files
 from maeface.model import zoo
 from maeface_studio.weights import blendshapes, recipe
 from maeface_studio.weights.bench import clips, command, making, render_people, scores, stills
-from maeface_studio.weights.bench.tool_tables import read_tables
+from maeface_studio.weights.bench.tool_tables import Files, read_tables
 
 FRAMES = 40
 SHAPE = 0.5 + 0.3 * np.sin(np.arange(FRAMES) / 3)
@@ -203,7 +203,7 @@ def test_openface_counts_from_one_and_is_scored_by_intensity(tmp_path):
     columns = {" success": [1, 1], " AU12_r": [1.5, 3.0], " AU12_c": [0, 1], " AU45_r": [0.5, 2.0]}
     save(folder / "a.csv", frame=[1, 2], **columns)
     (table,) = read(folder)
-    table = table.with_sources(["videos/a.mp4", "videos/b.mp4"])
+    table = table.with_sources(Files(["videos/a.mp4", "videos/b.mp4"]))
     assert list(table.predictions.rows["source"]) == ["videos/a.mp4"] * 2
     assert list(table.predictions.rows["frame"]) == [0, 1]
     assert list(table.scores[12]) == [1.5, 3.0] and list(table.calls[12]) == [0, 1]
@@ -238,7 +238,7 @@ def test_openface_writes_a_file_for_each_image(tmp_path):
 def test_libreface_names_the_image_and_has_two_kinds_of_values(tmp_path):
     columns = {"input_image_path": ["/data/s/0.jpg"], "au_12": [1], "au_12_intensity": [2.5], "au_7": [0]}
     (table,) = read(save(tmp_path / "results.csv", **columns))
-    assert list(table.with_sources(["s/0.jpg"]).predictions.rows["source"]) == ["s/0.jpg"]
+    assert list(table.with_sources(Files(["s/0.jpg"])).predictions.rows["source"]) == ["s/0.jpg"]
     assert (table.scores[12], table.calls[12], table.scores[7]) == (2.5, 1, 0)
 
 
@@ -269,14 +269,14 @@ def test_columns_of_the_sides_of_a_face_are_no_intensities(tmp_path):
 )
 def test_a_name_means_the_file_that_shares_the_end_of_its_path(tmp_path, name, known, expected):
     (table,) = read(save(tmp_path / "t.csv", input=[name], AU12_p=[0.5]))
-    assert list(table.with_sources(known).predictions.rows["source"]) == [expected]
+    assert list(table.with_sources(Files(known)).predictions.rows["source"]) == [expected]
 
 
 def test_of_two_names_the_one_that_shares_more_counts_and_equal_ones_are_refused(tmp_path):
     (table,) = read(save(tmp_path / "t.csv", input=["y/0.png", "x/0.png"], AU12_p=[0.1, 0.9]))
-    assert list(table.with_sources(["x/0.jpg"]).predictions.rows["source"]) == ["y/0.png", "x/0.jpg"]
+    assert list(table.with_sources(Files(["x/0.jpg"])).predictions.rows["source"]) == ["y/0.png", "x/0.jpg"]
     with pytest.raises(DataError, match=r"has y/0\.png and x/0\.png, and both may be 0\.jpg"):
-        table.with_sources(["0.jpg"])
+        table.with_sources(Files(["0.jpg"]))
 
 
 def test_two_rows_or_two_tables_for_one_face_are_refused(tmp_path):
@@ -306,7 +306,7 @@ def test_rows_without_a_face_are_missing(tmp_path):
 
 def test_names_that_differ_only_in_folders_stay_as_they_are(tmp_path):
     (table,) = read(save(tmp_path / "t.csv", input=["0.png"], AU12_p=[0.5]))
-    assert list(table.with_sources(["a/0.jpg", "b/0.jpg"]).predictions.rows["source"]) == ["0.png"]
+    assert list(table.with_sources(Files(["a/0.jpg", "b/0.jpg"])).predictions.rows["source"]) == ["0.png"]
 
 
 # Clips

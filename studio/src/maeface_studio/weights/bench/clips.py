@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from maeface import console, facts, metrics
 from maeface.errors import DataError
 from maeface_studio.weights.bench.scores import MEAN, Score, common, interval
-from maeface_studio.weights.bench.tool_tables import Floats, ToolTable
+from maeface_studio.weights.bench.tool_tables import Files, Floats, ToolTable
 
 AUS = (1, 2, 4, 5, 10, 12, 25, 26, 43)
 MOVES = 0.05
@@ -167,7 +167,8 @@ def _align(tool: str, tables: Sequence[ToolTable], reference: pd.DataFrame) -> d
     """Return scores and intensities of a tool for the rows of the reference, (N, A); NaN where none."""
     values = {name: np.full((len(reference), len(AUS)), np.nan) for name in MEASURES}
     sources = sorted(reference["source"].unique())
-    tables = [table.with_sources(sources) for table in tables]
+    files = Files(sources)
+    tables = [table.with_sources(files) for table in tables]
     _refuse_frames_from_one(tool, tables, reference)
     owners = np.full(len(reference), -1)
     for number, table in enumerate(tables):

@@ -14,7 +14,7 @@ from maeface.data.tables import matching
 from maeface.data.tables.labels import Labels
 from maeface.errors import DataError
 from maeface_studio.weights.bench.scores import LEAST_PEOPLE, MEAN, OF_FOLDS, Score, common, interval
-from maeface_studio.weights.bench.tool_tables import Floats, ToolTable
+from maeface_studio.weights.bench.tool_tables import Files, Floats, ToolTable
 from maeface_studio.weights.calibration import LEAST_OF_EACH
 
 RENDERS = ("AUC", "F1", "ICC")
@@ -258,7 +258,8 @@ def _align(
     values = np.full((3, *present.shape), np.nan)
     owners = np.full(len(present), -1)
     reasons: list[str] = []
-    tables = [table.with_sources(labels.rows["source"]) for table in tables]
+    files = Files(labels.rows["source"])
+    tables = [table.with_sources(files) for table in tables]
     for number, table in enumerate(tables):
         try:
             match = matching.match_predictions(labels, table.predictions)

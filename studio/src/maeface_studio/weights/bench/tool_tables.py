@@ -41,8 +41,8 @@ class ToolTable:
     intensity: Mapping[int, Floats]
     boxes: Floats
 
-    def with_sources(self, known: Iterable[str]) -> "ToolTable":
-        """Return the table with the known names of files, where only folders or the suffix differ.
+    def with_sources(self, known: "Files") -> "ToolTable":
+        """Return the table with the names of known files, where only folders or the suffix differ.
 
         A name means the known file that shares most of the end of its path. If several do, it stays as it
         is, and so does a name of another file that shares less with it.
@@ -53,10 +53,9 @@ class ToolTable:
         rows = self.predictions.rows
         if "source" not in self.predictions.columns:
             return self
-        files = _Files(known)
         means: dict[str, tuple[int, str]] = {}  # known file: how much is shared, and the name
         for name in rows["source"].dropna().unique():
-            shared, file = files.find(name)
+            shared, file = known.find(name)
             if file is None:
                 continue
             length, other = means.get(file, (0, ""))
@@ -74,7 +73,7 @@ class ToolTable:
         return replace(self, predictions=replace(self.predictions, rows=renamed))
 
 
-class _Files:
+class Files:
     """Known files, found by the ends of their paths, with or without the suffix."""
 
     def __init__(self, known: Iterable[str]) -> None:
