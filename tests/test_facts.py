@@ -63,7 +63,22 @@ def test_au_columns_of_the_tools(column, expected):
 
 @pytest.mark.parametrize(
     "column",
-    ["frame", "AU", "AU_r", "AU00", "AU123_r", "xAU12", "AU12_x", "pose_Rx", "x_12", "AU12_r2", "AU١٢", ""],
+    [
+        "frame",
+        "AU",
+        "AU_r",
+        "AU00",
+        "AU123_r",
+        "xAU12",
+        "AU12_x",
+        "pose_Rx",
+        "x_12",
+        "AU12_r2",
+        "AU١٢",
+        "AU12_L",
+        "AU12_R",
+        "",
+    ],
 )
 def test_other_columns(column):
     assert facts.au_column(column) is None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import av
 import numpy as np
@@ -13,9 +14,11 @@ from maeface import checks, facts
 from maeface.data.ingest.inputs import find_inputs
 from maeface.data.tables.labels import read_labels
 from maeface.errors import ConfigError, DataError
-from maeface_studio.weights import blendshapes
-from maeface_studio.weights.bench import clips, command, making, scores, stills
-from maeface_studio.weights.bench.tool_tables import read_tables
+from maeface.model import weights as weights_files
+from maeface.model import zoo
+from maeface_studio.weights import blendshapes, recipe
+from maeface_studio.weights.bench import clips, command, making, render_people, scores, stills
+from maeface_studio.weights.bench.tool_tables import Files, read_tables
 
 FRAMES = 40
 SHAPE = 0.5 + 0.3 * np.sin(np.arange(FRAMES) / 3)
@@ -36,8 +39,8 @@ def labels_of(path, subjects=None, **columns):
     return read_labels(save(path, source=[f"s/{k}.jpg" for k in range(n)], **people, **columns))
 
 
-def only(found, measure, au=12, tool="tool"):
-    (one,) = [s for s in found if (s.measure, s.au, s.tool) == (measure, au, tool)]
+def only(found, measure, au=12, tool="tool", fold=""):
+    (one,) = [s for s in found if (s.measure, s.au, s.tool, s.fold) == (measure, au, tool, fold)]
     return one
 
 
@@ -58,7 +61,8 @@ def test_auc_of_known_cases(tmp_path, sign, auc):
     table = save(tmp_path / "t.csv", input=labels.rows["source"], AU12_p=0.5 + sign * (truth - 0.5) / 2)
     found, remarks = stills.score("portraits", labels, {"tool": read(table)}, ("AUC",), resamples=50)
     one = only(found, "AUC")
-    assert (one.value, one.low, one.high, one.n, one.present, one.used) == (auc, auc, auc, 40, 20, 40)
+    assert (one.value, one.n, one.present, one.used, one.people) == (auc, 40, 20, 40, 20)
+    assert math.isnan(one.low) and math.isnan(one.high)  # no resample has another value
     assert remarks == ["tool: 40 of 40 faces."]
 
 
@@ -105,7 +109,79 @@ def test_few_faces_with_an_au_give_no_auc_but_a_rate_of_false_alarms(tmp_path):
     table = save(tmp_path / "t.csv", input=labels.rows["source"], AU12_p=truth * 0.9)
     found, _ = stills.score("portraits", labels, {"tool": read(table)}, stills.PORTRAITS, resamples=50)
     assert math.isnan(only(found, "AUC").value)
-    assert only(found, "false alarms").value == 0
+    alarms = only(found, "false alarms")
+    assert (alarms.value, alarms.low) == (0, 0)
+    # With a rate of 11.6 % none of 30 people has a false alarm in 2.5 % of all samples.
+    assert (1 - alarms.high) ** 30 == pytest.approx(0.025)
+
+
+def test_few_people_give_no_interval(tmp_path):
+    """Four people show it; the two remarks say so, and the interval of the fifth person is back."""
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1], 20)
+    values = np.clip(0.4 + 0.2 * truth + rng.normal(0, 0.2, 40), 0, 1)
+    for showing, has_interval in ((4, False), (5, True)):
+        people = [f"p{k}" for k in range(20)] + [f"q{k % showing}" for k in range(20)]
+        labels = labels_of(tmp_path / "labels.csv", people, AU12_o=truth)
+        table = save(tmp_path / "t.csv", input=labels.rows["source"], AU12_p=values)
+        found, remarks = stills.score("renders", labels, {"tool": read(table)}, ("AUC",), 200)
+        one = only(found, "AUC")
+        assert one.people == showing and math.isnan(one.low) != has_interval
+        text = scores.render(scores.Result(tuple(found), {"renders": tuple(remarks)}))
+        assert ("it rests on fewer than 5 people: AU12, the mean." in text) != has_interval
+
+
+def test_the_mean_over_aus_has_an_interval_and_is_over_the_aus_that_all_tools_have(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1], 20)
+    labels = labels_of(tmp_path / "labels.csv", AU06_o=truth, AU12_o=truth, AU25_o=truth)
+    draw = lambda: np.clip(0.4 + 0.2 * truth + rng.normal(0, 0.2, 40), 0, 1)  # noqa: E731
+    one = save(tmp_path / "a.csv", input=labels.rows["source"], AU06_p=draw(), AU12_p=draw(), AU25_p=draw())
+    two = save(tmp_path / "b.csv", input=labels.rows["source"], AU06_p=draw(), AU12_p=draw())
+    tools = {"one": read(one), "two": read(two)}
+    found, _ = stills.score("portraits", labels, tools, ("AUC",), resamples=200)
+    for tool in tools:
+        mean = only(found, "AUC", scores.MEAN, tool)
+        each = [only(found, "AUC", au, tool).value for au in (6, 12)]
+        assert mean.value == pytest.approx(np.mean(each)) and mean.n == 2
+        assert mean.low < mean.value < mean.high
+    text = scores.render(scores.Result(tuple(found), {"portraits": ()}))
+    assert "| AU | faces | present | one | two |\n| --- | ---: | ---: | --- | --- |\n" in text
+    assert "| mean of 2 AUs |  |  | " in text and text.count("| –") == 1
+
+
+def test_with_folds_the_score_is_their_mean(tmp_path):
+    """In each fold the tool ranks without error, but its scale differs, so the AUC of all faces is lower."""
+    truth = np.tile(np.repeat([0, 1], 20), 3)
+    folds = np.repeat(["1", "2", "3"], 40)
+    noise = np.random.default_rng(0).normal(0, 0.1, 120)
+    labels = labels_of(tmp_path / "labels.csv", AU12_o=truth)
+    values = 0.1 * truth + 0.3 * (folds == "2") + 0.6 * (folds == "3") + 0.3 + noise / 10
+    values[0] += 0.1  # one mistake of the first fold
+    table = save(tmp_path / "t.csv", input=labels.rows["source"], AU12_i=values)
+    found, remarks = stills.score("renders", labels, {"tool": read(table)}, ("AUC",), 100, folds)
+    each = [only(found, "AUC", fold=fold) for fold in "123"]
+    mean = only(found, "AUC", fold="mean")
+    assert each[0].value < 1 and [one.value for one in each[1:]] == [1, 1]
+    assert mean.value == pytest.approx(np.mean([one.value for one in each]))
+    assert (mean.n, each[0].n, each[0].present, each[0].people) == (120, 40, 20, 20)
+    assert mean.low < mean.value
+    whole = stills.score("renders", labels, {"tool": read(table)}, ("AUC",), 100)[0]
+    assert only(whole, "AUC").value < mean.value - 0.05
+    text = scores.render(scores.Result(tuple(found), {"renders": tuple(remarks)}))
+    assert "AUC (mean of the folds) [95 % interval over people]" in text
+    assert "| measure | tool | fold 1 | fold 2 | fold 3 |" in text and "| 1.000 | 1.000 |" in text
+
+
+def test_an_au_that_is_rare_in_one_fold_has_no_mean_over_folds(tmp_path):
+    truth = np.tile(np.repeat([0, 1], 20), 2)
+    truth[5:] = np.where(np.arange(75) < 26, 0, truth[5:])  # 9 of the first fold are left
+    labels = labels_of(tmp_path / "labels.csv", AU12_o=truth)
+    table = save(tmp_path / "t.csv", input=labels.rows["source"], AU12_p=truth * 0.5)
+    folds = np.repeat(["1", "2"], 40)
+    found, _ = stills.score("renders", labels, {"tool": read(table)}, ("AUC",), 20, folds)
+    values = [only(found, "AUC", fold=fold).value for fold in ("1", "2", "mean")]
+    assert np.isnan(values).tolist() == [True, False, True]
 
 
 def test_the_interval_is_over_people(tmp_path):
@@ -143,7 +219,7 @@ def test_openface_counts_from_one_and_is_scored_by_intensity(tmp_path):
     columns = {" success": [1, 1], " AU12_r": [1.5, 3.0], " AU12_c": [0, 1], " AU45_r": [0.5, 2.0]}
     save(folder / "a.csv", frame=[1, 2], **columns)
     (table,) = read(folder)
-    table = table.with_sources(["videos/a.mp4", "videos/b.mp4"])
+    table = table.with_sources(Files(["videos/a.mp4", "videos/b.mp4"]))
     assert list(table.predictions.rows["source"]) == ["videos/a.mp4"] * 2
     assert list(table.predictions.rows["frame"]) == [0, 1]
     assert list(table.scores[12]) == [1.5, 3.0] and list(table.calls[12]) == [0, 1]
@@ -157,12 +233,119 @@ def test_pyfeat_has_probabilities_and_boxes(tmp_path):
     assert table.boxes.tolist() == [[10, 20, 40, 60]]
 
 
+OPENFACE_IMAGE = {"face": [0, 1], " confidence": [0.6, 0.9], " AU12_r": [1.0, 3.0], " AU12_c": [0, 1]}
+"""The columns of OpenFace's FaceLandmarkImg: a file for each image, a row for each face."""
+
+
+def test_openface_writes_a_file_for_each_image(tmp_path):
+    """Of several faces the one of best confidence counts; AU28 has only an occurrence."""
+    folder = tmp_path / "openface" / "s"
+    folder.mkdir(parents=True)
+    for k in range(2):
+        save(folder / f"{k}.csv", **OPENFACE_IMAGE, **{" AU28_c": [1, 0]})
+    labels = labels_of(tmp_path / "labels.csv", AU12_o=[0, 1, 1], AU28_o=[0, 1, 1])
+    tables = read(tmp_path / "openface")
+    faces = stills._align("tool", "portraits", tables, labels, [12, 28], *np.zeros((2, 3, 2)))
+    assert faces.scores[:2].tolist() == [[3, 0], [3, 0]] and np.isnan(faces.scores[2]).all()
+    assert faces.calls[:2].tolist() == [[1, 0], [1, 0]]
+    assert np.isnan(faces.intensity[0, 1])
+
+
+def test_libreface_names_the_image_and_has_two_kinds_of_values(tmp_path):
+    columns = {"input_image_path": ["/data/s/0.jpg"], "au_12": [1], "au_12_intensity": [2.5], "au_7": [0]}
+    (table,) = read(save(tmp_path / "results.csv", **columns))
+    assert list(table.with_sources(Files(["s/0.jpg"])).predictions.rows["source"]) == ["s/0.jpg"]
+    assert (table.scores[12], table.calls[12], table.scores[7]) == (2.5, 1, 0)
+
+
+def test_columns_of_the_sides_of_a_face_are_no_intensities(tmp_path):
+    truth = np.repeat([0, 1], 20)
+    sides = {"AU12_L": np.zeros(40), "AU12_R": np.ones(40), "AU12_i_L": 0, "AU12_i_R": 0}
+    labels = labels_of(tmp_path / "labels.csv", AU12_o=truth, AU12_i=truth * 3, **sides)
+    table = save(
+        tmp_path / "t.csv", input=labels.rows["source"], AU12_p=truth * 0.9, AU12_i=truth * 2.0, **sides
+    )
+    (read_table,) = read(table)
+    assert list(read_table.intensity) == [12] and list(read_table.intensity[12]) == list(truth * 2.0)
+    found, _ = stills.score("renders", labels, {"tool": [read_table]}, ("AUC", "ICC"), resamples=20)
+    assert only(found, "AUC").value == 1 and only(found, "ICC").value == pytest.approx(0.923, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("0", ["0.jpg", "1.jpg"], "0.jpg"),
+        ("C:\\data\\0.png", ["0.jpg", "1.jpg"], "0.jpg"),
+        ("J. Smith", ["J. Smith.jpg", "J.jpg"], "J. Smith.jpg"),
+        ("/data/S002/0", ["S001/0.png", "S002/0.png"], "S002/0.png"),
+        ("/data/clip.avi", ["clip.avi", "clip.mp4"], "clip.avi"),
+        ("other", ["0.jpg"], "other"),
+        ("0.png", ["a/0.jpg", "b/0.jpg"], "0.png"),
+    ],
+)
+def test_a_name_means_the_file_that_shares_the_end_of_its_path(tmp_path, name, known, expected):
+    (table,) = read(save(tmp_path / "t.csv", input=[name], AU12_p=[0.5]))
+    assert list(table.with_sources(Files(known)).predictions.rows["source"]) == [expected]
+
+
+def test_of_two_names_the_one_that_shares_more_counts_and_equal_ones_are_refused(tmp_path):
+    (table,) = read(save(tmp_path / "t.csv", input=["y/0.png", "x/0.png"], AU12_p=[0.1, 0.9]))
+    assert list(table.with_sources(Files(["x/0.jpg"])).predictions.rows["source"]) == ["y/0.png", "x/0.jpg"]
+    with pytest.raises(DataError, match=r"has y/0\.png and x/0\.png, and both may be 0\.jpg"):
+        table.with_sources(Files(["0.jpg"]))
+
+
+def test_two_rows_or_two_tables_for_one_face_are_refused(tmp_path):
+    labels = labels_of(tmp_path / "labels.csv", AU12_o=[0, 1])
+    one = read(save(tmp_path / "a.csv", input=["s/0.jpg", "s/1.jpg"], AU12_p=[0.1, 0.9]))
+    two = read(save(tmp_path / "b.csv", input=["s/1.jpg"], AU12_p=[0.5]))
+    with pytest.raises(DataError, match=r"a\.csv and .*b\.csv both have s/1\.jpg; give one of them for tool"):
+        stills.score("portraits", labels, {"tool": one + two}, ("AUC",))
+    film = {"input": "a.mp4", "frame": np.arange(FRAMES), "AU12_p": SHAPE}
+    both = read(save(tmp_path / "c.csv", **film)) + read(save(tmp_path / "d.csv", **film))
+    with pytest.raises(DataError, match=r"c\.csv and .*d\.csv both have a\.mp4"):
+        clips.score(reference(AU12_p=SHAPE), {"tool": both})
+    labels = read_labels(save(tmp_path / "ids.csv", id=["s/0.jpg#0.0"], AU12_o=[1]))
+    labels.rows["source"] = "s/0.jpg"
+    twice = read(save(tmp_path / "e.csv", id=["s/0.jpg#0.0"] * 2, AU12_p=[0.1, 0.9]))
+    with pytest.raises(DataError, match=r"e\.csv has several rows for id"):
+        stills.score("renders", labels, {"tool": twice}, ("AUC",))
+
+
+def test_rows_without_a_face_are_missing(tmp_path):
+    labels = labels_of(tmp_path / "labels.csv", AU12_o=[0, 1, 1])
+    rows = {"input": [f"s/{k}.jpg" for k in range(3)], "FaceScore": [0.9, np.nan, np.nan]}
+    table = read(save(tmp_path / "t.csv", **rows, frame=[0.0, 1.0, 2.0], AU12=[0.4, np.nan, np.nan]))
+    faces = stills._align("tool", "portraits", table, labels, [12], *np.zeros((2, 3, 1)))
+    assert faces.scores[0, 0] == 0.4 and np.isnan(faces.scores[1:]).all()
+
+
 def test_names_that_differ_only_in_folders_stay_as_they_are(tmp_path):
     (table,) = read(save(tmp_path / "t.csv", input=["0.png"], AU12_p=[0.5]))
-    assert list(table.with_sources(["a/0.jpg", "b/0.jpg"]).predictions.rows["source"]) == ["0.png"]
+    assert list(table.with_sources(Files(["a/0.jpg", "b/0.jpg"])).predictions.rows["source"]) == ["0.png"]
 
 
 # Clips
+
+
+def test_frames_that_begin_at_one_are_refused_unless_openface_wrote_them(tmp_path):
+    rows = {"input": "a.mp4", "frame": np.arange(FRAMES) + 1, "AU12_p": SHAPE}
+    with pytest.raises(DataError, match=r"tool: the frames of a\.mp4 begin at 1, .* number frames from 0"):
+        clips.score(reference(AU12_p=SHAPE), {"tool": read(save(tmp_path / "t.csv", **rows))})
+    openface = save(tmp_path / "o.csv", **rows, success=1)
+    assert only(
+        clips.score(reference(AU12_p=SHAPE), {"tool": read(openface)})[0], "r"
+    ).value == pytest.approx(1)
+    late = reference(AU12_p=SHAPE).assign(frame=np.arange(FRAMES) + 1)  # the face comes in frame 1
+    assert only(clips.score(late, {"tool": read(tmp_path / "t.csv")})[0], "r").value == pytest.approx(1)
+
+
+def test_a_tool_without_a_face_of_the_clips_says_why(tmp_path, capsys):
+    table = save(tmp_path / "t.csv", input="other.mp4", frame=np.arange(FRAMES), AU12_p=SHAPE)
+    clips.score(reference(AU12_p=SHAPE), {"tool": read(table)})
+    assert "t.csv has source other.mp4, frame 0; the clips are a.mp4" in capsys.readouterr().err.replace(
+        "\n", " "
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,9 +373,9 @@ def test_only_tracks_where_the_shape_moves_count(tmp_path):
 
 
 def test_a_person_in_several_clips_counts_once(tmp_path):
-    names = ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
+    names = [f"{letter}.mp4" for letter in "abcdef"]
     both = pd.concat([reference(name, AU12_p=SHAPE) for name in names])
-    signs = dict(zip(names, (1, 1, -1, -1), strict=True))
+    signs = dict(zip(names, (1, 1, 1, -1, -1, -1), strict=True))
     tables = pd.concat(
         pd.DataFrame({"input": name, "frame": np.arange(FRAMES), "AU12_p": 0.5 + sign * (SHAPE - 0.5)})
         for name, sign in signs.items()
@@ -200,9 +383,31 @@ def test_a_person_in_several_clips_counts_once(tmp_path):
     tables.to_csv(tmp_path / "t.csv", index=False)
     tool = {"tool": read(tmp_path / "t.csv")}
     apart = only(clips.score(both, tool)[0], "r")
-    assert (apart.n, apart.value) == (4, pytest.approx(0)) and apart.low < 0 < apart.high
+    assert (apart.n, apart.value) == (6, pytest.approx(0)) and apart.low < 0 < apart.high
     together = only(clips.score(both, tool, {("a.mp4", 0): "x", ("b.mp4", 0): "x"})[0], "r")
-    assert (together.n, together.value) == (3, pytest.approx(-1 / 3))
+    assert (together.n, together.value) == (5, pytest.approx(-1 / 5)) and together.low < together.high
+    fewer = {(f"{letter}.mp4", 0): "x" for letter in "abc"}
+    found, remarks = clips.score(both, tool, fewer)
+    assert only(found, "r").n == 4 and math.isnan(only(found, "r").low)
+    text = scores.render(scores.Result(tuple(found), {"clips": tuple(remarks)}))
+    assert (
+        "| AU12 Lip corner puller | 4 | 240 | -0.500 |" in text
+        and "fewer than 5 people: AU12, the mean." in text
+    )
+    assert "No r, because nobody moves it: AU01, AU02, AU04, AU05, AU10, AU25, AU26, AU43." in text
+
+
+def test_the_mean_over_aus_within_clips_has_an_interval(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"{letter}.mp4" for letter in "abcdef"]
+    shapes = pd.concat([reference(name, AU12_p=SHAPE, AU25_p=SHAPE) for name in names])
+    rows = {"input": shapes["source"], "frame": shapes["frame"]}
+    for au in ("AU12_p", "AU25_p"):
+        rows[au] = np.clip(shapes[au] / 2 + rng.normal(0, 0.1, len(shapes)) + 0.2, 0, 1)
+    found, _ = clips.score(shapes, {"tool": read(save(tmp_path / "t.csv", **rows))}, resamples=200)
+    mean, one, two = (only(found, "r", au) for au in (scores.MEAN, 12, 25))
+    assert mean.value == pytest.approx((one.value + two.value) / 2) and mean.n == 2
+    assert mean.low < mean.value < mean.high and mean.people == 6
 
 
 def test_faces_of_one_frame_are_told_apart_by_their_boxes(tmp_path):
@@ -271,16 +476,76 @@ def test_a_table_is_scored_on_the_portraits_and_written(tmp_path):
     row = written[(written["au"] == 12) & (written["measure"] == "AUC")].iloc[0]
     assert row["value"] == pytest.approx(one.value, abs=1e-4) and row["set"] == "portraits"
     text = scores.render(result)
-    assert "| AU | faces | present | AUC, of | false alarms, of |" in text
-    assert f"| 12 | 300 | 276 | {one.value:.3f} [" in text and "of: 300 of 300 faces." in text
+    assert "\nAUC [95 % interval over people]\n\n| AU | faces | present | of |\n" in text
+    assert f"| AU12 Lip corner puller | 300 | 276 | {one.value:.3f} [" in text
+    assert "of: 300 of 300 faces." in text and "**" not in text
 
 
-def test_a_tool_without_a_measure_has_no_column_and_does_not_empty_the_mean():
-    one = scores.Score("renders", 12, "ICC", "one", 0.5, 0.4, 0.6, 30, 10, 30)
-    other = scores.Score("renders", 12, "ICC", "other", np.nan, np.nan, np.nan, 30, 10, 30)
+def test_an_au_that_few_faces_show_is_named(tmp_path):
+    labels = labels_of(tmp_path / "labels.csv", AU12_o=np.repeat([0, 1], 20), AU43_o=np.arange(40) < 9)
+    table = save(tmp_path / "t.csv", input=labels.rows["source"], AU12_p=0.5, AU43_p=0.5)
+    found, remarks = stills.score("portraits", labels, {"tool": read(table)}, ("AUC",), resamples=20)
+    text = scores.render(scores.Result(tuple(found), {"portraits": tuple(remarks)}))
+    assert "No AUC, because too few faces show it or are without it: AU43." in text
+
+
+def test_a_tool_without_a_measure_has_no_column():
+    one = scores.Score("renders", 12, "ICC", "one", 0.5, 0.4, 0.6, 30, 10, 30, 9)
+    other = scores.Score("renders", 12, "ICC", "other", np.nan, np.nan, np.nan, 30, 10, 30, 9)
     text = scores.render(scores.Result((one, other), {"renders": ("remark",)}))
-    assert "| AU | faces | present | ICC, one |" in text and "other" not in text
-    assert "| 12 | 30 | 10 | 0.500 [0.400, 0.600] |" in text and "| mean | | | 0.500 (1 AUs) |" in text
+    assert "| AU | faces | present | one |" in text and "other" not in text
+    assert "| AU12 Lip corner puller | 30 | 10 | 0.500 [0.400, 0.600] |" in text and "remark" in text
+
+
+def renders_of(folder, seed):
+    """Write what tells who renders show."""
+    folder.mkdir(exist_ok=True)
+    (folder / "synth.json").write_text(json.dumps({"seed": seed}))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["maeface-nano", "maeface-nano-motion"])
+def test_renders_of_training_people_are_refused(tmp_path, name):
+    folder = renders_of(tmp_path / "renders", 1)
+    (folder / "labels.parquet").write_bytes(b"")
+    with pytest.raises(
+        ConfigError, match=f"^{name} learned from the people of .*renders, who are of seed 1; "
+    ):
+        command.run([name], renders=folder)
+    render_people.require_unseen(renders_of(folder, 3), {name: name}, None)
+    with pytest.raises(ConfigError, match=r"--fold is of SynthAU, which has seed 0; .* has seed 3"):
+        render_people.require_unseen(folder, {name: name}, "1")
+    (folder / "synth.json").write_text("{")
+    with pytest.raises(DataError, match="has no readable seed"):
+        render_people.require_unseen(folder, {name: name}, None)
+
+
+def test_the_seeds_of_a_training_are_in_its_provenance_and_those_of_its_start(tmp_path):
+    source = zoo.find("maeface-nano")
+    target = tmp_path / "mine.safetensors"
+    shutil.copy(source, target)
+    assert render_people.training_seeds(str(target)) == set()
+    metadata = weights_files.read_metadata(target)
+    left_out = facts.protocol("synthau", "threefold")["2"]
+    provenance = metadata.provenance | {
+        recipe.RENDER_SEED: "7",
+        "init": "maeface-nano",
+        "settings": json.dumps({"data": {"test_subjects": left_out}}),
+    }
+    weights_files.write_metadata(target, metadata.model_copy(update={"provenance": provenance}))
+    assert render_people.training_seeds(str(target)) == {1, 7}
+    synthau = renders_of(tmp_path / "renders", 0)
+    with pytest.raises(ConfigError, match="mine learned from the other folds of SynthAU; give --fold 2"):
+        render_people.require_unseen(synthau, {"mine": str(target)}, None)
+    render_people.require_unseen(synthau, {"mine": str(target)}, "2")
+
+
+def test_only_seed_0_has_the_folds_of_synthau(tmp_path):
+    folder = renders_of(tmp_path / "renders", 0)
+    folds, remarks = render_people.folds_of(folder, ["S001", "S002", "S003", "S004"])
+    assert folds.tolist() == ["1", "2", "3", "1"] and remarks == ["SynthAU: 4 of its 120 people."]
+    assert render_people.folds_of(folder, ["S001", "S121"]) == (None, [])
+    assert render_people.folds_of(renders_of(folder, 3), ["S001"]) == (None, [])
 
 
 def test_renders_are_predicted_and_a_fold_is_its_test_subjects(tmp_path):

@@ -89,6 +89,7 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(
     assert packed == out / "small.safetensors"
     _, metadata = weights.load_model(packed)
     assert metadata.preprocessing.mirror and metadata.provenance["stored_as"] == "bf16"
+    assert metadata.provenance["render_seed"] == "1"
     assert metadata.task == "both" and len(metadata.aus) == 20 and metadata.sides == (12, 4)
     assert (out / "small-from-scratch.safetensors").is_file()
 

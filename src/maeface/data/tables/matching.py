@@ -26,6 +26,10 @@ ID = re.compile(r"(?P<source>.*)#(?P<frame>\d+)\.(?P<face>\d+)", re.DOTALL)
 """The ``id`` of a manifest."""
 
 
+class NoMatchError(DataError):
+    """No prediction belongs to a label."""
+
+
 @dataclass(frozen=True)
 class Match:
     """Matched rows of labels and predictions.
@@ -51,7 +55,8 @@ def match_predictions(labels: Labels, predictions: Predictions) -> Match:
     """Find the prediction of each label.
 
     Raises:
-        DataError: nothing matches, or a row does not identify a face.
+        NoMatchError: no prediction belongs to a label.
+        DataError: a row does not identify a face.
     """
     label_rows, prediction_rows, keys = _common_keys(labels, predictions)
     notes = frame_offset_notes(label_rows, prediction_rows, "predictions") if "frame" in keys else ()
@@ -71,7 +76,7 @@ def match_predictions(labels: Labels, predictions: Predictions) -> Match:
         pd.MultiIndex.from_frame(faceless).get_indexer(pd.MultiIndex.from_frame(label_rows[frame_keys])) >= 0
     )
     if not matched.any():
-        raise DataError(
+        raise NoMatchError(
             _no_match(labels, predictions, label_rows, prediction_rows, keys, int(in_faceless.sum()))
         )
     if len(np.unique(positions[matched])) < matched.sum():

@@ -22,7 +22,7 @@ from maeface.errors import DataError
 
 NAMES = {
     "id": ("id",),
-    "source": ("source", "input"),
+    "source": ("source", "input", "input_image_path"),
     "frame": ("frame", "frame_idx"),
     "face": ("face", "face_id", "person_id"),
     "score": ("score", "confidence", "facescore"),

@@ -22,7 +22,7 @@ from maeface_studio.output.settings import Settings
 from maeface_studio.output.shards import LABELS, PARTS, remove_temporary_files, render_shards, write_tables
 
 DEFAULTS = Settings()
-_SETTINGS = "synth.json"
+SETTINGS = "synth.json"
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ def _record_settings(out: Path, settings: Settings, rig_file: Path, shapes_file:
         ConfigError: they differ.
         DataError: the record of the earlier run is damaged.
     """
-    path = out / _SETTINGS
+    path = out / SETTINGS
     record = asdict(settings) | {"rig_sha256": files.sha256(rig_file)}
     record["shapes_sha256"] = None if shapes_file is None else files.sha256(shapes_file)
     if not path.is_file():
         # an unfinished preparation has no manifest yet, but shards or a list of inputs
         if (out / FOLDER).exists() or any(out.glob("*.parquet")):
-            raise ConfigError(f"{out} contains another dataset (no {_SETTINGS}); choose another folder")
+            raise ConfigError(f"{out} contains another dataset (no {SETTINGS}); choose another folder")
         files.write_json(path, record)
         return
     try:

@@ -12,6 +12,8 @@ from maeface.errors import ConfigError
 from maeface.model.file_format.encoding import Dtype
 
 RECIPES = Path(str(resources.files("maeface_studio.weights"))) / "recipes"
+RENDER_SEED = "render_seed"
+"""The key in the provenance of weights of the seed of the renders that they learned from."""
 
 
 class Render(config.Settings):

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maeface import facts, metrics
-from maeface_studio.weights.bench.scores import Score
-from maeface_studio.weights.bench.tool_tables import Floats, ToolTable
+from maeface import console, facts, metrics
+from maeface.errors import DataError
+from maeface_studio.weights.bench.scores import MEAN, Score, common, interval
+from maeface_studio.weights.bench.tool_tables import Files, Floats, ToolTable
 
 AUS = (1, 2, 4, 5, 10, 12, 25, 26, 43)
 MOVES = 0.05
@@ -22,12 +23,11 @@ LEAST_FRAMES = 20
 """Fewest frames of a track that are compared."""
 LEAST_SIDE = 64.0
 """Smallest face that is compared, longer side of its box in px: of smaller ones blendshapes are noise."""
-LEAST_PEOPLE = 3
-"""Fewest people that give an interval."""
 OVERLAP = 0.3
 """Least intersection over union of the boxes of one face."""
 BOX = ("x1", "y1", "x2", "y2")
 RESAMPLES = 2000
+MEASURES = ("r", "r of intensity")
 
 
 def score(
@@ -51,6 +51,9 @@ def score(
 
     Returns:
         The scores, and remarks: how many people there are, and how many faces of frames each tool has.
+
+    Raises:
+        DataError: frames are numbered from 1, or it is not clear which table of a tool counts.
     """
     sides = reference[["x2", "y2"]].to_numpy() - reference[["x1", "y1"]].to_numpy()
     reference = reference[sides.max(axis=1) >= LEAST_SIDE].reset_index(drop=True)
@@ -64,38 +67,85 @@ def score(
     ]
     moving = np.array([[_moves(shapes[rows, k]) for k in range(len(AUS))] for rows in tracks], dtype=np.bool_)
     moving = moving.reshape(len(tracks), len(AUS))
-    frames = np.array([len(rows) for rows in tracks])
+    lengths = np.array([len(rows) for rows in tracks], dtype=np.intp)
+    frames = np.where(moving, lengths[:, None], 0).sum(axis=0)
     clips = reference["source"].nunique()
-    scores: list[Score] = []
     remarks = [f"People: {len(set(names))}, in {len(tracks)} tracks of {clips} clips."]
+    of_people: dict[str, dict[str, Floats]] = {measure: {} for measure in MEASURES}
     for tool, tables in tools.items():
-        of_kinds = _align(tables, reference)
+        of_kinds = _align(tool, tables, reference)
         found = int((~np.isnan(of_kinds["r"])).any(axis=1).sum())
         remarks.append(f"{tool}: {found} of {len(reference)} faces of frames.")
         for measure, values in of_kinds.items():
-            for k, au in enumerate(AUS):
-                chosen = np.flatnonzero(moving[:, k])
-                of_tracks = pd.Series(
-                    [_correlation(shapes[tracks[n], k], values[tracks[n], k]) for n in chosen],
-                    index=[names[n] for n in chosen],
-                    dtype=np.float64,
-                )
-                of_people = of_tracks.groupby(level=0).mean()
-                known = np.array(of_people.dropna(), dtype=np.float64)
-                counts = len(of_people), int(frames[chosen].sum())
-                scores.append(_score(au, measure, tool, known, counts, resamples))
+            of_tracks = np.array(
+                [
+                    [
+                        _correlation(shapes[rows, k], values[rows, k]) if moves[k] else np.nan
+                        for k in range(len(AUS))
+                    ]
+                    for rows, moves in zip(tracks, moving, strict=True)
+                ]
+            ).reshape(len(tracks), len(AUS))
+            of_people[measure][tool] = pd.DataFrame(of_tracks).groupby(names).mean().to_numpy()
+    shown = pd.DataFrame(moving).groupby(names).any().sum(axis=0).to_numpy(np.intp)
+    scores: list[Score] = []
+    for measure, by_tool in of_people.items():
+        kept = common([_mean_of_people(values) for values in by_tool.values()])
+        for tool, values in by_tool.items():
+            scores += _list_scores(measure, tool, values, kept, shown, frames, resamples)
     return scores, remarks
 
 
-def _score(
-    au: int, measure: str, tool: str, values: Floats, counts: tuple[int, int], resamples: int
-) -> Score:
-    """Return the mean over people, with an interval if there are enough of them."""
-    low = high = np.nan
-    if len(values) >= LEAST_PEOPLE:
-        interval = metrics.bootstrap(lambda rows: values[rows].mean(), len(values), resamples)
-        low, high = float(interval.low), float(interval.high)
-    return Score("clips", au, measure, tool, metrics.mean(values), low, high, *counts, len(values))
+def _list_scores(
+    measure: str,
+    tool: str,
+    values: Floats,
+    kept: NDArray[np.bool_],
+    shown: NDArray[np.intp],
+    frames: NDArray[np.intp],
+    resamples: int,
+) -> list[Score]:
+    """Return the scores of each action unit, and their mean, with intervals if there are enough people.
+
+    Args:
+        measure: its name.
+        tool: its name.
+        values: of the people, (P, A).
+        kept: action units of the mean, (A,).
+        shown: people in whom the action unit moves, (A,).
+        frames: of these people, (A,).
+        resamples: of the bootstrap.
+    """
+    if not len(values):  # nobody is shown
+        values = np.full((1, len(AUS)), np.nan)
+
+    def statistic(rows: NDArray[np.intp]) -> Floats:
+        means = _mean_of_people(values[rows])
+        return np.append(means, means[kept].mean() if kept.any() else np.nan)
+
+    drawn = metrics.bootstrap(statistic, len(values), resamples)
+    used = (~np.isnan(values)).sum(axis=0)
+    number = int(kept.sum())
+    counts = [
+        *zip(shown, frames, used, used, strict=True),
+        (number, 0, number, used[kept].min(initial=len(values))),
+    ]
+    scores = []
+    for column, (au, of_au) in enumerate(zip([*AUS, MEAN], counts, strict=True)):
+        n, present, with_values, rest_on = map(int, of_au)
+        low, high = interval(float(drawn.low[column]), float(drawn.high[column]), rest_on)
+        value = float(drawn.value[column])
+        scores.append(Score("clips", au, measure, tool, value, low, high, n, present, with_values, rest_on))
+    return scores
+
+
+def _mean_of_people(values: Floats) -> Floats:
+    """Return the mean over people who have a value, (P, A) to (A,); NaN where nobody has."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=0)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    means: Floats = np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
+    return means
 
 
 def _moves(shape: Floats) -> bool:
@@ -113,17 +163,46 @@ def _correlation(shape: Floats, values: Floats) -> float:
     return float(np.corrcoef(shape[both], values[both])[0, 1])
 
 
-def _align(tables: Sequence[ToolTable], reference: pd.DataFrame) -> dict[str, Floats]:
+def _align(tool: str, tables: Sequence[ToolTable], reference: pd.DataFrame) -> dict[str, Floats]:
     """Return scores and intensities of a tool for the rows of the reference, (N, A); NaN where none."""
-    values = {name: np.full((len(reference), len(AUS)), np.nan) for name in ("r", "r of intensity")}
+    values = {name: np.full((len(reference), len(AUS)), np.nan) for name in MEASURES}
     sources = sorted(reference["source"].unique())
-    for table in (table.with_sources(sources) for table in tables):
+    files = Files(sources)
+    tables = [table.with_sources(files) for table in tables]
+    _refuse_frames_from_one(tool, tables, reference)
+    owners = np.full(len(reference), -1)
+    for number, table in enumerate(tables):
         rows, faces = _match(reference, table)
+        if (again := rows[owners[rows] >= 0]).size:
+            first = tables[owners[again[0]]].predictions.path
+            source = reference["source"][again[0]]
+            raise DataError(
+                f"{first} and {table.predictions.path} both have {source}; give one of them for {tool}"
+            )
+        owners[rows] = number
         for of_kind, target in zip((table.scores, table.intensity), values.values(), strict=True):
             for column, au in enumerate(AUS):
                 if au in of_kind:
                     target[rows, column] = of_kind[au][faces]
+    if (owners < 0).all() and tables and sources:
+        example = tables[0].predictions.rows.iloc[0]
+        console.note(
+            f"{tool} has no face of the clips: {tables[0].predictions.path} has source "
+            f"{example['source']}, frame {example['frame']}; the clips are {', '.join(sources)}"
+        )
     return values
+
+
+def _refuse_frames_from_one(tool: str, tables: Sequence[ToolTable], reference: pd.DataFrame) -> None:
+    """Refuse tables whose frames begin at 1 in each clip that has a face in frame 0."""
+    begin = set(reference.loc[reference["frame"] == 0, "source"])
+    rows = pd.concat([table.predictions.rows for table in tables]) if tables else reference[:0]
+    firsts = rows[rows["source"].isin(begin)].groupby("source")["frame"].min()
+    if len(firsts) and (firsts == 1).all():
+        raise DataError(
+            f"{tool}: the frames of {firsts.index[0]} begin at 1, and there is a face in frame 0; number "
+            "frames from 0, or add a row without values for frame 0 if the tool has missed its face"
+        )
 
 
 def _match(reference: pd.DataFrame, table: ToolTable) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

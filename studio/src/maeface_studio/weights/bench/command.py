@@ -17,7 +17,7 @@ from maeface.data.tables.labels import Labels
 from maeface.errors import ConfigError, DataError
 from maeface.faces.detector_weights import WeightsSource
 from maeface_studio.output.shards import LABELS
-from maeface_studio.weights.bench import clips, making, stills
+from maeface_studio.weights.bench import clips, making, render_people, stills
 from maeface_studio.weights.bench.scores import Result, Score, write
 from maeface_studio.weights.bench.tool_tables import ToolTable, read_tables
 
@@ -71,7 +71,8 @@ def run(
         tools: for each a file of weights or the name of packaged weights; ``mediapipe``; or ``NAME=PATH``,
             with the path of weights, a table or a folder of tables. A name with several tables is one tool.
         photos: folder of the official portraits.
-        renders: prepared folder with ``labels.parquet``, of people whom no tool has learned from.
+        renders: prepared folder with ``labels.parquet``, of people whom no tool has learned from. SynthAU
+            (seed 0) is scored by its folds.
         fold: of SynthAU ("1", "2" or "3"): only its test subjects in ``renders``.
         videos: clips, and folders of them.
         people: CSV with ``source``, ``track`` and ``person``, for people who are in several clips.
@@ -83,7 +84,8 @@ def run(
         out: file for the scores, ``.csv``.
 
     Raises:
-        ConfigError: no set, no such file, a portrait is missing, or an option without the other it needs.
+        ConfigError: no set, no such file, a portrait is missing, an option without the other it needs, or
+            weights learned from the people of ``renders``.
         DataError: a table or labels cannot be read.
         ResourceError: mediapipe is needed and not installed.
         WeightsError: not an AU model.
@@ -156,20 +158,23 @@ def parse_tools(texts: Sequence[str]) -> list[Tool]:
 def _score_renders(tools: Sequence[Tool], maker: making.Maker, folder: Path, fold: str | None) -> Scored:
     if not (folder / LABELS).is_file():
         raise ConfigError(f"{folder} has no {LABELS}; give a folder that `maeface-studio render` wrote")
+    render_people.require_unseen(folder, {tool.name: tool.weights for tool in tools if tool.weights}, fold)
     rows = gather_manifests([folder])
     joined = label_tables.join_labels(rows, folder / LABELS)
-    table = joined.table()
+    table = joined.table().assign(source=joined.rows["source"])
     if fold is not None:
-        folds = facts.protocol("synthau", "threefold")
-        checks.require_choice("fold", fold, list(folds))
-        table = table[table["subject"].isin(folds[fold])].reset_index(drop=True)
+        chosen = render_people.subjects_of(fold)
+        table = table[table["subject"].isin(chosen)].reset_index(drop=True)
         if table.empty:
-            raise DataError(f"{folder} has no subject of fold {fold}; SynthAU's are {folds[fold][0]}, ...")
+            raise DataError(f"{folder} has no subject of fold {fold}; SynthAU's are {chosen[0]}, ...")
+        folds, remarks = None, [f"Fold {fold} of SynthAU: {table['subject'].nunique()} people."]
+    else:
+        folds, remarks = render_people.folds_of(folder, list(table["subject"]))
     rows = rows[rows["id"].isin(table["id"])]
     labels = Labels(
         path=folder / LABELS,
         keys=("id",),
-        rows=table[["id", "subject", "clip"]],
+        rows=table[["id", "source", "subject", "clip"]],
         occurrence={au: _column(table, au, "o") for au in joined.aus_occurrence},
         intensity={au: _column(table, au, "i") for au in joined.aus_intensity},
         ignored=(),
@@ -185,7 +190,8 @@ def _score_renders(tools: Sequence[Tool], maker: making.Maker, folder: Path, fol
         for tool in tools
     }
     measures = stills.RENDERS + (stills.SIDES if joined.aus_sides else ())
-    return stills.score("renders", labels, read, measures)
+    scores, found = stills.score("renders", labels, read, measures, folds=folds)
+    return scores, [*remarks, *found]
 
 
 def _column(table: pd.DataFrame, au: int, kind: str) -> np.ndarray:

@@ -4,7 +4,7 @@ Every interval is a bootstrap over people, with the same resamples for each tool
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,8 @@ from maeface import console, metrics
 from maeface.data.tables import matching
 from maeface.data.tables.labels import Labels
 from maeface.errors import DataError
-from maeface_studio.weights.bench.scores import Score
-from maeface_studio.weights.bench.tool_tables import Floats, ToolTable
+from maeface_studio.weights.bench.scores import LEAST_PEOPLE, MEAN, OF_FOLDS, Score, common, interval
+from maeface_studio.weights.bench.tool_tables import Files, Floats, ToolTable
 from maeface_studio.weights.calibration import LEAST_OF_EACH
 
 RENDERS = ("AUC", "F1", "ICC")
@@ -71,11 +71,13 @@ def score(
     tools: Mapping[str, Sequence[ToolTable]],
     measures: Sequence[str],
     resamples: int = RESAMPLES,
+    folds: NDArray[np.str_] | None = None,
 ) -> tuple[list[Score], list[str]]:
     """Score tools on labelled faces.
 
     AUC and F1 need ``LEAST_OF_EACH`` labelled faces with the action unit and as many without it, and the rate
-    of false alarms as many without it; fewer give NaN.
+    of false alarms as many without it; fewer give NaN. With folds they are needed in each, and the score of
+    all faces is the mean over the folds.
 
     Args:
         name: of the set.
@@ -83,9 +85,13 @@ def score(
         tools: the tables of each tool.
         measures: "AUC", "F1", "ICC", "false alarms", or one of ``SIDES``.
         resamples: of the bootstrap.
+        folds: the fold of each face, (N,); None: there are none.
 
     Returns:
         The scores, and a remark on the faces that each tool has.
+
+    Raises:
+        DataError: it is not clear which row of a table is of which face.
     """
     aus = sorted(labels.occurrence.keys() | labels.intensity.keys() | labels.left.keys())
     subjects = labels.rows["subject"].to_numpy(object)
@@ -93,37 +99,158 @@ def score(
     people = np.where(labels.rows["subject"].isna(), own, subjects).astype(str)
     kinds = (labels.occurrence, labels.intensity, labels.left, labels.right)
     present, *rated = (_label_columns(kind, aus, people) for kind in kinds)
-    with_au, without = (present > 0).sum(axis=0), (present == 0).sum(axis=0)
-    enough = np.minimum(with_au, without) >= LEAST_OF_EACH
-    defined = {"AUC": enough, "F1": enough, "false alarms": without >= LEAST_OF_EACH}
+    faces = {tool: _align(tool, name, given, labels, aus, present, rated) for tool, given in tools.items()}
+    folds = np.full(len(people), "") if folds is None else folds
+    groups = {str(fold): folds == fold for fold in np.unique(folds)}
+    if "" not in groups:
+        groups = {OF_FOLDS: np.ones(len(people), bool), **groups}
+    counts = {fold: _Counts.of(present[rows], rated[0][rows], people[rows]) for fold, rows in groups.items()}
+    defined = {
+        fold: np.stack([count.are_enough(measure) for measure in measures]) for fold, count in counts.items()
+    }
+    statistics = {tool: _Statistic(one, tuple(measures), folds, defined) for tool, one in faces.items()}
+    kept = common([one(np.arange(len(people)))[0] for one in statistics.values()])
     scores: list[Score] = []
-    remarks: list[str] = []
-    for tool, tables in tools.items():
-        faces = _align(tool, name, tables, labels, aus, present, rated)
-        found = int((~np.isnan(faces.scores)).any(axis=1).sum())
-        remarks.append(f"{tool}: {found} of {len(people)} faces.")
-        interval = metrics.bootstrap(_Statistic(faces, tuple(measures)), people, resamples)
-        for k, measure in enumerate(measures):
-            for column, au in enumerate(aus):
-                good = measure not in defined or defined[measure][column]
-                value, low, high = (
-                    float(one[k, column]) if good else np.nan
-                    for one in (interval.value, interval.low, interval.high)
-                )
-                used = int((~np.isnan(faces.scores[:, column]) & ~np.isnan(present[:, column])).sum())
-                counts = int(with_au[column] + without[column]), int(with_au[column])
-                scores.append(Score(name, au, measure, tool, value, low, high, *counts, used))
-    return scores, remarks
+    for tool, statistic in statistics.items():
+        known = ~np.isnan(faces[tool].scores) & ~np.isnan(present)
+        drawn = metrics.bootstrap(replace(statistic, kept=kept), people, resamples)
+        for number, (fold, rows) in enumerate(groups.items()):
+            used = known[rows].sum(axis=0)
+            for k, measure in enumerate(measures):
+                where = name, measure, tool, fold
+                ends = np.stack([drawn.value[number, k], drawn.low[number, k], drawn.high[number, k]])
+                scores += _list_scores(where, aus, counts[fold], used, kept[k], ends)
+    found = {tool: int((~np.isnan(one.scores)).any(axis=1).sum()) for tool, one in faces.items()}
+    return scores, [f"{tool}: {count} of {len(people)} faces." for tool, count in found.items()]
+
+
+def _list_scores(
+    where: tuple[str, str, str, str],
+    aus: Sequence[int],
+    counts: "_Counts",
+    used: NDArray[np.intp],
+    kept: NDArray[np.bool_],
+    drawn: Floats,
+) -> list[Score]:
+    """Return the scores of one measure: of each action unit, and their mean.
+
+    Args:
+        where: set, measure, tool, fold.
+        aus: the action units.
+        counts: of the labels.
+        used: faces with a label and a value of the tool, (A,).
+        kept: which action units the mean is over, (A,).
+        drawn: value, low, high, (3, A + 1); the mean is last.
+    """
+    name, measure, tool, fold = where
+    scores = []
+    people = counts.people(measure)
+    for column, au in enumerate(aus):
+        value, low, high = map(float, drawn[:, column])
+        number = int(people[column])
+        low, high = interval(low, high, number)
+        if measure == "false alarms" and number >= LEAST_PEOPLE:
+            low, high = _never_or_always(value, number, (low, high))
+        of_au = int(counts.faces[column]), int(counts.present[column]), int(used[column]), number
+        scores.append(Score(name, au, measure, tool, value, low, high, *of_au, fold))
+    if kept.any():
+        fewest = int(people[kept].min())
+        value, low, high = map(float, drawn[:, -1])
+        low, high = interval(low, high, fewest)
+        number = int(kept.sum())
+        scores.append(Score(name, MEAN, measure, tool, value, low, high, number, 0, number, fewest, fold))
+    return scores
+
+
+def _never_or_always(value: float, people: int, drawn: tuple[float, float]) -> tuple[float, float]:
+    """Return the exact interval (Clopper and Pearson) of a rate of 0 or 1, of which a bootstrap has none."""
+    if value in (0.0, 1.0):
+        farthest = 1 - 0.025 ** (1 / people)
+        return (0.0, farthest) if value == 0 else (1 - farthest, 1.0)
+    return drawn
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """How many faces and people are labelled, by action unit, (A,) each.
+
+    Attributes:
+        faces: with a label of occurrence.
+        present: of these, with the action unit.
+        showing: people with such a face.
+        without: people with a face without it.
+        rated: people with a label of intensity.
+    """
+
+    faces: NDArray[np.intp]
+    present: NDArray[np.intp]
+    showing: NDArray[np.intp]
+    without: NDArray[np.intp]
+    rated: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, present: Floats, rated: Floats, people: NDArray[np.str_]) -> "_Counts":
+        """Count the labels (N, A) of N faces."""
+
+        def count(faces: NDArray[np.bool_]) -> NDArray[np.intp]:
+            return np.array([len(np.unique(people[column])) for column in faces.T], np.intp)
+
+        known, shown = ~np.isnan(present), present > 0
+        of_people = count(shown), count(present == 0), count(~np.isnan(rated))
+        return cls(known.sum(axis=0), shown.sum(axis=0), *of_people)
+
+    def people(self, measure: str) -> NDArray[np.intp]:
+        """Return on how many people a measure rests."""
+        of_calls = np.minimum(self.showing, self.without)
+        of_measure = {"AUC": of_calls, "F1": of_calls, "false alarms": self.without}
+        return of_measure.get(measure, self.rated)
+
+    def are_enough(self, measure: str) -> NDArray[np.bool_]:
+        """Return whether there are enough faces for a measure."""
+        absent = self.faces - self.present
+        of_calls = np.minimum(self.present, absent)
+        least = {"AUC": of_calls, "F1": of_calls, "false alarms": absent}
+        enough: NDArray[np.bool_] = least.get(measure, np.full(len(absent), LEAST_OF_EACH)) >= LEAST_OF_EACH
+        return enough
 
 
 @dataclass(frozen=True)
 class _Statistic:
-    """All measures of some rows, (measures, A)."""
+    """All measures of some rows, (groups, measures, A), and the mean over action units as one column more.
+
+    Attributes:
+        faces: of one tool.
+        measures: their names.
+        folds: of each face.
+        defined: by group which measures have enough faces, (measures, A); with folds, the first group is
+            the mean over the others.
+        kept: (measures, A), the action units of the mean; None: no such column.
+    """
 
     faces: _Faces
     measures: tuple[str, ...]
+    folds: NDArray[np.str_]
+    defined: Mapping[str, NDArray[np.bool_]]
+    kept: NDArray[np.bool_] | None = None
 
     def __call__(self, rows: NDArray[np.intp]) -> Floats:
+        values = np.stack(
+            [
+                np.where(defined, self._measure(rows[self.folds[rows] == fold]), np.nan)
+                for fold, defined in self.defined.items()
+                if fold != OF_FOLDS
+            ]
+        )
+        if OF_FOLDS in self.defined:
+            values = np.concatenate([values.mean(axis=0, keepdims=True), values])
+        if self.kept is None:
+            return values
+        of_kept = np.where(self.kept, values, 0.0).sum(axis=-1)
+        count = self.kept.sum(axis=-1)
+        means = np.divide(of_kept, count, out=np.full(of_kept.shape, np.nan), where=count > 0)
+        return np.concatenate([values, means[..., None]], axis=-1)
+
+    def _measure(self, rows: NDArray[np.intp]) -> Floats:
         return np.stack([self.faces.measure(name, rows) for name in self.measures])
 
 
@@ -143,14 +270,25 @@ def _align(
 ) -> _Faces:
     """Return the values that the tables of a tool have for the labelled faces."""
     values = np.full((5, *present.shape), np.nan)
+    owners = np.full(len(present), -1)
     reasons: list[str] = []
-    sources = labels.rows["source"] if "source" in labels.rows else ()
-    for table in (table.with_sources(sources) for table in tables):
+    files = Files(labels.rows["source"])
+    tables = [table.with_sources(files) for table in tables]
+    for number, table in enumerate(tables):
         try:
             match = matching.match_predictions(labels, table.predictions)
-        except DataError as error:  # a table of another set
+        except matching.NoMatchError as error:  # a table of another set
             reasons.append(str(error))
             continue
+        if match.notes:
+            raise DataError(f"{table.predictions.path}: {match.notes[0]}")
+        if (again := match.label_rows[owners[match.label_rows] >= 0]).size:
+            first = tables[owners[again[0]]].predictions.path
+            raise DataError(
+                f"{first} and {table.predictions.path} both have {labels.rows['source'][again[0]]}; "
+                f"give one of them for {tool}"
+            )
+        owners[match.label_rows] = number
         kinds = (table.scores, table.calls, table.intensity, table.left, table.right)
         for kind, of_kind in enumerate(kinds):
             for column, au in enumerate(aus):

@@ -44,29 +44,73 @@ class ToolTable:
     left: Mapping[int, Floats] = field(default_factory=dict)
     right: Mapping[int, Floats] = field(default_factory=dict)
 
-    def with_sources(self, known: Iterable[str]) -> "ToolTable":
-        """Return the table with the known names of files, where only folder or suffix differ.
+    def with_sources(self, known: "Files") -> "ToolTable":
+        """Return the table with the names of known files, where only folders or the suffix differ.
 
-        Nothing changes if two known files differ only in these.
+        A name means the known file that shares most of the end of its path. If several do, it stays as it
+        is, and so does a name of another file that shares less with it.
+
+        Raises:
+            DataError: two names mean one known file equally well.
         """
-        by_stem: dict[str, str] = {}
-        for name in known:
-            if by_stem.setdefault(_stem(name), name) != name:
-                return self
         rows = self.predictions.rows
         if "source" not in self.predictions.columns:
             return self
-        names = {name: by_stem.get(_stem(name), name) for name in rows["source"].dropna().unique()}
-        renamed = rows.assign(source=rows["source"].map(names, na_action="ignore"))
+        means: dict[str, tuple[int, str]] = {}  # known file: how much is shared, and the name
+        for name in rows["source"].dropna().unique():
+            shared, file = known.find(name)
+            if file is None:
+                continue
+            length, other = means.get(file, (0, ""))
+            if shared == length:
+                raise DataError(
+                    f"{self.predictions.path} has {other} and {name}, and both may be {file}; "
+                    "leave out the one that is not"
+                )
+            if shared > length:
+                means[file] = shared, name
+        names = {name: file for file, (_, name) in means.items()}
+        renamed = rows.assign(
+            source=rows["source"].map(lambda name: names.get(name, name), na_action="ignore")
+        )
         return replace(self, predictions=replace(self.predictions, rows=renamed))
 
 
+class Files:
+    """Known files, found by the ends of their paths, with or without the suffix."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._ends: dict[tuple[str, ...], set[str]] = {}
+        for file in set(known):
+            for last in (PureWindowsPath(file).name, _stem(file)):
+                for end in _ends(_parts(file, last)):
+                    self._ends.setdefault(end, set()).add(file)
+
+    def find(self, name: str) -> tuple[int, str | None]:
+        """Return how many parts of its path a name shares with the known file that it means, and the file."""
+        # The name as it is comes first: in "J. Smith" nothing is a suffix.
+        for last in (PureWindowsPath(name).name, _stem(name)):
+            for end in _ends(_parts(name, last)):
+                if files := self._ends.get(end):
+                    return (len(end), next(iter(files))) if len(files) == 1 else (0, None)
+        return 0, None
+
+
+def _parts(name: str, last: str) -> tuple[str, ...]:
+    return *PureWindowsPath(name).parts[:-1], last  # it splits at both kinds of slashes
+
+
+def _ends(parts: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+    """Return all ends of a path, longest first."""
+    return (parts[start:] for start in range(len(parts)))
+
+
 def read_tables(path: Path) -> list[ToolTable]:
-    """Read a table, or each table of a folder.
+    """Read a table, or each table of a folder and of the folders in it.
 
     Args:
         path: CSV, ``.jsonl`` or Parquet, or a folder of them. A table that names no file is of the file of
-            its own name: ``clip.csv`` of ``clip.mp4``.
+            its own path in the folder: ``clip.csv`` of ``clip.mp4``.
 
     Raises:
         ConfigError: there is no such file.
@@ -74,18 +118,19 @@ def read_tables(path: Path) -> list[ToolTable]:
     """
     checks.require_inputs([path])
     if not path.is_dir():
-        return [_read(path)]
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        return [_read(path, path.name)]
+    files = sorted(file for file in path.rglob("[!.]*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
         raise DataError(f"{path} has no table; expected files that end with {', '.join(SUFFIXES)}")
-    return [_read(file) for file in files]
+    return [_read(file, file.relative_to(path).as_posix()) for file in files]
 
 
-def _read(path: Path) -> ToolTable:
+def _read(path: Path, name: str) -> ToolTable:
+    """Read a table; if it names no file, it is of the file ``name``, whatever its suffix."""
     predictions = read_predictions(path)
     rows, named = predictions.rows, predictions.columns & {"id", "source"}
     if not named:
-        rows = rows.assign(source=path.stem)
+        rows = rows.assign(source=name.removesuffix(path.suffix))
     if "success" in predictions.columns and rows["frame"].min() > 0:
         rows = rows.assign(frame=rows["frame"] - 1)  # OpenFace counts from 1
     columns = predictions.columns if named else predictions.columns | {"source"}
