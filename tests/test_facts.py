@@ -75,8 +75,6 @@ def test_au_columns_of_the_tools(column, expected):
         "x_12",
         "AU12_r2",
         "AU١٢",
-        "AU12_L",
-        "AU12_R",
         "",
     ],
 )
