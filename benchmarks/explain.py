@@ -3,7 +3,7 @@
 uv run python benchmarks/explain.py PORTRAITS
 
 PORTRAITS holds the photographs of ``datasets/portraits.csv``. The first ``--faces`` are taken on which AU6,
-AU12 or AU25 is coded as present and ``maeface-nano`` says so (probability 0.5 or more). The deletion test of
+AU12 or AU25 is coded as present and the weights say so (probability 0.5 or more). The deletion test of
 an AU takes those with this AU.
 
 Deletion test (Samek et al. 2017): patches are removed in the order of the map. The table has the mean

@@ -3,8 +3,8 @@
 uv run python benchmarks/quality.py PHOTOS [VIDEOS]
 
 PHOTOS holds portraits with one face each. They are blurred, made smaller, cut and covered with noise. For
-each kind the script prints the mean absolute change of the AU probabilities of ``maeface-nano`` against the
-clean picture, of all AUs and of AU6, AU12 and AU25, and medians of the measures; then the time of the
+each kind the script prints the mean absolute change of the AU probabilities of the packaged weights against
+the clean picture, of all AUs and of AU6, AU12 and AU25, and medians of the measures; then the time of the
 measures for a face. VIDEOS holds clips: their sharpness at several blurs and sizes.
 """
 

@@ -17,10 +17,10 @@ from maeface.model import weights, zoo
 from maeface.prediction.predictor import Predictor
 
 ROOM = 3_000_000
-"""Bytes of maeface-nano in the wheel, at most."""
+"""Bytes of the default weights in the wheel, at most."""
 
 
-def test_maeface_nano_is_there_and_small():
+def test_the_default_is_there_and_small():
     assert zoo.DEFAULT in zoo.names()
     files = weights.files_of(weights.find())
     assert sum(file.stat().st_size for file in files) <= ROOM
@@ -28,7 +28,7 @@ def test_maeface_nano_is_there_and_small():
         assert all(file.stat().st_size <= 16 * 2**20 for file in weights.files_of(weights.find(name)))
 
 
-@pytest.mark.parametrize("name", ["maeface-nano", "maeface-nano-motion"])
+@pytest.mark.parametrize("name", zoo.names())
 def test_it_knows_what_it_is(name):
     model, metadata = weights.load_model(weights.find(name))
     assert {au for au, check in metadata.checks.items() if check.on == "real"} >= {6, 12, 25}
@@ -57,7 +57,7 @@ def test_a_photo_needs_nothing_but_its_name(tmp_path, capsys):
     picture.save(tmp_path / "face.png")
     predict.run([tmp_path / "face.png"], None, None, aligned=True, device="cpu")
     assert capsys.readouterr().out.startswith("face.png, face 0: ")
-    predict.run([tmp_path / "face.png"], "maeface-nano", tmp_path / "p.csv", aligned=True, device="cpu")
+    predict.run([tmp_path / "face.png"], zoo.DEFAULT, tmp_path / "p.csv", aligned=True, device="cpu")
     values = pd.read_csv(tmp_path / "p.csv").filter(regex=r"_[pi]$").to_numpy()
     assert values.shape == (1, 40) and np.isfinite(values).all()
 
@@ -67,7 +67,7 @@ def detector_weights(shared, monkeypatch):
     monkeypatch.setenv("MAEFACE_WEIGHTS", str(shared / "weights"))
 
 
-@pytest.mark.parametrize("name", [None, "maeface-nano-motion"])
+@pytest.mark.parametrize("name", zoo.names())
 def test_smiles_of_real_people(shared, detector_weights, tmp_path, name):
     """Held-out portraits against the labels in the package; bounds well below what the model card reports."""
     photos = [shared / "photos" / "congress" / photo for photo in sorted(facts.held_out_portraits())]
