@@ -1,6 +1,7 @@
 """The weights that come with the package: there, small, whole, and at work on a fresh machine."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from maeface import evaluate, facts, predict
+from maeface import evaluate, facts, files, predict
 from maeface.data import manifest
 from maeface.data.shards import Shards
 from maeface.demo import LABELS, sample_folder
 from maeface.faces import media
 from maeface.model import weights, zoo
+from maeface.model.trust import trust_of
 from maeface.prediction.predictor import Predictor
 
+ROOT = Path(__file__).parents[1]
 ROOM = 3_000_000
 """Bytes of the default weights in the wheel, at most."""
 
@@ -79,3 +82,29 @@ def test_smiles_of_real_people(shared, detector_weights, tmp_path, name):
         and scores.table.loc[25, "auc"] > 0.94
         and scores.table.loc[6, "auc"] > 0.82
     )
+
+
+def test_the_model_card_is_about_the_default():
+    """Its first table has the checks that are in the file, and what the rule makes of them."""
+    card = (ROOT / "MODEL_CARD.md").read_text()
+    metadata = weights.read_metadata(weights.find())
+    assert zoo.DEFAULT in card.splitlines()[0] and files.sha256(weights.find()) in card
+    rows = dict(re.findall(r"^\| AU(\d+) \D+ \| (.*) \|$", card, flags=re.MULTILINE))
+    assert set(rows) == set(map(str, metadata.aus))
+    for au, trust in trust_of(metadata).items():
+        portraits, *_, use = rows[str(au)].split(" | ")
+        one = trust.check
+        text = f"{one.auc:.3f} [{one.low:.3f}, {one.high:.3f}] ({one.present})" if one.on == "real" else "–"
+        assert portraits == text and use.startswith("**yes**") == trust.use, f"AU{au}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/user_guide/predict.md"])
+def test_the_example_of_a_photo_is_true(page, capsys):
+    photo = ROOT / "docs" / "images" / "astronaut.jpg"
+    predict.run([photo], None, None, detector="embedded", device="cpu")
+    said, written = capsys.readouterr().out, (ROOT / page).read_text()
+    line = next(line for line in written.splitlines() if line.startswith("astronaut.jpg, face 0"))
+    values = [re.findall(r"(AU\d+) [^;]+? ([\d.]+) \(([\d.]+)\)", text) for text in (said, line)]
+    assert [au for au, *_ in values[0]] == [au for au, *_ in values[1]] == ["AU12", "AU25"]
+    for ours, theirs in zip(*values, strict=True):
+        np.testing.assert_allclose(np.array(ours[1:], float), np.array(theirs[1:], float), atol=0.15)

@@ -184,7 +184,7 @@ class Card:
             clip = self.score("held out", "r", au)
             auc, icc = (self.score("renders", measure, au) for measure in ("AUC", "ICC"))
             yield [
-                f"{au} {facts.AUS[au].name}",
+                f"AU{au} {facts.AUS[au].name}",
                 f"{interval(row, 'auc')} ({row['present']:.0f})" if row["on"] == "real" else "–",
                 f"{number(clip['value'])} ({clip['n']:.0f})" if clip["n"] > 0 else "–",
                 f"{number(auc['value'])}, {number(icc['value'])} ({auc['present']:.0f})",
