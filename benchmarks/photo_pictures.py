@@ -2,8 +2,8 @@
 
 uv run python benchmarks/photo_pictures.py DIR/photos/congress docs/images
 
-The first folder has the official portraits (``maeface.datasets/portraits.toml`` says where they come from). The
-second one has ``astronaut.jpg``. What the pictures show is printed, to compare the pages with it.
+The first folder has the official portraits (``maeface.datasets/portraits.toml`` says where they come from),
+the second one ``astronaut.jpg``. What the pictures show is printed, to compare the pages with it.
 """
 
 import argparse

@@ -8,7 +8,8 @@ F1 at the threshold stored in the weights (0.5 for MediaPipe), and F1 at the thr
 labels, which is only an upper bound. Intervals are 95 % bootstrap intervals over portraits, paired for the
 differences. The scores are also computed by skin tone and by pose, and on shrunk and blurred photos. Faces
 are detected with the packaged face detector. Those that are not detected are counted, and left out of the
-scores. ``--neutral`` takes photos of neutral faces and counts how often an action unit is wrongly called present in them.
+scores. ``--neutral`` takes photos of neutral faces and counts how often an action unit is wrongly called
+present in them.
 
 Writes ``zero_shot.csv`` (all scores) and ``zero_shot.md`` (tables to read) to ``--out``. MediaPipe needs the
 extra ``teacher`` of the studio: ``uv run --all-packages --extra teacher python ...``. Its AU25 is the gap

@@ -311,7 +311,9 @@ def test_weights_are_found_by_name_or_path(shelf, au_file, monkeypatch):
 
 
 def test_an_unknown_name_is_told_the_known_ones(shelf):
-    refused(lambda: weights.find(), f"no weights were named, and {zoo.DEFAULT} does not come with this package")
+    refused(
+        lambda: weights.find(), f"no weights were named, and {zoo.DEFAULT} does not come with this package"
+    )
     refused(lambda: weights.find("maeface-nano"), "no weights 'maeface-nano': no such file, .* with: none")
     saved(shelf / "maeface-nano.safetensors", au_model())
     refused(lambda: weights.find("maeface-nno"), "no weights 'maeface-nno': .* comes with: maeface-nano")
