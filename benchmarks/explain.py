@@ -223,9 +223,12 @@ def main() -> None:
     """Print tables of stability, of the deletion test for each AU, and of where the maps are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("portraits", type=Path)
+    parser.add_argument("--weights", help="a file or a name; default: the packaged weights")
     parser.add_argument("--faces", type=int, default=110, help="largest number of faces")
     arguments = parser.parse_args()
-    predictor = maeface.Predictor(device="cpu", backend="torch", detector="embedded", faces="largest")
+    predictor = maeface.Predictor(
+        arguments.weights, device="cpu", backend="torch", detector="embedded", faces="largest"
+    )
     names, crops = read_faces(arguments.portraits, predictor)
     labels, values = labels_of_portraits(), predictor.predict_crops(crops)
     places = [predictor.metadata.aus.index(au) for au in AUS]
