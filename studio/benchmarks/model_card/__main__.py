@@ -7,7 +7,8 @@ NAME is the name of packaged weights, after ``maeface-studio check NAME --write`
 ``videos/``; RENDERS are those of ``check``. Measured are ``check`` and ``bench`` (beside ``maeface-nano`` and
 MediaPipe), the portraits by group and on worse pictures (``benchmarks/zero_shot.py``), and pictures of
 people at rest and of a group. What is measured is kept in OUT, by the hash of the weights, and not measured
-again. With ``--card``, each table of the card is replaced between its two comments; else all are printed.
+again; so are MediaPipe's results. With ``--card``, each table of the card is replaced between its two
+comments; else all are printed.
 """
 
 import argparse
@@ -54,6 +55,7 @@ def main() -> None:
         measures.keep(kept / "scores.csv", lambda: measures.measure_scores(given)),
         measures.keep(kept / "checks.csv", lambda: measures.measure_checks(given, kept / "calibration.png")),
         measures.keep(kept / "pictures.csv", lambda: measures.measure_pictures(given)),
+        measures.keep(given.out / "mediapipe.csv", lambda: measures.measure_peer(given)),
         measures.keep(kept / "others.csv", lambda: measures.measure_others(given)),
     )
     blocks = card.blocks()

@@ -24,6 +24,7 @@ class Card:
         scores: as ``measure_scores`` returns them.
         checks: as ``measure_checks``.
         pictures: as ``measure_pictures``.
+        peer: as ``measure_peer``.
         others: as ``measure_others``.
     """
 
@@ -33,9 +34,10 @@ class Card:
         scores: pd.DataFrame,
         checks: pd.DataFrame,
         pictures: pd.DataFrame,
+        peer: pd.DataFrame,
         others: pd.DataFrame,
     ) -> None:
-        self.name, self.others, self.pictures = name, others, pictures
+        self.name, self.others, self.pictures = name, others, pd.concat([pictures, peer])
         self.scores = scores.set_index(["set", "measure", "tool", "au"]).sort_index()
         self.checks = checks.set_index("au")
 
@@ -111,19 +113,15 @@ class Card:
             "present",
             "AUC",
             "AUC, MediaPipe",
-            "AUC less MediaPipe's",
             "false alarms at the threshold",
         ]
-        difference = self.picture_rows("all", f"{self.name} - MediaPipe")
         for au in facts.dataset("portraits").aus_occurrence:
             own, alarms = self.score("portraits", "AUC", au), self.score("portraits", "false alarms", au)
-            less = difference.loc[au]
             yield [
                 str(au),
                 f"{own['present']:.0f}",
                 interval(own),
                 interval(self.score("portraits", "AUC", au, PEER)),
-                interval(less, "auc", "+") if own["value"] >= 0 else "–",
                 f"{alarms['value']:.1%} of {alarms['n'] - alarms['present']:.0f}",
             ]
 
@@ -225,12 +223,12 @@ def number(value: float, form: str = ".3f") -> str:
     return "–" if np.isnan(value) else format(value, form)
 
 
-def interval(row: "pd.Series[float]", name: str = "value", sign: str = "") -> str:
+def interval(row: "pd.Series[float]", name: str = "value") -> str:
     """Return a value with its interval."""
     low, high = (row["low"], row["high"]) if "low" in row else (row[f"{name}_low"], row[f"{name}_high"])
     if np.isnan(row[name]) or np.isnan(low):
         return number(row[name])
-    return f"{row[name]:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+    return f"{row[name]:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def markdown(rows: Iterator[Sequence[str]]) -> str:

@@ -21,6 +21,7 @@ import zero_shot
 BEFORE, PEER = "maeface-nano", command.MEDIAPIPE
 PEOPLE = Path(__file__).parents[1] / "clip_people.csv"
 GROUP = "group/situation_room.jpg"
+AUS = facts.dataset("portraits").aus_occurrence
 AT_REST = ("zoom-cc0", "lisa-cc0")
 PROXY = next(iter(zero_shot.PROXIES))
 """MediaPipe with its best proxies of AU25 and AU6."""
@@ -89,16 +90,20 @@ def measure_checks(given: Given, diagram: Path) -> pd.DataFrame:
 
 
 def measure_pictures(given: Given) -> pd.DataFrame:
-    """Return the AUCs of all portraits, of groups of them, and of worse pictures."""
-    aus = facts.dataset("portraits").aus_occurrence
+    """Return the AUCs of the weights on all portraits, on groups of them, and on worse pictures."""
+    return _score_pictures(given, [zero_shot.load_weights(weights.find(given.name), AUS)])
+
+
+def measure_peer(given: Given) -> pd.DataFrame:
+    """Return the same of MediaPipe."""
     with blendshapes.FaceLandmarker(given.teacher) as landmarker:
-        scorers = [
-            zero_shot.load_weights(weights.find(given.name), aus),
-            *zero_shot.load_mediapipe(landmarker, aus),
-        ]
-        portraits = zero_shot.read_portraits(given.photos / "congress", aus)
-        table = zero_shot.measure(portraits, scorers, resamples=2000)
-    return table.assign(au=[aus[column] for column in table["au"]])
+        return _score_pictures(given, zero_shot.load_mediapipe(landmarker, AUS))
+
+
+def _score_pictures(given: Given, scorers: list[zero_shot.Scorer]) -> pd.DataFrame:
+    portraits = zero_shot.read_portraits(given.photos / "congress", AUS)
+    table = zero_shot.measure(portraits, scorers, resamples=2000)
+    return table.assign(au=[AUS[column] for column in table["au"]])
 
 
 def measure_others(given: Given) -> pd.DataFrame:
