@@ -33,7 +33,7 @@ def fill(page: str, blocks: dict[str, str]) -> str:
         _, closed, after = rest.partition(end)
         if not (found and closed):
             raise SystemExit(f"the card has no block '{name}'; expected {begin} and {end}")
-        page = f"{before}{begin}\n\n{block}\n\n{end}{after}"
+        page = f"{before}{begin}\n{block}\n\n{end}{after}"
     return page
 
 

@@ -51,7 +51,7 @@ class Card:
             "clips": markdown(self.clips()),
             "thresholds": markdown(self.thresholds()),
             "other pictures": "\n".join(self.other_pictures()),
-            "file": markdown(self.file()),
+            "file": "\n".join(self.file()),
         }
 
     def score(self, name: str, measure: str, au: int, tool: str | None = None) -> "pd.Series[float]":
@@ -211,11 +211,11 @@ class Card:
             said = ", ".join(f"AU{int(au[2:])} in {count:.0f}" for au, count in counts.items() if count)
             yield f"- **{text.format(n=len(of))}**: called present are {said or 'no AUs'}."
 
-    def file(self) -> Iterator[list[str]]:
-        """The file."""
-        yield ["file", "bytes", "SHA-256"]
+    def file(self) -> Iterator[str]:
+        """The files of the weights."""
         for path in weights.files_of(weights.find(self.name)):
-            yield [f"`src/maeface/zoo/{path.name}`", f"{path.stat().st_size:,}", files.sha256(path)]
+            size = path.stat().st_size
+            yield f"`src/maeface/zoo/{path.name}`: {size:,} bytes, SHA-256 {files.sha256(path)}."
 
 
 def number(value: float, form: str = ".3f") -> str:

@@ -51,7 +51,7 @@ class Given:
 def keep(path: Path, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Return the table in a CSV file; measure and write it if it is not there."""
     if not path.is_file():
-        files.write_text(path, measure().to_csv(index=False, float_format="%.4f"))
+        files.write_text(path, measure().to_csv(index=False, float_format="%.6f"))
     return pd.read_csv(path)
 
 
