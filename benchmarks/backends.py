@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", type=Path, help="an AU model; default: maeface-nano")
+    parser.add_argument("--weights", type=Path, help="an AU model; default: the packaged weights")
     parser.add_argument("--runs", type=int, default=30)
     arguments = parser.parse_args()
     print(f"{'':24}{'192 x 192':>12}{'360 x 640':>12}{'landmarks':>12}{'AUs, a view':>12}")

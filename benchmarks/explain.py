@@ -3,7 +3,7 @@
 uv run python benchmarks/explain.py PORTRAITS
 
 PORTRAITS holds the photographs of ``datasets/portraits.csv``. The first ``--faces`` are taken on which AU6,
-AU12 or AU25 is coded as present and ``maeface-nano`` says so (probability 0.5 or more). The deletion test of
+AU12 or AU25 is coded as present and the weights say so (probability 0.5 or more). The deletion test of
 an AU takes those with this AU.
 
 Deletion test (Samek et al. 2017): patches are removed in the order of the map. The table has the mean
@@ -223,9 +223,12 @@ def main() -> None:
     """Print tables of stability, of the deletion test for each AU, and of where the maps are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("portraits", type=Path)
+    parser.add_argument("--weights", help="a file or a name; default: the packaged weights")
     parser.add_argument("--faces", type=int, default=110, help="largest number of faces")
     arguments = parser.parse_args()
-    predictor = maeface.Predictor(device="cpu", backend="torch", detector="embedded", faces="largest")
+    predictor = maeface.Predictor(
+        arguments.weights, device="cpu", backend="torch", detector="embedded", faces="largest"
+    )
     names, crops = read_faces(arguments.portraits, predictor)
     labels, values = labels_of_portraits(), predictor.predict_crops(crops)
     places = [predictor.metadata.aus.index(au) for au in AUS]

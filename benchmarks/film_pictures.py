@@ -73,13 +73,11 @@ def draw_events(table: pd.DataFrame, events: pd.DataFrame, threshold: float) -> 
         below = {"reach": "bottom", "stay": "top"}[name]
         panels[0].text(0.02, limit, f"{name}: {limit:.2f}", va=below, fontsize=9)
     panels[1].plot(event["apex_s"], event["peak_i"], "o", color="#b0102a", ms=6)
-    for name, align, move in (
-        ("onset_s", "left", 0.02),
-        ("apex_s", "right", -0.02),
-        ("offset_s", "left", 0.02),
-    ):
+    early = event["apex_s"] - event["onset_s"] < event["offset_s"] - event["apex_s"]
+    for name, height, left in (("onset_s", 2.3, False), ("apex_s", 3.2, early), ("offset_s", 0.25, True)):
         text = f"{name[:-2]} {event[name]:.3f} s"
-        panels[1].text(event[name] + move, 0.25, text, color="#b0102a", ha=align, fontsize=9)
+        align, move = ("left", 0.02) if left else ("right", -0.02)
+        panels[1].text(event[name] + move, height, text, color="#b0102a", ha=align, fontsize=9)
     panels[1].text((event["offset_s"] + SHOWN_S) / 2, 2.5, "no face", ha="center", backgroundcolor="white")
     panels[0].set_ylabel("probability of AU12")
     panels[1].set(ylabel="intensity of AU12", xlabel="time (s)")

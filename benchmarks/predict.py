@@ -27,6 +27,7 @@ import av
 import numpy as np
 
 from maeface.faces import finder, geometry, media, tracking
+from maeface.model import zoo
 from maeface.prediction.predictor import Predictor
 
 SHORT = 4
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--task", type=Path, help="MediaPipe's face_landmarker.task; without it, no peer")
     parser.add_argument("--peer-python", default=sys.executable, help="a Python that has mediapipe and av")
-    parser.add_argument("--weights", nargs="*", default=["maeface-nano"])
+    parser.add_argument("--weights", nargs="*", default=[zoo.DEFAULT])
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--heights", type=int, nargs="*", default=[], help="also the clips enlarged so")

@@ -3,8 +3,8 @@
 uv run python benchmarks/quality.py PHOTOS [VIDEOS]
 
 PHOTOS holds portraits with one face each. They are blurred, made smaller, cut and covered with noise. For
-each kind the script prints the mean absolute change of the AU probabilities of ``maeface-nano`` against the
-clean picture, of all AUs and of AU6, AU12 and AU25, and medians of the measures; then the time of the
+each kind the script prints the mean absolute change of the AU probabilities of the weights against
+the clean picture, of all AUs and of AU6, AU12 and AU25, and medians of the measures; then the time of the
 measures for a face. VIDEOS holds clips: their sharpness at several blurs and sizes.
 """
 
@@ -169,8 +169,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
     parser.add_argument("videos", type=Path, nargs="?")
+    parser.add_argument("--weights", help="a file or a name; default: the packaged weights")
     arguments = parser.parse_args()
-    predictor = maeface.Predictor(detector="embedded", faces="largest")
+    predictor = maeface.Predictor(arguments.weights, detector="embedded", faces="largest")
     every = sorted(arguments.photos.glob("*.jpg"))
     measure_photos(predictor, every[:: max(1, len(every) // PORTRAITS)][:PORTRAITS])
     if arguments.videos:

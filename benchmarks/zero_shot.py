@@ -7,8 +7,9 @@ The 300 held-out ones are read, with the labels of ``portraits.csv``. The scores
 F1 at the threshold stored in the weights (0.5 for MediaPipe), and F1 at the threshold that is best for these
 labels, which is only an upper bound. Intervals are 95 % bootstrap intervals over portraits, paired for the
 differences. The scores are also computed by skin tone and by pose, and on shrunk and blurred photos. Faces
-that are not detected are counted, and left out of the scores. ``--neutral`` takes photos of neutral faces and
-counts how often an action unit is wrongly called present in them.
+are detected with the packaged face detector. Those that are not detected are counted, and left out of the
+scores. ``--neutral`` takes photos of neutral faces and counts how often an action unit is wrongly called
+present in them.
 
 Writes ``zero_shot.csv`` (all scores) and ``zero_shot.md`` (tables to read) to ``--out``. MediaPipe needs the
 extra ``teacher`` of the studio: ``uv run --all-packages --extra teacher python ...``. Its AU25 is the gap
@@ -32,9 +33,11 @@ from maeface import facts, files
 from maeface.data.tables import labels
 from maeface.faces import media
 from maeface.faces.detector import Detector
+from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
 from maeface.prediction.predictor import Predictor
 from maeface_studio.weights import blendshapes
 
+DETECTOR: WeightsSource = "embedded"
 SIZES = (15, 25, 40)
 BLURS = (0.02, 0.04, 0.08)
 YAWS = ((5.0, "under 5 degrees"), (10.0, "5 to 10 degrees"), (np.inf, "10 degrees and more"))
@@ -85,14 +88,14 @@ def read_portraits(folder: Path, aus: Sequence[int]) -> Portraits:
     settled = pd.read_csv(table, usecols=["settled"]).fillna("")["settled"].str.split()
     agreed = np.array([[facts.au_name(au) not in names for au in aus] for names in settled])
     images = [media.read_image(folder / name) for name in truth.rows["source"]]
-    detector = Detector()
+    detector = Detector(locate_detector_weights("mobilenet0.25", DETECTOR))
     landmarks = [max(detector.find([image])[0], key=lambda face: face.score).landmarks for image in images]
     return Portraits(images, landmarks, np.stack([truth.occurrence[au] for au in aus], axis=1), agreed)
 
 
 def load_weights(path: Path, aus: Sequence[int]) -> Scorer:
     """Load maeface weights as a scorer, named after their file."""
-    predictor = Predictor(path, faces="largest")
+    predictor = Predictor(path, "cpu", faces="largest", precision="fp32", detector=DETECTOR)
     own_aus = predictor.metadata.aus
     if predictor.metadata.task == "intensity":
         raise SystemExit(f"{path} rates intensity only; give weights that detect")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from maeface import aus, facts
 from maeface.errors import ConfigError, WeightsError
-from maeface.model import weights
+from maeface.model import weights, zoo
 from maeface.model.au import AUModel
 from maeface.model.file_format.metadata import Check
 from maeface.model.vit import ViT
@@ -54,7 +54,7 @@ def test_each_au_of_the_weights_has_one_line(own):
 def test_the_packaged_weights_are_the_default():
     summaries = aus.run()
     assert [one.number for one in summaries] == list(weights.read_metadata(weights.find()).aus)
-    assert {one.weights for one in summaries} == {"maeface-nano"}
+    assert {one.weights for one in summaries} == {zoo.DEFAULT}
     assert shown(summaries).count("Use it: AUC") == 3
 
 

@@ -66,14 +66,14 @@ def test_packaged_weights_predict_too(summary, tmp_path, monkeypatch):
     faces = next(out.glob("faces-*"))
     made = finetune.run(recipe, [faces], demo.sample_folder() / demo.LABELS, "random", tmp_path / "other")
     (tmp_path / "zoo").mkdir()
-    made.rename(tmp_path / "zoo" / "maeface-nano.safetensors")
+    made.rename(tmp_path / "zoo" / f"{zoo.DEFAULT}.safetensors")
     monkeypatch.setattr(zoo, "folder", lambda: tmp_path / "zoo")
     again = demo.run(out, overrides=SMALL)
     assert list(again.scores.index) == [demo.MAE, demo.SCRATCH, demo.PACKAGED]
     assert again.scores.loc[demo.PACKAGED].notna().any()
     html = again.report.read_text()
-    assert "Held-out faces, maeface-nano" in html and "comes with the package" in html
-    columns = pd.read_csv(out / "maeface-nano" / "predictions.csv").columns
+    assert f"Held-out faces, {zoo.DEFAULT}" in html and "comes with the package" in html
+    columns = pd.read_csv(out / zoo.DEFAULT / "predictions.csv").columns
     assert "AU12_p" in columns and "AU17_p" not in columns
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import maeface
+from maeface.model import zoo
 
 PAGE = Path(__file__).parents[1] / "docs" / "user_guide" / "python.md"
 
@@ -26,8 +27,8 @@ def test_another_name_is_an_attribute_error():
 def test_verbs_are_modules_and_the_rest_is_what_it_says():
     assert all(callable(getattr(maeface, verb).run) for verb in ("prepare", "predict", "evaluate", "demo"))
     assert issubclass(maeface.WeightsError, maeface.MaefaceError)
-    model, metadata = maeface.load_model("maeface-nano")
-    encoder, report = maeface.load_encoder("maeface-nano")
+    model, metadata = maeface.load_model()
+    encoder, report = maeface.load_encoder(zoo.DEFAULT)
     assert not model.training and len(metadata.aus) == 20
     assert type(encoder) is type(model.encoder) and not report.missing
 

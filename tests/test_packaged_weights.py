@@ -1,6 +1,7 @@
 """The weights that come with the package: there, small, whole, and at work on a fresh machine."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,19 +9,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from maeface import evaluate, facts, predict
+from maeface import evaluate, facts, files, predict
 from maeface.data import manifest
 from maeface.data.shards import Shards
 from maeface.demo import LABELS, sample_folder
 from maeface.faces import media
 from maeface.model import weights, zoo
+from maeface.model.trust import trust_of
 from maeface.prediction.predictor import Predictor
 
+ROOT = Path(__file__).parents[1]
 ROOM = 3_000_000
-"""Bytes of maeface-nano in the wheel, at most."""
+"""Bytes of the default weights in the wheel, at most."""
 
 
-def test_maeface_nano_is_there_and_small():
+def test_the_default_is_there_and_small():
     assert zoo.DEFAULT in zoo.names()
     files = weights.files_of(weights.find())
     assert sum(file.stat().st_size for file in files) <= ROOM
@@ -28,7 +31,7 @@ def test_maeface_nano_is_there_and_small():
         assert all(file.stat().st_size <= 16 * 2**20 for file in weights.files_of(weights.find(name)))
 
 
-@pytest.mark.parametrize("name", ["maeface-nano", "maeface-nano-motion"])
+@pytest.mark.parametrize("name", zoo.names())
 def test_it_knows_what_it_is(name):
     model, metadata = weights.load_model(weights.find(name))
     assert {au for au, check in metadata.checks.items() if check.on == "real"} >= {6, 12, 25}
@@ -57,7 +60,7 @@ def test_a_photo_needs_nothing_but_its_name(tmp_path, capsys):
     picture.save(tmp_path / "face.png")
     predict.run([tmp_path / "face.png"], None, None, aligned=True, device="cpu")
     assert capsys.readouterr().out.startswith("face.png, face 0: ")
-    predict.run([tmp_path / "face.png"], "maeface-nano", tmp_path / "p.csv", aligned=True, device="cpu")
+    predict.run([tmp_path / "face.png"], zoo.DEFAULT, tmp_path / "p.csv", aligned=True, device="cpu")
     values = pd.read_csv(tmp_path / "p.csv").filter(regex=r"_[pi]$").to_numpy()
     assert values.shape == (1, 40) and np.isfinite(values).all()
 
@@ -67,7 +70,7 @@ def detector_weights(shared, monkeypatch):
     monkeypatch.setenv("MAEFACE_WEIGHTS", str(shared / "weights"))
 
 
-@pytest.mark.parametrize("name", [None, "maeface-nano-motion"])
+@pytest.mark.parametrize("name", zoo.names())
 def test_smiles_of_real_people(shared, detector_weights, tmp_path, name):
     """Held-out portraits against the labels in the package; bounds well below what the model card reports."""
     photos = [shared / "photos" / "congress" / photo for photo in sorted(facts.held_out_portraits())]
@@ -79,3 +82,29 @@ def test_smiles_of_real_people(shared, detector_weights, tmp_path, name):
         and scores.table.loc[25, "auc"] > 0.94
         and scores.table.loc[6, "auc"] > 0.82
     )
+
+
+def test_the_model_card_is_about_the_default():
+    """Its first table has the checks that are in the file, and what the rule makes of them."""
+    card = (ROOT / "MODEL_CARD.md").read_text()
+    metadata = weights.read_metadata(weights.find())
+    assert zoo.DEFAULT in card.splitlines()[0] and files.sha256(weights.find()) in card
+    rows = dict(re.findall(r"^\| AU(\d+) \D+ \| (.*) \|$", card, flags=re.MULTILINE))
+    assert set(rows) == set(map(str, metadata.aus))
+    for au, trust in trust_of(metadata).items():
+        portraits, *_, use = rows[str(au)].split(" | ")
+        one = trust.check
+        text = f"{one.auc:.3f} [{one.low:.3f}, {one.high:.3f}] ({one.present})" if one.on == "real" else "–"
+        assert portraits == text and use.startswith("**yes**") == trust.use, f"AU{au}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/user_guide/predict.md"])
+def test_the_example_of_a_photo_is_true(page, capsys):
+    photo = ROOT / "docs" / "images" / "astronaut.jpg"
+    predict.run([photo], None, None, detector="embedded", device="cpu")
+    said, written = capsys.readouterr().out, (ROOT / page).read_text()
+    line = next(line for line in written.splitlines() if line.startswith("astronaut.jpg, face 0"))
+    values = [re.findall(r"(AU\d+) [^;]+? ([\d.]+) \(([\d.]+)\)", text) for text in (said, line)]
+    assert [au for au, *_ in values[0]] == [au for au, *_ in values[1]] == ["AU12", "AU25"]
+    for ours, theirs in zip(*values, strict=True):
+        np.testing.assert_allclose(np.array(ours[1:], float), np.array(theirs[1:], float), atol=0.15)

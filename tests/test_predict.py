@@ -156,11 +156,11 @@ def test_lines_for_people():
 
 def test_weights_by_name_and_by_default(model_file, crops, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "folder", lambda: tmp_path / "zoo")
-    with pytest.raises(WeightsError, match="no weights were named, and maeface-nano does not come"):
+    with pytest.raises(WeightsError, match=f"no weights were named, and {zoo.DEFAULT} does not come"):
         predict.run([crops], None, tmp_path / "p.csv", aligned=True, device="cpu")
     (tmp_path / "zoo").mkdir()
-    (tmp_path / "zoo" / "maeface-nano.safetensors").write_bytes(model_file().read_bytes())
-    for name in (None, "maeface-nano"):
+    (tmp_path / "zoo" / f"{zoo.DEFAULT}.safetensors").write_bytes(model_file().read_bytes())
+    for name in (None, zoo.DEFAULT):
         rows = Predictor(name, device="cpu", aligned=True)(crops)
         pd.testing.assert_frame_equal(rows, Predictor(model_file(), device="cpu", aligned=True)(crops))
 

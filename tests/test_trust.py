@@ -182,7 +182,7 @@ def test_the_entry_of_the_record():
 
 
 def test_the_packaged_weights_know_smiles_lips_and_cheeks():
-    metadata = weights.read_metadata(weights.find("maeface-nano"))
+    metadata = weights.read_metadata(weights.find())
     trust = trust_of(metadata)
     assert {au for au, one in trust.items() if one.use} == {6, 12, 25}
     assert set(trust) == set(metadata.aus) and all(one.check for one in trust.values())

@@ -294,23 +294,26 @@ def shelf(tmp_path, monkeypatch):
 
 def test_weights_are_found_by_name_or_path(shelf, au_file, monkeypatch):
     model, size = au_model(), Preprocessing(image_size=16)
-    saved(shelf / "maeface-nano.safetensors", model)
+    default = shelf / f"{zoo.DEFAULT}.safetensors"
+    saved(default, model)
     weights.save(shelf / "cut.safetensors", model, weights.describe(model, size), part_bytes=10_000)
     (shelf / "README.md").touch()
-    assert zoo.names() == ("cut", "maeface-nano")
-    assert weights.find() == weights.find("maeface-nano") == shelf / "maeface-nano.safetensors"
+    assert zoo.names() == ("cut", zoo.DEFAULT)
+    assert weights.find() == weights.find(zoo.DEFAULT) == default
     for name in zoo.names():
         assert_same_encoder(model, weights.load_model(weights.find(name))[0].encoder)
     assert weights.find(au_file) == weights.find(str(au_file)) == au_file
     monkeypatch.chdir(shelf)
-    assert weights.find("./maeface-nano") == weights.find(Path("maeface-nano")) == Path("maeface-nano")
+    assert weights.find(f"./{zoo.DEFAULT}") == weights.find(Path(zoo.DEFAULT)) == Path(zoo.DEFAULT)
     assert weights.find("absent.safetensors") == Path("absent.safetensors")  # loading says what is wrong
     Path("mine").touch()
     assert weights.find("mine") == Path("mine")
 
 
 def test_an_unknown_name_is_told_the_known_ones(shelf):
-    refused(lambda: weights.find(), "no weights were named, and maeface-nano does not come with this package")
+    refused(
+        lambda: weights.find(), f"no weights were named, and {zoo.DEFAULT} does not come with this package"
+    )
     refused(lambda: weights.find("maeface-nano"), "no weights 'maeface-nano': no such file, .* with: none")
     saved(shelf / "maeface-nano.safetensors", au_model())
     refused(lambda: weights.find("maeface-nno"), "no weights 'maeface-nno': .* comes with: maeface-nano")

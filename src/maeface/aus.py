@@ -53,7 +53,7 @@ def run(name: str | None = None, weights: str | Path | None = None) -> tuple[AUS
 
     Args:
         name: an action unit: ``AU12``, ``12`` or its FACS name; None for all that the weights predict.
-        weights: a file, or the name of packaged weights; None for ``maeface-nano``.
+        weights: a file, or the name of packaged weights; None for the default ones.
 
     Raises:
         ConfigError: there is no such action unit; the message names those that are meant, or all.

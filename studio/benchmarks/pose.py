@@ -5,7 +5,7 @@ uv run python studio/benchmarks/pose.py ict_facekit.npz fit
 
 ``errors`` renders each subject once frontal, then turned at random with the same expression and light. It
 compares ``faces.pose`` with the true poses, from true and from detected landmarks, and prints the mean
-absolute change of the AU probabilities of ``maeface-nano`` from frontal to turned. ``fit`` prints the 3D
+absolute change of the AU probabilities of the packaged weights from frontal to turned. ``fit`` prints the 3D
 points of ``faces.pose``; it renders nothing.
 """
 

@@ -149,7 +149,7 @@ def load_model(weights: str | Path | None = None) -> tuple[AUModel, Metadata]:
 
     Args:
         weights: a file that ``maeface finetune`` wrote, or the name of packaged weights; None for
-            ``maeface-nano``.
+            the default (``zoo.DEFAULT``).
 
     Returns:
         The model, and its metadata: AUs, task, thresholds, preprocessing, provenance.

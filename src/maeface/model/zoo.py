@@ -6,7 +6,7 @@ from pathlib import Path
 from maeface.errors import WeightsError
 from maeface.model.file_format.parts import PART, SUFFIX, files_of
 
-DEFAULT = "maeface-nano"
+DEFAULT = "maeface-nano-motion"
 """Name of the weights that predict where none are named."""
 
 
@@ -28,7 +28,7 @@ def find(weights: str | Path | None = None) -> Path:
     """Return the path of weights that are given by path or by a name of ``names()``.
 
     Args:
-        weights: a text is one of ``names()`` or else a path (``./maeface-nano`` is always a path); a ``Path``
+        weights: a text is one of ``names()`` or else a path (``./NAME`` is always a path); a ``Path``
             is a path; None stands for ``DEFAULT``.
 
     Returns:

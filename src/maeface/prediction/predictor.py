@@ -56,7 +56,7 @@ class Predictor:
 
     Args:
         weights: a file written by ``maeface finetune``, or the name of packaged weights. None:
-            ``maeface-nano``.
+            the packaged default (``zoo.DEFAULT``).
         device: "auto" (a GPU if there is one), "cpu", "cuda", or one of several GPUs: "cuda:1", ...
         aligned: True if the images are face crops already; then no face is detected.
         faces: faces of an image to predict: "all" (best score first), the "largest", the most "central", or a
