@@ -98,13 +98,12 @@ def run(
 ) -> Summary:
     """Predict action units of photos and videos.
 
-    The same call resumes an interrupted prediction, and makes no table that is there already.
-
     Args:
         inputs: files and folders, which are searched recursively. What cannot be read is skipped.
         weights: a file, or the name of packaged weights; None for the default, see ``Predictor``.
         out: the table, ``.csv`` or ``.parquet``, or a folder, for a table ``INPUT.csv`` of each input. None:
             print a line for each face, in this process. Until all is finished, the rows are in ``OUT.parts``.
+            The same call resumes an interrupted prediction, and makes no table that is there already.
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: read every n-th frame of a video.
         fps: read at most this many frames per second of a video, instead of ``every``.

@@ -129,9 +129,8 @@ class Predictor:
                 threads=threads,
             )
         self.thresholds = choose_thresholds(self.metadata, au_thresholds)
-        self.au_columns = au_columns(
-            self.metadata.aus, self.metadata.task, choose_sides(self.metadata, sides)
-        )
+        of_sides = choose_sides(self.metadata, sides)
+        self.au_columns = au_columns(self.metadata.aus, self.metadata.task, of_sides)
         self.columns = [*WHERE, *FACE, *self.au_columns]
 
     def __repr__(self) -> str:

@@ -50,7 +50,8 @@ class _Faces:
             return metrics.f1(truth, calls, known)
         if name == SIDES[-1]:
             truth, values = self.rated_left - self.rated_right, self.left - self.right
-            return pd.DataFrame(values[rows]).corrwith(pd.DataFrame(truth[rows])).to_numpy()
+            r = pd.DataFrame(values[rows]).corrwith(pd.DataFrame(truth[rows]))
+            return np.asarray(r, np.float64)
         if name.startswith("ICC"):
             rated, intensity = {
                 "ICC": (self.rated[rows], self.intensity[rows]),
