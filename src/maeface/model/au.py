@@ -47,14 +47,16 @@ class AUModel(nn.Module):
         encoder: the ViT, from a masked autoencoder or new; its positions are trained here.
         aus: action unit numbers, in the order of the outputs.
         task: "detection", "intensity" or "both".
+        unlike: whether it also measures how unlike the training faces a face is.
     """
 
-    def __init__(self, encoder: ViT, aus: tuple[int, ...], task: Task) -> None:
+    def __init__(self, encoder: ViT, aus: tuple[int, ...], task: Task, unlike: bool = False) -> None:
         super().__init__()
         self.aus, self.task = tuple(aus), task
         self.encoder = encoder
         self.fc_norm = nn.LayerNorm(encoder.shape.width, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(encoder.shape.width, len(self.aus) * (2 if task == "both" else 1))
+        self.unlike = Unlikeness(encoder.shape.width) if unlike else None
         encoder.pos_embed.requires_grad_(True)
         initialise(self.fc_norm, head=self.head)
 
@@ -96,6 +98,29 @@ class AUModel(nn.Module):
         if self.task == "intensity":
             return AUOutput(None, values)
         return AUOutput(*values.chunk(2, dim=1))
+
+
+class Unlikeness(nn.Module):
+    """How unlike the training faces a face is: the length of ``(features - mean) @ factor``.
+
+    ``mean`` (D,) and ``factor`` (D, D) are of the training faces. They are measured after the training, and
+    scaled so that few of these faces are beyond 1.
+
+    Args:
+        width: D.
+    """
+
+    mean: Tensor
+    factor: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("factor", torch.zeros(width, width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (B, D) to (B,), 0 or more."""
+        return torch.linalg.vector_norm((features - self.mean) @ self.factor, dim=1)
 
 
 class GuidedAUModel(nn.Module):

@@ -17,7 +17,8 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
     """Return an AU model as an ONNX file.
 
     Input ``images``: (B, 3, I, I) float32, normalised. Output ``values``, of the layer ``output``: the head's
-    (N, O), not yet probabilities and intensities; or the features (N, D) that the head reads.
+    (N, O), not yet probabilities and intensities, and where the weights have it ``unlike``, (N, O + 1); or
+    the features (N, D) that the head reads.
 
     Args:
         weights: by published name, float32.
@@ -33,9 +34,13 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
         tokens = layers.block(tokens, f"blocks.{k}")
     patches = graph.add("Slice", tokens, *map(graph.constant, ([1], [2**31 - 1], [1])))
     values = layers.norm(graph.add("ReduceMean", patches, axes=[1], keepdims=0), "fc_norm")
+    outputs = width
     if output == "head":
-        values = layers.linear(values, "head")
-    graph.output(values, "values", ["batch", len(weights["head.bias"]) if output == "head" else width])
+        features, outputs = values, len(weights["head.bias"])
+        values = layers.linear(features, "head")
+        if metadata.unlike is not None:
+            values, outputs = graph.add("Concat", values, layers.unlike(features), axis=1), outputs + 1
+    graph.output(values, "values", ["batch", outputs])
     return graph.to_bytes()
 
 
@@ -96,6 +101,12 @@ class _Layers:
         """Add a LayerNorm over the last axis."""
         values = [self.graph.constant(self.weights[f"{name}.{kind}"]) for kind in ("weight", "bias")]
         return self.graph.add("LayerNormalization", x, *values, axis=-1, epsilon=LAYER_NORM_EPS)
+
+    def unlike(self, features: str) -> str:
+        """Add the distance of features (N, D) from the training faces; (N, 1)."""
+        mean, factor = (self.graph.constant(self.weights[f"unlike.{name}"]) for name in ("mean", "factor"))
+        offset = self.graph.add("MatMul", self.graph.add("Sub", features, mean), factor)
+        return self.graph.add("ReduceL2", offset, axes=[1], keepdims=1)
 
     def linear(self, x: str, name: str) -> str:
         """Add a linear layer with a bias."""

@@ -53,7 +53,8 @@ class AUNetwork(Protocol):
         """Return an output for crops.
 
         Returns:
-            Features (F, D), or (V, F, O) of the head: V is 2 with the mirror image, else 1.
+            Features (F, D), or (V, F, O) of the head: V is 2 with the mirror image, else 1. If the metadata
+            have ``unlike``, it is one more output of the head, the last one.
         """
 
 

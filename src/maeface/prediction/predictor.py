@@ -34,14 +34,14 @@ from maeface.faces.finder import FaceChoice
 from maeface.faces.following import MIN_FACE
 from maeface.faces.imaging import Image
 from maeface.model.zoo import find
-from maeface.prediction.columns import FACE, au_columns, choose_thresholds, make_consistent
+from maeface.prediction.columns import au_columns, choose_thresholds, face_columns, make_consistent
 from maeface.prediction.face_finder import Batch, FaceFinder, images_of
 from maeface.prediction.networks import CLOSED, open_au_network
 from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of
 from maeface.prediction.rows import ImagePrediction, join_predictions, rows_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
-from maeface.prediction.values import Crops, Output, to_values
+from maeface.prediction.values import Crops, Output, split_unlike, to_values
 from maeface.runtime.backends import Backend
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class Predictor:
                 threads=threads,
             )
         self.thresholds = choose_thresholds(self.metadata, au_thresholds)
-        self.columns = [*WHERE, *FACE, *au_columns(self.metadata.aus, self.metadata.task)]
+        of_faces = face_columns(self.metadata.unlike is not None)
+        self.columns = [*WHERE, *of_faces, *au_columns(self.metadata.aus, self.metadata.task)]
 
     def __repr__(self) -> str:
         return f"Predictor({self.weights.stem}, {self.backend} on {self.device}, {self.precision})"
@@ -248,7 +249,7 @@ class Predictor:
                 features.extend(one.values if one.crops else empty for one in batch)
                 yield batch
 
-        columns = [*WHERE, *FACE]
+        columns = [*WHERE, *face_columns(unlike=False)]
         table = VideoResult(number_tracks(rows_of(batch, columns) for batch in predict())).to_pandas()
         return table, np.concatenate(features)
 
@@ -283,12 +284,30 @@ class Predictor:
             (F, K) float32: probabilities and intensities as the network gives them, in the order of the
             columns ``AU01_p`` ... ``AU01_i`` ..., or the features; (0, K) without a crop.
         """
+        return self._compute(crops, output, mirror)[0]
+
+    def predict_faces(
+        self, crops: Crops, output: Output = "head", mirror: bool = True
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the AU columns of the table or the features, (F, K), and ``unlike``, (F,), NaN if unknown.
+
+        The arguments are those of ``predict_crops``. Features come without ``unlike``.
+        """
+        values, unlike = self._compute(crops, output, mirror)
+        return self.to_columns(values) if output == "head" else values, unlike
+
+    def _compute(
+        self, crops: Crops, output: Output, mirror: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if not len(crops):
             outputs = len(au_columns(self.metadata.aus, self.metadata.task)) - len(self.metadata.aus)
             width = self.metadata.encoder.width if output == "features" else outputs
-            return np.zeros((0, width), np.float32)
+            return np.zeros((0, width), np.float32), np.zeros(0, np.float32)
         values = self._network.compute(crops, output, mirror)
-        return to_values(values, self.metadata.task) if output == "head" else values
+        if output == "features":
+            return values, np.full(len(crops), np.nan, np.float32)
+        values, unlike = split_unlike(values, self.metadata.unlike is not None)
+        return to_values(values, self.metadata.task), unlike
 
     def to_columns(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the AU columns of the table, occurrence included, for what ``predict_crops`` returns."""
@@ -316,10 +335,8 @@ class Predictor:
             ]
             crops_together = [crop.pixels for batch in of_all for crops in batch for crop in crops]
             # A film has many frames of the same face, and the mirror image doubles the time.
-            values = self.predict_crops(crops_together, output, mirror=not film)
-            if output == "head":
-                values = self.to_columns(values)
-            yield from join_predictions(batches, of_all, values)
+            values, unlike = self.predict_faces(crops_together, output, mirror=not film)
+            yield from join_predictions(batches, of_all, values, unlike)
 
     @cached_property
     def face_finder(self) -> FaceFinder:

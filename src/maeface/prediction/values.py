@@ -22,6 +22,23 @@ def stack_by_side(crops: Crops) -> list[Stack]:
     return [stack(crops)] if one_side else [stack([crop]) for crop in crops]
 
 
+def split_unlike(
+    head: NDArray[np.float32], known: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the outputs for action units, and ``unlike`` as the mean of the views.
+
+    Args:
+        head: (V, F, O), or (V, F, O + 1) with ``unlike`` last.
+        known: whether it is there.
+
+    Returns:
+        (V, F, O), and (F,), NaN if it is not there.
+    """
+    if known:
+        return head[..., :-1], head[..., -1].mean(axis=0)
+    return head, np.full(head.shape[1], np.nan, np.float32)
+
+
 def to_values(head: NDArray[np.float32], task: str | None) -> NDArray[np.float32]:
     """Return probabilities (0 to 1) and intensities (0 to 5) side by side, as the mean of the views.
 
