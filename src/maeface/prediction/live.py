@@ -21,6 +21,7 @@ from maeface.errors import ConfigError
 from maeface.faces.finder import WINDOW_PX, crop_faces, find_faces
 from maeface.faces.live_following import LiveFollower
 from maeface.faces.media import Frame
+from maeface.faces.quality import measure_quality
 from maeface.prediction.newest import NewestFrame
 from maeface.prediction.rows import HIDDEN, ImagePrediction, number_array, rows_of
 from maeface.prediction.table_writer import to_csv

@@ -36,12 +36,12 @@ from maeface.faces.imaging import Image
 from maeface.model.zoo import find
 from maeface.prediction.columns import au_columns, choose_thresholds, face_columns, make_consistent
 from maeface.prediction.face_finder import Batch, FaceFinder, images_of
-from maeface.prediction.networks import CLOSED, open_au_network
+from maeface.prediction.networks import CLOSED, compute_faces, open_au_network
 from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of
 from maeface.prediction.rows import ImagePrediction, join_predictions, rows_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
-from maeface.prediction.values import Crops, Output, split_unlike, to_values
+from maeface.prediction.values import Crops, Output, Values
 from maeface.runtime.backends import Backend
 
 if TYPE_CHECKING:
@@ -284,30 +284,12 @@ class Predictor:
             (F, K) float32: probabilities and intensities as the network gives them, in the order of the
             columns ``AU01_p`` ... ``AU01_i`` ..., or the features; (0, K) without a crop.
         """
-        return self._compute(crops, output, mirror)[0]
+        return compute_faces(self._network, crops, output, mirror)[0]
 
-    def predict_faces(
-        self, crops: Crops, output: Output = "head", mirror: bool = True
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the AU columns of the table or the features, (F, K), and ``unlike``, (F,), NaN if unknown.
-
-        The arguments are those of ``predict_crops``. Features come without ``unlike``.
-        """
-        values, unlike = self._compute(crops, output, mirror)
+    def predict_faces(self, crops: Crops, output: Output = "head", mirror: bool = True) -> Values:
+        """Return the AU columns of the table or the features, (F, K), and ``unlike``, (F,), NaN if unknown."""
+        values, unlike = compute_faces(self._network, crops, output, mirror)
         return self.to_columns(values) if output == "head" else values, unlike
-
-    def _compute(
-        self, crops: Crops, output: Output, mirror: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        if not len(crops):
-            outputs = len(au_columns(self.metadata.aus, self.metadata.task)) - len(self.metadata.aus)
-            width = self.metadata.encoder.width if output == "features" else outputs
-            return np.zeros((0, width), np.float32), np.zeros(0, np.float32)
-        values = self._network.compute(crops, output, mirror)
-        if output == "features":
-            return values, np.full(len(crops), np.nan, np.float32)
-        values, unlike = split_unlike(values, self.metadata.unlike is not None)
-        return to_values(values, self.metadata.task), unlike
 
     def to_columns(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the AU columns of the table, occurrence included, for what ``predict_crops`` returns."""

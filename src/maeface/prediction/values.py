@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 from maeface.faces.imaging import Image, Stack, stack
 from maeface.facts import INTENSITY_MAX
+from maeface.model.file_format.metadata import Metadata
 
 Output = Literal["head", "features"]
+Values = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Of F faces: (F, K), and ``unlike`` (F,)."""
 Crops = Sequence[Image] | NDArray[np.uint8]
 """F crops (S, S, 3) uint8 RGB, of any sides, or an array (F, S, S, 3)."""
 
@@ -22,21 +25,19 @@ def stack_by_side(crops: Crops) -> list[Stack]:
     return [stack(crops)] if one_side else [stack([crop]) for crop in crops]
 
 
-def split_unlike(
-    head: NDArray[np.float32], known: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the outputs for action units, and ``unlike`` as the mean of the views.
+def read_head(head: NDArray[np.float32], metadata: Metadata) -> Values:
+    """Return probabilities and intensities (``to_values``), and ``unlike`` as the mean of the views.
 
     Args:
-        head: (V, F, O), or (V, F, O + 1) with ``unlike`` last.
-        known: whether it is there.
+        head: (V, F, O), or (V, F, O + 1) with ``unlike`` last if the weights have it.
+        metadata: of the weights.
 
     Returns:
-        (V, F, O), and (F,), NaN if it is not there.
+        (F, O), and (F,), NaN if the weights do not have it.
     """
-    if known:
-        return head[..., :-1], head[..., -1].mean(axis=0)
-    return head, np.full(head.shape[1], np.nan, np.float32)
+    if metadata.unlike is None:
+        return to_values(head, metadata.task), np.full(head.shape[1], np.nan, np.float32)
+    return to_values(head[..., :-1], metadata.task), head[..., -1].mean(axis=0)
 
 
 def to_values(head: NDArray[np.float32], task: str | None) -> NDArray[np.float32]:
