@@ -287,7 +287,7 @@ class Predictor:
         return compute_faces(self._network, crops, output, mirror)[0]
 
     def predict_faces(self, crops: Crops, output: Output = "head", mirror: bool = True) -> Values:
-        """Return the AU columns of the table or the features, (F, K), and ``unlike``, (F,), NaN if unknown."""
+        """Return the AU columns of the table or the features, (F, K), and ``unlike``, (F,), or NaN."""
         values, unlike = compute_faces(self._network, crops, output, mirror)
         return self.to_columns(values) if output == "head" else values, unlike
 

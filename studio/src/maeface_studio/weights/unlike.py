@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maeface import console
-from maeface.data.loading.dataset import FaceDataset, gather_manifests
-from maeface.data.loading.loader import load_in_order
+from maeface.data.loading.dataset import gather_manifests
 from maeface.errors import WeightsError
 from maeface.model import weights as weights_files
 from maeface.model.file_format.metadata import Unlike
+from maeface.prediction.crops import read_crops
 from maeface.prediction.predictor import Predictor
 
 RIDGE = 0.005
@@ -30,7 +29,6 @@ WITHIN = 0.99
 """Fraction of the real training faces whose ``unlike`` is at most 1."""
 MOST = 2000
 """Real faces, and renders, that are measured; of more, every n-th."""
-CROPS_TOGETHER = 64
 DATA = "training faces"
 Floats = NDArray[np.float64]
 
@@ -94,14 +92,10 @@ def read_features(predictor: Predictor, folders: Sequence[Path]) -> Floats:
     """Return the features of the faces of prepared folders, of at most ``MOST``, (N, D)."""
     rows = gather_manifests(folders)
     rows = rows.iloc[:: -(-len(rows) // MOST)]
-    crops = FaceDataset(folders, rows, predictor.metadata.preprocessing.image_size, seed=0, training=False)
-    parts = []
-    with console.progress("unlike", len(crops), "faces") as advance:
-        for batch in load_in_order(crops, CROPS_TOGETHER, 0):
-            pixels = batch["image"].permute(0, 2, 3, 1).contiguous().numpy()
-            parts.append(predictor.predict_crops(pixels, "features"))
-            advance(len(pixels))
-    return np.concatenate(parts).astype(np.float64)
+    batches = read_crops(folders, rows, predictor.metadata.preprocessing.image_size)
+    return np.concatenate(
+        [predictor.predict_crops(crops, "features") for _, crops in batches], dtype=np.float64
+    )
 
 
 def fit(real: Floats, renders: Floats) -> tuple[Floats, Floats]:
