@@ -188,7 +188,7 @@ def test_unlike_is_the_distance_of_the_features(backend, task, mirror, tmp_path,
     path = model_file(tmp_path / "au.safetensors", task, mirror)
     before = Predictor(path, "cpu", aligned=True, precision="fp32", backend=backend)
     crops = sample[:35]
-    features = [before.predict_crops(view, "features") for view in (crops, crops[:, :, ::-1])]
+    features = [before.predict_crops(view, "features") for view in (crops, crops[:, :, ::-1].copy())]
     rng = np.random.default_rng(0)
     mean = features[0].mean(axis=0)
     factor = rng.normal(0, 0.3, (48, 48)).astype(np.float32)
