@@ -11,7 +11,7 @@ from maeface import aus, facts
 from maeface.errors import ConfigError, WeightsError
 from maeface.model import weights, zoo
 from maeface.model.au import AUModel
-from maeface.model.file_format.metadata import Check
+from maeface.model.file_format.metadata import Check, Unlike
 from maeface.model.vit import ViT
 from maeface.model.weights import Preprocessing
 
@@ -108,6 +108,16 @@ def test_weights_without_checks_say_so(unchecked):
     assert aus.UNKNOWN in shown(aus.run(weights=unchecked))
     text = shown(aus.run("12", unchecked))
     assert aus.UNKNOWN in text and "present from" not in text
+
+
+def test_weights_that_know_their_faces_say_so(unchecked):
+    assert aus.UNLIKE not in shown(aus.run(weights=unchecked))
+    metadata = weights.read_metadata(unchecked)
+    width = metadata.encoder.width
+    tensors = {"unlike.mean": torch.zeros(width), "unlike.factor": torch.eye(width)}
+    known = Unlike(data="faces", n=9, within=0.9)
+    weights.write_metadata(unchecked, metadata.model_copy(update={"unlike": known}), tensors)
+    assert aus.UNLIKE in shown(aus.run(weights=unchecked))
 
 
 def test_wrong_weights_are_refused(tmp_path):

@@ -24,7 +24,7 @@ from maeface.faces.torch_detector import load_weights
 from maeface.model import arrays, inputs, preprocessing, vit, weights, zoo
 from maeface.model.au import AUModel
 from maeface.model.file_format.description import describe
-from maeface.model.file_format.metadata import Preprocessing
+from maeface.model.file_format.metadata import Preprocessing, Unlike
 from maeface.prediction import networks
 from maeface.prediction.predictor import Predictor
 from maeface.prediction.values import to_values
@@ -179,6 +179,32 @@ def test_aus_are_those_of_pytorch(backend, task, mirror, tmp_path, sample):
     np.testing.assert_array_equal(
         predictor.predict_crops(np.stack(crops[:3])), predictor.predict_crops(crops[:3])
     )
+
+
+@pytest.mark.parametrize("backend", ["torch", *INSTALLED])
+@pytest.mark.parametrize("task", ["detection", "intensity", "both"])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_unlike_is_the_distance_of_the_features(backend, task, mirror, tmp_path, sample):
+    path = model_file(tmp_path / "au.safetensors", task, mirror)
+    before = Predictor(path, "cpu", aligned=True, precision="fp32", backend=backend)
+    crops = sample[:35]
+    features = [before.predict_crops(view, "features") for view in (crops, crops[:, :, ::-1].copy())]
+    rng = np.random.default_rng(0)
+    mean = features[0].mean(axis=0)
+    factor = rng.normal(0, 0.3, (48, 48)).astype(np.float32)
+    metadata = before.metadata.model_copy(update={"unlike": Unlike(data="faces", n=35, within=1.0)})
+    tensors = {"unlike.mean": torch.from_numpy(mean), "unlike.factor": torch.from_numpy(factor)}
+    weights.write_metadata(path, metadata, tensors)
+    after = Predictor(path, "cpu", aligned=True, precision="fp32", backend=backend)
+    values, unlike = after.predict_faces(crops)
+    views = [np.linalg.norm((one - mean) @ factor, axis=1) for one in features]
+    np.testing.assert_allclose(unlike, np.mean(views, axis=0) if mirror else views[0], rtol=1e-4)
+    np.testing.assert_array_equal(values, before.predict_faces(crops)[0])
+    np.testing.assert_array_equal(after.predict_crops(crops), before.predict_crops(crops))
+    assert np.isnan(before.predict_faces(crops)[1]).all()
+    assert np.isnan(after.predict_faces(crops, "features")[1]).all()
+    rough = Predictor(path, "cpu", aligned=True, precision="bf16", backend=backend)
+    np.testing.assert_allclose(rough.predict_faces(crops)[1], unlike, rtol=0.05)
 
 
 @pytest.mark.parametrize("backend", ["torch", *INSTALLED])

@@ -21,13 +21,14 @@ from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
 from maeface.faces import finder, media, video
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import note_embedded
+from maeface.faces.quality import describe_low_quality
 from maeface.model import preprocessing, weights, zoo
 from maeface.model.au import AUModel
 from maeface.model.file_format.description import describe
-from maeface.model.file_format.metadata import Preprocessing
+from maeface.model.file_format.metadata import Preprocessing, Unlike
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
-from maeface.prediction.columns import BOX, FACE, make_consistent
+from maeface.prediction.columns import BOX, FACE, face_columns, make_consistent
 from maeface.prediction.extras import Extras
 from maeface.prediction.predictor import Predictor
 from maeface.prediction.table_writer import WHERE
@@ -193,13 +194,49 @@ def test_columns_and_pictures_of_each_task(model_file, crops, tmp_path, task, co
     path = model_file(task, thresholds=() if task == "intensity" else (0.3, 0.6))
     summary = predict.run([crops], path, out, pictures=pictures, aligned=True, device="cpu")
     read = pd.read_csv(out)
-    assert list(read) == [*WHERE, *FACE, *columns]
+    assert list(read) == [*WHERE, *face_columns(unlike=False), *columns]
     assert read.loc[read["face"] == 0, columns].notna().all(axis=None)
     drawn = sorted(str(file.relative_to(pictures)) for file in pictures.rglob("*.png"))
     assert drawn == [f"s01/{k}.png.png" for k in range(4)]
     assert summary.pictures == 4
     with Image.open(pictures / drawn[0]) as picture:
         assert picture.width > 200
+
+
+def with_unlike(path):
+    """Write ``unlike`` into weights: 4 times the distance of the features from 0."""
+    width = weights.read_metadata(path).encoder.width
+    known = Unlike(data="faces", n=100, within=0.99)
+    tensors = {"unlike.mean": torch.zeros(width), "unlike.factor": 4 * torch.eye(width)}
+    metadata = weights.read_metadata(path).model_copy(update={"unlike": known})
+    weights.write_metadata(path, metadata, tensors)
+    return path
+
+
+def test_weights_that_know_their_faces_give_a_column(model_file, crops, tmp_path):
+    out, path = tmp_path / "p.csv", with_unlike(model_file())
+    predict.run([crops], path, out, aligned=True, device="cpu")
+    read = pd.read_csv(out)
+    assert list(read)[: len(WHERE) + len(FACE)] == [*WHERE, *FACE]
+    assert list(read).index("unlike") == list(read).index("outside") + 1
+    predictor = Predictor(path, device="cpu", aligned=True, precision="fp32")
+    images = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
+    expected = 4 * np.linalg.norm(predictor.predict_crops(images, "features"), axis=1)
+    np.testing.assert_allclose(predictor(images)["unlike"], expected, rtol=1e-4)
+    assert predictor.image(images[1]).faces[0].quality["unlike"] == pytest.approx(expected[1], rel=1e-4)
+    assert "unlike" not in predictor.embed(images)[0]
+    assert predictor.predict_faces([])[1].shape == (0,)
+
+
+def test_a_face_that_is_unlike_is_of_low_quality(model_file, shared):
+    photo = shared / "photos" / "congress" / "A000055.jpg"
+    plain = Predictor(model_file(), device="cpu", faces="largest", detector="embedded")(photo)
+    assert list(plain["status"]) == ["ok"] and "unlike" not in plain
+    path = with_unlike(model_file())
+    rows = Predictor(path, device="cpu", faces="largest", detector="embedded")(photo)
+    assert rows["unlike"][0] > 1
+    assert list(rows["status"]) == ["low_quality"]
+    assert describe_low_quality(rows.iloc[0]) == "unlike known faces"
 
 
 def test_arrays_and_features(model_file):
@@ -211,7 +248,7 @@ def test_arrays_and_features(model_file):
     np.testing.assert_allclose(one.iloc[0, 6:].astype(float), rows.iloc[1, 6:].astype(float), atol=1e-5)
     where, features = predictor.embed(list(images))
     assert features.shape == (3, 16)
-    assert list(where) == [*WHERE, *FACE]
+    assert list(where) == [*WHERE, *face_columns(unlike=False)]
     values = torch.from_numpy(features) @ predictor.model.head.weight.T + predictor.model.head.bias
     np.testing.assert_allclose(rows["AU12_p"], torch.sigmoid(values[:, 1]).detach(), atol=1e-5)
     with pytest.raises(DataError, match="image 0 is a float64 array of shape"):
@@ -343,8 +380,8 @@ def test_crops_are_those_of_prepare(model_file, shared, detector_weights, monkey
     reached = []
     monkeypatch.setattr(
         Predictor,
-        "predict_crops",
-        lambda self, crops, output, mirror: reached.extend(crops) or np.zeros((1, 4)),
+        "predict_faces",
+        lambda self, crops, output, mirror: reached.extend(crops) or (np.zeros((1, 6)), np.zeros(1)),
     )
     Predictor(model_file(), device="cpu", faces="largest")(photo)
     from maeface.data.ingest.face_finder import make_find
@@ -386,7 +423,7 @@ def test_an_input_that_cannot_be_read_has_a_row(model_file, crops, tmp_path, mon
             ["clip.mp4", 0, 0.0, -1, "empty"],
         ]
         assert len(rows) == 10
-        assert rows.loc[rows["face"] < 0, [*FACE, *COLUMNS]].isna().all(axis=None)
+        assert rows.loc[rows["face"] < 0, [*face_columns(unlike=False), *COLUMNS]].isna().all(axis=None)
         assert rows.loc[rows["face"] == 0, [*BOX, *COLUMNS]].notna().all(axis=None)
     assert (summary.images, summary.faces, summary.without_face, sum(summary.skipped.values())) == (
         7,

@@ -27,7 +27,7 @@ from maeface.faces.quality import (
 
 LANDMARKS = np.array([[80, 80], [120, 80], [100, 105], [85, 125], [115, 125]], np.float32)
 FACE = Face(np.array([60, 50, 140, 150], np.float32), LANDMARKS, 0.9)
-GOOD = dict(zip(MEASURES, (120.0, 5.0, -3.0, 2.0, 0.6, 0.9, 0.0), strict=True))
+GOOD = dict(zip(MEASURES, (120.0, 5.0, -3.0, 2.0, 0.6, 0.9, 0.0, 0.7), strict=True))
 
 
 def sharpness(crop):
@@ -128,7 +128,8 @@ def test_measures_of_faces_have_one_row_each(faces):
     near, far = square_around(FACE), Square(10, 100, 100)
     located = [LocatedFace(FACE, near, True, agreement=0.83), LocatedFace(FACE, far, False, agreement=0.0)]
     crops = crop_faces([image], [located], 224)[0]
-    measures = measure_quality(crops, [image.shape] * 2)
+    measures = measure_quality(crops, [image.shape] * 2, np.array([0.5, 1.25], np.float32))
+    assert measures[:, MEASURES.index("unlike")].tolist() == [0.5, 1.25]
     assert measures.shape == (2, len(MEASURES))
     assert measures[:, MEASURES.index("face_px")].tolist() == [100, 100]
     assert measures[:, MEASURES.index("agreement")] == pytest.approx([0.83, 0])
@@ -144,7 +145,7 @@ def test_no_face_has_no_measures():
 def test_a_crop_that_was_not_detected_has_neither_pose_nor_agreement(faces):
     crop = centre_crop(faces[0])
     measures = dict(zip(MEASURES, measure_quality([crop], [faces[0].shape])[0], strict=True))
-    assert all(math.isnan(measures[name]) for name in ("yaw", "pitch", "roll", "agreement"))
+    assert all(math.isnan(measures[name]) for name in ("yaw", "pitch", "roll", "agreement", "unlike"))
     assert measures["outside"] == 0
     assert not is_low_quality(np.array([[*measures.values()]]))[0]
 
@@ -163,6 +164,7 @@ def test_a_crop_that_was_not_detected_has_neither_pose_nor_agreement(faces):
         ("sharpness", math.nan),
         ("agreement", LIMITS.agreement - 0.01),
         ("outside", LIMITS.outside + 0.01),
+        ("unlike", LIMITS.unlike + 0.01),
     ],
 )
 def test_one_measure_beyond_its_limit_is_low_quality(name, value):
@@ -177,6 +179,7 @@ def test_the_reason_names_each_measure_beyond_its_limit():
     assert describe_low_quality(GOOD | {"roll": 170.0, "agreement": None}) == "upside down"
     assert describe_low_quality(GOOD | {"outside": 0.4, "agreement": 0.1}) == "unsure detection, cut off"
     assert describe_low_quality(GOOD | {"pitch": 40.0}) == "turned up or down"
+    assert describe_low_quality(GOOD | {"unlike": 1.5}) == "unlike known faces"
 
 
 def test_a_head_that_lies_on_its_side_is_not_of_low_quality():

@@ -15,8 +15,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from maeface.errors import WeightsError
-from maeface.model import weights, zoo
+from maeface.model import arrays, weights, zoo
 from maeface.model.au import AUModel
+from maeface.model.file_format.metadata import Unlike
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 from maeface.model.weights import Preprocessing, load_encoder, load_encoder_into
@@ -269,6 +270,27 @@ def test_packing_again_keeps_all_but_what_is_asked(au_file, mae_file, tmp_path):
     assert all(torch.equal(back[name], value) for name, value in rounded.items())
     weights.repack(mae_file, tmp_path / "mae.safetensors", "int8")
     assert weights.load_mae(tmp_path / "mae.safetensors")[1].kind == "mae"
+
+
+@pytest.mark.parametrize("part_bytes", [None, 10_000])
+def test_tensors_that_weights_did_not_have_are_added(tmp_path, part_bytes):
+    path, model = tmp_path / "w.safetensors", au_model()
+    before = weights.describe(model, Preprocessing(image_size=16))
+    files = weights.save(path, model, before, "int8", part_bytes)
+    width = before.encoder.width
+    new = {"unlike.mean": torch.arange(width) / 7, "unlike.factor": torch.eye(width) / 3}
+    known = before.model_copy(update={"unlike": Unlike(data="faces", n=10, within=0.9)})
+    assert weights.write_metadata(path, known, new) == files
+    after, metadata = weights.load_model(path)
+    assert metadata.unlike == known.unlike
+    state = after.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in new.items())
+    assert arrays.load_arrays(path)[0].keys() == published(after).keys()
+    features = torch.randn(2, width)
+    expected = ((features - new["unlike.mean"]) / 3).norm(dim=1)
+    torch.testing.assert_close(after.unlike(features), expected)
+    weights.write_metadata(path, before)
+    refused(lambda: weights.load_model(path), "unlike.mean is not expected")
 
 
 def test_a_file_of_the_first_format_is_read(au_file):

@@ -20,6 +20,7 @@ from maeface.model.trust import USE_AUC, Trust, trust_of
 from maeface.model.zoo import find
 
 UNKNOWN = "These weights do not say how far their AUs were checked; compare them with your own coding"
+UNLIKE = "Each face also gets `unlike`: above 1, it is far from the faces that these weights learned from"
 LEVELS = "0 absent, 1 (A) trace, 2 (B) slight, 3 (C) marked, 4 (D) severe, 5 (E) maximum"
 
 
@@ -36,6 +37,7 @@ class AUSummary:
         trust: how far it is to be trusted on real people; None if the weights do not say, or lack it.
         picture: a rendered face with it at intensities 0 to 5; None if there is none.
         single: whether this is the only action unit that was asked for.
+        unlike: whether the weights also say how unlike the faces they learned from a face is.
     """
 
     number: int
@@ -46,6 +48,7 @@ class AUSummary:
     trust: Trust | None
     picture: Path | None
     single: bool = False
+    unlike: bool = False
 
 
 def run(name: str | None = None, weights: str | Path | None = None) -> tuple[AUSummary, ...]:
@@ -73,6 +76,7 @@ def run(name: str | None = None, weights: str | Path | None = None) -> tuple[AUS
             trust=trust.get(number),
             picture=find_picture(number),
             single=name is not None,
+            unlike=metadata.unlike is not None,
         )
         for number in numbers
     )
@@ -91,6 +95,8 @@ def render(summaries: tuple[AUSummary, ...]) -> Table | str:
     lines = [_line(summary) for summary in summaries]
     if not any(summary.trust for summary in summaries):
         lines.append(UNKNOWN)
+    if any(summary.unlike for summary in summaries):
+        lines.append(UNLIKE)
     return "\n".join([*lines, "maeface aus AU12 shows one: what to look for, pictures, checks"])
 
 

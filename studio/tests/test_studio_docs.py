@@ -17,6 +17,7 @@ MODULES = {
     "render": "output.render",
     "weights": "weights.make",
     "check": "weights.check",
+    "unlike": "weights.unlike",
     "bench": "weights.bench.command",
     "detector": "detector.training",
 }

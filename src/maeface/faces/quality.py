@@ -18,11 +18,11 @@ from maeface.faces.geometry import Square, to_image
 from maeface.faces.imaging import Image, to_arrays
 from maeface.faces.pose import measure_pose
 
-MEASURES = ("face_px", "yaw", "pitch", "roll", "sharpness", "agreement", "outside")
+MEASURES = ("face_px", "yaw", "pitch", "roll", "sharpness", "agreement", "outside", "unlike")
 """The columns of ``measure_quality``."""
 REASONS = (
     *("small face", "turned to the side", "turned up or down", "upside down"),
-    *("blurred", "unsure detection", "cut off"),
+    *("blurred", "unsure detection", "cut off", "unlike known faces"),
 )
 """What is wrong with a face if a measure is beyond its limit, in the order of ``MEASURES``."""
 
@@ -42,7 +42,8 @@ class Limits:
     """Limits of the measures, beyond which a face is of low quality.
 
     Each is where the AU probabilities of ``maeface-nano`` begin to differ clearly from those of the same face
-    in a good picture (``benchmarks/quality.py`` and ``studio/benchmarks/pose.py``).
+    in a good picture (``benchmarks/quality.py`` and ``studio/benchmarks/pose.py``). Weights scale ``unlike``
+    so that its limit is 1.
 
     Attributes:
         face_px: least longer side of the face, px.
@@ -52,6 +53,7 @@ class Limits:
         roll: largest roll to either side, degrees; beyond it, mistakes of the detector are likely.
         outside: largest fraction of the crop outside of the picture.
         agreement: least agreement of the detector's two passes.
+        unlike: largest distance from the faces that the weights learned from.
     """
 
     face_px: float = 32.0
@@ -61,20 +63,24 @@ class Limits:
     roll: float = 120.0
     outside: float = 0.1
     agreement: float = 0.7
+    unlike: float = 1.0
 
 
 LIMITS = Limits()
 
 
-def measure_quality(crops: Sequence[FaceCrop], shapes: Sequence[tuple[int, ...]]) -> NDArray[np.float32]:
+def measure_quality(
+    crops: Sequence[FaceCrop], shapes: Sequence[tuple[int, ...]], unlike: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Measure how well faces can be seen.
 
     Args:
         crops: F faces.
         shapes: (H, W, ...) of the image of each face.
+        unlike: (F,), of the weights (``Predictor.predict_faces``); None if they do not measure it.
 
     Returns:
-        (F, 7) with the columns ``MEASURES``. Pose is NaN without landmarks, agreement where no detector
+        (F, 8) with the columns ``MEASURES``. Pose is NaN without landmarks, agreement where no detector
         looked, sharpness where a crop has no detail.
     """
     measures = np.full((len(crops), len(MEASURES)), np.nan, np.float32)
@@ -85,6 +91,8 @@ def measure_quality(crops: Sequence[FaceCrop], shapes: Sequence[tuple[int, ...]]
     measures[:, 4] = measure_sharpness([one.pixels for one in crops])
     measures[:, 5] = [one.agreement for one in crops]
     measures[:, 6] = [fraction_outside(one.square, shape) for one, shape in zip(crops, shapes, strict=True)]
+    if unlike is not None:
+        measures[:, 7] = unlike
     return measures
 
 
@@ -94,7 +102,7 @@ def is_low_quality(measures: NDArray[np.floating], limits: Limits = LIMITS) -> N
     A measure that is NaN counts as within its limits, but a face without any detail is of low quality.
 
     Args:
-        measures: (F, 7) with the columns ``MEASURES``.
+        measures: (F, 8) with the columns ``MEASURES``.
         limits: of the measures.
 
     Returns:
@@ -118,8 +126,8 @@ def describe_low_quality(row: Mapping[str, Any], limits: Limits = LIMITS) -> str
 
 
 def _beyond(measures: NDArray[np.floating], limits: Limits) -> NDArray[np.bool_]:
-    """Return which measures are beyond their limits, (F, 7)."""
-    face_px, yaw, pitch, roll, sharpness, agreement, outside = np.asarray(measures).T
+    """Return which measures are beyond their limits, (F, 8)."""
+    face_px, yaw, pitch, roll, sharpness, agreement, outside, unlike = np.asarray(measures).T
     return np.stack(
         [
             face_px < limits.face_px,
@@ -129,6 +137,7 @@ def _beyond(measures: NDArray[np.floating], limits: Limits) -> NDArray[np.bool_]
             ~(sharpness >= limits.sharpness),
             agreement < limits.agreement,
             outside > limits.outside,
+            unlike > limits.unlike,
         ],
         axis=1,
     )

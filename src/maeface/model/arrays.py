@@ -96,6 +96,8 @@ def _shapes(metadata: Metadata) -> dict[str, tuple[int, ...]]:
         norms += [f"{block}.norm1", f"{block}.norm2"]
         linear |= {f"{block}.attn.qkv": (3 * width, width), f"{block}.attn.proj": (width, width)}
         linear |= {f"{block}.mlp.fc1": (4 * width, width), f"{block}.mlp.fc2": (width, 4 * width)}
+    if metadata.unlike is not None:
+        shapes |= {"unlike.mean": (width,), "unlike.factor": (width, width)}
     for name, shape in linear.items():
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     for name in norms:

@@ -57,12 +57,20 @@ class AUModel(nn.Module):
         aus: action unit numbers, in the order of the outputs.
         task: "detection", "intensity" or "both".
         sides: those of ``aus`` that have an intensity of each side of the face, from a second linear layer.
+        unlike: whether it also measures how unlike the training faces a face is.
 
     Raises:
         ConfigError: an AU of ``sides`` is not in ``aus``, or is there twice.
     """
 
-    def __init__(self, encoder: ViT, aus: tuple[int, ...], task: Task, sides: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        encoder: ViT,
+        aus: tuple[int, ...],
+        task: Task,
+        sides: tuple[int, ...] = (),
+        unlike: bool = False,
+    ) -> None:
         super().__init__()
         if wrong := [au for au in sides if au not in aus or sides.count(au) > 1]:
             raise ConfigError(f"model.sides: expected each AU once, and one of {tuple(aus)}; got {wrong[0]}")
@@ -70,6 +78,7 @@ class AUModel(nn.Module):
         self.encoder = encoder
         self.fc_norm = nn.LayerNorm(encoder.shape.width, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(encoder.shape.width, len(self.aus) * (2 if task == "both" else 1))
+        self.unlike = Unlikeness(encoder.shape.width) if unlike else None
         encoder.pos_embed.requires_grad_(True)
         initialise(self.fc_norm, head=self.head)
         self.side_head = nn.Linear(encoder.shape.width, 2 * len(self.sides)) if self.sides else None
@@ -125,6 +134,29 @@ class AUModel(nn.Module):
             return AUOutput(None, values, sides)
         occurrence, intensity = values.chunk(2, dim=1)
         return AUOutput(occurrence, intensity, sides)
+
+
+class Unlikeness(nn.Module):
+    """How unlike the training faces a face is: the length of ``(features - mean) @ factor``.
+
+    ``mean`` (D,) and ``factor`` (D, D) are of the training faces. They are measured after the training, and
+    scaled so that few of these faces are beyond 1.
+
+    Args:
+        width: D.
+    """
+
+    mean: Tensor
+    factor: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("factor", torch.zeros(width, width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (B, D) to (B,), 0 or more."""
+        return torch.linalg.vector_norm((features - self.mean) @ self.factor, dim=1)
 
 
 class GuidedAUModel(nn.Module):

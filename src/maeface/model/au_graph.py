@@ -17,8 +17,9 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
     """Return an AU model as an ONNX file.
 
     Input ``images``: (B, 3, I, I) float32, normalised. Output ``values``, of the layer ``output``: the head's
+    Input ``images``: (B, 3, I, I) float32, normalised. Output ``values``, of the layer ``output``: the head's
     (N, O), not yet probabilities and intensities, followed by those of the sides (N, 2K) if the model has
-    them; or the features (N, D) that the head reads.
+    them and by ``unlike`` (N, 1) if it has that; or the features (N, D) that the head reads.
 
     Args:
         weights: by published name, float32.
@@ -37,8 +38,10 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
     if output == "head":
         heads = ["head", "side_head"] if metadata.sides else ["head"]
         width = sum(len(weights[f"{name}.bias"]) for name in heads)
-        outputs = [layers.linear(values, name) for name in heads]
-        values = graph.add("Concat", *outputs, axis=1) if metadata.sides else outputs[0]
+        parts = [layers.linear(values, name) for name in heads]
+        if metadata.unlike is not None:
+            parts, width = [*parts, layers.unlike(values)], width + 1
+        values = graph.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
     graph.output(values, "values", ["batch", width])
     return graph.to_bytes()
 
@@ -100,6 +103,12 @@ class _Layers:
         """Add a LayerNorm over the last axis."""
         values = [self.graph.constant(self.weights[f"{name}.{kind}"]) for kind in ("weight", "bias")]
         return self.graph.add("LayerNormalization", x, *values, axis=-1, epsilon=LAYER_NORM_EPS)
+
+    def unlike(self, features: str) -> str:
+        """Add the distance of features (N, D) from the training faces; (N, 1)."""
+        mean, factor = (self.graph.constant(self.weights[f"unlike.{name}"]) for name in ("mean", "factor"))
+        offset = self.graph.add("MatMul", self.graph.add("Sub", features, mean), factor)
+        return self.graph.add("ReduceL2", offset, axes=[1], keepdims=1)
 
     def linear(self, x: str, name: str) -> str:
         """Add a linear layer with a bias."""

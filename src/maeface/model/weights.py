@@ -161,7 +161,8 @@ def load_model(weights: str | Path | None = None) -> tuple[AUModel, Metadata]:
     checkpoint, metadata = _read(path, "au")
     assert metadata.task is not None
     with torch.device("meta"):
-        model = AUModel(_encoder(path, metadata), metadata.aus, metadata.task, metadata.sides)
+        unlike = metadata.unlike is not None
+        model = AUModel(_encoder(path, metadata), metadata.aus, metadata.task, metadata.sides, unlike)
     _fill(model, checkpoint)
     return model.eval(), metadata
 

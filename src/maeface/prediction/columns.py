@@ -25,8 +25,9 @@ from maeface.model.zoo import names as names_of_weights
 
 BOX = ("x1", "y1", "x2", "y2")
 """Of the face, px of the picture."""
-QUALITY = ("face_px", "yaw", "pitch", "roll", "sharpness", "agreement", "outside")
-"""Of a face; see docs/user_guide/quality.md."""
+UNLIKE = "unlike"
+QUALITY = ("face_px", "yaw", "pitch", "roll", "sharpness", "agreement", "outside", UNLIKE)
+"""Of a face; see docs/user_guide/quality.md. Weights that do not measure ``unlike`` leave it out."""
 POINTS = (
     *("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "nose_x", "nose_y"),
     *("mouth_left_x", "mouth_left_y", "mouth_right_x", "mouth_right_y"),
@@ -38,6 +39,11 @@ PRESENT = 1.0
 """Least intensity of an action unit that occurs: A, a trace, in the terms of FACS."""
 ABSENT_MAX = 0.99
 """Largest intensity of one that does not."""
+
+
+def face_columns(unlike: bool) -> tuple[str, ...]:
+    """Return ``FACE``, with or without ``unlike``."""
+    return tuple(name for name in FACE if unlike or name != UNLIKE)
 
 
 def is_occurrence(column: str) -> bool:
@@ -60,7 +66,7 @@ def au_columns(aus: Sequence[int], task: str | None, sides: Sequence[int] = ()) 
     return columns + [f"{facts.au_name(au)}_{side}" for side in "LR" for au in sides]
 
 
-def choose_sides(metadata: Metadata, asked: bool) -> tuple[int, ...]:
+def sides_of(metadata: Metadata, asked: bool) -> tuple[int, ...]:
     """Return the action units of weights whose intensities of each side of the face are given.
 
     Raises:

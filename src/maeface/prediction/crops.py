@@ -1,9 +1,11 @@
 """Predictions of face crops that are stored in prepared folders."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from maeface import config, console
 from maeface.data.loading.dataset import FaceDataset
@@ -45,15 +47,30 @@ def predict_crops(
     """
     predictor = Predictor(weights, device, aligned=True, precision=precision, sides=sides)
     size = predictor.metadata.preprocessing.image_size
-    crops = FaceDataset(folders, rows, size, seed=0, training=False)
-    columns = predictor.au_columns[
-        len(predictor.metadata.aus) :
-    ]  # as the network gives them, without occurrence
+    columns = predictor.au_columns[len(predictor.metadata.aus) :]  # as the network gives them
     tables = []
-    with console.progress("predict", len(crops), "faces") as advance:
-        for batch in load_in_order(crops, CROPS_TOGETHER, workers):
-            values = predictor.predict_crops(batch["image"].permute(0, 2, 3, 1).contiguous().numpy())
-            tables.append(pd.DataFrame(values, columns=columns).assign(id=batch["id"]))
-            advance(len(values))
+    for ids, crops in read_crops(folders, rows, size, workers):
+        tables.append(pd.DataFrame(predictor.predict_crops(crops), columns=columns).assign(id=ids))
     predictions = pd.concat(tables, ignore_index=True)
     return predictions[["id", *(name for name in predictions if name != "id")]]
+
+
+def read_crops(
+    folders: Sequence[Path], rows: pd.DataFrame, image_size: int, workers: int = 0
+) -> Iterator[tuple[list[str], NDArray[np.uint8]]]:
+    """Yield stored face crops in the order of ``rows``, batch by batch: their ids, and (B, S, S, 3) uint8.
+
+    Args:
+        folders: as for ``predict_crops``.
+        rows: as for ``predict_crops``.
+        image_size: side that the model takes; crops are read at their own size, up to four times this.
+        workers: processes that read the crops; 0 reads in this one.
+
+    Raises:
+        DataError: a crop is damaged.
+    """
+    crops = FaceDataset(folders, rows, image_size, seed=0, training=False)
+    with console.progress("predict", len(crops), "faces") as advance:
+        for batch in load_in_order(crops, CROPS_TOGETHER, workers):
+            yield batch["id"], batch["image"].permute(0, 2, 3, 1).contiguous().numpy()
+            advance(len(batch["id"]))

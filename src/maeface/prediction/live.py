@@ -21,6 +21,7 @@ from maeface.errors import ConfigError
 from maeface.faces.finder import WINDOW_PX, crop_faces, find_faces
 from maeface.faces.live_following import LiveFollower
 from maeface.faces.media import Frame
+from maeface.faces.quality import measure_quality
 from maeface.prediction.newest import NewestFrame
 from maeface.prediction.rows import HIDDEN, ImagePrediction, number_array, rows_of
 from maeface.prediction.table_writer import to_csv
@@ -129,9 +130,9 @@ class LivePredictor:
         """Return the rows of the next frame, with tracks."""
         located, tracks = self._follower.update(frame.rgb, frame.time_s)
         crops = crop_faces([frame.rgb], [located], self._size)[0]
-        values = self._predictor.predict_crops([crop.pixels for crop in crops], mirror=False)
-        values = self._predictor.to_columns(values)
-        prediction = ImagePrediction(SourceImage(self._name, frame, video=True), crops, values)
+        values, unlike = self._predictor.predict_faces([crop.pixels for crop in crops], mirror=False)
+        measures = measure_quality(crops, [frame.rgb.shape] * len(crops), unlike)
+        prediction = ImagePrediction(SourceImage(self._name, frame, video=True), crops, values, measures)
         rows = rows_of([prediction], self._predictor.columns).drop_columns(list(HIDDEN))
         if not tracks:
             return rows

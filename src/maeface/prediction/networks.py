@@ -14,7 +14,8 @@ from maeface.model.au_graph import au_graph
 from maeface.model.file_format.metadata import Metadata
 from maeface.model.file_format.parts import files_of
 from maeface.model.inputs import to_input
-from maeface.prediction.values import Crops, Output, stack_by_side
+from maeface.prediction.columns import au_columns
+from maeface.prediction.values import Crops, Output, Values, read_head, stack_by_side
 from maeface.runtime import backends
 from maeface.runtime.backends import Backend, Network
 from maeface.runtime.choice import choose_backend
@@ -53,8 +54,25 @@ class AUNetwork(Protocol):
         """Return an output for crops.
 
         Returns:
-            Features (F, D), or (V, F, O + 2K) of head and sides: V is 2 with the mirror image, else 1.
+            Features (F, D), or (V, F, O + 2K) of head and sides: V is 2 with the mirror image, else 1. If the
+            metadata have ``unlike``, it is one more output, the last one.
         """
+
+
+def compute_faces(network: AUNetwork, crops: Crops, output: Output, mirror: bool) -> Values:
+    """Return probabilities and intensities or features, (F, K), and ``unlike``, (F,); also for no crops.
+
+    Features, and weights that lack it, give NaN for ``unlike``.
+    """
+    metadata = network.metadata
+    if output == "features":
+        nothing = np.full(len(crops), np.nan, np.float32)
+        empty = np.zeros((0, metadata.encoder.width), np.float32)
+        return network.compute(crops, output, mirror) if len(crops) else empty, nothing
+    if not len(crops):
+        outputs = len(au_columns(metadata.aus, metadata.task, metadata.sides)) - len(metadata.aus)
+        return np.zeros((0, outputs), np.float32), np.zeros(0, np.float32)
+    return read_head(network.compute(crops, output, mirror), metadata)
 
 
 def open_au_network(

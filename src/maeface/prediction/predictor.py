@@ -34,14 +34,20 @@ from maeface.faces.finder import FaceChoice
 from maeface.faces.following import MIN_FACE
 from maeface.faces.imaging import Image
 from maeface.model.zoo import find
-from maeface.prediction.columns import FACE, au_columns, choose_sides, choose_thresholds, make_consistent
+from maeface.prediction.columns import (
+    au_columns,
+    choose_thresholds,
+    face_columns,
+    make_consistent,
+    sides_of,
+)
 from maeface.prediction.face_finder import Batch, FaceFinder, images_of
-from maeface.prediction.networks import CLOSED, open_au_network
+from maeface.prediction.networks import CLOSED, compute_faces, open_au_network
 from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of
 from maeface.prediction.rows import ImagePrediction, crops_by_batch, join_predictions, rows_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
-from maeface.prediction.values import Crops, Output, to_values
+from maeface.prediction.values import Crops, Output, Values
 from maeface.runtime.backends import Backend
 
 if TYPE_CHECKING:
@@ -129,9 +135,10 @@ class Predictor:
                 threads=threads,
             )
         self.thresholds = choose_thresholds(self.metadata, au_thresholds)
-        of_sides = choose_sides(self.metadata, sides)
+        of_sides = sides_of(self.metadata, sides)
         self.au_columns = au_columns(self.metadata.aus, self.metadata.task, of_sides)
-        self.columns = [*WHERE, *FACE, *self.au_columns]
+        self.columns = [*WHERE, *face_columns(self.metadata.unlike is not None), *self.au_columns]
+        self._outputs = len(self.au_columns) - len(self.metadata.aus)  # those of the sides come after these
 
     def __repr__(self) -> str:
         return f"Predictor({self.weights.stem}, {self.backend} on {self.device}, {self.precision})"
@@ -251,7 +258,7 @@ class Predictor:
                 features.extend(one.values if one.crops else empty for one in batch)
                 yield batch
 
-        columns = [*WHERE, *FACE]
+        columns = [*WHERE, *face_columns(unlike=False)]
         table = VideoResult(number_tracks(rows_of(batch, columns) for batch in predict())).to_pandas()
         return table, np.concatenate(features)
 
@@ -286,14 +293,13 @@ class Predictor:
             (F, K) float32: probabilities and intensities as the network gives them, in the order of
             ``au_columns`` after the occurrences, or the features; (0, K) without a crop.
         """
-        outputs = len(self.au_columns) - len(self.metadata.aus)
-        if not len(crops):
-            width = self.metadata.encoder.width if output == "features" else outputs
-            return np.zeros((0, width), np.float32)
-        values = self._network.compute(crops, output, mirror)
-        if output == "features":
-            return values
-        return to_values(values, self.metadata.task, len(self.metadata.sides))[:, :outputs]
+        values, _ = compute_faces(self._network, crops, output, mirror)
+        return values if output == "features" else values[:, : self._outputs]
+
+    def predict_faces(self, crops: Crops, output: Output = "head", mirror: bool = True) -> Values:
+        """Return the AU columns of the table or the features, (F, K), and ``unlike``, (F,), or NaN."""
+        values, unlike = compute_faces(self._network, crops, output, mirror)
+        return values if output == "features" else self.to_columns(values[:, : self._outputs]), unlike
 
     def to_columns(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the AU columns of the table, occurrence included, for what ``predict_crops`` returns."""
@@ -317,10 +323,8 @@ class Predictor:
             of_all = crops_by_batch(batches, crops_of_images)
             crops_together = [crop.pixels for batch in of_all for crops in batch for crop in crops]
             # A film has many frames of the same face, and the mirror image doubles the time.
-            values = self.predict_crops(crops_together, output, mirror=not film)
-            if output == "head":
-                values = self.to_columns(values)
-            yield from join_predictions(batches, of_all, values)
+            values, unlike = self.predict_faces(crops_together, output, mirror=not film)
+            yield from join_predictions(batches, of_all, values, unlike)
 
     @cached_property
     def face_finder(self) -> FaceFinder:

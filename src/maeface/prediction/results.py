@@ -148,7 +148,7 @@ def _face_of(row: Mapping[str, Any]) -> FaceResult:
         status=row["status"],
         track=row["track"],
         landmarks=np.array([_number(row[name]) for name in POINTS], np.float32).reshape(5, 2),
-        quality={name: _number(row[name]) for name in QUALITY},
+        quality={name: _number(row[name]) for name in QUALITY if name in row},
         aus={name: ActionUnit(bool(row[name]), row.get(f"{name}_p"), row.get(f"{name}_i")) for name in names},
     )
 

@@ -14,7 +14,7 @@ from maeface.faces.boxes import clip
 from maeface.faces.finder import FaceCrop
 from maeface.faces.quality import is_low_quality, measure_quality
 from maeface.faces.tracking import DESCRIPTOR_SIZE
-from maeface.prediction.columns import is_occurrence
+from maeface.prediction.columns import FACE, is_occurrence
 from maeface.prediction.table_writer import WHERE
 
 FOLLOWED, DESCRIPTOR = "_followed", "_descriptor"
@@ -38,7 +38,7 @@ class ImagePrediction:
         image: the photo or frame, or the entry of an input that cannot be read.
         crops: its F faces, best score first; none if the input cannot be read.
         values: (F, K) float32: the AU columns of the table (``columns.au_columns``), or the features.
-        measures: (F, 7) float32, the columns ``columns.QUALITY``; None: measured when ``quality`` is read.
+        measures: (F, 8) float32, the columns ``columns.QUALITY``; None: measured when ``quality`` is read.
     """
 
     image: SourceImage | UnreadableInput
@@ -48,7 +48,7 @@ class ImagePrediction:
 
     @cached_property
     def quality(self) -> NDArray[np.float32]:
-        """(F, 7), the columns ``columns.QUALITY``."""
+        """(F, 8), the columns ``columns.QUALITY``."""
         if self.measures is not None:
             return self.measures
         if not isinstance(self.image, SourceImage):
@@ -78,6 +78,7 @@ def join_predictions(
     batches: Sequence[Sequence[SourceImage | UnreadableInput]],
     crops: Sequence[Sequence[list[FaceCrop]]],
     values: NDArray[np.float32],
+    unlike: NDArray[np.float32],
 ) -> Iterator[list[ImagePrediction]]:
     """Yield the predictions of batches of images; the quality of all faces is measured together.
 
@@ -85,6 +86,7 @@ def join_predictions(
         batches: the images, and entries for what is missing.
         crops: the faces of each image of each batch.
         values: (F, K) of all faces, in their order.
+        unlike: (F,) of all faces, NaN where it is not known.
     """
     shapes = [
         image.frame.rgb.shape
@@ -94,7 +96,7 @@ def join_predictions(
         for _ in faces
     ]
     every = [crop for of_batch in crops for faces in of_batch for crop in faces]
-    measures, start = measure_quality(every, shapes), 0
+    measures, start = measure_quality(every, shapes, unlike), 0
     for batch, of_batch in zip(batches, crops, strict=True):
         predictions = []
         for image, faces in zip(batch, of_batch, strict=True):
@@ -115,13 +117,14 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
 
     Args:
         predictions: the images.
-        columns: ``WHERE``, ``columns.FACE``, and the columns of ``ImagePrediction.values``.
+        columns: ``WHERE``, ``columns.face_columns``, and the columns of ``ImagePrediction.values``.
 
     Returns:
         A table of ``schema_of([*columns, *HIDDEN])``. Numbers that are missing are null, and so is ``track``.
     """
     where: list[tuple[str, int, float, int, str]] = []
     numbers: list[NDArray[np.float32]] = []
+    kept = np.array([name in columns for name in FACE])
     hidden: list[tuple[int | None, bytes | None]] = []
     empty = np.full(len(columns) - len(WHERE), np.nan, dtype=np.float32)
     for one in predictions:
@@ -132,7 +135,7 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
             frame, time_s = one.image.frame.index, one.image.frame.time_s
         for k, status in enumerate(one.statuses):
             where.append((name, frame, time_s, k if one.crops else -1, status))
-            numbers.append(_numbers_of(one, k)[: len(empty)] if one.crops else empty)
+            numbers.append(_numbers_of(one, k, kept)[: len(empty)] if one.crops else empty)
             looks = one.crops[k].descriptor if one.crops else None
             followed = one.crops[k].followed if one.crops else None
             hidden.append((followed, None if looks is None else looks.astype("<f2").tobytes()))
@@ -155,15 +158,15 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
     return pa.Table.from_arrays(arrays, schema=schema_of([*columns, *HIDDEN]))
 
 
-def _numbers_of(one: ImagePrediction, k: int) -> NDArray[np.float32]:
-    """Return the numbers of a face's row: ``columns.FACE`` and its values."""
+def _numbers_of(one: ImagePrediction, k: int, kept: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the numbers of a face's row: those of ``columns.FACE`` that are kept, and its values."""
     face = one.crops[k].face
     score = np.nan if np.isnan(face.landmarks).all() else face.score  # NaN: a ready crop
     box = face.box
     if isinstance(one.image, SourceImage):  # a face that is followed may be partly outside
         box = clip(box, one.image.frame.rgb.shape)
-    parts = [box, [score], one.quality[k], face.landmarks.ravel(), one.values[k]]
-    return np.concatenate(parts, dtype=np.float32)
+    of_face = np.concatenate([box, [score], one.quality[k], face.landmarks.ravel()], dtype=np.float32)
+    return np.concatenate([of_face[kept], one.values[k]], dtype=np.float32)
 
 
 def _column(name: str, values: NDArray[np.float32]) -> pa.Array:

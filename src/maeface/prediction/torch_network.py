@@ -58,6 +58,11 @@ class TorchNetwork:
                     results.append(features[0].float())
                     continue
                 heads = [self.model.outputs(one).float() for one in features]
+            if self.model.unlike is not None:
+                heads = [
+                    torch.cat([head, self.model.unlike(one.float())[:, None]], dim=1)
+                    for head, one in zip(heads, features, strict=True)
+                ]
             results.append(torch.stack(heads))
         values: NDArray[np.float32] = torch.cat(results, dim=-2).cpu().numpy()  # waits for the GPU once
         return values

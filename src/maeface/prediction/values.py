@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 from maeface.faces.imaging import Image, Stack, stack
 from maeface.facts import INTENSITY_MAX
+from maeface.model.file_format.metadata import Metadata
 
 Output = Literal["head", "features"]
+Values = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Of F faces: (F, K), and ``unlike`` (F,)."""
 Crops = Sequence[Image] | NDArray[np.uint8]
 """F crops (S, S, 3) uint8 RGB, of any sides, or an array (F, S, S, 3)."""
 
@@ -20,6 +23,22 @@ def stack_by_side(crops: Crops) -> list[Stack]:
         return [crops]
     one_side = len({crop.shape for crop in crops}) == 1
     return [stack(crops)] if one_side else [stack([crop]) for crop in crops]
+
+
+def read_head(head: NDArray[np.float32], metadata: Metadata) -> Values:
+    """Return probabilities and intensities (``to_values``), and ``unlike`` as the mean of the views.
+
+    Args:
+        head: (V, F, O + 2K), or (V, F, O + 2K + 1) with ``unlike`` last if the weights have it.
+        metadata: of the weights.
+
+    Returns:
+        (F, O + 2K), and (F,), NaN if the weights do not have it.
+    """
+    task, sides = metadata.task, len(metadata.sides)
+    if metadata.unlike is None:
+        return to_values(head, task, sides), np.full(head.shape[1], np.nan, np.float32)
+    return to_values(head[..., :-1], task, sides), head[..., -1].mean(axis=0)
 
 
 def to_values(head: NDArray[np.float32], task: str | None, sides: int = 0) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ CELLS = 8000
 PEOPLE = 40
 """People on the page, those with the most rows: false detections make many short tracks."""
 MEASURES = ("i", "p", "d")
-QUALITY = ("score", "yaw", "sharpness")
+QUALITY = ("score", "yaw", "sharpness", "unlike")
 FACTORS = {"i": 100.0, "p": 1000.0, "d": 100.0, "score": 1000.0, "yaw": 10.0}
 STATUSES = ("ok", "low_quality", "absent", "no_face", "damaged")
 """Codes of the status of a person in a frame, from good to bad. Any other of the table is "damaged"."""

@@ -147,6 +147,28 @@ def check(
 
 
 @app.command()
+def unlike(
+    name: Annotated[
+        str, typer.Argument(metavar="FILE|NAME", help="Weights of an AU model; they are changed.")
+    ],
+    real: Annotated[
+        list[Path],
+        typer.Option(help="Prepared folder of real faces that the weights learned from. Repeatable."),
+    ],
+    renders: Annotated[
+        list[Path],
+        typer.Option(help="Folder of the renders that the weights learned from. Repeatable."),
+    ],
+) -> None:
+    """Measure the training faces of weights, so that predictions say which faces are unlike them."""
+    checks.require_inputs([*real, *renders], "folder")
+    checks.require_weights([name])
+    from maeface_studio.weights.unlike import run
+
+    console.print_result(str(run(name, real, renders)))
+
+
+@app.command()
 def bench(
     tools: Annotated[
         list[str],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 5
 """2 added rows of whole numbers, several files and ``Preprocessing.mirror``; 3 added ``Metadata.checks``; 4
-``Metadata.calibration``; 5 ``Metadata.sides``. Files of 1 to 4 are read as well."""
+``Metadata.calibration``; 5 ``Metadata.sides`` and ``Metadata.unlike``. Files of 1 to 4 are read as well."""
 
 # Bounds keep a hostile header from asking for a network that no machine can hold.
 Count = Annotated[int, Field(ge=1, le=65536)]
@@ -113,6 +113,17 @@ class Calibration(_Section):
     """Number of faces with the AU."""
 
 
+class Unlike(_Section):
+    """The faces that the tensors ``unlike.mean`` and ``unlike.factor`` were measured on."""
+
+    data: str
+    """Name of the faces, for readers."""
+    n: Annotated[int, Field(ge=2)]
+    """Number of faces."""
+    within: Fraction
+    """Fraction of them whose ``unlike`` is at most 1."""
+
+
 class Metadata(_Section):
     """Everything needed to run the weights, and where they come from."""
 
@@ -132,6 +143,8 @@ class Metadata(_Section):
     """Action unit -> how far it has been checked; AUs that were not checked are missing."""
     calibration: dict[int, Calibration] = {}
     """Action unit -> how its output was calibrated; AUs whose output is that of the training are missing."""
+    unlike: Unlike | None = None
+    """How ``unlike`` was measured; None: the weights do not give it."""
     dataset: str = ""
     fold: int | None = None
     provenance: dict[str, str] = {}

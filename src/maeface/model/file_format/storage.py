@@ -69,6 +69,7 @@ def write_metadata(path: Path, metadata: Metadata, tensors: Mapping[str, Tensor]
         path: weights that ``write`` wrote (``files_of``).
         metadata: the new ones, of the same network.
         tensors: float32, by published name; they are stored as they are, whatever the type of the others.
+            New ones go into the last file.
 
     Returns:
         The files, in order.
@@ -84,10 +85,13 @@ def write_metadata(path: Path, metadata: Metadata, tensors: Mapping[str, Tensor]
         return {name: tensors.get(name, value) for name, value in stored.items() if name not in scales}
 
     parts = [public_checkpoints.read(file) for file in files_of(path)]
-    header = pack(metadata, replaced(_read_stored(path).tensors))
+    stored = _read_stored(path).tensors
+    new = {name: value for name, value in tensors.items() if name not in stored}
+    header = pack(metadata, replaced(stored) | new)
     for part in parts:
+        kept = replaced(part.tensors) | (new if part is parts[-1] else {})
         # A copy: the tensors may be a memory map of the file that is replaced.
-        _save(part.path, {name: value.clone() for name, value in replaced(part.tensors).items()}, header)
+        _save(part.path, {name: value.clone() for name, value in kept.items()}, header)
     return tuple(part.path for part in parts)
 
 

@@ -34,7 +34,7 @@ from maeface.model import weights
 from maeface_studio.output import render
 from maeface_studio.output import settings as render_settings
 from maeface_studio.output.shards import LABELS
-from maeface_studio.weights import annotations, measurements, scoring
+from maeface_studio.weights import annotations, measurements, scoring, unlike
 from maeface_studio.weights.blendshapes import FaceLandmarker
 from maeface_studio.weights.pseudo_labels import select_pseudo_labels
 from maeface_studio.weights.recipe import RENDER_SEED, Annotations, Prepare, Recipe, Render
@@ -135,6 +135,9 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
             models[" from scratch"] = model
         console.note("5/6 pack")
         packed = {suffix: _pack(recipe, path, suffix) for suffix, path in models.items()}
+        if real:
+            for paths in packed.values():
+                console.note(str(unlike.run(paths[0], real, [out / RENDERS])))
         console.note("6/6 score")
         scores: dict[str, evaluate.Scores] = {}
         for suffix, paths in packed.items():
