@@ -49,7 +49,7 @@ def search(
         turned = [turn(images[i], quarters) for i in doubtful]
         for i, detected in zip(doubtful, _search_upright(detector, turned, min_face), strict=True):
             if _best_score(detected) > _best_score(faces[i]):
-                faces[i] = [_turn_back(face, quarters, images[i].shape) for face in detected]
+                faces[i] = [turn_back(face, quarters, images[i].shape) for face in detected]
     return faces
 
 
@@ -57,7 +57,7 @@ def _best_score(faces: Sequence[Face]) -> float:
     return max((face.score for face in faces), default=0.0)
 
 
-def _turn_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
+def turn_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
     """Convert a face in an image turned by ``np.rot90`` to px of the image of ``shape`` (H, W, ...)."""
     height, width = shape[:2] if quarters % 2 == 0 else (shape[1], shape[0])  # of the turned image
     points = np.concatenate([face.box.reshape(2, 2), face.landmarks])
