@@ -174,6 +174,18 @@ def test_an_upright_face_is_not_searched_for_in_other_orientations(score, looks)
     assert len(detector.shapes) == looks + 2
 
 
+@pytest.mark.parametrize(("score", "angle"), [(0.9, 0), (0.975, 180)])
+def test_a_face_stays_upright_unless_its_score_is_high_in_another_orientation(score, angle):
+    detector = MistakenEyes(score)  # upright
+    detector.mistaken = 0.8
+    (crops,) = find_crops(detector, [drawn(180)])
+    assert abs(crops[0].square.angle_deg) == angle
+    detector = UprightEyes()
+    detector.score = 0.7  # but where there is no face upright, any will do
+    (crops,) = find_crops(detector, [drawn(180)])
+    assert abs(crops[0].square.angle_deg) == 180 and crops[0].face.score == 0.7
+
+
 def test_an_image_without_a_face_is_searched_turned_but_stays_without():
     detector = UprightEyes()
     assert find_crops(detector, [np.zeros((100, 60, 3), np.uint8)]) == [[]]

@@ -41,7 +41,8 @@ def search(
     A detector that has learned upright faces misses those that lie on the side or upside down, or takes them
     for upright ones, with low scores. So an image without a face of a high score is searched in all four
     orientations, and the one with the highest score is chosen. The same is done if the score is not very high
-    and the best face has a higher one upside down.
+    and the best face has a higher one upside down. An image with a face stays as it is, unless the score is
+    high in another orientation: heads in profile have low scores in all of them, and most photos are upright.
 
     Args:
         detector: of faces.
@@ -55,10 +56,11 @@ def search(
     doubtful = [i for i, detected in enumerate(faces) if _best_score(detected) <= turn_up_to]
     if turn_up_to > 0:
         doubtful += _find_upside_down(detector, images, faces, turn_up_to)
+    least = [UPRIGHT_SCORE if detected else 0.0 for detected in faces]
     for quarters in (1, 2, 3) if doubtful else ():
         turned = [turn(images[i], quarters) for i in doubtful]
         for i, detected in zip(doubtful, _search_upright(detector, turned, min_face), strict=True):
-            if _best_score(detected) > _best_score(faces[i]):
+            if _best_score(detected) > max(_best_score(faces[i]), least[i]):
                 faces[i] = [turn_back(face, quarters, images[i].shape) for face in detected]
     return faces
 
