@@ -68,7 +68,7 @@ def test_the_second_look_costs_the_same_for_every_face():
     eyes = Eyes()
     large = np.array(Image.fromarray(drawn()).resize((600, 600)))
     find_crops(eyes, [drawn(), large, drawn(30)])
-    assert eyes.shapes[1] == [(finder.WINDOW_PX, finder.WINDOW_PX)] * 3
+    assert eyes.shapes[-1] == [(search.WINDOW_PX, search.WINDOW_PX)] * 3
 
 
 def test_a_face_not_seen_again_keeps_its_first_box_and_says_so():
@@ -135,6 +135,55 @@ def test_faces_on_the_side_and_upside_down_are_found_turned_and_cropped_upright(
     assert crops[0].square == expected[0].square and crops[0].face.score == 0.99
     assert crops[0].face.box == pytest.approx(expected[0].face.box, abs=1)
     assert crops[0].face.landmarks == pytest.approx(expected[0].face.landmarks, abs=1)
+
+
+class MistakenEyes(Eyes):
+    """Stands in for a detector that takes faces upside down for upright ones, with a score of 0.98."""
+
+    def __init__(self, score=0.99):
+        super().__init__(score=score)
+        self.mistaken = 0.98
+
+    def find(self, images):
+        return [[self._upright(face) for face in faces] for faces in super().find(images)]
+
+    def _upright(self, face):
+        if abs(eye_angle(face.landmarks)) < 90:
+            return face
+        middle = (face.box[:2] + face.box[2:]) / 2
+        return Face(face.box, 2 * middle - face.landmarks, self.mistaken)
+
+
+@pytest.mark.parametrize("angle", [180, 160, -150])
+def test_a_face_taken_for_upright_with_a_high_score_is_looked_at_upside_down(angle):
+    detector = MistakenEyes()
+    (crops,) = find_crops(detector, [drawn(angle)], size=110)
+    (expected,) = find_crops(Eyes(), [drawn(angle)], size=110)
+    assert crops[0].square == expected[0].square and crops[0].face.score == 0.99
+    assert crops[0].face.landmarks == pytest.approx(expected[0].face.landmarks, abs=1)
+    assert detector.shapes[1] == [(search.WINDOW_PX, search.WINDOW_PX)]
+
+
+@pytest.mark.parametrize(("score", "looks"), [(0.999, 2), (0.99, 3)])
+def test_an_upright_face_is_not_searched_for_in_other_orientations(score, looks):
+    detector = MistakenEyes(score)
+    (found,) = find_crops(detector, [drawn()])[0]
+    assert found.square.angle_deg == 0 and found.face.score == score
+    assert len(detector.shapes) == looks  # the image, the second pass, and the window upside down
+    finder.find_faces(detector, [drawn()], turn_up_to=0.0)  # as in films
+    assert len(detector.shapes) == looks + 2
+
+
+@pytest.mark.parametrize(("score", "angle"), [(0.9, 0), (0.975, 180)])
+def test_a_face_stays_upright_unless_its_score_is_high_in_another_orientation(score, angle):
+    detector = MistakenEyes(score)  # upright
+    detector.mistaken = 0.8
+    (crops,) = find_crops(detector, [drawn(180)])
+    assert abs(crops[0].square.angle_deg) == angle
+    detector = UprightEyes()
+    detector.score = 0.7  # but where there is no face upright, any will do
+    (crops,) = find_crops(detector, [drawn(180)])
+    assert abs(crops[0].square.angle_deg) == 180 and crops[0].face.score == 0.7
 
 
 def test_an_image_without_a_face_is_searched_turned_but_stays_without():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,37 @@ def test_targets_of_the_mirrored_canvas():
     assert torch.allclose(turned, expected[partner], atol=1e-4)
 
 
+@pytest.mark.parametrize("turn", [0, 30, 90, -90, 180])
+def test_the_angle_of_a_placed_face(turn):
+    radians = np.radians(turn)
+    matrix = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    points = (POINTS - 50) @ matrix.T
+    assert PlacedFace(np.zeros(4), points).angle == pytest.approx(abs(turn), abs=1e-3)
+
+
+def test_some_faces_are_turned_all_the_way_around():
+    angles = [face.angle for i in range(60) for face in compose(material(), 128, 1, i).faces]
+    turned = np.mean([angle > targets.TURNED_ANGLE for angle in angles])
+    assert 0.04 < turned < 0.2 and max(angles) > 150
+
+
+def test_a_face_beside_another_stands_close_to_it():
+    canvas, owner = Image.new("RGB", (900, 900)), Image.new("L", (900, 900))
+    first = placed(450, 450, 60)
+    for seed in range(20):
+        other = paste(canvas, owner, 1, cutout(), 60.0, np.random.default_rng(seed), first)
+        assert 20 < np.hypot(*(other.middle - first.middle)) <= 0.85 * 120
+
+
+def test_turned_heads_are_drawn_more_often():
+    nose = np.array([[0, 0], [0, 0], [8, 0], [0, 0], [0, 0]], np.float32)
+    turned = Cutout(cutout().levels, cutout().box, POINTS + nose)
+    assert (cutout().turn, turned.turn) == pytest.approx((0, 0.4))
+    few = Material(((cutout(),) * 9 + (turned,),), (), ())
+    random = np.random.default_rng(0)
+    assert 0.13 < np.mean([few.draw(random) is turned for _ in range(1000)]) < 0.25
+
+
 class Teacher:
     """Sees one face of 32 px around (48, 48) and nothing else."""
 
@@ -131,6 +164,36 @@ def test_the_geometry_mends_the_teacher():
     )
     assert torch.allclose(box, torch.tensor([66.0, 66, 126, 126]), atol=0.1)
     assert np.abs(points.numpy() - placed(96, 96, 60).points).max() < 0.1
+
+
+def test_a_head_upside_down_is_less_a_face_than_an_upright_one_and_has_its_points_where_they_are():
+    place = make_anchors(128, 128)
+    upright, other = placed(45, 43, 30), placed(96, 96, 60)
+    turned = [PlacedFace(face.box, 2 * face.middle - face.points) for face in (upright, other)]
+    for faces, sure in (([turned[0]], 0), ([upright, turned[1]], 1), (turned, 0)):
+        image_targets = make_targets(Teacher(), canvas_of(faces))
+        logits = torch.from_numpy(image_targets.logits)
+        assert (logits > targets.TURNED_LOGIT).sum() == sure  # what the teacher said of the upright one
+        taught = logits == targets.TURNED_LOGIT
+        _, points = decode(
+            place[taught],
+            torch.from_numpy(image_targets.boxes).float()[taught],
+            torch.from_numpy(image_targets.points).float()[taught],
+        )
+        for face in faces:
+            errors = np.abs(points.numpy() - face.points).max(axis=(1, 2))
+            assert (errors.min() < 0.1) == (face.angle > 90)
+
+
+def test_features_are_compared_by_their_variance():
+    torch.manual_seed(0)
+    known = [torch.randn(2, 64, s, s) * s for s in (8, 4, 2)]
+    assert float(detection.hint_loss(known, known)) == 0
+    assert float(detection.hint_loss([torch.zeros_like(x) for x in known], known)) == pytest.approx(
+        1, abs=0.05
+    )
+    state = detection.Student().state_dict()
+    assert detection.Student().detector_state().keys() == RetinaFace().state_dict().keys() < state.keys()
 
 
 def test_the_loss_is_least_where_model_and_teacher_agree():
@@ -193,7 +256,7 @@ def trained(tmp_path, monkeypatch):
     torch.save(RetinaFace().state_dict(), tmp_path / "teacher.pth")
     monkeypatch.setattr(training, "collect", lambda *_: material())
 
-    def train(name, stop=None, keep=None, steps=4, place_steps=3, seed=0):
+    def train(name, stop=None, keep=None, start=None, steps=4, place_steps=3, seed=0):
         small = {"steps": steps, "coarse": 2, "batch": 2, "sizes": (64, 96), "kept": 4, "fresh": 1}
         settings = training.Settings(Settings(**small), landmarks.Settings(steps=place_steps, batch=2))
         with monkeypatch.context() as patch:
@@ -210,7 +273,7 @@ def trained(tmp_path, monkeypatch):
 
                 patch.setattr(TrainingState, "update", update)
             teacher = tmp_path / "teacher.pth"
-            return training.run([], tmp_path / name, settings, seed, teacher, keep).read_bytes()
+            return training.run([], tmp_path / name, settings, seed, teacher, keep, start).read_bytes()
 
     return train
 
@@ -261,8 +324,25 @@ def test_an_earlier_file_can_be_kept_for_finding(trained, tmp_path):
     assert Detector(path).landmark_net is not None
     with pytest.raises(WeightsError, match="no face detector weights"):
         trained("none.safetensors", keep=tmp_path / "none")
-    with pytest.raises(WeightsError, match="only a file that it made can be kept"):
+    with pytest.raises(WeightsError, match="only a file that it made"):
         trained("theirs.safetensors", keep=tmp_path / "teacher.pth")
+
+
+def test_a_training_goes_on_from_an_earlier_file(trained, tmp_path, monkeypatch):
+    trained("more.safetensors", start=EMBEDDED, steps=1, place_steps=1)
+    packaged, more = load_file(EMBEDDED), load_file(tmp_path / "more.safetensors")
+    assert packaged.keys() == more.keys()
+    kernels = [name for name, value in packaged.items() if value.ndim > 1]
+    assert all(torch.allclose(more[name], packaged[name], atol=2e-3) for name in kernels)
+    assert any(not torch.equal(more[name], packaged[name]) for name in kernels if "points." not in name)
+    bias = "ClassHead.0.conv1x1.bias"
+    assert torch.allclose(more[bias], packaged[bias], atol=2e-3)  # the margin is not subtracted twice
+    with pytest.raises(WeightsError, match="only a file that it made"):
+        trained("theirs.safetensors", start=tmp_path / "teacher.pth")
+    with pytest.raises(KeyboardInterrupt):
+        trained("stopped.safetensors", stop=("finding", 2))
+    with pytest.raises(WeightsError, match="other settings or faces"):
+        trained("stopped.safetensors", start=EMBEDDED)
 
 
 def test_the_packaged_file_can_be_kept(trained, tmp_path):
@@ -336,6 +416,7 @@ def test_a_step_reduces_the_loss(monkeypatch, tmp_path):
     pixels = to_network_input(torch.from_numpy(np.stack([canvas.pixels] * 2)))
     assert pixels.shape == (2, 3, 128, 128) and pixels[0, :, 0, 0].tolist() == [-104, -117, -123]
     settings = Settings(steps=1000)
+    teacher = RetinaFace().eval()
     state = TrainingState(detection.new_model, settings.decay, 0, tmp_path / "a.ckpt", {})
     rows = [
         torch.from_numpy(x).float()[None].repeat_interleave(2, 0)
@@ -345,7 +426,8 @@ def test_a_step_reduces_the_loss(monkeypatch, tmp_path):
     with torch.no_grad():
         before = sum(map(float, detection_loss(state.model(pixels), tuple(rows))))
     for step in range(12):
-        detection.train_step(state, settings.phase(step + 150), step + 150, *batch)
+        phase = replace(settings.phase(step + 150), hints=0.0)
+        detection.train_step(state, phase, step + 150, teacher, *batch)
     with torch.no_grad():
         after = sum(map(float, detection_loss(state.model(pixels), tuple(rows))))
     assert after < 0.9 * before

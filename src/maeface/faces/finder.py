@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from maeface import checks
 from maeface.errors import ConfigError
 from maeface.faces import imaging
-from maeface.faces.boxes import area, centre, longer_side, overlap
+from maeface.faces.boxes import area, centre, overlap
 from maeface.faces.geometry import (
     MARGIN,
     Face,
@@ -37,7 +37,7 @@ from maeface.faces.geometry import (
     to_image,
 )
 from maeface.faces.imaging import Image
-from maeface.faces.search import UPRIGHT_SCORE, search
+from maeface.faces.search import UPRIGHT_SCORE, WINDOW_PX, search, window_around
 
 if TYPE_CHECKING:
     from maeface.faces.detector import Detector
@@ -45,10 +45,6 @@ if TYPE_CHECKING:
 FaceChoice = Literal["largest", "central", "all"] | int
 """Faces of an image: the largest, the one nearest to the image's centre, all, or so many of the largest."""
 
-# Side of the second pass's window, in sides of the first box, and in px. The face is then about 87 px high,
-# well between the anchors of 64 px and 128 px.
-WINDOW = 2.2
-WINDOW_PX = 192
 # A face with a lower score than this is dropped if the second pass does not find it. Of several faces, those
 # whose score is below this fraction of the best are not chosen as largest or central.
 _SURE = 0.8
@@ -151,7 +147,7 @@ def find_faces(
         )
         for face in choose_faces(detected, image.shape, faces)
     ]
-    windows = [_window(face) for _, face in chosen]
+    windows = [window_around(face) for _, face in chosen]
     crops = imaging.crop([images[i] for i, _ in chosen], windows, WINDOW_PX)
     located: list[list[LocatedFace]] = [[] for _ in images]
     for (i, face), window, candidates in zip(chosen, windows, detector.find(crops), strict=True):
@@ -207,7 +203,7 @@ def look_again(
         the second pass finds no face. Box and landmarks are those given: boxes of both passes differ by a few
         per cent.
     """
-    windows = [_window(face) for face in faces]
+    windows = [window_around(face) for face in faces]
     found = detector.detect(imaging.crop(images, windows, WINDOW_PX, bilinear=True))
     located: list[LocatedFace | None] = []
     for face, window, candidates in zip(faces, windows, found, strict=True):
@@ -289,12 +285,6 @@ def choose_faces(detected: Sequence[Face], shape: tuple[int, ...], faces: FaceCh
         return [max(candidates, key=area)]
     largest = sorted(candidates, key=area, reverse=True)[: int(faces)]
     return [face for face in candidates if any(face is one for one in largest)]
-
-
-def _window(face: Face) -> Square:
-    """Return the second pass's window: a face with its surroundings, rotated so that its eyes are level."""
-    x, y = centre(face)
-    return snap_to_grid(Square(float(x), float(y), longer_side(face) * WINDOW, eye_angle(face.landmarks)))
 
 
 def _match(face: Face, window: Square, candidates: list[Face]) -> tuple[Face | None, float]:

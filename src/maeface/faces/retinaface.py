@@ -51,10 +51,17 @@ class RetinaFace(nn.Module):
             logits (B, A, 2) of background and face, box offsets (B, A, 4), landmark offsets (B, A, 10);
             ``decode`` converts the offsets to px.
         """
+        return self.predict(self.contexts(images))
+
+    def contexts(self, images: Tensor) -> list[Tensor]:
+        """Return the features from which the heads predict, (B, C, h, w) of each level."""
         pyramid = self.fpn(_features(self.body, images))
-        context = [ssh(x) for ssh, x in zip((self.ssh1, self.ssh2, self.ssh3), pyramid, strict=True)]
+        return [ssh(x) for ssh, x in zip((self.ssh1, self.ssh2, self.ssh3), pyramid, strict=True)]
+
+    def predict(self, contexts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what ``forward`` does, from the result of ``contexts``."""
         logits, boxes, landmarks = (
-            torch.cat([head(x) for head, x in zip(heads, context, strict=True)], dim=1)
+            torch.cat([head(x) for head, x in zip(heads, contexts, strict=True)], dim=1)
             for heads in (self.ClassHead, self.BboxHead, self.LandmarkHead)
         )
         return logits, boxes, landmarks

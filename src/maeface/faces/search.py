@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maeface.faces.boxes import covered_fraction, longer_side
-from maeface.faces.geometry import Face
+from maeface.faces import imaging
+from maeface.faces.boxes import centre, covered_fraction, longer_side
+from maeface.faces.geometry import Face, Square, eye_angle, snap_to_grid
 from maeface.faces.imaging import Image, shrink, turn
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ MIN_FACE_PX = 16
 """Side of the smallest anchors, px: the detector finds faces from about here on."""
 UPRIGHT_SCORE = 0.97
 """Upright faces have higher scores; those that are missed or mistaken for upright ones have lower ones."""
+CERTAIN_SCORE = 0.998
+"""Upright portraits have higher scores, upside-down ones that are taken for upright have lower ones."""
+# Side of a window around a face, in sides of its box, and in px. The face is then about 87 px high, well
+# between the anchors of 64 px and 128 px.
+WINDOW = 2.2
+WINDOW_PX = 192
 _MIN_COVERED = 0.6  # a box with this fraction of its area in a larger face is a part of that face
 
 
@@ -33,31 +40,63 @@ def search(
 
     A detector that has learned upright faces misses those that lie on the side or upside down, or takes them
     for upright ones, with low scores. So an image without a face of a high score is searched in all four
-    orientations, and the one with the highest score is chosen.
+    orientations, and the one with the highest score is chosen. The same is done if the score is not very high
+    and the best face has a higher one upside down. An image with a face stays as it is, unless the score is
+    high in another orientation: heads in profile have low scores in all of them, and most photos are upright.
 
     Args:
         detector: of faces.
         images: (H, W, 3) uint8 RGB each.
         min_face: side of the smallest face that has to be found, px. With a larger one, large images are not
             searched at their full size.
-        turn_up_to: an image whose best score is at most this is searched in all orientations; 0: one without
-            a face.
+        turn_up_to: an image whose best score is at most this is searched in all orientations; 0: only one
+            without a face.
     """
     faces = _search_upright(detector, images, min_face)
     doubtful = [i for i, detected in enumerate(faces) if _best_score(detected) <= turn_up_to]
+    if turn_up_to > 0:
+        doubtful += _find_upside_down(detector, images, faces, turn_up_to)
+    least = [UPRIGHT_SCORE if detected else 0.0 for detected in faces]
     for quarters in (1, 2, 3) if doubtful else ():
         turned = [turn(images[i], quarters) for i in doubtful]
         for i, detected in zip(doubtful, _search_upright(detector, turned, min_face), strict=True):
-            if _best_score(detected) > _best_score(faces[i]):
-                faces[i] = [_turn_back(face, quarters, images[i].shape) for face in detected]
+            if _best_score(detected) > max(_best_score(faces[i]), least[i]):
+                faces[i] = [turn_back(face, quarters, images[i].shape) for face in detected]
     return faces
+
+
+def window_around(face: Face, turned: float = 0.0) -> Square:
+    """Return the square of a face with its surroundings in which its eyes are level.
+
+    Args:
+        face: in px of the image.
+        turned: degrees by which the eyes are turned instead.
+    """
+    x, y = centre(face)
+    angle = eye_angle(face.landmarks) + turned
+    return snap_to_grid(Square(float(x), float(y), longer_side(face) * WINDOW, angle))
+
+
+def _find_upside_down(
+    detector: "Detector", images: Sequence[Image], faces: Sequence[Sequence[Face]], above: float
+) -> list[int]:
+    """Return the images whose best face has a higher score if it is turned upside down.
+
+    Only faces with scores from ``above`` to ``CERTAIN_SCORE`` are looked at, in a window each.
+    """
+    unsure = [i for i, detected in enumerate(faces) if above < _best_score(detected) <= CERTAIN_SCORE]
+    if not unsure:
+        return []
+    windows = [window_around(faces[i][0], turned=180.0) for i in unsure]
+    turned = detector.find(imaging.crop([images[i] for i in unsure], windows, WINDOW_PX))
+    return [i for i, found in zip(unsure, turned, strict=True) if _best_score(found) > _best_score(faces[i])]
 
 
 def _best_score(faces: Sequence[Face]) -> float:
     return max((face.score for face in faces), default=0.0)
 
 
-def _turn_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
+def turn_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
     """Convert a face in an image turned by ``np.rot90`` to px of the image of ``shape`` (H, W, ...)."""
     height, width = shape[:2] if quarters % 2 == 0 else (shape[1], shape[0])  # of the turned image
     points = np.concatenate([face.box.reshape(2, 2), face.landmarks])

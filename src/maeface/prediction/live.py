@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from maeface import checks, process
 from maeface.data.ingest.images import SourceImage
 from maeface.errors import ConfigError
-from maeface.faces.finder import WINDOW_PX, crop_faces, find_faces
+from maeface.faces.finder import crop_faces, find_faces
 from maeface.faces.live_following import LiveFollower
 from maeface.faces.media import Frame
 from maeface.faces.quality import measure_quality
+from maeface.faces.search import WINDOW_PX
 from maeface.prediction.newest import NewestFrame
 from maeface.prediction.rows import HIDDEN, ImagePrediction, number_array, rows_of
 from maeface.prediction.table_writer import to_csv

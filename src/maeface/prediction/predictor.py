@@ -34,13 +34,7 @@ from maeface.faces.finder import FaceChoice
 from maeface.faces.following import MIN_FACE
 from maeface.faces.imaging import Image
 from maeface.model.zoo import find
-from maeface.prediction.columns import (
-    au_columns,
-    choose_thresholds,
-    face_columns,
-    make_consistent,
-    sides_of,
-)
+from maeface.prediction.columns import au_columns, choose_thresholds, face_columns, make_consistent, sides_of
 from maeface.prediction.face_finder import Batch, FaceFinder, images_of
 from maeface.prediction.networks import CLOSED, compute_faces, open_au_network
 from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of

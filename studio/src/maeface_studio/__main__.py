@@ -226,6 +226,10 @@ def detector(
         Path | None,
         typer.Option(help="An earlier file: keep its detection of faces, train only the points."),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="An earlier file: go on from its weights, with the second phase only."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and of all random draws.")] = 0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps of the detection of faces.")
@@ -248,7 +252,7 @@ def detector(
         settings = replace(settings, detection=settings.detection.with_steps(steps))
     if place_steps:
         settings = replace(settings, landmarks=replace(settings.landmarks, steps=place_steps))
-    console.print_result(str(run(sources, out, settings, seed, teacher, keep)))
+    console.print_result(str(run(sources, out, settings, seed, teacher, keep, start)))
 
 
 def _read_text(path: Path) -> str:

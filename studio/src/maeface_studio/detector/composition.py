@@ -34,6 +34,17 @@ class PlacedFace:
     box: NDArray[np.float64]
     points: NDArray[np.float64]
 
+    @property
+    def angle(self) -> float:
+        """By how much the head is turned in the plane, to either side: 0..180 degrees, 0 is upright."""
+        across, down = self.points[3:].mean(axis=0) - self.points[:2].mean(axis=0)
+        return math.degrees(math.atan2(abs(across), down))
+
+    @property
+    def middle(self) -> NDArray[np.float64]:
+        """Centre of the box, px."""
+        return (self.box[:2] + self.box[2:]) / 2
+
 
 @dataclass(frozen=True)
 class Composition:
@@ -62,9 +73,10 @@ def compose(material: Material, size: int, seed: int, index: int) -> Composition
         _add_clutter(canvas, material, random)
     owner = Image.new("L", (size, size), 0)
     faces = []
-    sides = _draw_sides(size, random) if complete or random.random() < 0.3 else ()
+    sides, is_group = _draw_sides(size, random) if complete or random.random() < 0.3 else ([], False)
     for number, side in enumerate(sides, start=1):
-        faces.append(paste(canvas, owner, number, material.draw(random), side, random))
+        beside = faces[int(random.integers(len(faces)))] if is_group and faces else None
+        faces.append(paste(canvas, owner, number, material.draw(random), side, random, beside))
         if random.random() < 0.12:
             _cover_part(canvas, owner, faces[-1], random)
     if random.random() < 0.3:
@@ -80,7 +92,13 @@ def compose(material: Material, size: int, seed: int, index: int) -> Composition
 
 
 def paste(
-    canvas: Image.Image, owner: Image.Image, number: int, cutout: Cutout, side: float, random: Generator
+    canvas: Image.Image,
+    owner: Image.Image,
+    number: int,
+    cutout: Cutout,
+    side: float,
+    random: Generator,
+    beside: PlacedFace | None = None,
 ) -> PlacedFace:
     """Paste a face at a random place of ``canvas``, in place: a head, a bust or the whole image.
 
@@ -91,12 +109,17 @@ def paste(
         cutout: the face.
         side: longer side of its box on the canvas, px.
         random: draws place, angle, shape and light.
+        beside: a face to stand close to, or in front of; None for any place.
     """
     forward = _draw_transform(side / float((cutout.box[2:] - cutout.box[:2]).max()), random)
     middle = (cutout.box[:2].astype(np.float64) + cutout.box[2:]) / 2
     width, height = canvas.size
     margin = 0.35 * side if random.random() < 0.85 else -0.2 * side
     target = np.array([_draw_between(random, margin, v - margin) for v in (width, height)])
+    if beside is not None:
+        distance = random.uniform(0.5, 0.85) * (side + float((beside.box[2:] - beside.box[:2]).max()))
+        direction = random.uniform(0, 2 * math.pi)
+        target = beside.middle + distance * np.array([math.cos(direction), 0.6 * math.sin(direction)])
 
     level = int(np.clip(-math.log2(max(abs(np.linalg.det(forward)) ** 0.5, 1e-3)), 0, len(cutout.levels) - 1))
     image = cutout.levels[level]
@@ -129,11 +152,17 @@ def paste(
     return face
 
 
-def _draw_sides(size: int, random: Generator) -> list[float]:
-    """Draw the sizes of the faces of one image, in descending order so that small faces stay visible."""
+def _draw_sides(size: int, random: Generator) -> tuple[list[float], bool]:
+    """Draw the sizes of the faces of one image, and whether they stand close together.
+
+    Faces at any place are in descending order, so that small ones stay visible.
+    """
     choice = random.random()
     if choice < 0.08:
-        return []
+        return [], False
+    if choice < 0.25:  # heads beside and in front of each other
+        middle = float(np.exp(random.uniform(np.log(MIN_FACE + 8), np.log(size / 2.5))))
+        return (middle * np.exp(random.normal(0, 0.15, int(random.integers(2, 7))))).tolist(), True
     if choice < 0.5:  # many faces of similar size
         middle = float(np.exp(random.uniform(np.log(MIN_FACE + 3), np.log(_CROWD))))
         count = int(random.integers(3, 3 + max(2, min(14, int((size / middle) ** 2 / 3)))))
@@ -141,12 +170,12 @@ def _draw_sides(size: int, random: Generator) -> list[float]:
     else:
         most = min(1.3 * size, MAX_FACE)
         sides = np.exp(random.uniform(np.log(MIN_FACE), np.log(most), int(random.integers(1, 4))))
-    return sorted(np.clip(sides, MIN_FACE, MAX_FACE).tolist(), reverse=True)
+    return sorted(np.clip(sides, MIN_FACE, MAX_FACE).tolist(), reverse=True), False
 
 
 def _draw_transform(scale: float, random: Generator) -> NDArray[np.float64]:
     """Draw scale, angle, mirroring, a little shear and foreshortening as one matrix, (2, 2)."""
-    limit = 45 if random.random() < 0.15 else 22
+    limit = float(random.choice([22, 45, 180], p=[0.7, 0.15, 0.15]))
     angle = math.radians(random.uniform(-limit, limit))
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     narrow = random.uniform(0.62, 0.9) if random.random() < 0.25 else random.uniform(0.9, 1.1)
@@ -184,7 +213,7 @@ def _draw_between(random: Generator, low: float, high: float) -> float:
 
 def _visible_fraction(owners: NDArray[np.uint8], face: PlacedFace, number: int) -> float:
     """Return the visible fraction of the central part of the box of a face."""
-    middle, half = (face.box[:2] + face.box[2:]) / 2, (face.box[2:] - face.box[:2]) / 2 * 0.8
+    middle, half = face.middle, (face.box[2:] - face.box[:2]) / 2 * 0.8
     (x1, y1), (x2, y2) = np.round(middle - half).astype(int), np.round(middle + half).astype(int)
     inside = owners[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
     return float((inside == number).sum()) / max(float((x2 - x1) * (y2 - y1)), 1.0)
@@ -270,7 +299,7 @@ def _add_clutter(canvas: Image.Image, material: Material, random: Generator) -> 
 
 def _cover_part(canvas: Image.Image, owner: Image.Image, face: PlacedFace, random: Generator) -> None:
     """Cover a part of a face with a shape at its edge, as a hand, a cup or a shoulder would."""
-    middle, extent = (face.box[:2] + face.box[2:]) / 2, face.box[2:] - face.box[:2]
+    middle, extent = face.middle, face.box[2:] - face.box[:2]
     angle = random.uniform(0, 2 * np.pi)
     centre = middle + extent * 0.6 * np.array([np.cos(angle), np.sin(angle)])
     half = extent * random.uniform(0.12, 0.42, 2)

@@ -38,6 +38,13 @@ class Cutout:
     box: NDArray[np.float32]
     points: NDArray[np.float32]
 
+    @property
+    def turn(self) -> float:
+        """How far the head is turned to a side: distance of the nose from the middle of the eyes / theirs."""
+        left, right, nose = self.points[:3].astype(np.float64)
+        eyes = right - left
+        return float(abs((nose - (left + right) / 2) @ eyes) / max(eyes @ eyes, 1.0))
+
 
 @dataclass(frozen=True)
 class Material:
@@ -65,10 +72,14 @@ class Material:
         return hashed.hexdigest()
 
     def draw(self, random: Generator) -> Cutout:
-        """Draw a cutout; sources have weights of the square root of their number of faces."""
+        """Draw a cutout; sources have weights of the square root of their number of faces.
+
+        Some are the most turned of several, as most faces in photographs of people look at the camera.
+        """
         weights = np.sqrt([len(group) for group in self.cutouts])
         group = self.cutouts[int(random.choice(len(weights), p=weights / weights.sum()))]
-        return group[int(random.integers(len(group)))]
+        several = 6 if random.random() < 0.2 else 1
+        return max((group[i] for i in random.integers(len(group), size=several)), key=lambda one: one.turn)
 
 
 def collect(sources: Sequence[Path], detector: Detector, exclude: Collection[str] = ()) -> Material:

@@ -8,16 +8,20 @@ Legend: B images, A anchors, S side of an image in px.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maeface import console
+from maeface.faces.anchors import STRIDES
 from maeface.faces.retinaface import RetinaFace
+from maeface.faces.torch_detector import load_weights
 from maeface_studio.detector.augmentation import degrade
 from maeface_studio.detector.composition import compose
 from maeface_studio.detector.cutouts import Material
@@ -29,11 +33,29 @@ from maeface_studio.detector.training_state import (
     running_mean,
 )
 
+MARGIN = 0.85  # subtracted from the logits of a face: clothes in the training portraits score up to about 0.7
 WARM_UP = 200  # steps
 FINE_WARM_UP = 100
 PRIOR_LOGIT = 2.0
+HINTS = 0.3
 _LOGIT_RANGE = 7.0
 _POSITIVE = 0.3
+_CONTEXT = 64  # channels of RetinaFace's features
+_HINT = "hint"
+
+
+class Student(RetinaFace):
+    """The network in training, with linear maps of its features to the teacher's (see ``hint_loss``)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hint = nn.ModuleList(nn.Conv2d(_CONTEXT, _CONTEXT, kernel_size=1) for _ in STRIDES)
+        for layer in self.hint:
+            nn.init.zeros_(layer.weight)
+
+    def detector_state(self) -> dict[str, Tensor]:
+        """Return the state of the detector, without the maps."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(_HINT)}
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,7 @@ class Phase:
         rate: learning rate.
         boxes: weight of the loss of boxes; that of faces has weight 1.
         points: weight of the loss of points.
+        hints: weight of the loss of features.
         corner: see ``detection_loss``.
         average: decay of the exponential moving average of the weights.
     """
@@ -51,6 +74,7 @@ class Phase:
     rate: float
     boxes: float
     points: float
+    hints: float
     corner: float
     average: float
 
@@ -95,16 +119,16 @@ class Settings:
         """Return the values of the schedule at ``step``."""
         if step < self.coarse:
             rate = self.rate * min(1.0, (step + 1) / WARM_UP) * cosine_decay(step / self.horizon)
-            return Phase(rate, 2.0, 2.0, 1.0, 0.998)
+            return Phase(rate, 2.0, 2.0, HINTS, 1.0, 0.998)
         fine_step, fine_steps = step - self.coarse, self.steps - self.coarse
         warm_up = min(1.0, (fine_step + 1) / FINE_WARM_UP)
         rate = self.fine_rate * warm_up * cosine_decay(fine_step / fine_steps)
-        return Phase(rate, 5.0, 10.0, 0.25, 0.995)
+        return Phase(rate, 5.0, 10.0, HINTS, 0.25, 0.995)
 
 
 def train(
-    state: TrainingState[RetinaFace], material: Material, teacher: RetinaFace, settings: Settings, seed: int
-) -> RetinaFace:
+    state: TrainingState[Student], material: Material, teacher: RetinaFace, settings: Settings, seed: int
+) -> Student:
     """Train a model on the outputs of a teacher.
 
     Args:
@@ -117,31 +141,38 @@ def train(
     Returns:
         The moving average of the model, in evaluation mode.
     """
-    pool, means = _ImagePool(material, teacher, settings, seed), [math.nan] * 3
+    pool, means = _ImagePool(material, teacher, settings, seed), [math.nan] * 4
     with console.progress("detection", settings.steps, "steps", state.step) as advance:
         for step in range(state.step, settings.steps):
-            losses = train_step(state, settings.phase(step), step, *pool.batch(step))
+            losses = train_step(state, settings.phase(step), step, teacher, *pool.batch(step))
             state.save(step + 1, CHECKPOINT_EVERY_S)
             means = [running_mean(mean, loss) for mean, loss in zip(means, losses, strict=True)]
-            advance(1, "faces {:.3f}, boxes {:.3f}, points {:.3f}".format(*means))
+            advance(1, "faces {:.3f}, boxes {:.3f}, points {:.3f}, features {:.3f}".format(*means))
     state.save(settings.steps)
     return state.average
 
 
 def train_step(
-    state: TrainingState[RetinaFace],
+    state: TrainingState[Student],
     phase: Phase,
     step: int,
+    teacher: RetinaFace,
     pixels: Tensor,
     targets: tuple[Tensor, Tensor, Tensor],
 ) -> list[float]:
-    """Make one step; return the losses of faces, boxes and points."""
+    """Make one step; return the losses of faces, boxes, points and features."""
+    images = to_network_input(pixels).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
-        outputs = state.model(to_network_input(pixels))
+        with torch.no_grad():
+            known = teacher.contexts(images)
+        contexts = state.model.contexts(images)
+        outputs = state.model.predict(contexts)
+        guessed = [layer(x) for layer, x in zip(state.model.hint, contexts, strict=True)]
+    features = hint_loss(guessed, known)
     faces, boxes, points = detection_loss(outputs, targets, phase.corner)
-    total = faces + phase.boxes * boxes + phase.points * points
+    total = faces + phase.boxes * boxes + phase.points * points + phase.hints * features
     state.update(total, phase.rate, phase.average, step)
-    return [float(loss.detach()) for loss in (faces, boxes, points)]
+    return [float(loss.detach()) for loss in (faces, boxes, points, features)]
 
 
 def detection_loss(
@@ -178,6 +209,23 @@ def detection_loss(
         for output, target in ((outputs[1], target_box), (outputs[2], target_points))
     )
     return faces, boxes, points
+
+
+def hint_loss(features: Sequence[Tensor], known: Sequence[Tensor]) -> Tensor:
+    """Return the mean squared error of features, as a fraction of the variance of the known ones; scalar.
+
+    The teacher's features tell more than its outputs, which are the same wherever no face is (Romero et al.
+    2015, arXiv:1412.6550).
+
+    Args:
+        features: of the student, mapped to the teacher's: (B, C, h, w) of each level.
+        known: of the teacher, likewise.
+    """
+    errors = [
+        F.mse_loss(x.float(), y.float()) / y.float().var().clamp(min=1e-6)
+        for x, y in zip(features, known, strict=True)
+    ]
+    return torch.stack(errors).mean()
 
 
 class _ImagePool:
@@ -221,11 +269,24 @@ class _ImagePool:
         return torch.from_numpy(pixels.copy()), values[0], values[1], values[2]
 
 
-def new_model() -> RetinaFace:
-    """Return a model with random weights."""
-    model = RetinaFace()
+def new_model(start: Path | None = None) -> Student:
+    """Return a model with random weights, or with those of a detector's file."""
+    model = Student()
     for head in model.ClassHead:  # faces are rare: begin with a low probability
         weight, bias = head.parameters()
         torch.nn.init.normal_(weight, std=0.01)
         bias.data.copy_(torch.tensor([PRIOR_LOGIT, -PRIOR_LOGIT] * 2))
-    return model
+    if start is not None:
+        detector = RetinaFace()
+        load_weights(detector, start)
+        model.load_state_dict(shift_logits(detector.state_dict(), -MARGIN), strict=False)
+    return model.to(memory_format=torch.channels_last)
+
+
+def shift_logits(state: dict[str, Tensor], margin: float = MARGIN) -> dict[str, Tensor]:
+    """Subtract ``margin`` from the logits of a face."""
+    shift = torch.tensor([0.0, margin] * 2)
+    return {
+        name: value - shift if name.startswith("ClassHead") and name.endswith("bias") else value
+        for name, value in state.items()
+    }

@@ -6,6 +6,7 @@ function of (seed, s).
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +16,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from maeface import console
+from maeface.errors import WeightsError
 from maeface.faces.landmark_net import LandmarkNet
 from maeface.faces.landmarks import CROP_PX, landmark_square
+from maeface.faces.retinaface import RetinaFace
+from maeface.faces.torch_detector import load_weights
 from maeface_studio.detector.augmentation import change_light, degrade
 from maeface_studio.detector.cutouts import Material
 from maeface_studio.detector.training_state import (
@@ -82,6 +86,20 @@ def train(
             advance(1, f"error {100 * mean:.1f} % of the distance of the eyes")
     state.save(settings.steps)
     return state.average
+
+
+def new_model(start: Path | None = None) -> LandmarkNet:
+    """Return a model with random weights, or with those of a detector's file.
+
+    Raises:
+        WeightsError: the file has no such network.
+    """
+    if start is None:
+        return LandmarkNet()
+    model = load_weights(RetinaFace(), start)
+    if model is None:
+        raise WeightsError(f"{start} has no network that places points; start from a file that has one")
+    return model
 
 
 def landmark_error(points: Tensor, targets: Tensor) -> Tensor:

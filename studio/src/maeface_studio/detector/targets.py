@@ -15,8 +15,12 @@ from maeface.faces.anchors import CENTRE_VARIANCE, MEAN_BGR, SIZE_VARIANCE, STRI
 from maeface.faces.retinaface import RetinaFace, decode, make_anchors
 from maeface_studio.detector.composition import Composition, PlacedFace
 
+TURNED_ANGLE = 55.0  # degrees; the teacher has learned heads that are turned by less
+# Target for a face that is turned by more. It is below that of an upright one, so that the search of an image
+# in four orientations (``maeface.faces.search``) can tell which one is right.
+TURNED_LOGIT = 2.5
 CORRECTED_LOGIT = 3.0  # target for a face that the teacher missed; minus that for one that is not there
-MIN_MISSED_SIDE = 16.0  # px; smaller faces that the teacher missed are not corrected
+MIN_MISSED_SIDE = 16.0  # px; smaller faces are left to the teacher
 _MATCH = 0.45  # least overlap (IoU) of an anchor with a face that the teacher missed
 _FALSE = 0.15  # a box of the teacher that overlaps no pasted face by more (IoU) is a false detection
 
@@ -50,10 +54,18 @@ def make_targets(teacher: RetinaFace, image: Composition) -> Targets:
     if image.complete:
         grid = make_anchors(*image.pixels.shape[:2])
         detections, _ = decode(grid, boxes, points)
-        _suppress_false_detections(face_logits, detections, [*image.faces, *image.hidden])
-        for face in image.faces:
-            if (face.box[2:] - face.box[:2]).max() >= MIN_MISSED_SIDE:
-                _add_missed_face(face_logits, boxes, points, grid, detections, face)
+        everyone = [*image.faces, *image.hidden]
+        overlaps = _overlaps(detections, everyone)
+        _suppress_false_detections(face_logits, overlaps)
+        for face, overlap in zip(image.faces, overlaps.unbind(1), strict=False):
+            if (face.box[2:] - face.box[:2]).max() < MIN_MISSED_SIDE:
+                continue
+            if face.angle > TURNED_ANGLE:
+                is_nearest = overlap == overlaps.amax(dim=1)
+                face_logits[(face_logits > 0) & (overlap >= _FALSE) & is_nearest] = -CORRECTED_LOGIT
+                _set_face(face_logits, boxes, points, grid, face, TURNED_LOGIT)
+            elif not ((face_logits > 0) & (overlap > 0.4)).any():  # the teacher missed it
+                _set_face(face_logits, boxes, points, grid, face, CORRECTED_LOGIT)
     return Targets(*(x.half().numpy() for x in (face_logits, boxes.clamp(-60, 60), points.clamp(-250, 250))))
 
 
@@ -79,31 +91,29 @@ def mirror_targets(values: Tensor, size: int) -> Tensor:
     return flipped
 
 
-def _suppress_false_detections(logits: Tensor, detections: Tensor, faces: list[PlacedFace]) -> None:
+def _overlaps(detections: Tensor, faces: list[PlacedFace]) -> Tensor:
+    """Return the overlaps (IoU) of the teacher's boxes (A, 4) with F faces, (A, F)."""
+    boxes = np.stack([face.box for face in faces]) if faces else np.empty((0, 4))
+    return torchvision.ops.box_iou(detections, torch.from_numpy(boxes).float())
+
+
+def _suppress_false_detections(logits: Tensor, overlaps: Tensor) -> None:
     """Lower the logits of detections where no face was pasted, in place."""
-    positive = torch.nonzero(logits > 0).squeeze(1)
-    if len(faces) == 0:
-        logits[positive] = -CORRECTED_LOGIT
-    elif len(positive):
-        boxes = torch.from_numpy(np.stack([face.box for face in faces])).float()
-        overlap = torchvision.ops.box_iou(detections[positive], boxes).amax(dim=1)
-        logits[positive[overlap < _FALSE]] = -CORRECTED_LOGIT
+    false = (overlaps < _FALSE).all(dim=1)  # of all anchors if there is no face
+    logits[(logits > 0) & false] = -CORRECTED_LOGIT
 
 
-def _add_missed_face(
-    logits: Tensor, boxes: Tensor, points: Tensor, grid: Tensor, detections: Tensor, face: PlacedFace
+def _set_face(
+    logits: Tensor, boxes: Tensor, points: Tensor, grid: Tensor, face: PlacedFace, logit: float
 ) -> None:
-    """Set the targets of a face, in place, if the teacher did not detect it."""
+    """Set the targets of the anchors of a face, in place, to where it was pasted."""
     box = torch.from_numpy(face.box).float()[None]
-    detected = (logits > 0) & (torchvision.ops.box_iou(detections, box).squeeze(1) > 0.4)
-    if detected.any():
-        return
     squares = torch.cat([grid[:, :2] - grid[:, 2:] / 2, grid[:, :2] + grid[:, 2:] / 2], dim=1)
     overlap = torchvision.ops.box_iou(squares, box).squeeze(1)
     matched = torch.nonzero(overlap >= min(_MATCH, float(overlap.max()))).squeeze(1)
     centre, side = grid[matched, :2], grid[matched, 2:]
     middle, extent = (box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]
-    logits[matched] = CORRECTED_LOGIT
+    logits[matched] = logit
     boxes[matched] = torch.cat(
         [(middle - centre) / (CENTRE_VARIANCE * side), torch.log(extent / side) / SIZE_VARIANCE], dim=1
     )

@@ -1,10 +1,10 @@
 """``maeface-studio detector``: the training of the embedded face detector."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
@@ -13,7 +13,6 @@ from maeface import checks, files
 from maeface.errors import WeightsError
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import LANDMARK_PREFIX, locate_detector_weights
-from maeface.faces.landmark_net import LandmarkNet
 from maeface.faces.retinaface import RetinaFace
 from maeface.faces.torch_detector import TorchNetworks, load_weights
 from maeface_studio.detector import detection, landmarks
@@ -22,7 +21,6 @@ from maeface_studio.detector.detection import Settings as DetectionSettings
 from maeface_studio.detector.landmarks import Settings as LandmarkSettings
 from maeface_studio.detector.training_state import TrainingState
 
-MARGIN = 0.85  # subtracted from the logits of a face: clothes in the training portraits score up to about 0.7
 HEADER = {"maeface": "RetinaFace mobilenet0.25, by maeface_studio.detector"}
 """Metadata of the file. One entry only: the order of several is not fixed."""
 EARLIER_HEADER = {"maeface": "RetinaFace mobilenet0.25, by maeface.distillation"}
@@ -43,6 +41,14 @@ class Settings:
     landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
     exclude: tuple[str, ...] = ()
 
+    def going_on(self) -> "Settings":
+        """Return settings to train earlier weights further: the last phase only, and smaller steps."""
+        return replace(
+            self,
+            detection=replace(self.detection, coarse=0),
+            landmarks=replace(self.landmarks, rate=self.landmarks.rate / 2),
+        )
+
 
 def run(
     sources: Sequence[Path],
@@ -51,6 +57,7 @@ def run(
     seed: int = 0,
     teacher: Path | None = None,
     keep: Path | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Train a face detector on the outputs of another one (distillation).
 
@@ -64,6 +71,8 @@ def run(
         seed: of the initial weights and of all random draws.
         teacher: weights of the teacher; None for the public ones, which are downloaded if necessary.
         keep: an earlier file; its network that detects faces is kept, and only the points are trained.
+        start: an earlier file, to go on from; None for random weights. The detection of faces then has the
+            second phase of its training only.
 
     Returns:
         ``out``.
@@ -79,10 +88,15 @@ def run(
     teacher = teacher or locate_detector_weights("mobilenet0.25", "public")
     detector = Detector(teacher)
     kept = _load_kept(keep) if keep else None
+    if start is not None:
+        _load_kept(start)
     material = collect(sources, detector, settings.exclude)
     identity = {"seed": seed, "teacher": files.sha256(teacher), "material": material.digest()}
+    if start is not None:
+        identity["start"] = files.sha256(start)
+        settings = settings.going_on()
     landmark_state = TrainingState(
-        LandmarkNet,
+        partial(landmarks.new_model, start),
         settings.landmarks.decay,
         seed,
         out.with_suffix(".placing.ckpt"),
@@ -91,7 +105,7 @@ def run(
     checkpoints = [landmark_state.checkpoint]
     if kept is None:
         detection_state = TrainingState(
-            detection.new_model,
+            partial(detection.new_model, start),
             settings.detection.decay,
             seed,
             out.with_suffix(".finding.ckpt"),
@@ -100,7 +114,7 @@ def run(
         checkpoints.append(detection_state.checkpoint)
         network = TorchNetworks(teacher, "mobilenet0.25", "cpu").network
         model = detection.train(detection_state, material, network, settings.detection, seed)
-        kept = _shift_logits(_to_half(model.state_dict()))
+        kept = detection.shift_logits(_to_half(model.detector_state()))
     points = landmarks.train(landmark_state, material, settings.landmarks, seed).state_dict()
     write_detector(out, kept | {LANDMARK_PREFIX + name: value for name, value in _to_half(points).items()})
     for checkpoint in checkpoints:
@@ -115,14 +129,7 @@ def write_detector(path: Path, state: dict[str, Tensor]) -> None:
 
 def _to_half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Convert kernels to float16; vectors stay float32, as variances may be outside its range."""
-    return {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
-
-
-def _shift_logits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Subtract ``MARGIN`` from the logits of a face."""
-    for name in [name for name in state if name.startswith("ClassHead") and name.endswith("bias")]:
-        state[name] = state[name] - torch.tensor([0.0, MARGIN] * 2)
-    return state
+    return {name: value.half().contiguous() if value.ndim > 1 else value for name, value in state.items()}
 
 
 def _load_kept(path: Path) -> dict[str, Tensor]:
@@ -136,6 +143,7 @@ def _load_kept(path: Path) -> dict[str, Tensor]:
         header = None
     if header not in (HEADER, EARLIER_HEADER):
         raise WeightsError(
-            f"{path} was not made by maeface-studio detector; only a file that it made can be kept"
+            f"{path} was not made by maeface-studio detector; "
+            "only a file that it made can be kept or started from"
         )
     return _to_half(model.state_dict())
