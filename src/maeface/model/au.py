@@ -156,7 +156,8 @@ class Unlikeness(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, D) to (B,), 0 or more."""
-        return torch.linalg.vector_norm((features - self.mean) @ self.factor, dim=1)
+        distances: Tensor = torch.linalg.vector_norm((features - self.mean) @ self.factor, dim=1)
+        return distances
 
 
 class GuidedAUModel(nn.Module):

@@ -130,7 +130,7 @@ def write_tables(out: Path, settings: Settings) -> None:
         index[path.name] = {"sha256": files.sha256(path), "bytes": path.stat().st_size, "count": count}
     files.write_json(out / INDEX, index)
     keys = ["id", "source", "subject", "clip", "frame"]
-    aus = [name for name in rows if str(name).startswith("AU")]
+    aus = [str(name) for name in rows if str(name).startswith("AU")]
     labels = rows[keys + aus].astype(
         {au: "float32" if au[-1] in "LR" else "int8" for au in aus} | {"frame": "int32"}
     )
