@@ -120,7 +120,7 @@ class Unlikeness(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, D) to (B,), 0 or more."""
-        return torch.linalg.vector_norm((features - self.mean) @ self.factor, dim=1)
+        return ((features - self.mean) @ self.factor).norm(dim=1)
 
 
 class GuidedAUModel(nn.Module):
