@@ -120,7 +120,7 @@ class Unlikeness(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, D) to (B,), 0 or more."""
-        return ((features - self.mean) @ self.factor).norm(dim=1)
+        return ((features - self.mean) @ self.factor).norm(dim=1)  # type: ignore[no-any-return]
 
 
 class GuidedAUModel(nn.Module):
