@@ -110,7 +110,7 @@ def fit(real: Floats, renders: Floats) -> tuple[Floats, Floats]:
     offsets = [group - mean for group in groups]
     covariance = np.mean([one.T @ one / len(one) for one in offsets], axis=0)
     covariance += RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    return mean, np.linalg.cholesky(np.linalg.inv(covariance))
+    return mean, np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float64)
 
 
 def _tensor(values: Floats) -> Tensor:
