@@ -38,8 +38,8 @@ from maeface.prediction.predictor import Predictor
 from maeface_studio.weights import blendshapes
 
 DETECTOR: WeightsSource = "embedded"
-SIZES = (15, 25, 40)
-BLURS = (0.02, 0.04, 0.08)
+SIZES = (15, 25)
+BLURS = (0.04, 0.08)
 YAWS = ((5.0, "under 5 degrees"), (10.0, "5 to 10 degrees"), (np.inf, "10 degrees and more"))
 PROXIES = {
     "MediaPipe: jawOpen as 25, mouthSmile as 6": {25: 26, 6: 12},

@@ -145,7 +145,7 @@ class Card:
         """AUC by group of pictures; MediaPipe's on the worst ones."""
         yield ["by", "group", "n", *(f"AU{au}" for au in (12, 25, 6)), "MediaPipe: AU12, 25, 6"]
         for (by, group), table in self.pictures.groupby(["by", "group"], sort=False):
-            if by == "label":
+            if by in ("label", "all"):
                 continue
             own, peer = (table[table["scorer"] == name].set_index("au") for name in (self.name, "MediaPipe"))
             cells = [number(own.loc[au, "auc"]) for au in (12, 25, 6)]
