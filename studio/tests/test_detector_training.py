@@ -408,6 +408,10 @@ def test_the_two_parts_of_the_schedule():
     short = settings.with_steps(settings.steps // 10)
     assert short.phase(short.coarse).points == last.points
     assert short.phase(short.coarse - 1).points == first.points
+    further = training.Settings().going_on()
+    assert further.detection.phase(0).points == last.points and further.detection.steps == settings.steps
+    assert further.detection.phase(200).rate < 0.6 * settings.fine_rate
+    assert further.landmarks.rate == landmarks.Settings().rate / 2
 
 
 def test_a_step_reduces_the_loss(monkeypatch, tmp_path):

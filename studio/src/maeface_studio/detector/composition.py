@@ -72,7 +72,7 @@ def compose(material: Material, size: int, seed: int, index: int) -> Composition
     for _ in range(int(random.integers(0, 7))):
         _add_clutter(canvas, material, random)
     owner = Image.new("L", (size, size), 0)
-    faces = []
+    faces: list[PlacedFace] = []
     sides, is_group = _draw_sides(size, random) if complete or random.random() < 0.3 else ([], False)
     for number, side in enumerate(sides, start=1):
         beside = faces[int(random.integers(len(faces)))] if is_group and faces else None

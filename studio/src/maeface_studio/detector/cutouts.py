@@ -79,7 +79,8 @@ class Material:
         weights = np.sqrt([len(group) for group in self.cutouts])
         group = self.cutouts[int(random.choice(len(weights), p=weights / weights.sum()))]
         several = 6 if random.random() < 0.2 else 1
-        return max((group[i] for i in random.integers(len(group), size=several)), key=lambda one: one.turn)
+        drawn = [group[i] for i in random.integers(len(group), size=several)]
+        return max(drawn, key=lambda one: one.turn)
 
 
 def collect(sources: Sequence[Path], detector: Detector, exclude: Collection[str] = ()) -> Material:

@@ -49,9 +49,10 @@ class Student(RetinaFace):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hint = nn.ModuleList(nn.Conv2d(_CONTEXT, _CONTEXT, kernel_size=1) for _ in STRIDES)
-        for layer in self.hint:
+        layers = [nn.Conv2d(_CONTEXT, _CONTEXT, kernel_size=1) for _ in STRIDES]
+        for layer in layers:
             nn.init.zeros_(layer.weight)
+        self.hint = nn.ModuleList(layers)
 
     def detector_state(self) -> dict[str, Tensor]:
         """Return the state of the detector, without the maps."""

@@ -94,7 +94,8 @@ def mirror_targets(values: Tensor, size: int) -> Tensor:
 def _overlaps(detections: Tensor, faces: list[PlacedFace]) -> Tensor:
     """Return the overlaps (IoU) of the teacher's boxes (A, 4) with F faces, (A, F)."""
     boxes = np.stack([face.box for face in faces]) if faces else np.empty((0, 4))
-    return torchvision.ops.box_iou(detections, torch.from_numpy(boxes).float())
+    overlaps: Tensor = torchvision.ops.box_iou(detections, torch.from_numpy(boxes).float())
+    return overlaps
 
 
 def _suppress_false_detections(logits: Tensor, overlaps: Tensor) -> None:

@@ -45,7 +45,7 @@ class Settings:
         """Return settings to train earlier weights further: the last phase only, and smaller steps."""
         return replace(
             self,
-            detection=replace(self.detection, coarse=0),
+            detection=replace(self.detection, coarse=0, fine_rate=self.detection.fine_rate / 2),
             landmarks=replace(self.landmarks, rate=self.landmarks.rate / 2),
         )
 
