@@ -93,6 +93,12 @@ def test_predictions_with_sides_are_read_as_those_without(tmp_path):
     assert read.detection[12].tolist() == [0.5] and read.intensity == {}
 
 
+def test_predictions_with_one_side_alone_may_be_of_openface_in_capitals(tmp_path):
+    path = table(tmp_path / "p.csv", "input,AU12_c,AU12_R\na.jpg,1,3")
+    with pytest.raises(DataError, match=r"AU12_R, .* but no AU12_L; give both .*OpenFace are AU12_r"):
+        read_predictions(path)
+
+
 # model and weights -------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,6 @@ MISSING_CODES = (9.0, -1.0)
 MAX_INTENSITY = 5.0
 KINDS = ("occurrence", "intensity", "left", "right")
 """What is labelled of an action unit; the last two are intensities of the subject's left and right."""
-OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,7 @@ def _sort_columns(
         if other := next((name for name, used in aus.items() if used == label), None):
             raise DataError(f"{path}: columns {other} and {column} are the same action unit")
         aus[column] = label
-    for column, (au, kind) in aus.items():
-        if kind in OTHER_SIDE and (au, OTHER_SIDE[kind]) not in aus.values():
-            other = f"{facts.au_name(au)}_{OTHER_SIDE[kind][0].upper()}"
-            raise DataError(
-                f"{path} has {column}, the intensity of one side, but no {other}; give both "
-                "(intensities of OpenFace are AU12_r, with a small letter)"
-            )
+    table_file.refuse_lone_sides(path, aus)
     if not aus:
         raise DataError(
             f"{path} has no AU column such as AU12_o (occurrence) or AU12_i (intensity); "

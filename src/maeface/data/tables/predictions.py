@@ -182,7 +182,9 @@ def _key_columns(names: list[str]) -> dict[str, str]:
 
 def _au_columns(path: Path, names: list[str]) -> dict[tuple[int, facts.Kind], str]:
     columns: dict[tuple[int, facts.Kind], str] = {}
-    for column, prediction in table_file.find_au_columns(names).items():
+    found = table_file.find_au_columns(names)
+    table_file.refuse_lone_sides(path, found)
+    for column, prediction in found.items():
         if prediction[1] not in long_table.KINDS:
             continue  # intensities of the sides of the face
         if prediction in columns:

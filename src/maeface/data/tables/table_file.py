@@ -7,7 +7,7 @@ many cells as the header. JSON is a file ``.jsonl`` with an object for each row,
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -175,6 +175,23 @@ def find_au_columns(names: Sequence[str]) -> dict[str, tuple[int, facts.Kind]]:
         if kinds and "occurrence" not in kinds:
             found[name] = (au, "occurrence")
     return found
+
+
+def refuse_lone_sides(path: Path, columns: Mapping[str, tuple[int, str]]) -> None:
+    """Raise DataError for the intensity of one side of the face without that of the other.
+
+    Args:
+        path: for the message.
+        columns: {column: (AU, kind)}.
+    """
+    other = {"left": "right", "right": "left"}
+    for column, (au, kind) in columns.items():
+        if kind in other and (au, other[kind]) not in columns.values():
+            raise DataError(
+                f"{path} has {column}, the intensity of one side, but no "
+                f"{facts.au_name(au)}_{other[kind][0].upper()}; give both "
+                "(intensities of OpenFace are AU12_r, with a small letter)"
+            )
 
 
 def parse_number(path: Path, column: str, place: str, cell: str) -> float:

@@ -80,7 +80,8 @@ class Material:
         group = self.cutouts[int(random.choice(len(weights), p=weights / weights.sum()))]
         several = 6 if random.random() < 0.2 else 1
         drawn = [group[i] for i in random.integers(len(group), size=several)]
-        return max(drawn, key=lambda one: one.turn)
+        turned: Cutout = max(drawn, key=lambda one: one.turn)
+        return turned
 
 
 def collect(sources: Sequence[Path], detector: Detector, exclude: Collection[str] = ()) -> Material:
