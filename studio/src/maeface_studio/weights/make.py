@@ -137,7 +137,7 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         packed = {suffix: _pack(recipe, path, suffix) for suffix, path in models.items()}
         if real:
             for paths in packed.values():
-                console.note(str(unlike.run(paths[0], real, [out / RENDERS])))
+                console.note(str(unlike.run(paths[0], real, renders)))
         console.note("6/6 score")
         scores: dict[str, evaluate.Scores] = {}
         for suffix, paths in packed.items():
