@@ -79,7 +79,7 @@ class Material:
         weights = np.sqrt([len(group) for group in self.cutouts])
         group = self.cutouts[int(random.choice(len(weights), p=weights / weights.sum()))]
         several = 6 if random.random() < 0.2 else 1
-        drawn = [group[i] for i in random.integers(len(group), size=several)]
+        drawn = [group[int(i)] for i in random.integers(len(group), size=several)]
         return max(drawn, key=lambda one: one.turn)
 
 
