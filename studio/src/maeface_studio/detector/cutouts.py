@@ -79,9 +79,8 @@ class Material:
         weights = np.sqrt([len(group) for group in self.cutouts])
         group = self.cutouts[int(random.choice(len(weights), p=weights / weights.sum()))]
         several = 6 if random.random() < 0.2 else 1
-        drawn = [group[i] for i in random.integers(len(group), size=several)]
-        turned: Cutout = max(drawn, key=lambda one: one.turn)
-        return turned
+        drawn = [group[int(i)] for i in random.integers(len(group), size=several)]
+        return max(drawn, key=lambda one: one.turn)
 
 
 def collect(sources: Sequence[Path], detector: Detector, exclude: Collection[str] = ()) -> Material:

@@ -1,6 +1,6 @@
 """``maeface-studio detector``: the training of the embedded face detector."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from maeface_studio.detector import detection, landmarks
 from maeface_studio.detector.cutouts import collect
 from maeface_studio.detector.detection import Settings as DetectionSettings
 from maeface_studio.detector.landmarks import Settings as LandmarkSettings
-from maeface_studio.detector.training_state import TrainingState
+from maeface_studio.detector.training_state import Model, TrainingState
 
 HEADER = {"maeface": "RetinaFace mobilenet0.25, by maeface_studio.detector"}
 """Metadata of the file. One entry only: the order of several is not fixed."""
@@ -91,33 +91,26 @@ def run(
     if start is not None:
         _load_kept(start)
     material = collect(sources, detector, settings.exclude)
-    identity = {"seed": seed, "teacher": files.sha256(teacher), "material": material.digest()}
+    identity: dict[str, object] = {
+        "seed": seed,
+        "teacher": files.sha256(teacher),
+        "material": material.digest(),
+    }
     if start is not None:
         identity["start"] = files.sha256(start)
         settings = settings.going_on()
-    landmark_state = TrainingState(
-        partial(landmarks.new_model, start),
-        settings.landmarks.decay,
-        seed,
-        out.with_suffix(".placing.ckpt"),
-        {**asdict(settings.landmarks), **identity},
-    )
-    checkpoints = [landmark_state.checkpoint]
+    placing, finding = out.with_suffix(".placing.ckpt"), out.with_suffix(".finding.ckpt")
+    make_placing = partial(landmarks.new_model, start)
+    landmark_state = _new_state(make_placing, settings.landmarks, seed, placing, identity)
     if kept is None:
-        detection_state = TrainingState(
-            partial(detection.new_model, start),
-            settings.detection.decay,
-            seed,
-            out.with_suffix(".finding.ckpt"),
-            {**asdict(settings.detection), **identity},
-        )
-        checkpoints.append(detection_state.checkpoint)
+        make_finding = partial(detection.new_model, start)
+        state = _new_state(make_finding, settings.detection, seed, finding, identity)
         network = TorchNetworks(teacher, "mobilenet0.25", "cpu").network
-        model = detection.train(detection_state, material, network, settings.detection, seed)
+        model = detection.train(state, material, network, settings.detection, seed)
         kept = detection.shift_logits(_to_half(model.detector_state()))
     points = landmarks.train(landmark_state, material, settings.landmarks, seed).state_dict()
     write_detector(out, kept | {LANDMARK_PREFIX + name: value for name, value in _to_half(points).items()})
-    for checkpoint in checkpoints:
+    for checkpoint in (placing,) if keep else (placing, finding):
         checkpoint.unlink(missing_ok=True)
     return out
 
@@ -125,6 +118,16 @@ def run(
 def write_detector(path: Path, state: dict[str, Tensor]) -> None:
     """Write the file of a detector."""
     files.write_bytes(path, to_safetensors(state, HEADER))
+
+
+def _new_state(
+    make: Callable[[], Model],
+    settings: DetectionSettings | LandmarkSettings,
+    seed: int,
+    checkpoint: Path,
+    identity: Mapping[str, object],
+) -> TrainingState[Model]:
+    return TrainingState(make, settings.decay, seed, checkpoint, {**asdict(settings), **identity})
 
 
 def _to_half(state: dict[str, Tensor]) -> dict[str, Tensor]:
