@@ -279,7 +279,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("weights", type=Path)
     for option in ("--real", "--renders"):
-        parser.add_argument(option, type=Path, nargs="+", required=True)
+        parser.add_argument(option, type=Path, nargs="+", action="extend", required=True)
     for option in ("--photos", "--videos", "--unseen"):
         parser.add_argument(option, type=Path, required=True)
     main(parser.parse_args())
