@@ -60,7 +60,7 @@ Weights = Annotated[
     typer.Option(
         metavar="FILE|NAME",
         help="Weights that 'maeface finetune' wrote, or the name of weights that come with maeface. "
-        "Default: the packaged ones; 'maeface aus' tells of them.",
+        "Default: maeface-nano-motion; 'maeface aus' tells of them.",
         rich_help_panel=VALUES,
     ),
 ]

@@ -138,7 +138,7 @@ def measure(weights: Path, truth: Detector, photos: Path, every: int) -> dict[st
 
 
 def measure_ms(detector: Detector, image: Image, times: int = 9) -> float:
-    """Return the median time that an image takes, ms."""
+    """Return the median processor time that an image takes, ms."""
     durations = []
     for _ in range(times):
         start = time.process_time()

@@ -89,7 +89,9 @@ def test_f1_false_alarms_and_icc(tmp_path):
 
 def test_sides_are_compared_each_with_its_own_and_their_difference(tmp_path):
     left, right = np.tile([0.0, 1, 2, 4], 10), np.tile([3.0, 1, 0, 2], 10)
-    labels = labels_of(tmp_path / "labels.csv", AU12_o=np.repeat([0, 1], 20), AU12_L=left, AU12_R=right)
+    labels = labels_of(
+        tmp_path / "labels.csv", AU12_o=np.repeat([0, 1], 20), AU17_o=0, AU12_L=left, AU12_R=right
+    )
     shown = {"input": labels.rows["source"], "AU12_p": 0.5}
     good = save(tmp_path / "good.csv", **shown, AU12_L=left * 0.5 + 1, AU12_R=right * 0.5)
     swapped = save(tmp_path / "swapped.csv", **shown, AU12_L=right, AU12_R=left)
@@ -101,6 +103,9 @@ def test_sides_are_compared_each_with_its_own_and_their_difference(tmp_path):
     assert 0.7 < only(found, "ICC left", tool="good").value < 1
     assert only(found, "ICC right", tool="swapped").value < 0.5
     assert all(math.isnan(only(found, measure, tool="none").value) for measure in stills.SIDES)
+    good_left = only(found, "ICC left", tool="good")
+    assert (good_left.people, good_left.used) == (40, 40) and only(found, "ICC left", tool="none").used == 0
+    assert {score.au for score in found} <= {12, scores.MEAN}  # AU17 has no labels of sides
 
 
 def test_few_faces_with_an_au_give_no_auc_but_a_rate_of_false_alarms(tmp_path):
@@ -279,6 +284,7 @@ def test_columns_of_the_sides_of_a_face_are_no_intensities(tmp_path):
         ("J. Smith", ["J. Smith.jpg", "J.jpg"], "J. Smith.jpg"),
         ("/data/S002/0", ["S001/0.png", "S002/0.png"], "S002/0.png"),
         ("/data/clip.avi", ["clip.avi", "clip.mp4"], "clip.avi"),
+        ("S002/0.png", ["S001/0.png", "S002/0.jpg"], "S002/0.jpg"),
         ("other", ["0.jpg"], "other"),
         ("0.png", ["a/0.jpg", "b/0.jpg"], "0.png"),
     ],
@@ -316,8 +322,16 @@ def test_rows_without_a_face_are_missing(tmp_path):
     labels = labels_of(tmp_path / "labels.csv", AU12_o=[0, 1, 1])
     rows = {"input": [f"s/{k}.jpg" for k in range(3)], "FaceScore": [0.9, np.nan, np.nan]}
     table = read(save(tmp_path / "t.csv", **rows, frame=[0.0, 1.0, 2.0], AU12=[0.4, np.nan, np.nan]))
-    faces = stills._align("tool", "portraits", table, labels, [12], *np.zeros((2, 3, 1)))
+    faces = stills._align("tool", "portraits", table, labels, [12], np.zeros((3, 1)), np.zeros((3, 3, 1)))
     assert faces.scores[0, 0] == 0.4 and np.isnan(faces.scores[1:]).all()
+
+
+def test_tables_in_hidden_folders_are_left_out(tmp_path):
+    for folder in ("a", ".ipynb_checkpoints"):
+        (tmp_path / folder).mkdir()
+        save(tmp_path / folder / "t.csv", input=["0.png"], AU12_p=[0.5])
+    (table,) = read(tmp_path)
+    assert table.predictions.path == tmp_path / "a" / "t.csv"
 
 
 def test_names_that_differ_only_in_folders_stay_as_they_are(tmp_path):
@@ -528,7 +542,7 @@ def test_the_seeds_of_a_training_are_in_its_provenance_and_those_of_its_start(tm
     metadata = weights_files.read_metadata(target)
     left_out = facts.protocol("synthau", "threefold")["2"]
     provenance = metadata.provenance | {
-        recipe.RENDER_SEED: "7",
+        recipe.RENDER_SEEDS: "7",
         "init": "maeface-nano",
         "settings": json.dumps({"data": {"test_subjects": left_out}}),
     }

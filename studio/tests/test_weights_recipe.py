@@ -128,11 +128,12 @@ def test_the_sides_of_renders_come_into_the_labels_and_photographs_have_none(tmp
     for folder in ("renders", "photos"):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (24, 24)).save(tmp_path / folder / f"{folder}.png")
-    rendered, teacher = tmp_path / "renders" / "labels.csv", tmp_path / "teacher.csv"
-    rendered.write_text("source,AU12_o,AU12_i,AU12_L,AU12_R\nrenders.png,1,2,4,0\n")
+    rendered, teacher = tmp_path / "renders" / "labels.parquet", tmp_path / "teacher.csv"
+    labelled = {"source": ["renders.png"], "AU12_o": [1], "AU12_i": [2], "AU12_L": [4.0], "AU12_R": [0.0]}
+    pd.DataFrame(labelled).to_parquet(rendered)
     teacher.write_text("source,AU12_o\nphotos.png,1\n")
     real = [tmp_path / "photos"]
-    path = make._write_labels(tmp_path, rendered, real, teacher, recipe.Annotations(aus=()))
+    path = make._write_labels(tmp_path, [tmp_path / "renders"], real, teacher, recipe.Annotations(aus=()))
     found = labels.join_labels(gather_manifests([tmp_path / "renders", *real]), path)
     assert found.aus_sides == (12,) and found.sides.tolist() == [[4, 0], [0, 0]]
     assert found.sides_mask.tolist() == [[True, True], [False, False]]
@@ -208,7 +209,7 @@ def demo_sample():
 
 
 def test_an_order_of_frames_needs_a_teacher_that_measures(data, tmp_path):
-    how = recipe.load("maeface-nano-motion", SMALL)
+    how = recipe.load("maeface-nano-motion", [*SMALL, "prepare.plates=[]"])
     for teacher in (None, data / "teacher.csv"):
         with pytest.raises(ConfigError, match=r"give --teacher face_landmarker\.task"):
             make.run(how, data, tmp_path / "out", teacher)

@@ -4,6 +4,7 @@ Shares are shares of time in films, so that uneven frame rates do not distort th
 photos.
 """
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -91,7 +92,7 @@ def summarize(
         for person in (people(table) if persons is None else persons)
         for au in aus
     ]
-    types = TYPES | (SIDES if any(str(name).endswith("_L") for name in table) else {})
+    types = TYPES | (SIDES if any(re.fullmatch(r"AU\d\d_L", str(name)) for name in table) else {})
     return rounded(pd.DataFrame(rows, columns=list(types)).astype(types))
 
 

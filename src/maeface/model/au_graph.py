@@ -17,7 +17,6 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
     """Return an AU model as an ONNX file.
 
     Input ``images``: (B, 3, I, I) float32, normalised. Output ``values``, of the layer ``output``: the head's
-    Input ``images``: (B, 3, I, I) float32, normalised. Output ``values``, of the layer ``output``: the head's
     (N, O), not yet probabilities and intensities, followed by those of the sides (N, 2K) if the model has
     them and by ``unlike`` (N, 1) if it has that; or the features (N, D) that the head reads.
 

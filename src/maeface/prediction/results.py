@@ -27,11 +27,14 @@ class ActionUnit:
         present: whether it occurs, by the threshold of the weights.
         probability: of occurrence, 0 to 1; None if the weights have learned intensities only.
         intensity: 0 to 5; None if the weights have learned occurrence only.
+        left, right: intensities of the subject's sides, 0 to 5; None without ``sides``.
     """
 
     present: bool
     probability: float | None = None
     intensity: float | None = None
+    left: float | None = None
+    right: float | None = None
 
     def __repr__(self) -> str:
         parts = [
@@ -149,7 +152,10 @@ def _face_of(row: Mapping[str, Any]) -> FaceResult:
         track=row["track"],
         landmarks=np.array([_number(row[name]) for name in POINTS], np.float32).reshape(5, 2),
         quality={name: _number(row[name]) for name in QUALITY if name in row},
-        aus={name: ActionUnit(bool(row[name]), row.get(f"{name}_p"), row.get(f"{name}_i")) for name in names},
+        aus={
+            name: ActionUnit(bool(row[name]), *(row.get(f"{name}_{kind}") for kind in "piLR"))
+            for name in names
+        },
     )
 
 

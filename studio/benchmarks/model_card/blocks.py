@@ -10,6 +10,7 @@ from maeface import facts, files
 from maeface.model import weights
 from maeface.model.trust import USE_AUC
 from maeface_studio.weights.bench import clips
+from maeface_studio.weights.bench.scores import MEAN, OF_FOLDS
 
 GOOD_AUC, HINT_R, HINT_PEOPLE = 0.9, 0.6, 2
 """An AU is to be used without reserve if the interval of its AUC begins at ``GOOD_AUC``, and is a hint within
@@ -38,7 +39,10 @@ class Card:
         others: pd.DataFrame,
     ) -> None:
         self.name, self.others, self.pictures = name, others, pd.concat([pictures, peer])
-        self.scores = scores.set_index(["set", "measure", "tool", "au"]).sort_index()
+        of_aus = scores[
+            (scores["au"] != MEAN) & (scores["fold"].isna() | scores["fold"].isin(["", OF_FOLDS]))
+        ]
+        self.scores = of_aus.set_index(["set", "measure", "tool", "au"]).sort_index()
         self.checks = checks.set_index("au")
 
     def blocks(self) -> dict[str, str]:

@@ -91,7 +91,10 @@ def render(
 @app.command()
 def weights(
     name: Annotated[
-        str, typer.Argument(help="The recipe: maeface-nano, maeface-tiny, or the path of a TOML file.")
+        str,
+        typer.Argument(
+            help="The recipe: maeface-nano, maeface-nano-motion, maeface-tiny, or the path of a TOML file."
+        ),
     ],
     data: Annotated[Path, typer.Option(help="Folder with rig/, photos/ and videos/.")],
     out: Annotated[Path, typer.Option(help="Folder for all results; the same command continues in it.")],

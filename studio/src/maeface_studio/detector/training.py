@@ -26,6 +26,9 @@ HEADER = {"maeface": "RetinaFace mobilenet0.25, by maeface_studio.detector"}
 EARLIER_HEADER = {"maeface": "RetinaFace mobilenet0.25, by maeface.distillation"}
 """Metadata of files from before the studio was a package, such as the embedded detector."""
 
+VERSION = 2
+"""Of losses, targets and pictures; raise it with each change, so that earlier checkpoints are refused."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -92,6 +95,7 @@ def run(
         _load_kept(start)
     material = collect(sources, detector, settings.exclude)
     identity: dict[str, object] = {
+        "version": VERSION,
         "seed": seed,
         "teacher": files.sha256(teacher),
         "material": material.digest(),

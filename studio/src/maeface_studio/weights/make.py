@@ -37,7 +37,7 @@ from maeface_studio.output.shards import LABELS
 from maeface_studio.weights import annotations, measurements, scoring, unlike
 from maeface_studio.weights.blendshapes import FaceLandmarker
 from maeface_studio.weights.pseudo_labels import select_pseudo_labels
-from maeface_studio.weights.recipe import RENDER_SEED, Annotations, Prepare, Recipe, Render
+from maeface_studio.weights.recipe import RENDER_SEEDS, Annotations, Prepare, Recipe, Render
 
 RIG = "rig/ict_facekit.npz"
 SHAPES = "rig/makehuman_shapes.npz"
@@ -283,5 +283,5 @@ def _pack(recipe: Recipe, path: Path, suffix: str) -> tuple[Path, ...]:
     weights.repack(path, target, pack.dtype, round(pack.part_mib * 2**20), pack.mirror)
     metadata = weights.read_metadata(target)
     # ``bench`` refuses renders of these people.
-    provenance = metadata.provenance | {RENDER_SEED: str(recipe.render.seed)}
+    provenance = metadata.provenance | {RENDER_SEEDS: ",".join(map(str, sorted(recipe.seeds())))}
     return weights.write_metadata(target, metadata.model_copy(update={"provenance": provenance}))

@@ -12,7 +12,7 @@ from maeface.errors import ConfigError
 from maeface.model.file_format.encoding import Dtype
 
 RECIPES = Path(str(resources.files("maeface_studio.weights"))) / "recipes"
-RENDER_SEED = "render_seed"
+RENDER_SEEDS = "render_seed"
 """The key in the provenance of weights of the seed of the renders that they learned from."""
 
 
@@ -99,6 +99,10 @@ class Recipe(config.Settings):
     pretrain: config.Pretrain = config.Pretrain()
     finetune: config.Finetune = config.Finetune()
     pack: Pack = Pack()
+
+    def seeds(self) -> set[int]:
+        """Return the seeds of all renders."""
+        return {part.seed for part in (self.render, self.more_renders) if part is not None}
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:

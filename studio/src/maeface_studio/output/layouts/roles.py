@@ -79,8 +79,8 @@ def assign_roles(
         if free_names:
             names.remove(free_names[0])
         tasks = len(actions.TASKS)
-        first = index * clips % tasks if layout in _ROTATED else 0
-        order = tuple((first + clip) % tasks if first else clip for clip in range(clips))
+        begin = index * clips % tasks if layout in _ROTATED else 0
+        order = tuple((begin + clip) % tasks if begin else clip for clip in range(clips))
         roles.append(Role(subject, order, free_names[0] if free_names else None))
     return tuple(roles)
 

@@ -44,13 +44,13 @@ def training_seeds(weights: str) -> set[int]:
         WeightsError: not maeface's weights.
     """
     provenance = read_metadata(find(weights)).provenance
-    seeds = {int(provenance[recipe.RENDER_SEED])} if recipe.RENDER_SEED in provenance else set()
+    seeds = {int(seed) for seed in provenance.get(recipe.RENDER_SEEDS, "").split(",") if seed}
     names = [Path(weights).stem, Path(provenance.get("init", "")).stem]
     while names:
         name = names.pop()
         if (recipe.RECIPES / f"{name}.toml").is_file():
             made = recipe.load(name)
-            seeds.add(made.render.seed)
+            seeds |= made.seeds()
             names.append(Path(made.init).stem)
     return seeds
 

@@ -105,7 +105,10 @@ def score(
     groups = {str(fold): folds == fold for fold in np.unique(folds)}
     if "" not in groups:
         groups = {OF_FOLDS: np.ones(len(people), bool), **groups}
-    counts = {fold: _Counts.of(present[rows], rated[0][rows], people[rows]) for fold, rows in groups.items()}
+    counts = {
+        fold: _Counts.of(present[rows], rated[0][rows], rated[1][rows], people[rows])
+        for fold, rows in groups.items()
+    }
     defined = {
         fold: np.stack([count.are_enough(measure) for measure in measures]) for fold, count in counts.items()
     }
@@ -113,14 +116,16 @@ def score(
     kept = common([one(np.arange(len(people)))[0] for one in statistics.values()])
     scores: list[Score] = []
     for tool, statistic in statistics.items():
-        known = ~np.isnan(faces[tool].scores) & ~np.isnan(present)
         drawn = metrics.bootstrap(replace(statistic, kept=kept), people, resamples)
         for number, (fold, rows) in enumerate(groups.items()):
-            used = known[rows].sum(axis=0)
             for k, measure in enumerate(measures):
+                of_sides = measure in SIDES
+                values, columns = (faces[tool].left, labels.left) if of_sides else (faces[tool].scores, aus)
+                used = (~np.isnan(values) & ~np.isnan(rated[1] if of_sides else present))[rows].sum(axis=0)
                 where = name, measure, tool, fold
                 ends = np.stack([drawn.value[number, k], drawn.low[number, k], drawn.high[number, k]])
-                scores += _list_scores(where, aus, counts[fold], used, kept[k], ends)
+                listed = _list_scores(where, aus, counts[fold], used, kept[k], ends)
+                scores += [score for score in listed if score.au == MEAN or score.au in columns]
     found = {tool: int((~np.isnan(one.scores)).any(axis=1).sum()) for tool, one in faces.items()}
     return scores, [f"{tool}: {count} of {len(people)} faces." for tool, count in found.items()]
 
@@ -181,6 +186,7 @@ class _Counts:
         showing: people with such a face.
         without: people with a face without it.
         rated: people with a label of intensity.
+        sided: people with a label of each side.
     """
 
     faces: NDArray[np.intp]
@@ -188,23 +194,24 @@ class _Counts:
     showing: NDArray[np.intp]
     without: NDArray[np.intp]
     rated: NDArray[np.intp]
+    sided: NDArray[np.intp]
 
     @classmethod
-    def of(cls, present: Floats, rated: Floats, people: NDArray[np.str_]) -> "_Counts":
+    def of(cls, present: Floats, rated: Floats, left: Floats, people: NDArray[np.str_]) -> "_Counts":
         """Count the labels (N, A) of N faces."""
 
         def count(faces: NDArray[np.bool_]) -> NDArray[np.intp]:
             return np.array([len(np.unique(people[column])) for column in faces.T], np.intp)
 
         known, shown = ~np.isnan(present), present > 0
-        of_people = count(shown), count(present == 0), count(~np.isnan(rated))
+        of_people = count(shown), count(present == 0), count(~np.isnan(rated)), count(~np.isnan(left))
         return cls(known.sum(axis=0), shown.sum(axis=0), *of_people)
 
     def people(self, measure: str) -> NDArray[np.intp]:
         """Return on how many people a measure rests."""
         of_calls = np.minimum(self.showing, self.without)
         of_measure = {"AUC": of_calls, "F1": of_calls, "false alarms": self.without}
-        return of_measure.get(measure, self.rated)
+        return of_measure.get(measure, self.sided if measure in SIDES else self.rated)
 
     def are_enough(self, measure: str) -> NDArray[np.bool_]:
         """Return whether there are enough faces for a measure."""

@@ -88,12 +88,14 @@ class Files:
 
     def find(self, name: str) -> tuple[int, str | None]:
         """Return how many parts of its path a name shares with the known file that it means, and the file."""
-        # The name as it is comes first: in "J. Smith" nothing is a suffix.
+        best: tuple[int, str | None] = 0, None
+        # Of two ends of one length, that of the name as it is: in "J. Smith" nothing is a suffix.
         for last in (PureWindowsPath(name).name, _stem(name)):
-            for end in _ends(_parts(name, last)):
-                if files := self._ends.get(end):
-                    return (len(end), next(iter(files))) if len(files) == 1 else (0, None)
-        return 0, None
+            longest = next((end for end in _ends(_parts(name, last)) if end in self._ends), ())
+            if len(longest) > best[0]:
+                files = self._ends[longest]
+                best = len(longest), next(iter(files)) if len(files) == 1 else None
+        return best
 
 
 def _parts(name: str, last: str) -> tuple[str, ...]:
@@ -119,7 +121,12 @@ def read_tables(path: Path) -> list[ToolTable]:
     checks.require_inputs([path])
     if not path.is_dir():
         return [_read(path, path.name)]
-    files = sorted(file for file in path.rglob("[!.]*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    shown = [
+        file
+        for file in path.rglob("*")
+        if not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    files = sorted(file for file in shown if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
         raise DataError(f"{path} has no table; expected files that end with {', '.join(SUFFIXES)}")
     return [_read(file, file.relative_to(path).as_posix()) for file in files]
