@@ -110,7 +110,7 @@ def test_only_the_guilty_files_are_lost(tmp_path, capsys):
 def test_the_bytes_do_not_depend_on_workers_or_interruptions(tmp_path, monkeypatch):
     names = ["", "crash", "", "", "", "", "crash", "", ""]
     folder = make_photos(tmp_path / "in", names)
-    prepare.run([folder], tmp_path / "whole", SETTINGS, bad_decoder)
+    prepare.run([folder], tmp_path / "whole", PATIENT, bad_decoder)
     join = pieces.join_pieces
 
     def stop(unit, *rest):
@@ -118,7 +118,7 @@ def test_the_bytes_do_not_depend_on_workers_or_interruptions(tmp_path, monkeypat
             raise KeyboardInterrupt
         return join(unit, *rest)
 
-    one = SETTINGS.model_copy(update={"workers": 1})
+    one = PATIENT.model_copy(update={"workers": 1})
     with monkeypatch.context() as patched:
         patched.setattr(pieces, "join_pieces", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -126,7 +126,7 @@ def test_the_bytes_do_not_depend_on_workers_or_interruptions(tmp_path, monkeypat
     assert sorted(path.stem for path in (tmp_path / "out" / "parts").glob("*.parquet")) == ["00000", "00002"]
     prepare.run([folder], tmp_path / "out", one, bad_decoder)
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
-    assert prepare.run([folder], tmp_path / "out", SETTINGS, bad_decoder).images == 0
+    assert prepare.run([folder], tmp_path / "out", PATIENT, bad_decoder).images == 0
 
 
 @pytest.mark.parametrize(("name", "status"), [("crash", "crashed"), ("once_crash", None)])

@@ -779,8 +779,12 @@ def test_films_are_predicted_without_the_mirror_image(tmp_path):
     """Holds; no other test sees it if the mirror image is used for films too."""
     predictor = Predictor(device="cpu", aligned=True, backend="openvino")
     seen = []
+    outputs = predictor._network.compute(np.zeros((1, 64, 64, 3), np.uint8), "head").shape[2]
     predictor._network = Mock(
-        compute=lambda crops, output, mirror: seen.append(mirror) or np.zeros((1, len(crops), 40), np.float32)
+        metadata=predictor.metadata,
+        compute=lambda crops, output, mirror: (
+            seen.append(mirror) or np.zeros((1, len(crops), outputs), np.float32)
+        ),
     )
     list(predictor.stream(load_images(film(tmp_path / "v.mp4", 5))))
     list(predictor.stream(load_images(photo(tmp_path / "a.png"))))

@@ -147,10 +147,9 @@ def plan_stills(seed: int, subject: Subject, count: int, one_sided: float = 0.0)
         action, view = _draw_action(rng), views.draw_view(rng)
         if bernoulli(rng, EYE_CONTACT_FRACTION):
             action = replace(action, gaze=_look_at_camera(action.gaze, view))
-        if one_sided:  # from numbers of its own, so that all else is as without
-            sides = draw_one_sided(keyed_generator(seed, 12, subject.number, frame), one_sided)
-            means, asymmetry = move_one_side(action.intensities, action.asymmetry, sides)
-            action = replace(action, intensities=means, asymmetry=asymmetry)
+        sides = draw_one_sided(keyed_generator(seed, 12, subject.number, frame), one_sided)
+        means, asymmetry = move_one_side(action.intensities, action.asymmetry, sides)
+        action = replace(action, intensities=means, asymmetry=asymmetry)
         yield PlannedImage(subject, None, frame, 0.0, view, action, int(rng.integers(2**31)))
 
 
