@@ -39,13 +39,20 @@ from maeface.report.live_view import LiveView
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import browser
 
-ONE, TWO = "one_person.mov", "two_people.mp4"
-FILMS = {ONE: "pyfeat_face_noface.mov", TWO: "intel_head-pose-face-detection-female-and-male.mp4"}
+ONE, TWO, SMILE = "one_person.mov", "two_people.mp4", "smile.mp4"
+FILMS = {
+    ONE: "pyfeat_face_noface.mov",
+    TWO: "intel_head-pose-face-detection-female-and-male.mp4",
+    SMILE: "pyfeat_single_face.mp4",
+}
 """{name in the pictures: file}."""
 SHOWN_S = 3.3
 """End of the picture of events; the rest of the film has no face."""
 PERSON, FRAME = 1, 3
 """The person of the time-line and the page, and the frame of the annotated film and the page."""
+FRAME_S = (FRAME + 0.5) / 12.5
+SMILE_S = 1.2
+"""A time at which the person of the last film smiles."""
 PORTRAITS = (7, 26, 52)
 """Frames whose faces stand above the time-line."""
 
@@ -111,11 +118,11 @@ def open_page(path: Path, dark: bool = False, size: tuple[int, int] = (1400, 790
         yield page
 
 
-def show_page(path: Path, out: Path, dark: bool) -> None:
+def show_page(path: Path, out: Path, dark: bool, person: int = PERSON, at_s: float = FRAME_S) -> None:
     """Take a picture of the page of a film: light and whole, or dark, zoomed and with all action units."""
     with open_page(path, dark) as page:
         page.wait("document.getElementById('film').videoWidth > 0")
-        page.run(f"document.querySelectorAll('#people input')[{PERSON}].click()")
+        page.run(f"document.querySelectorAll('#people input')[{person}].click()")
         if dark:
             page.run("document.getElementById('all').click()")
             others = "[...document.querySelectorAll('#others input')]"
@@ -126,7 +133,7 @@ def show_page(path: Path, out: Path, dark: bool) -> None:
             page.drag(left, left + 0.6 * width, top + height / 2)
             page.click(left + 0.25 * width, top + height / 2)
         else:
-            page.click(left + width * (FRAME + 0.5) / 12.5 / end_s, top + height / 2)
+            page.click(left + width * at_s / end_s, top + height / 2)
         page.wait("!document.getElementById('film').seeking")
         page.mouse("Moved", left + 0.6 * width, top + height / 2)
         page.run("new Promise(done => setTimeout(done, 2000))")
@@ -182,6 +189,7 @@ def main() -> None:
         Image.fromarray(np.asarray(frames[FRAME])).save(given.out / "annotated_film.jpg", quality=85)
         for dark, picture in ((False, "report_page.png"), (True, "report_dark.png")):
             show_page(folder / f"{TWO}.report.html", given.out / picture, dark)
+        show_page(folder / f"{SMILE}.report.html", given.out / "report_smile.png", False, 0, SMILE_S)
         show_live(folder / TWO, given.out / "live.png", folder)
 
 
