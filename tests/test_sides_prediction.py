@@ -2,6 +2,7 @@
 
 import io
 import json
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from drawn_tables import film
+from maeface import predict
 from maeface.analysis.smoothing import smooth
 from maeface.analysis.summary import summarize
 from maeface.cli import app
@@ -109,12 +111,25 @@ def test_weights_without_sides_are_refused_and_those_with_them_are_named(tmp_pat
     message = (
         "sides needs weights with intensities of each side of the face, and these have none; give weights: "
     )
-    with pytest.raises(ConfigError, match=message + "weights that were trained with model.sides"):
+    with pytest.raises(ConfigError, match=message + "a file of weights that were trained with model.sides"):
         monkeypatch.setattr(zoo, "folder", lambda: tmp_path)
         Predictor(plain, "cpu", aligned=True, sides=True)
     model_file(tmp_path / "sided.safetensors")
     with pytest.raises(ConfigError, match=message + "sided$"):
         Predictor(plain, "cpu", aligned=True, sides=True)
+
+
+def test_a_table_of_what_weights_do_not_have_is_refused_before_any_work(tmp_path, crops):
+    plain, out = model_file(tmp_path / "plain.safetensors", sides=()), tmp_path / "out" / "table.csv"
+    for given, message in (
+        ({"sides": True}, "sides needs weights with intensities of each side"),
+        ({"au_thresholds": {"AU99": 0.5}}, "a threshold is given for AU99, which the weights do not predict"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            predict.run(
+                [crops], plain, out, aligned=True, make_predictor=Mock(side_effect=AssertionError), **given
+            )
+    assert not out.parent.exists() or not list(out.parent.iterdir())
 
 
 @pytest.fixture

@@ -22,10 +22,11 @@ from maeface.errors import ConfigError
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, note_embedded, source_of
 from maeface.faces.finder import FaceChoice, require_face_choice
 from maeface.faces.following import MIN_FACE
+from maeface.model.arrays import load_arrays
 from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
-from maeface.prediction.columns import number_thresholds
+from maeface.prediction.columns import choose_thresholds, number_thresholds, sides_of
 from maeface.prediction.explaining import require_explainable
 from maeface.prediction.extra_record import remove_stale
 from maeface.prediction.extras import CAMERA, NO_TABLE, NO_VIDEO, Extras
@@ -188,6 +189,7 @@ def _run(
 
         find_neutral(extras.neutral)
     weights = find(options.weights)
+    _require_possible(weights, options)
     if out is not None:
         extras.require_possible(weights, videos)
     source = options.detector
@@ -279,6 +281,15 @@ def _summarize(totals: Totals, out: Path | None, options: Options) -> Summary:
         *(out, totals.inputs, totals.images, totals.faces, totals.statuses["no_face"]),
         *(totals.reasons, totals.pictures, bad, bad > max_bad * totals.inputs, totals.there),
     )
+
+
+def _require_possible(weights: Path, options: Options) -> None:
+    """Check before any work, and not in a worker process, that the weights can give what is asked for."""
+    if not options.sides and options.au_thresholds is None:
+        return
+    metadata = load_arrays(weights)[1]
+    sides_of(metadata, options.sides)
+    choose_thresholds(metadata, number_thresholds(options.au_thresholds))
 
 
 def _make_predictor(options: Options) -> "Predictor":

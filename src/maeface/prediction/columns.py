@@ -74,7 +74,7 @@ def sides_of(metadata: Metadata, asked: bool) -> tuple[int, ...]:
     """
     if asked and not metadata.sides:
         with_sides = [name for name in names_of_weights() if load_arrays(find(name))[1].sides]
-        choose = ", ".join(with_sides) or "weights that were trained with model.sides"
+        choose = ", ".join(with_sides) or "a file of weights that were trained with model.sides"
         raise ConfigError(
             f"{checks.name_of('sides')} needs weights with intensities of each side of the face, and these "
             f"have none; give {checks.name_of('weights')}: {choose}"
