@@ -49,7 +49,7 @@ FILMS = {
 SHOWN_S = 3.3
 """End of the picture of events; the rest of the film has no face."""
 PERSON, FRAME = 1, 3
-"""The person of the time-line and the page, and the frame of the annotated film and the page."""
+"""The person of the page of two people, and the frame of it and of the annotated film."""
 FRAME_S = (FRAME + 0.5) / 12.5
 SMILE_S = 1.2
 """A time at which the person of the last film smiles."""
@@ -92,8 +92,8 @@ def draw_events(table: pd.DataFrame, events: pd.DataFrame, threshold: float) -> 
 
 
 def draw_time_line(film: Path, table: pd.DataFrame, events: pd.DataFrame, trust: Any, out: Path) -> None:  # noqa: ANN401
-    """Draw the time-line of a person, with a pale action unit and pictures of the face."""
-    rows = table[table["track"] == PERSON].set_index("frame")
+    """Draw the time-line of one person, with a pale action unit and pictures of the face."""
+    rows = table[table["track"] == 0].set_index("frame")
     faces = []
     for frame in media.read_frames(film):
         if frame.index in PORTRAITS:
@@ -103,9 +103,7 @@ def draw_time_line(film: Path, table: pd.DataFrame, events: pd.DataFrame, trust:
             box = [round(m + sign * side) for sign in (-1, 1) for m in middle]
             faces.append((frame.time_s, Image.fromarray(frame.rgb).crop(box)))
     aus = ["AU12", "AU25", "AU04"]
-    timeline.write(
-        out, table, aus, person=PERSON, events=events, trust=trust, pictures=faces, title=film.name
-    )
+    timeline.write(out, table, aus, person=0, events=events, trust=trust, pictures=faces, title=film.name)
 
 
 @contextmanager
@@ -153,7 +151,7 @@ def show_live(film: Path, out: Path, folder: Path) -> None:
     live, kept = LivePredictor(predictor, film.name), []
     frames = camera.pace(live.prepare(camera.read_film(film)))
     run_live(frames, live, kept.append)
-    one = max(kept, key=lambda one: (len(one.rows), sum(one.rows["AU25"].to_pylist())))
+    one = max(kept, key=lambda one: (len(one.rows), one.fps))
     screen = Console(record=True, width=78, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     screen.print(view.draw(one.rows.to_pylist(), one.latency_ms, one.fps, one.dropped))
     style = "margin: 0; padding: 10px; background: #1a1b20; color: #e6e6e6; font-size: 18px"
@@ -182,9 +180,9 @@ def main() -> None:
             records[film] = read_record(path)
         threshold = records[ONE]["thresholds"][facts.au_name(12)]
         draw_events(tables[ONE], events[ONE], threshold).savefig(given.out / "events_au12.png", dpi=100)
-        trust = records[TWO]["trust"]
+        trust = records[SMILE]["trust"]
         line = given.out / "report_timeline.png"
-        draw_time_line(folder / TWO, tables[TWO], events[TWO], trust, line)
+        draw_time_line(folder / SMILE, tables[SMILE], events[SMILE], trust, line)
         frames = {frame.index: frame.rgb for frame in media.read_frames(folder / f"{TWO}.annotated.mp4")}
         Image.fromarray(np.asarray(frames[FRAME])).save(given.out / "annotated_film.jpg", quality=85)
         for dark, picture in ((False, "report_page.png"), (True, "report_dark.png")):

@@ -2,7 +2,7 @@
 
 uv run python benchmarks/photo_pictures.py DIR/photos/congress docs/images
 
-The first folder has the official portraits (``maeface.datasets/portraits.toml`` says where they come from),
+The first folder has the official portraits (where they come from: ``src/maeface/datasets/portraits.toml``),
 the second one ``astronaut.jpg``. What the pictures show is printed, to compare the pages with it.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image
 from maeface import predict
 from maeface.prediction.extras import Extras
 
-SMILE, CLOSED_LIPS, BARS = "A000055.jpg", "A000358.jpg", "A000369.jpg"
+SMILE, CLOSED_LIPS = "A000055.jpg", "A000358.jpg"
 EXPLAINED = {(SMILE, 12): "explain_au12", (SMILE, 6): "explain_au06", (CLOSED_LIPS, 25): "explain_absent"}
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("portraits", type=Path)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
-    portraits = [given.portraits / name for name in (SMILE, CLOSED_LIPS, BARS)]
+    portraits = [given.portraits / name for name in (SMILE, CLOSED_LIPS)]
     with tempfile.TemporaryDirectory() as name:
         shown, whole = Path(name, "shown"), Path(name, "whole")
         options = {"detector": "embedded", "device": "cpu"}
@@ -34,7 +34,7 @@ def main() -> None:
         extras = Extras(all_aus=True, explain=sorted({au for _, au in EXPLAINED}))
         predict.run(portraits, None, None, pictures=whole, extras=extras, **options)
         shutil.copy(shown / "astronaut.jpg.png", given.out / "astronaut_bars.png")
-        shutil.copy(whole / f"{BARS}.png", given.out / "walkthrough_bars.png")
+        shutil.copy(whole / f"{SMILE}.png", given.out / "walkthrough_bars.png")
         for (portrait, au), target in EXPLAINED.items():
             with Image.open(whole / f"{portrait}.AU{au:02d}.png") as picture:
                 picture.convert("RGB").save(given.out / f"{target}.jpg", quality=88)

@@ -44,7 +44,7 @@ class Given:
 
     @property
     def held_out(self) -> list[str]:
-        """The clips that are in no training."""
+        """The clips that the last training left out."""
         return list(recipe.load(self.name).prepare.held_out_videos)
 
 

@@ -280,7 +280,7 @@ def new_model(start: Path | None = None) -> Student:
     if start is not None:
         detector = RetinaFace()
         load_weights(detector, start)
-        model.load_state_dict(shift_logits(detector.state_dict(), -MARGIN), strict=False)
+        model.load_state_dict(model.state_dict() | shift_logits(detector.state_dict(), -MARGIN))
     return model.to(memory_format=torch.channels_last)
 
 

@@ -92,7 +92,7 @@ def run(
     detector = Detector(teacher)
     kept = _load_kept(keep) if keep else None
     if start is not None:
-        _load_kept(start)
+        _load_kept(start)  # errors are reported before the faces are collected
     material = collect(sources, detector, settings.exclude)
     identity: dict[str, object] = {
         "version": VERSION,
