@@ -24,11 +24,17 @@ def test_occurrence_probability_and_intensity_agree(probabilities, intensities, 
     assert values.dtype == np.float32
     assert (occurs == (probabilities >= np.float32(thresholds))).all()
     assert (kept == probabilities).all()
-    assert ((changed >= 1) == (occurs == 1)).all()
+    assert (changed[occurs == 1] >= 1).all()
+    assert (changed[occurs == 0] < 2).all()
     assert ((changed >= 0) & (changed <= 5)).all()
-    same = (intensities >= 1) == (occurs == 1)
-    assert (changed[same & (intensities < 0.99)] == intensities[same & (intensities < 0.99)]).all()
-    assert (changed[same & (intensities >= 1)] == intensities[same & (intensities >= 1)]).all()
+    allowed = np.where(occurs == 1, intensities >= 1, intensities <= np.float32(1.99))
+    assert (changed[allowed] == intensities[allowed]).all()
+
+
+def test_a_trace_may_be_called_present_or_absent_and_keeps_its_intensity():
+    values = np.array([[0.4, 1.5], [0.6, 1.5], [0.4, 4.0], [0.6, 0.2]], np.float32)
+    changed = make_consistent(values, "both", (0.5,))
+    np.testing.assert_allclose(changed[:, [0, 2]], [[0, 1.5], [1, 1.5], [0, 1.99], [1, 1.0]])
 
 
 def test_weights_of_one_kind_only():

@@ -163,7 +163,23 @@ def test_the_calibration_error_of_known_cases():
     assert error([0.2] * 30 + [0.9] * 10, [0] * 30 + [1] * 10) == pytest.approx(0.175)
     assert np.isnan(error([], []))
     bins = calibration.reliability(np.array([0.1, 0.1999, 1.0]), np.array([1.0, 0.0, 1.0]))
-    assert bins.count.tolist() == [0, 2, 0, 0, 0, 0, 0, 0, 0, 1] and bins.fraction[1] == 0.5
+    # two faces of three show it: each counts half
+    assert bins.count.tolist() == [0, 1.5, 0, 0, 0, 0, 0, 0, 0, 0.5]
+    assert bins.fraction[1] == pytest.approx(1 / 3)
+
+
+def test_a_majority_with_the_au_counts_as_much_as_the_faces_without_it():
+    present = np.array([1.0] * 90 + [0.0] * 10)
+    weights = calibration.balance(present)
+    assert weights[:90].sum() == pytest.approx(10)
+    assert (weights[90:] == 1).all()
+    assert (calibration.balance(1 - present) == 1).all(), "a minority keeps its weight"
+    # Faces that all have the same score: with equal weights they are as likely with the AU as without.
+    scale, offset = calibration.fit_logit(np.full(100, 0.9), present)
+    assert 1 / (1 + np.exp(-(scale * np.log(9) + offset))) == pytest.approx(0.5, abs=0.05)
+    bins = calibration.reliability(np.full(100, 0.5), present)
+    assert bins.error == pytest.approx(0)
+    assert bins.count.sum() == pytest.approx(20)
 
 
 def test_an_au_is_calibrated_on_real_people_or_else_on_renders():

@@ -3,7 +3,8 @@
 An action unit has up to three columns: ``AU12`` (whether it occurs, 0 or 1), ``AU12_p`` (the probability that
 it does, 0 to 1) and ``AU12_i`` (its intensity, 0 to 5). The two outputs of a network may contradict each
 other; a table never does. Occurrence is decided by the probability and its threshold, and the intensity
-follows: at least 1 (trace, A) if the action unit occurs, below 1 if not.
+follows: at least 1 (trace, A) if the action unit occurs, below 2 (slight, B) if not. Between 1 and 2 both are
+possible: coders and datasets differ on whether a trace counts (in DISFA, presence begins at 2).
 
 ``AU12_L`` and ``AU12_R``, the intensities of the subject's left and right (0 to 5), are as the network gives
 them: a smile of one side may be below 1 on the other.
@@ -37,8 +38,8 @@ FACE = (*BOX, "score", *QUALITY, *POINTS)
 """Columns of a face before those of its action units."""
 PRESENT = 1.0
 """Least intensity of an action unit that occurs: A, a trace, in the terms of FACS."""
-ABSENT_MAX = 0.99
-"""Largest intensity of one that does not."""
+ABSENT_MAX = 1.99
+"""Largest intensity of one that does not: below B."""
 
 
 def face_columns(unlike: bool) -> tuple[str, ...]:
@@ -134,8 +135,8 @@ def make_consistent(
         thresholds: probability from which each of A action units occurs; without effect on "intensity".
 
     Returns:
-        (F, A + K): occurrence (0 or 1), probabilities unchanged, and intensities moved to the side of 1 that
-        the occurrence says; those of the sides unchanged. A model of intensities only has them unchanged.
+        (F, A + K): occurrence (0 or 1), probabilities unchanged, and intensities limited to those that the
+        occurrence allows; those of the sides unchanged. A model of intensities only has them unchanged.
     """
     count = len(thresholds)
     if task == "intensity":

@@ -98,12 +98,29 @@ def calibrate(groups: Iterable[Faces], column: int) -> Calibration | None:
     return None
 
 
+def balance(present: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights of faces with which those with an AU count no more than those without it.
+
+    Nine of ten portraits smile, and few frames of a film do. Probabilities that were right for portraits
+    would see a smile in every film.
+
+    Args:
+        present: (N,) 1 or 0.
+
+    Returns:
+        (N,): 1, or less for the faces with the AU if they are the majority.
+    """
+    count = present.sum()
+    return np.where(present > 0, min(1.0, (len(present) - count) / max(count, 1)), 1.0)
+
+
 def fit_logit(scores: NDArray[np.float64], present: NDArray[np.float64]) -> tuple[float, float]:
     """Return the scale and the offset of a logit that make it fit labels best (Platt scaling).
 
-    That is the logistic regression of the labels on the logit. Instead of 1 and 0 it has the targets
-    (P + 1) / (P + 2) and 1 / (N + 2), with P faces that show the AU and N that do not, so that a few faces
-    that are told apart without an error do not ask for probabilities of 1 and 0 (Platt, 1999).
+    That is the logistic regression of the labels on the logit, with the weights of ``balance``. Instead of 1
+    and 0 it has the targets (P + 1) / (P + 2) and 1 / (N + 2), with P faces that show the AU and N that do
+    not, so that a few faces that are told apart without an error do not ask for probabilities of 1 and 0
+    (Platt, 1999).
 
     Args:
         scores: (N,) probabilities, 0 to 1.
@@ -117,37 +134,42 @@ def fit_logit(scores: NDArray[np.float64], present: NDArray[np.float64]) -> tupl
     ones = np.ones_like(logits)
     count = present.sum()
     targets = np.where(present > 0, (count + 1) / (count + 2), 1 / (len(present) - count + 2))
-    scale, offset = _logistic_regression(np.hstack([logits, ones]), np.zeros(len(targets)), targets)
+    counts = balance(present)
+    scale, offset = _logistic_regression(np.hstack([logits, ones]), np.zeros(len(targets)), targets, counts)
     if scale < LEAST_SCALE:  # the loss is convex, so the best pair is at the limit
         scale = LEAST_SCALE
-        (offset,) = _logistic_regression(ones, scale * logits[:, 0], targets)
+        (offset,) = _logistic_regression(ones, scale * logits[:, 0], targets, counts)
     return float(scale), float(offset)
 
 
 def _logistic_regression(
-    features: NDArray[np.float64], base: NDArray[np.float64], targets: NDArray[np.float64]
+    features: NDArray[np.float64],
+    base: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    counts: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the (K,) weights for which ``base + features @ weights`` are the best logits of targets.
+    """Return the (K,) coefficients for which ``base + features @ coefficients`` are the best logits of targets.
 
-    Newton's method, with steps that are halved until the loss does not rise.
+    Newton's method, with steps that are halved until the loss does not rise. ``counts`` is the weight of
+    each row.
     """
 
-    def loss(weights: NDArray[np.float64]) -> float:
-        logits = base + features @ weights
-        return float((np.logaddexp(0, logits) - targets * logits).sum())
+    def loss(coefficients: NDArray[np.float64]) -> float:
+        logits = base + features @ coefficients
+        return float((counts * (np.logaddexp(0, logits) - targets * logits)).sum())
 
-    weights = np.zeros(features.shape[1])
+    coefficients = np.zeros(features.shape[1])
     for _ in range(100):
-        fitted = 0.5 + 0.5 * np.tanh((base + features @ weights) / 2)
-        curvature = (features * (fitted * (1 - fitted))[:, None]).T @ features
-        curvature += 1e-9 * np.eye(len(weights))  # where all logits are equal, it has no inverse
-        step = np.linalg.solve(curvature, features.T @ (fitted - targets))
-        while loss(weights - step) > loss(weights) and np.abs(step).max() > 1e-9:
+        fitted = 0.5 + 0.5 * np.tanh((base + features @ coefficients) / 2)
+        curvature = (features * (counts * fitted * (1 - fitted))[:, None]).T @ features
+        curvature += 1e-9 * np.eye(len(coefficients))  # where all logits are equal, it has no inverse
+        step = np.linalg.solve(curvature, features.T @ (counts * (fitted - targets)))
+        while loss(coefficients - step) > loss(coefficients) and np.abs(step).max() > 1e-9:
             step /= 2
-        weights = weights - step
+        coefficients = coefficients - step
         if np.abs(step).max() < 1e-9:
             break
-    return weights
+    return coefficients
 
 
 @dataclass(frozen=True)
@@ -156,13 +178,13 @@ class Reliability:
 
     Attributes:
         mean: (BINS,) mean probability; NaN in an empty bin.
-        fraction: (BINS,) fraction of the faces with the AU; NaN in an empty bin.
-        count: (BINS,) number of faces.
+        fraction: (BINS,) fraction of the faces with the AU, weighted; NaN in an empty bin.
+        count: (BINS,) sum of the weights of the faces.
     """
 
     mean: NDArray[np.float64]
     fraction: NDArray[np.float64]
-    count: NDArray[np.int64]
+    count: NDArray[np.float64]
 
     @property
     def error(self) -> float:
@@ -173,14 +195,17 @@ class Reliability:
 
 
 def reliability(scores: NDArray[np.float64], present: NDArray[np.float64]) -> Reliability:
-    """Return how often probabilities come true.
+    """Return how often probabilities come true, with the weights of ``balance``.
 
     Args:
         scores: (N,) probabilities, 0 to 1. A probability on the border of two bins is in the upper one.
         present: (N,) 1 or 0.
     """
     bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-    count, total, positives = (np.bincount(bins, weights, BINS) for weights in (None, scores, present))
+    counts = balance(present)
+    count, total, positives = (
+        np.bincount(bins, counts * values, BINS) for values in (np.ones_like(scores), scores, present)
+    )
     with np.errstate(invalid="ignore"):
         return Reliability(total / count, positives / count, count)
 

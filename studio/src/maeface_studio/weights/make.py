@@ -36,8 +36,8 @@ from maeface_studio.output import settings as render_settings
 from maeface_studio.output.shards import LABELS
 from maeface_studio.weights import annotations, measurements, scoring, unlike
 from maeface_studio.weights.blendshapes import FaceLandmarker
-from maeface_studio.weights.pseudo_labels import select_pseudo_labels
-from maeface_studio.weights.recipe import RENDER_SEEDS, Annotations, Prepare, Recipe, Render
+from maeface_studio.weights.pseudo_labels import agree_with_occurrence, select_pseudo_labels
+from maeface_studio.weights.recipe import RENDER_SEEDS, Prepare, Recipe, Render
 
 RIG = "rig/ict_facekit.npz"
 SHAPES = "rig/makehuman_shapes.npz"
@@ -122,9 +122,9 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         guide = None
         if teacher is not None and _is_mediapipe(teacher):
             guide = measurements.write_measurements(faces, teacher, out / "measures.parquet")
-            pseudo_labels = select_pseudo_labels(guide, recipe.pseudo_labels.aus, out / PSEUDO_LABELS)
+            pseudo_labels = _select_pseudo_labels(recipe, guide, out)
         labelled = faces if pseudo_labels or recipe.annotations.aus else renders
-        labels = _write_labels(out, renders, real, pseudo_labels, recipe.annotations)
+        labels = _write_labels(out, renders, real, pseudo_labels, recipe)
         console.note(f"3/6 go on from {recipe.init}" if recipe.init else "3/6 pre-train")
         init = recipe.init or str(pretrain.run(recipe.pretrain, faces, out / "mae"))
         console.note("4/6 fine-tune")
@@ -213,7 +213,13 @@ def _check_teacher(recipe: Recipe, teacher: Path | None, out: Path) -> Path | No
     if _is_mediapipe(teacher):
         FaceLandmarker(teacher).close()
         return None
-    return select_pseudo_labels(teacher, recipe.pseudo_labels.aus, out / PSEUDO_LABELS)
+    return _select_pseudo_labels(recipe, teacher, out)
+
+
+def _select_pseudo_labels(recipe: Recipe, table: Path, out: Path) -> Path:
+    """Return the labels of real faces from a teacher's table."""
+    settings = recipe.pseudo_labels
+    return select_pseudo_labels(table, settings.aus, out / PSEUDO_LABELS, settings.intensities)
 
 
 def _prepare_real_faces(settings: Prepare, sources: Sources, out: Path) -> list[Path]:
@@ -245,7 +251,7 @@ def _write_labels(
     renders: Sequence[Path],
     real: Sequence[Path],
     pseudo_labels: Path | None,
-    annotated: Annotations,
+    recipe: Recipe,
 ) -> Path:
     """Write one table of all labels by ``id``: exact ones, annotations and pseudo-labels.
 
@@ -254,8 +260,9 @@ def _write_labels(
         renders: folders of renders, with their labels.
         real: prepared folders of real faces.
         pseudo_labels: a table, or None.
-        annotated: what to take from the annotations.
+        recipe: says what to take from the annotations, and which pseudo-labels are intensities.
     """
+    annotated = recipe.annotations
     tables = [join_labels(manifest.load(folder), folder / LABELS).table() for folder in renders]
     real_labels = None
     if pseudo_labels is not None:
@@ -269,7 +276,7 @@ def _write_labels(
         )
         console.note(f"annotations: {count} of {len(faces)} faces")
     if real_labels is not None:
-        tables.append(real_labels)
+        tables.append(agree_with_occurrence(real_labels, recipe.pseudo_labels.intensities))
     path = out / "labels.parquet"
     with files.atomic(path) as temporary:
         pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)

@@ -56,8 +56,12 @@ class PseudoLabels(config.Settings):
 
     aus: dict[int, tuple[float, float]] = Field(default_factory=dict)
     """For each action unit to take: the highest probability (``AU12_p``) that means absent, and the lowest
-    that means present; in between the label is unknown. Intensities are not taken. A table of labels
-    (``AU12_o``, ``AU12_i``) is taken as it is."""
+    that means present; in between the label is unknown. A table of labels (``AU12_o``, ``AU12_i``) is taken
+    as it is."""
+    intensities: dict[int, tuple[float, float, float, float, float, float]] = Field(default_factory=dict)
+    """For some of these action units: the predictions at the intensities 0 to 5, in ascending order; between
+    them the intensity is linear. Without them a network learns the intensities of renders only, and may see
+    a smile in every real face."""
 
 
 class Annotations(config.Settings):
