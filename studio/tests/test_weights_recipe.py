@@ -4,6 +4,7 @@ import json
 import shutil
 from importlib import resources
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -15,7 +16,7 @@ from maeface.data.tables import labels
 from maeface.errors import ConfigError, DataError
 from maeface.model import vit, weights
 from maeface_studio.weights import make, recipe
-from maeface_studio.weights.pseudo_labels import select_pseudo_labels
+from maeface_studio.weights.pseudo_labels import agree_with_occurrence, select_pseudo_labels
 
 SMALL = [
     "name=small",
@@ -193,6 +194,28 @@ def test_only_confident_predictions_of_chosen_action_units_become_labels(tmp_pat
     labels = tmp_path / "labels.csv"
     labels.write_text("source,AU12_o\na.jpg,1\n")
     assert select_pseudo_labels(labels, how, tmp_path / "t.parquet") == labels
+
+
+def test_intensities_of_real_faces_follow_the_teacher_and_the_occurrence(tmp_path):
+    table = tmp_path / "predicted.csv"
+    smiles = [0.0, 0.1, 0.5, 0.9]
+    pd.DataFrame({"source": list("abcd"), "frame": 0, "face": 0, "AU12_p": smiles}).to_csv(table, index=False)
+    levels = {12: (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)}
+    rows = pd.read_parquet(select_pseudo_labels(table, {12: (0.3, 0.6)}, tmp_path / "t.parquet", levels))
+    np.testing.assert_allclose(rows["AU12_i"], [0, 0.5, 2.5, 4.5])
+    rows["AU12_o"] = [1, 0, np.nan, 1]  # an annotator saw a smile that the teacher did not
+    agreed = agree_with_occurrence(rows, [12])
+    assert agreed["AU12_i"].tolist() == pytest.approx([1, 0, 2.5, 4.5])
+    assert rows["AU12_i"].iloc[0] == 0, "the table itself is unchanged"
+
+
+def test_wrong_levels_of_intensity_are_refused_with_the_recipe():
+    for override, words in (
+        ("pseudo_labels.intensities.6=[0,0.2,0.4,0.6,0.8,1]", "AU 6, which is not in aus"),
+        ("pseudo_labels.intensities.12=[0,0.6,0.4,0.6,0.8,1]", "expected ascending"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            recipe.load("maeface-nano-motion", [override])
 
 
 @pytest.mark.parametrize("name", ["maeface-nano", "maeface-tiny"])

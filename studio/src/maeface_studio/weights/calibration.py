@@ -148,7 +148,7 @@ def _logistic_regression(
     targets: NDArray[np.float64],
     counts: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the (K,) coefficients for which ``base + features @ coefficients`` are the best logits of targets.
+    """Return (K,) coefficients for which ``base + features @ coefficients`` are the best logits of targets.
 
     Newton's method, with steps that are halved until the loss does not rise. ``counts`` is the weight of
     each row.

@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maeface import config
 from maeface.errors import ConfigError
@@ -62,6 +62,15 @@ class PseudoLabels(config.Settings):
     """For some of these action units: the predictions at the intensities 0 to 5, in ascending order; between
     them the intensity is linear. Without them a network learns the intensities of renders only, and may see
     a smile in every real face."""
+
+    @model_validator(mode="after")
+    def _check_intensities(self) -> "PseudoLabels":
+        for au, levels in self.intensities.items():
+            if au not in self.aus:
+                raise ValueError(f"intensities of AU {au}, which is not in aus")
+            if list(levels) != sorted(levels):
+                raise ValueError(f"intensities of AU {au} are {list(levels)}; expected ascending predictions")
+        return self
 
 
 class Annotations(config.Settings):
