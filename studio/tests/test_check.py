@@ -17,10 +17,18 @@ from maeface.model.vit import ViT
 from maeface.model.weights import Preprocessing
 from maeface.prediction.predictor import Predictor
 from maeface_studio.__main__ import app
-from maeface_studio.weights import calibration, check, diagrams, known_faces
+from maeface_studio.weights import calibration, check, crosswise, diagrams, known_faces
 from maeface_studio.weights.calibration import Faces
 
 RNG = np.random.default_rng(0)
+
+
+def logit(p):
+    return np.log(p / (1 - p))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
 
 
 def faces(on="real", n=40, positives=20, subjects=None, shift=0.4, aus=1) -> Faces:
@@ -43,8 +51,17 @@ def test_every_group_must_have_few_false_alarms():
     assert both == calibration.choose_threshold([high], 0.03) > calibration.choose_threshold([low], 0.03)
 
 
-def test_few_of_a_small_group_means_none():
-    assert calibration.choose_threshold([np.array([0.1] * 11 + [0.64])], 0.03) == 0.65
+def test_in_a_small_group_the_share_is_that_of_a_normal_distribution():
+    logits = np.random.default_rng(3).normal(-1, 1.5, 24)
+    group = sigmoid(logits)
+    threshold = calibration.choose_threshold([group], 0.03)
+    quantile = sigmoid(logits.mean() + 1.880794 * logits.std(ddof=1))  # 97 % of a normal distribution
+    assert threshold - calibration.STEP < quantile <= threshold
+    # A single face does not decide: with its score at the highest, the threshold is below it.
+    outlier = np.append(group, 0.98)
+    assert threshold < calibration.choose_threshold([outlier], 0.03) < 0.98
+    assert calibration.estimate_false_alarms(np.full(20, 0.3), 0.31) == 0
+    assert calibration.estimate_false_alarms(np.full(20, 0.3), 0.29) == 1
 
 
 def test_no_threshold_without_faces_or_where_none_is_high_enough():
@@ -93,14 +110,6 @@ def test_the_interval_is_over_people():
     alone, many = (calibration.check([group], 0, resamples=500) for group in (single, copies))
     assert many.auc == alone.auc and many.n == 400
     assert abs((many.high - many.low) - (alone.high - alone.low)) < 0.03
-
-
-def logit(p):
-    return np.log(p / (1 - p))
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def miscalibrated(n=20000, scale=0.5, offset=-1.0):
@@ -194,21 +203,47 @@ def test_an_au_is_calibrated_on_real_people_or_else_on_renders():
     assert (fitted.scale, fitted.offset) == tuple(round(value, 4) for value in expected)
 
 
-def groups_of(real, renders):
+def examine(real, renders, au=12):
     nobody = real.select(np.zeros(len(real.subjects), bool))
-    return check._Groups.of(real, renders, nobody)
+    groups = (real, renders, nobody)
+    folds = crosswise.make_folds(groups, [au])
+    return check._examine(au, 0, groups, groups, folds, None, 0.03), folds
 
 
-def test_thresholds_are_chosen_on_one_half_and_reported_of_the_other():
-    groups = groups_of(faces(n=200, positives=100), faces("renders", n=200, positives=100))
-    result = check._examine(12, 0, groups, groups, None, 0.03)
-    assert result.chosen and result.check.on == "real" and result.check.n == 200
-    assert result.negatives == tuple(int(group.absent.sum()) for group in groups.to_choose)
-    for group, alarms, found in zip(groups.to_report, result.false_alarms, result.found, strict=True):
-        called = group.scores[:, 0] >= result.threshold
-        assert alarms == called[group.absent[:, 0]].mean()
-        assert found == called[~group.absent[:, 0]].mean()
-    assert "| 12 | real | 200 | 100 |" in check.render([result])
+def test_the_threshold_is_chosen_on_all_and_reported_crosswise():
+    groups = faces(n=400, positives=200), faces("renders", n=400, positives=200)
+    result, folds = examine(*groups)
+    assert result.chosen and result.check.on == "real" and result.check.n == 400
+    assert result.negatives == (200, 200, 0)
+    assert result.threshold == calibration.choose_threshold(
+        [group.scores[group.absent[:, 0], 0] for group in groups], 0.03
+    )
+    for place, whole in enumerate(groups):
+        called, truth = [], []
+        for half, (chosen, reported) in enumerate(([0, 1], [1, 0])):
+            parts = [calibration.split_by_subject(group) for group in groups]
+            fitted = {0: calibration.calibrate([part[chosen] for part in parts], 0)}
+            others = [calibration.apply(part[chosen], fitted) for part in parts]
+            mine = calibration.apply(parts[place][reported], fitted)
+            np.testing.assert_array_equal(folds[half].to_report[place].scores, mine.scores)
+            threshold = calibration.choose_threshold([o.scores[o.absent[:, 0], 0] for o in others], 0.03)
+            called.append(mine.scores[:, 0] >= threshold)
+            truth.append(mine.present[:, 0] > 0)
+        called, truth = np.concatenate(called), np.concatenate(truth)
+        assert len(truth) == len(whole.subjects)
+        assert result.false_alarms[place] == called[~truth].mean()
+        assert result.found[place] == called[truth].mean()
+    assert "| 12 | real | 400 | 200 |" in check.render([result])
+
+
+def test_a_face_has_no_part_in_its_own_calibration_and_threshold():
+    """Faces without the AU that score highest raise the threshold of the other half, not of their own."""
+    real = faces(n=400, positives=200)
+    first, second = calibration.split_by_subject(real)
+    first.scores[first.absent[:, 0]] = 0.9
+    result, folds = examine(calibration.join([first, second]), faces("renders", n=400, positives=200))
+    assert result.false_alarms[0] > 0.4
+    assert [len(fold.to_report[0].subjects) for fold in folds] == [len(second.subjects), len(first.subjects)]
 
 
 def test_an_au_that_no_face_shows_keeps_the_default():
@@ -220,9 +255,8 @@ def test_an_au_that_no_face_shows_keeps_the_default():
         np.full((2, 1), np.nan),
         np.zeros((2, 1), bool),
     )
-    groups = groups_of(empty, empty)
-    result = check._examine(7, 0, groups, groups, None, 0.03)
-    assert (result.threshold, result.chosen, result.check) == (check.DEFAULT, False, None)
+    result, _ = examine(empty, empty, au=7)
+    assert (result.threshold, result.chosen, result.check) == (crosswise.DEFAULT, False, None)
     assert "| – | – | – | – | 0.50 (default) | 0, 0, 0 | –, – |" in check.render([result])
 
 
@@ -295,8 +329,7 @@ def test_calibration_becomes_part_of_the_weights(made, tmp_path):
             np.testing.assert_allclose(then.scores[:, column], expected, atol=1e-4)
         place = fitted.on == "renders"
         assert result.errors[1][place] < 0.08 < 0.16 < result.errors[0][place]
-        halves = [calibration.split_by_subject(group)[0] for group in after[:2]]
-        without = [half.scores[half.absent[:, column], column] for half in halves]
+        without = [group.scores[group.absent[:, column], column] for group in after[:2]]
         assert result.threshold == calibration.choose_threshold(without, 0.03) == metadata.thresholds[column]
         assert (
             result.check.auc

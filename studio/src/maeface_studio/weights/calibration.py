@@ -5,8 +5,8 @@ Pure functions of arrays: N faces of some subjects, A action units.
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,8 @@ from maeface.model.file_format.metadata import Calibration, Check
 
 LEAST_OF_EACH = 10
 """Fewest faces with an AU, and without it, that give an AUC worth a report, a calibration or a threshold."""
+SMALL_GROUP = 100
+"""In a group of fewer faces, the share of false alarms is that of a fitted normal distribution."""
 STEP = 0.01
 """Thresholds are multiples of it, so that they can be written down."""
 HIGHEST = 0.99
@@ -61,10 +63,21 @@ class Faces:
         return known
 
 
-def split_by_subject(faces: Faces) -> tuple[Faces, Faces]:
-    """Return two halves of the faces without a common subject: to calibrate on, and to report on.
+def join(parts: Sequence[Faces]) -> Faces:
+    """Return the faces of all parts, which have the same name, as one."""
+    return replace(
+        parts[0],
+        subjects=np.concatenate([part.subjects for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        present=np.concatenate([part.present for part in parts]),
+        absent=np.concatenate([part.absent for part in parts]),
+    )
 
-    The first half of the subjects, in the order of the SHA-256 of their names, is for calibration.
+
+def split_by_subject(faces: Faces) -> tuple[Faces, Faces]:
+    """Return two halves of the faces without a common subject.
+
+    The first half of the subjects is that in the order of the SHA-256 of their names.
     """
     names = sorted(set(faces.subjects.tolist()), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     first = np.isin(faces.subjects, names[: len(names) // 2])
@@ -129,8 +142,7 @@ def fit_logit(scores: NDArray[np.float64], present: NDArray[np.float64]) -> tupl
     Returns:
         The scale, at least ``LEAST_SCALE``, and the offset.
     """
-    clipped = np.clip(scores, SURE, 1 - SURE)
-    logits = np.log(clipped / (1 - clipped))[:, None]
+    logits = _to_logit(scores)[:, None]
     ones = np.ones_like(logits)
     count = present.sum()
     targets = np.where(present > 0, (count + 1) / (count + 2), 1 / (len(present) - count + 2))
@@ -140,6 +152,21 @@ def fit_logit(scores: NDArray[np.float64], present: NDArray[np.float64]) -> tupl
         scale = LEAST_SCALE
         (offset,) = _logistic_regression(ones, scale * logits[:, 0], targets, counts)
     return float(scale), float(offset)
+
+
+def apply(faces: Faces, calibrations: Mapping[int, Calibration]) -> Faces:
+    """Return faces with calibrated probabilities, by the column of the AU; the others stay."""
+    scores = faces.scores.copy()
+    for column, one in calibrations.items():
+        logits = one.scale * _to_logit(scores[:, column]) + one.offset
+        scores[:, column] = 0.5 + 0.5 * np.tanh(logits / 2)
+    return replace(faces, scores=scores)
+
+
+def _to_logit(scores: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    clipped = np.clip(scores, SURE, 1 - SURE)
+    logits: NDArray[np.float64] = np.log(clipped / (1 - clipped))
+    return logits
 
 
 def _logistic_regression(
@@ -204,21 +231,40 @@ def reliability(scores: NDArray[np.float64], present: NDArray[np.float64]) -> Re
     bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
     counts = balance(present)
     count, total, positives = (
-        np.bincount(bins, counts * values, BINS) for values in (np.ones_like(scores), scores, present)
+        np.bincount(bins, counts * values, BINS).astype(np.float64)
+        for values in (np.ones_like(scores), scores, present)
     )
     with np.errstate(invalid="ignore"):
         return Reliability(total / count, positives / count, count)
 
 
+def estimate_false_alarms(absent: NDArray[np.float64], threshold: float) -> float:
+    """Return the share of faces without an AU that are called present at a threshold, 0 to 1.
+
+    It is counted in a group of at least ``SMALL_GROUP`` faces. A share of 3 % cannot be counted in a smaller
+    one, where a single face would decide; it is that of a normal distribution with the mean and the standard
+    deviation of the logits.
+
+    Args:
+        absent: (N,) probabilities of faces without the AU, 0 to 1.
+        threshold: scores at or above it are alarms.
+    """
+    if len(absent) >= SMALL_GROUP:
+        return float(np.mean(absent >= threshold))
+    logits = _to_logit(absent)
+    spread = max(float(logits.std(ddof=1)), 1e-6)
+    return 0.5 * math.erfc((float(_to_logit(threshold)) - float(logits.mean())) / (spread * math.sqrt(2)))
+
+
 def choose_threshold(absent: Iterable[NDArray[np.float64]], false_alarms: float) -> float | None:
     """Return the lowest threshold with few false alarms in each of some groups of faces without the AU.
 
-    Scores at or above the threshold are alarms. In a small group, few means none. A group of fewer than
-    ``LEAST_OF_EACH`` faces is ignored.
+    A group of fewer than ``LEAST_OF_EACH`` faces is ignored.
 
     Args:
         absent: for each group the (N,) probabilities of faces without the AU, 0 to 1.
-        false_alarms: largest fraction of a group that may be called present, above 0, at most 1.
+        false_alarms: largest share of a group that may be called present, above 0, at most 1; see
+            ``estimate_false_alarms``.
 
     Returns:
         A multiple of ``STEP`` up to ``HIGHEST``; None if all groups are ignored, or if even the highest
@@ -229,7 +275,7 @@ def choose_threshold(absent: Iterable[NDArray[np.float64]], false_alarms: float)
         return None
     for k in range(1, round(HIGHEST / STEP) + 1):
         threshold = round(k * STEP, 2)
-        if all(np.mean(group >= threshold) <= false_alarms for group in groups):
+        if all(estimate_false_alarms(group, threshold) <= false_alarms for group in groups):
             return threshold
     return None
 

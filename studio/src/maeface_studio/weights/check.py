@@ -3,12 +3,11 @@
 The check of an AU is its AUC, with an interval over people, on faces that the weights did not learn from:
 the held-out portraits, or, for AUs that they do not show, renders of people who are in no training.
 
-Faces of one half of the people are for choices. On them the output for an AU gets a scale and an offset, with
-which its probability is as often right as it says (``calibration``). They become part of the weights. Then
-the threshold is chosen: the lowest one with few false alarms in each of three groups of faces that are known
-to be without the AU, half of the held-out portraits, half of those renders, and the annotated portraits, from
-which the weights learned. Calibration error, false alarms, faces found and F1 are reported of the other
-halves. No person is in two halves.
+The output for an AU gets a scale and an offset, with which its probability is as often right as it says
+(``calibration``). They become part of the weights. Then the threshold is chosen: the lowest one with few
+false alarms in each of three groups of faces that are known to be without the AU, the held-out portraits,
+those renders, and the annotated portraits, from which the weights learned. Calibration error, false alarms,
+faces found and F1 are reported ``crosswise``.
 """
 
 import shutil
@@ -21,25 +20,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maeface import files, metrics
+from maeface import files
 from maeface.errors import ConfigError, WeightsError
 from maeface.model import weights as weights_files
 from maeface.model.file_format.metadata import Calibration, Check, Metadata
 from maeface.report.figures import png
-from maeface_studio.weights import calibration, diagrams, known_faces
+from maeface_studio.weights import calibration, crosswise, diagrams, known_faces
 from maeface_studio.weights.calibration import Faces
+from maeface_studio.weights.crosswise import DEFAULT, Fold
 from maeface_studio.weights.known_faces import KnownFaces, Source
 
 FALSE_ALARMS = 0.03
-DEFAULT = 0.5
-"""Threshold of an AU for which none can be chosen."""
 SAME = 1e-3
 """A scale or an offset that differs less from the one in the file is no news, and the tensors stay."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The result for one AU. Fractions are those of the halves to report on; NaN where there are no faces.
+    """The result for one AU. Fractions are ``crosswise``; NaN where there are no faces.
 
     Attributes:
         au: the action unit.
@@ -66,26 +64,6 @@ class Result:
     false_alarms: tuple[float, ...]
     found: tuple[float, ...]
     f1: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """The known faces with the probabilities of weights: all, and the halves.
-
-    Attributes:
-        all: held-out portraits, renders.
-        to_choose: half of each, and the annotated portraits.
-        to_report: the other halves.
-    """
-
-    all: tuple[Faces, Faces]
-    to_choose: tuple[Faces, ...]
-    to_report: tuple[Faces, ...]
-
-    @classmethod
-    def of(cls, real: Faces, renders: Faces, learned: Faces) -> "_Groups":
-        first, second = zip(*map(calibration.split_by_subject, (real, renders)), strict=True)
-        return cls((real, renders), (*first, learned), second)
 
 
 def run(
@@ -131,13 +109,16 @@ def run(
     before = _predict(known, path, {})
     calibrations = _calibrate(metadata, before)
     after = _predict(known, path, calibrations)
+    folds = crosswise.make_folds(before, metadata.aus)
     results = tuple(
-        _examine(au, column, before, after, calibrations.get(au), false_alarms)
+        _examine(au, column, before, after, folds, calibrations.get(au), false_alarms)
         for column, au in enumerate(metadata.aus)
     )
     if diagram is not None:
         on_real = [result.au for result in results if result.check and result.check.on == "real"]
-        picture = diagrams.reliability(metadata.aus, on_real, before.to_report, after.to_report)
+        joined = [calibration.join(parts) for parts in zip(*(one.to_report for one in folds), strict=True)]
+        raw = [calibration.join(calibration.split_by_subject(faces)[::-1]) for faces in before[:2]]
+        picture = diagrams.reliability(metadata.aus, on_real, raw, joined)
         files.write_bytes(diagram, png(picture))
     if write:
         changed = _updated(metadata, results, detector)
@@ -145,7 +126,9 @@ def run(
     return results
 
 
-def _predict(known: KnownFaces, path: Path, calibrations: Mapping[int, Calibration]) -> _Groups:
+def _predict(
+    known: KnownFaces, path: Path, calibrations: Mapping[int, Calibration]
+) -> tuple[Faces, Faces, Faces]:
     """Predict the known faces with a copy of weights that is calibrated in this way."""
     with TemporaryDirectory() as name:
         for file in weights_files.files_of(path):
@@ -153,14 +136,14 @@ def _predict(known: KnownFaces, path: Path, calibrations: Mapping[int, Calibrati
         copy = Path(name)
         changed = weights_files.read_metadata(copy).model_copy(update={"calibration": dict(calibrations)})
         weights_files.write_metadata(copy, changed, calibrated_head(copy, calibrations))
-        return _Groups.of(*known.predict(copy))
+        return known.predict(copy)
 
 
-def _calibrate(metadata: Metadata, before: _Groups) -> dict[int, Calibration]:
+def _calibrate(metadata: Metadata, before: Sequence[Faces]) -> dict[int, Calibration]:
     """Return the calibration of each AU that has enough faces; the one in the file if it is the same."""
     calibrations = {}
     for column, au in enumerate(metadata.aus):
-        new, old = calibration.calibrate(before.to_choose[:2], column), metadata.calibration.get(au)
+        new, old = calibration.calibrate(before[:2], column), metadata.calibration.get(au)
         if new and old and abs(new.scale - old.scale) < SAME and abs(new.offset - old.offset) < SAME:
             new = new.model_copy(update={"scale": old.scale, "offset": old.offset})
         if new:
@@ -210,53 +193,33 @@ def _updated(metadata: Metadata, results: Sequence[Result], detector: str) -> Me
 def _examine(
     au: int,
     column: int,
-    before: _Groups,
-    after: _Groups,
+    before: Sequence[Faces],
+    after: Sequence[Faces],
+    folds: Sequence[Fold],
     calibrated: Calibration | None,
     most: float,
 ) -> Result:
     """Return the result for one AU; ``most`` is the largest fraction of false alarms."""
-    absent = [_scores_without(faces, column) for faces in after.to_choose]
+    absent = [crosswise.scores_without(faces, column) for faces in after]
     threshold = calibration.choose_threshold(absent, most)
-    chosen = threshold is not None
-    threshold = DEFAULT if threshold is None else threshold
-    alarms, found, f1 = zip(*(_outcome(faces, column, threshold) for faces in after.to_report), strict=True)
-    errors = [tuple(_error(faces, column) for faces in groups.to_report) for groups in (before, after)]
+    outcomes = [crosswise.outcome(folds, place, column, most) for place in range(2)]
+    alarms, found, f1 = zip(*outcomes, strict=True)
+    joined = [calibration.join([one.to_report[place] for one in folds]) for place in range(2)]
+    errors = [
+        tuple(crosswise.calibration_error(faces, column) for faces in groups)
+        for groups in (before[:2], joined)
+    ]
     return Result(
         au=au,
-        check=calibration.check(after.all, column),
+        check=calibration.check(after[:2], column),
         calibration=calibrated,
         errors=(errors[0], errors[1]),
-        threshold=threshold,
-        chosen=chosen,
+        threshold=DEFAULT if threshold is None else threshold,
+        chosen=threshold is not None,
         negatives=tuple(map(len, absent)),
         false_alarms=alarms,
         found=found,
         f1=f1,
-    )
-
-
-def _error(faces: Faces, column: int) -> float:
-    """Return the expected calibration error of an AU; NaN without a face that is labelled."""
-    known = faces.labelled(column)
-    return calibration.reliability(faces.scores[known, column], faces.present[known, column]).error
-
-
-def _scores_without(faces: Faces, column: int) -> NDArray[np.float64]:
-    """Return the probabilities of the faces that are known to be without an AU."""
-    scores: NDArray[np.float64] = faces.scores[faces.absent[:, column], column]
-    return scores[~np.isnan(scores)]
-
-
-def _outcome(faces: Faces, column: int, threshold: float) -> tuple[float, float, float]:
-    """Return fractions called present of the faces without an AU and of those with it, and F1."""
-    known = faces.labelled(column)
-    truth, called = faces.present[known, column], faces.scores[known, column] >= threshold
-    without = _scores_without(faces, column) >= threshold
-    return (
-        float(without.mean()) if len(without) else np.nan,
-        float(called[truth > 0].mean()) if truth.any() else np.nan,
-        float(metrics.f1(truth[:, None], called[:, None])[0]) if truth.any() else np.nan,
     )
 
 
