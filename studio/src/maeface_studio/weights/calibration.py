@@ -84,12 +84,13 @@ def split_by_subject(faces: Faces) -> tuple[Faces, Faces]:
     return faces.select(first), faces.select(~first)
 
 
-def calibrate(groups: Iterable[Faces], column: int) -> Calibration | None:
+def calibrate(groups: Iterable[Faces], column: int, least: int = LEAST_OF_EACH) -> Calibration | None:
     """Return the calibration of an AU on the first group with enough faces with the AU and without it.
 
     Args:
         groups: the most telling one first: real people, then renders. Their scores are those before it.
         column: of the AU.
+        least: fewest faces with the AU, and without it, in a group that is used.
 
     Returns:
         Scale and offset, rounded to four digits; None if no group has enough faces.
@@ -98,7 +99,7 @@ def calibrate(groups: Iterable[Faces], column: int) -> Calibration | None:
         known = faces.labelled(column)
         truth = faces.present[known, column]
         present = int(truth.sum())
-        if min(present, len(truth) - present) >= LEAST_OF_EACH:
+        if min(present, len(truth) - present) >= least:
             scale, offset = fit_logit(faces.scores[known, column], truth)
             return Calibration(
                 scale=round(scale, 4),

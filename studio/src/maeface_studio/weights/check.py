@@ -31,6 +31,8 @@ from maeface_studio.weights.crosswise import DEFAULT, Fold
 from maeface_studio.weights.known_faces import KnownFaces, Source
 
 FALSE_ALARMS = 0.03
+LEAST = 2 * calibration.LEAST_OF_EACH
+"""Fewest faces with an AU, and without it, to calibrate on: enough for the halves of ``crosswise`` too."""
 SAME = 1e-3
 """A scale or an offset that differs less from the one in the file is no news, and the tensors stay."""
 
@@ -143,7 +145,7 @@ def _calibrate(metadata: Metadata, before: Sequence[Faces]) -> dict[int, Calibra
     """Return the calibration of each AU that has enough faces; the one in the file if it is the same."""
     calibrations = {}
     for column, au in enumerate(metadata.aus):
-        new, old = calibration.calibrate(before[:2], column), metadata.calibration.get(au)
+        new, old = calibration.calibrate(before[:2], column, LEAST), metadata.calibration.get(au)
         if new and old and abs(new.scale - old.scale) < SAME and abs(new.offset - old.offset) < SAME:
             new = new.model_copy(update={"scale": old.scale, "offset": old.offset})
         if new:
