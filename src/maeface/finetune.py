@@ -114,6 +114,7 @@ def _train(
         session.rank,
         session.world,
         pin=session.device.type == "cuda",
+        known=_known_labels(train, measures) if settings.data.mixup or settings.data.cutmix else None,
     )
     evaluate = None
     if len(selection.rows):
@@ -130,6 +131,11 @@ def _train(
         settings.patience,
         keep_best=True,
     )
+
+
+def _known_labels(train: Split, guide: guides.Guide | None) -> np.ndarray:
+    """Return which labels and measures of each training face are known, (N, O + G) bool."""
+    return train.mask if guide is None else np.concatenate([train.mask, guide.mask], axis=1)
 
 
 def join_labels(data: Sequence[Path], labels: Path) -> LabelledFaces:
@@ -181,17 +187,23 @@ def au_loss(
         if options.erase:
             images = augmentation.erase(images, uniform, options.erase)
         labels, mask = (augmentation.mirror_sides(each, sides, crops.flip) for each in (labels, mask))
-        mixing = (keyed_generator(settings.run.seed, "step", step), options.mixup, options.cutmix)
-        if "guide" not in batch:
+        widths = [labels.shape[1]]
+        if "guide" in batch:
+            widths.append(batch["guide"].shape[1])
+            labels = torch.cat([labels, batch["guide"].to(session.device)], dim=1)
+            mask = torch.cat([mask, batch["guide_mask"].to(session.device)], dim=1)
+        if "partner" in batch:
+            partner = batch["partner"].to(session.device, non_blocking=True)
+            generator = keyed_generator(settings.run.seed, "step", step)
+            mixing = (partner, generator, options.mixup, options.cutmix)
             images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
-            return au.loss_sum(forward(images), labels, mask)
-        widths = [labels.shape[1], batch["guide"].shape[1]]
-        labels = torch.cat([labels, batch["guide"].to(session.device)], dim=1)
-        mask = torch.cat([mask, batch["guide_mask"].to(session.device)], dim=1)
-        images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
+        drop = batch["noise"][: len(images)].to(session.device, non_blocking=True)
+        output = forward(images, drop if drop.shape[1] else None)
+        if "guide" not in batch:
+            return au.loss_sum(output, labels, mask)
+        output, measures = output
         labels, guide = torch.split(labels, widths, dim=1)
         mask, guide_mask = torch.split(mask, widths, dim=1)
-        output, measures = forward(images)
         total, weight = au.loss_sum(output, labels, mask)
         # The guide of a face weighs like the labels of a face without missing ones.
         total = total + settings.guide * len(model.aus) * au.guide_loss_sum(measures, guide, guide_mask)
@@ -225,6 +237,7 @@ def _dataset(
         settings.run.seed,
         labels={"au": part.labels.astype(np.float32), "mask": part.mask, **measures},
         randaugment=settings.data.randaugment,
+        patches=model.encoder.drop_draws if training else 0,
         training=training,
     )
 

@@ -105,19 +105,23 @@ class AUModel(nn.Module):
         if self.side_head is not None and other.side_head is not None and self.sides == other.sides:
             self.side_head.load_state_dict(other.side_head.state_dict())
 
-    def features(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+    def features(self, images: Tensor, keep: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
         """Return the embedding that is the input of the head, (B, D).
 
         Args:
             images: as for ``forward``.
             keep: (B, K) int64 indices of the patches to encode; None for all.
+            drop: as for ``ViT.forward``.
         """
-        tokens = self.encoder(images, keep)  # (B, 1 + K, D)
+        tokens = self.encoder(images, keep, drop)  # (B, 1 + K, D)
         return self.fc_norm(tokens[:, 1:].mean(dim=1))  # type: ignore[no-any-return]
 
-    def forward(self, images: Tensor) -> AUOutput:
-        """Map images (B, 3, S, S) float, normalised by mean and standard deviation, to AUs."""
-        return self.forward_head(self.features(images))
+    def forward(self, images: Tensor, drop: Tensor | None = None) -> AUOutput:
+        """Map images (B, 3, S, S) float, normalised by mean and standard deviation, to AUs.
+
+        ``drop`` has the numbers for stochastic depth in training, as for ``ViT.forward``.
+        """
+        return self.forward_head(self.features(images, drop=drop))
 
     def outputs(self, features: Tensor) -> Tensor:
         """Map features (B, D) to the outputs of the head, followed by those of the sides: (B, O + 2K)."""
@@ -173,9 +177,9 @@ class GuidedAUModel(nn.Module):
         self.model = model
         self.guide = nn.Linear(model.encoder.shape.width, measures)
 
-    def forward(self, images: Tensor) -> tuple[AUOutput, Tensor]:
+    def forward(self, images: Tensor, drop: Tensor | None = None) -> tuple[AUOutput, Tensor]:
         """Map images (B, 3, S, S) to AUs and to measures (B, G) in units of their standard deviations."""
-        features = self.model.features(images)
+        features = self.model.features(images, drop=drop)
         return self.model.forward_head(features), self.guide(features)
 
 

@@ -36,11 +36,12 @@ from maeface.train import checkpoint
 SETTINGS = "settings.json"
 WEIGHTS = "weights.safetensors"
 ENVIRONMENT = "environment.json"
+MICRO_BATCH = "optim.micro_batch"
 MAY_CHANGE = frozenset(
     {
         "title",
         "cost",
-        "optim.micro_batch",
+        MICRO_BATCH,
         "run.workers",
         "run.device",
         "run.compile",
@@ -146,9 +147,13 @@ def open_run(
 
 
 def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return ``key: before -> now`` for every difference that is not in ``MAY_CHANGE``."""
+    """Return ``key: before -> now`` for every difference that is not in ``MAY_CHANGE``.
+
+    Where frames of a clip are compared, which is done within a micro-batch, its size may not change either.
+    """
     old, new = nested.flatten(before), nested.flatten(now)
-    keys = (old.keys() | new.keys()) - MAY_CHANGE
+    compared = any(key.startswith("relative.measures.") for key in new)
+    keys = (old.keys() | new.keys()) - (MAY_CHANGE - {MICRO_BATCH} if compared else MAY_CHANGE)
     changed = sorted(key for key in keys if old.get(key) != new.get(key))
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed]
 
