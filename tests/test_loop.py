@@ -104,14 +104,78 @@ def test_a_step_draws_the_same_whatever_came_before(tmp_path):
     assert len({values[0] for values in drawn.values()}) == 9
 
 
-def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
+def spoilt():
+    """The last step of each epoch has a label that is no number."""
     points = Points()
     points.y[17] = float("nan")
     points.mask[17] = True
-    with pytest.raises(DataError, match=r"nan at step 2 \(epoch 0\).*p16, p17"):
-        train(tmp_path, points, settings(run={"checkpoint_every_s": 0}))
+    return points
+
+
+def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
+    with pytest.raises(DataError, match=r"nan at step 2 \(epoch 0\); .*p16, p17"):
+        train(tmp_path, spoilt(), settings({"max_skipped": 0}, {"checkpoint_every_s": 0}))
     tensors, state = checkpoint.read_latest(tmp_path)
     assert state["step"] == 2 and all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(tmp_path, capsys):
+    model, state = train(tmp_path / "spoilt", spoilt())
+    assert (state.step, state.skipped, state.skipped_in_row) == (9, 3, 1)
+    assert "nan at step 5 (epoch 1): the step is skipped; its samples: p16, p17" in capsys.readouterr().err
+    rows = journal.lines(tmp_path / "spoilt")
+    assert [row["loss"] is None for row in rows] == [False, False, True] * 3
+    assert [row.get("skipped") for row in rows] == [None, None, 1, None, None, 2, None, None, 3]
+
+    # the weights after a skipped step are those before it, bit for bit, moments included
+    train(tmp_path / "each", spoilt(), settings(run={"checkpoint_every_s": 0}))
+    files = sorted((tmp_path / "each" / "checkpoints").iterdir())
+    before, after = (checkpoint._read(path)[0] for path in files)
+    assert [path.stem for path in files] == ["00000008", "00000009"]
+    torch.testing.assert_close(after, before, atol=0, rtol=0)
+    torch.testing.assert_close(after["model.layer.weight"], model.layer.weight.detach(), atol=0, rtol=0)
+
+
+def test_a_run_with_skipped_steps_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    whole, _ = train(tmp_path / "whole", spoilt())
+    write = checkpoint.save
+
+    for stop in (3, 4, 7):  # after a skipped step, and between two
+
+        def save(folder, learner, stop=stop):
+            write(folder, learner)
+            if learner.state.step == stop:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(checkpoint, "save", save)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "parts", spoilt(), settings(run={"checkpoint_every_s": 0}))
+    monkeypatch.setattr(checkpoint, "save", write)
+    parts, state = train(tmp_path / "parts", spoilt())
+    assert state.skipped == 3
+    torch.testing.assert_close(parts.state_dict(), whole.state_dict(), atol=0, rtol=0)
+
+
+def test_too_many_skipped_steps_in_a_row_end_the_run_also_over_a_resume(tmp_path):
+    points = spoilt()
+    points.y[:], points.mask[:] = float("inf"), True
+    message = r"at step 2 \(epoch 0\), after 2 others in a row; lower optim.base_lr, .*: p16, p17"
+    with pytest.raises(DataError, match=message):
+        train(tmp_path, points, settings({"max_skipped": 2}, {"checkpoint_every_s": 0}))
+    with pytest.raises(DataError, match=message):  # two before the checkpoint, one after it
+        train(tmp_path, points, settings({"max_skipped": 2}, {"checkpoint_every_s": 0}))
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_too(tmp_path, capsys):
+    def steep(model, batch, step):
+        total, weight = squared(model, batch, step)
+        if step == 4:
+            total = total + (model.layer.weight * 0).sum().abs().sqrt()  # 0, with an infinite slope
+        return total, weight
+
+    _, state = train(tmp_path, loss=steep)
+    assert state.skipped == 1
+    assert "the gradient is not finite at step 4 (epoch 1)" in capsys.readouterr().err
 
 
 def evaluations(losses):

@@ -64,6 +64,8 @@ class Optim(Settings):
     """Learning-rate factor from each block to the one below it; 1 for none."""
     clip_grad: Annotated[float, Field(gt=0)] | None = None
     """Paper silent: no clipping, as in the official code."""
+    max_skipped: Annotated[int, Field(ge=0)] = 5
+    """Steps in a row that are skipped because loss or gradient are not finite; one more ends the training."""
 
     @model_validator(mode="after")
     def _check_micro_batch(self) -> "Optim":

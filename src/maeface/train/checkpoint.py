@@ -39,6 +39,8 @@ class State:
         best_step: step of ``best_loss``.
         stale: evaluations since ``best_step``.
         finished: whether training has ended, by its number of epochs or by early stopping.
+        skipped: steps that changed nothing, because their loss or gradient was not finite.
+        skipped_in_row: how many of the last steps these were.
     """
 
     step: int = 0
@@ -46,6 +48,8 @@ class State:
     best_step: int = 0
     stale: int = 0
     finished: bool = False
+    skipped: int = 0
+    skipped_in_row: int = 0
 
 
 @dataclass
@@ -95,7 +99,7 @@ def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
     learner.best = groups["best"] or None
     for name, parameter in _trained_parameters(learner):
         learner.optimizer.state[parameter] = {
-            "step": torch.tensor(float(learner.state.step), device=device),
+            "step": torch.tensor(float(learner.state.step - learner.state.skipped), device=device),
             **{moment: groups[moment][name] for moment in MOMENTS},
         }
     return True

@@ -7,7 +7,6 @@ functions of it, so a run that was killed ends with the same bits as one that wa
 import hashlib
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from maeface.errors import DataError, ResourceError
 from maeface.train import checkpoint
 from maeface.train.checkpoint import Learner, State
 from maeface.train.journal import Journal
-from maeface.train.optim import adamw, learning_rate, set_learning_rate
+from maeface.train.monitor import LossMonitor
+from maeface.train.optim import adamw, find_non_finite, learning_rate, set_learning_rate, step_unless
 from maeface.train.run import Run
 
 Batch = dict[str, Any]
@@ -79,7 +79,7 @@ def fit(
         keep_best: end with the weights of the lowest validation loss instead of the last.
 
     Raises:
-        DataError: the loss is not finite.
+        DataError: the loss is not finite, in more than ``settings.max_skipped`` steps in a row.
         ResourceError: GPU memory or disk are full.
         SystemExit: a signal stopped the run; the state is saved (143 for SIGTERM, 130 for Ctrl-C).
     """
@@ -93,7 +93,8 @@ def fit(
         _show_progress(run, total, state.step) as advance,
         _explain_full_memory(settings),
     ):
-        monitor, saved = LossMonitor(run, journal, per_epoch), time.monotonic()
+        monitor = LossMonitor(run, journal, per_epoch, state, settings.max_skipped)
+        saved = time.monotonic()
         model.train()
         for step, micro_batches in enumerate(batches.steps(state.step, total), start=state.step):
             set_learning_rate(learner.optimizer, learning_rate(step / per_epoch, settings))
@@ -147,8 +148,9 @@ def _train_step(
     """Do one optimiser step.
 
     Returns:
-        (3,) over all ranks: sum of the losses, its weight, and sum of the exit codes asked for by signals;
-        and the ids of this rank's samples.
+        (4,) over all ranks: sum of the losses, its weight, sum of the exit codes asked for by signals, and
+        whether the step was skipped, because loss or gradient are not finite; and the ids of this rank's
+        samples.
     """
     parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
     sums = torch.zeros(3, device=run.device)
@@ -166,11 +168,12 @@ def _train_step(
     torch._foreach_mul_(gradients, 1 / sums[1].clamp(min=1e-12))
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
+    skipped = find_non_finite([*gradients, sums[0]])
     if clip is not None:
         nn.utils.clip_grad_norm_(parameters, clip, error_if_nonfinite=False)
-    learner.optimizer.step()
+    step_unless(learner.optimizer, skipped)
     learner.optimizer.zero_grad(set_to_none=True)
-    return sums, ids
+    return torch.cat([sums, skipped[None]]), ids
 
 
 def _sum_over_ranks(gradients: Sequence[Tensor], sums: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -181,60 +184,6 @@ def _sum_over_ranks(gradients: Sequence[Tensor], sums: Tensor) -> tuple[list[Ten
     pieces = torch.split(flat, [part.numel() for part in parts])
     *summed, sums = (piece.view_as(part) for piece, part in zip(pieces, parts, strict=True))
     return summed, sums
-
-
-class LossMonitor:
-    """Reads and logs the loss of each step; on a GPU one step late, so that training never waits for it.
-
-    Args:
-        run: an open run.
-        journal: of the run; None on ranks that do not write.
-        per_epoch: steps an epoch.
-    """
-
-    def __init__(self, run: Run, journal: Journal | None, per_epoch: int) -> None:
-        self.run, self.journal, self.per_epoch = run, journal, per_epoch
-        self.note = ""
-        self._late = 1 if run.device.type == "cuda" else 0
-        self._pending: deque[tuple[int, Tensor, list[str], float]] = deque()
-        self._stop = 0
-        self._previous = time.monotonic()
-
-    def add(self, step: int, sums: Tensor, ids: list[str]) -> None:
-        """Add the result of a step, as ``_train_step`` returns it."""
-        now = time.monotonic()
-        speed = len(ids) * self.run.world / max(now - self._previous, 1e-9)
-        self._pending.append((step, sums, ids, speed))
-        self._previous = now
-        while len(self._pending) > self._late:
-            self._read()
-
-    def settle(self) -> None:
-        """Read all pending losses, so that no state after a loss that is not finite is ever saved."""
-        while self._pending:
-            self._read()
-        if self.journal is not None:
-            self.journal.flush()
-
-    def stop_code(self) -> int:
-        """Return the exit code that a signal asked for, at the same step on all ranks; 0 for none."""
-        return self._stop if self.run.world > 1 else self.run.stop.code
-
-    def _read(self) -> None:
-        step, sums, ids, speed = self._pending.popleft()
-        total, weight, stop = sums.tolist()
-        value = total / max(weight, 1e-12)
-        if not abs(value) < float("inf"):
-            raise DataError(
-                f"the loss is {value} at step {step} (epoch {step // self.per_epoch}); lower optim.base_lr, "
-                f"or look at the samples of this step: {', '.join(ids[:8])}{', ...' if len(ids) > 8 else ''}"
-            )
-        if stop and not self._stop:
-            self._stop = 130 if stop % 130 == 0 else 143
-        self.note = f"epoch {step // self.per_epoch}  loss {value:.4f}"
-        if self.journal is not None:
-            values = {"loss": value, "images_per_s": round(speed, 1)}
-            self.journal.write(step + 1, (step + 1) / self.per_epoch, values)
 
 
 def _evaluate(

@@ -42,6 +42,7 @@ MAY_CHANGE = frozenset(
         "title",
         "cost",
         MICRO_BATCH,
+        "optim.max_skipped",
         "run.workers",
         "run.device",
         "run.compile",
