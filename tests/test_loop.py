@@ -8,7 +8,7 @@ from torch import nn
 from maeface import config
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
 from maeface.model.device import choose_device, computes_bf16
-from maeface.train import checkpoint, journal, loop
+from maeface.train import checkpoint, ema, journal, loop
 from maeface.train import run as runs
 
 OPTIM = {"epochs": 3, "warmup_epochs": 1, "batch": 8, "base_lr": 1.0, "min_lr": 0.0, "betas": (0.9, 0.95)}
@@ -222,6 +222,101 @@ def test_evaluations_are_as_far_apart_as_asked_and_one_is_at_the_end(tmp_path):
 
     train(tmp_path, chosen=settings({"epochs": 5}, {"evaluate_every": 2}), evaluate=evaluate)
     assert seen == [2, 4, 5]
+
+
+# the mean of the weights, and milestones ------------------------------------------------------------------
+
+
+def test_the_mean_of_the_weights_is_evaluated_and_saved_and_the_weights_learn_as_without(tmp_path):
+    held, seen, means = [], [], []
+
+    def loss(model, batch, step):
+        held[:] = [model]
+        seen.append(model.layer.weight.detach().clone())  # before each step
+        return squared(model, batch, step)
+
+    def evaluate(epoch):
+        means.append(held[0].layer.weight.detach().clone())
+        return loop.Evaluation(1.0)
+
+    plain, _ = train(tmp_path / "plain")
+    chosen = settings({"ema": 0.6})
+    model, _ = train(tmp_path / "mean", chosen=chosen, loss=loss, evaluate=evaluate)
+    seen.append(plain.layer.weight.detach())
+    mean, expected = seen[0], []
+    for step, after in enumerate(seen[1:]):
+        stays = min(0.6, (1 + step) / (10 + step))
+        mean = stays * mean + (1 - stays) * after
+        expected.append(mean)
+    for got, step in zip(means, (2, 5, 8), strict=True):
+        torch.testing.assert_close(got, expected[step])
+    torch.testing.assert_close(model.layer.weight.detach(), expected[-1])
+    assert not torch.equal(model.layer.weight, plain.layer.weight)
+
+
+def test_the_decay_is_that_of_the_settings_from_some_step_on():
+    layer = nn.Linear(1, 1)
+    learner = checkpoint.Learner(layer, torch.optim.AdamW(layer.parameters()), mean=ema.copy(layer))
+    for decay, step, expected in ((0.9, 10_000, 0.9), (0.9, 0, 0.1)):
+        learner.mean["weight"].fill_(1.0)
+        nn.init.zeros_(layer.weight)
+        ema.update(learner, decay, step)
+        assert learner.mean["weight"].item() == pytest.approx(expected)
+
+
+def test_the_best_weights_are_those_of_the_mean(tmp_path):
+    held, means = [], []
+
+    def loss(model, batch, step):
+        held[:] = [model]
+        return squared(model, batch, step)
+
+    losses = iter([2.0, 1.0, 3.0])
+
+    def evaluate(epoch):
+        means.append(ema.copy(held[0]))
+        return loop.Evaluation(next(losses))
+
+    model, _ = train(tmp_path, None, settings({"ema": 0.5}), loss, evaluate=evaluate, keep_best=True)
+    torch.testing.assert_close(model.state_dict(), means[1], atol=0, rtol=0)
+
+
+def test_a_run_with_a_mean_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    chosen = settings({"ema": 0.5}, {"checkpoint_every_s": 0})
+    whole, _ = train(tmp_path / "whole", chosen=chosen)
+    write = checkpoint.save
+
+    def save(folder, learner):
+        write(folder, learner)
+        if learner.state.step == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", chosen=chosen)
+    monkeypatch.setattr(checkpoint, "save", write)
+    parts, _ = train(tmp_path / "parts", chosen=chosen)
+    torch.testing.assert_close(parts.state_dict(), whole.state_dict(), atol=0, rtol=0)
+
+
+def test_milestones_are_due_every_few_epochs_also_after_a_kill_before_the_checkpoint(tmp_path, monkeypatch):
+    chosen, seen = settings({"epochs": 5}, {"milestone_every": 2, "checkpoint_every_s": 0}), []
+    write = checkpoint.save
+
+    def save(folder, learner):
+        if learner.state.step == 6:
+            raise KeyboardInterrupt
+        write(folder, learner)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, chosen=chosen, keep_milestone=seen.append)
+    assert seen == [2]
+    monkeypatch.setattr(checkpoint, "save", write)
+    train(tmp_path, chosen=chosen, keep_milestone=seen.append)
+    assert seen == [2, 2, 4]
+    train(tmp_path / "none", keep_milestone=seen.append)
+    assert seen == [2, 2, 4]
 
 
 # the run folder -----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from maeface import config, console
 from maeface.errors import DataError, ResourceError
-from maeface.train import checkpoint
+from maeface.train import checkpoint, ema
 from maeface.train.checkpoint import Learner, State
 from maeface.train.journal import Journal
 from maeface.train.monitor import LossMonitor
@@ -64,6 +64,7 @@ def fit(
     evaluate: Callable[[int], Evaluation] | None = None,
     patience: int | None = None,
     keep_best: bool = False,
+    keep_milestone: Callable[[int], None] | None = None,
 ) -> State:
     """Train a model from the newest checkpoint of the run, or from the start; the model ends trained.
 
@@ -77,14 +78,14 @@ def fit(
         evaluate: called with the epoch, on rank 0, with the model in evaluation mode and without gradients.
         patience: evaluations without a lower validation loss after which training stops; None for never.
         keep_best: end with the weights of the lowest validation loss instead of the last.
+        keep_milestone: writes the model's weights of an epoch, on rank 0 (``run.settings.milestone_every``).
 
     Raises:
         DataError: the loss is not finite, in more than ``settings.max_skipped`` steps in a row.
         ResourceError: GPU memory or disk are full.
         SystemExit: a signal stopped the run; the state is saved (143 for SIGTERM, 130 for Ctrl-C).
     """
-    learner = Learner(model, adamw(model, depth, settings))
-    _resume(run, learner)
+    learner = _resume(run, Learner(model, adamw(model, depth, settings)), settings)
     state, per_epoch = learner.state, batches.steps_per_epoch
     total = state.step if state.finished else settings.epochs * per_epoch
     forward = torch.compile(model) if run.settings.compile else model
@@ -93,18 +94,19 @@ def fit(
         _show_progress(run, total, state.step) as advance,
         _explain_full_memory(settings),
     ):
-        monitor = LossMonitor(run, journal, per_epoch, state, settings.max_skipped)
-        saved = time.monotonic()
+        monitor, saved = LossMonitor(run, journal, per_epoch, state, settings.max_skipped), time.monotonic()
         model.train()
         for step, micro_batches in enumerate(batches.steps(state.step, total), start=state.step):
             set_learning_rate(learner.optimizer, learning_rate(step / per_epoch, settings))
             torch.manual_seed(_step_seed(run, step))
             result = _train_step(run, forward, learner, micro_batches, loss, step, settings.clip_grad)
+            ema.update(learner, settings.ema, step)
             monitor.add(step, *result)
             state.step = step + 1
             advance(1, monitor.note)
             state.finished = state.step == total
             evaluated = _evaluate(run, learner, monitor, evaluate, per_epoch, patience, keep_best)
+            _keep_milestone(run, learner, monitor, keep_milestone, per_epoch)
             stop = monitor.stop_code()
             due = time.monotonic() - saved > run.settings.checkpoint_every_s
             if evaluated or state.finished or stop or due:
@@ -116,10 +118,15 @@ def fit(
                 break
             if stop:
                 raise _stop(run, state.step, stop)
-    if learner.best is not None:
-        model.load_state_dict(learner.best)
-    model.eval()
-    return state
+    return _finish(learner)
+
+
+def _finish(learner: Learner) -> State:
+    """Give the model its final weights, in evaluation mode; return the state."""
+    if final := learner.best or learner.mean:
+        learner.model.load_state_dict(final)
+    learner.model.eval()
+    return learner.state
 
 
 def _stop(run: Run, step: int, code: int) -> SystemExit:
@@ -129,11 +136,14 @@ def _stop(run: Run, step: int, code: int) -> SystemExit:
     return SystemExit(code)
 
 
-def _resume(run: Run, learner: Learner) -> None:
-    """Load the newest checkpoint of the run, if there is one, into the learner."""
+def _resume(run: Run, learner: Learner, settings: config.Optim) -> Learner:
+    """Return the learner with the newest checkpoint of the run, if there is one, loaded into it."""
+    if settings.ema is not None:
+        learner.mean = ema.copy(learner.model)
     restored = checkpoint.restore(run.folder, learner, run.device)
     if restored and run.writes and not learner.state.finished:
         console.note(f"resuming {run.folder} after step {learner.state.step}")
+    return learner
 
 
 def _train_step(
@@ -209,7 +219,7 @@ def _evaluate(
     epoch = state.step // per_epoch
     if run.writes:
         model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), ema.applied(learner):
             result = evaluate(epoch)
         model.train()
     result = run.broadcast(result)
@@ -222,7 +232,8 @@ def _evaluate(
     if state.best_loss is None or result.loss < state.best_loss:
         state.best_loss, state.best_step, state.stale = result.loss, state.step, 0
         if keep_best:
-            learner.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            with ema.applied(learner):
+                learner.best = ema.copy(model)
     else:
         state.stale += 1
     if patience is not None and state.stale >= patience:
@@ -230,6 +241,23 @@ def _evaluate(
         if run.writes:
             console.note(f"no lower validation loss in {patience} evaluations: stopped after epoch {epoch}")
     return True
+
+
+def _keep_milestone(
+    run: Run,
+    learner: Learner,
+    monitor: LossMonitor,
+    keep_milestone: Callable[[int], None] | None,
+    per_epoch: int,
+) -> None:
+    """Keep the weights of this epoch if they are due; before the checkpoint, so that a kill loses none."""
+    every = run.settings.milestone_every
+    if keep_milestone is None or every is None or learner.state.step % (per_epoch * every):
+        return
+    monitor.settle()
+    if run.writes:
+        with ema.applied(learner):
+            keep_milestone(learner.state.step // per_epoch)
 
 
 def _step_seed(run: Run, step: int) -> int:

@@ -3,6 +3,7 @@
 RUN/settings.json         the settings as resolved, and the inputs (data, labels, initial weights)
 RUN/environment.json      versions, device, commit, command line
 RUN/weights.safetensors   the trained model, once the run is finished
+RUN/milestones/           the weights every few epochs, if asked for
 RUN/log.jsonl, RUN/tensorboard/, RUN/checkpoints/, and files of the verb
 """
 
@@ -35,6 +36,7 @@ from maeface.train import checkpoint
 
 SETTINGS = "settings.json"
 WEIGHTS = "weights.safetensors"
+MILESTONES = "milestones"
 ENVIRONMENT = "environment.json"
 MICRO_BATCH = "optim.micro_batch"
 MAY_CHANGE = frozenset(
@@ -47,6 +49,7 @@ MAY_CHANGE = frozenset(
         "run.device",
         "run.compile",
         "run.checkpoint_every_s",
+        "run.milestone_every",
     }
 )
 """Settings that may differ when a run goes on: they change speed and rounding, not what is learned."""
@@ -200,10 +203,18 @@ def save_weights(
     model: MAE | AUModel,
     preprocessing: weights.Preprocessing,
     inputs: Mapping[str, Any],
+    epoch: int | None = None,
     **fields: Any,  # noqa: ANN401 - of ``weights.describe``
 ) -> None:
-    """Write ``weights.safetensors`` of a finished run, with settings and inputs in the metadata."""
+    """Write ``weights.safetensors`` of a finished run, with settings and inputs in the metadata.
+
+    With ``epoch``, write the weights after so many epochs of a run that goes on, to
+    ``milestones/epoch-0010.safetensors``.
+    """
     path = run.folder / WEIGHTS
+    if epoch is not None:
+        path = run.folder / MILESTONES / f"epoch-{epoch:04d}.safetensors"
+        inputs = {**inputs, "epoch": epoch}
     provenance = {
         "recipe": settings.title,
         "settings": json.dumps(settings.model_dump(mode="json"), sort_keys=True),
@@ -229,7 +240,9 @@ def _claim_folder(
                 f"{folder} holds a run with other settings ({'; '.join(changed)}); "
                 "give the same settings to go on with it, or another folder"
             )
-    files.remove_temporary(folder, folder / checkpoint.FOLDER)  # temporary files of a killed run
+    files.remove_temporary(
+        folder, folder / checkpoint.FOLDER, folder / MILESTONES
+    )  # temporary files of a killed run
     if not finished:
         files.write_json(folder / SETTINGS, now)
         files.write_json(folder / ENVIRONMENT, describe_environment(device))
