@@ -41,6 +41,8 @@ class Run(Settings):
     compile: bool = False
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between evaluations (validation loss, pictures)."""
+    log: tuple[Literal["csv", "tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
+    """Where the log goes beside ``log.jsonl``; wandb and trackio are extras of the package."""
     milestone_every: Annotated[int, Field(ge=1)] | None = None
     """Epochs between weights files that are kept in ``milestones/``; None for none."""
     checkpoint_every_s: Annotated[float, Field(ge=0)] = 300.0

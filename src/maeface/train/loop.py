@@ -20,8 +20,7 @@ from maeface import config, console
 from maeface.errors import DataError, ResourceError
 from maeface.train import checkpoint, ema
 from maeface.train.checkpoint import Learner, State
-from maeface.train.journal import Journal
-from maeface.train.monitor import LossMonitor
+from maeface.train.journal import Journal, LossMonitor
 from maeface.train.optim import adamw, find_non_finite, learning_rate, set_learning_rate, step_unless
 from maeface.train.run import Run
 
@@ -271,7 +270,7 @@ def _open_journal(run: Run, step: int) -> Iterator[Journal | None]:
     if not run.writes:
         yield None
         return
-    with Journal(run.folder, step) as journal:
+    with Journal(run.folder, step, run.settings.log) as journal:
         yield journal
 
 

@@ -4,7 +4,7 @@ RUN/settings.json         the settings as resolved, and the inputs (data, labels
 RUN/environment.json      versions, device, commit, command line
 RUN/weights.safetensors   the trained model, once the run is finished
 RUN/milestones/           the weights every few epochs, if asked for
-RUN/log.jsonl, RUN/tensorboard/, RUN/checkpoints/, and files of the verb
+RUN/log.jsonl, what ``run.log`` asks for, RUN/checkpoints/, and files of the verb
 """
 
 import hashlib
@@ -50,6 +50,7 @@ MAY_CHANGE = frozenset(
         "run.compile",
         "run.checkpoint_every_s",
         "run.milestone_every",
+        "run.log",
     }
 )
 """Settings that may differ when a run goes on: they change speed and rounding, not what is learned."""
