@@ -248,12 +248,27 @@ def test_random_boxes_have_the_area_and_shape_that_is_asked():
 
 def test_erasing_fills_rectangles_of_some_samples():
     uniform = torch.rand(400, augmentation.DRAWS, generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(0)
     images = torch.full((400, 3, 16, 16), 9.0)
     erased = (augmentation.erase(images, uniform, 0.25) != 9.0).all(dim=1).flatten(1).float().mean(dim=1)
     assert 0.18 < (erased > 0).float().mean() < 0.32
     assert erased.max() < 0.45
     assert torch.equal(augmentation.erase(images, uniform, 0.0), images)
+    alone = augmentation.erase(images[:5], uniform[:5], 1.0)
+    assert torch.equal(alone, augmentation.erase(images, uniform, 1.0)[:5])
+
+
+def test_noise_is_normal_and_another_for_each_sample_place_and_purpose():
+    draws = torch.rand(300, 4, generator=torch.Generator().manual_seed(0))
+    noise = photometric.normal_noise(draws, (300, 3, 17, 17), photometric.Stream.SENSOR)
+    assert abs(float(noise.mean())) < 0.01 and float(noise.std()) == pytest.approx(1, abs=0.01)
+    assert float((noise.abs() > 1.96).float().mean()) == pytest.approx(0.05, abs=0.003)
+    assert noise.isfinite().all() and len(noise.unique()) > 0.99 * noise.numel()
+    of_samples = torch.corrcoef(noise.flatten(1))
+    assert of_samples.fill_diagonal_(0).abs().max() < 0.2  # of 867 values: a standard deviation of 0.034
+    of_places = torch.corrcoef(noise.flatten(1).T)
+    assert of_places.fill_diagonal_(0).abs().max() < 0.36  # of 300 samples: 0.058
+    other = photometric.normal_noise(draws, (300, 3, 17, 17), photometric.Stream.ERASED)
+    assert abs(float((noise * other).mean())) < 0.01
 
 
 # photometric ---------------------------------------------------------------------------------------------
@@ -287,13 +302,11 @@ def test_each_change_meets_as_many_as_is_asked_and_always_the_same(kind):
     assert some.shape == images.shape and some.min() >= 0 and some.max() <= 1
     least = 0.45 if kind == "blur" else 0.97  # of 32 pixels, half the blur is none
     assert 0.3 * least - 0.07 < changed(some, images).float().mean() < 0.37
-    torch.manual_seed(0)
     every = photometric.apply(images, draws, config.Photometric(**{kind: 1.0}))
     assert changed(every, images).float().mean() > least
     # what happens to a sample does not depend on who else is in the batch
-    if kind != "noise":
-        alone = photometric.apply(images[7:9], draws[7:9], config.Photometric(**{kind: 1.0}))
-        torch.testing.assert_close(alone, every[7:9], atol=1e-5, rtol=0)
+    alone = photometric.apply(images[7:9], draws[7:9], config.Photometric(**{kind: 1.0}))
+    torch.testing.assert_close(alone, every[7:9], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("quality", [10, 35, 60, 90])
@@ -346,7 +359,8 @@ def mixed(mixup, cutmix, seed=0):
     images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
     labels = torch.tensor([[0.0, 1.0, 5.0], [1.0, 1.0, float("nan")]])
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    return augmentation.mix(images, labels, mask, keyed_generator(seed, "step", 1), mixup, cutmix)
+    partner, generator = torch.tensor([1, 0]), keyed_generator(seed, "step", 1)
+    return augmentation.mix(images, labels, mask, partner, generator, mixup, cutmix)
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 0.0), (0.0, 0.8)])
@@ -362,8 +376,3 @@ def test_mixed_labels_are_as_much_of_each_as_the_images_are(mixup, cutmix):
 def test_cutmix_keeps_pixels_whole_and_both_are_used():
     kinds = [set(mixed(0.8, 0.8, seed)[0].unique().tolist()) <= {0.0, 1.0} for seed in range(40)]
     assert 8 < sum(kinds) < 32
-
-
-def test_no_mixing_leaves_all_as_it_is():
-    images, _, mask = mixed(0.0, 0.0)
-    assert images[1].min() == 1 and mask[0].all()

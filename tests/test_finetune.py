@@ -12,6 +12,7 @@ from maeface.data.loading.split import select_labels
 from maeface.data.tables.labels import join_labels
 from maeface.errors import ConfigError, DataError
 from maeface.model import au, vit, weights, zoo
+from maeface.train import scores
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +32,9 @@ def tune(faces, out, init="random", **chosen):
 
 
 @pytest.mark.parametrize(
-    ("task", "scores"), [("detection", {"f1"}), ("intensity", {"icc"}), ("both", {"f1", "icc"})]
+    ("task", "kinds"), [("detection", {"f1"}), ("intensity", {"icc"}), ("both", {"f1", "icc"})]
 )
-def test_each_task_gives_weights_scores_and_a_split_by_subject(faces, tmp_path, task, scores):
+def test_each_task_gives_weights_scores_and_a_split_by_subject(faces, tmp_path, task, kinds):
     path = tune(faces, tmp_path, model={"task": task}, data={"folds": 4, "fold": 1, "validation": 0.3})
     model, metadata = weights.load_model(path)
     expected = (1, 4, 12) if task == "detection" else (4, 12)
@@ -48,8 +49,8 @@ def test_each_task_gives_weights_scores_and_a_split_by_subject(faces, tmp_path, 
     assert len(split["test"]) == 2 and len(split["validation"]) == 2
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     evaluations = next(row for row in rows if "validation_loss" in row)
-    assert {name.split("/")[0] for name in evaluations if "/" in name} == scores
-    assert {f"{score}_mean" for score in scores} <= evaluations.keys()
+    assert {name.split("/")[0] for name in evaluations if "/" in name} == kinds
+    assert {f"{kind}_mean" for kind in kinds} <= evaluations.keys()
 
 
 def test_the_test_fold_is_never_read(faces, tmp_path, monkeypatch):
@@ -169,7 +170,7 @@ def test_scores_follow_the_columns():
         "occurrence": np.array([[0.9, 0.9], [0.1, 0.2], [0.5, 0.1]]),
         "intensity": np.array([[5, 0], [0, 1], [3, 2.0]]),
     }
-    found = finetune.compute_scores((12, 4), arrays)
+    found = scores.compute_scores((12, 4), arrays)
     assert found["f1/AU12"] == 1 and found["f1/AU04"] == 0 and found["f1_mean"] == 0.5
     assert found["icc/AU12"] == found["icc/AU04"] == pytest.approx(1)
 

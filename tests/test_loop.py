@@ -8,7 +8,7 @@ from torch import nn
 from maeface import config
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
 from maeface.model.device import choose_device, computes_bf16
-from maeface.train import checkpoint, journal, loop
+from maeface.train import checkpoint, ema, journal, loop
 from maeface.train import run as runs
 
 OPTIM = {"epochs": 3, "warmup_epochs": 1, "batch": 8, "base_lr": 1.0, "min_lr": 0.0, "betas": (0.9, 0.95)}
@@ -104,14 +104,78 @@ def test_a_step_draws_the_same_whatever_came_before(tmp_path):
     assert len({values[0] for values in drawn.values()}) == 9
 
 
-def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
+def spoilt():
+    """The last step of each epoch has a label that is no number."""
     points = Points()
     points.y[17] = float("nan")
     points.mask[17] = True
-    with pytest.raises(DataError, match=r"nan at step 2 \(epoch 0\).*p16, p17"):
-        train(tmp_path, points, settings(run={"checkpoint_every_s": 0}))
+    return points
+
+
+def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
+    with pytest.raises(DataError, match=r"nan at step 2 \(epoch 0\); .*p16, p17"):
+        train(tmp_path, spoilt(), settings({"max_skipped": 0}, {"checkpoint_every_s": 0}))
     tensors, state = checkpoint.read_latest(tmp_path)
     assert state["step"] == 2 and all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(tmp_path, capsys):
+    model, state = train(tmp_path / "spoilt", spoilt())
+    assert (state.step, state.skipped, state.skipped_in_row) == (9, 3, 1)
+    assert "nan at step 5 (epoch 1): the step is skipped; its samples: p16, p17" in capsys.readouterr().err
+    rows = journal.lines(tmp_path / "spoilt")
+    assert [row["loss"] is None for row in rows] == [False, False, True] * 3
+    assert [row.get("skipped") for row in rows] == [None, None, 1, None, None, 2, None, None, 3]
+
+    # the weights after a skipped step are those before it, bit for bit, moments included
+    train(tmp_path / "each", spoilt(), settings(run={"checkpoint_every_s": 0}))
+    files = sorted((tmp_path / "each" / "checkpoints").iterdir())
+    before, after = (checkpoint._read(path)[0] for path in files)
+    assert [path.stem for path in files] == ["00000008", "00000009"]
+    torch.testing.assert_close(after, before, atol=0, rtol=0)
+    torch.testing.assert_close(after["model.layer.weight"], model.layer.weight.detach(), atol=0, rtol=0)
+
+
+def test_a_run_with_skipped_steps_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    whole, _ = train(tmp_path / "whole", spoilt())
+    write = checkpoint.save
+
+    for stop in (3, 4, 7):  # after a skipped step, and between two
+
+        def save(folder, learner, stop=stop):
+            write(folder, learner)
+            if learner.state.step == stop:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(checkpoint, "save", save)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "parts", spoilt(), settings(run={"checkpoint_every_s": 0}))
+    monkeypatch.setattr(checkpoint, "save", write)
+    parts, state = train(tmp_path / "parts", spoilt())
+    assert state.skipped == 3
+    torch.testing.assert_close(parts.state_dict(), whole.state_dict(), atol=0, rtol=0)
+
+
+def test_too_many_skipped_steps_in_a_row_end_the_run_also_over_a_resume(tmp_path):
+    points = spoilt()
+    points.y[:], points.mask[:] = float("inf"), True
+    message = r"at step 2 \(epoch 0\), after 2 others in a row; lower optim.base_lr, .*: p16, p17"
+    with pytest.raises(DataError, match=message):
+        train(tmp_path, points, settings({"max_skipped": 2}, {"checkpoint_every_s": 0}))
+    with pytest.raises(DataError, match=message):  # two before the checkpoint, one after it
+        train(tmp_path, points, settings({"max_skipped": 2}, {"checkpoint_every_s": 0}))
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_too(tmp_path, capsys):
+    def steep(model, batch, step):
+        total, weight = squared(model, batch, step)
+        if step == 4:
+            total = total + (model.layer.weight * 0).sum().abs().sqrt()  # 0, with an infinite slope
+        return total, weight
+
+    _, state = train(tmp_path, loss=steep)
+    assert state.skipped == 1
+    assert "the gradient is not finite at step 4 (epoch 1)" in capsys.readouterr().err
 
 
 def evaluations(losses):
@@ -158,6 +222,101 @@ def test_evaluations_are_as_far_apart_as_asked_and_one_is_at_the_end(tmp_path):
 
     train(tmp_path, chosen=settings({"epochs": 5}, {"evaluate_every": 2}), evaluate=evaluate)
     assert seen == [2, 4, 5]
+
+
+# the mean of the weights, and milestones ------------------------------------------------------------------
+
+
+def test_the_mean_of_the_weights_is_evaluated_and_saved_and_the_weights_learn_as_without(tmp_path):
+    held, seen, means = [], [], []
+
+    def loss(model, batch, step):
+        held[:] = [model]
+        seen.append(model.layer.weight.detach().clone())  # before each step
+        return squared(model, batch, step)
+
+    def evaluate(epoch):
+        means.append(held[0].layer.weight.detach().clone())
+        return loop.Evaluation(1.0)
+
+    plain, _ = train(tmp_path / "plain")
+    chosen = settings({"ema": 0.6})
+    model, _ = train(tmp_path / "mean", chosen=chosen, loss=loss, evaluate=evaluate)
+    seen.append(plain.layer.weight.detach())
+    mean, expected = seen[0], []
+    for step, after in enumerate(seen[1:]):
+        stays = min(0.6, (1 + step) / (10 + step))
+        mean = stays * mean + (1 - stays) * after
+        expected.append(mean)
+    for got, step in zip(means, (2, 5, 8), strict=True):
+        torch.testing.assert_close(got, expected[step])
+    torch.testing.assert_close(model.layer.weight.detach(), expected[-1])
+    assert not torch.equal(model.layer.weight, plain.layer.weight)
+
+
+def test_the_decay_is_that_of_the_settings_from_some_step_on():
+    layer = nn.Linear(1, 1)
+    learner = checkpoint.Learner(layer, torch.optim.AdamW(layer.parameters()), mean=ema.copy(layer))
+    for decay, step, expected in ((0.9, 10_000, 0.9), (0.9, 0, 0.1)):
+        learner.mean["weight"].fill_(1.0)
+        nn.init.zeros_(layer.weight)
+        ema.update(learner, decay, step)
+        assert learner.mean["weight"].item() == pytest.approx(expected)
+
+
+def test_the_best_weights_are_those_of_the_mean(tmp_path):
+    held, means = [], []
+
+    def loss(model, batch, step):
+        held[:] = [model]
+        return squared(model, batch, step)
+
+    losses = iter([2.0, 1.0, 3.0])
+
+    def evaluate(epoch):
+        means.append(ema.copy(held[0]))
+        return loop.Evaluation(next(losses))
+
+    model, _ = train(tmp_path, None, settings({"ema": 0.5}), loss, evaluate=evaluate, keep_best=True)
+    torch.testing.assert_close(model.state_dict(), means[1], atol=0, rtol=0)
+
+
+def test_a_run_with_a_mean_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    chosen = settings({"ema": 0.5}, {"checkpoint_every_s": 0})
+    whole, _ = train(tmp_path / "whole", chosen=chosen)
+    write = checkpoint.save
+
+    def save(folder, learner):
+        write(folder, learner)
+        if learner.state.step == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", chosen=chosen)
+    monkeypatch.setattr(checkpoint, "save", write)
+    parts, _ = train(tmp_path / "parts", chosen=chosen)
+    torch.testing.assert_close(parts.state_dict(), whole.state_dict(), atol=0, rtol=0)
+
+
+def test_milestones_are_due_every_few_epochs_also_after_a_kill_before_the_checkpoint(tmp_path, monkeypatch):
+    chosen, seen = settings({"epochs": 5}, {"milestone_every": 2, "checkpoint_every_s": 0}), []
+    write = checkpoint.save
+
+    def save(folder, learner):
+        if learner.state.step == 6:
+            raise KeyboardInterrupt
+        write(folder, learner)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, chosen=chosen, keep_milestone=seen.append)
+    assert seen == [2]
+    monkeypatch.setattr(checkpoint, "save", write)
+    train(tmp_path, chosen=chosen, keep_milestone=seen.append)
+    assert seen == [2, 2, 4]
+    train(tmp_path / "none", keep_milestone=seen.append)
+    assert seen == [2, 2, 4]
 
 
 # the run folder -----------------------------------------------------------------------------------------

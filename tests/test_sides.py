@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import drawn
 from maeface import facts, finetune
 from maeface.data import manifest
-from maeface.data.loading.split import select_labels
+from maeface.data.loading.split import join_labels, select_labels
 from maeface.data.tables import labels as label_tables
 from maeface.data.tables.predictions import read_predictions
 from maeface.errors import ConfigError, DataError
@@ -22,6 +22,7 @@ from maeface.model.file_format.description import describe
 from maeface.model.file_format.metadata import Preprocessing
 from maeface.model.preprocessing import to_input
 from maeface.model.vit import ViT
+from maeface.train.scores import compute_scores
 
 TASKS = ("detection", "intensity", "both")
 PLAIN = {"randaugment": "", "mixup": 0, "cutmix": 0, "crop_scale": (1.0, 1.0), "validation": 0.25}
@@ -232,9 +233,9 @@ def test_the_score_of_the_sides_is_their_mean_icc():
         "occurrence": np.full((4, 1), 0.5),
         "sides": np.array([[0, 5], [5, 0], [2, 1], [3, 3.0]]),
     }
-    assert finetune.compute_scores((12,), arrays)["icc_sides_mean"] == pytest.approx(1)
+    assert compute_scores((12,), arrays)["icc_sides_mean"] == pytest.approx(1)
     arrays["mask"][:, 1:] = False  # photographs only
-    assert "icc_sides_mean" not in finetune.compute_scores((12,), arrays)
+    assert "icc_sides_mean" not in compute_scores((12,), arrays)
 
 
 def test_mixed_faces_have_mixed_sides(tmp_path, monkeypatch):
@@ -242,9 +243,9 @@ def test_mixed_faces_have_mixed_sides(tmp_path, monkeypatch):
     labels = half_lit(tmp_path / "crops", 8)
     seen = []
 
-    def spy(output, labels, mask):
+    def spy(output, labels, mask, pos_weight):
         seen.append(labels)
-        return au_loss_sum(output, labels, mask)
+        return au_loss_sum(output, labels, mask, pos_weight)
 
     au_loss_sum = au.loss_sum
     monkeypatch.setattr(au, "loss_sum", spy)
@@ -259,7 +260,7 @@ def test_mixed_faces_have_mixed_sides(tmp_path, monkeypatch):
 
 def test_sides_that_the_labels_lack_are_named_and_tables_without_them_are_as_before(tmp_path):
     faces, labels = drawn.faces(tmp_path / "crops"), drawn.labels(tmp_path / "labels.csv")
-    labelled = finetune.join_labels([faces], labels)
+    labelled = join_labels([faces], labels)
     with pytest.raises(DataError, match="the labels have no sides of AU12; they have: none"):
         select_labels(labelled, drawn.finetune(model={"sides": [12]}).model)
     _, part = select_labels(labelled, drawn.finetune().model)

@@ -98,7 +98,7 @@ def test_drop_path_grows_linearly_and_is_off_in_evaluation(images):
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():
     torch.manual_seed(0)
     block = Block(8, 2, drop_path=0.4).train()
-    branch = block._drop(torch.ones(4000, 3, 8))
+    branch = block._drop(torch.ones(4000, 3, 8), torch.rand(4000))
     per_sample = branch.flatten(1)
     assert (per_sample == per_sample[:, :1]).all()
     assert set(per_sample[:, 0].tolist()) == {0.0, per_sample.max().item()}

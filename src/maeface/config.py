@@ -5,7 +5,7 @@ section they come from; where the paper is silent a comment says so and why.
 """
 
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -41,6 +41,10 @@ class Run(Settings):
     compile: bool = False
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between evaluations (validation loss, pictures)."""
+    log: tuple[Literal["csv", "tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
+    """Where the log goes beside ``log.jsonl``; wandb and trackio are extras of the package."""
+    milestone_every: Annotated[int, Field(ge=1)] | None = None
+    """Epochs between weights files that are kept in ``milestones/``; None for none."""
     checkpoint_every_s: Annotated[float, Field(ge=0)] = 300.0
     """Seconds between checkpoints; others are written at each evaluation and at the end."""
 
@@ -64,6 +68,10 @@ class Optim(Settings):
     """Learning-rate factor from each block to the one below it; 1 for none."""
     clip_grad: Annotated[float, Field(gt=0)] | None = None
     """Paper silent: no clipping, as in the official code."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of the mean of the weights over the steps, which is used instead of them. Not in the paper."""
+    max_skipped: Annotated[int, Field(ge=0)] = 5
+    """Steps in a row that are skipped because loss or gradient are not finite; one more ends the training."""
 
     @model_validator(mode="after")
     def _check_micro_batch(self) -> "Optim":
@@ -136,6 +144,8 @@ class Head(Settings):
     """Action units whose intensity is learned of each side of the face, too. Not in the paper."""
     keep_head: bool = False
     """Go on with the head of the weights, too, which must have the same AUs and task. Not in the paper."""
+    frozen: bool = False
+    """Train the head alone, on the encoder as it is (a linear probe). Not in the paper."""
 
 
 class Photometric(Settings):
@@ -230,6 +240,12 @@ class Finetune(Settings):
     """Evaluations without a better validation loss after which training stops; None for never."""
     selection: Literal["validation", "test"] = "validation"
     """The part whose loss selects the weights; with ``test``, as in many papers, there is no validation."""
+    thresholds: Literal["fixed", "f1"] = "fixed"
+    """The thresholds in the weights. ``fixed``: 0.5, as in published results; ``f1``: of each AU the one with
+    the highest F1 on the validation part, where enough of its faces have the AU and lack it."""
+    pos_weight: Annotated[float, Field(ge=1)] | None = None
+    """Weigh the faces with an AU by the number of faces without it over that with it, at most by this and at
+    least by its inverse; None: all weigh the same, as in the paper."""
     guide: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the loss of a guide (``data.tables.guide``), if one is given. Not in the paper."""
     relative: Relative = Relative()
@@ -239,6 +255,19 @@ class Finetune(Settings):
     def _check_relative(self) -> "Finetune":
         if self.relative.measures and (self.data.mixup or self.data.cutmix):
             raise ValueError("relative.measures compares whole faces; set data.mixup and data.cutmix to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _check_occurrence(self) -> "Finetune":
+        chosen = {"thresholds='f1'": self.thresholds == "f1", "pos_weight": self.pos_weight is not None}
+        for name in [name for name, is_set in chosen.items() if is_set]:
+            if self.model.task == "intensity":
+                raise ValueError(f"{name} is for occurrence; model.task is 'intensity'")
+        if self.thresholds == "f1" and (self.selection == "test" or not self.data.validation):
+            raise ValueError(
+                "thresholds='f1' needs faces that are held out: data.validation above 0 and "
+                "selection='validation'"
+            )
         return self
 
 
@@ -271,7 +300,7 @@ def check(kind: type[RunSettings], values: dict[str, Any], where: str = "") -> R
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(_problems(kind, error, not where))
+        problems = "; ".join(nested.describe_problems(kind, error, not where))
         raise ConfigError(f"{where}: {problems}".removeprefix(": ")) from error
 
 
@@ -289,24 +318,3 @@ def read(recipe: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"recipe {recipe} is not TOML: {error}") from error
-
-
-def _problems(kind: type[BaseModel], error: ValidationError, of_arguments: bool) -> Iterable[str]:
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            near = checks.find_nearest(where, _keys(kind))
-            known = (key for key in _keys(kind) if key.rpartition(".")[0] == where.rpartition(".")[0])
-            meant = f"did you mean {near!r}?" if near else f"expected {', '.join(known) or 'none'}"
-            yield f"unknown key {where!r}; {meant}"
-        else:
-            got = f", got {problem['input']!r}" if problem["type"] != "value_error" else ""
-            name = f"{checks.name_of(where) if of_arguments else where}: " if where else ""
-            yield name + problem["msg"].removeprefix("Value error, ") + got
-
-
-def _keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in kind.model_fields.items():
-        yield prefix + name
-        if isinstance(inner := field.annotation, type) and issubclass(inner, BaseModel):
-            yield from _keys(inner, f"{prefix}{name}.")

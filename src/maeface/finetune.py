@@ -1,6 +1,8 @@
 """``maeface finetune``: stage 2, training of an encoder on action units (sections 3.2.2, 3.3 and 4)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from maeface import checks, config, console, facts, files, metrics
+from maeface import checks, config, console, facts, files
 from maeface.data import manifest
 from maeface.data.loading import augmentation, photometric
-from maeface.data.loading.dataset import Batch, FaceDataset, gather_manifests
+from maeface.data.loading.dataset import Batch, FaceDataset
 from maeface.data.loading.loader import Loader, load_in_order
 from maeface.data.loading.sampling import BatchOrder, keyed_generator
-from maeface.data.loading.split import Split, select_labels, split_faces
+from maeface.data.loading.split import Split, join_labels, select_labels, split_faces
 from maeface.data.tables import guide as guides
-from maeface.data.tables import labels as label_tables
-from maeface.data.tables.labels import LabelledFaces
-from maeface.errors import DataError
 from maeface.model import au, preprocessing, weights
 from maeface.model.au import AUModel
 from maeface.model.vit import ViT
@@ -27,9 +26,9 @@ from maeface.report import charts, figures
 from maeface.train import journal, loop
 from maeface.train.loop import Evaluation
 from maeface.train.run import WEIGHTS, Run, describe_inputs, is_finished, open_run, save_weights
+from maeface.train.scores import THRESHOLD, choose_thresholds, compute_scores, positive_weights
 
 SPLIT = "split.json"
-THRESHOLD = 0.5
 
 
 def run(
@@ -79,9 +78,12 @@ def run(
                 out / SPLIT,
                 {name: sorted(set(manifest.subjects(part.rows))) for name, part in splits.items()},
             )
-        _train(session, settings, model.to(session.device), data, splits, guide)
+        save = partial(_save, session, settings, model.to(session.device), inputs, labels.name)
+        _train(session, settings, model, data, splits, guide, save)
         if session.writes:
-            _finish(session, settings, model, inputs, labels)
+            save(thresholds=_choose_thresholds(session, settings, model, data, splits["validation"]))
+            if rows := journal.lines(session.folder):
+                files.write_bytes(session.folder / "curves.png", figures.png(charts.training_curves(rows)))
         return out / WEIGHTS
 
 
@@ -92,6 +94,7 @@ def _train(
     data: Sequence[Path],
     splits: Mapping[str, Split],
     guide: Path | None,
+    keep_milestone: Callable[[int], None],
 ) -> None:
     """Train the model, with a guide if given; it ends with the weights of the lowest validation loss."""
     train, selection = splits["train"], splits[settings.selection]
@@ -102,6 +105,7 @@ def _train(
     clips = np.asarray(pd.factorize(train.rows["clip"])[0], np.int64) if relative else None  # -1: no clip
     trained = model if measures is None else au.GuidedAUModel(model, len(measures.names)).to(session.device)
     dataset = _dataset(settings, model, data, train, training=True, guide=measures, clips=clips)
+    known = train.mask if measures is None else np.concatenate([train.mask, measures.mask], axis=1)
     loader = Loader(
         dataset,
         BatchOrder(
@@ -114,37 +118,25 @@ def _train(
         session.rank,
         session.world,
         pin=session.device.type == "cuda",
+        known=known if settings.data.mixup or settings.data.cutmix else None,
     )
+    pos_weight = _positive_weights(session, settings, model, train)
     evaluate = None
     if len(selection.rows):
         held_out = _dataset(settings, model, data, selection, training=False)
-        evaluate = _evaluation(session, settings, model, held_out)
+        evaluate = _evaluation(session, settings, model, held_out, pos_weight)
     loop.fit(
         session,
         trained,
         model.encoder.shape.depth,
         loader,
-        au_loss(session, settings, model, relative),
+        au_loss(session, settings, model, relative, pos_weight),
         settings.optim,
         evaluate,
         settings.patience,
         keep_best=True,
+        keep_milestone=keep_milestone,
     )
-
-
-def join_labels(data: Sequence[Path], labels: Path) -> LabelledFaces:
-    """Return the faces of several folders that have labels, and their labels.
-
-    Raises:
-        DataError: labels that do not fit the faces, or two folders with a face of one ``id``.
-    """
-    rows = gather_manifests(data)
-    if (repeated := rows["id"].duplicated()).any():
-        raise DataError(
-            f"two of the data folders have a face called {rows.loc[repeated, 'id'].iloc[0]}, and the "
-            "labels cannot tell them apart; rename the files and prepare again"
-        )
-    return label_tables.join_labels(rows, labels)
 
 
 def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:
@@ -161,13 +153,19 @@ def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> t
     model = AUModel(encoder, aus, head.task, head.sides)
     if head.keep_head and init != "random":
         model.take_head(weights.load_model(init)[0])
+    if head.frozen:
+        model.freeze_encoder()
     return model, origin
 
 
 def au_loss(
-    session: Run, settings: config.Finetune, model: AUModel, relative: Mapping[int, int] | None = None
+    session: Run,
+    settings: config.Finetune,
+    model: AUModel,
+    relative: Mapping[int, int] | None = None,
+    pos_weight: Tensor | None = None,
 ) -> loop.Loss:
-    """Return the loss of the labels that are there, all of the same weight, and of the order of frames."""
+    """Return the loss of the labels that are there, and of the order of frames."""
     options, size, sides = settings.data, model.encoder.image_size, len(model.sides)
 
     def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
@@ -181,18 +179,24 @@ def au_loss(
         if options.erase:
             images = augmentation.erase(images, uniform, options.erase)
         labels, mask = (augmentation.mirror_sides(each, sides, crops.flip) for each in (labels, mask))
-        mixing = (keyed_generator(settings.run.seed, "step", step), options.mixup, options.cutmix)
-        if "guide" not in batch:
+        widths = [labels.shape[1]]
+        if "guide" in batch:
+            widths.append(batch["guide"].shape[1])
+            labels = torch.cat([labels, batch["guide"].to(session.device)], dim=1)
+            mask = torch.cat([mask, batch["guide_mask"].to(session.device)], dim=1)
+        if "partner" in batch:
+            partner = batch["partner"].to(session.device, non_blocking=True)
+            generator = keyed_generator(settings.run.seed, "step", step)
+            mixing = (partner, generator, options.mixup, options.cutmix)
             images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
-            return au.loss_sum(forward(images), labels, mask)
-        widths = [labels.shape[1], batch["guide"].shape[1]]
-        labels = torch.cat([labels, batch["guide"].to(session.device)], dim=1)
-        mask = torch.cat([mask, batch["guide_mask"].to(session.device)], dim=1)
-        images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
+        drop = batch["noise"][: len(images)].to(session.device, non_blocking=True)
+        output = forward(images, drop if drop.shape[1] else None)
+        if "guide" not in batch:
+            return au.loss_sum(output, labels, mask, pos_weight)
+        output, measures = output
         labels, guide = torch.split(labels, widths, dim=1)
         mask, guide_mask = torch.split(mask, widths, dim=1)
-        output, measures = forward(images)
-        total, weight = au.loss_sum(output, labels, mask)
+        total, weight = au.loss_sum(output, labels, mask, pos_weight)
         # The guide of a face weighs like the labels of a face without missing ones.
         total = total + settings.guide * len(model.aus) * au.guide_loss_sum(measures, guide, guide_mask)
         if relative:
@@ -225,84 +229,99 @@ def _dataset(
         settings.run.seed,
         labels={"au": part.labels.astype(np.float32), "mask": part.mask, **measures},
         randaugment=settings.data.randaugment,
+        patches=model.encoder.drop_draws if training else 0,
         training=training,
     )
 
 
 def _evaluation(
-    session: Run, settings: config.Finetune, model: AUModel, dataset: FaceDataset
+    session: Run,
+    settings: config.Finetune,
+    model: AUModel,
+    dataset: FaceDataset,
+    pos_weight: Tensor | None,
 ) -> Callable[[int], Evaluation]:
     """Return the evaluation on held-out subjects: loss, and F1 and ICC of each AU and their means."""
-    size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
 
     def evaluate(epoch: int) -> Evaluation:
-        total, weight = 0.0, 0.0
-        kinds = ("labels", "mask", "occurrence", "intensity", "sides")
-        collected: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
-        for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
-            images = preprocessing.to_input(batch["image"].to(session.device), model.encoder.image_size)
-            with session.autocast():
-                output = model(images)
-            labels, mask = batch["au"].to(session.device), batch["mask"].to(session.device)
-            batch_total, batch_weight = au.loss_sum(output, labels, mask)
-            total, weight = total + float(batch_total), weight + float(batch_weight)
-            collected["labels"].append(batch["au"].numpy())
-            collected["mask"].append(batch["mask"].numpy())
-            sides = output.side_intensities()
-            for name, values in (
-                ("occurrence", output.probabilities()),
-                ("intensity", output.intensities()),
-                ("sides", None if sides is None else torch.cat(sides, dim=1)),
-            ):
-                if values is not None:
-                    collected[name].append(values.cpu().numpy())
-        arrays = {name: np.concatenate(values) for name, values in collected.items() if values}
-        return Evaluation(total / weight, compute_scores(model.aus, arrays))
+        loss, arrays = _predict(session, settings, model, dataset, pos_weight)
+        return Evaluation(loss, compute_scores(model.aus, arrays))
 
     return evaluate
 
 
-def compute_scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[str, float]:
-    """Return ``f1/AU12`` ... and ``f1_mean``, and the same for ``icc``; means leave out what is undefined.
-
-    Where sides are labelled, ``icc_sides_mean`` is the mean over AUs and both sides.
-
-    Args:
-        aus: A action units.
-        arrays: ``labels`` and ``mask`` as in ``Split``, and the model's ``occurrence`` (probabilities) and
-            ``intensity`` (0 to 5), (N, A) each, as far as its task has them; and ``sides`` (N, 2K), 0 to 5,
-            if it has them.
-    """
-    scores: dict[str, float] = {}
-    kinds = [kind for kind in ("occurrence", "intensity") if kind in arrays]
-    columns = np.split(np.arange(len(aus) * len(kinds)), len(kinds))
-    for kind, own in zip(kinds, columns, strict=True):
-        labels, mask = arrays["labels"][:, own], arrays["mask"][:, own]
-        if kind == "occurrence":
-            name, values = "f1", metrics.f1(labels, arrays[kind] >= THRESHOLD, mask)
-        else:
-            name, values = "icc", metrics.icc31(labels, arrays[kind], mask)
-        scores |= {f"{name}/{facts.au_name(number)}": float(v) for number, v in zip(aus, values, strict=True)}
-        scores[f"{name}_mean"] = metrics.mean(values)
-    if "sides" in arrays:
-        labels, mask = (arrays[name][:, len(aus) * len(kinds) :] for name in ("labels", "mask"))
-        if mask.any():
-            scores["icc_sides_mean"] = metrics.mean(metrics.icc31(labels, arrays["sides"], mask))
-    return scores
+def _predict(
+    session: Run,
+    settings: config.Finetune,
+    model: AUModel,
+    dataset: FaceDataset,
+    pos_weight: Tensor | None = None,
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Return the loss of faces, and labels and outputs as ``compute_scores`` takes them."""
+    size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
+    total, weight = 0.0, 0.0
+    collected: dict[str, list[np.ndarray]] = defaultdict(list)
+    for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
+        images = preprocessing.to_input(batch["image"].to(session.device), model.encoder.image_size)
+        with session.autocast():
+            output = model(images)
+        labels, mask = batch["au"].to(session.device), batch["mask"].to(session.device)
+        batch_total, batch_weight = au.loss_sum(output, labels, mask, pos_weight)
+        total, weight = total + float(batch_total), weight + float(batch_weight)
+        collected["labels"].append(batch["au"].numpy())
+        collected["mask"].append(batch["mask"].numpy())
+        for name, values in output.values().items():
+            collected[name].append(values.cpu().numpy())
+    return total / weight, {name: np.concatenate(values) for name, values in collected.items()}
 
 
-def _finish(
-    session: Run, settings: config.Finetune, model: AUModel, inputs: dict[str, Any], labels: Path
+def _positive_weights(session: Run, settings: config.Finetune, model: AUModel, train: Split) -> Tensor | None:
+    if settings.pos_weight is None:
+        return None
+    own = slice(len(model.aus))  # occurrence comes first
+    found = positive_weights(train.labels[:, own], train.mask[:, own], settings.pos_weight)
+    if session.writes:
+        console.note(f"weights of faces with an AU: {_by_au(model, found)}")
+    return torch.from_numpy(found).to(session.device)
+
+
+@torch.no_grad()
+def _choose_thresholds(
+    session: Run, settings: config.Finetune, model: AUModel, data: Sequence[Path], validation: Split
+) -> tuple[float, ...]:
+    """Return the threshold of each AU for the trained weights; none for those that are always used."""
+    if settings.thresholds == "fixed" or not len(validation.rows):
+        return ()
+    dataset = _dataset(settings, model, data, validation, training=False)
+    arrays = _predict(session, settings, model, dataset)[1]
+    own = slice(len(model.aus))
+    found = choose_thresholds(arrays["labels"][:, own], arrays["occurrence"], arrays["mask"][:, own])
+    console.note(f"thresholds by F1 on validation: {_by_au(model, found)}")
+    return found
+
+
+def _by_au(model: AUModel, values: Iterable[float]) -> str:
+    return ", ".join(f"{facts.au_name(au)} {v:.3g}" for au, v in zip(model.aus, values, strict=True))
+
+
+def _save(
+    session: Run,
+    settings: config.Finetune,
+    model: AUModel,
+    inputs: Mapping[str, Any],
+    dataset: str,
+    epoch: int | None = None,
+    thresholds: Sequence[float] = (),
 ) -> None:
+    """Write the weights of a run, or those of an epoch; without ``thresholds`` they are 0.5."""
     save_weights(
         session,
         settings,
         model,
         weights.Preprocessing(image_size=model.encoder.image_size),
         inputs,
-        thresholds=[THRESHOLD] * len(model.aus) if model.task != "intensity" else (),
-        dataset=labels.name,
+        epoch,
+        thresholds=() if model.task == "intensity" else thresholds or (THRESHOLD,) * len(model.aus),
+        dataset=dataset,
         fold=settings.data.fold if settings.data.folds is not None else None,
     )
-    if rows := journal.lines(session.folder):
-        files.write_bytes(session.folder / "curves.png", figures.png(charts.training_curves(rows)))

@@ -1,9 +1,12 @@
-"""Nested dictionaries of settings: merged, overridden, and flattened to one level."""
+"""Nested dictionaries of settings: merged, overridden, flattened to one level, and what is wrong in them."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
+from maeface import checks
 from maeface.errors import ConfigError
 
 
@@ -46,3 +49,25 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def describe_problems(kind: type[BaseModel], error: ValidationError, of_arguments: bool) -> Iterator[str]:
+    """Yield a line on each problem of values that are not settings of a kind; keys as they were typed."""
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = checks.find_nearest(where, _keys(kind))
+            known = (key for key in _keys(kind) if key.rpartition(".")[0] == where.rpartition(".")[0])
+            meant = f"did you mean {near!r}?" if near else f"expected {', '.join(known) or 'none'}"
+            yield f"unknown key {where!r}; {meant}"
+        else:
+            got = f", got {problem['input']!r}" if problem["type"] != "value_error" else ""
+            name = f"{checks.name_of(where) if of_arguments else where}: " if where else ""
+            yield name + problem["msg"].removeprefix("Value error, ") + got
+
+
+def _keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        yield prefix + name
+        if isinstance(inner := field.annotation, type) and issubclass(inner, BaseModel):
+            yield from _keys(inner, f"{prefix}{name}.")

@@ -1,6 +1,7 @@
 """``maeface pretrain``: stage 1, training of a masked autoencoder on faces (sections 3.2.1, 3.3 and 4)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,11 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
             console.note(f"{len(rows)} faces, {int(held_out.sum())} of them held out; {session.describe()}")
             if report is not None:
                 console.note(f"from {settings.init}: {report}")
-        _train(session, settings, model.to(session.device), data, rows[~held_out], rows[held_out])
+        size = weights.Preprocessing(image_size=settings.model.image_size)
+        save = partial(save_weights, session, settings, model, size, inputs)
+        _train(session, settings, model.to(session.device), data, rows[~held_out], rows[held_out], save)
         if session.writes:
-            size = weights.Preprocessing(image_size=settings.model.image_size)
-            save_weights(session, settings, model, size, inputs)
+            save()
             if log := journal.lines(out):
                 files.write_bytes(out / "curves.png", figures.png(charts.training_curves(log)))
         return out / WEIGHTS
@@ -77,6 +79,7 @@ def _train(
     data: Sequence[Path],
     train: pd.DataFrame,
     validation: pd.DataFrame,
+    keep_milestone: Callable[[int], None],
 ) -> None:
     """Train the model on the manifest rows ``train``; evaluate it on ``validation``, which may be empty."""
     dataset = _dataset(settings, data, train, model.encoder.patches, training=True)
@@ -101,6 +104,7 @@ def _train(
         reconstruction_loss(session, settings, model),
         settings.optim,
         evaluate,
+        keep_milestone=keep_milestone,
     )
 
 

@@ -4,7 +4,7 @@ Shapes: B images, S image side in pixels, D width, A action units, O outputs of 
 for intensity, 2A for both (occurrence first). K action units have an intensity of each side of the face.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,16 @@ class AUOutput(NamedTuple):
         """Return the intensity of each AU, (B, A) float, clipped to 0 to 5."""
         return None if self.intensity is None else self.intensity.float().clamp(0, 1) * INTENSITY_MAX
 
+    def values(self) -> dict[str, Tensor]:
+        """Return the probabilities, the intensities and those of the sides (B, 2K), as far as there are any.
+
+        Their names are ``occurrence``, ``intensity`` and ``sides``.
+        """
+        sides = self.side_intensities()
+        all_of = {"occurrence": self.probabilities(), "intensity": self.intensities()}
+        all_of["sides"] = None if sides is None else torch.cat(sides, dim=1)
+        return {name: values for name, values in all_of.items() if values is not None}
+
     def side_intensities(self) -> tuple[Tensor, Tensor] | None:
         """Return the intensities of the subject's left and right, (B, K) float each, clipped to 0 to 5."""
         if self.sides is None:
@@ -75,7 +85,7 @@ class AUModel(nn.Module):
         if wrong := [au for au in sides if au not in aus or sides.count(au) > 1]:
             raise ConfigError(f"model.sides: expected each AU once, and one of {tuple(aus)}; got {wrong[0]}")
         self.aus, self.task, self.sides = tuple(aus), task, tuple(sides)
-        self.encoder = encoder
+        self.encoder, self.frozen = encoder, False
         self.fc_norm = nn.LayerNorm(encoder.shape.width, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(encoder.shape.width, len(self.aus) * (2 if task == "both" else 1))
         self.unlike = Unlikeness(encoder.shape.width) if unlike else None
@@ -84,6 +94,18 @@ class AUModel(nn.Module):
         self.side_head = nn.Linear(encoder.shape.width, 2 * len(self.sides)) if self.sides else None
         if self.side_head is not None:
             initialise(head=self.side_head)
+
+    def freeze_encoder(self) -> None:
+        """Train norm and heads alone: the encoder has no gradients, and stays in evaluation mode."""
+        self.encoder.requires_grad_(False)
+        self.frozen = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the model; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        self.encoder.train(mode and not self.frozen)
+        return self
 
     def take_head(self, other: "AUModel") -> None:
         """Copy the last layers of another model of the same width, AUs and task.
@@ -105,19 +127,23 @@ class AUModel(nn.Module):
         if self.side_head is not None and other.side_head is not None and self.sides == other.sides:
             self.side_head.load_state_dict(other.side_head.state_dict())
 
-    def features(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+    def features(self, images: Tensor, keep: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
         """Return the embedding that is the input of the head, (B, D).
 
         Args:
             images: as for ``forward``.
             keep: (B, K) int64 indices of the patches to encode; None for all.
+            drop: as for ``ViT.forward``.
         """
-        tokens = self.encoder(images, keep)  # (B, 1 + K, D)
+        tokens = self.encoder(images, keep, drop)  # (B, 1 + K, D)
         return self.fc_norm(tokens[:, 1:].mean(dim=1))  # type: ignore[no-any-return]
 
-    def forward(self, images: Tensor) -> AUOutput:
-        """Map images (B, 3, S, S) float, normalised by mean and standard deviation, to AUs."""
-        return self.forward_head(self.features(images))
+    def forward(self, images: Tensor, drop: Tensor | None = None) -> AUOutput:
+        """Map images (B, 3, S, S) float, normalised by mean and standard deviation, to AUs.
+
+        ``drop`` has the numbers for stochastic depth in training, as for ``ViT.forward``.
+        """
+        return self.forward_head(self.features(images, drop=drop))
 
     def outputs(self, features: Tensor) -> Tensor:
         """Map features (B, D) to the outputs of the head, followed by those of the sides: (B, O + 2K)."""
@@ -173,13 +199,15 @@ class GuidedAUModel(nn.Module):
         self.model = model
         self.guide = nn.Linear(model.encoder.shape.width, measures)
 
-    def forward(self, images: Tensor) -> tuple[AUOutput, Tensor]:
+    def forward(self, images: Tensor, drop: Tensor | None = None) -> tuple[AUOutput, Tensor]:
         """Map images (B, 3, S, S) to AUs and to measures (B, G) in units of their standard deviations."""
-        features = self.model.features(images)
+        features = self.model.features(images, drop=drop)
         return self.model.forward_head(features), self.guide(features)
 
 
-def loss_sum(output: AUOutput, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def loss_sum(
+    output: AUOutput, labels: Tensor, mask: Tensor, pos_weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the sum of the errors of a batch, and the weight to divide it by for the loss of the task.
 
     Both add up over micro-batches and processes, so the loss of a whole batch is the sum of the sums over the
@@ -193,6 +221,7 @@ def loss_sum(output: AUOutput, labels: Tensor, mask: Tensor) -> tuple[Tensor, Te
         labels: (B, O + 2K): occurrence 0 to 1, or intensity 0 to 5; for both, occurrence then intensity; then
             the intensities of the sides as in ``AUOutput.sides``. Missing labels may have any value.
         mask: (B, O + 2K) bool, True where the label is there (not missing).
+        pos_weight: (A,), as for ``detection_loss_sum``; the weight to divide by stays the number of labels.
 
     Returns:
         ``detection_loss_sum``, ``intensity_loss_sum`` or their sum, plus ``side_loss_sum``, a scalar; and the
@@ -201,30 +230,36 @@ def loss_sum(output: AUOutput, labels: Tensor, mask: Tensor) -> tuple[Tensor, Te
     """
     if output.sides is not None:
         outputs = labels.shape[1] - output.sides.shape[1]
-        total, weight = loss_sum(output._replace(sides=None), labels[:, :outputs], mask[:, :outputs])
+        others = labels[:, :outputs], mask[:, :outputs]
+        total, weight = loss_sum(output._replace(sides=None), *others, pos_weight)
         aus = output.scores()[0].shape[1]
         return total + side_loss_sum(output.sides, labels[:, outputs:], mask[:, outputs:], aus), weight
     if output.occurrence is None:
         assert output.intensity is not None
         return intensity_loss_sum(output.intensity, labels, mask), mask.sum()
     if output.intensity is None:
-        return detection_loss_sum(output.occurrence, labels, mask), mask.sum()
+        return detection_loss_sum(output.occurrence, labels, mask, pos_weight), mask.sum()
     occurrence, intensity = labels.chunk(2, dim=1)
     occurrence_mask, intensity_mask = mask.chunk(2, dim=1)
-    detection_sum = detection_loss_sum(output.occurrence, occurrence, occurrence_mask)
+    detection_sum = detection_loss_sum(output.occurrence, occurrence, occurrence_mask, pos_weight)
     return detection_sum + intensity_loss_sum(output.intensity, intensity, intensity_mask), mask.sum() / 2
 
 
-def detection_loss_sum(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+def detection_loss_sum(
+    logits: Tensor, labels: Tensor, mask: Tensor, pos_weight: Tensor | None = None
+) -> Tensor:
     """Return the sum of the binary cross-entropy over the labels that are there (equation 2), a scalar.
 
     Args:
         logits: (B, A).
         labels: (B, A), 0 to 1 (in between where images are mixed); any value where missing.
         mask: (B, A) bool, True where the label is there (not missing).
+        pos_weight: (A,), the weight of the label 1 of each AU; None for 1.
     """
     labels = torch.where(mask, labels, 0.0).to(_loss_dtype(logits))
-    errors = F.binary_cross_entropy_with_logits(logits.to(labels.dtype), labels, reduction="none")
+    errors = F.binary_cross_entropy_with_logits(
+        logits.to(labels.dtype), labels, pos_weight=pos_weight, reduction="none"
+    )
     return torch.where(mask, errors, 0.0).sum()
 
 

@@ -51,7 +51,7 @@ class ViT(nn.Module):
         image_size: side of the square input, pixels.
         patch_size: side of a patch, pixels; divides ``image_size``.
         drop_path: stochastic depth in training: the fraction of samples that skip a branch, growing linearly
-            from 0 in the first block to this in the last.
+            from 0 in the first block to this in the last. Who skips is an argument of ``forward``.
 
     Raises:
         ConfigError: sizes that do not fit each other.
@@ -72,6 +72,7 @@ class ViT(nn.Module):
         width, depth, heads = self.shape
         self.image_size, self.patch_size, self.grid = image_size, patch_size, image_size // patch_size
         self.patches = self.grid**2
+        self.drop_draws = 2 * depth if drop_path else 0
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(sincos_positions(width, self.grid))  # (1, 1 + L, D)
         self.patch_embed = PatchEmbedding(width, patch_size)
@@ -79,12 +80,14 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in rates)
         initialise(self.patch_embed, self.blocks, self.cls_token)
 
-    def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, keep: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
         """Return the tokens after the last block, not normalised.
 
         Args:
             images: (B, 3, S, S) float, normalised by mean and standard deviation.
             keep: (B, K) int64 indices of the patches to encode, in any order; None for all, K = L.
+            drop: (B, 2 x depth) uniform on 0..1, for the two branches of each block in training; None draws
+                them from torch's generator.
 
         Returns:
             (B, 1 + K, D): the class token, then the patches in the order of ``keep``.
@@ -95,8 +98,10 @@ class ViT(nn.Module):
             positions = positions[0][keep]  # (B, K, D)
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)  # (B, 1, D)
         tokens = torch.cat([cls, patches + positions], dim=1)  # (B, 1 + K, D)
-        for block in self.blocks:
-            tokens = block(tokens)
+        if drop is None and self.training and self.drop_draws:
+            drop = torch.rand(len(images), self.drop_draws, device=images.device)
+        for i, block in enumerate(self.blocks):
+            tokens = block(tokens, None if drop is None else drop[:, 2 * i : 2 * i + 2])
         return tokens
 
 
@@ -125,17 +130,18 @@ class Block(nn.Module):
         self.mlp = MLP(width)
         self.drop_path = drop_path
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D)."""
-        tokens = tokens + self._drop(self.attn(self.norm1(tokens)))
-        return tokens + self._drop(self.mlp(self.norm2(tokens)))
+    def forward(self, tokens: Tensor, drop: Tensor | None = None) -> Tensor:
+        """Map tokens (B, N, D) to (B, N, D); ``drop`` (B, 2) as for ``ViT.forward``, None drops nothing."""
+        attention, mlp = (None, None) if drop is None else drop.unbind(1)
+        tokens = tokens + self._drop(self.attn(self.norm1(tokens)), attention)
+        return tokens + self._drop(self.mlp(self.norm2(tokens)), mlp)
 
-    def _drop(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0.0:
+    def _drop(self, branch: Tensor, draws: Tensor | None) -> Tensor:
+        if draws is None or not self.training or self.drop_path == 0.0:
             return branch
         kept = 1.0 - self.drop_path
-        drawn = torch.rand(len(branch), 1, 1, device=branch.device) < kept  # (B, 1, 1), one draw a sample
-        return branch * (drawn.to(branch.dtype) / kept)
+        stays = (draws < kept).view(-1, 1, 1)  # one draw a sample
+        return branch * (stays.to(branch.dtype) / kept)
 
 
 class Attention(nn.Module):

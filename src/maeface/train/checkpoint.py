@@ -39,6 +39,8 @@ class State:
         best_step: step of ``best_loss``.
         stale: evaluations since ``best_step``.
         finished: whether training has ended, by its number of epochs or by early stopping.
+        skipped: steps that changed nothing, because their loss or gradient was not finite.
+        skipped_in_row: how many of the last steps these were.
     """
 
     step: int = 0
@@ -46,16 +48,27 @@ class State:
     best_step: int = 0
     stale: int = 0
     finished: bool = False
+    skipped: int = 0
+    skipped_in_row: int = 0
 
 
 @dataclass
 class Learner:
-    """Everything that changes in training: model, optimiser, state, and the best weights so far by name."""
+    """Everything that changes in training.
+
+    Attributes:
+        model: the model that is trained.
+        optimizer: of its parameters.
+        state: the numbers.
+        best: the best weights so far, by name; None before the first evaluation.
+        mean: the running mean of the weights, by name (``ema``); None without one.
+    """
 
     model: nn.Module
     optimizer: torch.optim.AdamW
     state: State = field(default_factory=State)
     best: dict[str, Tensor] | None = None
+    mean: dict[str, Tensor] | None = None
 
 
 def save(run_folder: Path, learner: Learner) -> None:
@@ -70,6 +83,7 @@ def save(run_folder: Path, learner: Learner) -> None:
         raise DataError(f"the weights are not finite after step {learner.state.step}; lower optim.base_lr")
     tensors = {f"model.{name}": value for name, value in weights.items()}
     tensors |= {f"best.{name}": value for name, value in (learner.best or {}).items()}
+    tensors |= {f"mean.{name}": value for name, value in (learner.mean or {}).items()}
     for name, parameter in _trained_parameters(learner):
         for moment in MOMENTS:
             tensors[f"{moment}.{name}"] = learner.optimizer.state[parameter][moment]
@@ -87,15 +101,15 @@ def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
         return False
     tensors, state = checkpoint
     learner.state = State(**state)
-    groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "best", *MOMENTS)}
+    groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "best", "mean", *MOMENTS)}
     for key, tensor in tensors.items():
         group, _, name = key.partition(".")
         groups[group][name] = tensor.to(device)
     learner.model.load_state_dict(groups["model"])
-    learner.best = groups["best"] or None
+    learner.best, learner.mean = groups["best"] or None, groups["mean"] or None
     for name, parameter in _trained_parameters(learner):
         learner.optimizer.state[parameter] = {
-            "step": torch.tensor(float(learner.state.step), device=device),
+            "step": torch.tensor(float(learner.state.step - learner.state.skipped), device=device),
             **{moment: groups[moment][name] for moment in MOMENTS},
         }
     return True

@@ -7,7 +7,6 @@ functions of it, so a run that was killed ends with the same bits as one that wa
 import hashlib
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,10 +18,10 @@ from torch import Tensor, nn
 
 from maeface import config, console
 from maeface.errors import DataError, ResourceError
-from maeface.train import checkpoint
+from maeface.train import checkpoint, ema
 from maeface.train.checkpoint import Learner, State
-from maeface.train.journal import Journal
-from maeface.train.optim import adamw, learning_rate, set_learning_rate
+from maeface.train.journal import Journal, LossMonitor
+from maeface.train.optim import adamw, find_non_finite, learning_rate, set_learning_rate, step_unless
 from maeface.train.run import Run
 
 Batch = dict[str, Any]
@@ -64,6 +63,7 @@ def fit(
     evaluate: Callable[[int], Evaluation] | None = None,
     patience: int | None = None,
     keep_best: bool = False,
+    keep_milestone: Callable[[int], None] | None = None,
 ) -> State:
     """Train a model from the newest checkpoint of the run, or from the start; the model ends trained.
 
@@ -77,14 +77,14 @@ def fit(
         evaluate: called with the epoch, on rank 0, with the model in evaluation mode and without gradients.
         patience: evaluations without a lower validation loss after which training stops; None for never.
         keep_best: end with the weights of the lowest validation loss instead of the last.
+        keep_milestone: writes the model's weights of an epoch, on rank 0 (``run.settings.milestone_every``).
 
     Raises:
-        DataError: the loss is not finite.
+        DataError: the loss is not finite, in more than ``settings.max_skipped`` steps in a row.
         ResourceError: GPU memory or disk are full.
         SystemExit: a signal stopped the run; the state is saved (143 for SIGTERM, 130 for Ctrl-C).
     """
-    learner = Learner(model, adamw(model, depth, settings))
-    _resume(run, learner)
+    learner = _resume(run, Learner(model, adamw(model, depth, settings)), settings)
     state, per_epoch = learner.state, batches.steps_per_epoch
     total = state.step if state.finished else settings.epochs * per_epoch
     forward = torch.compile(model) if run.settings.compile else model
@@ -93,17 +93,19 @@ def fit(
         _show_progress(run, total, state.step) as advance,
         _explain_full_memory(settings),
     ):
-        monitor, saved = LossMonitor(run, journal, per_epoch), time.monotonic()
+        monitor, saved = LossMonitor(run, journal, per_epoch, state, settings.max_skipped), time.monotonic()
         model.train()
         for step, micro_batches in enumerate(batches.steps(state.step, total), start=state.step):
             set_learning_rate(learner.optimizer, learning_rate(step / per_epoch, settings))
             torch.manual_seed(_step_seed(run, step))
             result = _train_step(run, forward, learner, micro_batches, loss, step, settings.clip_grad)
+            ema.update(learner, settings.ema, step)
             monitor.add(step, *result)
             state.step = step + 1
             advance(1, monitor.note)
             state.finished = state.step == total
             evaluated = _evaluate(run, learner, monitor, evaluate, per_epoch, patience, keep_best)
+            _keep_milestone(run, learner, monitor, keep_milestone, per_epoch)
             stop = monitor.stop_code()
             due = time.monotonic() - saved > run.settings.checkpoint_every_s
             if evaluated or state.finished or stop or due:
@@ -115,10 +117,15 @@ def fit(
                 break
             if stop:
                 raise _stop(run, state.step, stop)
-    if learner.best is not None:
-        model.load_state_dict(learner.best)
-    model.eval()
-    return state
+    return _finish(learner)
+
+
+def _finish(learner: Learner) -> State:
+    """Give the model its final weights, in evaluation mode; return the state."""
+    if final := learner.best or learner.mean:
+        learner.model.load_state_dict(final)
+    learner.model.eval()
+    return learner.state
 
 
 def _stop(run: Run, step: int, code: int) -> SystemExit:
@@ -128,11 +135,14 @@ def _stop(run: Run, step: int, code: int) -> SystemExit:
     return SystemExit(code)
 
 
-def _resume(run: Run, learner: Learner) -> None:
-    """Load the newest checkpoint of the run, if there is one, into the learner."""
+def _resume(run: Run, learner: Learner, settings: config.Optim) -> Learner:
+    """Return the learner with the newest checkpoint of the run, if there is one, loaded into it."""
+    if settings.ema is not None:
+        learner.mean = ema.copy(learner.model)
     restored = checkpoint.restore(run.folder, learner, run.device)
     if restored and run.writes and not learner.state.finished:
         console.note(f"resuming {run.folder} after step {learner.state.step}")
+    return learner
 
 
 def _train_step(
@@ -147,8 +157,9 @@ def _train_step(
     """Do one optimiser step.
 
     Returns:
-        (3,) over all ranks: sum of the losses, its weight, and sum of the exit codes asked for by signals;
-        and the ids of this rank's samples.
+        (4,) over all ranks: sum of the losses, its weight, sum of the exit codes asked for by signals, and
+        whether the step was skipped, because loss or gradient are not finite; and the ids of this rank's
+        samples.
     """
     parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
     sums = torch.zeros(3, device=run.device)
@@ -166,11 +177,12 @@ def _train_step(
     torch._foreach_mul_(gradients, 1 / sums[1].clamp(min=1e-12))
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
+    skipped = find_non_finite([*gradients, sums[0]])
     if clip is not None:
         nn.utils.clip_grad_norm_(parameters, clip, error_if_nonfinite=False)
-    learner.optimizer.step()
+    step_unless(learner.optimizer, skipped)
     learner.optimizer.zero_grad(set_to_none=True)
-    return sums, ids
+    return torch.cat([sums, skipped[None]]), ids
 
 
 def _sum_over_ranks(gradients: Sequence[Tensor], sums: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -181,60 +193,6 @@ def _sum_over_ranks(gradients: Sequence[Tensor], sums: Tensor) -> tuple[list[Ten
     pieces = torch.split(flat, [part.numel() for part in parts])
     *summed, sums = (piece.view_as(part) for piece, part in zip(pieces, parts, strict=True))
     return summed, sums
-
-
-class LossMonitor:
-    """Reads and logs the loss of each step; on a GPU one step late, so that training never waits for it.
-
-    Args:
-        run: an open run.
-        journal: of the run; None on ranks that do not write.
-        per_epoch: steps an epoch.
-    """
-
-    def __init__(self, run: Run, journal: Journal | None, per_epoch: int) -> None:
-        self.run, self.journal, self.per_epoch = run, journal, per_epoch
-        self.note = ""
-        self._late = 1 if run.device.type == "cuda" else 0
-        self._pending: deque[tuple[int, Tensor, list[str], float]] = deque()
-        self._stop = 0
-        self._previous = time.monotonic()
-
-    def add(self, step: int, sums: Tensor, ids: list[str]) -> None:
-        """Add the result of a step, as ``_train_step`` returns it."""
-        now = time.monotonic()
-        speed = len(ids) * self.run.world / max(now - self._previous, 1e-9)
-        self._pending.append((step, sums, ids, speed))
-        self._previous = now
-        while len(self._pending) > self._late:
-            self._read()
-
-    def settle(self) -> None:
-        """Read all pending losses, so that no state after a loss that is not finite is ever saved."""
-        while self._pending:
-            self._read()
-        if self.journal is not None:
-            self.journal.flush()
-
-    def stop_code(self) -> int:
-        """Return the exit code that a signal asked for, at the same step on all ranks; 0 for none."""
-        return self._stop if self.run.world > 1 else self.run.stop.code
-
-    def _read(self) -> None:
-        step, sums, ids, speed = self._pending.popleft()
-        total, weight, stop = sums.tolist()
-        value = total / max(weight, 1e-12)
-        if not abs(value) < float("inf"):
-            raise DataError(
-                f"the loss is {value} at step {step} (epoch {step // self.per_epoch}); lower optim.base_lr, "
-                f"or look at the samples of this step: {', '.join(ids[:8])}{', ...' if len(ids) > 8 else ''}"
-            )
-        if stop and not self._stop:
-            self._stop = 130 if stop % 130 == 0 else 143
-        self.note = f"epoch {step // self.per_epoch}  loss {value:.4f}"
-        if self.journal is not None:
-            values = {"loss": value, "images_per_s": round(speed, 1)}
-            self.journal.write(step + 1, (step + 1) / self.per_epoch, values)
 
 
 def _evaluate(
@@ -260,7 +218,7 @@ def _evaluate(
     epoch = state.step // per_epoch
     if run.writes:
         model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), ema.applied(learner):
             result = evaluate(epoch)
         model.train()
     result = run.broadcast(result)
@@ -273,7 +231,8 @@ def _evaluate(
     if state.best_loss is None or result.loss < state.best_loss:
         state.best_loss, state.best_step, state.stale = result.loss, state.step, 0
         if keep_best:
-            learner.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            with ema.applied(learner):
+                learner.best = ema.copy(model)
     else:
         state.stale += 1
     if patience is not None and state.stale >= patience:
@@ -281,6 +240,23 @@ def _evaluate(
         if run.writes:
             console.note(f"no lower validation loss in {patience} evaluations: stopped after epoch {epoch}")
     return True
+
+
+def _keep_milestone(
+    run: Run,
+    learner: Learner,
+    monitor: LossMonitor,
+    keep_milestone: Callable[[int], None] | None,
+    per_epoch: int,
+) -> None:
+    """Keep the weights of this epoch if they are due; before the checkpoint, so that a kill loses none."""
+    every = run.settings.milestone_every
+    if keep_milestone is None or every is None or learner.state.step % (per_epoch * every):
+        return
+    monitor.settle()
+    if run.writes:
+        with ema.applied(learner):
+            keep_milestone(learner.state.step // per_epoch)
 
 
 def _step_seed(run: Run, step: int) -> int:
@@ -294,7 +270,7 @@ def _open_journal(run: Run, step: int) -> Iterator[Journal | None]:
     if not run.writes:
         yield None
         return
-    with Journal(run.folder, step) as journal:
+    with Journal(run.folder, step, run.settings.log) as journal:
         yield journal
 
 

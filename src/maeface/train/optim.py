@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from maeface.config import Optim
 
@@ -90,3 +90,15 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of every group to ``rate`` times its scale."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
+
+
+def find_non_finite(values: list[Tensor]) -> Tensor:
+    """Return 1.0 if any of the values is not finite, else 0.0; a scalar on the device, not waited for."""
+    return 1.0 - torch.stack(torch._foreach_norm(values)).isfinite().all().float()
+
+
+def step_unless(optimizer: torch.optim.AdamW, skipped: Tensor) -> None:
+    """Do a step of a fused AdamW; where ``skipped`` (a scalar) is 1, weights and moments stay as they are."""
+    # how torch's GradScaler tells it, so that nothing waits for the device
+    optimizer.found_inf = skipped  # type: ignore[attr-defined]
+    optimizer.step()

@@ -3,7 +3,8 @@
 RUN/settings.json         the settings as resolved, and the inputs (data, labels, initial weights)
 RUN/environment.json      versions, device, commit, command line
 RUN/weights.safetensors   the trained model, once the run is finished
-RUN/log.jsonl, RUN/tensorboard/, RUN/checkpoints/, and files of the verb
+RUN/milestones/           the weights every few epochs, if asked for
+RUN/log.jsonl, what ``run.log`` asks for, RUN/checkpoints/, and files of the verb
 """
 
 import hashlib
@@ -35,16 +36,21 @@ from maeface.train import checkpoint
 
 SETTINGS = "settings.json"
 WEIGHTS = "weights.safetensors"
+MILESTONES = "milestones"
 ENVIRONMENT = "environment.json"
+MICRO_BATCH = "optim.micro_batch"
 MAY_CHANGE = frozenset(
     {
         "title",
         "cost",
-        "optim.micro_batch",
+        MICRO_BATCH,
+        "optim.max_skipped",
         "run.workers",
         "run.device",
         "run.compile",
         "run.checkpoint_every_s",
+        "run.milestone_every",
+        "run.log",
     }
 )
 """Settings that may differ when a run goes on: they change speed and rounding, not what is learned."""
@@ -146,9 +152,13 @@ def open_run(
 
 
 def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return ``key: before -> now`` for every difference that is not in ``MAY_CHANGE``."""
+    """Return ``key: before -> now`` for every difference that is not in ``MAY_CHANGE``.
+
+    Where frames of a clip are compared, which is done within a micro-batch, its size may not change either.
+    """
     old, new = nested.flatten(before), nested.flatten(now)
-    keys = (old.keys() | new.keys()) - MAY_CHANGE
+    compared = any(key.startswith("relative.measures.") for key in new)
+    keys = (old.keys() | new.keys()) - (MAY_CHANGE - {MICRO_BATCH} if compared else MAY_CHANGE)
     changed = sorted(key for key in keys if old.get(key) != new.get(key))
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed]
 
@@ -194,10 +204,18 @@ def save_weights(
     model: MAE | AUModel,
     preprocessing: weights.Preprocessing,
     inputs: Mapping[str, Any],
+    epoch: int | None = None,
     **fields: Any,  # noqa: ANN401 - of ``weights.describe``
 ) -> None:
-    """Write ``weights.safetensors`` of a finished run, with settings and inputs in the metadata."""
+    """Write ``weights.safetensors`` of a finished run, with settings and inputs in the metadata.
+
+    With ``epoch``, write the weights after so many epochs of a run that goes on, to
+    ``milestones/epoch-0010.safetensors``.
+    """
     path = run.folder / WEIGHTS
+    if epoch is not None:
+        path = run.folder / MILESTONES / f"epoch-{epoch:04d}.safetensors"
+        inputs = {**inputs, "epoch": epoch}
     provenance = {
         "recipe": settings.title,
         "settings": json.dumps(settings.model_dump(mode="json"), sort_keys=True),
@@ -223,7 +241,9 @@ def _claim_folder(
                 f"{folder} holds a run with other settings ({'; '.join(changed)}); "
                 "give the same settings to go on with it, or another folder"
             )
-    files.remove_temporary(folder, folder / checkpoint.FOLDER)  # temporary files of a killed run
+    files.remove_temporary(
+        folder, folder / checkpoint.FOLDER, folder / MILESTONES
+    )  # temporary files of a killed run
     if not finished:
         files.write_json(folder / SETTINGS, now)
         files.write_json(folder / ENVIRONMENT, describe_environment(device))

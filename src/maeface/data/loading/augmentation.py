@@ -1,8 +1,8 @@
 """Augmentation of a whole batch on the device: random crop and flip, erasing, mixup and cutmix.
 
-The random numbers of each sample are arguments (``dataset`` draws them); only ``mix``, which draws from the
-generator it is given, and ``erase``, which draws the noise of its pixels, are random by themselves. Changes
-of light, optics, sensor and file are in ``photometric``.
+The random numbers of each sample are arguments (``dataset`` draws them), so nothing that happens to a sample
+depends on the others; only ``mix`` draws from a generator, once a batch. Changes of light, optics, sensor
+and file are in ``photometric``.
 
 B crops, S the side of a crop as stored, I the side that the model takes, O label columns.
 """
@@ -109,47 +109,49 @@ def erase(inputs: Tensor, draws: Tensor, probability: float) -> Tensor:
     across = _within(centres, x * (1 - width), width)  # (B, I)
     down = _within(centres, y * (1 - height), height)
     erased = down[:, :, None] & across[:, None, :] & (chance < probability)[:, None, None]  # (B, I, I)
-    return torch.where(erased[:, None], torch.randn_like(inputs), inputs)
+    noise = photometric.normal_noise(draws, inputs.shape, photometric.Stream.ERASED)
+    return torch.where(erased[:, None], noise.to(inputs.dtype), inputs)
 
 
 def mix(
     inputs: Tensor,
     labels: Tensor,
     mask: Tensor,
+    partner: Tensor,
     generator: np.random.Generator,
     mixup: float,
     cutmix: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix each sample with another of the batch (mixup, or cutmix; one of them by chance where both are on).
+    """Mix samples with their partners (mixup, or cutmix; one of them by chance where both are on).
 
     A label of the mixture is the mixture of the labels. It is missing where either of the two is.
 
     Args:
-        inputs: (B, 3, I, I).
-        labels: (B, O), anything where missing.
-        mask: (B, O) bool, True where the label is there (not missing).
+        inputs: (R, 3, I, I), R at least B.
+        labels: (R, O), anything where missing.
+        mask: (R, O) bool, True where the label is there (not missing).
+        partner: (B,) int64, the row of the partner of each of the first B samples.
         generator: draws the kind, the weight and the box of the mixture, once for the batch.
         mixup: alpha of Beta(alpha, alpha); 0 for none.
-        cutmix: the same for cutmix.
+        cutmix: the same for cutmix; not both are 0.
 
     Returns:
-        Inputs, labels and mask of the mixtures.
+        Inputs, labels and mask of the B mixtures.
     """
-    if not (mixup or cutmix) or len(inputs) < 2:
-        return inputs, labels, mask
     cut = bool(cutmix) and (not mixup or generator.random() < SWITCH_PROBABILITY)
     alpha = cutmix if cut else mixup
-    fraction = float(generator.beta(alpha, alpha))  # of the sample itself; the other is the batch in reverse
+    fraction = float(generator.beta(alpha, alpha))  # of the sample itself
+    own, others = inputs[: len(partner)], inputs[partner]
     if cut:
-        inputs = inputs.clone()
+        own = own.clone()
         x1, y1, x2, y2 = _cut_box(generator, fraction, inputs.shape[-1])
-        inputs[:, :, y1:y2, x1:x2] = inputs.flip(0)[:, :, y1:y2, x1:x2]
+        own[:, :, y1:y2, x1:x2] = others[:, :, y1:y2, x1:x2]
         fraction = 1 - (x2 - x1) * (y2 - y1) / inputs.shape[-1] ** 2
     else:
-        inputs = inputs * fraction + inputs.flip(0) * (1 - fraction)
-    mask = mask & mask.flip(0)
-    mixed = torch.where(mask, labels * fraction + labels.flip(0) * (1 - fraction), 0.0)
-    return inputs, mixed, mask
+        own = own * fraction + others * (1 - fraction)
+    known = mask[: len(partner)] & mask[partner]
+    mixed = labels[: len(partner)] * fraction + labels[partner] * (1 - fraction)
+    return own, torch.where(known, mixed, 0.0), known
 
 
 def _cut_box(generator: np.random.Generator, fraction: float, side: int) -> tuple[int, int, int, int]:

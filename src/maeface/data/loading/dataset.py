@@ -56,7 +56,7 @@ class FaceDataset(Dataset[Batch]):
         seed: of the run.
         labels: {name: array with a row for each of ``rows``}; a batch has their rows under the same names.
         randaugment: timm's name ("rand-m9-mstd0.5-inc1"); empty for none.
-        patches: the length of a sample's mask noise; 0 for none.
+        patches: the length of a sample's ``noise``, for its mask or its drop path; 0 for none.
         training: False uses the random numbers of the first epoch in each, and does not augment.
     """
 

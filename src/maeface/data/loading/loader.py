@@ -1,6 +1,5 @@
 """Batches of a dataset, read ahead by worker processes: for training and for evaluation."""
 
-import itertools
 import signal
 import sys
 import warnings
@@ -9,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from maeface.data.loading.dataset import Batch, FaceDataset
-from maeface.data.loading.sampling import BatchOrder
+from maeface.data.loading.sampling import BatchOrder, pair
 from maeface.errors import ResourceError
 
 
@@ -27,6 +27,7 @@ class Loader:
         rank: this process's number among ``world``; each process reads its slice of every batch.
         world: the number of processes that train together.
         pin: read into page-locked memory, for a GPU.
+        known: (samples, O) bool, which labels are known, where samples are to be mixed in pairs; else None.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         pin: bool = False,
+        known: np.ndarray | None = None,
     ) -> None:
-        self.dataset, self.order = dataset, order
+        self.dataset, self.order, self.known = dataset, order, known
         self.micro_batch, self.workers, self.pin = micro_batch, workers, pin
         self.rank, self.world = rank, world
 
@@ -49,22 +51,41 @@ class Loader:
         return self.order.steps_per_epoch
 
     def steps(self, start: int, stop: int) -> Iterator[Iterator[Batch]]:
-        """Yield for each step its micro-batches of this process; exhaust them before taking the next step."""
-        plan = (batch for step in range(start, stop) for batch in self._micro_batches(step))
+        """Yield for each step its micro-batches of this process; exhaust them before taking the next step.
+
+        Where samples are mixed, a batch also has ``partner`` int64 (B,): the row of the sample to mix each of
+        its B samples with. Partners that belong to another micro-batch or process are in the rows after B.
+        The pairs depend on the whole batch, so they are the same for any micro-batch and number of processes.
+        """
+        plan = (rows for step in range(start, stop) for rows, _ in self._micro_batches(step))
         batches = load(self.dataset, plan, self.workers, self.pin)
         for step in range(start, stop):
-            count = len(self._own_samples(step)[1])
-            yield itertools.islice(batches, -(-count // (self.micro_batch or max(count, 1))))
+            # of the two, ``batches`` is last: at the end of a step nothing is taken from it
+            parts = zip(self._micro_batches(step), batches, strict=False)
+            yield (_add_partners(batch, partner) for (_, partner), batch in parts)
 
-    def _own_samples(self, step: int) -> tuple[int, np.ndarray]:
+    def _micro_batches(self, step: int) -> Iterator[tuple[list[tuple[int, int]], Tensor | None]]:
+        """Yield ``(index, epoch)`` of the rows of each micro-batch, and ``partner``."""
         epoch, indices = self.order.indices(step)
-        return epoch, np.array_split(indices, self.world)[self.rank]
+        partner = None
+        if self.known is not None:
+            order, partner = pair(self.known[indices])
+            indices = indices[order]
+        own = np.array_split(np.arange(len(indices)), self.world)[self.rank]
+        size = self.micro_batch or max(len(own), 1)
+        for first in range(0, len(own), size):
+            places, rows = own[first : first + size], None
+            if partner is not None:
+                others = partner[places]
+                elsewhere = np.setdiff1d(others, places)
+                places = np.concatenate([places, elsewhere])
+                rows = torch.from_numpy(np.argsort(places)[np.searchsorted(np.sort(places), others)])
+            yield [(int(index), epoch) for index in indices[places]], rows
 
-    def _micro_batches(self, step: int) -> Iterator[list[tuple[int, int]]]:
-        epoch, samples = self._own_samples(step)
-        size = self.micro_batch or max(len(samples), 1)
-        for first in range(0, len(samples), size):
-            yield [(int(index), epoch) for index in samples[first : first + size]]
+
+def _add_partners(batch: Batch, partner: Tensor | None) -> Batch:
+    """Return the batch with ``partner``, and with the ids of its samples alone."""
+    return batch if partner is None else batch | {"partner": partner, "id": batch["id"][: len(partner)]}
 
 
 def load_in_order(dataset: FaceDataset, batch: int, workers: int = 0, pin: bool = False) -> Iterator[Batch]:

@@ -3,12 +3,14 @@
 The changes are in the order in which they happen to a photograph: light on the face, exposure and white
 balance, focus and resolution, the sensor's noise, JPEG, and the loss of colour. Each is drawn independently
 for each sample, from numbers that are arguments (``dataset`` draws them), so the same sample and epoch
-always look the same; only the noise of the sensor comes from torch's generator.
+always look the same, whatever else is in the batch.
 
 B images, S their side.
 """
 
 import math
+from collections.abc import Sequence
+from enum import IntEnum
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +73,8 @@ def apply(images: Tensor, draws: Tensor, settings: Photometric) -> Tensor:
             images = _optics(images, draws[:, 11:15], settings)
         images = images.clamp(0, 1)
         if settings.noise:
-            noisy = images + NOISE * draws[:, 16].view(-1, 1, 1, 1) * torch.randn_like(images)
+            noise = normal_noise(draws, images.shape, Stream.SENSOR)
+            noisy = images + NOISE * draws[:, 16].view(-1, 1, 1, 1) * noise
             images = _where_drawn(noisy.clamp(0, 1), images, draws[:, 15], settings.noise)
         if settings.jpeg:
             quality = QUALITY[0] + (QUALITY[1] - QUALITY[0]) * draws[:, 18]
@@ -132,6 +135,46 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     green = -(GREY[0] * red + GREY[2] * blue) / GREY[1]
     restored = luminance + torch.cat([red, green, blue], dim=1)
     return (restored[..., :side, :side].round() / 255).clamp(0, 1)
+
+
+class Stream(IntEnum):
+    """What noise is for, so that two kinds of the same sample differ."""
+
+    SENSOR = 1
+    ERASED = 2
+
+
+def normal_noise(draws: Tensor, shape: Sequence[int], stream: Stream) -> Tensor:
+    """Return noise of mean 0 and standard deviation 1, a function of the numbers of each sample.
+
+    A generator of torch would give a sample other noise beside other samples. Here two values are made of a
+    hash of two of the sample's numbers and of a place; the same on all devices, up to rounding. No value is
+    beyond 4.9.
+
+    Args:
+        draws: (B, 2 or more) uniform on 0..1; the first two are used.
+        shape: (B, ...), of the noise.
+        stream: what it is for.
+
+    Returns:
+        float32, of ``shape``.
+    """
+    count = math.prod(shape[1:])
+    first, second = (draws[:, :2].double() * 2**32).long().unbind(1)
+    key = _hash(first ^ _hash(second + stream))[:, None]  # (B, 1)
+    bits = _hash(key + _hash(torch.arange(-(-count // 2), device=draws.device)))  # (B, half)
+    radius = (-2 * (((bits & 0xFFFF).float() + 0.5) / 2**16).log()).sqrt()  # Box and Muller
+    angle = (bits >> 16).float() * (2 * math.pi / 2**16)
+    return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count].reshape(*shape)
+
+
+def _hash(values: Tensor) -> Tensor:
+    """Return whole numbers of 32 bits that look random, of whole numbers (int64)."""
+    for multiplier in (0x7FEB352D, 0x846CA68B):
+        values = values & 0xFFFFFFFF
+        values = (values ^ (values >> 16)) * multiplier
+    values = values & 0xFFFFFFFF
+    return values ^ (values >> 16)
 
 
 def _where_drawn(changed: Tensor, images: Tensor, draw: Tensor, chance: float) -> Tensor:

@@ -68,6 +68,31 @@ class BatchOrder:
         return epoch, order[start : start + self.batch]
 
 
+def pair(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return an order in which samples that are to be mixed follow each other, and the partner of each.
+
+    Samples with the same known labels are paired first, since the label of a mixture is known only where both
+    are. Those that are left are paired with the most similar ones. A sample that shares no known label with
+    the one beside it, and a last one alone, is its own partner.
+
+    Args:
+        known: (n, O) bool, which labels of each sample are known.
+
+    Returns:
+        Positions in ``known`` (n,) int64, and for each of them the place of its partner in this order (n,).
+    """
+    patterns = np.unique(known, axis=0, return_inverse=True)[1].reshape(-1)
+    order = np.argsort(patterns, kind="stable")
+    sorted_patterns = patterns[order]
+    first, last = (np.searchsorted(sorted_patterns, sorted_patterns, side) for side in ("left", "right"))
+    alone = (np.arange(len(order)) == last - 1) & ((last - first) % 2 == 1)
+    order = np.concatenate([order[~alone], order[alone]])
+    partner = np.arange(len(order)) ^ 1
+    partner[partner == len(order)] -= 1
+    common = (known[order] & known[order[partner]]).any(axis=1)
+    return order, np.where(common, partner, np.arange(len(order)))
+
+
 @lru_cache(maxsize=2)
 def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     return keyed_generator(seed, "order", epoch).permutation(count)

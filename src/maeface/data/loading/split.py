@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pandas as pd
 
 from maeface import config, facts
 from maeface.data import manifest
+from maeface.data.loading.dataset import gather_manifests
+from maeface.data.tables import labels as label_tables
 from maeface.data.tables.labels import LabelledFaces
 from maeface.errors import DataError
 from maeface.files import natural_key
@@ -46,6 +49,21 @@ class Split:
         if len(times) <= folders.max(initial=0):
             raise DataError(f"data.repeats has {len(times)} numbers; expected one for each data folder")
         return self.select(np.repeat(np.arange(len(folders)), np.asarray(times)[folders]))
+
+
+def join_labels(data: Sequence[Path], labels: Path) -> LabelledFaces:
+    """Return the faces of several folders that have labels, and their labels.
+
+    Raises:
+        DataError: labels that do not fit the faces, or two folders with a face of one ``id``.
+    """
+    rows = gather_manifests(data)
+    if (repeated := rows["id"].duplicated()).any():
+        raise DataError(
+            f"two of the data folders have a face called {rows.loc[repeated, 'id'].iloc[0]}, and the "
+            "labels cannot tell them apart; rename the files and prepare again"
+        )
+    return label_tables.join_labels(rows, labels)
 
 
 def select_labels(labelled: LabelledFaces, head: config.Head) -> tuple[tuple[int, ...], Split]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from maeface import console, facts, files, finetune
-from maeface.data.loading.split import Split, select_labels, split_faces
+from maeface.data.loading.split import Split, join_labels, select_labels, split_faces
 from maeface.experiments.reporting import results
 from maeface.experiments.running import plan
 from maeface.experiments.running.datasets import PreparedDataset
@@ -20,6 +20,7 @@ from maeface.model.weights import read_metadata
 from maeface.prediction.crops import predict_crops
 from maeface.train import checkpoint, journal
 from maeface.train.run import WEIGHTS, describe_inputs
+from maeface.train.scores import compute_scores
 
 RUN = "au"
 VIT_BASE = (768, 12, 16)
@@ -140,7 +141,7 @@ def _splits(part: PlannedPart, data: PreparedDataset, tested: PreparedDataset | 
 
 
 def _labelled_faces(part: PlannedPart, data: PreparedDataset) -> Split:
-    return select_labels(finetune.join_labels([data.folder], data.labels), part.settings.model)[1]
+    return select_labels(join_labels([data.folder], data.labels), part.settings.model)[1]
 
 
 def _predict(
@@ -173,7 +174,7 @@ def _predict(
                 "mask": faces.mask,
                 "occurrence" if detection else "intensity": values,
             }
-            scores = finetune.compute_scores(part.settings.model.aus, arrays)
+            scores = compute_scores(part.settings.model.aus, arrays)
             means = {key: value for key, value in scores.items() if key.endswith("_mean")}
     return pd.concat(tables, ignore_index=True), means
 
