@@ -4,7 +4,6 @@ uv run python studio/benchmarks/au_pictures.py ict_facekit.npz src/maeface/au_pi
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from maeface import facts
@@ -17,14 +16,13 @@ from maeface_studio.output import contact_sheets
 SIZE = 160
 SHOWN = 41
 """Number of the subject, whose brows, lids and lips nothing covers."""
-FRONTAL = replace(contact_sheets.PLAIN, yaw=0.0)
 
 
 def main(rig_file: Path, out: Path, shown: int = SHOWN, aus: tuple[int, ...] = tuple(AUS)) -> None:
     """Write AU01.jpg ... AU43.jpg, with the intensities above the faces."""
     studio, subject = Studio(rig.load(rig_file), 336), draw_subject(0, shown)
     for au in aus:
-        strip = contact_sheets.draw_intensities(studio, 0, subject, au, SIZE, FRONTAL)
+        strip = contact_sheets.draw_intensities(studio, 0, subject, au, SIZE, contact_sheets.FRONTAL)
         picture = contact_sheets.label_rows([strip], [f"AU{au}"])
         picture.save(out / f"{facts.au_name(au)}.jpg", quality=82, optimize=True)
 

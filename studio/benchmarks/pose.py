@@ -150,7 +150,7 @@ def draw_points(rig: rigs.Rig, seed: int, subjects: int = 300, pictures: int = 3
             yaw, pitch, roll = draw_angles(rng)
             view = replace(views.draw_view(rng), yaw=yaw, pitch=pitch, roll=roll, distance=distance)
             posed = {au: level for au, level in shot.action.intensities.items() if au != 25}
-            parting = rigs.intensity_to_weight(shot.action.intensities.get(25, 0.0))
+            parting = rigs.intensity_to_weight(25, shot.action.intensities.get(25, 0.0))
             weights = rigs.shape_weights(posed, shot.action.asymmetry, parting)
             turn = rotation_matrix(view.yaw, view.pitch, view.roll)
             project = partial(project_points, view=view, turn=turn, frame=336)

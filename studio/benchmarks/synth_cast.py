@@ -23,7 +23,7 @@ def draw_labels(head: rig.Rig, subject: Subject, images: int) -> NDArray[np.int6
     rows = []
     for image in plan_stills(0, subject, images):
         action = image.action
-        parting = rig.intensity_to_weight(action.intensities.get(25, 0.0))
+        parting = rig.intensity_to_weight(25, action.intensities.get(25, 0.0))
         posed = {au: level for au, level in action.intensities.items() if au != 25}
         weights = rig.shape_weights(posed, action.asymmetry, parting)
         for shape, value in action.speech.items():

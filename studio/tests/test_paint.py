@@ -137,6 +137,7 @@ PLACES = {
     "forehead_inner": (0.0, 7.4), "forehead_outer": (3.2, 7.5), "glabella": (0.6, 5.3), "nose": (0.8, 2.6),
     "crows_feet": (5.5, 3.3), "under_eye": (3.3, 2.4), "nasolabial": (2.9, -1.4), "chin": (0.0, -6.1),
     "mouth_corner": (3.0, -3.6), "lips": (0.7, -4.5),
+    "dimple": (3.1, -3.5), "pressed": (0.0, -4.85),
 }  # fmt: skip
 
 
@@ -176,6 +177,18 @@ def test_weights_rise_with_intensity_and_age_and_name_only_the_aus_folds():
     lone = dict(zip(wrinkles.FOLDS, wrinkles.fold_weights({4: 4.0}, 0.3), strict=True))
     assert lone["glabella"] == max(lone.values()) and lone["crows_feet"] == lone["chin"] == 0
     assert wrinkles.fold_weights({au: 5 for au in rigs.AUS}, 1.0).max() < 1.8
+
+
+def test_folds_are_as_deep_as_their_side_moves(texels):
+    folds = wrinkles.fold_heights(texels)
+    left = (texels.face[..., 0] > 0).astype(np.float32)
+    here, there = at(texels, 3.1, -3.5, 0.6), at(texels, -3.1, -3.5, 0.6)
+    both = wrinkles.sum_folds(folds, {14: 4.0}, {}, 0.5, left)
+    assert np.abs(both[here]).max() == pytest.approx(np.abs(both[there]).max(), rel=0.1)
+    one = wrinkles.sum_folds(folds, {14: 4.0}, {14: 1.0}, 0.5, left)  # the person's left, at x > 0
+    assert np.allclose(one[here], both[here], atol=1e-6) and not one[there].any()
+    midline = wrinkles.sum_folds(folds, {17: 4.0}, {17: 1.0}, 0.5, left)
+    assert np.array_equal(midline, wrinkles.sum_folds(folds, {17: 4.0}, {}, 0.5, left))
 
 
 def test_painting_a_subject_is_quick(texels):

@@ -71,7 +71,8 @@ def test_a_prepared_folder_with_labels(made):
     for au in rig.SIDED_AUS:
         left, right, both = (labels[f"AU{au:02d}_{kind}"] for kind in "LRi")
         assert ((left > 0) == (both > 0)).sum() >= 4 and labels[f"AU{au:02d}_L"].between(0, 5).all()
-        assert ((left + right) / 2 - both).abs().max() < 1
+        stronger = np.maximum(left, right)
+        assert (both == (stronger + 0.5).astype(int)).all() and (left != right).any() == (both > 0).any()
     assert leftovers(out) == []
     assert sorted(path.name for path in (out / FOLDER).iterdir()) == ["00000.tar", "00001.tar"]
 
@@ -318,6 +319,14 @@ def test_other_settings_in_the_same_folder(made, rig_file):
     out, _ = made
     with pytest.raises(ConfigError, match="was begun with seed = 0, now it is 1"):
         render.run(rig_file, out, Settings(**{**asdict(SMALL), "seed": 1}))
+
+
+def test_an_earlier_look_in_the_same_folder(made, rig_file, tmp_path):
+    record = json.loads((made[0] / render.SETTINGS).read_text())
+    assert record.pop("look") == render.LOOK > 1
+    (tmp_path / render.SETTINGS).write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match=rf"pictures differ \(look 1, now {render.LOOK}\)"):
+        render.run(rig_file, tmp_path, SMALL)
 
 
 def test_another_rig_in_the_same_folder(made, rig_file, tmp_path):

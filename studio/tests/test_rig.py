@@ -15,7 +15,7 @@ def rig(rig_path):
 def posed(rig, au, level=5.0):
     """The 68 landmarks at rest and with one AU, (68, 3) each; AU25 is what draws the lips apart."""
     weights = (
-        rigs.shape_weights({}, {}, rigs.intensity_to_weight(level))
+        rigs.shape_weights({}, {}, rigs.intensity_to_weight(25, level))
         if au == 25
         else rigs.shape_weights({au: level}, {})
     )
@@ -85,21 +85,24 @@ def test_every_au_grows_with_its_intensity(rig):
         assert shifts[0] == 0 and all(np.diff(shifts) > 0.01), au
 
 
-def test_sides_follow_the_asymmetry():
-    weights = rigs.shape_weights({12: 5.0}, {12: 0.2})
-    assert weights["mouthSmile_L"] == pytest.approx(0.9 * 1.2)
-    assert weights["mouthSmile_R"] == pytest.approx(0.9 * 0.8)
+def test_the_stronger_side_has_the_intensity_and_the_other_less():
+    for asymmetry, strong, weak in ((0.2, "L", "R"), (-0.2, "R", "L")):
+        weights = rigs.shape_weights({12: 5.0}, {12: asymmetry})
+        assert weights[f"mouthSmile_{strong}"] == pytest.approx(0.9)
+        assert weights[f"mouthSmile_{weak}"] == pytest.approx(0.9 * 0.8 / 1.2)
+    assert rigs.shape_weights({12: 3.0}, {12: 1.0})["mouthSmile_R"] == 0
     assert rigs.shape_weights({26: 5.0}, {26: 0.2}) == {"jawOpen": pytest.approx(0.5)}
 
 
 def test_the_intensities_of_the_sides_are_those_of_their_shapes():
-    assert rigs.side_intensities(3.0, 0.0) == pytest.approx((3.0, 3.0))
-    left, right = rigs.side_intensities(3.0, 0.2)
+    assert rigs.side_intensities(12, 3.0, 0.0) == pytest.approx((3.0, 3.0))
+    left, right = rigs.side_intensities(12, 3.0, 0.2)
     weights = rigs.shape_weights({12: 3.0}, {12: 0.2})
-    assert [0.9 * rigs.intensity_to_weight(side) for side in (left, right)] == pytest.approx(
+    assert [0.9 * rigs.intensity_to_weight(12, side) for side in (left, right)] == pytest.approx(
         [weights["mouthSmile_L"], weights["mouthSmile_R"]]
     )
-    assert rigs.side_intensities(2.0, -1.0) == pytest.approx((0.0, rigs.weight_to_intensity(0.6)))
+    assert left == pytest.approx(3.0) and right < 2.5
+    assert rigs.side_intensities(14, 2.0, -1.0) == pytest.approx((0.0, 2.0))
 
 
 def test_people_differ_more_at_rest_with_a_larger_factor():
@@ -130,10 +133,33 @@ def test_lips_that_part_are_measured(rig):
 
 
 def test_the_intensity_curve_passes_its_points():
-    assert [rigs.intensity_to_weight(level) for level in range(6)] == list(rigs.INTENSITY_WEIGHTS)
-    assert rigs.intensity_to_weight(1.5) == pytest.approx(
-        (rigs.INTENSITY_WEIGHTS[1] + rigs.INTENSITY_WEIGHTS[2]) / 2
-    )
+    for au, curve in ((12, rigs.INTENSITY_WEIGHTS), (7, rigs.EARLY_WEIGHTS)):
+        assert [rigs.intensity_to_weight(au, level) for level in range(6)] == list(curve)
+        assert rigs.intensity_to_weight(au, 1.5) == pytest.approx((curve[1] + curve[2]) / 2)
+        assert rigs.weight_to_intensity(au, curve[2]) == 2
+
+
+@pytest.mark.parametrize(
+    "au, above, below, least",
+    [(5, [37, 38, 43, 44], [41, 40, 47, 46], 0.15), (7, [41, 40, 47, 46], [37, 38, 43, 44], 0.12)],
+)
+def test_lids_open_and_narrow_visibly_at_b(rig, au, above, below, least):
+    rest, moved = posed(rig, au, 2.0)
+    change = [(points[above, 1] - points[below, 1]).mean() for points in (rest, moved)]
+    assert change[1] - change[0] > least
+
+
+def test_sucked_and_tight_lips_do_not_part(rig):
+    rest = rig.lip_gap(rig.pose(np.zeros(50), {}))
+    for au in (23, 24, 28):
+        for level in (2.0, 5.0):
+            assert rig.lip_gap(rig.pose(np.zeros(50), rigs.shape_weights({au: level}, {}))) < 0.3 * rest
+
+
+def test_the_red_of_sucked_lips_vanishes(rig):
+    rest, moved = posed(rig, 28)
+    red = [points[[50, 51, 52], 1].mean() - points[[61, 62, 63], 1].mean() for points in (rest, moved)]
+    assert red[1] < 0.1 * red[0]
 
 
 def test_parts_are_whole(rig):

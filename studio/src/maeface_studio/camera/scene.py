@@ -19,7 +19,7 @@ from maeface_studio.cast.subjects import Subject
 from maeface_studio.cast.views import View
 from maeface_studio.hair.growth import grow_hair
 from maeface_studio.head import rig as rigs
-from maeface_studio.head.blending import SecondShapes, blend
+from maeface_studio.head.blending import MIDLINE_CM, SecondShapes, blend
 from maeface_studio.head.mesh import (
     Floats,
     MeshPart,
@@ -52,7 +52,7 @@ class Picture:
         pixels: (F, F, 3) RGB.
         box: (4,) x1 y1 x2 y2 in px: from ear to ear and from hairline to chin.
         points: (5, 2) px: left eye, right eye, nose, left and right corner of the mouth, as in the picture.
-        intensities: AU -> intensity 0..5 on the head (AU25 is measured between the lips).
+        intensities: AU -> intensity 0..5 of the stronger side (AU25 is measured between the lips).
     """
 
     pixels: NDArray[np.uint8]
@@ -124,6 +124,7 @@ class Studio:
     ) -> None:
         self.rig, self.frame, self.second, self.resting = rig, frame, second, resting
         self._texels: TexelMaps = build_texel_maps(rig)
+        self._left = np.clip(0.5 + self._texels.face[..., 0] / (2 * MIDLINE_CM), 0, 1).astype(np.float32)
         self._renderer = Renderer(frame)
         self._actors: dict[tuple[Subject, int], Actor] = {}
         self._bag, self._outside = split_part(rig.parts["M_BackHead"], self._texels.mouth_lining)
@@ -184,7 +185,7 @@ class Studio:
 
     def pose_head(self, actor: Actor, action: Action) -> tuple[Floats, dict[int, float]]:
         """Return the head in an action, (V, 3) cm in its own axes, and the AU intensities that it shows."""
-        parting = rigs.intensity_to_weight(action.intensities.get(25, 0.0))
+        parting = rigs.intensity_to_weight(25, action.intensities.get(25, 0.0))
         posed = {au: level for au, level in action.intensities.items() if au != 25}
         weights = rigs.shape_weights(posed, action.asymmetry, parting)
         for shape, value in action.speech.items():
@@ -202,16 +203,14 @@ class Studio:
         """Render one picture; ``seed`` draws the noise of the camera."""
         head, intensities = self.pose_head(actor, action)
         turn = rotation_matrix(view.yaw, view.pitch, view.roll)
-        light = light_head(view, turn)
+        light, age = light_head(view, turn), actor.subject.appearance.age
+        folds = wrinkles.sum_folds(actor.folds, intensities, action.asymmetry, age, self._left)
         with self._renderer.context:
             camera = make_camera(view, turn, self.frame)
-            rendered = self._draw(actor, head, intensities, camera, light, view)
-        rng, project = (
-            keyed_generator(seed, 6),
-            partial(project_points, view=view, turn=turn, frame=self.frame),
-        )
+            rendered = self._draw(actor, head, actor.bump + folds, camera, light, view)
+        project = partial(project_points, view=view, turn=turn, frame=self.frame)
         return Picture(
-            develop(rendered, view, actor.subject.appearance.melanin, rng),
+            develop(rendered, view, actor.subject.appearance.melanin, keyed_generator(seed, 6)),
             face_box(head, self.rig, project),
             face_points(head, self.rig, project),
             intensities,
@@ -225,7 +224,7 @@ class Studio:
         self,
         actor: Actor,
         head: Floats,
-        intensities: dict[int, float],
+        heights: Floats,
         camera: Camera,
         light: Lighting,
         view: View,
@@ -243,8 +242,7 @@ class Studio:
         lamps, sky = renderer.compute_visibility(positions, normals, casters, light)
         sky[: len(head)] += self._bounced
         renderer.begin(camera, light)
-        weights = wrinkles.fold_weights(intensities, actor.subject.appearance.age)
-        renderer.set_heights(actor.bump + np.tensordot(weights, actor.folds, axes=1))
+        renderer.set_heights(heights)
         vertices = join_columns([positions, normals, lamps, sky])
         for surface in actor.surfaces:
             renderer.draw_surface(surface, vertices)

@@ -8,7 +8,7 @@ import numpy as np
 
 from maeface_studio.cast import speech, views
 from maeface_studio.cast.random_draws import bernoulli, categorical, clipped_normal, keyed_generator, uniform
-from maeface_studio.cast.sides import draw_one_sided, move_one_side
+from maeface_studio.cast.sides import draw_one_sided
 from maeface_studio.cast.subjects import Subject
 from maeface_studio.cast.views import View
 from maeface_studio.head.rig import AU_SHAPES
@@ -108,9 +108,9 @@ class Action:
     """What the face does: action units, gaze and speech."""
 
     intensities: dict[int, float]
-    """AU -> intensity on 0..5; AU25 is how far the lips are drawn apart in addition to the jaw."""
+    """AU -> intensity on 0..5 of the stronger side; AU25: how far the lips part without the jaw."""
     asymmetry: dict[int, float]
-    """AU -> fraction of the mean that the left side has more and the right side less."""
+    """AU -> left minus right as a fraction of their sum, -1..1, see ``rig.side_factors``."""
     gaze: tuple[float, float]
     """-1..1, to the viewer's right and up."""
     speech: Mapping[str, float] = field(default_factory=dict)
@@ -148,8 +148,7 @@ def plan_stills(seed: int, subject: Subject, count: int, one_sided: float = 0.0)
         if bernoulli(rng, EYE_CONTACT_FRACTION):
             action = replace(action, gaze=_look_at_camera(action.gaze, view))
         sides = draw_one_sided(keyed_generator(seed, 12, subject.number, frame), one_sided)
-        means, asymmetry = move_one_side(action.intensities, action.asymmetry, sides)
-        action = replace(action, intensities=means, asymmetry=asymmetry)
+        action = replace(action, asymmetry={**action.asymmetry, **sides})
         yield PlannedImage(subject, None, frame, 0.0, view, action, int(rng.integers(2**31)))
 
 

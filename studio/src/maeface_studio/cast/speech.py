@@ -53,7 +53,9 @@ def add_spoken_intensities(intensities: Mapping[int, float], shapes: Mapping[str
     for au, shape in _LABELLED_SHAPES:
         if spoken := shapes.get(shape, 0.0):
             gain = AU_SHAPES[au][shape]
-            total[au] = weight_to_intensity(intensity_to_weight(intensities.get(au, 0.0)) + spoken / gain)
+            total[au] = weight_to_intensity(
+                au, intensity_to_weight(au, intensities.get(au, 0.0)) + spoken / gain
+            )
     return total
 
 

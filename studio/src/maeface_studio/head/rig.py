@@ -21,22 +21,28 @@ from maeface_studio.head.mesh import Floats, Ints, MeshPart, join_triangles
 AU_SHAPES: dict[int, dict[str, float]] = {
     1: {"browInnerUp": 1.4},
     2: {"browOuterUp": 1.15},
-    4: {"browDown": 1.3},
-    5: {"eyeWide": 1.2},
+    4: {"browDown": 1.4},
+    5: {"eyeWide": 1.3, "eyeBlink": -0.14},
     6: {"cheekSquint": 0.9, "cheekRaiser": 0.9},
-    7: {"eyeSquint": 1.3},
+    7: {"eyeSquint": 1.35, "eyeBlink": 0.14},
     9: {"noseSneer": 1.1, "browDown": 0.25, "mouthUpperUp": -0.35},
     10: {"mouthUpperUp": 0.9},
-    12: {"mouthSmile": 0.9, "cheekSquint": 0.12},
-    14: {"mouthDimple": 1.2},
+    12: {"mouthSmile": 0.9, "cheekSquint": 0.18},
+    14: {"mouthDimple": 1.2, "mouthPress": 0.25},
     15: {"mouthFrown": 1.0},
     17: {"mouthShrugLower": 1.0},
-    18: {"mouthPucker": 0.95},
+    18: {"mouthPucker": 1.1},
     20: {"mouthStretch": 1.0},
-    23: {"mouthPress": 0.35, "mouthRollLower": 0.5, "mouthRollUpper": 0.5},
-    24: {"mouthPress": 1.2},
+    23: {
+        "mouthPress": 0.35,
+        "mouthRollLower": 0.6,
+        "mouthRollUpper": 0.6,
+        "mouthPucker": 0.1,
+        "mouthClose": 0.02,
+    },
+    24: {"mouthPress": 1.35, "mouthRollLower": 0.3, "mouthRollUpper": 0.3, "mouthShrugLower": 0.12},
     26: {"jawOpen": 0.5},
-    28: {"mouthRollLower": 1.0, "mouthRollUpper": 1.0},
+    28: {"mouthRollLower": 1.2, "mouthRollUpper": 1.1, "mouthPress": 0.2, "mouthClose": 0.03},
     43: {"eyeBlink": 1.0},
 }
 """What each AU does at its greatest intensity. A name without ``_L``/``_R`` stands for both sides."""
@@ -48,6 +54,12 @@ The label of AU25 is measured on the head, see ``lip_gap_to_intensity``."""
 
 INTENSITY_WEIGHTS = (0.0, 0.12, 0.30, 0.52, 0.76, 1.0)
 """Fraction of the greatest excursion at FACS intensities 0, A, B, C, D, E; linear in between."""
+
+EARLY_WEIGHTS = (0.0, 0.22, 0.46, 0.66, 0.84, 1.0)
+"""The same for ``EARLY_AUS``."""
+
+EARLY_AUS = (5, 7, 14, 15, 17, 18, 20, 23, 24, 28)
+"""AUs of small movements: with ``INTENSITY_WEIGHTS`` their B could hardly be seen."""
 
 LIP_GAP_CM = (0.0, 0.10, 0.30, 0.65, 1.10, 1.80)
 """Lip gap in cm over the subject's neutral one at AU25 intensities 0 to 5; linear in between."""
@@ -165,14 +177,23 @@ def load(path: Path) -> Rig:
     return _assemble(data, landmarks)
 
 
-def intensity_to_weight(intensity: float) -> float:
-    """Return the shape weight of a FACS intensity on 0..5 (``INTENSITY_WEIGHTS``)."""
-    return float(np.interp(intensity, range(6), INTENSITY_WEIGHTS))
+def intensity_to_weight(au: int, intensity: float) -> float:
+    """Return the shape weight of a FACS intensity on 0..5 (``INTENSITY_WEIGHTS``, ``EARLY_WEIGHTS``)."""
+    return float(np.interp(intensity, range(6), _weights(au)))
 
 
-def weight_to_intensity(weight: float) -> float:
+def weight_to_intensity(au: int, weight: float) -> float:
     """Return the FACS intensity on 0..5 of a shape weight on 0..1: the inverse of ``intensity_to_weight``."""
-    return float(np.interp(weight, INTENSITY_WEIGHTS, range(6)))
+    return float(np.interp(weight, _weights(au), range(6)))
+
+
+def side_factors(asymmetry: float) -> tuple[float, float]:
+    """Return how far the person's left and right side move, as fractions of the stronger one.
+
+    Args:
+        asymmetry: -1..1, left minus right as a fraction of their sum; 1 is the left side alone.
+    """
+    return (1 + asymmetry) / (1 + abs(asymmetry)), (1 - asymmetry) / (1 + abs(asymmetry))
 
 
 def shape_weights(
@@ -181,8 +202,8 @@ def shape_weights(
     """Return the shape weights of AU intensities.
 
     Args:
-        intensities: AU -> intensity on 0..5, the mean of both sides.
-        asymmetry: AU -> fraction of the mean that the left side has more and the right side less.
+        intensities: AU -> intensity on 0..5, of the stronger side.
+        asymmetry: AU -> left minus right as a fraction of their sum, see ``side_factors``.
         parting: 0..1, how far ``PARTED_SHAPES`` draw the lips apart.
 
     Returns:
@@ -194,12 +215,12 @@ def shape_weights(
         if shape in _WITHOUT_SIDES:
             weights[shape] = weights.get(shape, 0.0) + value
             return
-        for side, factor in (("_L", 1 + asymmetry), ("_R", 1 - asymmetry)):
+        for side, factor in zip(("_L", "_R"), side_factors(asymmetry), strict=True):
             weights[shape + side] = weights.get(shape + side, 0.0) + value * factor
 
     for au, intensity in intensities.items():
         for shape, gain in AU_SHAPES[au].items():
-            add(shape, gain * intensity_to_weight(intensity), asymmetry.get(au, 0.0))
+            add(shape, gain * intensity_to_weight(au, intensity), asymmetry.get(au, 0.0))
     for shape, gain in PARTED_SHAPES.items() if parting else ():
         add(shape, gain * parting, asymmetry.get(25, 0.0))
     return {shape: min(max(value, WEIGHT_RANGE[0]), WEIGHT_RANGE[1]) for shape, value in weights.items()}
@@ -218,20 +239,26 @@ def draw_resting_shapes(rng: np.random.Generator, factor: float = 1.0) -> dict[s
     }
 
 
-def side_intensities(intensity: float, asymmetry: float) -> tuple[float, float]:
+def side_intensities(au: int, intensity: float, asymmetry: float) -> tuple[float, float]:
     """Return the intensities on 0..5 of the person's left and right side.
 
     Args:
-        intensity: 0..5, the mean of both sides.
-        asymmetry: fraction of the mean that the left side has more and the right side less.
+        au: which action unit.
+        intensity: 0..5, of the stronger side.
+        asymmetry: left minus right as a fraction of their sum, see ``side_factors``.
     """
-    weight = intensity_to_weight(intensity)
-    return weight_to_intensity(weight * (1 + asymmetry)), weight_to_intensity(weight * (1 - asymmetry))
+    weight = intensity_to_weight(au, intensity)
+    left, right = (weight_to_intensity(au, weight * factor) for factor in side_factors(asymmetry))
+    return left, right
 
 
 def lip_gap_to_intensity(gap_cm: float) -> float:
     """Return the AU25 intensity on 0..5 of a lip gap in cm over the neutral one (``LIP_GAP_CM``)."""
     return float(np.interp(gap_cm, LIP_GAP_CM, range(6)))
+
+
+def _weights(au: int) -> tuple[float, ...]:
+    return EARLY_WEIGHTS if au in EARLY_AUS else INTENSITY_WEIGHTS
 
 
 _WITHOUT_SIDES = frozenset(

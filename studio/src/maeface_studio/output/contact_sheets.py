@@ -19,6 +19,7 @@ PLAIN = View(
     lamps=(Lamp(35.0, 30.0, 20.0, 1.0, (1.0, 1.0, 1.0)), Lamp(-50.0, 5.0, 30.0, 0.4, (1.0, 1.0, 1.0))),
     ambient=(0.3, 0.3, 0.3), backdrop=Backdrop(light=0.3),
 )  # fmt: skip
+FRONTAL = replace(PLAIN, yaw=0.0)
 LEVELS = ("0", "1 (A)", "2 (B)", "3 (C)", "4 (D)", "5 (E)")
 LABEL_PX, HEAD_PX = 48, 20
 

@@ -23,6 +23,8 @@ from maeface_studio.output.shards import LABELS, PARTS, remove_temporary_files, 
 
 DEFAULTS = Settings()
 SETTINGS = "synth.json"
+LOOK = 2
+"""Grows when the same settings give other pixels or labels. A record without it is of look 1."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _record_settings(out: Path, settings: Settings, rig_file: Path, shapes_file:
         DataError: the record of the earlier run is damaged.
     """
     path = out / SETTINGS
-    record = asdict(settings) | {"rig_sha256": files.sha256(rig_file)}
+    record = asdict(settings) | {"look": LOOK, "rig_sha256": files.sha256(rig_file)}
     record["shapes_sha256"] = None if shapes_file is None else files.sha256(shapes_file)
     if not path.is_file():
         # an unfinished preparation has no manifest yet, but shards or a list of inputs
@@ -113,9 +115,14 @@ def _record_settings(out: Path, settings: Settings, rig_file: Path, shapes_file:
         return
     try:
         # a record of an older version lacks newer settings, which had their defaults then
-        earlier = asdict(DEFAULTS) | dict(json.loads(path.read_text(encoding="utf-8")))
+        earlier = asdict(DEFAULTS) | {"look": 1} | dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} is damaged; delete {out} and run again") from error
+    if earlier["look"] != LOOK:
+        raise ConfigError(
+            f"{out} was begun by a renderer whose pictures differ (look {earlier['look']}, now {LOOK}); "
+            "give another folder"
+        )
     for name, value in record.items():
         if earlier.get(name) != value:
             raise ConfigError(

@@ -57,7 +57,7 @@ def manifest_row(shot: PlannedImage, picture: Picture) -> dict[str, Any]:
     for au, level in code_intensities(picture).items():
         row |= {f"AU{au:02d}_i": level, f"AU{au:02d}_o": int(level >= rig.OCCURRENCE)}
     for au in rig.SIDED_AUS:
-        sides = rig.side_intensities(picture.intensities.get(au, 0.0), shot.action.asymmetry.get(au, 0.0))
+        sides = rig.side_intensities(au, picture.intensities.get(au, 0.0), shot.action.asymmetry.get(au, 0.0))
         row |= {f"AU{au:02d}_{side}": round(value, 2) for side, value in zip("LR", sides, strict=True)}
     return row
 

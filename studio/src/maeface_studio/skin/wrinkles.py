@@ -10,14 +10,15 @@ from functools import lru_cache
 import numpy as np
 
 from maeface_studio.head.mesh import Floats
+from maeface_studio.head.rig import SIDED_AUS, side_intensities
 from maeface_studio.skin.creases import Crease, carve_creases
 from maeface_studio.skin.pigment import smooth_noise
 from maeface_studio.skin.texel_maps import TexelMaps, bell, soft_step
 
-CURVE = (0.0, 0.10, 0.34, 0.60, 0.82, 1.0)
+CURVE = (0.0, 0.16, 0.42, 0.67, 0.86, 1.0)
 """Fraction of a fold's full depth at FACS intensities 0, A, B, C, D, E; linear in between."""
 
-DEPTH_OF_AGE = (0.7, 1.35)
+DEPTH_OF_AGE = (0.85, 1.35)
 """Factor on the depth for the youngest and the oldest."""
 
 CAUSES: dict[str, dict[int, float]] = {
@@ -26,11 +27,13 @@ CAUSES: dict[str, dict[int, float]] = {
     "glabella": {4: 1.0, 9: 0.45},
     "nose": {9: 1.0, 4: 0.1},
     "crows_feet": {6: 1.0, 12: 0.12, 7: 0.15},
-    "under_eye": {7: 1.0, 6: 0.7, 9: 0.3},
-    "nasolabial": {10: 0.9, 12: 0.85, 9: 0.55, 6: 0.3, 20: 0.25},
+    "under_eye": {7: 1.2, 6: 0.7, 9: 0.3, 12: 0.25},
+    "nasolabial": {10: 0.9, 12: 1.05, 9: 0.55, 6: 0.3, 20: 0.25},
     "chin": {17: 1.0, 15: 0.15, 24: 0.2, 23: 0.1},
-    "mouth_corner": {14: 1.0, 15: 0.8, 20: 0.7, 12: 0.35, 24: 0.2},
-    "lips": {18: 0.9, 23: 0.9, 24: 1.0, 28: 0.35},
+    "mouth_corner": {14: 1.0, 15: 0.8, 20: 0.7, 12: 0.35, 24: 0.4, 23: 0.2},
+    "lips": {18: 1.0, 23: 0.9, 24: 0.5, 28: 0.35},
+    "dimple": {14: 1.1, 12: 0.1},
+    "pressed": {24: 1.1, 28: 0.7, 23: 0.4},
 }
 """Fold -> AU -> how much it deepens the fold."""
 
@@ -101,6 +104,29 @@ def fold_weights(intensities: Mapping[int, float], age: float) -> Floats:
     return np.asarray(bounded, np.float32) * np.float32(factor)
 
 
+def sum_folds(
+    folds: Floats, intensities: Mapping[int, float], asymmetry: Mapping[int, float], age: float, left: Floats
+) -> Floats:
+    """Return the height in cm of a subject's folds in an action, (F, F); each side has its own depth.
+
+    Args:
+        folds: as ``draw_personal_folds`` returns them, (K, F, F).
+        intensities: AU -> intensity on 0..5, of the stronger side.
+        asymmetry: AU -> left minus right as a fraction of their sum, -1..1.
+        age: 0 to 1, as ``Appearance.age``.
+        left: 1 on the person's left, 0 on the right, soft between, (F, F).
+    """
+    sides = {
+        au: side_intensities(au, level, asymmetry.get(au, 0.0)) if au in SIDED_AUS else (level, level)
+        for au, level in intensities.items()
+    }
+    of_left, of_right = (fold_weights({au: pair[i] for au, pair in sides.items()}, age) for i in (0, 1))
+    height = np.tensordot(of_right, folds, axes=1)
+    if not np.array_equal(of_left, of_right):
+        height += left * np.tensordot(of_left - of_right, folds, axes=1)
+    return np.asarray(height, np.float32)
+
+
 def _chin_dimples(texels: TexelMaps) -> Floats:
     """Return the height in cm of the dimpled skin of a raised chin, (F, F)."""
     x, y, z = np.moveaxis(texels.face, -1, 0)
@@ -110,7 +136,7 @@ def _chin_dimples(texels: TexelMaps) -> Floats:
         smooth_noise(shape, 150, rng), 0, 2
     )
     region = bell(np.hypot(x / 1.5, (y + 6.15) / 0.85)) * (z > 8) * (1 - texels.lips)
-    return np.asarray(0.045 * (pits + 0.4) * region, np.float32)
+    return np.asarray(0.06 * (pits + 0.4) * region, np.float32)
 
 
 def _forehead_line(height: float, depth: float, reach: float, dip: float) -> Crease:
@@ -202,5 +228,14 @@ _CREASES: dict[str, tuple[Crease, ...]] = {
         Crease(((-2.85, -2.75), (-3.05, -3.3), (-3.05, -3.8), (-2.85, -4.4)), 0.06, 0.17, 0.5, -0.3, 0.45),
         Crease(((-3.6, -2.9), (-3.7, -3.6), (-3.4, -4.3)), -0.05, 0.32, 0.0),
         Crease(((-2.75, -3.85), (-2.9, -4.5), (-2.8, -5.3)), 0.035, 0.17, 0.5, 0.0, 0.5),
+    ),
+    "dimple": (
+        Crease(((-2.95, -2.9), (-3.2, -3.3), (-3.2, -3.75), (-2.95, -4.15)), 0.09, 0.15, 0.5, 0.0, 0.4),
+        Crease(((-3.75, -2.7), (-4.0, -3.4), (-3.7, -4.2)), -0.06, 0.4, 0.0, 0.0, 0.4),
+    ),
+    "pressed": (
+        Crease(((1.0, -1.95), (-0.9, -1.95), (-1.9, -2.35), (-2.5, -2.95)), -0.06, 0.26, 0.0, 0.0, 0.2),
+        Crease(((1.0, -4.85), (-0.9, -4.85), (-1.8, -4.55), (-2.4, -4.15)), -0.06, 0.26, 0.0, 0.0, 0.2),
+        Crease(((-2.5, -3.3), (-2.85, -3.6), (-2.95, -4.1)), 0.06, 0.11, 0.5, 0.0, 0.4),
     ),
 }  # fmt: skip
