@@ -158,7 +158,7 @@ def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> t
             weights.find(init), image_size=head.image_size, drop_path=head.drop_path, interpolate=True
         )
         origin = f"from {init}: {report}"
-    model = AUModel(encoder, aus, head.task, head.sides)
+    model = AUModel(encoder, aus, head.task)
     if head.keep_head and init != "random":
         model.take_head(weights.load_model(init)[0])
     return model, origin
@@ -168,7 +168,7 @@ def au_loss(
     session: Run, settings: config.Finetune, model: AUModel, relative: Mapping[int, int] | None = None
 ) -> loop.Loss:
     """Return the loss of the labels that are there, all of the same weight, and of the order of frames."""
-    options, size, sides = settings.data, model.encoder.image_size, len(model.sides)
+    options, size = settings.data, model.encoder.image_size
 
     def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         stored, uniform, labels, mask = (
@@ -180,7 +180,6 @@ def au_loss(
         images = preprocessing.normalize(images)
         if options.erase:
             images = augmentation.erase(images, uniform, options.erase)
-        labels, mask = (augmentation.mirror_sides(each, sides, crops.flip) for each in (labels, mask))
         mixing = (keyed_generator(settings.run.seed, "step", step), options.mixup, options.cutmix)
         if "guide" not in batch:
             images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
@@ -237,7 +236,7 @@ def _evaluation(
 
     def evaluate(epoch: int) -> Evaluation:
         total, weight = 0.0, 0.0
-        kinds = ("labels", "mask", "occurrence", "intensity", "sides")
+        kinds = ("labels", "mask", "occurrence", "intensity")
         collected: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
         for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
             images = preprocessing.to_input(batch["image"].to(session.device), model.encoder.image_size)
@@ -248,11 +247,9 @@ def _evaluation(
             total, weight = total + float(batch_total), weight + float(batch_weight)
             collected["labels"].append(batch["au"].numpy())
             collected["mask"].append(batch["mask"].numpy())
-            sides = output.side_intensities()
             for name, values in (
                 ("occurrence", output.probabilities()),
                 ("intensity", output.intensities()),
-                ("sides", None if sides is None else torch.cat(sides, dim=1)),
             ):
                 if values is not None:
                     collected[name].append(values.cpu().numpy())
@@ -265,13 +262,10 @@ def _evaluation(
 def compute_scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[str, float]:
     """Return ``f1/AU12`` ... and ``f1_mean``, and the same for ``icc``; means leave out what is undefined.
 
-    Where sides are labelled, ``icc_sides_mean`` is the mean over AUs and both sides.
-
     Args:
         aus: A action units.
         arrays: ``labels`` and ``mask`` as in ``Split``, and the model's ``occurrence`` (probabilities) and
-            ``intensity`` (0 to 5), (N, A) each, as far as its task has them; and ``sides`` (N, 2K), 0 to 5,
-            if it has them.
+            ``intensity`` (0 to 5), (N, A) each, as far as its task has them.
     """
     scores: dict[str, float] = {}
     kinds = [kind for kind in ("occurrence", "intensity") if kind in arrays]
@@ -284,10 +278,6 @@ def compute_scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[
             name, values = "icc", metrics.icc31(labels, arrays[kind], mask)
         scores |= {f"{name}/{facts.au_name(number)}": float(v) for number, v in zip(aus, values, strict=True)}
         scores[f"{name}_mean"] = metrics.mean(values)
-    if "sides" in arrays:
-        labels, mask = (arrays[name][:, len(aus) * len(kinds) :] for name in ("labels", "mask"))
-        if mask.any():
-            scores["icc_sides_mean"] = metrics.mean(metrics.icc31(labels, arrays["sides"], mask))
     return scores
 
 
