@@ -99,7 +99,12 @@ def test_a_chimera_is_one_half_and_its_mirror_image():
     np.testing.assert_array_equal(left[:, 34:], noise[:, 34:])
     np.testing.assert_array_equal(right[:, :30], noise[:, :30])
     for one in (left, right):
-        np.testing.assert_array_equal(one, one[:, ::-1])
+        np.testing.assert_allclose(one, one[:, ::-1].astype(float), atol=1)  # rounding
+    slanted = POINTS + np.array([[0.01, 0.02], [0, -0.02], [0.04, 0], [0.02, 0.01], [0.03, 0]])
+    mirrored = np.abs([1, 0] - slanted)[[1, 0, 2, 4, 3]]
+    left, right = make_chimeras(noise, slanted)
+    for one, other in zip(make_chimeras(noise[:, ::-1], mirrored), (right, left), strict=True):
+        np.testing.assert_allclose(one, other[:, ::-1].astype(float), atol=1)
 
 
 def test_the_midline_is_half_way_to_the_nose_and_slants_with_the_face():
@@ -126,7 +131,7 @@ def test_the_midline_is_half_way_to_the_nose_and_slants_with_the_face():
 def test_the_brighter_side_has_the_higher_value_and_a_mirrored_face_has_them_exchanged():
     faces = [face(lit()), face(lit(50, 250)), face(lit(150, 150))]
     found = predict_sides(brightness, metadata(), faces)  # left and right of AU12; AU04 has no sides
-    np.testing.assert_allclose(found, [[250 / 51, 50 / 51], [50 / 51, 250 / 51], [150 / 51] * 2], atol=0.02)
+    np.testing.assert_allclose(found, [[250 / 51, 50 / 51], [50 / 51, 250 / 51], [150 / 51] * 2], atol=0.05)
     only = predict_sides(lambda crops: brightness(crops)[:, 2:], metadata("intensity"), faces)
     np.testing.assert_array_equal(only, found)
     assert predict_sides(brightness, metadata(), []).shape == (0, 2)
@@ -137,7 +142,7 @@ def test_all_faces_have_their_own_values_however_many_there_are(monkeypatch):
     faces = [face(lit(40 + 40 * k, 20 * k)) for k in range(5)]
     found = predict_sides(brightness, metadata(), faces)
     expected = [[(40 + 40 * k) / 51, 20 * k / 51] for k in range(5)]
-    np.testing.assert_allclose(found, expected, atol=0.02)
+    np.testing.assert_allclose(found, expected, atol=0.05)
 
 
 @pytest.mark.parametrize(("yaw", "known"), [(0, True), (17, True), (-17, True), (24, False), (-24, False)])
