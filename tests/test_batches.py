@@ -204,13 +204,6 @@ def test_crops_of_other_sizes_are_brought_to_one(tmp_path):
     assert dataset(tmp_path).__getitems__([(0, 0), (1, 0)])["image"].shape == (2, 3, 40, 40)
 
 
-def test_left_and_right_of_mirrored_faces_are_exchanged():
-    labels = torch.tensor([[9.0, 1, 2, 3, 4], [9.0, 1, 2, 3, 4]])  # another label; two AUs of left, of right
-    flip = torch.tensor([True, False])
-    assert augmentation.mirror_sides(labels, 2, flip).tolist() == [[9, 3, 4, 1, 2], [9, 1, 2, 3, 4]]
-    assert augmentation.mirror_sides(labels, 0, flip).tolist() == labels.tolist()
-
-
 # augmentation on the device ----------------------------------------------------------------------------
 
 

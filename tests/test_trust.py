@@ -68,7 +68,7 @@ def test_checks_come_back_with_and_without_torch(file):
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_older_files_have_no_checks_and_become_new_when_written(file, version, tmp_path):
     def become_old(values):
-        del values["checks"], values["calibration"], values["sides"], values["unlike"]
+        del values["checks"], values["calibration"], values["unlike"]
         values["format_version"] = version
 
     edited(file, become_old)

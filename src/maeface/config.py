@@ -140,8 +140,6 @@ class Head(Settings):
     image_size: Annotated[int, Field(ge=8)] | None = None
     """None: the weights' own (224 from random)."""
     patch_size: Annotated[int, Field(ge=1)] = 16
-    sides: tuple[int, ...] = ()
-    """Action units whose intensity is learned of each side of the face, too. Not in the paper."""
     keep_head: bool = False
     """Go on with the head of the weights, too, which must have the same AUs and task. Not in the paper."""
     frozen: bool = False

@@ -150,7 +150,7 @@ def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> t
             weights.find(init), image_size=head.image_size, drop_path=head.drop_path, interpolate=True
         )
         origin = f"from {init}: {report}"
-    model = AUModel(encoder, aus, head.task, head.sides)
+    model = AUModel(encoder, aus, head.task)
     if head.keep_head and init != "random":
         model.take_head(weights.load_model(init)[0])
     if head.frozen:
@@ -166,7 +166,7 @@ def au_loss(
     pos_weight: Tensor | None = None,
 ) -> loop.Loss:
     """Return the loss of the labels that are there, and of the order of frames."""
-    options, size, sides = settings.data, model.encoder.image_size, len(model.sides)
+    options, size = settings.data, model.encoder.image_size
 
     def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         stored, uniform, labels, mask = (
@@ -178,7 +178,6 @@ def au_loss(
         images = preprocessing.normalize(images)
         if options.erase:
             images = augmentation.erase(images, uniform, options.erase)
-        labels, mask = (augmentation.mirror_sides(each, sides, crops.flip) for each in (labels, mask))
         widths = [labels.shape[1]]
         if "guide" in batch:
             widths.append(batch["guide"].shape[1])

@@ -26,7 +26,8 @@ from maeface.model.arrays import load_arrays
 from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
 from maeface.prediction import pipeline, record
-from maeface.prediction.columns import choose_thresholds, number_thresholds, sides_of
+from maeface.prediction.chimeras import refuse_ready_crops, sided_aus
+from maeface.prediction.columns import choose_thresholds, number_thresholds
 from maeface.prediction.explaining import require_explainable
 from maeface.prediction.extra_record import remove_stale
 from maeface.prediction.extras import CAMERA, NO_TABLE, NO_VIDEO, Extras
@@ -234,6 +235,7 @@ def _check(options: Options) -> None:
     checks.require_sampling(options.every, options.fps)
     checks.require_fraction("max_bad", options.max_bad)
     require_face_choice(options.faces)
+    refuse_ready_crops(options.sides, options.aligned)
     if options.workers is not None:
         checks.require_positive("workers", options.workers)
     checks.require_positive("file_timeout", options.file_timeout)
@@ -288,7 +290,7 @@ def _require_possible(weights: Path, options: Options) -> None:
     if not options.sides and options.au_thresholds is None:
         return
     metadata = load_arrays(weights)[1]
-    sides_of(metadata, options.sides)
+    sided_aus(metadata, options.sides)
     choose_thresholds(metadata, number_thresholds(options.au_thresholds))
 
 

@@ -37,7 +37,7 @@ Sides = Annotated[
     bool,
     typer.Option(
         "--sides",
-        help="Add intensities of the subject's left and right, AU12_L and AU12_R, if the weights have them.",
+        help="Add intensities of the subject's left and right, AU12_L and AU12_R, of AU06, 09, 10, 12, 43.",
         rich_help_panel=VALUES,
     ),
 ]

@@ -93,13 +93,15 @@ def test_sides_are_compared_each_with_its_own_and_their_difference(tmp_path):
         tmp_path / "labels.csv", AU12_o=np.repeat([0, 1], 20), AU17_o=0, AU12_L=left, AU12_R=right
     )
     shown = {"input": labels.rows["source"], "AU12_p": 0.5}
-    good = save(tmp_path / "good.csv", **shown, AU12_L=left * 0.5 + 1, AU12_R=right * 0.5)
+    good = save(tmp_path / "good.csv", **shown, AU12_L=left * 0.5 + 2, AU12_R=right * 0.5)
     swapped = save(tmp_path / "swapped.csv", **shown, AU12_L=right, AU12_R=left)
     none = save(tmp_path / "none.csv", **shown)
     tools = {"good": read(good), "swapped": read(swapped), "none": read(none)}
     found, _ = stills.score("renders", labels, tools, stills.SIDES, resamples=20)
     assert only(found, "r of left - right", tool="good").value == pytest.approx(1)
     assert only(found, "r of left - right", tool="swapped").value == pytest.approx(-1)
+    assert only(found, "stronger side", tool="good").value == pytest.approx(2 / 3)  # 0 and 3 are 2 and 1.5
+    assert only(found, "stronger side", tool="swapped").value == 0  # equal sides do not count
     assert 0.7 < only(found, "ICC left", tool="good").value < 1
     assert only(found, "ICC right", tool="swapped").value < 0.5
     assert all(math.isnan(only(found, measure, tool="none").value) for measure in stills.SIDES)

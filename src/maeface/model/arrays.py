@@ -88,8 +88,6 @@ def _shapes(metadata: Metadata) -> dict[str, tuple[int, ...]]:
         "patch_embed.proj.bias": (width,),
     }
     linear = {"head": (outputs, width)}
-    if metadata.sides:
-        linear["side_head"] = (2 * len(metadata.sides), width)
     norms = ["fc_norm"]
     for k in range(sizes.depth):
         block = f"blocks.{k}"

@@ -1,7 +1,7 @@
 """The AU model of stage 2: a ViT, the mean of its patch tokens, a LayerNorm and a linear head; and its loss.
 
 Shapes: B images, S image side in pixels, D width, A action units, O outputs of the head: A for detection and
-for intensity, 2A for both (occurrence first). K action units have an intensity of each side of the face.
+for intensity, 2A for both (occurrence first).
 """
 
 from typing import NamedTuple, Self
@@ -21,12 +21,10 @@ class AUOutput(NamedTuple):
 
     occurrence: (B, A) logits, or None if the task has none.
     intensity: (B, A), 0 to 1 for FACS 0 to 5 but not clipped, or None if the task has none.
-    sides: (B, 2K), intensities as above of the subject's left, then of the right; None if the model has none.
     """
 
     occurrence: Tensor | None
     intensity: Tensor | None
-    sides: Tensor | None = None
 
     def scores(self) -> list[Tensor]:
         """Return what orders faces by each AU, (B, A) each: logits, and intensities on about their scale."""
@@ -42,21 +40,9 @@ class AUOutput(NamedTuple):
         return None if self.intensity is None else self.intensity.float().clamp(0, 1) * INTENSITY_MAX
 
     def values(self) -> dict[str, Tensor]:
-        """Return the probabilities, the intensities and those of the sides (B, 2K), as far as there are any.
-
-        Their names are ``occurrence``, ``intensity`` and ``sides``.
-        """
-        sides = self.side_intensities()
+        """Return the probabilities as ``occurrence`` and the intensities as ``intensity``, as far as there are any."""
         all_of = {"occurrence": self.probabilities(), "intensity": self.intensities()}
-        all_of["sides"] = None if sides is None else torch.cat(sides, dim=1)
         return {name: values for name, values in all_of.items() if values is not None}
-
-    def side_intensities(self) -> tuple[Tensor, Tensor] | None:
-        """Return the intensities of the subject's left and right, (B, K) float each, clipped to 0 to 5."""
-        if self.sides is None:
-            return None
-        left, right = (self.sides.float().clamp(0, 1) * INTENSITY_MAX).chunk(2, dim=1)
-        return left, right
 
 
 class AUModel(nn.Module):
@@ -66,11 +52,7 @@ class AUModel(nn.Module):
         encoder: the ViT, from a masked autoencoder or new; its positions are trained here.
         aus: action unit numbers, in the order of the outputs.
         task: "detection", "intensity" or "both".
-        sides: those of ``aus`` that have an intensity of each side of the face, from a second linear layer.
         unlike: whether it also measures how unlike the training faces a face is.
-
-    Raises:
-        ConfigError: an AU of ``sides`` is not in ``aus``, or is there twice.
     """
 
     def __init__(
@@ -78,22 +60,16 @@ class AUModel(nn.Module):
         encoder: ViT,
         aus: tuple[int, ...],
         task: Task,
-        sides: tuple[int, ...] = (),
         unlike: bool = False,
     ) -> None:
         super().__init__()
-        if wrong := [au for au in sides if au not in aus or sides.count(au) > 1]:
-            raise ConfigError(f"model.sides: expected each AU once, and one of {tuple(aus)}; got {wrong[0]}")
-        self.aus, self.task, self.sides = tuple(aus), task, tuple(sides)
+        self.aus, self.task = tuple(aus), task
         self.encoder, self.frozen = encoder, False
         self.fc_norm = nn.LayerNorm(encoder.shape.width, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(encoder.shape.width, len(self.aus) * (2 if task == "both" else 1))
         self.unlike = Unlikeness(encoder.shape.width) if unlike else None
         encoder.pos_embed.requires_grad_(True)
         initialise(self.fc_norm, head=self.head)
-        self.side_head = nn.Linear(encoder.shape.width, 2 * len(self.sides)) if self.sides else None
-        if self.side_head is not None:
-            initialise(head=self.side_head)
 
     def freeze_encoder(self) -> None:
         """Train norm and heads alone: the encoder has no gradients, and stays in evaluation mode."""
@@ -110,8 +86,6 @@ class AUModel(nn.Module):
     def take_head(self, other: "AUModel") -> None:
         """Copy the last layers of another model of the same width, AUs and task.
 
-        The layer of the sides is copied if the other has the same sides; else it stays as it is.
-
         Raises:
             ConfigError: its AUs, task or width differ.
         """
@@ -124,8 +98,6 @@ class AUModel(nn.Module):
                 raise ConfigError(f"the head cannot be kept: its {what} {theirs}, here {mine}")
         self.fc_norm.load_state_dict(other.fc_norm.state_dict())
         self.head.load_state_dict(other.head.state_dict())
-        if self.side_head is not None and other.side_head is not None and self.sides == other.sides:
-            self.side_head.load_state_dict(other.side_head.state_dict())
 
     def features(self, images: Tensor, keep: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
         """Return the embedding that is the input of the head, (B, D).
@@ -145,21 +117,15 @@ class AUModel(nn.Module):
         """
         return self.forward_head(self.features(images, drop=drop))
 
-    def outputs(self, features: Tensor) -> Tensor:
-        """Map features (B, D) to the outputs of the head, followed by those of the sides: (B, O + 2K)."""
-        heads = [self.head] if self.side_head is None else [self.head, self.side_head]
-        return torch.cat([head(features) for head in heads], dim=1)
-
     def forward_head(self, features: Tensor) -> AUOutput:
         """Map features (B, D) to AUs."""
         values = self.head(features)  # (B, O)
-        sides = None if self.side_head is None else self.side_head(features)
         if self.task == "detection":
-            return AUOutput(values, None, sides)
+            return AUOutput(values, None)
         if self.task == "intensity":
-            return AUOutput(None, values, sides)
+            return AUOutput(None, values)
         occurrence, intensity = values.chunk(2, dim=1)
-        return AUOutput(occurrence, intensity, sides)
+        return AUOutput(occurrence, intensity)
 
 
 class Unlikeness(nn.Module):
@@ -218,22 +184,15 @@ def loss_sum(
 
     Args:
         output: of ``AUModel.forward``.
-        labels: (B, O + 2K): occurrence 0 to 1, or intensity 0 to 5; for both, occurrence then intensity; then
-            the intensities of the sides as in ``AUOutput.sides``. Missing labels may have any value.
-        mask: (B, O + 2K) bool, True where the label is there (not missing).
+        labels: (B, O): occurrence 0 to 1, or intensity 0 to 5; for both, occurrence then intensity. Missing
+            labels may have any value.
+        mask: (B, O) bool, True where the label is there (not missing).
         pos_weight: (A,), as for ``detection_loss_sum``; the weight to divide by stays the number of labels.
 
     Returns:
-        ``detection_loss_sum``, ``intensity_loss_sum`` or their sum, plus ``side_loss_sum``, a scalar; and the
-        number of labels without sides, for both tasks half of it, so that the loss of both is the sum of
-        their means where no label is missing.
+        ``detection_loss_sum``, ``intensity_loss_sum`` or their sum, a scalar; and the number of labels, for
+        both tasks half of it, so that the loss of both is the sum of their means where no label is missing.
     """
-    if output.sides is not None:
-        outputs = labels.shape[1] - output.sides.shape[1]
-        others = labels[:, :outputs], mask[:, :outputs]
-        total, weight = loss_sum(output._replace(sides=None), *others, pos_weight)
-        aus = output.scores()[0].shape[1]
-        return total + side_loss_sum(output.sides, labels[:, outputs:], mask[:, outputs:], aus), weight
     if output.occurrence is None:
         assert output.intensity is not None
         return intensity_loss_sum(output.intensity, labels, mask), mask.sum()
@@ -274,18 +233,6 @@ def intensity_loss_sum(values: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     labels = torch.where(mask, labels, 0.0).to(_loss_dtype(values)) / INTENSITY_MAX
     errors = (values.to(labels.dtype) - labels).square()
     return torch.where(mask, errors, 0.0).sum()
-
-
-def side_loss_sum(sides: Tensor, labels: Tensor, mask: Tensor, aus: int) -> Tensor:
-    """Return the errors of the sides, weighted so that all sides of a face weigh like its AU intensities.
-
-    Args:
-        sides: (B, 2K), 0 to 1 for FACS 0 to 5.
-        labels: (B, 2K), 0 to 5; any value where missing.
-        mask: (B, 2K) bool, True where the label is there (not missing).
-        aus: A, the number of AUs of the model.
-    """
-    return intensity_loss_sum(sides, labels, mask) * aus / sides.shape[1]
 
 
 def guide_loss_sum(measures: Tensor, guide: Tensor, mask: Tensor) -> Tensor:

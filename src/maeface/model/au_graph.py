@@ -17,8 +17,8 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
     """Return an AU model as an ONNX file.
 
     Input ``images``: (B, 3, I, I) float32, normalised. Output ``values``, of the layer ``output``: the head's
-    (N, O), not yet probabilities and intensities, followed by those of the sides (N, 2K) if the model has
-    them and by ``unlike`` (N, 1) if it has that; or the features (N, D) that the head reads.
+    (N, O), not yet probabilities and intensities, followed by ``unlike`` (N, 1) if the model has that; or the
+    features (N, D) that the head reads.
 
     Args:
         weights: by published name, float32.
@@ -35,12 +35,10 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
     patches = graph.add("Slice", tokens, *map(graph.constant, ([1], [2**31 - 1], [1])))
     values = layers.norm(graph.add("ReduceMean", patches, axes=[1], keepdims=0), "fc_norm")
     if output == "head":
-        heads = ["head", "side_head"] if metadata.sides else ["head"]
-        width = sum(len(weights[f"{name}.bias"]) for name in heads)
-        parts = [layers.linear(values, name) for name in heads]
+        head, width = layers.linear(values, "head"), len(weights["head.bias"])
         if metadata.unlike is not None:
-            parts, width = [*parts, layers.unlike(values)], width + 1
-        values = graph.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+            head, width = graph.add("Concat", head, layers.unlike(values), axis=1), width + 1
+        values = head
     graph.output(values, "values", ["batch", width])
     return graph.to_bytes()
 

@@ -162,7 +162,7 @@ def load_model(weights: str | Path | None = None) -> tuple[AUModel, Metadata]:
     assert metadata.task is not None
     with torch.device("meta"):
         unlike = metadata.unlike is not None
-        model = AUModel(_encoder(path, metadata), metadata.aus, metadata.task, metadata.sides, unlike)
+        model = AUModel(_encoder(path, metadata), metadata.aus, metadata.task, unlike)
     _fill(model, checkpoint)
     return model.eval(), metadata
 

@@ -6,8 +6,8 @@ other; a table never does. Occurrence is decided by the probability and its thre
 follows: at least 1 (trace, A) if the action unit occurs, below 2 (slight, B) if not. Between 1 and 2 both are
 possible: coders and datasets differ on whether a trace counts (in DISFA, presence begins at 2).
 
-``AU12_L`` and ``AU12_R``, the intensities of the subject's left and right (0 to 5), are as the network gives
-them: a smile of one side may be below 1 on the other.
+``AU12_L`` and ``AU12_R``, the intensities of the subject's left and right (0 to 5; ``chimeras``), are as the
+network gives them: a smile of one side may be below 1 on the other.
 """
 
 import re
@@ -19,10 +19,7 @@ from numpy.typing import NDArray
 from maeface import checks, facts
 from maeface.errors import ConfigError
 from maeface.facts import INTENSITY_MAX
-from maeface.model.arrays import load_arrays
 from maeface.model.file_format.metadata import Metadata
-from maeface.model.zoo import find
-from maeface.model.zoo import names as names_of_weights
 
 BOX = ("x1", "y1", "x2", "y2")
 """Of the face, px of the picture."""
@@ -65,22 +62,6 @@ def au_columns(aus: Sequence[int], task: str | None, sides: Sequence[int] = ()) 
     columns += [f"{name}_p" for name in names if task != "intensity"]
     columns += [f"{name}_i" for name in names if task != "detection"]
     return columns + [f"{facts.au_name(au)}_{side}" for side in "LR" for au in sides]
-
-
-def sides_of(metadata: Metadata, asked: bool) -> tuple[int, ...]:
-    """Return the action units of weights whose intensities of each side of the face are given.
-
-    Raises:
-        ConfigError: they are asked for and there are none; packaged weights that have them are named.
-    """
-    if asked and not metadata.sides:
-        with_sides = [name for name in names_of_weights() if load_arrays(find(name))[1].sides]
-        choose = ", ".join(with_sides) or "a file of weights that were trained with model.sides"
-        raise ConfigError(
-            f"{checks.name_of('sides')} needs weights with intensities of each side of the face, and these "
-            f"have none; give {checks.name_of('weights')}: {choose}"
-        )
-    return metadata.sides if asked else ()
 
 
 def number_thresholds(thresholds: Mapping[str, float] | float | None) -> Mapping[int, float] | float | None:
@@ -129,22 +110,20 @@ def make_consistent(
     """Return the values of ``au_columns`` for the outputs of a model.
 
     Args:
-        values: (F, K), probabilities and intensities as ``values.to_values`` returns them; those of the sides
-            may follow.
+        values: (F, K), probabilities and intensities as ``values.to_values`` returns them.
         task: of the model.
         thresholds: probability from which each of A action units occurs; without effect on "intensity".
 
     Returns:
         (F, A + K): occurrence (0 or 1), probabilities unchanged, and intensities limited to those that the
-        occurrence allows; those of the sides unchanged. A model of intensities only has them unchanged.
+        occurrence allows. A model of intensities only has them unchanged.
     """
     count = len(thresholds)
     if task == "intensity":
         return np.concatenate([(values[:, :count] >= PRESENT).astype(np.float32), values], axis=1)
     occurs = values[:, :count] >= np.asarray(thresholds, np.float32)
-    outputs = 2 * count if task == "both" else count
-    intensities, sides = values[:, count:outputs], values[:, outputs:]
+    intensities = values[:, count:]
     if intensities.shape[1]:
         low, high = np.where(occurs, PRESENT, 0.0), np.where(occurs, INTENSITY_MAX, ABSENT_MAX)
         intensities = np.clip(intensities, low, high).astype(np.float32)
-    return np.concatenate([occurs.astype(np.float32), values[:, :count], intensities, sides], axis=1)
+    return np.concatenate([occurs.astype(np.float32), values[:, :count], intensities], axis=1)

@@ -23,6 +23,7 @@ from maeface.faces.live_following import LiveFollower
 from maeface.faces.media import Frame
 from maeface.faces.quality import measure_quality
 from maeface.faces.search import WINDOW_PX
+from maeface.prediction.chimeras import add_sides
 from maeface.prediction.newest import NewestFrame
 from maeface.prediction.rows import HIDDEN, ImagePrediction, number_array, rows_of
 from maeface.prediction.table_writer import to_csv
@@ -133,6 +134,7 @@ class LivePredictor:
         crops = crop_faces([frame.rgb], [located], self._size)[0]
         values, unlike = self._predictor.predict_faces([crop.pixels for crop in crops], mirror=False)
         measures = measure_quality(crops, [frame.rgb.shape] * len(crops), unlike)
+        values = add_sides(self._predictor, values, crops, measures, mirror=False)
         prediction = ImagePrediction(SourceImage(self._name, frame, video=True), crops, values, measures)
         rows = rows_of([prediction], self._predictor.columns).drop_columns(list(HIDDEN))
         if not tracks:

@@ -54,7 +54,7 @@ class AUNetwork(Protocol):
         """Return an output for crops.
 
         Returns:
-            Features (F, D), or (V, F, O + 2K) of head and sides: V is 2 with the mirror image, else 1. If the
+            Features (F, D), or (V, F, O) of the head: V is 2 with the mirror image, else 1. If the
             metadata have ``unlike``, it is one more output, the last one.
         """
 
@@ -70,7 +70,7 @@ def compute_faces(network: AUNetwork, crops: Crops, output: Output, mirror: bool
         empty = np.zeros((0, metadata.encoder.width), np.float32)
         return network.compute(crops, output, mirror) if len(crops) else empty, nothing
     if not len(crops):
-        outputs = len(au_columns(metadata.aus, metadata.task, metadata.sides)) - len(metadata.aus)
+        outputs = len(au_columns(metadata.aus, metadata.task)) - len(metadata.aus)
         return np.zeros((0, outputs), np.float32), np.zeros(0, np.float32)
     return read_head(network.compute(crops, output, mirror), metadata)
 

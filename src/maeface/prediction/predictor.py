@@ -27,18 +27,18 @@ from maeface.data.ingest.images import (
 )
 from maeface.data.ingest.read_ahead import closed, read_ahead
 from maeface.errors import ConfigError
-from maeface.faces import finder, media
+from maeface.faces import finder, media, quality
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
-from maeface.faces.finder import FaceChoice
 from maeface.faces.following import MIN_FACE
 from maeface.faces.imaging import Image
 from maeface.model.zoo import find
-from maeface.prediction.columns import au_columns, choose_thresholds, face_columns, make_consistent, sides_of
+from maeface.prediction import chimeras
+from maeface.prediction.columns import au_columns, choose_thresholds, face_columns, make_consistent
 from maeface.prediction.face_finder import Batch, FaceFinder, images_of
 from maeface.prediction.networks import CLOSED, compute_faces, open_au_network
 from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of
-from maeface.prediction.rows import ImagePrediction, crops_by_batch, join_predictions, rows_of
+from maeface.prediction.rows import ImagePrediction, crops_by_batch, join_predictions, rows_of, shapes_of
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
 from maeface.prediction.values import Crops, Output, Values
@@ -71,22 +71,23 @@ class Predictor:
         min_face: side of the smallest face that is searched for in videos, px; 0: as in photos.
         face_threshold: least score of a face, 0 to 1.
         au_thresholds: {action unit: probability from which it occurs}, or one for all; else the weights' own.
-        sides: add the intensities of the subject's left and right, ``AU12_L`` and ``AU12_R`` (0 to 5).
+        sides: add intensities of the subject's left and right, ``AU12_L`` and ``AU12_R`` (``chimeras``).
 
-    A predictor may be used by several threads; its networks serve one of them at a time. ``close`` frees the
-    networks, and so does the end of a ``with`` block.
+    Several threads may use a predictor; its networks serve one at a time. ``close`` or the end of a ``with``
+    block frees them.
 
     Attributes:
         metadata: the metadata of the weights: ``aus``, ``task``, ``thresholds``, ...
         thresholds: probability from which each action unit of ``metadata.aus`` occurs.
         columns, au_columns: the columns of the table, and those of them that are of action units.
+        sides: the action units with columns of left and right, which are the last ones.
         weights: the path of the weights.
         detector, detector_weights: the face detector and the path of its weights; None if it is not needed.
         backend, device: in use; the device is "cpu" or "cuda:N".
         precision: of the AU model in use: "fp32" or "bf16".
 
     Raises:
-        ConfigError: an unknown choice (the allowed ones are listed), or sides that the weights do not have.
+        ConfigError: an unknown choice (the allowed ones are listed), or sides that are not possible.
         WeightsError: the file is not an AU model, or is damaged.
         ResourceError: no such device, a back end that is not installed, or no weights of the face detector.
     """
@@ -96,7 +97,7 @@ class Predictor:
         weights: Path | str | None = None,
         device: "str | torch.device" = "auto",
         aligned: bool = False,
-        faces: FaceChoice = "all",
+        faces: finder.FaceChoice = "all",
         precision: Precision = "auto",
         detector: WeightsSource = "auto",
         backend: Backend = "auto",
@@ -107,6 +108,7 @@ class Predictor:
         sides: bool = False,
     ) -> None:
         finder.require_face_choice(faces)
+        chimeras.refuse_ready_crops(sides, aligned)
         checks.require_choice("detector", detector, get_args(WeightsSource))
         checks.require_choice("precision", precision, get_args(Precision))
         checks.require_not_negative("min_face", min_face)
@@ -117,7 +119,7 @@ class Predictor:
         network = self._network = open_au_network(self.weights, device, precision, backend, threads)
         self.metadata, self.backend = network.metadata, network.backend
         self.device, self.precision = network.device, network.precision
-        self.faces: FaceChoice = faces
+        self.faces: finder.FaceChoice = faces
         self.detector, self.detector_weights = None, None
         if not aligned:
             self.detector_weights = locate_detector_weights("mobilenet0.25", detector)
@@ -129,10 +131,9 @@ class Predictor:
                 threads=threads,
             )
         self.thresholds = choose_thresholds(self.metadata, au_thresholds)
-        of_sides = sides_of(self.metadata, sides)
-        self.au_columns = au_columns(self.metadata.aus, self.metadata.task, of_sides)
+        self.sides = chimeras.sided_aus(self.metadata, sides)
+        self.au_columns = au_columns(self.metadata.aus, self.metadata.task, self.sides)
         self.columns = [*WHERE, *face_columns(self.metadata.unlike is not None), *self.au_columns]
-        self._outputs = len(self.au_columns) - len(self.metadata.aus)  # those of the sides come after these
 
     def __repr__(self) -> str:
         return f"Predictor({self.weights.stem}, {self.backend} on {self.device}, {self.precision})"
@@ -241,8 +242,7 @@ class Predictor:
         Takes the same arguments and raises the same errors as a call.
 
         Returns:
-            The table of a call without its AU columns, N rows, and the features (N, D). The features of a row
-            without a face are NaN.
+            The table of a call without its AU columns, N rows; and (N, D), NaN in rows without a face.
         """
         empty = np.full((1, self.metadata.encoder.width), np.nan, dtype=np.float32)
         features: list[NDArray[np.float32]] = []
@@ -285,18 +285,17 @@ class Predictor:
 
         Returns:
             (F, K) float32: probabilities and intensities as the network gives them, in the order of
-            ``au_columns`` after the occurrences, or the features; (0, K) without a crop.
+            ``au_columns`` between the occurrences and the sides, or the features; (0, K) without a crop.
         """
-        values, _ = compute_faces(self._network, crops, output, mirror)
-        return values if output == "features" else values[:, : self._outputs]
+        return compute_faces(self._network, crops, output, mirror)[0]
 
     def predict_faces(self, crops: Crops, output: Output = "head", mirror: bool = True) -> Values:
         """Return the AU columns of the table or the features, (F, K), and ``unlike``, (F,), or NaN."""
         values, unlike = compute_faces(self._network, crops, output, mirror)
-        return values if output == "features" else self.to_columns(values[:, : self._outputs]), unlike
+        return values if output == "features" else self.to_columns(values), unlike
 
     def to_columns(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the AU columns of the table, occurrence included, for what ``predict_crops`` returns."""
+        """Return the AU columns of the table, without those of the sides, for ``predict_crops``."""
         return make_consistent(values, self.metadata.task, self.thresholds)
 
     @cached_property
@@ -315,10 +314,13 @@ class Predictor:
         film = any(image.video for batch in group for image in images_of(batch))
         for batches, crops_of_images in self.face_finder.find(group, frames):
             of_all = crops_by_batch(batches, crops_of_images)
-            crops_together = [crop.pixels for batch in of_all for crops in batch for crop in crops]
+            faces = [crop for batch in of_all for crops in batch for crop in crops]
             # A film has many frames of the same face, and the mirror image doubles the time.
-            values, unlike = self.predict_faces(crops_together, output, mirror=not film)
-            yield from join_predictions(batches, of_all, values, unlike)
+            values, unlike = self.predict_faces([face.pixels for face in faces], output, mirror=not film)
+            measures = quality.measure_quality(faces, shapes_of(batches, of_all), unlike)
+            if output == "head":
+                values = chimeras.add_sides(self, values, faces, measures, mirror=not film)
+            yield from join_predictions(batches, of_all, values, measures)
 
     @cached_property
     def face_finder(self) -> FaceFinder:

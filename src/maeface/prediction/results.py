@@ -27,7 +27,8 @@ class ActionUnit:
         present: whether it occurs, by the threshold of the weights.
         probability: of occurrence, 0 to 1; None if the weights have learned intensities only.
         intensity: 0 to 5; None if the weights have learned occurrence only.
-        left, right: intensities of the subject's sides, 0 to 5; None without ``sides``.
+        left, right: intensities of the subject's sides, 0 to 5; None without ``sides``, of an action unit
+            without them, and where a side cannot be seen.
     """
 
     present: bool

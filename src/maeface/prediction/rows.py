@@ -74,29 +74,34 @@ def crops_by_batch(
     return [[next(found) if isinstance(image, SourceImage) else [] for image in batch] for batch in batches]
 
 
-def join_predictions(
-    batches: Sequence[Sequence[SourceImage | UnreadableInput]],
-    crops: Sequence[Sequence[list[FaceCrop]]],
-    values: NDArray[np.float32],
-    unlike: NDArray[np.float32],
-) -> Iterator[list[ImagePrediction]]:
-    """Yield the predictions of batches of images; the quality of all faces is measured together.
-
-    Args:
-        batches: the images, and entries for what is missing.
-        crops: the faces of each image of each batch.
-        values: (F, K) of all faces, in their order.
-        unlike: (F,) of all faces, NaN where it is not known.
-    """
-    shapes = [
+def shapes_of(
+    batches: Sequence[Sequence[SourceImage | UnreadableInput]], crops: Sequence[Sequence[list[FaceCrop]]]
+) -> list[tuple[int, ...]]:
+    """Return the shape of the image of each face of each batch."""
+    return [
         image.frame.rgb.shape
         for batch, of_batch in zip(batches, crops, strict=True)
         for image, faces in zip(batch, of_batch, strict=True)
         if isinstance(image, SourceImage)
         for _ in faces
     ]
-    every = [crop for of_batch in crops for faces in of_batch for crop in faces]
-    measures, start = measure_quality(every, shapes, unlike), 0
+
+
+def join_predictions(
+    batches: Sequence[Sequence[SourceImage | UnreadableInput]],
+    crops: Sequence[Sequence[list[FaceCrop]]],
+    values: NDArray[np.float32],
+    measures: NDArray[np.float32],
+) -> Iterator[list[ImagePrediction]]:
+    """Yield the predictions of batches of images.
+
+    Args:
+        batches: the images, and entries for what is missing.
+        crops: the faces of each image of each batch.
+        values: (F, K) of all faces, in their order.
+        measures: (F, 8) of all faces, the columns ``columns.QUALITY``.
+    """
+    start = 0
     for batch, of_batch in zip(batches, crops, strict=True):
         predictions = []
         for image, faces in zip(batch, of_batch, strict=True):

@@ -57,7 +57,7 @@ class TorchNetwork:
                 if output == "features":
                     results.append(features[0].float())
                     continue
-                heads = [self.model.outputs(one).float() for one in features]
+                heads = [self.model.head(one).float() for one in features]
             if self.model.unlike is not None:
                 heads = [
                     torch.cat([head, self.model.unlike(one.float())[:, None]], dim=1)

@@ -29,36 +29,32 @@ def read_head(head: NDArray[np.float32], metadata: Metadata) -> Values:
     """Return probabilities and intensities (``to_values``), and ``unlike`` as the mean of the views.
 
     Args:
-        head: (V, F, O + 2K), or (V, F, O + 2K + 1) with ``unlike`` last if the weights have it.
+        head: (V, F, O), or (V, F, O + 1) with ``unlike`` last if the weights have it.
         metadata: of the weights.
 
     Returns:
-        (F, O + 2K), and (F,), NaN if the weights do not have it.
+        (F, O), and (F,), NaN if the weights do not have it.
     """
-    task, sides = metadata.task, len(metadata.sides)
+    task = metadata.task
     if metadata.unlike is None:
-        return to_values(head, task, sides), np.full(head.shape[1], np.nan, np.float32)
-    return to_values(head[..., :-1], task, sides), head[..., -1].mean(axis=0)
+        return to_values(head, task), np.full(head.shape[1], np.nan, np.float32)
+    return to_values(head[..., :-1], task), head[..., -1].mean(axis=0)
 
 
-def to_values(head: NDArray[np.float32], task: str | None, sides: int = 0) -> NDArray[np.float32]:
+def to_values(head: NDArray[np.float32], task: str | None) -> NDArray[np.float32]:
     """Return probabilities (0 to 1) and intensities (0 to 5) side by side, as the mean of the views.
 
     Args:
-        head: (V, F, O + 2K), outputs of the head for V views of F crops, then those for the left and the
-            right. The second view is the mirror image: its left is the right of the face.
+        head: (V, F, O), outputs of the head for V views of F crops.
         task: of the model, "detection", "intensity" or "both".
-        sides: K, the number of action units with an intensity of each side.
 
     Returns:
-        (F, O + 2K).
+        (F, O).
     """
-    outputs = head.shape[2] - 2 * sides
+    outputs = head.shape[2]
     occurrences = outputs if task == "detection" else outputs // 2 if task == "both" else 0
     with np.errstate(over="ignore"):
         probabilities = 1 / (1 + np.exp(-head[..., :occurrences]))
     intensities = np.clip(head[..., occurrences:], 0, 1) * np.float32(INTENSITY_MAX)
-    if sides:
-        intensities[1:, :, -2 * sides :] = np.roll(intensities[1:, :, -2 * sides :], sides, axis=2)
     values: NDArray[np.float32] = np.concatenate([probabilities, intensities], axis=2).mean(axis=0)
     return values

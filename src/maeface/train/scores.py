@@ -14,13 +14,10 @@ LEAST = 10
 def compute_scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[str, float]:
     """Return ``f1/AU12`` ... and ``f1_mean``, and the same for ``icc``; means leave out what is undefined.
 
-    Where sides are labelled, ``icc_sides_mean`` is the mean over AUs and both sides.
-
     Args:
         aus: A action units.
         arrays: ``labels`` and ``mask`` as in ``Split``, and the model's ``occurrence`` (probabilities) and
-            ``intensity`` (0 to 5), (N, A) each, as far as its task has them; and ``sides`` (N, 2K), 0 to 5,
-            if it has them.
+            ``intensity`` (0 to 5), (N, A) each, as far as its task has them.
     """
     scores: dict[str, float] = {}
     kinds = [kind for kind in ("occurrence", "intensity") if kind in arrays]
@@ -33,10 +30,6 @@ def compute_scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[
             name, values = "icc", metrics.icc31(labels, arrays[kind], mask)
         scores |= {f"{name}/{facts.au_name(number)}": float(v) for number, v in zip(aus, values, strict=True)}
         scores[f"{name}_mean"] = metrics.mean(values)
-    if "sides" in arrays:
-        labels, mask = (arrays[name][:, len(aus) * len(kinds) :] for name in ("labels", "mask"))
-        if mask.any():
-            scores["icc_sides_mean"] = metrics.mean(metrics.icc31(labels, arrays["sides"], mask))
     return scores
 
 

@@ -82,18 +82,6 @@ def resample(pixels: Tensor, crops: Crops, image_size: int) -> Tensor:
         return (rows @ pixels @ columns[:, None].transpose(2, 3)).clamp(0, 1)
 
 
-def mirror_sides(labels: Tensor, count: int, flip: Tensor) -> Tensor:
-    """Exchange left and right of mirrored samples: the left of a mirrored picture is the right of the face.
-
-    Args:
-        labels: (B, C + 2K); the last columns are K of the left, then K of the right.
-        count: K.
-        flip: (B,) bool, as in ``Crops``.
-    """
-    others, left, right = torch.split(labels, [labels.shape[1] - 2 * count, count, count], dim=1)
-    return torch.where(flip[:, None], torch.cat([others, right, left], dim=1), labels)
-
-
 def erase(inputs: Tensor, draws: Tensor, probability: float) -> Tensor:
     """Fill a random rectangle of some samples with noise (random erasing, Zhong et al. 2020; timm's "pixel").
 

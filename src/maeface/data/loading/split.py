@@ -26,9 +26,9 @@ class Split:
 
     Attributes:
         rows: N rows of the manifest.
-        labels: (N, O + 2K), columns in the order of the model's outputs: A action units, or 2A for task
-            "both" (occurrence, then intensity); then K intensities of the subject's left, and K of the right.
-        mask: (N, O + 2K) bool, True where the label is there (not missing).
+        labels: (N, O), columns in the order of the model's outputs: A action units, or 2A for task "both"
+            (occurrence, then intensity).
+        mask: (N, O) bool, True where the label is there (not missing).
     """
 
     rows: Any
@@ -72,7 +72,7 @@ def select_labels(labelled: LabelledFaces, head: config.Head) -> tuple[tuple[int
     Where ``head.aus`` is empty, these are all that the labels have; for task "both", those of both kinds.
 
     Raises:
-        DataError: the labels lack an action unit of ``head.aus`` or ``head.sides``, or have none of the kind.
+        DataError: the labels lack an action unit of ``head.aus``, or have none of the kind.
     """
     kinds = {"detection": ["occurrence"], "intensity": ["intensity"]}.get(
         head.task, ["occurrence", "intensity"]
@@ -80,23 +80,19 @@ def select_labels(labelled: LabelledFaces, head: config.Head) -> tuple[tuple[int
     labelled_aus = {
         "occurrence": labelled.aus_occurrence,
         "intensity": labelled.aus_intensity,
-        "sides": labelled.aus_sides,
     }
     common = [au for au in labelled_aus[kinds[0]] if all(au in labelled_aus[kind] for kind in kinds)]
     aus = head.aus or tuple(common)
-    chosen = {kind: aus for kind in kinds} | ({"sides": head.sides} if head.sides else {})
     labels, mask = [], []
-    for kind, wanted in chosen.items():
+    for kind in kinds:
         there = labelled_aus[kind]
-        missing = [facts.au_name(number) for number in wanted if number not in there]
-        if missing or not wanted:
+        missing = [facts.au_name(number) for number in aus if number not in there]
+        if missing or not aus:
             names = ", ".join(facts.au_name(number) for number in there) or "none"
             raise DataError(
                 f"the labels have no {kind} of {', '.join(missing) or 'any action unit'}; they have: {names}"
             )
-        columns = np.array([there.index(number) for number in wanted])
-        if kind == "sides":
-            columns = np.concatenate([columns, columns + len(there)])
+        columns = [there.index(number) for number in aus]
         labels.append(getattr(labelled, kind)[:, columns])
         mask.append(getattr(labelled, f"{kind}_mask")[:, columns])
     return aus, Split(labelled.rows, np.concatenate(labels, axis=1), np.concatenate(mask, axis=1))

@@ -18,7 +18,7 @@ def describe(
 ) -> Metadata:
     """Return the metadata of a model.
 
-    Sizes, task, action units and sides are read from the model; the arguments are the other fields of
+    Sizes, task and action units are read from the model; the arguments are the other fields of
     ``Metadata``.
     """
     vit = model.encoder
@@ -42,7 +42,6 @@ def describe(
         autoencoder=autoencoder,
         task=model.task if isinstance(model, AUModel) else None,
         aus=model.aus if isinstance(model, AUModel) else (),
-        sides=model.sides if isinstance(model, AUModel) else (),
         thresholds=tuple(thresholds),
         dataset=dataset,
         fold=fold,

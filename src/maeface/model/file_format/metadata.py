@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 5
 """2 added rows of whole numbers, several files and ``Preprocessing.mirror``; 3 added ``Metadata.checks``; 4
-``Metadata.calibration``; 5 ``Metadata.sides`` and ``Metadata.unlike``. Files of 1 to 4 are read as well."""
+``Metadata.calibration``; 5 ``Metadata.unlike``. Files of 1 to 4 are read as well."""
 
 # Bounds keep a hostile header from asking for a network that no machine can hold.
 Count = Annotated[int, Field(ge=1, le=65536)]
@@ -135,8 +135,6 @@ class Metadata(_Section):
     task: Task | None = None
     aus: tuple[int, ...] = ()
     """Action units in the order of the outputs."""
-    sides: tuple[int, ...] = ()
-    """Those of ``aus`` with an intensity of each side of the face, in the order of these outputs."""
     thresholds: tuple[float, ...] = ()
     """Probability from which each AU counts as present; empty: 0.5 for all."""
     checks: dict[int, Check] = {}
@@ -156,8 +154,6 @@ class Metadata(_Section):
             raise ValueError("a masked autoencoder needs its decoder's sizes")
         if self.kind == "au" and (self.task is None or not self.aus):
             raise ValueError("an AU model needs a task and AUs")
-        if len(set(self.sides) & set(self.aus)) != len(self.sides):
-            raise ValueError(f"sides of AUs {list(self.sides)}; expected each once, and one that is in aus")
         if self.thresholds and len(self.thresholds) != len(self.aus):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.aus)} AUs")
         for name, aus in (("checks", self.checks), ("calibration", self.calibration)):
@@ -188,7 +184,10 @@ def unpack(path: Path, header: str, tensors: "Mapping[str, Tensor] | Mapping[str
             raise WeightsError(
                 f"{path} has format version {version}, this maeface reads up to {FORMAT_VERSION}: upgrade it"
             )
-        metadata = Metadata.model_validate_json(json.dumps(content["metadata"]), strict=True)
+        values = dict(content["metadata"])
+        if values.get("sides") == []:  # of an early format 5: a second head that no file has
+            del values["sides"]
+        metadata = Metadata.model_validate_json(json.dumps(values), strict=True)
         digest = content["sha256"]
     except ValidationError as error:
         problem = error.errors()[0]

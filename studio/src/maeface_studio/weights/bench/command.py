@@ -184,7 +184,7 @@ def _score_renders(tools: Sequence[Tool], maker: making.Maker, folder: Path, fol
     read = {
         tool.name: tool.read(
             maker.path(tool.name, "renders"),
-            lambda weights: making.predict_renders(weights, folder, rows),
+            lambda weights: making.predict_renders(weights, folder, rows, bool(joined.aus_sides)),
             lambda: maker.measure_renders(folder),
         )
         for tool in tools

@@ -17,6 +17,7 @@ from maeface.errors import DataError
 from maeface.faces.detector import Detector
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights
 from maeface.faces.live_following import LiveFollower
+from maeface.prediction.chimeras import SIDED
 from maeface.prediction.columns import au_columns
 from maeface.prediction.crops import predict_crops
 from maeface.prediction.predictor import Predictor
@@ -120,14 +121,23 @@ def predict_clips(
     return pd.concat(tables, ignore_index=True)
 
 
-def predict_renders(weights: str, folder: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Predict stored crops, rows of the manifest, and call action units by the weights' own thresholds."""
+def predict_renders(weights: str, folder: Path, rows: pd.DataFrame, sides: bool = False) -> pd.DataFrame:
+    """Predict stored crops, rows of the manifest, and call action units by the weights' own thresholds.
+
+    Args:
+        weights: a file, or the name of packaged weights.
+        folder: of the crops.
+        rows: of its manifest.
+        sides: also predict left and right, if the weights have intensities for it.
+    """
     with Predictor(weights, "cpu", aligned=True, precision="fp32") as predictor:
-        aus, sides = predictor.metadata.aus, predictor.metadata.sides
-        names = au_columns(aus, predictor.metadata.task, sides)
-    table = predict_crops([folder], rows, weights, "cpu", "fp32", sides=bool(sides))
+        aus, task = predictor.metadata.aus, predictor.metadata.task
+    sides = sides and task != "detection" and not set(aus).isdisjoint(SIDED)
+    table = predict_crops([folder], rows, weights, "cpu", "fp32", sides=sides)
+    names = au_columns(aus, task)
     values = predictor.to_columns(table[names[len(aus) :]].to_numpy(np.float32))
-    return pd.concat([table[["id"]], pd.DataFrame(values, columns=names)], axis=1)
+    of_sides = table.drop(columns=names, errors="ignore")
+    return pd.concat([of_sides, pd.DataFrame(values, columns=names)], axis=1)
 
 
 def follow_blendshapes(

@@ -21,6 +21,7 @@ CAPTIONS = {
     "ICC left": "ICC(3,1) of the person's left",
     "ICC right": "ICC(3,1) of the person's right",
     "r of left - right": "r of left minus right: correlation of predicted with true asymmetry",
+    "stronger side": "Stronger side: how often it is right, where the sides differ by 1 or more",
     "false alarms": "False alarms: the fraction called present of the faces without the AU",
     "r": "r: correlation of the score with MediaPipe's blendshape",
     "r of intensity": "r of intensity: correlation of the intensity with MediaPipe's blendshape",

@@ -19,8 +19,12 @@ from maeface_studio.weights.bench.tool_tables import Files, Floats, ToolTable
 from maeface_studio.weights.calibration import LEAST_OF_EACH
 
 RENDERS = ("AUC", "F1", "ICC")
-SIDES = ("ICC left", "ICC right", "r of left - right")
-"""Of labels with the sides of the face; the last is the correlation of predicted with true asymmetry."""
+ASYMMETRY, STRONGER = "r of left - right", "stronger side"
+SIDES = ("ICC left", "ICC right", ASYMMETRY, STRONGER)
+"""Of labels with the sides of the face: ``ASYMMETRY`` is the correlation of predicted with true asymmetry;
+``STRONGER`` is how often the stronger side is right, where they differ by ``LEAST_ASYMMETRY`` or more."""
+LEAST_ASYMMETRY = 1.0
+"""Difference of the two sides from which one is called the stronger."""
 PORTRAITS = ("AUC", "false alarms")
 RESAMPLES = 2000
 
@@ -48,10 +52,12 @@ class _Faces:
             return metrics.auc(truth, scores, ~np.isnan(truth) & ~np.isnan(scores))
         if name == "F1":
             return metrics.f1(truth, calls, known)
-        if name == SIDES[-1]:
-            truth, values = self.rated_left - self.rated_right, self.left - self.right
-            r = pd.DataFrame(values[rows]).corrwith(pd.DataFrame(truth[rows]))
-            return np.asarray(r, np.float64)
+        if name in (ASYMMETRY, STRONGER):
+            truth, values = (self.rated_left - self.rated_right)[rows], (self.left - self.right)[rows]
+            if name == STRONGER:
+                right = np.where(np.isnan(values), np.nan, np.sign(values) == np.sign(truth))
+                return np.asarray(pd.DataFrame(right).where(np.abs(truth) >= LEAST_ASYMMETRY).mean())
+            return np.asarray(pd.DataFrame(values).corrwith(pd.DataFrame(truth)), np.float64)
         if name.startswith("ICC"):
             rated, intensity = {
                 "ICC": (self.rated[rows], self.intensity[rows]),
