@@ -40,7 +40,7 @@ class AUOutput(NamedTuple):
         return None if self.intensity is None else self.intensity.float().clamp(0, 1) * INTENSITY_MAX
 
     def values(self) -> dict[str, Tensor]:
-        """Return probabilities as ``occurrence`` and intensities as ``intensity``, as far as there are any."""
+        """Return probabilities as ``occurrence`` and intensities as ``intensity``, as far as there are."""
         all_of = {"occurrence": self.probabilities(), "intensity": self.intensities()}
         return {name: values for name, values in all_of.items() if values is not None}
 
