@@ -86,6 +86,21 @@ class FaceDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def check(self) -> None:
+        """Check the shards of all crops in this process, so that its workers need not; see ``Shards.check``.
+
+        Raises:
+            DataError: a shard is missing, truncated or altered.
+        """
+        for position, shards in enumerate(self._shards):
+            shards.check(
+                {
+                    shard
+                    for folder, shard, *_ in self._locations
+                    if folder == position and isinstance(shard, str)
+                }
+            )
+
     def __getitems__(self, samples: Sequence[tuple[int, int]]) -> Batch:
         """Return the batch of ``(index, epoch)`` pairs.
 

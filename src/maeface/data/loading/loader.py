@@ -89,6 +89,8 @@ def load(
         MaefaceError: as raised in a worker.
         ResourceError: a worker was killed.
     """
+    if workers:
+        dataset.check()
     loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_sampler=plan,
