@@ -1,6 +1,7 @@
 """``maeface finetune``: stage 2, training of an encoder on action units (sections 3.2.2, 3.3 and 4)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from maeface import checks, config, console, facts, files, metrics
 from maeface.data import manifest
 from maeface.data.loading import augmentation, photometric
 from maeface.data.loading.dataset import Batch, FaceDataset, gather_manifests
-from maeface.data.loading.loader import Loader, load_in_order
+from maeface.data.loading.loader import InOrder, Loader
+from maeface.data.loading.on_device import OnDevice
 from maeface.data.loading.sampling import BatchOrder, keyed_generator
 from maeface.data.loading.split import Split, select_labels, split_faces
+from maeface.data.shards import fingerprint
 from maeface.data.tables import guide as guides
 from maeface.data.tables import labels as label_tables
 from maeface.data.tables.labels import LabelledFaces
@@ -66,6 +69,7 @@ def run(
     aus, faces = select_labels(labelled, settings.model)
     splits = split_faces(faces, settings)
     inputs = describe_inputs(init, faces.rows["id"]) | {"labels_sha256": files.sha256(labels)}
+    inputs["crops"] = fingerprint(data, faces.rows)
     inputs |= {} if guide is None else {"guide_sha256": files.sha256(guide)}
     with open_run(out, settings, inputs) as session:
         if is_finished(session):
@@ -101,7 +105,8 @@ def _train(
     relative = guides.columns_of(measures, settings.relative.measures, model.aus)
     clips = np.asarray(pd.factorize(train.rows["clip"])[0], np.int64) if relative else None  # -1: no clip
     trained = model if measures is None else au.GuidedAUModel(model, len(measures.names)).to(session.device)
-    dataset = _dataset(settings, model, data, train, training=True, guide=measures, clips=clips)
+    dataset = _dataset(session, settings, model, data, train, training=True, guide=measures, clips=clips)
+    pin = session.device.type == "cuda"
     loader = Loader(
         dataset,
         BatchOrder(
@@ -113,23 +118,26 @@ def _train(
         settings.run.workers,
         session.rank,
         session.world,
-        pin=session.device.type == "cuda",
+        pin,
     )
-    evaluate = None
-    if len(selection.rows):
-        held_out = _dataset(settings, model, data, selection, training=False)
-        evaluate = _evaluation(session, settings, model, held_out)
-    loop.fit(
-        session,
-        trained,
-        model.encoder.shape.depth,
-        loader,
-        au_loss(session, settings, model, relative),
-        settings.optim,
-        evaluate,
-        settings.patience,
-        keep_best=True,
-    )
+    with ExitStack() as stack:
+        evaluate = None
+        if len(selection.rows):
+            held_out = _dataset(session, settings, model, data, selection, training=False)
+            size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
+            batches = stack.enter_context(InOrder(held_out, size, settings.run.workers, pin))
+            evaluate = _evaluation(session, model, batches)
+        loop.fit(
+            session,
+            trained,
+            model.encoder.shape.depth,
+            loader,
+            au_loss(session, settings, model, relative),
+            settings.optim,
+            evaluate,
+            settings.patience,
+            keep_best=True,
+        )
 
 
 def join_labels(data: Sequence[Path], labels: Path) -> LabelledFaces:
@@ -186,8 +194,8 @@ def au_loss(
             images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
             return au.loss_sum(forward(images), labels, mask)
         widths = [labels.shape[1], batch["guide"].shape[1]]
-        labels = torch.cat([labels, batch["guide"].to(session.device)], dim=1)
-        mask = torch.cat([mask, batch["guide_mask"].to(session.device)], dim=1)
+        labels = torch.cat([labels, batch["guide"].to(session.device, non_blocking=True)], dim=1)
+        mask = torch.cat([mask, batch["guide_mask"].to(session.device, non_blocking=True)], dim=1)
         images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
         labels, guide = torch.split(labels, widths, dim=1)
         mask, guide_mask = torch.split(mask, widths, dim=1)
@@ -207,6 +215,7 @@ def au_loss(
 
 
 def _dataset(
+    session: Run,
     settings: config.Finetune,
     model: AUModel,
     data: Sequence[Path],
@@ -214,11 +223,11 @@ def _dataset(
     training: bool,
     guide: guides.Guide | None = None,
     clips: np.ndarray | None = None,
-) -> FaceDataset:
+) -> FaceDataset | OnDevice:
     measures = {} if guide is None else {"guide": guide.values, "guide_mask": guide.mask}
     if clips is not None:
         measures["clip"] = clips
-    return FaceDataset(
+    dataset = FaceDataset(
         data,
         part.rows,
         model.encoder.image_size,
@@ -226,24 +235,25 @@ def _dataset(
         labels={"au": part.labels.astype(np.float32), "mask": part.mask, **measures},
         randaugment=settings.data.randaugment,
         training=training,
+        least_area=settings.data.crop_scale[0] if training else None,
     )
+    return OnDevice(dataset, session.device, settings.run.workers) if settings.data.on_device else dataset
 
 
-def _evaluation(
-    session: Run, settings: config.Finetune, model: AUModel, dataset: FaceDataset
-) -> Callable[[int], Evaluation]:
+def _evaluation(session: Run, model: AUModel, batches: Iterable[Batch]) -> Callable[[int], Evaluation]:
     """Return the evaluation on held-out subjects: loss, and F1 and ICC of each AU and their means."""
-    size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
 
     def evaluate(epoch: int) -> Evaluation:
         total, weight = 0.0, 0.0
         kinds = ("labels", "mask", "occurrence", "intensity", "sides")
         collected: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
-        for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
-            images = preprocessing.to_input(batch["image"].to(session.device), model.encoder.image_size)
+        for batch in batches:
+            stored, labels, mask = (
+                batch[name].to(session.device, non_blocking=True) for name in ("image", "au", "mask")
+            )
+            images = preprocessing.to_input(stored, model.encoder.image_size)
             with session.autocast():
                 output = model(images)
-            labels, mask = batch["au"].to(session.device), batch["mask"].to(session.device)
             batch_total, batch_weight = au.loss_sum(output, labels, mask)
             total, weight = total + float(batch_total), weight + float(batch_weight)
             collected["labels"].append(batch["au"].numpy())

@@ -4,22 +4,26 @@ Any WebDataset reader opens the tar files; ``Shards`` does not scan them, becaus
 range of each crop.
 """
 
+import hashlib
 import io
 import json
 import os
 import tarfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from maeface import console, files
 from maeface.data.manifest import unescape
 from maeface.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOLDER = "shards"
 INDEX = "shards.json"
@@ -224,6 +228,33 @@ class Shards:
 def _digest(path: Path, size: int, changed: int) -> str:
     """Return the SHA-256 of a file, remembered by its size and its time of change."""
     return files.sha256(path)
+
+
+def fingerprint(folders: Sequence[Path], rows: "pd.DataFrame") -> str:
+    """Return a digest that changes with the crops, although ids and labels stay the same.
+
+    It is made of the SHA-256 of all shards that the index of a prepared folder lists, and of the names and
+    sizes of the files of a plain folder. Neither is read.
+
+    Args:
+        folders: prepared folders, or plain folders of crops.
+        rows: of ``loading.dataset.gather_manifests(folders)``.
+    """
+    digest = hashlib.sha256()
+    for position, folder in enumerate(folders):
+        crops = {name: entry["sha256"] for name, entry in _read_index(folder).items()}
+        plain = rows["source"][(rows["folder"] == position) & rows["shard"].isna()]
+        crops |= {source: _size_of(folder / unescape(source)) for source in plain}
+        digest.update(json.dumps(crops, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _size_of(path: Path) -> int:
+    """Return the size of a file in bytes; -1 for one that cannot be read, which is told when it is."""
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return -1
 
 
 def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
