@@ -50,7 +50,7 @@ MAY_CHANGE = frozenset(
 )
 """Settings that may differ when a run goes on: they change speed and rounding, not what is learned."""
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
-PACKAGES = ("maeface", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
+PACKAGES = ("maeface", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
 @dataclass
