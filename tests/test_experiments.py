@@ -15,7 +15,8 @@ from maeface.data import manifest
 from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.experiments import settings
 from maeface.experiments.reporting import report, results
-from maeface.experiments.running import part, plan
+from maeface.experiments.running import part as parts
+from maeface.experiments.running import plan
 from maeface.model import vit
 
 TINY = [
@@ -288,9 +289,9 @@ def test_a_call_reports_what_it_asks_for_and_names_folds_that_are_not_there(data
 
 def test_a_part_is_not_finished_for_crops_that_were_prepared_anew(tmp_path, monkeypatch):
     hashes = []
-    monkeypatch.setattr(part, "_is_finished", lambda folder, value: not hashes.append(value))
+    monkeypatch.setattr(parts, "_is_finished", lambda folder, value: not hashes.append(value))
     for name in ("_update_record", "_identity", "_encoder_notes"):
-        monkeypatch.setattr(part, name, lambda *given: {})
+        monkeypatch.setattr(parts, name, lambda *given: {})
     benchmark = SimpleNamespace(dataset="learned", tested="tested")
     planned = SimpleNamespace(folder="part", settings=drawn.finetune(), benchmark=benchmark)
     labels = drawn.labels(tmp_path / "labels.csv")
@@ -298,5 +299,5 @@ def test_a_part_is_not_finished_for_crops_that_were_prepared_anew(tmp_path, monk
     for sides in ((32, 32), (32, 32), (40, 32), (32, 40)):
         for name, side in zip(data, sides, strict=True):
             drawn.prepared(tmp_path / name, 24, side)
-        assert not part.finish_part(planned, tmp_path, data, "random", [])
+        assert not parts.finish_part(planned, tmp_path, data, "random", [])
     assert hashes[0] == hashes[1] and len(set(hashes)) == 3
