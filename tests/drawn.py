@@ -1,8 +1,13 @@
 """Drawn faces, their labels, and settings small enough for seconds on a CPU."""
 
+import io
+
+import pyarrow as pa
 from PIL import Image, ImageDraw
 
-from maeface import config
+from maeface import config, files
+from maeface.data import manifest
+from maeface.data.shards import ShardWriter
 
 OPTIM = {"epochs": 3, "warmup_epochs": 1, "batch": 6, "base_lr": 1e-2, "min_lr": 0.0, "betas": (0.9, 0.95)}
 RUN = {"device": "cpu", "workers": 0, "checkpoint_every_s": 1e9}
@@ -23,6 +28,31 @@ def faces(folder, count=24, side=32):
     for number in range(count):
         face(number, side).save(folder / f"{number:02d}.png")
     return folder
+
+
+def jpeg(image, quality=95):
+    """The bytes of a JPEG."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def prepared(folder, count=24, side=32, quality=95):
+    """A prepared folder of drawn crops; returns their JPEGs."""
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    crops = [jpeg(face(number, side), quality) for number in range(count)]
+    path = folder / "shards" / "00000.tar"
+    with ShardWriter(path, "00000") as writer:
+        ranges = [writer.add(crop) for crop in crops]
+    entry = {"sha256": files.sha256(path), "bytes": path.stat().st_size, "count": count}
+    files.write_json(folder / "shards.json", {path.name: entry})
+    values = {name: [None] * count for name in manifest.COLUMNS}
+    values["id"] = [f"{number:02d}.png#0.0" for number in range(count)]
+    values["source"] = [f"{number:02d}.png" for number in range(count)]
+    values["shard"], values["status"] = [path.name] * count, ["ok"] * count
+    values["offset"], values["size"] = map(list, zip(*ranges, strict=True))
+    manifest.write(folder / manifest.FILE, [pa.table(values, schema=manifest.SCHEMA)])
+    return crops
 
 
 def labels(path, count=24):

@@ -1,6 +1,7 @@
 import io
 import multiprocessing
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +10,15 @@ from PIL import Image, ImageFilter, ImageOps
 from timm.data import auto_augment
 
 import drawn
-from maeface import config
-from maeface.data.loading import augmentation, photometric, randaugment
+from maeface import config, files
+from maeface.data.loading import augmentation, loader, photometric, randaugment
+from maeface.data.loading import dataset as loading_dataset
 from maeface.data.loading.augmentation import Crops
 from maeface.data.loading.dataset import FaceDataset, gather_manifests
-from maeface.data.loading.loader import Loader, load_in_order
+from maeface.data.loading.loader import InOrder, Loader, load_in_order
+from maeface.data.loading.on_device import OnDevice
 from maeface.data.loading.sampling import BatchOrder, keyed_generator
-from maeface.errors import ConfigError, DataError
+from maeface.errors import ConfigError, DataError, ResourceError
 from maeface.model import preprocessing
 
 
@@ -108,6 +111,140 @@ def test_labels_travel_with_their_samples(folder):
 def test_every_sample_once_in_order(folder):
     got = list(load_in_order(dataset(folder, training=False), 10, workers=1))
     assert torch.cat([batch["index"] for batch in got]).tolist() == list(range(24))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A prepared folder of 12 JPEGs of 64 pixels, and their bytes."""
+    folder = tmp_path_factory.mktemp("stored")
+    return folder, drawn.prepared(folder, 12, 64)
+
+
+def test_jpegs_are_decoded_as_pillow_does(stored):
+    folder, jpegs = stored
+    images = dataset(folder, image_size=32).__getitems__([(n, 0) for n in range(12)])["image"]
+    for image, jpeg in zip(images, jpegs, strict=True):
+        expected = torch.tensor(np.asarray(Image.open(io.BytesIO(jpeg))))
+        assert torch.equal(image.permute(1, 2, 0), expected)
+
+
+@pytest.mark.parametrize("least_area", [None, 0.9])
+def test_a_cut_or_altered_jpeg_is_an_error_at_every_scale(tmp_path, least_area):
+    jpeg = drawn.jpeg(drawn.face(1, 128))
+    middle = len(jpeg) // 2
+    damaged = {
+        "cut": jpeg[:middle],
+        "no_end": jpeg[:-2],
+        "altered": jpeg[:middle] + b"\xff\xd0" + jpeg[middle + 2 :],
+    }
+    for name, data in damaged.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "0.jpg").write_bytes(jpeg)
+        (folder / "1.jpg").write_bytes(jpeg)
+        faces = dataset(folder, least_area=least_area)
+        assert faces.side == (32 if least_area else 64)  # of 128: a quarter, or the limit
+        (folder / "1.jpg").write_bytes(data)
+        error = faces.__getitems__([(1, 0)])["error"]
+        assert isinstance(error, DataError) and "1.jpg#0.0" in str(error), name
+
+
+def test_crops_are_decoded_at_a_half_where_the_smallest_part_still_has_all_pixels(tmp_path):
+    for number in range(2):
+        drawn.face(number, 128).filter(ImageFilter.GaussianBlur(1.5)).save(
+            tmp_path / f"{number}.jpg", quality=95
+        )
+    sides = {
+        area: dataset(tmp_path, image_size=32, least_area=area).side for area in (None, 1.0, 0.5, 0.3, 0)
+    }
+    assert sides == {None: 128, 1.0: 48, 0.5: 64, 0.3: 128, 0: 128}  # the narrowest part of .3 has .47 of 64
+    assert dataset(tmp_path, image_size=32, least_area=0.5, randaugment="rand-m9-mstd0.5-inc1").side == 128
+    half, full = (dataset(tmp_path, image_size=32, least_area=area) for area in (0.5, None))
+    plain = [(n % 2, n) for n in range(40)]
+    batches = [faces.__getitems__(plain) for faces in (half, full)]
+    assert torch.equal(batches[0]["draws"], batches[1]["draws"])
+    crops = augmentation.random_crops(batches[0]["draws"], (0.5, 1.0), flip=True)
+    seen = [augmentation.resample(preprocessing.as_float(one["image"]), crops, 32) for one in batches]
+    assert (seen[0] - seen[1]).abs().mean() < 0.01
+    sharpness = [image.diff(dim=3).square().mean() + image.diff(dim=2).square().mean() for image in seen]
+    assert 0.9 < sharpness[0] / sharpness[1] < 1.15
+
+
+def test_the_cache_is_bounded_over_all_workers(folder, monkeypatch):
+    monkeypatch.setattr(loading_dataset, "CACHE_BYTES", 10 * 32 * 32 * 3)
+    data = dataset(folder)
+    data.__getitems__([(n, 0) for n in range(24)])
+    assert len(data._cache) == 10
+    monkeypatch.setattr(loading_dataset, "get_worker_info", lambda: SimpleNamespace(num_workers=3))
+    data = dataset(folder)
+    data.__getitems__([(n, 0) for n in range(24)])
+    assert len(data._cache) == 3
+
+
+def test_rows_are_found_in_several_folders_of_both_kinds(folder, stored):
+    folders = [folder, stored[0], stored[0]]
+    data = FaceDataset(folders, gather_manifests(folders), image_size=16, seed=0)
+    data.check()
+    sizes = {index: Image.open(io.BytesIO(data._read(index))).size for index in (0, 23, 24, 47)}
+    assert sizes == {0: (32, 32), 23: (32, 32), 24: (64, 64), 47: (64, 64)}
+    assert data._read(24) == data._read(36) == stored[1][0]
+
+
+def test_workers_of_an_evaluation_stay_and_do_not_hash(stored, monkeypatch):
+    data = dataset(stored[0], training=False)
+    with InOrder(data, 5, workers=1) as batches:
+        passes = []
+        for _ in range(2):
+            passes.append(torch.cat([batch["image"] for batch in batches]))
+            passes.append({process.pid for process in multiprocessing.active_children()})
+            monkeypatch.setattr(files, "sha256", None)
+    assert torch.equal(passes[0], passes[2]) and len(passes[0]) == 12
+    assert passes[1] == passes[3] and len(passes[1]) == 1
+    assert not multiprocessing.active_children()
+    with InOrder(dataset(stored[0], training=False), 5, workers=1) as batches:  # of which nothing was hashed
+        assert sum(len(batch["id"]) for batch in batches) == 12
+
+
+def test_workers_by_default_are_the_share_of_the_cores(monkeypatch):
+    monkeypatch.setattr(loader, "count_cores", lambda: 16)
+    assert (loader.count_workers(gpu=True), loader.count_workers(gpu=False)) == (16, 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert loader.count_workers(gpu=True) == 4
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "32")
+    assert (loader.count_workers(gpu=True), loader.count_workers(gpu=False)) == (1, 1)
+
+
+def test_crops_on_the_device_give_the_same_batches(stored):
+    labels = {"au": np.arange(24, dtype=np.float32).reshape(12, 2)}
+    plain = dataset(stored[0], patches=4, labels=labels)
+    order = BatchOrder(12, 5, seed=3)
+    resident = OnDevice(plain, torch.device("cpu"), workers=1)
+    plain._read = None  # nothing is read any more
+    got = collect(Loader(resident, order, micro_batch=2, workers=2), 0, 6)
+    for expected, one in zip(collect(Loader(dataset(stored[0], patches=4), order), 0, 6), got, strict=True):
+        assert all(torch.equal(expected[name], one[name]) for name in expected)
+        assert expected["image"].stride() == one["image"].stride()  # so sums are in the same order
+    in_order = list(load_in_order(resident, 5, workers=2))
+    assert torch.cat([batch["au"] for batch in in_order]).tolist() == labels["au"].tolist()
+    assert [len(batch["id"]) for batch in in_order] == [5, 5, 2]
+
+
+def test_crops_that_do_not_fit_on_the_device_are_refused(stored, monkeypatch):
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 36, "SC_PAGE_SIZE": 4096}.get)  # 12 x 64 x 64 x 3
+    with pytest.raises(
+        ResourceError, match=r"^data.on_device: 12 crops of 64 px take .* half of the memory of cpu"
+    ):
+        OnDevice(dataset(stored[0]), torch.device("cpu"), 0)
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 72, "SC_PAGE_SIZE": 4096}.get)
+    OnDevice(dataset(stored[0]), torch.device("cpu"), 0)
+
+
+def test_randaugment_and_crops_on_the_device_are_refused_together():
+    with pytest.raises(ConfigError, match="on_device=true keeps the crops where randaugment cannot run"):
+        config.load(config.Finetune, "detection", ["data.on_device=true"])
+    assert config.load(
+        config.Finetune, "detection", ["data.on_device=true", "data.randaugment="]
+    ).data.on_device
 
 
 @pytest.mark.parametrize("workers", [0, 1])

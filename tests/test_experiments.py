@@ -1,6 +1,7 @@
 """Whole experiments on drawn faces: 16 px, two blocks, two epochs."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from maeface.data import manifest
 from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.experiments import settings
 from maeface.experiments.reporting import report, results
+from maeface.experiments.running import part as parts
 from maeface.experiments.running import plan
 from maeface.model import vit
 
@@ -283,3 +285,19 @@ def test_a_call_reports_what_it_asks_for_and_names_folds_that_are_not_there(data
     with pytest.raises(WeightsError, match="nowhere"):
         run("ex1", data, tmp_path / "p", weights={"weights": str(tmp_path / "nowhere.pth")})
     assert not (tmp_path / "p").exists()
+
+
+def test_a_part_is_not_finished_for_crops_that_were_prepared_anew(tmp_path, monkeypatch):
+    hashes = []
+    monkeypatch.setattr(parts, "_is_finished", lambda folder, value: not hashes.append(value))
+    for name in ("_update_record", "_identity", "_encoder_notes"):
+        monkeypatch.setattr(parts, name, lambda *given: {})
+    benchmark = SimpleNamespace(dataset="learned", tested="tested")
+    planned = SimpleNamespace(folder="part", settings=drawn.finetune(), benchmark=benchmark)
+    labels = drawn.labels(tmp_path / "labels.csv")
+    data = {name: SimpleNamespace(folder=tmp_path / name, labels=labels) for name in ("learned", "tested")}
+    for sides in ((32, 32), (32, 32), (40, 32), (32, 40)):
+        for name, side in zip(data, sides, strict=True):
+            drawn.prepared(tmp_path / name, 24, side)
+        assert not parts.finish_part(planned, tmp_path, data, "random", [])
+    assert hashes[0] == hashes[1] and len(set(hashes)) == 3

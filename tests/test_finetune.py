@@ -58,14 +58,30 @@ def test_the_test_fold_is_never_read(faces, tmp_path, monkeypatch):
     inner = FaceDataset._pixels
 
     def pixels(self, index):
-        seen.add(self.ids[index])
+        seen.add(self.ids[index].as_py())
         return inner(self, index)
 
     monkeypatch.setattr(FaceDataset, "_pixels", pixels)
     tune(faces, tmp_path, data={"folds": 4, "fold": 0})
     test = json.loads((tmp_path / "split.json").read_text())["test"]
     held_out = {f"{n:02d}.png#0.0" for n in range(24) if f"S{n // 3}" in test}
-    assert len(held_out) == 6 and not held_out & seen
+    assert len(held_out) == 6 and len(seen) == 18 and not held_out & seen
+
+
+def test_crops_on_the_device_give_the_same_weights_and_scores(faces, tmp_path):
+    rows = []
+    for name, on_device in (("plain", False), ("device", True)):
+        data = {"randaugment": "", "on_device": on_device, "validation": 0.3}
+        tune(faces, tmp_path / name, data=data)
+        log = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        rows.append(
+            [{key: row[key] for key in row if "per_s" not in key and "time" not in key} for row in log]
+        )
+    one, other = (
+        weights.load_model(tmp_path / name / "weights.safetensors")[0] for name in ("plain", "device")
+    )
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert [row.get("validation_loss") for row in rows[0]] == [row.get("validation_loss") for row in rows[1]]
 
 
 def test_folds_do_not_move_with_the_seed(faces, tmp_path):

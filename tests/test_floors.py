@@ -52,7 +52,7 @@ BELOW |= {
 }
 # Inside the two largest folders, from the bottom to the top; a row imports rows below it and itself.
 INSIDE = {
-    "data": [{"tables"}, {"manifest"}, {"shards"}, {"ingest", "loading"}, {"formats"}, {"readers"}],
+    "data": [{"tables"}, {"manifest"}, {"shards"}, {"ingest"}, {"loading"}, {"formats"}, {"readers"}],
     "experiments": [{"settings"}, {"reporting"}, {"running"}, {"figures"}],
 }
 

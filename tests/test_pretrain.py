@@ -76,3 +76,35 @@ def test_what_is_wrong_is_one_line(crops, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError):
         pretrain.run(drawn.pretrain(), [tmp_path / "empty"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("write", [drawn.prepared, drawn.faces])
+def test_a_run_does_not_go_on_with_crops_that_were_made_anew(tmp_path, write):
+    folder, out, short = tmp_path / "crops", tmp_path / "out", drawn.pretrain({"epochs": 1})
+    write(folder, 24, 32)
+    path = pretrain.run(short, [folder], out)
+    write(folder, 24, 40)  # the same ids
+    with pytest.raises(
+        ConfigError, match=r"out holds a run on other crops of the same faces: .* anew"
+    ) as raised:
+        pretrain.run(short, [folder], out)
+    assert "\n" not in str(raised.value)
+    write(folder, 24, 32)
+    assert pretrain.run(short, [folder], out) == path
+    settings = json.loads((out / "settings.json").read_text())
+    assert len(settings["inputs"].pop("crops")) == 16
+    (out / "settings.json").write_text(json.dumps(settings))
+    assert pretrain.run(short, [folder], out) == path  # begun before there was a digest
+
+
+def test_crops_on_the_device_give_the_same_weights(tmp_path):
+    drawn.prepared(tmp_path / "crops")
+    plain, device = (
+        pretrain.run(drawn.pretrain(data={"on_device": one}), [tmp_path / "crops"], tmp_path / str(one))
+        for one in (False, True)
+    )
+    one, other = (weights.load_mae(path)[0].state_dict() for path in (plain, device))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    # it may change when a run goes on
+    settings = drawn.pretrain(data={"on_device": False})
+    assert pretrain.run(settings, [tmp_path / "crops"], tmp_path / "True") == device

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import multiprocessing
+import os
 import pickle
 import tarfile
 import tracemalloc
@@ -74,6 +75,57 @@ def test_pickled_and_read_in_another_process(prepared):
     assert pickle.loads(pickle.dumps(shards)).read(rows[2]) == b"c" * 512
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.map(shards.read, rows) == [shards.read(row) for row in rows]
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The names of the shards that are hashed in this process, in their order."""
+    names, sha256 = [], files.sha256
+
+    def counted(path):
+        names.append(path.name)
+        return sha256(path)
+
+    monkeypatch.setattr(files, "sha256", counted)
+    return names
+
+
+def test_a_shard_is_hashed_once_for_all_datasets_and_workers(prepared, hashed):
+    folder, rows = prepared
+    shards = Shards(folder)
+    shards.check(["00000.tar", "00001.tar", "00000.tar"])
+    assert sorted(hashed) == ["00000.tar", "00001.tar"]
+    again = Shards(folder)
+    again.check(["00000.tar"])
+    assert [again.read(row)[:1] for row in rows] == [b"a", b"b", b"c"] and len(hashed) == 2
+
+    def fail(path):
+        raise AssertionError("a worker hashes")
+
+    files.sha256 = fail  # which the forked workers inherit
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        for one in (shards, Shards(folder)):  # known from a pickled copy, and from the process itself
+            assert pool.map(one.read, rows) == [b"a" * 10, b"b" * 700, b"c" * 512]
+
+
+def test_what_has_changed_is_hashed_again(prepared, hashed):
+    folder, rows = prepared
+    path = folder / "shards" / "00000.tar"
+    shards = Shards(folder)
+    shards.check(["00000.tar"])
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    shards.check(["00000.tar"])
+    assert hashed == ["00000.tar"] * 2
+    data = bytearray(path.read_bytes())
+    data[600] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="is altered"):
+        shards.check(["00001.tar", "00000.tar"])
+    with pytest.raises(DataError, match="is altered"):
+        shards.read(rows[0])
+    with pytest.raises(DataError, match=r"does not list '9\.tar'"):
+        shards.check(["9.tar"])
 
 
 def open_files():

@@ -36,8 +36,9 @@ class Run(Settings):
     device: Annotated[str, AfterValidator(lambda name: checks.require_device(name, "run.device"))] = "auto"
     precision: Precision = "auto"
     """``auto``: bf16 where the hardware computes in it, else fp32."""
-    workers: Annotated[int, Field(ge=0)] = 2
-    """Processes that decode and augment; 0: the training process does."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that decode and augment; 0: the training process does. None: this process's share of the
+    cores for a GPU, else at most 2."""
     compile: bool = False
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between evaluations (validation loss, pictures)."""
@@ -110,6 +111,8 @@ class PretrainData(Settings):
     """Paper silent: horizontal flip, as in the official code."""
     validation: Fraction = 0.02
     """Fraction of the subjects (of the clips or files without one) held out for the loss and pictures."""
+    on_device: bool = False
+    """Keep all crops in the memory of the training device."""
 
 
 class Pretrain(Settings):
@@ -192,6 +195,16 @@ class FinetuneData(Settings):
     """How often the faces of each data folder are in an epoch; empty: once. Not in the paper."""
     every: Annotated[int, Field(ge=1)] = 1
     """Train on every n-th training face, counted clip by clip in the order of frames (section 4.2)."""
+    on_device: bool = False
+    """Keep all crops in the memory of the training device, without ``randaugment``."""
+
+    @model_validator(mode="after")
+    def _check_place(self) -> "FinetuneData":
+        if self.on_device and self.randaugment:
+            raise ValueError(
+                "on_device=true keeps the crops where randaugment cannot run; set randaugment=''"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_split(self) -> "FinetuneData":

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from maeface import checks, config, console, facts, files
 from maeface.data import manifest
 from maeface.data.loading import augmentation, photometric
 from maeface.data.loading.dataset import Batch, FaceDataset
-from maeface.data.loading.loader import Loader, load_in_order
+from maeface.data.loading.loader import InOrder, Loader, load_in_order
+from maeface.data.loading.on_device import OnDevice
 from maeface.data.loading.sampling import BatchOrder, keyed_generator
 from maeface.data.loading.split import Split, join_labels, select_labels, split_faces
+from maeface.data.shards import fingerprint
 from maeface.data.tables import guide as guides
 from maeface.model import au, preprocessing, weights
 from maeface.model.au import AUModel
@@ -65,6 +68,7 @@ def run(
     aus, faces = select_labels(labelled, settings.model)
     splits = split_faces(faces, settings)
     inputs = describe_inputs(init, faces.rows["id"]) | {"labels_sha256": files.sha256(labels)}
+    inputs["crops"] = fingerprint(data, faces.rows)
     inputs |= {} if guide is None else {"guide_sha256": files.sha256(guide)}
     with open_run(out, settings, inputs) as session:
         if is_finished(session):
@@ -104,8 +108,9 @@ def _train(
     relative = guides.columns_of(measures, settings.relative.measures, model.aus)
     clips = np.asarray(pd.factorize(train.rows["clip"])[0], np.int64) if relative else None  # -1: no clip
     trained = model if measures is None else au.GuidedAUModel(model, len(measures.names)).to(session.device)
-    dataset = _dataset(settings, model, data, train, training=True, guide=measures, clips=clips)
+    dataset = _dataset(session, settings, model, data, train, training=True, guide=measures, clips=clips)
     known = train.mask if measures is None else np.concatenate([train.mask, measures.mask], axis=1)
+    pin = session.device.type == "cuda"
     loader = Loader(
         dataset,
         BatchOrder(
@@ -117,26 +122,29 @@ def _train(
         settings.run.workers,
         session.rank,
         session.world,
-        pin=session.device.type == "cuda",
-        known=known if settings.data.mixup or settings.data.cutmix else None,
+        pin,
+        known if settings.data.mixup or settings.data.cutmix else None,
     )
     pos_weight = _positive_weights(session, settings, model, train)
-    evaluate = None
-    if len(selection.rows):
-        held_out = _dataset(settings, model, data, selection, training=False)
-        evaluate = _evaluation(session, settings, model, held_out, pos_weight)
-    loop.fit(
-        session,
-        trained,
-        model.encoder.shape.depth,
-        loader,
-        au_loss(session, settings, model, relative, pos_weight),
-        settings.optim,
-        evaluate,
-        settings.patience,
-        keep_best=True,
-        keep_milestone=keep_milestone,
-    )
+    with ExitStack() as stack:
+        evaluate = None
+        if len(selection.rows):
+            held_out = _dataset(session, settings, model, data, selection, training=False)
+            size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
+            batches = stack.enter_context(InOrder(held_out, size, settings.run.workers, pin))
+            evaluate = _evaluation(session, model, batches, pos_weight)
+        loop.fit(
+            session,
+            trained,
+            model.encoder.shape.depth,
+            loader,
+            au_loss(session, settings, model, relative, pos_weight),
+            settings.optim,
+            evaluate,
+            settings.patience,
+            keep_best=True,
+            keep_milestone=keep_milestone,
+        )
 
 
 def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:
@@ -210,6 +218,7 @@ def au_loss(
 
 
 def _dataset(
+    session: Run,
     settings: config.Finetune,
     model: AUModel,
     data: Sequence[Path],
@@ -217,11 +226,11 @@ def _dataset(
     training: bool,
     guide: guides.Guide | None = None,
     clips: np.ndarray | None = None,
-) -> FaceDataset:
+) -> FaceDataset | OnDevice:
     measures = {} if guide is None else {"guide": guide.values, "guide_mask": guide.mask}
     if clips is not None:
         measures["clip"] = clips
-    return FaceDataset(
+    dataset = FaceDataset(
         data,
         part.rows,
         model.encoder.image_size,
@@ -230,41 +239,36 @@ def _dataset(
         randaugment=settings.data.randaugment,
         patches=model.encoder.drop_draws if training else 0,
         training=training,
+        least_area=settings.data.crop_scale[0] if training else None,
     )
+    return OnDevice(dataset, session.device, settings.run.workers) if settings.data.on_device else dataset
 
 
 def _evaluation(
-    session: Run,
-    settings: config.Finetune,
-    model: AUModel,
-    dataset: FaceDataset,
-    pos_weight: Tensor | None,
+    session: Run, model: AUModel, batches: Iterable[Batch], pos_weight: Tensor | None
 ) -> Callable[[int], Evaluation]:
     """Return the evaluation on held-out subjects: loss, and F1 and ICC of each AU and their means."""
 
     def evaluate(epoch: int) -> Evaluation:
-        loss, arrays = _predict(session, settings, model, dataset, pos_weight)
+        loss, arrays = _predict(session, model, batches, pos_weight)
         return Evaluation(loss, compute_scores(model.aus, arrays))
 
     return evaluate
 
 
 def _predict(
-    session: Run,
-    settings: config.Finetune,
-    model: AUModel,
-    dataset: FaceDataset,
-    pos_weight: Tensor | None = None,
+    session: Run, model: AUModel, batches: Iterable[Batch], pos_weight: Tensor | None = None
 ) -> tuple[float, dict[str, np.ndarray]]:
     """Return the loss of faces, and labels and outputs as ``compute_scores`` takes them."""
-    size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
     total, weight = 0.0, 0.0
     collected: dict[str, list[np.ndarray]] = defaultdict(list)
-    for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
-        images = preprocessing.to_input(batch["image"].to(session.device), model.encoder.image_size)
+    for batch in batches:
+        stored, labels, mask = (
+            batch[name].to(session.device, non_blocking=True) for name in ("image", "au", "mask")
+        )
+        images = preprocessing.to_input(stored, model.encoder.image_size)
         with session.autocast():
             output = model(images)
-        labels, mask = batch["au"].to(session.device), batch["mask"].to(session.device)
         batch_total, batch_weight = au.loss_sum(output, labels, mask, pos_weight)
         total, weight = total + float(batch_total), weight + float(batch_weight)
         collected["labels"].append(batch["au"].numpy())
@@ -291,8 +295,9 @@ def _choose_thresholds(
     """Return the threshold of each AU for the trained weights; none for those that are always used."""
     if settings.thresholds == "fixed" or not len(validation.rows):
         return ()
-    dataset = _dataset(settings, model, data, validation, training=False)
-    arrays = _predict(session, settings, model, dataset)[1]
+    dataset = _dataset(session, settings, model, data, validation, training=False)
+    size, pin = settings.optim.micro_batch or settings.optim.batch, session.device.type == "cuda"
+    arrays = _predict(session, model, load_in_order(dataset, size, settings.run.workers, pin))[1]
     own = slice(len(model.aus))
     found = choose_thresholds(arrays["labels"][:, own], arrays["occurrence"], arrays["mask"][:, own])
     console.note(f"thresholds by F1 on validation: {_by_au(model, found)}")

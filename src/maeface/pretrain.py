@@ -1,6 +1,7 @@
 """``maeface pretrain``: stage 1, training of a masked autoencoder on faces (sections 3.2.1, 3.3 and 4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from maeface import checks, config, console, files
 from maeface.data import manifest
 from maeface.data.loading import augmentation
 from maeface.data.loading.dataset import Batch, FaceDataset, gather_manifests
-from maeface.data.loading.loader import Loader, load_in_order
+from maeface.data.loading.loader import InOrder, Loader
+from maeface.data.loading.on_device import OnDevice
 from maeface.data.loading.sampling import BatchOrder
+from maeface.data.shards import fingerprint
 from maeface.model import mae, preprocessing, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
@@ -49,7 +52,7 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
     checks.require_writable_folders(out)
     rows = gather_manifests(data)
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)
-    inputs = describe_inputs(settings.init, rows["id"])
+    inputs = describe_inputs(settings.init, rows["id"]) | {"crops": fingerprint(data, rows)}
     with open_run(out, settings, inputs) as session:
         if is_finished(session):
             return out / WEIGHTS
@@ -82,7 +85,8 @@ def _train(
     keep_milestone: Callable[[int], None],
 ) -> None:
     """Train the model on the manifest rows ``train``; evaluate it on ``validation``, which may be empty."""
-    dataset = _dataset(settings, data, train, model.encoder.patches, training=True)
+    dataset = _dataset(session, settings, data, train, model.encoder.patches, training=True)
+    pin = session.device.type == "cuda"
     loader = Loader(
         dataset,
         BatchOrder(len(dataset), settings.optim.batch, settings.run.seed, drop_last=True),
@@ -90,22 +94,25 @@ def _train(
         settings.run.workers,
         session.rank,
         session.world,
-        pin=session.device.type == "cuda",
+        pin,
     )
-    evaluate = None
-    if len(validation):
-        held_out = _dataset(settings, data, validation, model.encoder.patches, training=False)
-        evaluate = _evaluation(session, settings, model, held_out)
-    loop.fit(
-        session,
-        model,
-        model.encoder.shape.depth,
-        loader,
-        reconstruction_loss(session, settings, model),
-        settings.optim,
-        evaluate,
-        keep_milestone=keep_milestone,
-    )
+    with ExitStack() as stack:
+        evaluate = None
+        if len(validation):
+            held_out = _dataset(session, settings, data, validation, model.encoder.patches, training=False)
+            size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
+            batches = stack.enter_context(InOrder(held_out, size, settings.run.workers, pin))
+            evaluate = _evaluation(session, settings, model, batches)
+        loop.fit(
+            session,
+            model,
+            model.encoder.shape.depth,
+            loader,
+            reconstruction_loss(session, settings, model),
+            settings.optim,
+            evaluate,
+            keep_milestone=keep_milestone,
+        )
 
 
 def reconstruction_loss(session: Run, settings: config.Pretrain, model: MAE) -> loop.Loss:
@@ -125,29 +132,35 @@ def reconstruction_loss(session: Run, settings: config.Pretrain, model: MAE) -> 
 
 
 def _dataset(
-    settings: config.Pretrain, data: Sequence[Path], rows: pd.DataFrame, patches: int, training: bool
-) -> FaceDataset:
-    return FaceDataset(
+    session: Run,
+    settings: config.Pretrain,
+    data: Sequence[Path],
+    rows: pd.DataFrame,
+    patches: int,
+    training: bool,
+) -> FaceDataset | OnDevice:
+    dataset = FaceDataset(
         data,
         rows,
         settings.model.image_size,
         settings.run.seed,
         patches=patches,
         training=training,
+        least_area=settings.data.crop_scale[0] if training else None,
     )
+    return OnDevice(dataset, session.device, settings.run.workers) if settings.data.on_device else dataset
 
 
 def _evaluation(
-    session: Run, settings: config.Pretrain, model: MAE, dataset: FaceDataset
+    session: Run, settings: config.Pretrain, model: MAE, batches: Iterable[Batch]
 ) -> Callable[[int], Evaluation]:
     """Return the evaluation on held-out faces under fixed masks: loss, and a picture (Fig. 1)."""
-    size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
 
     def evaluate(epoch: int) -> Evaluation:
         total, count = 0.0, 0
-        for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
-            images = preprocessing.to_input(batch["image"].to(session.device), settings.model.image_size)
-            noise = batch["noise"].to(session.device)
+        for batch in batches:
+            stored, noise = (batch[name].to(session.device, non_blocking=True) for name in ("image", "noise"))
+            images = preprocessing.to_input(stored, settings.model.image_size)
             with session.autocast():
                 total += float(model.loss(model(images, noise), images)) * len(images)
                 if count == 0:

@@ -4,24 +4,34 @@ Any WebDataset reader opens the tar files; ``Shards`` does not scan them, becaus
 range of each crop.
 """
 
+import hashlib
 import io
 import json
 import os
 import tarfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from maeface import files
+from maeface import console, files
 from maeface.data.manifest import unescape
 from maeface.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOLDER = "shards"
 INDEX = "shards.json"
 OPEN_AT_ONCE = 64
 HEADER_BYTES = 512
+HASHED_AT_ONCE = 4
+SHOWN_FROM_BYTES = 2**30
+"""A check of so much shows its progress."""
 
 
 class ShardWriter:
@@ -67,7 +77,9 @@ class Shards:
     """The crops of a prepared folder, or of a plain folder of images, in any order.
 
     Cheap to create and to pickle: each process opens the files itself, at its first read. Size and SHA-256 of
-    a shard are compared with the index when a process opens it for the first time (about 1 ms per megabyte).
+    a shard are compared with the index when it is opened for the first time (about 1 ms per megabyte). What
+    has been checked is known by size and modification time, also in processes that are forked later, or that
+    get a pickled copy: call ``check`` before workers are started.
 
     Args:
         folder: a prepared folder, or a plain folder of crops.
@@ -80,10 +92,26 @@ class Shards:
 
     def __init__(self, folder: Path, verify: bool = True) -> None:
         self.folder = folder
-        self.verify = verify
+        self._verify = verify
         self._index = _read_index(folder)
         self._open: OrderedDict[str, int] = OrderedDict()
-        self._verified: set[str] = set()
+        self._checked: dict[str, tuple[int, int]] = {}  # size and time of change, in ns
+
+    def check(self, names: Iterable[str]) -> None:
+        """Compare shards with the index now; those that are as they were when they were checked cost nothing.
+
+        Raises:
+            DataError: a shard is missing, truncated or altered.
+        """
+        names = sorted(set(names))
+        size = sum(self._index[name]["bytes"] for name in names if name in self._index.keys() - self._checked)
+        with ExitStack() as stack:
+            advance: Callable[[], None] = lambda: None  # noqa: E731
+            if size >= SHOWN_FROM_BYTES:
+                advance = stack.enter_context(console.progress("check", len(names), "shards"))
+            pool = stack.enter_context(ThreadPoolExecutor(HASHED_AT_ONCE))
+            for _ in pool.map(self._check, names):
+                advance()
 
     def read(self, row: Mapping[str, Any]) -> bytes:
         """Return the encoded image of a manifest row (a dict or a ``pandas.Series``).
@@ -156,12 +184,8 @@ class Shards:
         if shard in self._open:
             self._open.move_to_end(shard)
             return self._open[shard]
-        if shard not in self._index:
-            raise DataError(
-                f"{self.folder / INDEX} does not list {shard!r}, which the manifest names; prepare again"
-            )
+        self._check(shard)
         path = self._path(shard)
-        self._check(shard, path)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -171,14 +195,20 @@ class Shards:
             os.close(self._open.popitem(last=False)[1])
         return descriptor
 
-    def _check(self, shard: str, path: Path) -> None:
-        """Compare a shard with the index before the first read of this process."""
-        if shard in self._verified:
-            return
-        expected = self._index[shard]
+    def _check(self, shard: str) -> None:
+        """Compare a shard with the index, unless it is as it was when it was checked."""
+        path, expected = self._path(shard), self._index.get(shard)
+        if expected is None:
+            raise DataError(
+                f"{self.folder / INDEX} does not list {shard!r}, which the manifest names; prepare again"
+            )
         try:
-            size = path.stat().st_size
-            digest = files.sha256(path) if self.verify and size == expected["bytes"] else expected["sha256"]
+            status = path.stat()
+            size, changed = status.st_size, status.st_mtime_ns
+            if self._checked.get(shard) == (size, changed):
+                return
+            hashed = self._verify and size == expected["bytes"]
+            digest = _digest(path.resolve(), size, changed) if hashed else expected["sha256"]
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}; copy the whole folder again") from error
         if size != expected["bytes"]:
@@ -191,7 +221,40 @@ class Shards:
                 f"{path} is altered: its sha256 is {digest[:12]}..., {INDEX} says "
                 f"{expected['sha256'][:12]}...; copy or prepare it again"
             )
-        self._verified.add(shard)
+        self._checked[shard] = size, changed
+
+
+@cache  # one reading of each shard, for all datasets of this process and those that are forked from it
+def _digest(path: Path, size: int, changed: int) -> str:
+    """Return the SHA-256 of a file, remembered by its size and its time of change."""
+    return files.sha256(path)
+
+
+def fingerprint(folders: Sequence[Path], rows: "pd.DataFrame") -> str:
+    """Return a digest that changes with the crops, although ids and labels stay the same.
+
+    It is made of the SHA-256 of all shards that the index of a prepared folder lists, and of the names and
+    sizes of the files of a plain folder. Neither is read.
+
+    Args:
+        folders: prepared folders, or plain folders of crops.
+        rows: of ``loading.dataset.gather_manifests(folders)``.
+    """
+    digest = hashlib.sha256()
+    for position, folder in enumerate(folders):
+        crops = {name: entry["sha256"] for name, entry in _read_index(folder).items()}
+        plain = rows["source"][(rows["folder"] == position) & rows["shard"].isna()]
+        crops |= {source: _size_of(folder / unescape(source)) for source in plain}
+        digest.update(json.dumps(crops, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _size_of(path: Path) -> int:
+    """Return the size of a file in bytes; -1 for one that cannot be read, which is told when it is."""
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return -1
 
 
 def _read_index(folder: Path) -> dict[str, dict[str, Any]]:

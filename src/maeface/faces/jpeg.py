@@ -12,12 +12,14 @@ MAX_PADDING = 16
 _BUFFER = 16  # bytes that a decoder may have read ahead, with stuffed zeros
 
 
-def decode(data: bytes, mode: str) -> NDArray[np.uint8]:
+def decode(data: bytes, mode: str, least: int = 0) -> NDArray[np.uint8]:
     """Decode a JPEG.
 
     Args:
         data: the file.
         mode: ``RGB``, ``GRAY`` or ``CMYK``.
+        least: shorter side in px that is enough: the picture may be decoded at a half or less of its size, in
+            eighths. That takes less time, and all of the file is read as at full size. 0: at full size.
 
     Returns:
         (H, W, C) uint8.
@@ -26,7 +28,9 @@ def decode(data: bytes, mode: str) -> NDArray[np.uint8]:
         ValueError: the data are damaged or cut.
     """
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, mode, strict=True)
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data, mode, strict=True, min_height=least, min_width=least, min_factor=2
+        )
     except ValueError as error:
         unread = re.search(r"(\d+) extraneous bytes before marker 0xd9", str(error))
         padded = _decode_padded(data, mode, int(unread[1])) if unread else None

@@ -38,7 +38,9 @@ _READERS: dict[str, type[ImageFile]] = {
 }
 
 
-def decode_image(data: bytes, image_format: str | None = None, min_side: int = 32) -> NDArray[np.uint8]:
+def decode_image(
+    data: bytes, image_format: str | None = None, min_side: int = 32, least: int = 0
+) -> NDArray[np.uint8]:
     """Decode a photo in memory, as ``read_image`` does.
 
     Args:
@@ -46,10 +48,11 @@ def decode_image(data: bytes, image_format: str | None = None, min_side: int = 3
         image_format: ``jpeg``, ``png``, ``webp``, ``bmp``, ``gif``, ``avif`` or ``heif``; None to recognize
             it.
         min_side: lower limit of width and height in px.
+        least: as in ``jpeg.decode``; other formats are decoded at full size.
     """
     image_format = image_format or image_format_of(data[:HEAD_BYTES])
     if image_format == "jpeg":
-        return _decode_jpeg(data, min_side)
+        return _decode_jpeg(data, min_side, least)
     if image_format == "webp":
         _check_size(*read_webp_size(data), min_side)
     reader = _reader(image_format)
@@ -145,13 +148,13 @@ def _check_size(width: int, height: int, min_side: int) -> None:
         raise MediaError("too_small", f"{shape}, a side under {min_side}")
 
 
-def _decode_jpeg(data: bytes, min_side: int) -> NDArray[np.uint8]:
+def _decode_jpeg(data: bytes, min_side: int, least: int) -> NDArray[np.uint8]:
     data = drop_stray_bytes(data)
     header = read_jpeg_header(data)
     _check_size(header.width, header.height, min_side)
     mode = {1: "GRAY", 4: "CMYK"}.get(header.components, "RGB")
     try:
-        pixels = jpeg.decode(data, mode)
+        pixels = jpeg.decode(data, mode, least)
     except ValueError as error:
         # A file that still has its end marker was not truncated.
         truncated = "Premature end of JPEG file" in str(error) or b"\xff\xd9" not in data

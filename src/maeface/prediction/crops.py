@@ -26,7 +26,7 @@ def predict_crops(
     weights: Path | str,
     device: config.Device = "auto",
     precision: config.Precision = "auto",
-    workers: int = 0,
+    workers: int | None = 0,
     sides: bool = False,
 ) -> pd.DataFrame:
     """Predict stored face crops as ``maeface predict --aligned`` does.
@@ -90,7 +90,7 @@ def _places(rows: pd.DataFrame) -> list[tuple[Face, Square]]:
 
 
 def read_crops(
-    folders: Sequence[Path], rows: pd.DataFrame, image_size: int, workers: int = 0
+    folders: Sequence[Path], rows: pd.DataFrame, image_size: int, workers: int | None = 0
 ) -> Iterator[tuple[list[str], NDArray[np.uint8]]]:
     """Yield stored face crops in the order of ``rows``, batch by batch: their ids, and (B, S, S, 3) uint8.
 

@@ -45,6 +45,7 @@ MAY_CHANGE = frozenset(
         "cost",
         MICRO_BATCH,
         "optim.max_skipped",
+        "data.on_device",
         "run.workers",
         "run.device",
         "run.compile",
@@ -55,7 +56,7 @@ MAY_CHANGE = frozenset(
 )
 """Settings that may differ when a run goes on: they change speed and rounding, not what is learned."""
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
-PACKAGES = ("maeface", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
+PACKAGES = ("maeface", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
 @dataclass
@@ -234,6 +235,7 @@ def _claim_folder(
     finished = (folder / WEIGHTS).is_file()
     if finished or checkpoint.exists(folder):
         before = _read_settings(folder)
+        _require_same_crops(folder, before["inputs"], now["inputs"])
         changed = list_differences(before["settings"], now["settings"])
         changed += list_differences(before["inputs"], now["inputs"])
         if changed:
@@ -247,6 +249,16 @@ def _claim_folder(
     if not finished:
         files.write_json(folder / SETTINGS, now)
         files.write_json(folder / ENVIRONMENT, describe_environment(device))
+
+
+def _require_same_crops(folder: Path, before: dict[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse other crops of the same faces; a run that was begun without a digest of them takes it over."""
+    if "crops" in now and before.setdefault("crops", now["crops"]) != now["crops"]:
+        if before.get("ids") == now.get("ids"):
+            raise ConfigError(
+                f"{folder} holds a run on other crops of the same faces: they were prepared anew, such as "
+                "with another size or detector; give the crops that it began with, or another folder"
+            )
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

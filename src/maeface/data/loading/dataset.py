@@ -3,19 +3,20 @@
 The random numbers of a sample are a function of seed, epoch and sample (``sampling.keyed_generator``), so
 neither the number of processes nor a restart changes them.
 
-B samples, S the side of a crop as stored.
+B samples, S the side of a crop as read.
 """
 
-import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from PIL import Image, ImageOps
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from maeface.data import manifest
 from maeface.data.loading import augmentation
@@ -23,12 +24,15 @@ from maeface.data.loading.randaugment import apply_seeded, build_randaugment
 from maeface.data.loading.sampling import keyed_generator
 from maeface.data.shards import Shards
 from maeface.errors import DataError, MaefaceError
+from maeface.faces.photo import decode_image, image_format_of
 
 Batch = dict[str, Any]
+Samples = Sequence[tuple[int, int]]
+"""``(index, epoch)`` pairs."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-CACHE_BYTES = 256 * 2**20
-"""Memory for decoded crops in each process; a small dataset is decoded once."""
+FORMATS = ("jpeg", "png", "webp", "bmp")
+CACHE_BYTES = 512 * 2**20
+"""Memory for decoded crops, of all processes that read a dataset; a small one is decoded once."""
 PROBED_CROPS = 16
 """How many crops are opened to choose the common side."""
 SIDE_LIMIT = 4
@@ -49,6 +53,9 @@ def gather_manifests(folders: Sequence[Path]) -> pd.DataFrame:
 class FaceDataset(Dataset[Batch]):
     """Crops and labels by index, a batch at a time, as uint8.
 
+    Its columns are NumPy and Arrow arrays: reading a list of Python objects would copy it, page by page, into
+    every worker process.
+
     Args:
         folders: prepared folders, or plain folders of crops.
         rows: of ``gather_manifests(folders)``.
@@ -58,6 +65,13 @@ class FaceDataset(Dataset[Batch]):
         randaugment: timm's name ("rand-m9-mstd0.5-inc1"); empty for none.
         patches: the length of a sample's ``noise``, for its mask or its drop path; 0 for none.
         training: False uses the random numbers of the first epoch in each, and does not augment.
+        least_area: smallest fraction of a crop that ``augmentation.random_crops`` cuts. JPEGs are decoded at
+            a half or less of their size where that leaves such a part at least ``image_size`` pixels. None,
+            or with ``randaugment``: at their own size.
+
+    Attributes:
+        ids: of the faces.
+        side: S, of all crops.
     """
 
     def __init__(
@@ -70,23 +84,36 @@ class FaceDataset(Dataset[Batch]):
         randaugment: str = "",
         patches: int = 0,
         training: bool = True,
+        least_area: float | None = None,
     ) -> None:
         self.seed, self.patches, self.training = seed, patches, training
-        self.ids = [str(value) for value in rows["id"]]
+        self.ids = _texts(rows["id"])
         self._labels = {name: np.ascontiguousarray(values) for name, values in (labels or {}).items()}
         self._shards = [Shards(folder) for folder in folders]
-        self._locations = list(
-            zip(rows["folder"], rows["shard"], rows["offset"], rows["size"], rows["source"], strict=True)
-        )
+        codes, names = pd.factorize(rows["shard"])  # -1: a file of a plain folder
+        self._shard, self._shard_names = codes.astype(np.int32), [str(name) for name in names]
+        self._folder = rows["folder"].to_numpy(np.int32)
+        self._offset, self._size = (rows[name].fillna(-1).to_numpy(np.int64) for name in ("offset", "size"))
+        self._source = _texts(rows["source"].where(codes < 0))
         self._cache: dict[int, np.ndarray] = {}
-        self._cache_room = CACHE_BYTES
+        self._least = 0 if not least_area or randaugment else _least_side(image_size, least_area)
         self.side = self._common_side(SIDE_LIMIT * image_size)
         self._randaugment = build_randaugment(randaugment, self.side) if randaugment and training else None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitems__(self, samples: Sequence[tuple[int, int]]) -> Batch:
+    def check(self) -> None:
+        """Check the shards of all crops in this process, so that its workers need not; see ``Shards.check``.
+
+        Raises:
+            DataError: a shard is missing, truncated or altered.
+        """
+        for position, shards in enumerate(self._shards):
+            codes = np.unique(self._shard[(self._folder == position) & (self._shard >= 0)])
+            shards.check(self._shard_names[code] for code in codes)
+
+    def __getitems__(self, samples: Samples) -> Batch:
         """Return the batch of ``(index, epoch)`` pairs.
 
         Returns:
@@ -95,32 +122,39 @@ class FaceDataset(Dataset[Batch]):
             A MaefaceError is returned under ``error``, for ``loader.load`` to raise it.
         """
         try:
-            return self._batch([index for index, _ in samples], [epoch for _, epoch in samples])
+            pixels = np.empty((len(samples), self.side, self.side, 3), dtype=np.uint8)
+            for row, (index, _) in enumerate(samples):
+                pixels[row] = self._pixels(index)
+            return {"image": torch.from_numpy(pixels).permute(0, 3, 1, 2), **self.draw(samples, pixels)}
         except MaefaceError as error:
             return {"error": error}
 
-    def _batch(self, indices: list[int], epochs: list[int]) -> Batch:
-        uniform = np.empty((len(indices), augmentation.DRAWS), dtype=np.float32)
-        noise = np.empty((len(indices), self.patches), dtype=np.float32)
-        pixels = np.empty((len(indices), self.side, self.side, 3), dtype=np.uint8)
-        for row, (index, epoch) in enumerate(zip(indices, epochs, strict=True)):
+    def draw(self, samples: Samples, pixels: np.ndarray | None = None) -> Batch:
+        """Return a batch without its images: random numbers, indices, ids and labels.
+
+        Args:
+            samples: as for a batch.
+            pixels: (B, S, S, 3) uint8, to be changed by RandAugment.
+        """
+        uniform = np.empty((len(samples), augmentation.DRAWS), dtype=np.float32)
+        noise = np.empty((len(samples), self.patches), dtype=np.float32)
+        for row, (index, epoch) in enumerate(samples):
             epoch = epoch if self.training else 0
-            pixels[row] = self._pixels(index)
             if self.training:
                 generator = keyed_generator(self.seed, "augment", epoch, index)
                 uniform[row] = generator.random(augmentation.DRAWS, dtype=np.float32)
-                if self._randaugment is not None:
+                if self._randaugment is not None and pixels is not None:
                     seed = int(generator.integers(2**32))
                     pixels[row] = apply_seeded(self._randaugment, pixels[row], seed)
             if self.patches:
                 generator = keyed_generator(self.seed, "mask", epoch, index)
                 noise[row] = generator.random(self.patches, dtype=np.float32)
+        indices = [index for index, _ in samples]
         return {
-            "image": torch.from_numpy(pixels).permute(0, 3, 1, 2),
             "draws": torch.from_numpy(uniform),
             "noise": torch.from_numpy(noise),
             "index": torch.tensor(indices),
-            "id": [self.ids[index] for index in indices],
+            "id": [self.ids[index].as_py() for index in indices],
             **{name: torch.from_numpy(values[indices]) for name, values in self._labels.items()},
         }
 
@@ -128,31 +162,51 @@ class FaceDataset(Dataset[Batch]):
         """Return the crop, (S, S, 3) uint8."""
         if index in self._cache:
             return self._cache[index]
-        image = self._open(index).convert("RGB")
-        if image.size != (self.side, self.side):
-            image = ImageOps.fit(image, (self.side, self.side), Image.Resampling.BICUBIC)
-        pixels = np.asarray(image)
-        if self._cache_room >= pixels.nbytes:
-            self._cache_room -= pixels.nbytes
+        pixels = self._decode(index)
+        if pixels.shape[:2] != (self.side, self.side):
+            image = ImageOps.fit(Image.fromarray(pixels), (self.side, self.side), Image.Resampling.BICUBIC)
+            pixels = np.asarray(image)
+        worker = get_worker_info()
+        room = CACHE_BYTES // (worker.num_workers if worker else 1)
+        # Nothing is evicted: an epoch reads each crop once, so what was read last is needed last.
+        if (len(self._cache) + 1) * pixels.nbytes <= room:
             self._cache[index] = pixels
         return pixels
 
-    def _open(self, index: int) -> Image.Image:
-        folder, shard, offset, size, source = self._locations[index]
-        shards = self._shards[folder]
-        stored = isinstance(shard, str)
-        data = shards.read_range(shard, int(offset), int(size)) if stored else shards.read_file(str(source))
+    def _read(self, index: int) -> bytes:
+        """Return the encoded crop."""
+        shards: Shards = self._shards[self._folder[index]]
+        if (code := self._shard[index]) < 0:
+            return shards.read_file(self._source[index].as_py())
+        return shards.read_range(self._shard_names[code], int(self._offset[index]), int(self._size[index]))
+
+    def _decode(self, index: int) -> np.ndarray:
+        """Return the crop as it is stored, or a half or less of it, (H, W, 3) uint8."""
+        data = self._read(index)
         try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            image.load()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            if (name := image_format_of(data)) not in FORMATS:
+                raise DataError(f"it is {name}")
+            return decode_image(data, name, min_side=1, least=self._least)
+        except DataError as error:
             raise DataError(
-                f"{self.ids[index]} in {shards.folder} is not a whole JPEG, PNG, WebP or BMP crop ({error}); "
-                "run `maeface prepare` on the folder, it leaves out what is damaged"
+                f"{self.ids[index]} in {self._shards[self._folder[index]].folder} is not a whole JPEG, PNG, "
+                f"WebP or BMP crop ({error}); run `maeface prepare` on the folder, it leaves out what is "
+                "damaged"
             ) from error
-        return image if stored else ImageOps.exif_transpose(image)
 
     def _common_side(self, limit: int) -> int:
         """Return the largest side among a few crops, to which all are resized so that they form a batch."""
-        probed = range(0, len(self.ids), max(1, len(self.ids) // PROBED_CROPS))
-        return min(max((min(self._open(index).size) for index in probed), default=1), limit)
+        probed = range(0, len(self), max(1, len(self) // PROBED_CROPS))
+        return min(max((min(self._decode(index).shape[:2]) for index in probed), default=1), limit)
+
+
+def _least_side(image_size: int, area: float) -> int:
+    """Return the side of a crop of which the narrowest part of this area has ``image_size`` pixels."""
+    return math.ceil(image_size / math.sqrt(area * augmentation.CROP_RATIO[0]))
+
+
+def _texts(column: pd.Series) -> pa.LargeStringArray:
+    """Return a column of texts as one Arrow array; what is missing is null."""
+    array = pa.array(column, pa.large_string(), from_pandas=True)
+    whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    return cast(pa.LargeStringArray, whole)

@@ -1,29 +1,34 @@
 """Batches of a dataset, read ahead by worker processes: for training and for evaluation."""
 
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from maeface.data.loading.dataset import Batch, FaceDataset
+from maeface.data.ingest.cores import count_cores
+from maeface.data.loading.dataset import Batch, FaceDataset, Samples
 from maeface.data.loading.sampling import BatchOrder, pair
 from maeface.errors import ResourceError
+
+ON_CPU = 2
+"""Most workers by default where the training computes on the CPU, too."""
 
 
 class Loader:
     """The batches of a training, for ``train.loop.fit``.
 
     Args:
-        dataset: the crops and labels.
+        dataset: the crops and labels, a ``FaceDataset`` or all of it ``OnDevice``.
         order: the samples of each step.
         micro_batch: samples in memory at once; None: all samples of this process.
-        workers: processes that decode and augment; 0 does it in this one.
+        workers: as in ``load``.
         rank: this process's number among ``world``; each process reads its slice of every batch.
         world: the number of processes that train together.
         pin: read into page-locked memory, for a GPU.
@@ -32,10 +37,10 @@ class Loader:
 
     def __init__(
         self,
-        dataset: FaceDataset,
+        dataset: Dataset[Batch],
         order: BatchOrder,
         micro_batch: int | None = None,
-        workers: int = 0,
+        workers: int | None = 0,
         rank: int = 0,
         world: int = 1,
         pin: bool = False,
@@ -88,44 +93,114 @@ def _add_partners(batch: Batch, partner: Tensor | None) -> Batch:
     return batch if partner is None else batch | {"partner": partner, "id": batch["id"][: len(partner)]}
 
 
-def load_in_order(dataset: FaceDataset, batch: int, workers: int = 0, pin: bool = False) -> Iterator[Batch]:
-    """Yield every sample once, in batches, in the order of the dataset: for evaluation."""
-    indices = range(len(dataset))
-    plan = ([(index, 0) for index in indices[first : first + batch]] for first in indices[::batch])
-    return load(dataset, plan, workers if len(dataset) > batch else 0, pin)
+class InOrder:
+    """Every sample once, in batches, in the order of the dataset: for evaluation, as often as it is iterated.
+
+    Use it as a context manager: the workers stay from one pass to the next, and end with it.
+
+    Args:
+        dataset: as in ``Loader``.
+        batch: samples of a batch.
+        workers: as in ``load``; a single batch is read in this process.
+        pin: as in ``load``.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Batch], batch: int, workers: int | None = 0, pin: bool = False
+    ) -> None:
+        count = len(dataset)  # type: ignore[arg-type] # torch's class does not say that it has a length
+        plan = [
+            [(index, 0) for index in range(count)[first : first + batch]] for first in range(0, count, batch)
+        ]
+        self._loader = _open(dataset, plan, workers if count > batch else 0, pin, persistent=True)
+        self._batches: Iterator[Batch] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._batches = _start(self._loader)
+        return _checked(self._batches)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._batches is not None:
+            _shut_down(self._batches)
+
+
+def load_in_order(
+    dataset: Dataset[Batch], batch: int, workers: int | None = 0, pin: bool = False
+) -> Iterator[Batch]:
+    """Yield every sample once, in batches, in the order of the dataset; see ``InOrder``."""
+    with InOrder(dataset, batch, workers, pin) as batches:
+        yield from batches
 
 
 def load(
-    dataset: FaceDataset, plan: Iterable[list[tuple[int, int]]], workers: int, pin: bool = False
+    dataset: Dataset[Batch], plan: Iterable[Samples], workers: int | None, pin: bool = False
 ) -> Iterator[Batch]:
     """Yield the batches of a plan, read ahead by ``workers`` processes.
 
     Args:
-        dataset: the crops and labels.
+        dataset: as in ``Loader``.
         plan: for each batch its ``(index, epoch)`` pairs.
-        workers: processes; 0 reads in this one, when a batch is asked for.
+        workers: processes that decode and augment; 0 does it in this one, when a batch is asked for. None:
+            this process's share of the cores, at most ``ON_CPU`` without a GPU. Of no effect for crops that
+            are on the device.
         pin: page-locked memory, for a GPU.
 
     Raises:
         MaefaceError: as raised in a worker.
         ResourceError: a worker was killed.
     """
-    loader: DataLoader[Batch] = DataLoader(
+    batches = _start(_open(dataset, plan, workers, pin))
+    try:
+        yield from _checked(batches)
+    finally:
+        _shut_down(batches)
+
+
+def count_workers(gpu: bool) -> int:
+    """Return this process's share of the cores: of all processes that ``torchrun`` started on the machine."""
+    share = max(1, count_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    return share if gpu else min(share, ON_CPU)
+
+
+def _open(
+    dataset: Dataset[Batch],
+    plan: Iterable[Samples],
+    workers: int | None,
+    pin: bool,
+    persistent: bool = False,
+) -> DataLoader[Batch]:
+    workers = count_workers(pin) if workers is None else workers
+    if not isinstance(dataset, FaceDataset):  # its crops are on the device
+        workers, pin = 0, False
+    elif workers:
+        dataset.check()
+    return DataLoader(
         dataset,
-        batch_sampler=plan,
+        batch_sampler=plan,  # type: ignore[arg-type] # pairs where torch expects numbers
         num_workers=workers,
         collate_fn=_identity,
         pin_memory=pin,
         worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # else it draws from the one that the training step has seeded
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        persistent_workers=persistent and workers > 0,
     )
+
+
+def _start(loader: DataLoader[Batch]) -> Iterator[Batch]:
     with warnings.catch_warnings():
         # the workers touch no thread of this process, which is what the warning is about
         warnings.filterwarnings(
             "ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning
         )
-        batches = iter(loader)
+        return iter(loader)
+
+
+def _checked(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield batches; raise what was raised in a worker."""
     try:
         for batch in batches:
             if "error" in batch:
@@ -138,8 +213,6 @@ def load(
             "a process that reads the crops was killed, most likely for memory; use fewer run.workers or a "
             "smaller micro-batch"
         ) from error
-    finally:
-        _shut_down(batches)
 
 
 def _shut_down(batches: Iterator[Batch]) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from maeface import console, facts, files, finetune
+from maeface.data.loading.dataset import gather_manifests
 from maeface.data.loading.split import Split, join_labels, select_labels, split_faces
+from maeface.data.shards import fingerprint
 from maeface.experiments.reporting import results
 from maeface.experiments.running import plan
 from maeface.experiments.running.datasets import PreparedDataset
@@ -56,6 +58,7 @@ def finish_part(
         **{key: value for key, value in describe_inputs(init, []).items() if key.startswith("init")},
         "labels_sha256": files.sha256(data.labels),
         "tested_sha256": files.sha256(tested.labels) if tested else "",
+        "crops": [_fingerprint(dataset) for dataset in (data, tested) if dataset],
     }
     settings_hash = plan.hash_settings(part.settings, inputs)
     if _is_finished(folder, settings_hash):
@@ -88,6 +91,10 @@ def finish_part(
     scores = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
     console.note(f"done in {seconds:.0f} s: {scores or 'no score'} on {record['faces_test']} test faces")
     return True
+
+
+def _fingerprint(dataset: PreparedDataset) -> str:
+    return fingerprint([dataset.folder], gather_manifests([dataset.folder]))
 
 
 def _is_finished(folder: Path, settings_hash: str) -> bool:
