@@ -1,9 +1,8 @@
 """``maeface predict``: action units of photos and videos, as tables, with pictures.
 
 Inputs are split into units of work for several processes. The rows of a finished unit are on disk, so an
-interrupted run goes on with the missing units and ends with the same bytes. Memory does not grow with the
-length of the inputs, and by about 1.5 kB with each input: its path, and what the record says of it. What is
-made of the finished tables (``extra_files``) holds the rows of one film at a time.
+interrupted run goes on with the missing units and ends with the same bytes. Memory grows by about 1.5 kB with
+each input, not with its length. ``extra_files`` holds the rows of one film at a time.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -134,7 +134,7 @@ def test_the_sides_of_renders_come_into_the_labels_and_photographs_have_none(tmp
     pd.DataFrame(labelled).to_parquet(rendered)
     teacher.write_text("source,AU12_o\nphotos.png,1\n")
     real = [tmp_path / "photos"]
-    path = make._write_labels(tmp_path, [tmp_path / "renders"], real, teacher, recipe.Annotations(aus=()))
+    path = make._write_labels(tmp_path, [tmp_path / "renders"], real, teacher, recipe.Recipe())
     found = labels.join_labels(gather_manifests([tmp_path / "renders", *real]), path)
     assert found.aus_sides == (12,) and found.sides.tolist() == [[4, 0], [0, 0]]
     assert found.sides_mask.tolist() == [[True, True], [False, False]]
