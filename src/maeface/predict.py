@@ -24,8 +24,7 @@ from maeface.faces.following import MIN_FACE
 from maeface.model.arrays import load_arrays
 from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
-from maeface.prediction import pipeline, record
-from maeface.prediction.chimeras import refuse_ready_crops, sided_aus
+from maeface.prediction import chimeras, pipeline, record
 from maeface.prediction.columns import choose_thresholds, number_thresholds
 from maeface.prediction.explaining import require_explainable
 from maeface.prediction.extra_record import remove_stale
@@ -234,7 +233,7 @@ def _check(options: Options) -> None:
     checks.require_sampling(options.every, options.fps)
     checks.require_fraction("max_bad", options.max_bad)
     require_face_choice(options.faces)
-    refuse_ready_crops(options.sides, options.aligned)
+    chimeras.refuse_ready_crops(options.sides, options.aligned)
     if options.workers is not None:
         checks.require_positive("workers", options.workers)
     checks.require_positive("file_timeout", options.file_timeout)
@@ -289,7 +288,7 @@ def _require_possible(weights: Path, options: Options) -> None:
     if not options.sides and options.au_thresholds is None:
         return
     metadata = load_arrays(weights)[1]
-    sided_aus(metadata, options.sides)
+    chimeras.sided_aus(metadata, options.sides)
     choose_thresholds(metadata, number_thresholds(options.au_thresholds))
 
 

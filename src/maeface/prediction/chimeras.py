@@ -19,7 +19,7 @@ from maeface.faces.imaging import to_arrays
 from maeface.faces.pose import measure_pose
 from maeface.faces.quality import is_low_quality
 from maeface.model.file_format.metadata import Metadata
-from maeface.prediction.values import Crops
+from maeface.prediction.values import Crops, Output
 
 SIDED = (6, 9, 10, 12, 43)
 """Action units whose sides are given: those of which renders with one-sided expressions gave the best results
@@ -36,12 +36,12 @@ Predict = Callable[[Crops], NDArray[np.float32]]
 
 
 class SidedPredictor(Protocol):
-    """What is used here of a ``Predictor``."""
+    """What ``add_sides`` needs of a ``Predictor``."""
 
-    sides: tuple[int, ...]
     metadata: Metadata
+    sides: tuple[int, ...]
 
-    def predict_crops(self, crops: Crops, *, mirror: bool) -> NDArray[np.float32]:
+    def predict_crops(self, crops: Crops, output: Output = ..., mirror: bool = ...) -> NDArray[np.float32]:
         """Return probabilities and intensities of crops."""
 
 
