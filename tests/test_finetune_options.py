@@ -88,7 +88,8 @@ def test_the_weight_of_a_positive_label_is_that_of_so_many_labels():
 
 def test_rare_action_units_weigh_more_in_training_and_in_the_validation_loss(faces, tmp_path, capsys):
     still = {"epochs": 1, "base_lr": 0.0}  # every logit is about 0, and every error log 2
-    chosen = {"data": PLAIN, "model": {"task": "detection", "aus": (1, 4)}, "optim": still}
+    data = PLAIN | {"validation": 0.375}  # three of eight people: never as many as make the mean 1
+    chosen = {"data": data, "model": {"task": "detection", "aus": (1, 4)}, "optim": still}
     tune(faces, tmp_path, pos_weight=3.0, **chosen)
     # AU01 is 1 wherever it is known, which is in every other face; AU04 is present in one of three
     assert "weights of faces with an AU: AU01 0.333, AU04 2" in capsys.readouterr().err
@@ -98,9 +99,9 @@ def test_rare_action_units_weigh_more_in_training_and_in_the_validation_loss(fac
     weights_of = [1 / 3 for n in numbers if n % 2 == 0] + [2.0 if n % 3 == 0 else 1.0 for n in numbers]
     (loss,) = (row["validation_loss"] for row in rows if "validation_loss" in row)
     assert loss == pytest.approx(np.log(2) * np.mean(weights_of), rel=1e-3)
-    assert abs(np.mean(weights_of) - 1) > 0.01
+    assert len(held_out) == 3 and abs(np.mean(weights_of) - 1) > 0.01
     steps = [row["loss"] / np.log(2) for row in rows if "loss" in row]
-    assert len(steps) == 3 and all(0.4 < loss < 1.9 and abs(loss - 1) > 0.01 for loss in steps)
+    assert len(steps) == 3 and max(abs(loss - 1) for loss in steps) > 0.01
 
 
 # thresholds -----------------------------------------------------------------------------------------------
