@@ -104,7 +104,8 @@ class Shards:
             DataError: a shard is missing, truncated or altered.
         """
         names = sorted(set(names))
-        size = sum(self._index[name]["bytes"] for name in names if name in self._index.keys() - self._checked)
+        new = (name for name in names if name in self._index and name not in self._checked)
+        size = sum(self._index[name]["bytes"] for name in new)
         with ExitStack() as stack:
             advance: Callable[[], None] = lambda: None  # noqa: E731
             if size >= SHOWN_FROM_BYTES:
