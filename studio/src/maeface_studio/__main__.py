@@ -237,7 +237,7 @@ def detector(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps of the detection of faces.")
     ] = None,
-    place_steps: Annotated[int | None, typer.Option(min=1, help="Training steps of the points.")] = None,
+    place_steps: Annotated[int | None, typer.Option(min=0, help="Training steps of the points.")] = None,
 ) -> None:
     """Train the embedded face detector on the outputs of a teacher."""
     if keep and steps:
@@ -253,7 +253,7 @@ def detector(
     settings = Settings(exclude=tuple(sorted(excluded)))
     if steps:
         settings = replace(settings, detection=settings.detection.with_steps(steps))
-    if place_steps:
+    if place_steps is not None:
         settings = replace(settings, landmarks=replace(settings.landmarks, steps=place_steps))
     console.print_result(str(run(sources, out, settings, seed, teacher, keep, start)))
 

@@ -45,12 +45,8 @@ class Settings:
     exclude: tuple[str, ...] = ()
 
     def going_on(self) -> "Settings":
-        """Return settings to train earlier weights further: the last phase only, and smaller steps."""
-        return replace(
-            self,
-            detection=replace(self.detection, coarse=0, fine_rate=self.detection.fine_rate / 2),
-            landmarks=replace(self.landmarks, rate=self.landmarks.rate / 2),
-        )
+        """Return settings to train earlier weights further: the last phase of the detection of faces only."""
+        return replace(self, detection=replace(self.detection, coarse=0))
 
 
 def run(
