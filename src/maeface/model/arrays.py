@@ -90,7 +90,7 @@ def _shapes(metadata: Metadata) -> dict[str, tuple[int, ...]]:
     linear = {"head": (outputs, width)}
     if metadata.sides:
         linear["side_head"] = (2 * len(metadata.sides), width)
-    norms = ["fc_norm"]
+    norms = ["fc_norm", "norm_pre"] if sizes.norm_pre else ["fc_norm"]
     for k in range(sizes.depth):
         block = f"blocks.{k}"
         norms += [f"{block}.norm1", f"{block}.norm2"]

@@ -125,6 +125,7 @@ def read(path: Path) -> tuple[Checkpoint, Metadata | None]:
         checkpoint,
         tensors=decode(path, checkpoint.tensors),
         heads=metadata.encoder.heads,
+        style=metadata.encoder.style,
         decoder_heads=metadata.autoencoder.decoder_heads if metadata.autoencoder else None,
     )
     return checkpoint, metadata
