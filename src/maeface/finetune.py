@@ -20,7 +20,7 @@ from maeface.data.tables import guide as guides
 from maeface.data.tables import labels as label_tables
 from maeface.data.tables.labels import LabelledFaces
 from maeface.errors import DataError
-from maeface.model import au, preprocessing, weights
+from maeface.model import au, licences, preprocessing, weights
 from maeface.model.au import AUModel
 from maeface.model.vit import ViT
 from maeface.report import charts, figures
@@ -67,21 +67,23 @@ def run(
     splits = split_faces(faces, settings)
     inputs = describe_inputs(init, faces.rows["id"]) | {"labels_sha256": files.sha256(labels)}
     inputs |= {} if guide is None else {"guide_sha256": files.sha256(guide)}
+    start = licences.start_of(init, inputs)
+    origin = {"licence": licences.inherit(settings.licence, start), "start": start}
     with open_run(out, settings, inputs) as session:
         if is_finished(session):
             return out / WEIGHTS
         torch.manual_seed(settings.run.seed)
-        model, origin = build_model(settings, aus, init)
+        model, line = build_model(settings, aus, init)
         if session.writes:
             console.note(f"{labelled.summary()}; {session.describe()}")
-            console.note(origin)
+            console.note(line)
             files.write_json(
                 out / SPLIT,
                 {name: sorted(set(manifest.subjects(part.rows))) for name, part in splits.items()},
             )
         _train(session, settings, model.to(session.device), data, splits, guide)
         if session.writes:
-            _finish(session, settings, model, inputs, labels)
+            _finish(session, settings, model, inputs, labels, origin)
         return out / WEIGHTS
 
 
@@ -292,7 +294,12 @@ def compute_scores(aus: tuple[int, ...], arrays: dict[str, np.ndarray]) -> dict[
 
 
 def _finish(
-    session: Run, settings: config.Finetune, model: AUModel, inputs: dict[str, Any], labels: Path
+    session: Run,
+    settings: config.Finetune,
+    model: AUModel,
+    inputs: dict[str, Any],
+    labels: Path,
+    origin: Mapping[str, Any],
 ) -> None:
     save_weights(
         session,
@@ -303,6 +310,7 @@ def _finish(
         thresholds=[THRESHOLD] * len(model.aus) if model.task != "intensity" else (),
         dataset=labels.name,
         fold=settings.data.fold if settings.data.folds is not None else None,
+        **origin,
     )
     if rows := journal.lines(session.folder):
         files.write_bytes(session.folder / "curves.png", figures.png(charts.training_curves(rows)))

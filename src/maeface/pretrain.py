@@ -14,7 +14,7 @@ from maeface.data.loading import augmentation
 from maeface.data.loading.dataset import Batch, FaceDataset, gather_manifests
 from maeface.data.loading.loader import Loader, load_in_order
 from maeface.data.loading.sampling import BatchOrder
-from maeface.model import mae, preprocessing, weights
+from maeface.model import licences, mae, preprocessing, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
 from maeface.train import journal, loop
@@ -49,6 +49,8 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
     rows = gather_manifests(data)
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)
     inputs = describe_inputs(settings.init, rows["id"])
+    start = licences.start_of(settings.init, inputs)
+    licence = licences.inherit(settings.licence, start)
     with open_run(out, settings, inputs) as session:
         if is_finished(session):
             return out / WEIGHTS
@@ -64,7 +66,7 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
         _train(session, settings, model.to(session.device), data, rows[~held_out], rows[held_out])
         if session.writes:
             size = weights.Preprocessing(image_size=settings.model.image_size)
-            save_weights(session, settings, model, size, inputs)
+            save_weights(session, settings, model, size, inputs, licence=licence, start=start)
             if log := journal.lines(out):
                 files.write_bytes(out / "curves.png", figures.png(charts.training_curves(log)))
         return out / WEIGHTS

@@ -8,11 +8,10 @@ import safetensors
 from numpy.typing import NDArray
 
 from maeface.errors import WeightsError
-from maeface.model.file_format.metadata import Metadata, unpack
+from maeface.model.file_format.metadata import HEADER_KEY, Metadata, unpack
 from maeface.model.file_format.parts import files_of
 from maeface.runtime.tensors import StoredTensor, read_safetensors
 
-HEADER_KEY = "maeface"
 SCALE = "_scale"
 
 

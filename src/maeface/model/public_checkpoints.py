@@ -30,10 +30,10 @@ from torch import Tensor
 
 from maeface.errors import WeightsError
 from maeface.model import clip_layout
+from maeface.model.file_format.metadata import HEADER_KEY
 from maeface.model.style import CLIP_STYLE, MAE_STYLE, Style
 from maeface.model.vit import SIZES, Shape
 
-HEADER_KEY = "maeface"
 ENCODER = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "reg_token", "norm_pre.")
 """Prefixes of the names of an encoder's tensors; a file with other such tensors has another architecture."""
 

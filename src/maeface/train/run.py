@@ -40,6 +40,7 @@ MAY_CHANGE = frozenset(
     {
         "title",
         "cost",
+        "licence",
         "optim.micro_batch",
         "run.workers",
         "run.device",

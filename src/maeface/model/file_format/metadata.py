@@ -21,6 +21,7 @@ from maeface.runtime.tensors import TORCH_NAMES, StoredTensor
 if TYPE_CHECKING:
     from torch import Tensor
 
+HEADER_KEY = "maeface"
 FORMAT_VERSION = 6
 """2 added rows of whole numbers, several files and ``Preprocessing.mirror``; 3 added ``Metadata.checks``; 4
 ``Metadata.calibration``; 5 ``Metadata.sides`` and ``Metadata.unlike``; 6 the style of the encoder (its
