@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maeface import checks, config, console, facts, files, metrics
 from maeface.data import manifest
-from maeface.data.loading import augmentation, photometric
+from maeface.data.loading import augmentation, photometric, several
 from maeface.data.loading.dataset import Batch, FaceDataset, gather_manifests
 from maeface.data.loading.loader import Loader, load_in_order
 from maeface.data.loading.sampling import BatchOrder, keyed_generator
@@ -35,7 +35,7 @@ THRESHOLD = 0.5
 def run(
     settings: config.Finetune,
     data: Sequence[Path],
-    labels: Path,
+    labels: Path | Sequence[Path],
     init: str,
     out: Path,
     guide: Path | None = None,
@@ -47,7 +47,8 @@ def run(
     Args:
         settings: ``config.load(config.Finetune, recipe)``.
         data: prepared folders, or plain folders of face crops.
-        labels: the labels table, CSV or Parquet.
+        labels: the labels table, CSV or Parquet; or one for each of ``data`` (``several.join_datasets``), with
+            ``settings.model.aus`` given.
         init: "random", a weights file (maeface's own or a public one), or the name of a packaged one.
         out: folder of the run.
         guide: table of measures of the faces, learned beside the action units (``data.tables.guide``).
@@ -62,10 +63,10 @@ def run(
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
     checks.require_writable_folders(out)
-    labelled = join_labels(data, labels)
-    aus, faces = select_labels(labelled, settings.model)
+    tables = [labels] if isinstance(labels, Path) else list(labels)
+    aus, faces, summary = read_faces(data, tables, settings.model)
     splits = split_faces(faces, settings)
-    inputs = describe_inputs(init, faces.rows["id"]) | {"labels_sha256": files.sha256(labels)}
+    inputs = describe_inputs(init, faces.rows["id"]) | {"labels_sha256": " ".join(map(files.sha256, tables))}
     inputs |= {} if guide is None else {"guide_sha256": files.sha256(guide)}
     start = licences.start_of(init, inputs)
     origin = {"licence": licences.inherit(settings.licence, start), "start": start}
@@ -75,7 +76,7 @@ def run(
         torch.manual_seed(settings.run.seed)
         model, line = build_model(settings, aus, init)
         if session.writes:
-            console.note(f"{labelled.summary()}; {session.describe()}")
+            console.note(f"{summary}; {session.describe()}")
             console.note(line)
             files.write_json(
                 out / SPLIT,
@@ -83,7 +84,7 @@ def run(
             )
         _train(session, settings, model.to(session.device), data, splits, guide)
         if session.writes:
-            _finish(session, settings, model, inputs, labels, origin)
+            _finish(session, settings, model, inputs, tables, origin)
         return out / WEIGHTS
 
 
@@ -132,6 +133,17 @@ def _train(
         settings.patience,
         keep_best=True,
     )
+
+
+def read_faces(
+    data: Sequence[Path], tables: Sequence[Path], head: config.Head
+) -> tuple[tuple[int, ...], Split, str]:
+    """Return action units, labelled faces and a line on them; ``tables``: one, or one for each of ``data``."""
+    if len(tables) == 1:
+        labelled = join_labels(data, tables[0])
+        return *select_labels(labelled, head), labelled.summary()
+    faces = several.join_datasets(data, tables, head)
+    return head.aus, faces, f"{len(faces.rows)} labelled faces of {', '.join(folder.name for folder in data)}"
 
 
 def join_labels(data: Sequence[Path], labels: Path) -> LabelledFaces:
@@ -298,7 +310,7 @@ def _finish(
     settings: config.Finetune,
     model: AUModel,
     inputs: dict[str, Any],
-    labels: Path,
+    labels: Sequence[Path],
     origin: Mapping[str, Any],
 ) -> None:
     save_weights(
@@ -308,7 +320,7 @@ def _finish(
         weights.Preprocessing(image_size=model.encoder.image_size),
         inputs,
         thresholds=[THRESHOLD] * len(model.aus) if model.task != "intensity" else (),
-        dataset=labels.name,
+        dataset=", ".join(table.name for table in labels),
         fold=settings.data.fold if settings.data.folds is not None else None,
         **origin,
     )

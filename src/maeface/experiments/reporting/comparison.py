@@ -8,7 +8,7 @@ import pandas as pd
 
 from maeface import facts
 from maeface.errors import ConfigError
-from maeface.experiments.reporting.results import ACROSS
+from maeface.experiments.reporting.results import ACROSS, AND
 from maeface.experiments.reporting.scores import AVERAGE, select
 from maeface.facts import OURS, Comparison
 from maeface.report import charts
@@ -53,8 +53,9 @@ def score_format(task: str) -> ScoreFormat:
 
 def dataset_title(dataset: str) -> str:
     """Return a dataset's name for people, as short as in the paper."""
-    if ACROSS in dataset:
-        return ACROSS.join(map(dataset_title, dataset.split(ACROSS)))
+    for between in (ACROSS, AND):
+        if between in dataset:
+            return between.join(map(dataset_title, dataset.split(between)))
     try:
         return facts.dataset(dataset).title.partition(" (")[0].removesuffix("-Spontaneous")
     except ConfigError:
