@@ -215,6 +215,8 @@ def test_without_a_third_dataset_two_can_be_left_out(data, tmp_path):
     assert run("lodo", data, tmp_path / "o", "leave_out=['bp4d', 'disfa']").parts == 2
     with pytest.raises(ConfigError, match="expected two datasets or more"):
         settings.load("lodo", ["leave_out=['bp4d']"])
+    with pytest.raises(ConfigError, match="leave out --selection paper"):
+        settings.load("lodo", ["selection=test"])
     with pytest.raises(ConfigError, match="9 subjects are in disfaplus and in disfa"):
         run("lodo", data, tmp_path / "p", "leave_out=['bp4d', 'disfa', 'disfaplus']", "task=intensity")
 

@@ -47,8 +47,8 @@ def run(
     Args:
         settings: ``config.load(config.Finetune, recipe)``.
         data: prepared folders, or plain folders of face crops.
-        labels: the labels table, CSV or Parquet; or one for each of ``data`` (``several.join_datasets``), with
-            ``settings.model.aus`` given.
+        labels: the labels table, CSV or Parquet; or one for each of ``data`` (``several.join_datasets``),
+            with ``settings.model.aus`` given.
         init: "random", a weights file (maeface's own or a public one), or the name of a packaged one.
         out: folder of the run.
         guide: table of measures of the faces, learned beside the action units (``data.tables.guide``).
@@ -138,7 +138,7 @@ def _train(
 def read_faces(
     data: Sequence[Path], tables: Sequence[Path], head: config.Head
 ) -> tuple[tuple[int, ...], Split, str]:
-    """Return action units, labelled faces and a line on them; ``tables``: one, or one for each of ``data``."""
+    """Return AUs, labelled faces and a line on them; ``tables``: one, or one for each of ``data``."""
     if len(tables) == 1:
         labelled = join_labels(data, tables[0])
         return *select_labels(labelled, head), labelled.summary()

@@ -104,11 +104,11 @@ class Experiment(config.Settings):
             raise ValueError("rows: two rows have the same name")
         if not self.rows or not self.seeds:
             raise ValueError("rows and seeds need at least one each")
-        if self.tested and self.protocol:
+        if (self.tested or self.leave_out) and self.protocol:
             raise ValueError(
                 "a test on another dataset has no protocol; --train and --test belong to the recipe cross"
             )
-        if self.tested and self.selection == "test":
+        if (self.tested or self.leave_out) and self.selection == "test":
             raise ValueError(
                 "in a test on another dataset, validation subjects of the training dataset choose the "
                 "epoch; leave out --selection paper"
