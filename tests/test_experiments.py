@@ -14,7 +14,7 @@ from maeface import facts, files, finetune, reproduce
 from maeface.data import manifest
 from maeface.errors import ConfigError, DataError, WeightsError
 from maeface.experiments import settings
-from maeface.experiments.reporting import report, results
+from maeface.experiments.reporting import comparison, report, results
 from maeface.experiments.running import part as parts
 from maeface.experiments.running import plan
 from maeface.model import vit
@@ -175,6 +175,52 @@ def test_from_one_dataset_to_another(data, tmp_path):
     assert {name[:2] for name in faces["validation"]} == {"SN"} and "SN001" not in set(faces["test"])
     record = json.loads((part.folder / "part.json").read_text())
     assert record["trained_on"] == "disfa"
+
+
+def test_each_dataset_is_left_out_in_turn(data, tmp_path):
+    """BP4D and BP4D+ both have a subject F001, with the same names of files; they are two people."""
+    folder = tmp_path / "data"
+    for name in ("bp4d", "disfa"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(data / name)
+    prepared(folder / "bp4dplus", "bp4dplus", two_of_each_fold("bp4d")[:4])
+    summary = run("lodo", folder, tmp_path / "o")
+    assert (summary.parts, dict(summary.missing)) == (3, {})
+    parts = {part.dataset: part for part in results.load(tmp_path / "o")}
+    assert list(parts) == [
+        "bp4d and bp4dplus to disfa",
+        "bp4d and disfa to bp4dplus",
+        "bp4dplus and disfa to bp4d",
+    ]
+    names = ("bp4d", "bp4dplus", "disfa")
+    shared = set.intersection(*(set(facts.dataset(name).aus_occurrence) for name in names))
+    faces = {"bp4d": 24, "bp4dplus": 16, "disfa": 24}
+    for dataset, part in parts.items():
+        tested = dataset.split(" to ")[1]
+        trained = [name for name in names if name != tested]
+        assert set(part.aus) == shared and part.faces_test == faces[tested]
+        assert part.faces_train + part.faces_validation == sum(faces[name] for name in trained)
+        split = json.loads((part.folder / "au" / "split.json").read_text())
+        people = split["train"] + split["validation"]
+        assert len(people) == len(set(people)) and not split["test"]
+        assert {name.split("/")[0] for name in people} == set(trained)
+        table = part.read_faces().query("part == 'test'")
+        truth = pd.read_parquet(folder / tested / "labels.parquet").set_index("source")
+        assert np.array_equal(table["AU12_o"], truth.loc[table["source"], "AU12_o"])
+    assert comparison.dataset_title("bp4d and disfa to bp4dplus") == "BP4D and DISFA to BP4D+"
+    assert run("lodo", folder, tmp_path / "o").trained == 0
+
+
+def test_without_a_third_dataset_two_can_be_left_out(data, tmp_path):
+    with pytest.raises(ConfigError, match="has no folder bp4dplus"):
+        run("lodo", data, tmp_path / "o")
+    assert run("lodo", data, tmp_path / "o", "leave_out=['bp4d', 'disfa']").parts == 2
+    with pytest.raises(ConfigError, match="expected two datasets or more"):
+        settings.load("lodo", ["leave_out=['bp4d']"])
+    with pytest.raises(ConfigError, match="leave out --selection paper"):
+        settings.load("lodo", ["selection=test"])
+    with pytest.raises(ConfigError, match="9 subjects are in disfaplus and in disfa"):
+        run("lodo", data, tmp_path / "p", "leave_out=['bp4d', 'disfa', 'disfaplus']", "task=intensity")
 
 
 def test_people_of_both_datasets_are_not_tested_unless_asked():

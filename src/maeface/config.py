@@ -123,6 +123,9 @@ class Pretrain(Settings):
     cost: str = ""
     init: str = "random"
     """``random``, or a weights file: maeface, facebookresearch/mae, timm, MAE-Face, transformers ViTMAE."""
+    licence: str = ""
+    """Licence of the weights that are made, by its SPDX name (Apache-2.0); empty: that of the start if it is
+    not a free one, else not stated."""
     model: MaskedAutoencoder = MaskedAutoencoder()
     data: PretrainData = PretrainData()
     optim: Optim = Optim(
@@ -235,6 +238,9 @@ class Finetune(Settings):
     verb: Literal["finetune"] = "finetune"
     title: str = ""
     cost: str = ""
+    licence: str = ""
+    """Licence of the weights that are made, by its SPDX name (Apache-2.0); empty: that of the start if it is
+    not a free one, else not stated."""
     model: Head = Head()
     data: FinetuneData = FinetuneData()
     optim: Optim = Optim(

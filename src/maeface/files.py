@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from maeface.errors import ResourceError
 
+WEIGHTS_VARIABLE = "MAEFACE_WEIGHTS"
+"""The environment variable that names a folder with public weights."""
 TEMPORARY = re.compile(r"\.\d+\.[0-9a-f]{16}\.tmp")
 """The names of the temporary files of ``atomic``."""
 ABANDONED_S = 60.0
@@ -210,6 +212,12 @@ def _try_lock(folder: Path) -> int | None:
 def cache_folder() -> Path:
     """Return ``maeface`` in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maeface"
+
+
+def weights_folders() -> tuple[Path, ...]:
+    """Return the folders to look for public weights in: ``MAEFACE_WEIGHTS`` if set, and the cache."""
+    folder = os.environ.get(WEIGHTS_VARIABLE)
+    return (*((Path(folder),) if folder else ()), cache_folder())
 
 
 def fit_name(name: str) -> str:

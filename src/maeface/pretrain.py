@@ -18,7 +18,7 @@ from maeface.data.loading.loader import InOrder, Loader
 from maeface.data.loading.on_device import OnDevice
 from maeface.data.loading.sampling import BatchOrder
 from maeface.data.shards import fingerprint
-from maeface.model import mae, preprocessing, weights
+from maeface.model import licences, mae, preprocessing, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
 from maeface.train import journal, loop
@@ -53,6 +53,8 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
     rows = gather_manifests(data)
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)
     inputs = describe_inputs(settings.init, rows["id"]) | {"crops": fingerprint(data, rows)}
+    start = licences.start_of(settings.init, inputs)
+    licence = licences.inherit(settings.licence, start)
     with open_run(out, settings, inputs) as session:
         if is_finished(session):
             return out / WEIGHTS
@@ -66,7 +68,7 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
             if report is not None:
                 console.note(f"from {settings.init}: {report}")
         size = weights.Preprocessing(image_size=settings.model.image_size)
-        save = partial(save_weights, session, settings, model, size, inputs)
+        save = partial(save_weights, session, settings, model, size, inputs, licence=licence, start=start)
         _train(session, settings, model.to(session.device), data, rows[~held_out], rows[held_out], save)
         if session.writes:
             save()

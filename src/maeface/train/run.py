@@ -43,6 +43,7 @@ MAY_CHANGE = frozenset(
     {
         "title",
         "cost",
+        "licence",
         MICRO_BATCH,
         "optim.max_skipped",
         "data.on_device",

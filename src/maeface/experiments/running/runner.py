@@ -173,7 +173,7 @@ def _prepare_datasets(sweep: _Sweep, benchmarks: Sequence[Experiment]) -> dict[s
     """
     prepared: dict[str, PreparedDataset] = {}
     for benchmark in benchmarks:
-        for name in filter(None, (benchmark.dataset, benchmark.tested)):
+        for name in filter(None, (*benchmark.trained_on, benchmark.tested)):
             if name in prepared:
                 continue
             if datasets.has_dataset(name, sweep.data):
@@ -200,7 +200,7 @@ def _plan_parts(
     """
     planned: list[PlannedPart] = []
     for benchmark in benchmarks:
-        if not {benchmark.dataset, benchmark.tested or benchmark.dataset} <= set(prepared):
+        if not {*benchmark.trained_on, benchmark.tested or benchmark.dataset} <= set(prepared):
             continue
         subjects = prepared[benchmark.dataset].subjects()
         for name in plan.find_missing_folds(benchmark, subjects):
