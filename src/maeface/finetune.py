@@ -24,7 +24,7 @@ from maeface.model import au, preprocessing, weights
 from maeface.model.au import AUModel
 from maeface.model.vit import ViT
 from maeface.report import charts, figures
-from maeface.train import journal, loop
+from maeface.train import journal, loop, ranks
 from maeface.train.loop import Evaluation
 from maeface.train.run import WEIGHTS, Run, describe_inputs, is_finished, open_run, save_weights
 
@@ -234,20 +234,17 @@ def _evaluation(
 ) -> Callable[[int], Evaluation]:
     """Return the evaluation on held-out subjects: loss, and F1 and ICC of each AU and their means."""
     size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
+    options = (size, settings.run.workers, session.device.type == "cuda", session.rank, session.world)
 
     def evaluate(epoch: int) -> Evaluation:
-        total, weight = 0.0, 0.0
-        kinds = ("labels", "mask", "occurrence", "intensity", "sides")
-        collected: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
-        for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
+        own: list[dict[str, Any]] = []  # of each batch of this rank
+        for batch in load_in_order(dataset, *options):
             images = preprocessing.to_input(batch["image"].to(session.device), model.encoder.image_size)
             with session.autocast():
                 output = model(images)
             labels, mask = batch["au"].to(session.device), batch["mask"].to(session.device)
-            batch_total, batch_weight = au.loss_sum(output, labels, mask)
-            total, weight = total + float(batch_total), weight + float(batch_weight)
-            collected["labels"].append(batch["au"].numpy())
-            collected["mask"].append(batch["mask"].numpy())
+            total, weight = (float(value) for value in au.loss_sum(output, labels, mask))
+            arrays = {"labels": batch["au"].numpy(), "mask": batch["mask"].numpy()}
             sides = output.side_intensities()
             for name, values in (
                 ("occurrence", output.probabilities()),
@@ -255,9 +252,13 @@ def _evaluation(
                 ("sides", None if sides is None else torch.cat(sides, dim=1)),
             ):
                 if values is not None:
-                    collected[name].append(values.cpu().numpy())
-        arrays = {name: np.concatenate(values) for name, values in collected.items() if values}
-        return Evaluation(total / weight, compute_scores(model.aus, arrays))
+                    arrays[name] = values.cpu().numpy()
+            own.append({"total": total, "weight": weight, "arrays": arrays})
+        batches = [each for rank in ranks.gather(own) for each in rank]
+        loss = sum(each["total"] for each in batches) / sum(each["weight"] for each in batches)
+        names = batches[0]["arrays"]
+        joined = {name: np.concatenate([each["arrays"][name] for each in batches]) for name in names}
+        return Evaluation(loss, compute_scores(model.aus, joined))
 
     return evaluate
 

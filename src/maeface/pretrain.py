@@ -1,5 +1,6 @@
 """``maeface pretrain``: stage 1, training of a masked autoencoder on faces (sections 3.2.1, 3.3 and 4)."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from maeface.data.loading.sampling import BatchOrder
 from maeface.model import mae, preprocessing, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
-from maeface.train import journal, loop
+from maeface.train import journal, loop, ranks
 from maeface.train.loop import Evaluation
 from maeface.train.run import WEIGHTS, Run, describe_inputs, is_finished, open_run, save_weights
 
@@ -138,23 +139,28 @@ def _evaluation(
 ) -> Callable[[int], Evaluation]:
     """Return the evaluation on held-out faces under fixed masks: loss, and a picture (Fig. 1)."""
     size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
+    options = (size, settings.run.workers, session.device.type == "cuda", session.rank, session.world)
 
     def evaluate(epoch: int) -> Evaluation:
-        total, count = 0.0, 0
-        for batch in load_in_order(dataset, size, settings.run.workers, session.device.type == "cuda"):
+        sums: list[tuple[float, int]] = []
+        for batch in load_in_order(dataset, *options):
             images = preprocessing.to_input(batch["image"].to(session.device), settings.model.image_size)
             noise = batch["noise"].to(session.device)
             with session.autocast():
-                total += float(model.loss(model(images, noise), images)) * len(images)
-                if count == 0:
+                if session.writes and not sums:
                     pictures = model.reconstruct(images[:SHOWN], noise[:SHOWN])
                     stages = (pictures.masked, pictures.reconstructed, images[:SHOWN])
-            count += len(images)
-        masked, reconstructed, original = (
-            preprocessing.denormalize(stage.float()).permute(0, 2, 3, 1).cpu().numpy() for stage in stages
-        )
-        picture = figures.png(figures.reconstructions(masked, reconstructed, original))
-        files.write_bytes(session.folder / PICTURES / f"epoch-{epoch:04d}.png", picture)
-        return Evaluation(total / count)
+                    _write_pictures(session.folder / PICTURES / f"epoch-{epoch:04d}.png", stages)
+                sums.append((float(model.loss(model(images, noise), images)) * len(images), len(images)))
+        totals, counts = zip(*itertools.chain(*ranks.gather(sums)), strict=True)
+        return Evaluation(sum(totals) / sum(counts))
 
     return evaluate
+
+
+def _write_pictures(path: Path, stages: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Write images as masked, as reconstructed and as they are, (B, 3, S, S) normalised each, as a PNG."""
+    masked, reconstructed, original = (
+        preprocessing.denormalize(stage.float()).permute(0, 2, 3, 1).cpu().numpy() for stage in stages
+    )
+    files.write_bytes(path, figures.png(figures.reconstructions(masked, reconstructed, original)))

@@ -67,10 +67,16 @@ class Loader:
             yield [(int(index), epoch) for index in samples[first : first + size]]
 
 
-def load_in_order(dataset: FaceDataset, batch: int, workers: int = 0, pin: bool = False) -> Iterator[Batch]:
-    """Yield every sample once, in batches, in the order of the dataset: for evaluation."""
+def load_in_order(
+    dataset: FaceDataset, batch: int, workers: int = 0, pin: bool = False, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
+    """Yield every sample once, in batches, in the order of the dataset: for evaluation.
+
+    Of ``world`` processes, each gets a slice of the batches, which are the same for any number of them.
+    """
     indices = range(len(dataset))
-    plan = ([(index, 0) for index in indices[first : first + batch]] for first in indices[::batch])
+    own = np.array_split(np.arange(0, len(dataset), batch), world)[rank]
+    plan = ([(index, 0) for index in indices[first : first + batch]] for first in own)
     return load(dataset, plan, workers if len(dataset) > batch else 0, pin)
 
 
