@@ -73,8 +73,7 @@ def fit(
         batches: to train on.
         loss: see ``Loss``.
         settings: optimiser and schedule.
-        evaluate: called with the epoch on all ranks, with the model in evaluation mode and without gradients;
-            each may look at a part of the faces, and they all return the same.
+        evaluate: called with the epoch, in evaluation mode and without gradients; the same on all ranks.
         patience: evaluations without a lower validation loss after which training stops; None for never.
         keep_best: end with the weights of the lowest validation loss instead of the last.
 
@@ -84,7 +83,6 @@ def fit(
         SystemExit: a signal stopped the run; the state is saved (143 for SIGTERM, 130 for Ctrl-C).
     """
     learner = Learner(model, adamw(model, depth, settings))
-    ranks.agree(lambda: {"initial weights": checkpoint.hash_tensors(model.state_dict())[:16]})
     _resume(run, learner)
     state, per_epoch = learner.state, batches.steps_per_epoch
     total = state.step if state.finished else settings.epochs * per_epoch
@@ -131,7 +129,8 @@ def _stop(run: Run, step: int, code: int) -> SystemExit:
 
 
 def _resume(run: Run, learner: Learner) -> None:
-    """Load the newest checkpoint of the run, if there is one, into the learner."""
+    """Load the newest checkpoint of the run into the learner, if there is one; compare the ranks."""
+    ranks.agree(lambda: {"initial weights": checkpoint.hash_tensors(learner.model.state_dict())[:16]})
     restored = checkpoint.restore(run.folder, learner, run.device)
     if restored and run.writes and not learner.state.finished:
         console.note(f"resuming {run.folder} after step {learner.state.step}")
