@@ -1,6 +1,7 @@
 """Whole experiments on drawn faces: 16 px, two blocks, two epochs."""
 
 import json
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 
 import drawn
 import layouts
-from maeface import facts, files, finetune, reproduce
+from maeface import facts, files, finetune, prepare, pretrain, reproduce
 from maeface.data import manifest
-from maeface.errors import ConfigError, DataError, WeightsError
+from maeface.errors import ConfigError, DataError, InUseError, WeightsError
 from maeface.experiments import settings
 from maeface.experiments.reporting import comparison, report, results
+from maeface.experiments.running import datasets, plan, runner
 from maeface.experiments.running import part as parts
-from maeface.experiments.running import plan
 from maeface.model import vit
 
 TINY = [
@@ -305,6 +306,57 @@ def test_a_part_that_another_process_is_at_is_left_to_it(data, tmp_path):
     assert (summary.parts, summary.trained, summary.locked) == (1, 1, 1)
     assert "another process is training 1" in str(summary)
     assert run("ex5", data, tmp_path / "o", "folds=['P1', 'P3']").trained == 1
+
+
+def test_a_pre_training_that_another_process_is_at_comes_later(data, tmp_path, monkeypatch, capsys):
+    """Rows l2 and l1 have a pre-training each; another process is at that of l2, and then it ends."""
+    out, made, slept = tmp_path / "o", [], []
+    other = ExitStack()
+    other.enter_context(files.lock(out / "pretrained" / "l2"))
+
+    def pre_train(chosen, faces, folder):
+        with files.lock(folder):
+            made.append(folder.name)
+        return "random"
+
+    def sleep(seconds):
+        slept.append(list(made))
+        other.close()
+
+    monkeypatch.setattr(pretrain, "run", pre_train)
+    monkeypatch.setattr(datasets, "prepare_faces", lambda *given: None)
+    monkeypatch.setattr(runner, "finish_part", lambda part, *rest: made.append(str(part)) or True)
+    monkeypatch.setattr(runner.time, "sleep", sleep)
+    (tmp_path / "data").mkdir()
+    for name in ("bp4d", "disfa"):
+        (tmp_path / "data" / name).symlink_to(data / name)
+    (tmp_path / "data" / "faces").mkdir()
+    rows = "rows=[{name='l2', init='pretrained'}, {name='l1', init='pretrained'}]"
+    chosen = reproduce.load("table6", ["of=['ex1']", "folds=['P1']", rows])
+    summary = reproduce.run(chosen, tmp_path / "data", out, {"in1k": "random"})
+    assert slept == [["l1", made[1]]] and "l1" in made[1]  # the other row first, then it waits
+    assert made[2] == "l2" and "l2" in made[3] and len(made) == 4
+    assert (summary.trained, summary.locked) == (2, 0)
+    assert capsys.readouterr().err.count("come later") == 1
+
+
+def test_a_dataset_that_another_process_prepares_is_waited_for(data, tmp_path, monkeypatch, capsys):
+    calls, raw = [], tmp_path / "raw"
+    (raw / "bp4d").mkdir(parents=True)
+
+    def prepared_by_another(sources, folder, *rest, **named):
+        calls.append(sources)
+        if len(calls) < 3:
+            raise InUseError("in use")
+        folder.parent.mkdir(parents=True)
+        folder.symlink_to(data / "bp4d")
+
+    monkeypatch.setattr(prepare, "run", prepared_by_another)
+    monkeypatch.setattr(datasets.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(runner, "finish_part", lambda *given: True)
+    assert run("ex1", raw, tmp_path / "o", "folds=['P1']").trained == 1
+    assert calls == [[raw / "bp4d"]] * 3
+    assert capsys.readouterr().err.count("waiting for another process that prepares") == 1
 
 
 def test_who_is_tested_is_the_protocols_alone():

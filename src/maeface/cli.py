@@ -324,8 +324,12 @@ def plan(
     """Estimate memory, time and disk of a training on GPUs."""
     from maeface import plan as verb
 
-    kind = {"finetune": config.Finetune}.get(config.read(recipe).get("verb", ""), config.Pretrain)
-    console.print_result(verb.render(verb.run(config.load(kind, recipe, overrides or ()), gpus, gpu, images)))
+    settings: config.Pretrain | config.Finetune
+    if config.read(recipe).get("verb") == "finetune":
+        settings = config.load(config.Finetune, recipe, overrides or ())
+    else:
+        settings = config.load(config.Pretrain, recipe, overrides or ())
+    console.print_result(verb.render(verb.run(settings, gpus, gpu, images)))
 
 
 if __name__ == "__main__":

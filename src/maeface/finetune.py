@@ -15,7 +15,7 @@ from maeface import checks, config, console, facts, files
 from maeface.data import manifest
 from maeface.data.loading import augmentation, photometric
 from maeface.data.loading.dataset import Batch, FaceDataset
-from maeface.data.loading.loader import InOrder, Loader, load_in_order
+from maeface.data.loading.loader import InOrder, Loader
 from maeface.data.loading.on_device import OnDevice
 from maeface.data.loading.sampling import BatchOrder, keyed_generator
 from maeface.data.loading.several import read_faces
@@ -88,8 +88,9 @@ def run(
         dataset = ", ".join(table.name for table in tables)
         save = partial(_save, session, settings, model.to(session.device), inputs, dataset, origin)
         _train(session, settings, model, data, splits, guide, save)
+        thresholds = _choose_thresholds(session, settings, model, data, splits["validation"])
         if session.writes:
-            save(thresholds=_choose_thresholds(session, settings, model, data, splits["validation"]))
+            save(thresholds=thresholds)
             if rows := journal.lines(session.folder):
                 files.write_bytes(session.folder / "curves.png", figures.png(charts.training_curves(rows)))
         return out / WEIGHTS
@@ -133,9 +134,7 @@ def _train(
     with ExitStack() as stack:
         evaluate = None
         if len(selection.rows):
-            held_out = _dataset(session, settings, model, data, selection, training=False)
-            size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
-            batches = stack.enter_context(InOrder(held_out, size, settings.run.workers, pin))
+            batches = stack.enter_context(_in_order(session, settings, model, data, selection))
             evaluate = evaluation(session, model, batches, pos_weight)
         loop.fit(
             session,
@@ -248,6 +247,16 @@ def _dataset(
     return OnDevice(dataset, session.device, settings.run.workers) if settings.data.on_device else dataset
 
 
+def _in_order(
+    session: Run, settings: config.Finetune, model: AUModel, data: Sequence[Path], part: Split
+) -> InOrder:
+    """Return this rank's batches of a part, for evaluation."""
+    dataset = _dataset(session, settings, model, data, part, training=False)
+    size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
+    pin = session.device.type == "cuda"
+    return InOrder(dataset, size, settings.run.workers, pin, session.rank, session.world)
+
+
 def _positive_weights(session: Run, settings: config.Finetune, model: AUModel, train: Split) -> Tensor | None:
     if settings.pos_weight is None:
         return None
@@ -265,12 +274,12 @@ def _choose_thresholds(
     """Return the threshold of each AU for the trained weights; none for those that are always used."""
     if settings.thresholds == "fixed" or not len(validation.rows):
         return ()
-    dataset = _dataset(session, settings, model, data, validation, training=False)
-    size, pin = settings.optim.micro_batch or settings.optim.batch, session.device.type == "cuda"
-    arrays = predict(session, model, load_in_order(dataset, size, settings.run.workers, pin))[1]
+    with _in_order(session, settings, model, data, validation) as batches:
+        arrays = predict(session, model, batches)[1]
     own = slice(len(model.aus))
     found = choose_thresholds(arrays["labels"][:, own], arrays["occurrence"], arrays["mask"][:, own])
-    console.note(f"thresholds by F1 on validation: {_by_au(model, found)}")
+    if session.writes:
+        console.note(f"thresholds by F1 on validation: {_by_au(model, found)}")
     return found
 
 

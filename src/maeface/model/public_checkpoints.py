@@ -113,8 +113,8 @@ def read(path: Path) -> Checkpoint:
         tensors = _drop_prefixes(path, tensors)
         _refuse_video(path, tensors)
         if clip_layout.matches(tensors):
-            tensors, heads = clip_layout.convert(path, tensors)
-            return Checkpoint(path, tensors, None, heads, None, CLIP_STYLE)
+            tensors, clip_heads = clip_layout.convert(path, tensors)
+            return Checkpoint(path, tensors, None, clip_heads, None, CLIP_STYLE)
     if header is None and any("embeddings." in name for name in tensors):
         heads, decoder_heads = _transformers_heads(path.with_name("config.json"))
         return Checkpoint(path, from_transformers(tensors), None, heads, decoder_heads)

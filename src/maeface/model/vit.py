@@ -105,7 +105,7 @@ class ViT(nn.Module):
             drop = torch.rand(len(images), self.drop_draws, device=images.device)
         for i, block in enumerate(self.blocks):
             tokens = block(tokens, None if drop is None else drop[:, 2 * i : 2 * i + 2])
-        return tokens
+        return tokens  # type: ignore[no-any-return]
 
 
 class PatchEmbedding(nn.Module):

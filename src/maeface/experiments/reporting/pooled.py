@@ -68,8 +68,10 @@ def _pool_group(
     ]
     folds = len({part.fold for part in parts})
     if kind == "occurrence":
-        kinds = [(("f1",), _f1_of, _sum(tested, len(names), _counts))]
-        kinds.append((("auc",), _auc_of, _histograms(tested, len(names))))
+        kinds: list[tuple[tuple[str, ...], Callable[[Floats], Floats], Floats]] = [
+            (("f1",), _f1_of, _sum(tested, len(names), _counts)),
+            (("auc",), _auc_of, _histograms(tested, len(names))),
+        ]
     else:
         kinds = [(("icc", "mse", "mae"), _intensity_of, _sum(tested, len(names), _moments))]
     for metric_names, score, sums in kinds:
@@ -159,7 +161,8 @@ def _auc_of(histograms: Floats) -> Floats:
     below = np.cumsum(absent, axis=-1) - absent / 2
     pairs = absent.sum(-1) * present.sum(-1)
     won = (present * below).sum(-1)
-    return np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)[None]
+    auc: Floats = np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
+    return auc[None]
 
 
 def _counts(predictions: Predictions, threshold: float) -> Floats:
