@@ -168,7 +168,7 @@ def test_graphs_of_an_encoder_of_clip_are_those_of_pytorch(fine_tuned, backend):
     images = torch.randn(2, 3, SIDE, SIDE)
     found = network(images.numpy())
     with torch.no_grad():
-        expected = model.outputs(model.features(images))
+        expected = model.head(model.features(images))
     torch.testing.assert_close(torch.as_tensor(found), expected, rtol=1e-3, atol=1e-3)
 
 

@@ -308,9 +308,8 @@ def reproduce(
 
     changes = [*(overrides or []), *(["selection=test"] if selection == "paper" else [])]
     changes += [f"{key}={value}" for key, value in (("dataset", train), ("tested", test)) if value]
-    console.print_result(
-        str(verb.run(verb.load(name, changes), data, out, verb.parse_weights(weights or ())))
-    )
+    experiment = verb.load(name, changes)
+    console.print_result(str(verb.run(experiment, data, out, verb.parse_weights(weights or ()))))
 
 
 @app.command()
@@ -324,12 +323,7 @@ def plan(
     """Estimate memory, time and disk of a training on GPUs."""
     from maeface import plan as verb
 
-    settings: config.Pretrain | config.Finetune
-    if config.read(recipe).get("verb") == "finetune":
-        settings = config.load(config.Finetune, recipe, overrides or ())
-    else:
-        settings = config.load(config.Pretrain, recipe, overrides or ())
-    console.print_result(verb.render(verb.run(settings, gpus, gpu, images)))
+    console.print_result(verb.render(verb.run(verb.load(recipe, overrides or ()), gpus, gpu, images)))
 
 
 if __name__ == "__main__":

@@ -244,7 +244,9 @@ def _dataset(
         training=training,
         least_area=settings.data.crop_scale[0] if training else None,
     )
-    return OnDevice(dataset, session.device, settings.run.workers) if settings.data.on_device else dataset
+    if not settings.data.on_device:
+        return dataset
+    return OnDevice(dataset, session.device, settings.run.workers, session.writes)
 
 
 def _in_order(

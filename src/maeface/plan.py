@@ -5,6 +5,7 @@ proportion to its operations and its tokens, another GPU to be as fast as its da
 So all but the measured case are estimates.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -87,6 +88,13 @@ class _Cost(NamedTuple):
     parameters: float
     operations: float
     kept: float
+
+
+def load(recipe: str, overrides: Sequence[str] = ()) -> config.Pretrain | config.Finetune:
+    """Return the settings of a recipe of either training, as ``config.load``."""
+    if config.read(recipe).get("verb") == "finetune":
+        return config.load(config.Finetune, recipe, overrides)
+    return config.load(config.Pretrain, recipe, overrides)
 
 
 def run(

@@ -6,7 +6,7 @@ those of this half. The same network predicts it, so no weights have to learn le
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from maeface.faces.quality import is_low_quality
 from maeface.model.file_format.metadata import Metadata
 from maeface.prediction.values import Crops
 
-if TYPE_CHECKING:
-    from maeface.prediction.predictor import Predictor
-
 SIDED = (6, 9, 10, 12, 43)
 """Action units whose sides are given: those of which renders with one-sided expressions gave the best results
 (docs/log.md). Brows and the other units of the mouth hardly tell left from right."""
@@ -36,6 +33,16 @@ FACES_TOGETHER = 256
 
 Predict = Callable[[Crops], NDArray[np.float32]]
 """Returns probabilities and intensities of crops, as ``Predictor.predict_crops``."""
+
+
+class Sided(Protocol):
+    """What is used of a ``Predictor``."""
+
+    metadata: Metadata
+    sides: tuple[int, ...]
+
+    def predict_crops(self, crops: Crops, /, *, mirror: bool) -> NDArray[np.float32]:
+        """Return probabilities and intensities of crops."""
 
 
 def sided_aus(metadata: Metadata, asked: bool = True) -> tuple[int, ...]:
@@ -68,7 +75,7 @@ def refuse_ready_crops(sides: bool, aligned: bool) -> None:
 
 
 def add_sides(
-    predictor: "Predictor",
+    predictor: Sided,
     values: NDArray[np.float32],
     faces: Sequence[FaceCrop],
     measures: NDArray[np.float32],
@@ -77,7 +84,7 @@ def add_sides(
     """Return values with the columns of left and right, if the predictor is asked for them.
 
     Args:
-        predictor: the predictor.
+        predictor: of the values.
         values: (F, K) of F faces.
         faces: the faces.
         measures: (F, 8) of their quality (``faces.quality``); those of low quality get NaN.

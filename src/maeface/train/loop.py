@@ -89,7 +89,7 @@ def fit(
     forward = ranks.replicate(model, run.settings.compile)
     with (
         _open_journal(run, state.step) as journal,
-        _show_progress(run, total, state.step) as advance,
+        console.progress("training", total, "steps", state.step, run.writes) as advance,
         _explain_full_memory(settings, run.world),
     ):
         monitor, saved = LossMonitor(run, journal, per_epoch, state, settings.max_skipped), time.monotonic()
@@ -262,15 +262,6 @@ def _open_journal(run: Run, step: int) -> Iterator[Journal | None]:
         return
     with Journal(run.folder, step, run.settings.log) as journal:
         yield journal
-
-
-@contextmanager
-def _show_progress(run: Run, total: int, step: int) -> Iterator[Callable[..., None]]:
-    if not run.writes:
-        yield lambda n=1, note="": None
-        return
-    with console.progress("training", total, "steps", step) as advance:
-        yield advance
 
 
 @contextmanager
