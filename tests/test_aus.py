@@ -48,7 +48,8 @@ def test_each_au_of_the_weights_has_one_line(own):
     assert lines[0].startswith("AU01 Inner brow raiser (frontalis, medial part): The inner ends")
     assert lines[0].endswith("Do not use it on real faces: not checked")
     assert lines[1].endswith("Use it: AUC 0.90 [0.85, 0.95] on 100 real faces, 40 with it")
-    assert lines[2].startswith("AU99 ") and len(lines) == 4
+    assert lines[2].startswith("AU99 ") and len(lines) == 5
+    assert lines[3] == "Licence of own: not stated"
 
 
 def test_the_packaged_weights_are_the_default():

@@ -14,7 +14,18 @@ from maeface import cli, config
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "user_guide"
 COMMANDS = typer.main.get_command(cli.app).commands
-VERBS = ["datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "aus", "demo", "reproduce"]
+VERBS = [
+    "datasets",
+    "prepare",
+    "pretrain",
+    "finetune",
+    "evaluate",
+    "predict",
+    "aus",
+    "demo",
+    "reproduce",
+    "plan",
+]
 
 
 def test_verbs_are_commands():

@@ -1,6 +1,7 @@
 """Whole experiments on drawn faces: 16 px, two blocks, two epochs."""
 
 import json
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 
 import drawn
 import layouts
-from maeface import facts, files, finetune, reproduce
+from maeface import facts, files, finetune, prepare, pretrain, reproduce
 from maeface.data import manifest
-from maeface.errors import ConfigError, DataError, WeightsError
+from maeface.errors import ConfigError, DataError, InUseError, WeightsError
 from maeface.experiments import settings
-from maeface.experiments.reporting import report, results
+from maeface.experiments.reporting import comparison, report, results
+from maeface.experiments.running import datasets, plan, runner
 from maeface.experiments.running import part as parts
-from maeface.experiments.running import plan
 from maeface.model import vit
 
 TINY = [
@@ -177,6 +178,52 @@ def test_from_one_dataset_to_another(data, tmp_path):
     assert record["trained_on"] == "disfa"
 
 
+def test_each_dataset_is_left_out_in_turn(data, tmp_path):
+    """BP4D and BP4D+ both have a subject F001, with the same names of files; they are two people."""
+    folder = tmp_path / "data"
+    for name in ("bp4d", "disfa"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(data / name)
+    prepared(folder / "bp4dplus", "bp4dplus", two_of_each_fold("bp4d")[:4])
+    summary = run("lodo", folder, tmp_path / "o")
+    assert (summary.parts, dict(summary.missing)) == (3, {})
+    parts = {part.dataset: part for part in results.load(tmp_path / "o")}
+    assert list(parts) == [
+        "bp4d and bp4dplus to disfa",
+        "bp4d and disfa to bp4dplus",
+        "bp4dplus and disfa to bp4d",
+    ]
+    names = ("bp4d", "bp4dplus", "disfa")
+    shared = set.intersection(*(set(facts.dataset(name).aus_occurrence) for name in names))
+    faces = {"bp4d": 24, "bp4dplus": 16, "disfa": 24}
+    for dataset, part in parts.items():
+        tested = dataset.split(" to ")[1]
+        trained = [name for name in names if name != tested]
+        assert set(part.aus) == shared and part.faces_test == faces[tested]
+        assert part.faces_train + part.faces_validation == sum(faces[name] for name in trained)
+        split = json.loads((part.folder / "au" / "split.json").read_text())
+        people = split["train"] + split["validation"]
+        assert len(people) == len(set(people)) and not split["test"]
+        assert {name.split("/")[0] for name in people} == set(trained)
+        table = part.read_faces().query("part == 'test'")
+        truth = pd.read_parquet(folder / tested / "labels.parquet").set_index("source")
+        assert np.array_equal(table["AU12_o"], truth.loc[table["source"], "AU12_o"])
+    assert comparison.dataset_title("bp4d and disfa to bp4dplus") == "BP4D and DISFA to BP4D+"
+    assert run("lodo", folder, tmp_path / "o").trained == 0
+
+
+def test_without_a_third_dataset_two_can_be_left_out(data, tmp_path):
+    with pytest.raises(ConfigError, match="has no folder bp4dplus"):
+        run("lodo", data, tmp_path / "o")
+    assert run("lodo", data, tmp_path / "o", "leave_out=['bp4d', 'disfa']").parts == 2
+    with pytest.raises(ConfigError, match="expected two datasets or more"):
+        settings.load("lodo", ["leave_out=['bp4d']"])
+    with pytest.raises(ConfigError, match="leave out --selection paper"):
+        settings.load("lodo", ["selection=test"])
+    with pytest.raises(ConfigError, match="9 subjects are in disfaplus and in disfa"):
+        run("lodo", data, tmp_path / "p", "leave_out=['bp4d', 'disfa', 'disfaplus']", "task=intensity")
+
+
 def test_people_of_both_datasets_are_not_tested_unless_asked():
     made = settings.load("cross", ["dataset=disfa", "tested=disfaplus", "task=intensity"])
     with pytest.raises(ConfigError, match=r"9 subjects are in disfa and in disfaplus .*same_people=true"):
@@ -259,6 +306,57 @@ def test_a_part_that_another_process_is_at_is_left_to_it(data, tmp_path):
     assert (summary.parts, summary.trained, summary.locked) == (1, 1, 1)
     assert "another process is training 1" in str(summary)
     assert run("ex5", data, tmp_path / "o", "folds=['P1', 'P3']").trained == 1
+
+
+def test_a_pre_training_that_another_process_is_at_comes_later(data, tmp_path, monkeypatch, capsys):
+    """Rows l2 and l1 have a pre-training each; another process is at that of l2, and then it ends."""
+    out, made, slept = tmp_path / "o", [], []
+    other = ExitStack()
+    other.enter_context(files.lock(out / "pretrained" / "l2"))
+
+    def pre_train(chosen, faces, folder):
+        with files.lock(folder):
+            made.append(folder.name)
+        return "random"
+
+    def sleep(seconds):
+        slept.append(list(made))
+        other.close()
+
+    monkeypatch.setattr(pretrain, "run", pre_train)
+    monkeypatch.setattr(datasets, "prepare_faces", lambda *given: None)
+    monkeypatch.setattr(runner, "finish_part", lambda part, *rest: made.append(str(part)) or True)
+    monkeypatch.setattr(runner.time, "sleep", sleep)
+    (tmp_path / "data").mkdir()
+    for name in ("bp4d", "disfa"):
+        (tmp_path / "data" / name).symlink_to(data / name)
+    (tmp_path / "data" / "faces").mkdir()
+    rows = "rows=[{name='l2', init='pretrained'}, {name='l1', init='pretrained'}]"
+    chosen = reproduce.load("table6", ["of=['ex1']", "folds=['P1']", rows])
+    summary = reproduce.run(chosen, tmp_path / "data", out, {"in1k": "random"})
+    assert slept == [["l1", made[1]]] and "l1" in made[1]  # the other row first, then it waits
+    assert made[2] == "l2" and "l2" in made[3] and len(made) == 4
+    assert (summary.trained, summary.locked) == (2, 0)
+    assert capsys.readouterr().err.count("come later") == 1
+
+
+def test_a_dataset_that_another_process_prepares_is_waited_for(data, tmp_path, monkeypatch, capsys):
+    calls, raw = [], tmp_path / "raw"
+    (raw / "bp4d").mkdir(parents=True)
+
+    def prepared_by_another(sources, folder, *rest, **named):
+        calls.append(sources)
+        if len(calls) < 3:
+            raise InUseError("in use")
+        folder.parent.mkdir(parents=True)
+        folder.symlink_to(data / "bp4d")
+
+    monkeypatch.setattr(prepare, "run", prepared_by_another)
+    monkeypatch.setattr(datasets.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(runner, "finish_part", lambda *given: True)
+    assert run("ex1", raw, tmp_path / "o", "folds=['P1']").trained == 1
+    assert calls == [[raw / "bp4d"]] * 3
+    assert capsys.readouterr().err.count("waiting for another process that prepares") == 1
 
 
 def test_who_is_tested_is_the_protocols_alone():

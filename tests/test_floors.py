@@ -27,7 +27,18 @@ GROUND = {
     "metrics",
     "nested",
 }
-VERBS = {"datasets", "prepare", "pretrain", "finetune", "evaluate", "predict", "aus", "demo", "reproduce"}
+VERBS = {
+    "plan",
+    "datasets",
+    "prepare",
+    "pretrain",
+    "finetune",
+    "evaluate",
+    "predict",
+    "aus",
+    "demo",
+    "reproduce",
+}
 ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs
 # folder or module -> what it may import beside itself and the ground
 BELOW = {

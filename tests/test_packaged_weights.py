@@ -14,7 +14,7 @@ from maeface.data import manifest
 from maeface.data.shards import Shards
 from maeface.demo import LABELS, sample_folder
 from maeface.faces import media
-from maeface.model import weights, zoo
+from maeface.model import licences, weights, zoo
 from maeface.model.trust import trust_of
 from maeface.prediction.predictor import Predictor
 
@@ -36,6 +36,7 @@ def test_it_knows_what_it_is(name):
     model, metadata = weights.load_model(weights.find(name))
     assert {au for au, check in metadata.checks.items() if check.on == "real"} >= {6, 12, 25}
     assert 1.1e6 < sum(parameter.numel() for parameter in model.parameters()) < 1.3e6
+    assert licences.is_free(licences.licence_of(weights.find(name)))
     assert metadata.task == "both" and set(metadata.aus) <= set(facts.dataset("synthau").aus_occurrence)
     assert {"settings", "recipe", "stored_as"} <= metadata.provenance.keys()
 

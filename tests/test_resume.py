@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -130,43 +129,3 @@ def test_workers_do_not_change_the_result(base):
 
 def log(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-RANK = """
-import sys
-from pathlib import Path
-import drawn
-from maeface import pretrain
-from maeface.model import vit
-
-vit.SIZES["tiny"] = vit.Shape(16, 2, 2)
-base, out = Path(sys.argv[1]), Path(sys.argv[2])
-# 24 faces, 7 at a time: the last batch has 3, and 4 and 3, 2 and 1 go to two ranks
-settings = drawn.pretrain({"batch": 7, "base_lr": 1e-3}, {"validation": 0.1}, {"precision": "fp32"})
-pretrain.run(settings, [base / "crops"], out)
-"""
-
-
-def test_two_processes_learn_what_one_learns(base):
-    from safetensors.torch import load_file
-
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    plain = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-
-    def start(out, environment):
-        command = [sys.executable, "-c", RANK, str(base), str(base / out)]
-        return subprocess.Popen(command, env=plain | environment, stderr=subprocess.PIPE, text=True)
-
-    pair = [start("two", meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
-    messages = [process.communicate(timeout=200)[1] for process in [*pair, start("one", {})]]
-    assert [process.returncode for process in pair] == [0, 0], messages
-    one, two = (load_file(base / out / "weights.safetensors") for out in ("one", "two"))
-    assert all((one[name] - two[name]).abs().max() < 5e-5 for name in one), messages
-    assert [row["step"] for row in log(base / "two")] == [row["step"] for row in log(base / "one")]
-
-
-def free_port():
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]

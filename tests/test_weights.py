@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from maeface.errors import WeightsError
 from maeface.model import arrays, weights, zoo
 from maeface.model.au import AUModel
-from maeface.model.file_format.metadata import Unlike
+from maeface.model.file_format.metadata import FORMAT_VERSION, Unlike
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 from maeface.model.weights import Preprocessing, load_encoder, load_encoder_into
@@ -296,7 +296,9 @@ def test_tensors_that_weights_did_not_have_are_added(tmp_path, part_bytes):
 def test_a_file_of_the_first_format_is_read(au_file):
     def older(values):
         values["format_version"] = 1
-        del values["preprocessing"]["mirror"]
+        del values["preprocessing"]["mirror"], values["licence"], values["start"]
+        for name in ("activation", "norm_pre", "norm_eps"):  # of format 6
+            del values["encoder"][name]
 
     rewritten(au_file, older)
     assert weights.load_model(au_file)[1].preprocessing.mirror is False
@@ -405,8 +407,11 @@ def weights_digest(values, tensors):
 
 
 def test_newer_format(mae_file):
-    rewritten(mae_file, lambda values: values.update(format_version=6, new_field="?"))
-    refused(lambda: weights.load_mae(mae_file), "format version 6, this maeface reads up to 5: upgrade")
+    rewritten(mae_file, lambda values: values.update(format_version=FORMAT_VERSION + 1, new_field="?"))
+    refused(
+        lambda: weights.load_mae(mae_file),
+        f"format version {FORMAT_VERSION + 1}, this maeface reads up to {FORMAT_VERSION}: upgrade",
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ __all__ = [
     "load_encoder",
     "load_model",
     "metrics",
+    "plan",
     "predict",
     "prepare",
     "pretrain",

@@ -16,6 +16,7 @@ from maeface import checks, facts
 from maeface.errors import ConfigError
 from maeface.model.arrays import load_arrays
 from maeface.model.file_format.metadata import Metadata
+from maeface.model.licences import NOT_STATED, licence_of
 from maeface.model.trust import USE_AUC, Trust, trust_of
 from maeface.model.zoo import find
 
@@ -38,6 +39,7 @@ class AUSummary:
         picture: a rendered face with it at intensities 0 to 5; None if there is none.
         single: whether this is the only action unit that was asked for.
         unlike: whether the weights also say how unlike the faces they learned from a face is.
+        licence: of the weights; empty if it is not known.
     """
 
     number: int
@@ -49,6 +51,7 @@ class AUSummary:
     picture: Path | None
     single: bool = False
     unlike: bool = False
+    licence: str = ""
 
 
 def run(name: str | None = None, weights: str | Path | None = None) -> tuple[AUSummary, ...]:
@@ -77,6 +80,7 @@ def run(name: str | None = None, weights: str | Path | None = None) -> tuple[AUS
             picture=find_picture(number),
             single=name is not None,
             unlike=metadata.unlike is not None,
+            licence=licence_of(path),
         )
         for number in numbers
     )
@@ -97,6 +101,7 @@ def render(summaries: tuple[AUSummary, ...]) -> Table | str:
         lines.append(UNKNOWN)
     if any(summary.unlike for summary in summaries):
         lines.append(UNLIKE)
+    lines.append(f"Licence of {summaries[0].weights}: {summaries[0].licence or NOT_STATED}")
     return "\n".join([*lines, "maeface aus AU12 shows one: what to look for, pictures, checks"])
 
 
@@ -180,7 +185,7 @@ def _facts(summary: AUSummary) -> Iterator[tuple[str, str]]:
 
 
 def _knowledge(summary: AUSummary) -> Iterator[tuple[str, str]]:
-    yield "weights", summary.weights
+    yield "weights", f"{summary.weights}, licence: {summary.licence or NOT_STATED}"
     if not summary.predicted:
         yield "prediction", "none: these weights do not predict it"
         return

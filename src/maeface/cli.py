@@ -9,7 +9,7 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -287,27 +287,15 @@ def reproduce(
         str,
         typer.Argument(
             help="An experiment of the paper (ex1 to ex5, table5, table6, fig7), a figure (fig1, fig3, ...), "
-            "'cross' (train on one dataset, test on another), or a TOML file."
+            "'cross' (train on one dataset, test on another), 'lodo' (leave one dataset out), or a TOML file."
         ),
     ],
     data: Annotated[
         Path, typer.Option(help="Folder with the datasets in bp4d, disfa, ...; original or prepared.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for all results. The same command resumes it.")],
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE|NAME=FILE",
-            help="Pre-trained weights; if several are compared, NAME=FILE for each. Repeatable.",
-        ),
-    ] = None,
-    selection: Annotated[
-        Literal["validation", "paper"],
-        typer.Option(
-            help="What selects the epoch: held-out training subjects ('validation'), or the test fold "
-            "('paper'), which is common but gives optimistic scores."
-        ),
-    ] = "validation",
+    weights: options.NamedWeights = None,
+    selection: options.Selection = "validation",
     train: Annotated[str | None, typer.Option(help="Training dataset of 'cross'.")] = None,
     test: Annotated[str | None, typer.Option(help="Test dataset of 'cross'.")] = None,
     overrides: options.Overrides = None,
@@ -320,9 +308,22 @@ def reproduce(
 
     changes = [*(overrides or []), *(["selection=test"] if selection == "paper" else [])]
     changes += [f"{key}={value}" for key, value in (("dataset", train), ("tested", test)) if value]
-    console.print_result(
-        str(verb.run(verb.load(name, changes), data, out, verb.parse_weights(weights or ())))
-    )
+    experiment = verb.load(name, changes)
+    console.print_result(str(verb.run(experiment, data, out, verb.parse_weights(weights or ()))))
+
+
+@app.command()
+def plan(
+    recipe: options.Recipe,
+    gpus: options.Gpus = 1,
+    gpu: options.Gpu = "h100",
+    images: options.Images = None,
+    overrides: options.Overrides = None,
+) -> None:
+    """Estimate memory, time and disk of a training on GPUs."""
+    from maeface import plan as verb
+
+    console.print_result(verb.render(verb.run(verb.load(recipe, overrides or ()), gpus, gpu, images)))
 
 
 if __name__ == "__main__":

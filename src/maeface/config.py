@@ -123,6 +123,9 @@ class Pretrain(Settings):
     cost: str = ""
     init: str = "random"
     """``random``, or a weights file: maeface, facebookresearch/mae, timm, MAE-Face, transformers ViTMAE."""
+    licence: str = ""
+    """Licence of the weights that are made, by its SPDX name (Apache-2.0); empty: that of the start if it is
+    not a free one, else not stated."""
     model: MaskedAutoencoder = MaskedAutoencoder()
     data: PretrainData = PretrainData()
     optim: Optim = Optim(
@@ -199,15 +202,11 @@ class FinetuneData(Settings):
     """Keep all crops in the memory of the training device, without ``randaugment``."""
 
     @model_validator(mode="after")
-    def _check_place(self) -> "FinetuneData":
+    def _check(self) -> "FinetuneData":
         if self.on_device and self.randaugment:
             raise ValueError(
                 "on_device=true keeps the crops where randaugment cannot run; set randaugment=''"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_split(self) -> "FinetuneData":
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold ({self.fold}) must be below folds ({self.folds})")
         if self.folds is not None and (self.train_subjects or self.test_subjects):
@@ -235,6 +234,9 @@ class Finetune(Settings):
     verb: Literal["finetune"] = "finetune"
     title: str = ""
     cost: str = ""
+    licence: str = ""
+    """Licence of the weights that are made, by its SPDX name (Apache-2.0); empty: that of the start if it is
+    not a free one, else not stated."""
     model: Head = Head()
     data: FinetuneData = FinetuneData()
     optim: Optim = Optim(
@@ -263,13 +265,9 @@ class Finetune(Settings):
     run: Run = Run()
 
     @model_validator(mode="after")
-    def _check_relative(self) -> "Finetune":
+    def _check(self) -> "Finetune":
         if self.relative.measures and (self.data.mixup or self.data.cutmix):
             raise ValueError("relative.measures compares whole faces; set data.mixup and data.cutmix to 0")
-        return self
-
-    @model_validator(mode="after")
-    def _check_occurrence(self) -> "Finetune":
         chosen = {"thresholds='f1'": self.thresholds == "f1", "pos_weight": self.pos_weight is not None}
         for name in [name for name, is_set in chosen.items() if is_set]:
             if self.model.task == "intensity":

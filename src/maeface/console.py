@@ -67,7 +67,9 @@ def print_result(result: Table | str) -> None:
 
 
 @contextmanager
-def progress(task: str, total: int, unit: str, completed: int = 0) -> Iterator[Callable[..., None]]:
+def progress(
+    task: str, total: int, unit: str, completed: int = 0, shown: bool = True
+) -> Iterator[Callable[..., None]]:
     """Show the progress of a task on stderr, with its rate and the remaining time.
 
     Yields ``advance(n=1, note="")``. On a terminal this is a bar; elsewhere a plain line every ten seconds
@@ -78,7 +80,11 @@ def progress(task: str, total: int, unit: str, completed: int = 0) -> Iterator[C
         total: number of units.
         unit: name of the units, in the plural ("images").
         completed: number of units that an earlier, interrupted run has completed.
+        shown: False shows nothing: another process of the same training does.
     """
+    if not shown:
+        yield lambda n=1, note="": None
+        return
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table as RichTable
 
-from maeface import checks, config, console, evaluate, facts, files, finetune, pretrain
+from maeface import checks, config, console, evaluate, facts, files, finetune, pretrain, process
 from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, Shards
 from maeface.errors import ConfigError
@@ -77,9 +77,11 @@ def run(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Summary:
         overrides: ``--set`` settings for all three trainings.
 
     Raises:
-        ConfigError: ``out`` holds other files, or a demo with other settings.
+        ConfigError: ``out`` holds other files, or a demo with other settings, or ``torchrun`` has started
+            several processes.
         ResourceError: the disk is full, or ``out`` is in use.
     """
+    process.require_one("demo", "")
     _check_folder(out, seed)
     with files.lock(out), Stopwatch(out / SECONDS) as watch:
         files.write_json(out / RECORD, {"by": "maeface demo", "seed": seed})

@@ -43,6 +43,10 @@ class ResourceError(MaefaceError):
     exit_code = 5
 
 
+class InUseError(ResourceError):
+    """A folder that another process has locked (exit code 5)."""
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether the memory of this machine or of its GPU is used up."""
     # torch.OutOfMemoryError is recognized by its name, because torch is not imported here

@@ -17,12 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface.errors import ResourceError
+from maeface.errors import InUseError, ResourceError
 
+WEIGHTS_VARIABLE = "MAEFACE_WEIGHTS"
+"""The environment variable that names a folder with public weights."""
 TEMPORARY = re.compile(r"\.\d+\.[0-9a-f]{16}\.tmp")
 """The names of the temporary files of ``atomic``."""
 ABANDONED_S = 60.0
 """A temporary file that was changed in the last so many seconds is not removed as abandoned."""
+RETRY_S = 0.2
+"""Seconds between attempts to lock a folder that another process has locked."""
 HASHED_TOGETHER = 2**20
 """Bytes that are read together for a hash."""
 LONGEST_NAME = 255 - len(".annotated.mp4")
@@ -159,22 +163,33 @@ def sha256(path: Path, advance: Callable[[], None] = lambda: None) -> str:
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Lock ``folder`` for this process; it is created if necessary.
+
+    Args:
+        folder: of results.
+        wait_s: how long to wait for another process that has locked it.
 
     The lock is the operating system's, so it is released when the process ends, for whatever reason. The
     block may remove the lock file, as the last file in the folder: whoever locks the folder next makes
     another one.
 
     Raises:
-        ResourceError: another process has locked the folder, or it cannot be written.
+        InUseError: another process has locked the folder.
+        ResourceError: the folder cannot be written.
     """
+    until = time.monotonic() + wait_s
+    descriptor = None
     try:
-        descriptor = None
         while descriptor is None:
-            descriptor = _try_lock(folder)
+            try:
+                descriptor = _try_lock(folder)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(RETRY_S)
     except BlockingIOError as error:
-        raise ResourceError(
+        raise InUseError(
             f"{folder} is in use by another run; wait for it, stop it, or choose another folder"
         ) from error
     except OSError as error:
@@ -210,6 +225,12 @@ def _try_lock(folder: Path) -> int | None:
 def cache_folder() -> Path:
     """Return ``maeface`` in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maeface"
+
+
+def weights_folders() -> tuple[Path, ...]:
+    """Return the folders to look for public weights in: ``MAEFACE_WEIGHTS`` if set, and the cache."""
+    folder = os.environ.get(WEIGHTS_VARIABLE)
+    return (*((Path(folder),) if folder else ()), cache_folder())
 
 
 def fit_name(name: str) -> str:

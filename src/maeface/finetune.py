@@ -1,6 +1,5 @@
 """``maeface finetune``: stage 2, training of an encoder on action units (sections 3.2.2, 3.3 and 4)."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,20 +15,21 @@ from maeface import checks, config, console, facts, files
 from maeface.data import manifest
 from maeface.data.loading import augmentation, photometric
 from maeface.data.loading.dataset import Batch, FaceDataset
-from maeface.data.loading.loader import InOrder, Loader, load_in_order
+from maeface.data.loading.loader import InOrder, Loader
 from maeface.data.loading.on_device import OnDevice
 from maeface.data.loading.sampling import BatchOrder, keyed_generator
-from maeface.data.loading.split import Split, join_labels, select_labels, split_faces
+from maeface.data.loading.several import read_faces
+from maeface.data.loading.split import Split, split_faces
 from maeface.data.shards import fingerprint
 from maeface.data.tables import guide as guides
-from maeface.model import au, preprocessing, weights
+from maeface.model import au, licences, preprocessing, weights
 from maeface.model.au import AUModel
 from maeface.model.vit import ViT
 from maeface.report import charts, figures
 from maeface.train import journal, loop
-from maeface.train.loop import Evaluation
+from maeface.train.held_out import evaluation, predict
 from maeface.train.run import WEIGHTS, Run, describe_inputs, is_finished, open_run, save_weights
-from maeface.train.scores import THRESHOLD, choose_thresholds, compute_scores, positive_weights
+from maeface.train.scores import THRESHOLD, choose_thresholds, positive_weights
 
 SPLIT = "split.json"
 
@@ -37,7 +37,7 @@ SPLIT = "split.json"
 def run(
     settings: config.Finetune,
     data: Sequence[Path],
-    labels: Path,
+    labels: Path | Sequence[Path],
     init: str,
     out: Path,
     guide: Path | None = None,
@@ -49,7 +49,8 @@ def run(
     Args:
         settings: ``config.load(config.Finetune, recipe)``.
         data: prepared folders, or plain folders of face crops.
-        labels: the labels table, CSV or Parquet.
+        labels: the labels table, CSV or Parquet; or one for each of ``data`` (``several.join_datasets``),
+            with ``settings.model.aus`` given.
         init: "random", a weights file (maeface's own or a public one), or the name of a packaged one.
         out: folder of the run.
         guide: table of measures of the faces, learned beside the action units (``data.tables.guide``).
@@ -64,28 +65,32 @@ def run(
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
     checks.require_writable_folders(out)
-    labelled = join_labels(data, labels)
-    aus, faces = select_labels(labelled, settings.model)
+    tables = [labels] if isinstance(labels, Path) else list(labels)
+    aus, faces, summary = read_faces(data, tables, settings.model)
     splits = split_faces(faces, settings)
-    inputs = describe_inputs(init, faces.rows["id"]) | {"labels_sha256": files.sha256(labels)}
+    inputs = describe_inputs(init, faces.rows["id"]) | {"labels_sha256": " ".join(map(files.sha256, tables))}
     inputs["crops"] = fingerprint(data, faces.rows)
     inputs |= {} if guide is None else {"guide_sha256": files.sha256(guide)}
+    start = licences.start_of(init, inputs)
+    origin = {"licence": licences.inherit(settings.licence, start), "start": start}
     with open_run(out, settings, inputs) as session:
         if is_finished(session):
             return out / WEIGHTS
         torch.manual_seed(settings.run.seed)
-        model, origin = build_model(settings, aus, init)
+        model, line = build_model(settings, aus, init)
         if session.writes:
-            console.note(f"{labelled.summary()}; {session.describe()}")
-            console.note(origin)
+            console.note(f"{summary}; {session.describe()}")
+            console.note(line)
             files.write_json(
                 out / SPLIT,
                 {name: sorted(set(manifest.subjects(part.rows))) for name, part in splits.items()},
             )
-        save = partial(_save, session, settings, model.to(session.device), inputs, labels.name)
+        dataset = ", ".join(table.name for table in tables)
+        save = partial(_save, session, settings, model.to(session.device), inputs, dataset, origin)
         _train(session, settings, model, data, splits, guide, save)
+        thresholds = _choose_thresholds(session, settings, model, data, splits["validation"])
         if session.writes:
-            save(thresholds=_choose_thresholds(session, settings, model, data, splits["validation"]))
+            save(thresholds=thresholds)
             if rows := journal.lines(session.folder):
                 files.write_bytes(session.folder / "curves.png", figures.png(charts.training_curves(rows)))
         return out / WEIGHTS
@@ -129,10 +134,8 @@ def _train(
     with ExitStack() as stack:
         evaluate = None
         if len(selection.rows):
-            held_out = _dataset(session, settings, model, data, selection, training=False)
-            size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
-            batches = stack.enter_context(InOrder(held_out, size, settings.run.workers, pin))
-            evaluate = _evaluation(session, model, batches, pos_weight)
+            batches = stack.enter_context(_in_order(session, settings, model, data, selection))
+            evaluate = evaluation(session, model, batches, pos_weight)
         loop.fit(
             session,
             trained,
@@ -241,41 +244,19 @@ def _dataset(
         training=training,
         least_area=settings.data.crop_scale[0] if training else None,
     )
-    return OnDevice(dataset, session.device, settings.run.workers) if settings.data.on_device else dataset
+    if not settings.data.on_device:
+        return dataset
+    return OnDevice(dataset, session.device, settings.run.workers, session.writes)
 
 
-def _evaluation(
-    session: Run, model: AUModel, batches: Iterable[Batch], pos_weight: Tensor | None
-) -> Callable[[int], Evaluation]:
-    """Return the evaluation on held-out subjects: loss, and F1 and ICC of each AU and their means."""
-
-    def evaluate(epoch: int) -> Evaluation:
-        loss, arrays = _predict(session, model, batches, pos_weight)
-        return Evaluation(loss, compute_scores(model.aus, arrays))
-
-    return evaluate
-
-
-def _predict(
-    session: Run, model: AUModel, batches: Iterable[Batch], pos_weight: Tensor | None = None
-) -> tuple[float, dict[str, np.ndarray]]:
-    """Return the loss of faces, and labels and outputs as ``compute_scores`` takes them."""
-    total, weight = 0.0, 0.0
-    collected: dict[str, list[np.ndarray]] = defaultdict(list)
-    for batch in batches:
-        stored, labels, mask = (
-            batch[name].to(session.device, non_blocking=True) for name in ("image", "au", "mask")
-        )
-        images = preprocessing.to_input(stored, model.encoder.image_size)
-        with session.autocast():
-            output = model(images)
-        batch_total, batch_weight = au.loss_sum(output, labels, mask, pos_weight)
-        total, weight = total + float(batch_total), weight + float(batch_weight)
-        collected["labels"].append(batch["au"].numpy())
-        collected["mask"].append(batch["mask"].numpy())
-        for name, values in output.values().items():
-            collected[name].append(values.cpu().numpy())
-    return total / weight, {name: np.concatenate(values) for name, values in collected.items()}
+def _in_order(
+    session: Run, settings: config.Finetune, model: AUModel, data: Sequence[Path], part: Split
+) -> InOrder:
+    """Return this rank's batches of a part, for evaluation."""
+    dataset = _dataset(session, settings, model, data, part, training=False)
+    size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
+    pin = session.device.type == "cuda"
+    return InOrder(dataset, size, settings.run.workers, pin, session.rank, session.world)
 
 
 def _positive_weights(session: Run, settings: config.Finetune, model: AUModel, train: Split) -> Tensor | None:
@@ -295,12 +276,12 @@ def _choose_thresholds(
     """Return the threshold of each AU for the trained weights; none for those that are always used."""
     if settings.thresholds == "fixed" or not len(validation.rows):
         return ()
-    dataset = _dataset(session, settings, model, data, validation, training=False)
-    size, pin = settings.optim.micro_batch or settings.optim.batch, session.device.type == "cuda"
-    arrays = _predict(session, model, load_in_order(dataset, size, settings.run.workers, pin))[1]
+    with _in_order(session, settings, model, data, validation) as batches:
+        arrays = predict(session, model, batches)[1]
     own = slice(len(model.aus))
     found = choose_thresholds(arrays["labels"][:, own], arrays["occurrence"], arrays["mask"][:, own])
-    console.note(f"thresholds by F1 on validation: {_by_au(model, found)}")
+    if session.writes:
+        console.note(f"thresholds by F1 on validation: {_by_au(model, found)}")
     return found
 
 
@@ -314,6 +295,7 @@ def _save(
     model: AUModel,
     inputs: Mapping[str, Any],
     dataset: str,
+    origin: Mapping[str, Any],
     epoch: int | None = None,
     thresholds: Sequence[float] = (),
 ) -> None:
@@ -328,4 +310,5 @@ def _save(
         thresholds=() if model.task == "intensity" else thresholds or (THRESHOLD,) * len(model.aus),
         dataset=dataset,
         fold=settings.data.fold if settings.data.folds is not None else None,
+        **origin,
     )

@@ -207,3 +207,21 @@ MaxBad = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+NamedWeights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE|NAME=FILE",
+        help="Pre-trained weights; if several are compared, NAME=FILE for each. Repeatable.",
+    ),
+]
+Selection = Annotated[
+    Literal["validation", "paper"],
+    typer.Option(
+        help="What selects the epoch: held-out training subjects ('validation'), or the test fold "
+        "('paper'), which is common but gives optimistic scores."
+    ),
+]
+Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs, which share the batch.")]
+Gpu = Annotated[str, typer.Option(help="Their kind: h100, h200, a100, a100-40gb, a30, l40s, rtx4090, v100.")]
+Images = Annotated[int | None, typer.Option(min=1, help="Training images. Default: the paper's, or BP4D's.")]

@@ -275,11 +275,10 @@ def _note_unused_of_camera(
 def _summarize(totals: Totals, out: Path | None, options: Options) -> Summary:
     if options.track is not None and not totals.faces:
         console.note(f"no face has track {options.track}; without --track, column 'track' has the numbers")
-    max_bad = options.max_bad
-    bad = totals.count_bad(max_bad)
+    bad = totals.count_bad(options.max_bad)
     return Summary(
         *(out, totals.inputs, totals.images, totals.faces, totals.statuses["no_face"]),
-        *(totals.reasons, totals.pictures, bad, bad > max_bad * totals.inputs, totals.there),
+        *(totals.reasons, totals.pictures, bad, bad > options.max_bad * totals.inputs, totals.there),
     )
 
 

@@ -1,5 +1,6 @@
 """``maeface pretrain``: stage 1, training of a masked autoencoder on faces (sections 3.2.1, 3.3 and 4)."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -18,10 +19,10 @@ from maeface.data.loading.loader import InOrder, Loader
 from maeface.data.loading.on_device import OnDevice
 from maeface.data.loading.sampling import BatchOrder
 from maeface.data.shards import fingerprint
-from maeface.model import mae, preprocessing, weights
+from maeface.model import licences, mae, preprocessing, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
-from maeface.train import journal, loop
+from maeface.train import journal, loop, ranks
 from maeface.train.loop import Evaluation
 from maeface.train.run import WEIGHTS, Run, describe_inputs, is_finished, open_run, save_weights
 
@@ -53,6 +54,8 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
     rows = gather_manifests(data)
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)
     inputs = describe_inputs(settings.init, rows["id"]) | {"crops": fingerprint(data, rows)}
+    start = licences.start_of(settings.init, inputs)
+    licence = licences.inherit(settings.licence, start)
     with open_run(out, settings, inputs) as session:
         if is_finished(session):
             return out / WEIGHTS
@@ -66,7 +69,7 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
             if report is not None:
                 console.note(f"from {settings.init}: {report}")
         size = weights.Preprocessing(image_size=settings.model.image_size)
-        save = partial(save_weights, session, settings, model, size, inputs)
+        save = partial(save_weights, session, settings, model, size, inputs, licence=licence, start=start)
         _train(session, settings, model.to(session.device), data, rows[~held_out], rows[held_out], save)
         if session.writes:
             save()
@@ -101,7 +104,8 @@ def _train(
         if len(validation):
             held_out = _dataset(session, settings, data, validation, model.encoder.patches, training=False)
             size = settings.optim.micro_batch or -(-settings.optim.batch // session.world)
-            batches = stack.enter_context(InOrder(held_out, size, settings.run.workers, pin))
+            shared = (settings.run.workers, pin, session.rank, session.world)
+            batches = stack.enter_context(InOrder(held_out, size, *shared))
             evaluate = _evaluation(session, settings, model, batches)
         loop.fit(
             session,
@@ -148,7 +152,9 @@ def _dataset(
         training=training,
         least_area=settings.data.crop_scale[0] if training else None,
     )
-    return OnDevice(dataset, session.device, settings.run.workers) if settings.data.on_device else dataset
+    if not settings.data.on_device:
+        return dataset
+    return OnDevice(dataset, session.device, settings.run.workers, session.writes)
 
 
 def _evaluation(
@@ -157,21 +163,25 @@ def _evaluation(
     """Return the evaluation on held-out faces under fixed masks: loss, and a picture (Fig. 1)."""
 
     def evaluate(epoch: int) -> Evaluation:
-        total, count = 0.0, 0
+        sums: list[tuple[float, int]] = []
         for batch in batches:
             stored, noise = (batch[name].to(session.device, non_blocking=True) for name in ("image", "noise"))
             images = preprocessing.to_input(stored, settings.model.image_size)
             with session.autocast():
-                total += float(model.loss(model(images, noise), images)) * len(images)
-                if count == 0:
+                if session.writes and not sums:
                     pictures = model.reconstruct(images[:SHOWN], noise[:SHOWN])
                     stages = (pictures.masked, pictures.reconstructed, images[:SHOWN])
-            count += len(images)
-        masked, reconstructed, original = (
-            preprocessing.denormalize(stage.float()).permute(0, 2, 3, 1).cpu().numpy() for stage in stages
-        )
-        picture = figures.png(figures.reconstructions(masked, reconstructed, original))
-        files.write_bytes(session.folder / PICTURES / f"epoch-{epoch:04d}.png", picture)
-        return Evaluation(total / count)
+                    _write_pictures(session.folder / PICTURES / f"epoch-{epoch:04d}.png", stages)
+                sums.append((float(model.loss(model(images, noise), images)) * len(images), len(images)))
+        totals, counts = zip(*itertools.chain(*ranks.gather(sums)), strict=True)
+        return Evaluation(sum(totals) / sum(counts))
 
     return evaluate
+
+
+def _write_pictures(path: Path, stages: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Write images as masked, as reconstructed and as they are, (B, 3, S, S) normalised each, as a PNG."""
+    masked, reconstructed, original = (
+        preprocessing.denormalize(stage.float()).permute(0, 2, 3, 1).cpu().numpy() for stage in stages
+    )
+    files.write_bytes(path, figures.png(figures.reconstructions(masked, reconstructed, original)))

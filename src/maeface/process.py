@@ -1,4 +1,4 @@
-"""Signals and waiting threads of the process of a command."""
+"""The process of a command: its signals, its waiting threads, and whether it is the only one."""
 
 import os
 import signal
@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from maeface.errors import ConfigError
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SAME_S = 1.0
@@ -22,6 +24,23 @@ class Stopped(SystemExit):
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(EXIT_CODES[number])
         self.name = "Ctrl-C" if number == signal.SIGINT else number.name
+
+
+def require_one(verb: str, instead: str) -> None:
+    """Refuse to be one of several processes, which ``torchrun`` starts to train together.
+
+    Args:
+        verb: the command.
+        instead: what to do on several GPUs.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    if (world := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise ConfigError(
+            f"maeface {verb}: expected one process, got {world} (WORLD_SIZE); start it without "
+            f"torchrun{instead}"
+        )
 
 
 def wait_without_spinning() -> None:

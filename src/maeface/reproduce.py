@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from maeface import checks, config
+from maeface import checks, config, process
 from maeface.errors import ConfigError
 from maeface.experiments import settings
 from maeface.experiments.figures import figure
@@ -58,11 +58,13 @@ def run(
         A summary of the experiment, or the file of the figure.
 
     Raises:
-        ConfigError: ``data`` or ``weights`` lack something, or ``out`` holds a run with other settings.
+        ConfigError: ``data`` or ``weights`` lack something, ``out`` holds a run with other settings, or
+            ``torchrun`` has started several processes.
         DataError: data that are damaged or in another layout.
         WeightsError: weights that cannot be used.
         ResourceError: disk, memory, device, or ``out`` is in use.
     """
+    process.require_one("reproduce", ", once for each GPU: the calls share the parts")
     checks.require_inputs([data], "folder", advice="give the folder with the datasets (--data)")
     checks.require_writable_folders(out)
     weights = weights or {}

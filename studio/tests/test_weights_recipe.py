@@ -249,3 +249,16 @@ def test_videos_are_held_out_by_their_names(tmp_path):
 def test_every_recipe_is_read(name):
     how = recipe.load(name)
     assert how.name == name and set(how.finetune.relative.measures) <= set(how.finetune.model.aus)
+
+
+def test_weights_that_are_not_free_are_not_packed_as_free_ones(data, tmp_path):
+    start = tmp_path / "mae_pretrain_vit_base.pth"  # known by its name, for non-commercial use
+    start.touch()
+    for more, match in (
+        ((f"init={start}",), r"start from \S+ cannot be packed as Apache-2\.0: its licence is CC-BY-NC-4\.0"),
+        ((f"pretrain.init={start}",), r"cannot be packed as Apache-2\.0"),
+        (("init=maeface-nano", "pack.licence=CC-BY-NC-4.0"), r"pack\.licence: expected a free licence"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            make.run(settings(*more), data, tmp_path / "out")
+    assert not (tmp_path / "out" / make.RENDERS).exists()

@@ -57,6 +57,10 @@ class Experiment(config.Settings):
     task: Literal["detection", "intensity"] = "detection"
     tested: str = ""
     """Another dataset to test on, all of it; empty: the test subjects of ``dataset``."""
+    also: tuple[str, ...] = ()
+    """Further datasets to train on, with ``tested``."""
+    leave_out: tuple[str, ...] = ()
+    """Datasets of which each in turn is ``tested``, and all others are trained on."""
     same_people: bool = False
     """Allow ``tested`` to show subjects of ``dataset``."""
     of: tuple[str, ...] = ()
@@ -88,6 +92,11 @@ class Experiment(config.Settings):
     forced: Tree = Field(default_factory=dict)
     """Overrides of the command line, ``finetune`` and ``pretrain``; they take precedence over all else."""
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """The datasets whose faces are trained on."""
+        return (self.dataset, *self.also)
+
     @model_validator(mode="after")
     def _check_consistency(self) -> "Experiment":
         names = [row.name for row in self.rows]
@@ -95,14 +104,20 @@ class Experiment(config.Settings):
             raise ValueError("rows: two rows have the same name")
         if not self.rows or not self.seeds:
             raise ValueError("rows and seeds need at least one each")
-        if self.tested and self.protocol:
+        if (self.tested or self.leave_out) and self.protocol:
             raise ValueError(
                 "a test on another dataset has no protocol; --train and --test belong to the recipe cross"
             )
-        if self.tested and self.selection == "test":
+        if (self.tested or self.leave_out) and self.selection == "test":
             raise ValueError(
                 "in a test on another dataset, validation subjects of the training dataset choose the "
                 "epoch; leave out --selection paper"
+            )
+        if self.also and not self.tested:
+            raise ValueError("also: training on further datasets needs another one to test on (tested)")
+        if self.leave_out and (self.dataset or self.tested or self.of or len(set(self.leave_out)) < 2):
+            raise ValueError(
+                "leave_out: expected two datasets or more, and no dataset, tested or of beside it"
             )
         for row in self.rows:
             _, colon, other = row.init.partition(":")
@@ -171,6 +186,20 @@ def split_benchmarks(experiment: Experiment) -> tuple[Experiment, ...]:
     Raises:
         ConfigError: ``of`` names something that is not a recipe, or a recipe without a benchmark of its own.
     """
+    if names := experiment.leave_out:
+        lists = [[name for name in names if name != tested] for tested in names]
+        return tuple(
+            _with_settings_of_like(
+                experiment.model_copy(
+                    update={
+                        "name": f"{experiment.name}-{tested}",
+                        **{"dataset": trained[0], "also": tuple(trained[1:]), "tested": tested},
+                        "leave_out": (),
+                    }
+                )
+            )
+            for tested, trained in zip(names, lists, strict=True)
+        )
     if not experiment.of:
         return (_with_settings_of_like(experiment),)
     benchmarks = []

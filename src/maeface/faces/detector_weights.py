@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -22,7 +21,6 @@ EMBEDDED_BACKBONE = "mobilenet0.25"
 LANDMARK_PREFIX = "points."
 """Of the landmark network's parameters in a file."""
 
-FOLDER_VARIABLE = "MAEFACE_WEIGHTS"
 TIMEOUT_S = 30
 MAX_BYTES = 256 * 2**20
 
@@ -90,7 +88,7 @@ def locate_detector_weights(backbone: str, source: WeightsSource = "auto", quiet
     if checkpoint.url is None:
         raise ResourceError(
             f"the face detector needs {checkpoint.name} (RetinaFace, {backbone}, from the release of "
-            f"biubug6/Pytorch_Retinaface); put it in a folder and set {FOLDER_VARIABLE} to that folder"
+            f"biubug6/Pytorch_Retinaface); put it in a folder and set {files.WEIGHTS_VARIABLE} to that folder"
         )
     path = files.cache_folder() / checkpoint.name
     files.write_bytes(path, _download(checkpoint, path))
@@ -113,9 +111,7 @@ def _embedded(backbone: str) -> Path:
 
 def _find_local(checkpoint: PublicCheckpoint) -> Path | None:
     """Return the path of a public checkpoint on this machine, after a check of its hash."""
-    folder = os.environ.get(FOLDER_VARIABLE)
-    folders = ([Path(folder)] if folder else []) + [files.cache_folder()]
-    for path in (folder / checkpoint.name for folder in folders):
+    for path in (folder / checkpoint.name for folder in files.weights_folders()):
         if path.is_file():
             _check_hash(path, checkpoint)
             return path
@@ -144,7 +140,7 @@ def _download(checkpoint: PublicCheckpoint, path: Path) -> bytes:
         raise ResourceError(
             f"cannot download the face detector's weights ({reason}); put {checkpoint.name} "
             f"(sha256 {checkpoint.sha256}, from {checkpoint.url}) "
-            f"at {path}, or in a folder that {FOLDER_VARIABLE} names"
+            f"at {path}, or in a folder that {files.WEIGHTS_VARIABLE} names"
         ) from error
     digest = hashlib.sha256(data).hexdigest()
     if digest != checkpoint.sha256:

@@ -8,11 +8,10 @@ import safetensors
 from numpy.typing import NDArray
 
 from maeface.errors import WeightsError
-from maeface.model.file_format.metadata import Metadata, unpack
+from maeface.model.file_format.metadata import HEADER_KEY, Metadata, unpack
 from maeface.model.file_format.parts import files_of
 from maeface.runtime.tensors import StoredTensor, read_safetensors
 
-HEADER_KEY = "maeface"
 SCALE = "_scale"
 
 
@@ -88,7 +87,7 @@ def _shapes(metadata: Metadata) -> dict[str, tuple[int, ...]]:
         "patch_embed.proj.bias": (width,),
     }
     linear = {"head": (outputs, width)}
-    norms = ["fc_norm"]
+    norms = ["fc_norm", "norm_pre"] if sizes.norm_pre else ["fc_norm"]
     for k in range(sizes.depth):
         block = f"blocks.{k}"
         norms += [f"{block}.norm1", f"{block}.norm2"]

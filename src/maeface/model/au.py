@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from maeface.config import Task
 from maeface.errors import ConfigError
 from maeface.facts import INTENSITY_MAX
-from maeface.model.vit import LAYER_NORM_EPS, ViT, initialise
+from maeface.model.style import LAYER_NORM_EPS
+from maeface.model.vit import ViT, initialise
 
 
 class AUOutput(NamedTuple):

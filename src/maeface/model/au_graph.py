@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface.model.file_format.metadata import Metadata
+from maeface.model.file_format.metadata import Encoder, Metadata
+from maeface.model.style import LAYER_NORM_EPS, QUICK_GELU
 from maeface.runtime.onnx_graph import Graph
 
-LAYER_NORM_EPS = 1e-6
 Weights = Mapping[str, NDArray[np.float32]]
 
 
@@ -28,12 +28,15 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
     graph = Graph()
     side, width = metadata.preprocessing.image_size, metadata.encoder.width
     images = graph.input("images", "float32", ["batch", 3, side, side])
-    layers = _Layers(graph, weights, width, metadata.encoder.heads)
+    layers = _Layers(graph, weights, metadata.encoder)
     tokens = layers.embed(images, metadata.encoder.patch_size)
+    if metadata.encoder.norm_pre:
+        tokens = layers.norm(tokens, "norm_pre", metadata.encoder.norm_eps)
     for k in range(metadata.encoder.depth):
         tokens = layers.block(tokens, f"blocks.{k}")
     patches = graph.add("Slice", tokens, *map(graph.constant, ([1], [2**31 - 1], [1])))
-    values = layers.norm(graph.add("ReduceMean", patches, axes=[1], keepdims=0), "fc_norm")
+    mean = graph.add("ReduceMean", patches, axes=[1], keepdims=0)
+    values = layers.norm(mean, "fc_norm", LAYER_NORM_EPS)
     if output == "head":
         head, width = layers.linear(values, "head"), len(weights["head.bias"])
         if metadata.unlike is not None:
@@ -46,8 +49,9 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
 class _Layers:
     """Layers that read their weights by name."""
 
-    def __init__(self, graph: Graph, weights: Weights, width: int, heads: int) -> None:
-        self.graph, self.weights, self.width, self.heads = graph, weights, width, heads
+    def __init__(self, graph: Graph, weights: Weights, encoder: Encoder) -> None:
+        self.graph, self.weights, self.encoder = graph, weights, encoder
+        self.width, self.heads = encoder.width, encoder.heads
 
     def embed(self, images: str, patch_size: int) -> str:
         """Add the embedding of patches and class token with their positions; (N, 1 + L, D)."""
@@ -70,8 +74,9 @@ class _Layers:
 
     def block(self, x: str, name: str) -> str:
         """Add a block of attention and MLP."""
-        x = self.graph.add("Add", x, self.attention(self.norm(x, f"{name}.norm1"), f"{name}.attn"))
-        return self.graph.add("Add", x, self.mlp(self.norm(x, f"{name}.norm2"), f"{name}.mlp"))
+        eps = self.encoder.norm_eps
+        x = self.graph.add("Add", x, self.attention(self.norm(x, f"{name}.norm1", eps), f"{name}.attn"))
+        return self.graph.add("Add", x, self.mlp(self.norm(x, f"{name}.norm2", eps), f"{name}.mlp"))
 
     def attention(self, x: str, name: str) -> str:
         """Add multi-head self-attention."""
@@ -89,17 +94,20 @@ class _Layers:
         return self.linear(add("Reshape", mixed, constant([0, 0, self.width])), f"{name}.proj")
 
     def mlp(self, x: str, name: str) -> str:
-        """Add two linear layers with a GELU between them."""
+        """Add two linear layers with the activation between them."""
         add, constant = self.graph.add, self.graph.constant
         x = self.linear(x, f"{name}.fc1")
+        if self.encoder.activation == "quick_gelu":
+            gate = add("Sigmoid", add("Mul", x, constant(QUICK_GELU)))
+            return self.linear(add("Mul", x, gate), f"{name}.fc2")
         erf = add("Erf", add("Div", x, constant(float(np.sqrt(2)))))
         x = add("Mul", add("Mul", x, add("Add", erf, constant(1.0))), constant(0.5))
         return self.linear(x, f"{name}.fc2")
 
-    def norm(self, x: str, name: str) -> str:
+    def norm(self, x: str, name: str, eps: float) -> str:
         """Add a LayerNorm over the last axis."""
         values = [self.graph.constant(self.weights[f"{name}.{kind}"]) for kind in ("weight", "bias")]
-        return self.graph.add("LayerNormalization", x, *values, axis=-1, epsilon=LAYER_NORM_EPS)
+        return self.graph.add("LayerNormalization", x, *values, axis=-1, epsilon=eps)
 
     def unlike(self, features: str) -> str:
         """Add the distance of features (N, D) from the training faces; (N, 1)."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from maeface.config import MaskedAutoencoder
+from maeface.model.style import LAYER_NORM_EPS
 from maeface.model.vit import (
-    LAYER_NORM_EPS,
     Block,
     Shape,
     ViT,

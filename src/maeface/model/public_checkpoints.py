@@ -10,6 +10,7 @@ tensors under ``model``, ``state_dict`` or another of ``TENSORS_UNDER``. Their n
 - the MAE-Face release: ``model``, ``optimizer``, ``scaler``, ``epoch`` and ``args``, an argparse.Namespace;
 - transformers' ViTMAE, with the key schemes of version 4 and version 5, and its ``config.json`` if that is in
   the same folder. (It has LayerNorm eps 1e-12; the weights were trained with 1e-6, which is used here.)
+- the image encoder of CLIP, with the names of OpenAI and FaRL, or of transformers (``clip_layout``).
 
 Names are those of facebookresearch/mae and timm: ``blocks.0.attn.qkv.weight``, ``decoder_blocks.0...``.
 """
@@ -28,9 +29,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from maeface.errors import WeightsError
+from maeface.model import clip_layout
+from maeface.model.file_format.metadata import HEADER_KEY
+from maeface.model.style import CLIP_STYLE, MAE_STYLE, Style
 from maeface.model.vit import SIZES, Shape
 
-HEADER_KEY = "maeface"
 ENCODER = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "reg_token", "norm_pre.")
 """Prefixes of the names of an encoder's tensors; a file with other such tensors has another architecture."""
 
@@ -73,6 +76,7 @@ class Checkpoint:
     heads: int | None
     """Attention heads of the encoder; None if only the tensors are given."""
     decoder_heads: int | None
+    style: Style = MAE_STYLE
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,10 @@ def read(path: Path) -> Checkpoint:
         raise WeightsError(f"{path} is neither a safetensors nor a PyTorch weights file, or is damaged")
     if header is None:
         tensors = _drop_prefixes(path, tensors)
+        _refuse_video(path, tensors)
+        if clip_layout.matches(tensors):
+            tensors, clip_heads = clip_layout.convert(path, tensors)
+            return Checkpoint(path, tensors, None, clip_heads, None, CLIP_STYLE)
     if header is None and any("embeddings." in name for name in tensors):
         heads, decoder_heads = _transformers_heads(path.with_name("config.json"))
         return Checkpoint(path, from_transformers(tensors), None, heads, decoder_heads)
@@ -175,6 +183,16 @@ def _drop_prefixes(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             raise WeightsError(f"{path} has two tensors {name}, one as {old}; save one of the two alone")
         renamed[old if name in renamed else name] = tensor
     return renamed
+
+
+def _refuse_video(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse networks of clips (VideoMAE, MAE-DFER, SVFAP), whose patches go over several frames."""
+    patches = tensors.get("patch_embed.proj.weight")
+    if patches is not None and patches.ndim == 5:
+        raise WeightsError(
+            f"{path} is a network for clips: its patches are {patches.shape[2]} frames deep, and a face here "
+            "is one frame; give the weights of a network for images"
+        )
 
 
 class _Ignored:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maeface.errors import ConfigError
+from maeface.model.style import MAE_STYLE, QUICK_GELU, Style
 
-LAYER_NORM_EPS = 1e-6
 MLP_RATIO = 4
 TOKEN_STD = 0.02
 HEAD_STD = 2e-5
@@ -52,6 +52,7 @@ class ViT(nn.Module):
         patch_size: side of a patch, pixels; divides ``image_size``.
         drop_path: stochastic depth in training: the fraction of samples that skip a branch, growing linearly
             from 0 in the first block to this in the last. Who skips is an argument of ``forward``.
+        style: details in which published networks differ.
 
     Raises:
         ConfigError: sizes that do not fit each other.
@@ -63,9 +64,10 @@ class ViT(nn.Module):
         image_size: int = 224,
         patch_size: int = 16,
         drop_path: float = 0.0,
+        style: Style = MAE_STYLE,
     ) -> None:
         super().__init__()
-        self.shape = _resolve_size(size)
+        self.shape, self.style = _resolve_size(size), style
         check_width(self.shape.width, self.shape.heads)
         if image_size % patch_size:
             raise ConfigError(f"image size {image_size} is not a multiple of the patch size {patch_size}")
@@ -77,7 +79,8 @@ class ViT(nn.Module):
         self.pos_embed = nn.Parameter(sincos_positions(width, self.grid))  # (1, 1 + L, D)
         self.patch_embed = PatchEmbedding(width, patch_size)
         rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
-        self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in rates)
+        self.norm_pre = nn.LayerNorm(width, eps=style.norm_eps) if style.norm_pre else nn.Identity()
+        self.blocks = nn.ModuleList(Block(width, heads, rate, style) for rate in rates)
         initialise(self.patch_embed, self.blocks, self.cls_token)
 
     def forward(self, images: Tensor, keep: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
@@ -97,12 +100,12 @@ class ViT(nn.Module):
         if keep is not None:
             positions = positions[0][keep]  # (B, K, D)
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)  # (B, 1, D)
-        tokens = torch.cat([cls, patches + positions], dim=1)  # (B, 1 + K, D)
+        tokens = self.norm_pre(torch.cat([cls, patches + positions], dim=1))  # (B, 1 + K, D)
         if drop is None and self.training and self.drop_draws:
             drop = torch.rand(len(images), self.drop_draws, device=images.device)
         for i, block in enumerate(self.blocks):
             tokens = block(tokens, None if drop is None else drop[:, 2 * i : 2 * i + 2])
-        return tokens
+        return tokens  # type: ignore[no-any-return]
 
 
 class PatchEmbedding(nn.Module):
@@ -122,12 +125,12 @@ class PatchEmbedding(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)), each branch under stochastic depth."""
 
-    def __init__(self, width: int, heads: int, drop_path: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int, drop_path: float = 0.0, style: Style = MAE_STYLE) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.norm1 = nn.LayerNorm(width, eps=style.norm_eps)
         self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.mlp = MLP(width)
+        self.norm2 = nn.LayerNorm(width, eps=style.norm_eps)
+        self.mlp = MLP(width, style)
         self.drop_path = drop_path
 
     def forward(self, tokens: Tensor, drop: Tensor | None = None) -> Tensor:
@@ -175,16 +178,19 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class MLP(nn.Module):
-    """Linear to 4 D, GELU, linear back."""
+    """Linear to 4 D, the activation, linear back."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, style: Style) -> None:
         super().__init__()
+        self.quick = style.activation == "quick_gelu"
         self.fc1 = nn.Linear(width, MLP_RATIO * width)
         self.fc2 = nn.Linear(MLP_RATIO * width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, N, D) to (B, N, D)."""
-        return self.fc2(F.gelu(self.fc1(tokens)))  # type: ignore[no-any-return]
+        hidden = self.fc1(tokens)
+        hidden = hidden * torch.sigmoid(QUICK_GELU * hidden) if self.quick else F.gelu(hidden)
+        return self.fc2(hidden)  # type: ignore[no-any-return]
 
 
 def gather_patches(images: Tensor, patch_size: int, indices: Tensor | None = None) -> Tensor:

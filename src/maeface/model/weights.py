@@ -8,7 +8,7 @@ may be one file, the name of several parts, or a folder with one set. Models in 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from maeface.model.au import AUModel
 from maeface.model.file_format import storage
 from maeface.model.file_format.description import describe
 from maeface.model.file_format.encoding import Dtype, abbreviate, refuse_non_finite
+from maeface.model.file_format.fit import refuse_misfits
 from maeface.model.file_format.metadata import Metadata, Preprocessing
 from maeface.model.file_format.parts import files_of
 from maeface.model.mae import MAE
@@ -196,7 +197,8 @@ def load_encoder(
     checkpoint, _ = storage.read(path)
     sizes = encoder_sizes(checkpoint, heads)
     with torch.device("meta"):
-        vit = _vit(path, sizes.shape, image_size or sizes.image_size, sizes.patch_size, drop_path)
+        size = image_size or sizes.image_size
+        vit = _vit(path, sizes.shape, size, sizes.patch_size, drop_path, checkpoint.style)
     tensors, report = _select(vit, checkpoint, interpolate)
     _assign(vit, tensors)
     return vit, report
@@ -251,14 +253,12 @@ def _read(path: Path, kind: Literal["mae", "au"] | None) -> tuple[Checkpoint, Me
 def _encoder(path: Path, metadata: Metadata) -> ViT:
     sizes = metadata.encoder
     shape = (sizes.width, sizes.depth, sizes.heads)
-    return _vit(path, shape, metadata.preprocessing.image_size, sizes.patch_size)
+    return _vit(path, shape, metadata.preprocessing.image_size, sizes.patch_size, 0.0, sizes.style)
 
 
-def _vit(
-    path: Path, shape: tuple[int, int, int], image_size: int, patch_size: int, drop_path: float = 0.0
-) -> ViT:
+def _vit(path: Path, *arguments: Any) -> ViT:  # noqa: ANN401 - of ViT
     try:
-        return ViT(shape, image_size, patch_size, drop_path)
+        return ViT(*arguments)
     except ConfigError as error:
         raise WeightsError(f"{path}: {error}") from error
 
@@ -267,7 +267,7 @@ def _fill(model: nn.Module, checkpoint: Checkpoint) -> None:
     """Load the tensors of a file into a model on the meta device; exactly the model's own must be there."""
     path, tensors = checkpoint.path, checkpoint.tensors
     shapes = {published_name(name): tensor.shape for name, tensor in model.state_dict().items()}
-    _refuse_misfits(path, shapes, tensors, extra=tensors.keys() - shapes.keys())
+    refuse_misfits(path, shapes, tensors, extra=tensors.keys() - shapes.keys())
     refuse_non_finite(tensors, str(path))
     _assign(model, tensors)
 
@@ -287,12 +287,17 @@ def _select(
     vit = model if isinstance(model, ViT) else model.encoder
     if checkpoint.heads not in (None, vit.shape.heads):
         raise WeightsError(f"{path}: expected {vit.shape.heads} attention heads, got {checkpoint.heads}")
+    if checkpoint.style != vit.style:
+        raise WeightsError(
+            f"{path} has an encoder {checkpoint.style}, the model one {vit.style}; `maeface "
+            "finetune` can start from either, `maeface pretrain` from MAE's kind only"
+        )
     shapes = {published_name(name): tensor.shape for name, tensor in model.state_dict().items()}
     encoder = {name: tensor.shape for name, tensor in vit.state_dict().items()}
     if interpolate and "pos_embed" in tensors:
         tensors["pos_embed"] = resize_positions(tensors["pos_embed"], vit.grid)
     in_file = {name for name in tensors if name.startswith(ENCODER)}
-    _refuse_misfits(path, encoder, tensors, extra=in_file - encoder.keys())
+    refuse_misfits(path, encoder, tensors, extra=in_file - encoder.keys())
     names = set(encoder)
     if isinstance(model, MAE):
         norm = {"norm.weight", "norm.bias"}
@@ -308,21 +313,3 @@ def _select(
 
 def _fits(names: Iterable[str], shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> bool:
     return all(name in tensors and tensors[name].shape == shapes[name] for name in names)
-
-
-def _refuse_misfits(
-    path: Path, shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor], extra: Iterable[str]
-) -> None:
-    """Refuse tensors that are missing, of other shapes, or of another architecture; the message lists all."""
-    problems = [f"{name} is missing" for name in shapes if name not in tensors]
-    for name, shape in shapes.items():
-        if name in tensors and tensors[name].shape != shape:
-            hint = " (interpolate resizes positions)" if name == "pos_embed" else ""
-            problems.append(f"{name} is {_describe(tensors[name].shape)}, expected {_describe(shape)}{hint}")
-    problems += [f"{name} is not expected" for name in sorted(extra)]
-    if problems:
-        raise WeightsError(f"{path} does not fit the model: {'; '.join(problems)}")
-
-
-def _describe(shape: torch.Size) -> str:
-    return "x".join(str(side) for side in shape) or "scalar"

@@ -1,9 +1,10 @@
-"""The weights that come with the package, and the lookup of weights by name or path."""
+"""The weights that come with the package, and the lookup of these and of public encoders by name or path."""
 
 from importlib import resources
 from pathlib import Path
 
 from maeface.errors import WeightsError
+from maeface.model import public_encoders
 from maeface.model.file_format.parts import PART, SUFFIX, files_of
 
 DEFAULT = "maeface-nano-motion"
@@ -25,17 +26,18 @@ def names() -> tuple[str, ...]:
 
 
 def find(weights: str | Path | None = None) -> Path:
-    """Return the path of weights that are given by path or by a name of ``names()``.
+    """Return the path of weights that are given by path or by name.
 
     Args:
-        weights: a text is one of ``names()`` or else a path (``./NAME`` is always a path); a ``Path``
-            is a path; None stands for ``DEFAULT``.
+        weights: a text is one of ``names()``, of ``public_encoders.ENCODERS``, or else a path (``./NAME``
+            is always a path); a ``Path`` is a path; None stands for ``DEFAULT``.
 
     Returns:
         A path for the functions that load. A path that was given is returned unchecked: loading checks it.
 
     Raises:
-        WeightsError: a bare name that is neither; None, and the package has no default.
+        WeightsError: a bare name that is none of these; a public encoder that is not on this machine; None,
+            and the package has no default.
     """
     packaged = names()
     if weights is None:
@@ -50,6 +52,11 @@ def find(weights: str | Path | None = None) -> Path:
     path = Path(weights)
     bare = isinstance(weights, str) and not path.suffix and path.name == weights
     if bare and not path.exists() and files_of(path) == (path,):
+        if weights in public_encoders.ENCODERS:
+            return public_encoders.find(str(weights))
         choices = ", ".join(packaged) or "none"
-        raise WeightsError(f"no weights {weights!r}: no such file, and the package comes with: {choices}")
+        raise WeightsError(
+            f"no weights {weights!r}: no such file, the package comes with: {choices}; and public encoders "
+            f"to start from are: {', '.join(public_encoders.ENCODERS)}"
+        )
     return path

@@ -16,6 +16,7 @@ from maeface import checks, facts, files
 from maeface.data.ingest.inputs import Input
 from maeface.errors import WeightsError
 from maeface.faces.detector_weights import source_of
+from maeface.model.licences import NOT_STATED, licence_of
 from maeface.model.trust import trust_entry
 from maeface.prediction import parts
 from maeface.prediction.parts import Content, Entry
@@ -64,7 +65,11 @@ def make_header(
     return {
         "format_version": FORMAT_VERSION,
         **{name: version(name) for name in LIBRARIES},
-        "weights": {"name": weights.name, "files": [_file(path) for path in weights_files]},
+        "weights": {
+            "name": weights.name,
+            "licence": licence_of(weights) or NOT_STATED,
+            "files": [_file(path) for path in weights_files],
+        },
         "detector": None
         if detector is None
         else {"source": source_of(detector), "precision": "fp32", **_file(detector)},

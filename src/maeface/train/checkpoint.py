@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from maeface import console, files
 from maeface.errors import DataError, WeightsError
+from maeface.train import ranks
 
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
@@ -93,18 +94,26 @@ def save(run_folder: Path, learner: Learner) -> None:
 def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
     """Load the newest readable checkpoint of a run into a learner; return whether there is one.
 
+    Rank 0 reads it, and all ranks get it.
+
     Raises:
         WeightsError: there are checkpoints, and none can be read.
     """
-    checkpoint = read_latest(run_folder)
-    if checkpoint is None:
+    tensors: dict[str, Tensor] = {}
+
+    def read() -> dict[str, Any] | None:
+        checkpoint = read_latest(run_folder)
+        tensors.update(checkpoint[0] if checkpoint else {})
+        return checkpoint[1] if checkpoint else None
+
+    state = ranks.first(read)
+    if state is None:
         return False
-    tensors, state = checkpoint
     learner.state = State(**state)
     groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "best", "mean", *MOMENTS)}
-    for key, tensor in tensors.items():
+    for key, tensor in ranks.share(tensors, device).items():
         group, _, name = key.partition(".")
-        groups[group][name] = tensor.to(device)
+        groups[group][name] = tensor
     learner.model.load_state_dict(groups["model"])
     learner.best, learner.mean = groups["best"] or None, groups["mean"] or None
     for name, parameter in _trained_parameters(learner):
@@ -126,7 +135,7 @@ def write(run_folder: Path, step: int, tensors: Mapping[str, Tensor], state: Map
     path = run_folder / FOLDER / f"{step:08d}{SUFFIX}"
     with files.atomic(path) as temporary:
         try:
-            save_file(tensors, temporary, metadata={"state": text, "sha256": _digest(tensors, text)})
+            save_file(tensors, temporary, metadata={"state": text, "sha256": hash_tensors(tensors, text)})
         except SafetensorError as error:
             raise OSError(errno.EIO, str(error)) from error
     for old in _paths(run_folder)[:-KEPT]:
@@ -156,6 +165,16 @@ def exists(run_folder: Path) -> bool:
     return bool(_paths(run_folder))
 
 
+def hash_tensors(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """Return the SHA-256 of tensors, with their names and shapes, and of a text."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(np.ascontiguousarray(tensor.reshape(-1).view(torch.uint8).numpy()).data)
+    return digest.hexdigest()
+
+
 def _trained_parameters(learner: Learner) -> Iterator[tuple[str, nn.Parameter]]:
     for group in learner.optimizer.param_groups:
         yield from zip(group["names"], group["params"], strict=True)
@@ -165,18 +184,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     tensors = load_file(path)
-    if _digest(tensors, metadata["state"]) != metadata["sha256"]:
+    if hash_tensors(tensors, metadata["state"]) != metadata["sha256"]:
         raise ValueError("its sha256 is another")
     return tensors, json.loads(metadata["state"])
-
-
-def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(np.ascontiguousarray(tensor.reshape(-1).view(torch.uint8).numpy()).data)
-    return digest.hexdigest()
 
 
 def _paths(run_folder: Path) -> list[Path]:

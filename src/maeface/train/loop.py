@@ -7,18 +7,17 @@ functions of it, so a run that was killed ends with the same bits as one that wa
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from maeface import config, console
 from maeface.errors import DataError, ResourceError
-from maeface.train import checkpoint, ema
+from maeface.train import checkpoint, ema, ranks
 from maeface.train.checkpoint import Learner, State
 from maeface.train.journal import Journal, LossMonitor
 from maeface.train.optim import adamw, find_non_finite, learning_rate, set_learning_rate, step_unless
@@ -74,7 +73,7 @@ def fit(
         batches: to train on.
         loss: see ``Loss``.
         settings: optimiser and schedule.
-        evaluate: called with the epoch, on rank 0, with the model in evaluation mode and without gradients.
+        evaluate: called with the epoch, in evaluation mode and without gradients; the same on all ranks.
         patience: evaluations without a lower validation loss after which training stops; None for never.
         keep_best: end with the weights of the lowest validation loss instead of the last.
         keep_milestone: writes the model's weights of an epoch, on rank 0 (``run.settings.milestone_every``).
@@ -87,11 +86,11 @@ def fit(
     learner = _resume(run, Learner(model, adamw(model, depth, settings)), settings)
     state, per_epoch = learner.state, batches.steps_per_epoch
     total = state.step if state.finished else settings.epochs * per_epoch
-    forward = torch.compile(model) if run.settings.compile else model
+    forward = ranks.replicate(model, run.settings.compile)
     with (
         _open_journal(run, state.step) as journal,
-        _show_progress(run, total, state.step) as advance,
-        _explain_full_memory(settings),
+        console.progress("training", total, "steps", state.step, run.writes) as advance,
+        _explain_full_memory(settings, run.world),
     ):
         monitor, saved = LossMonitor(run, journal, per_epoch, state, settings.max_skipped), time.monotonic()
         model.train()
@@ -130,13 +129,15 @@ def _finish(learner: Learner) -> State:
 
 def _stop(run: Run, step: int, code: int) -> SystemExit:
     """Return the exit of a run that was asked to stop, and say how it goes on."""
+    ranks.barrier()  # torchrun may end all as soon as one has ended, and rank 0 has to have saved
     if run.writes:
         console.note(f"stopped after step {step}, saved; the same command continues")
     return SystemExit(code)
 
 
 def _resume(run: Run, learner: Learner, settings: config.Optim) -> Learner:
-    """Return the learner with the newest checkpoint of the run, if there is one, loaded into it."""
+    """Return the learner with the newest checkpoint of the run, if there is one; compare the ranks."""
+    ranks.agree(lambda: {"initial weights": checkpoint.hash_tensors(learner.model.state_dict())[:16]})
     if settings.ema is not None:
         learner.mean = ema.copy(learner.model)
     restored = checkpoint.restore(run.folder, learner, run.device)
@@ -147,7 +148,7 @@ def _resume(run: Run, learner: Learner, settings: config.Optim) -> Learner:
 
 def _train_step(
     run: Run,
-    forward: Callable[..., Any],
+    forward: nn.Module,
     learner: Learner,
     micro_batches: Iterator[Batch],
     loss: Loss,
@@ -164,17 +165,19 @@ def _train_step(
     parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
     sums = torch.zeros(3, device=run.device)
     ids: list[str] = []
-    for batch in micro_batches:
+    for batch in ranks.take_turns(forward, micro_batches):
+        if batch is None:  # this rank has no sample in this step
+            forward().backward()
+            continue
         with run.autocast():
             total, weight = loss(forward, batch, step)
         total.backward()  # type: ignore[no-untyped-call]
         sums[:2] += torch.stack([total.detach().float(), weight.detach().float()])
         ids += batch["id"]
     sums[2] = run.stop.code
+    ranks.add(sums)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    if run.world > 1:
-        gradients, sums = _sum_over_ranks(gradients, sums)
-    torch._foreach_mul_(gradients, 1 / sums[1].clamp(min=1e-12))
+    torch._foreach_mul_(gradients, run.world / sums[1].clamp(min=1e-12))  # from the mean over the ranks
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     skipped = find_non_finite([*gradients, sums[0]])
@@ -183,16 +186,6 @@ def _train_step(
     step_unless(learner.optimizer, skipped)
     learner.optimizer.zero_grad(set_to_none=True)
     return torch.cat([sums, skipped[None]]), ids
-
-
-def _sum_over_ranks(gradients: Sequence[Tensor], sums: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Sum gradients and losses over the ranks, in one message; a rank may have had no sample."""
-    parts = [*gradients, sums]
-    flat = torch.cat([part.flatten() for part in parts])
-    dist.all_reduce(flat)
-    pieces = torch.split(flat, [part.numel() for part in parts])
-    *summed, sums = (piece.view_as(part) for piece, part in zip(pieces, parts, strict=True))
-    return summed, sums
 
 
 def _evaluate(
@@ -204,7 +197,7 @@ def _evaluate(
     patience: int | None,
     keep_best: bool,
 ) -> bool:
-    """Evaluate if it is due: on rank 0, for all ranks; keep the best weights; end training at ``patience``.
+    """Evaluate if it is due; keep the best weights; end training at ``patience``.
 
     Returns:
         Whether an evaluation was due.
@@ -214,15 +207,12 @@ def _evaluate(
     if evaluate is None or not due:
         return False
     monitor.settle()
-    result: Evaluation | None = None
     epoch = state.step // per_epoch
-    if run.writes:
-        model.eval()
-        with torch.no_grad(), ema.applied(learner):
-            result = evaluate(epoch)
-        model.train()
-    result = run.broadcast(result)
-    assert result is not None
+    model.eval()
+    with torch.no_grad(), ema.applied(learner):
+        own = evaluate(epoch)
+    model.train()
+    result = ranks.first(lambda: own)  # what follows from it is the same everywhere
     if not math.isfinite(result.loss):
         raise DataError(f"the validation loss is {result.loss} after epoch {epoch}; lower optim.base_lr")
     if monitor.journal is not None:
@@ -275,22 +265,16 @@ def _open_journal(run: Run, step: int) -> Iterator[Journal | None]:
 
 
 @contextmanager
-def _show_progress(run: Run, total: int, step: int) -> Iterator[Callable[..., None]]:
-    if not run.writes:
-        yield lambda n=1, note="": None
-        return
-    with console.progress("training", total, "steps", step) as advance:
-        yield advance
-
-
-@contextmanager
-def _explain_full_memory(settings: config.Optim) -> Iterator[None]:
+def _explain_full_memory(settings: config.Optim, world: int) -> Iterator[None]:
     """Turn an error of the GPU's memory into one that names the ``optim.micro_batch`` to set."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        now = settings.micro_batch or settings.batch
-        smaller = next(n for n in range(max(now // 2, 1), 0, -1) if settings.batch % n == 0)
+        own = -(-settings.batch // world)  # images of a step on one rank
+        now = min(settings.micro_batch or own, own)
+        if now == 1:
+            raise ResourceError("the GPU's memory is full at 1 image; use a smaller model.size") from error
+        smaller = next(n for n in range(now // 2, 0, -1) if settings.batch % n == 0)
         raise ResourceError(
             f"the GPU's memory is full at {now} images at once; set optim.micro_batch={smaller}: the same "
             "batch in more parts"

@@ -9,12 +9,9 @@ RUN/log.jsonl, what ``run.log`` asks for, RUN/checkpoints/, and files of the ver
 
 import hashlib
 import json
-import os
-import platform
 import signal
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +21,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from maeface import config, console, files, nested
 from maeface.errors import ConfigError
@@ -32,7 +28,9 @@ from maeface.model import weights
 from maeface.model.au import AUModel
 from maeface.model.device import choose_device, computes_bf16
 from maeface.model.mae import MAE
-from maeface.train import checkpoint
+from maeface.process import SAME_S
+from maeface.train import checkpoint, ranks
+from maeface.train.environment import PACKAGES, describe_environment
 
 SETTINGS = "settings.json"
 WEIGHTS = "weights.safetensors"
@@ -43,6 +41,7 @@ MAY_CHANGE = frozenset(
     {
         "title",
         "cost",
+        "licence",
         MICRO_BATCH,
         "optim.max_skipped",
         "data.on_device",
@@ -56,20 +55,34 @@ MAY_CHANGE = frozenset(
 )
 """Settings that may differ when a run goes on: they change speed and rounding, not what is learned."""
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
-PACKAGES = ("maeface", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "safetensors")
+ORPHANS_S = 30.0
+"""How long rank 0 waits for the folder: readers of a killed rank hold its lock until they notice its end."""
 
 
 @dataclass
 class Stop:
-    """Set by SIGTERM or Ctrl-C: the exit code to end with after this step; a second signal ends at once."""
+    """Set by SIGTERM or Ctrl-C: the exit code to end with after this step; a second signal ends at once.
+
+    It does so a second later or more: a process group and a parent send one request twice. Ranks end
+    together, so for them a second signal changes nothing; ``torchrun`` sends another one to all whenever one
+    has ended, and kills those that are left after 30 seconds.
+
+    Attributes:
+        code: 0 while there was no signal.
+        alone: whether this process trains alone.
+        since: when the first signal came.
+    """
 
     code: int = 0
+    alone: bool = True
+    since: float = 0.0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
-        if self.code:
+        if not self.code:
+            self.code, self.since = EXIT_CODES[signal.Signals(number)], time.monotonic()
+        elif self.alone and time.monotonic() - self.since >= SAME_S:
             raise SystemExit(self.code)
-        self.code = EXIT_CODES[signal.Signals(number)]
 
 
 @dataclass(frozen=True)
@@ -108,14 +121,6 @@ class Run:
         many = f", {self.world} processes" if self.world > 1 else ""
         return f"{self.device.type}, {'bf16' if self.bf16 else 'fp32'}{many}"
 
-    def broadcast(self, value: Any) -> Any:  # noqa: ANN401 - whatever pickles
-        """Return rank 0's value on every rank."""
-        if self.world == 1:
-            return value
-        values = [value]
-        dist.broadcast_object_list(values, src=0)
-        return values[0]
-
 
 @contextmanager
 def open_run(
@@ -130,26 +135,29 @@ def open_run(
         settings: of the verb.
         inputs: data, labels and initial weights, as JSON; a run goes on only with the same.
 
+    The block ends on all ranks together, so what rank 0 writes in it is there for all.
+
     Raises:
-        ConfigError: the folder holds a run with other settings or inputs.
-        ResourceError: another process runs in the folder; no such device.
+        ConfigError: the folder holds a run with other settings or inputs; the ranks have different ones.
+        ResourceError: another process runs in the folder; no such device; another rank has ended.
     """
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     with ExitStack() as stack:
         device = choose_device(settings.run.device)
-        if world > 1:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-            stack.callback(dist.destroy_process_group)
-        if rank == 0:
-            stack.enter_context(files.lock(folder))
+        rank, world = stack.enter_context(ranks.open_group(device))
+        bf16 = computes_bf16(settings.run.precision, device)
+        ranks.agree(lambda: _describe(folder, settings, inputs, device, bf16))
+
+        def claim() -> None:
+            stack.enter_context(files.lock(folder, ORPHANS_S if world > 1 else 0))
             _claim_folder(folder, settings, inputs, device)
-        if world > 1:
-            dist.barrier()
+
+        ranks.first(claim)
         if device.type == "cpu":
             stack.enter_context(_deterministic())
-        run = Run(folder, settings.run, device, computes_bf16(settings.run.precision, device), rank, world)
+        run = Run(folder, settings.run, device, bf16, rank, world, Stop(alone=world == 1))
         stack.enter_context(_listening(run.stop))
         yield run
+        ranks.barrier()
 
 
 def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -167,7 +175,7 @@ def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 def is_finished(run: Run) -> bool:
     """Return whether the run has ended before; if so, print it."""
     path = run.folder / WEIGHTS
-    if not path.is_file():
+    if not ranks.first(path.is_file):
         return False
     if run.writes:
         console.note(f"{run.folder} is finished: {path}")
@@ -226,6 +234,24 @@ def save_weights(
     console.note(f"weights: {path}")
 
 
+def _describe(
+    folder: Path,
+    settings: config.Pretrain | config.Finetune,
+    inputs: Mapping[str, Any],
+    device: torch.device,
+    bf16: bool,
+) -> dict[str, object]:
+    """Return what has to be the same on all ranks."""
+    return {
+        "folder of the run": str(folder.resolve()),
+        **nested.flatten(settings.model_dump(mode="json")),
+        **{f"inputs.{name}": value for name, value in inputs.items()},
+        **{f"version of {name}": version(name) for name in PACKAGES},
+        "device": device.type,
+        "precision": "bf16" if bf16 else "fp32",
+    }
+
+
 def _claim_folder(
     folder: Path, settings: config.Pretrain | config.Finetune, inputs: Mapping[str, Any], device: torch.device
 ) -> None:
@@ -270,28 +296,6 @@ def _read_settings(folder: Path) -> dict[str, Any]:
             f"{folder} has a run but no readable {SETTINGS}, which would tell its settings; choose "
             "another folder"
         ) from error
-
-
-def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Return versions, device, commit and command line, which are needed to repeat a run."""
-    cuda = device.type == "cuda"
-    return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "commit": _commit(),
-        "command": sys.argv,
-    }
-
-
-def _commit() -> str | None:
-    """Return the commit of the source tree; None for an installed package."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return process.stdout.strip() or None
 
 
 @contextmanager

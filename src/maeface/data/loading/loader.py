@@ -103,16 +103,23 @@ class InOrder:
         batch: samples of a batch.
         workers: as in ``load``; a single batch is read in this process.
         pin: as in ``load``.
+        rank: this process's number among ``world``; each process gets a slice of the batches.
+        world: the number of processes that share them.
     """
 
     def __init__(
-        self, dataset: Dataset[Batch], batch: int, workers: int | None = 0, pin: bool = False
+        self,
+        dataset: Dataset[Batch],
+        batch: int,
+        workers: int | None = 0,
+        pin: bool = False,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         count = len(dataset)  # type: ignore[arg-type] # torch's class does not say that it has a length
-        plan = [
-            [(index, 0) for index in range(count)[first : first + batch]] for first in range(0, count, batch)
-        ]
-        self._loader = _open(dataset, plan, workers if count > batch else 0, pin, persistent=True)
+        own = np.array_split(np.arange(0, count, batch), world)[rank].tolist()
+        plan = [[(index, 0) for index in range(first, min(first + batch, count))] for first in own]
+        self._loader = _open(dataset, plan, workers if len(plan) > 1 else 0, pin, persistent=True)
         self._batches: Iterator[Batch] | None = None
 
     def __iter__(self) -> Iterator[Batch]:

@@ -28,20 +28,23 @@ class OnDevice(Dataset[Batch]):
         dataset: without RandAugment, which Pillow does.
         device: of the training.
         workers: processes that read; None as in ``loader.load``.
+        shown: whether to show the progress.
 
     Raises:
         DataError: a crop is damaged.
         ResourceError: the crops do not fit.
     """
 
-    def __init__(self, dataset: FaceDataset, device: torch.device, workers: int | None) -> None:
+    def __init__(
+        self, dataset: FaceDataset, device: torch.device, workers: int | None, shown: bool = True
+    ) -> None:
         self._dataset, self._device = dataset, device
         _require_memory(len(dataset), dataset.side, device)
         self._crops = torch.empty(
             (len(dataset), dataset.side, dataset.side, 3), dtype=torch.uint8, device=device
         )
         pin = device.type == "cuda"
-        with console.progress("read", len(dataset), "faces") as advance:
+        with console.progress("read", len(dataset), "faces", shown=shown) as advance:
             for batch in load_in_order(dataset, READ_TOGETHER, workers, pin):
                 index = batch["index"]
                 crops = self._crops[int(index[0]) : int(index[-1]) + 1]

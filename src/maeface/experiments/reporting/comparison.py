@@ -8,7 +8,7 @@ import pandas as pd
 
 from maeface import facts
 from maeface.errors import ConfigError
-from maeface.experiments.reporting.results import ACROSS
+from maeface.experiments.reporting.results import ACROSS, AND
 from maeface.experiments.reporting.scores import AVERAGE, select
 from maeface.facts import OURS, Comparison
 from maeface.report import charts
@@ -23,6 +23,19 @@ DIRECTIONS = {
     "mse": "lower is better",
     "mae": "lower is better",
 }
+SPREAD = {
+    "95 % from": "low",
+    "to": "high",
+    "splits from": "split_low",
+    "splits to": "split_high",
+    "mean": "mean",
+    "sd folds": "sd_folds",
+    "sd seeds": "sd_seeds",
+    "pooled": "pooled",
+}
+"""Columns of tables of scores, by the columns of ``scores.summarize``: the intervals come first."""
+AUC = {"AUC 95 % from": "low", "AUC to": "high", "AUC": "mean"}
+"""Columns that stand beside F1."""
 HEADLINES = {"detection": ("f1",), "intensity": ("icc", "mse", "mae")}
 """The scores that the paper prints, by task."""
 
@@ -53,8 +66,9 @@ def score_format(task: str) -> ScoreFormat:
 
 def dataset_title(dataset: str) -> str:
     """Return a dataset's name for people, as short as in the paper."""
-    if ACROSS in dataset:
-        return ACROSS.join(map(dataset_title, dataset.split(ACROSS)))
+    for between in (ACROSS, AND):
+        if between in dataset:
+            return between.join(map(dataset_title, dataset.split(between)))
     try:
         return facts.dataset(dataset).title.partition(" (")[0].removesuffix("-Spontaneous")
     except ConfigError:
@@ -109,16 +123,11 @@ def make_result(summary: pd.DataFrame, rows: Sequence[str], paper: PaperTable, c
                     continue
                 scores = average.iloc[0]
                 printed = paper.mean(dataset, metric, row)
-                values = {
-                    "mean": scores["mean"],
-                    "sd folds": scores["sd_folds"],
-                    "sd seeds": scores["sd_seeds"],
-                    "pooled": scores["pooled"],
-                    "95 % from": scores["low"],
-                    "to": scores["high"],
-                    "paper": printed,
-                }
+                values = {name: scores[column] for name, column in SPREAD.items()} | {"paper": printed}
                 values |= {"difference": scores["mean"] - printed} if comparable else {}
+                if task == "detection":
+                    auc = select(summary, dataset=dataset, task=task, row=row, metric="auc", au=AVERAGE)
+                    values |= {name: auc.iloc[0][column] for name, column in AUC.items()}
                 counts = {name: scores[name] for name in ("folds", "seeds", "subjects")}
                 lines.append(
                     {"row": row}
@@ -182,7 +191,8 @@ def _compare(
     picture = Picture(charts.against_methods(mean, methods, name, low, high, OURS), caption)
     heading = f"{task.capitalize()} on {title}: {TITLES[metric]}"
     yield Section(heading, remarks, [_beside_methods(mean, methods, style, f"{name} on {title}.")], [picture])
-    spread = [_spread(select(ours, row=row), row, task, style) for row in columns]
+    beside = select(summary, dataset=dataset, task=task, metric="auc")
+    spread = [_spread(select(ours, row=row), select(beside, row=row), row, task, style) for row in columns]
     yield Section(f"{heading}, its spread", tables=spread)
 
 
@@ -236,11 +246,15 @@ def _as_printed(values: pd.Series, style: ScoreFormat) -> list[str]:
     return [f"{value:.{2 if two else style.decimals}f}" for value in values]
 
 
-def _spread(values: pd.DataFrame, row: str, task: str, style: ScoreFormat) -> Table:
-    """Return a table of each action unit's mean, spread, interval and number of labels."""
-    scaled = values[["mean", "sd_folds", "sd_seeds", "pooled", "low", "high"]] * style.factor
-    names = ["mean", "sd folds", "sd seeds", "pooled", "95 % from", "to"]
-    frame = scaled.astype(float).set_axis(names, axis="columns")
+def _spread(values: pd.DataFrame, beside: pd.DataFrame, row: str, task: str, style: ScoreFormat) -> Table:
+    """Return a table of each action unit's intervals, mean, spread, AUC and number of labels."""
+    scaled = values[list(SPREAD.values())] * style.factor
+    frame = scaled.astype(float).set_axis(list(SPREAD), axis="columns")
+    if task == "detection":
+        by_au = beside.set_index("au").loc[list(values["au"])]
+        frame = frame.assign(
+            **{name: by_au[column].to_numpy() * style.factor for name, column in AUC.items()}
+        )
     frame["present" if task == "detection" else "above 0"] = [
         f"{fraction:.1%}" for fraction in values["prevalence"].astype(float)
     ]

@@ -16,7 +16,7 @@ import pandas as pd
 from maeface import config, files
 from maeface.errors import ConfigError
 from maeface.experiments import settings
-from maeface.experiments.reporting import appendix, caveats, comparison, data_fraction, scores
+from maeface.experiments.reporting import appendix, caveats, comparison, data_fraction, pooled, scores
 from maeface.experiments.reporting.comparison import PaperTable
 from maeface.experiments.reporting.results import FinishedPart
 from maeface.experiments.reporting.scores import AVERAGE
@@ -32,11 +32,13 @@ LATEX = "report.tex"
 SCORES = "scores.csv"
 
 HOW_TO_READ = (
-    "Mean: the score is computed within each test fold, then averaged over folds (and seeds), then over "
-    "action units, as in the paper's tables. Pooled: the test faces of all folds are put together and scored "
-    "once. The 95 % interval is a bootstrap of the pooled value that resamples subjects, not faces, because "
-    "faces of one subject are alike. sd folds is the standard deviation over folds (each the mean over its "
-    "seeds), sd seeds that over seeds (each the mean over all folds)."
+    "95 % from, to: a bootstrap over subjects, not faces, of the predictions of all folds put together. "
+    "Splits from, to: where 95 % of the means over folds lie if the tested subjects are put into as many "
+    "folds at random. Both are of the trained models as they are; only sd seeds shows how other trainings "
+    "differ. Mean: the score is computed within each test fold, then averaged over folds (and seeds), "
+    "then over action units, as in the paper's tables. Pooled: the test faces of all folds are put "
+    "together and scored once. AUC needs no threshold. sd folds is the standard deviation over folds "
+    "(each the mean over its seeds), sd seeds that over seeds (each the mean over all folds)."
 )
 
 
@@ -81,7 +83,7 @@ def compose(
     table = table.assign(row=table["row"].replace(labels))
     paper = PaperTable(recipe.published, {labels[row.name]: row.method or row.name for row in recipe.rows})
     rows = list(dict.fromkeys([*labels.values(), *(part.row for part in parts)]))
-    summary = scores.summarize(table, scores.pool_folds(parts))
+    summary = scores.summarize(table, pooled.pool_folds(parts))
     reasons = caveats.find_caveats(parts, _changed_settings(recipe))
     fractions = {labels[row.name]: row.share for row in recipe.rows if row.share is not None}
     sections = [
@@ -128,15 +130,23 @@ def _headline(summary: pd.DataFrame, rows: Sequence[str], paper: PaperTable, com
     for dataset, task in comparison.list_groups(summary):
         metric, style = comparison.HEADLINES[task][0], comparison.score_format(task)
         averages = scores.select(summary, dataset=dataset, task=task, metric=metric, au=AVERAGE)
-        means = {str(row): float(mean) for row, mean in zip(averages["row"], averages["mean"], strict=True)}
+        means = {str(row): values for row, values in averages.set_index("row").iterrows()}
         scored = [row for row in rows if row in means]
         row = OURS if OURS in scored else scored[-1]
-        mean = style.text(means[row] * style.factor)
+        low, high, mean = (style.text(means[row][name] * style.factor) for name in ("low", "high", "mean"))
         printed = paper.mean(dataset, metric, row) * style.factor
         other = "" if comparable else ", with other data or settings"
         beside = "" if math.isnan(printed) else f" (paper: {style.text(printed)}{other})"
         name = comparison.TITLES[metric] + style.unit
-        sentences.append(f"{comparison.dataset_title(dataset)}: mean {name} {mean}{beside}, row {row}.")
+        if math.isnan(means[row]["low"]):
+            interval = "no interval, of a single subject"
+        else:
+            interval = f"95 % interval over subjects {low} to {high}"
+        if task == "detection":
+            auc = scores.select(summary, dataset=dataset, task=task, metric="auc", au=AVERAGE, row=row)
+            mean += f", AUC {style.text(float(auc['mean'].iloc[0]) * style.factor)}"
+        title = comparison.dataset_title(dataset)
+        sentences.append(f"{title}: {interval}; mean {name} {mean}{beside}, row {row}.")
     return " ".join(sentences)
 
 

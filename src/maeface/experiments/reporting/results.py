@@ -26,6 +26,8 @@ RECORD = "part.json"
 FACES = "faces.parquet"
 ACROSS = " to "
 """Stands between the names of the training dataset and the tested dataset."""
+AND = " and "
+"""Stands between the names of training datasets."""
 
 SplitName = Literal["test", "validation"]
 Kind = Literal["occurrence", "intensity"]
@@ -66,7 +68,8 @@ class FinishedPart:
         row: of the experiment's table.
         fold: name of the fold.
         seed: of the training.
-        dataset: of the training and the test; "bp4d to disfa" where these are two.
+        dataset: of the training and the test; "bp4d to disfa" where these are two, "bp4d and disfa to
+            bp4dplus" where these are three.
         protocol: that the folds belong to; empty where there is none.
         task: "detection", "intensity" or "both".
         aus: in the order of the model's outputs.

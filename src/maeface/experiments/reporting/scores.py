@@ -1,8 +1,7 @@
 """Scores of an experiment's parts, one number a row; and their mean, spread and confidence interval.
 
-The paper prints the mean over folds of the score within each fold: ``mean`` here. ``pooled`` puts the test
-faces of all folds together and scores them once. Its interval resamples subjects, not faces, because faces of
-one subject are alike (``metrics.bootstrap``).
+The paper prints the mean over folds of the score within each fold: ``mean`` here. ``pooled`` has the score
+of the test faces of all folds together, and the intervals.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +23,6 @@ METRICS: dict[Kind, tuple[str, ...]] = {
 KEYS = ["dataset", "task", "row", "metric", "au"]
 THRESHOLDS: NDArray[np.float64] = np.arange(1, 100) / 100
 """Candidates for one threshold that all action units share."""
-RESAMPLES = 2000
 
 Floats = NDArray[np.float64]
 
@@ -67,12 +65,13 @@ def _part_scores(part: FinishedPart) -> Iterator[tuple[object, ...]]:
             ns, positives = ([*map(int, count), int(count.sum())] for count in counts)
             for au, value, n, positive in zip(names, numbers, ns, positives, strict=True):
                 yield (
-                    *(part.dataset, _task(kind), part.row, part.fold, part.seed),
+                    *(part.dataset, task_of(kind), part.row, part.fold, part.seed),
                     *(au, metric, float(value), n, positive, threshold),
                 )
 
 
-def _task(kind: Kind) -> str:
+def task_of(kind: Kind) -> str:
+    """Return the task that learns a kind of label."""
     return "detection" if kind == "occurrence" else "intensity"
 
 
@@ -102,7 +101,7 @@ def find_best_threshold(predictions: Predictions) -> float:
     """
     if not predictions.mask.any():
         return 0.5
-    means = _nanmean(compute_f1_curve(predictions, THRESHOLDS))
+    means = nanmean(compute_f1_curve(predictions, THRESHOLDS))
     best = THRESHOLDS[means >= means.max() - 1e-12]
     return float(best[np.argmin(np.abs(best - 0.5))])
 
@@ -132,13 +131,13 @@ def summarize(scores: pd.DataFrame, pooled: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         scores: from ``compute_scores``.
-        pooled: from ``pool_folds``.
+        pooled: from ``pooled.pool_folds``.
 
     Returns:
         ``dataset task row metric au``; ``mean`` over folds and seeds; ``sd_folds`` of the folds' means over
         seeds, ``sd_seeds`` of the seeds' means over folds (only seeds with every fold), both with n - 1, NaN
         for a single one; ``folds``, ``seeds``, ``n`` (of one seed); ``prevalence``, the fraction of labels
-        that are present; ``pooled low high subjects``, NaN where there is no interval.
+        that are present; ``pooled low high split_low split_high subjects``, NaN where there is none.
     """
     rows = [
         dict(zip(KEYS, key, strict=True)) | _spread(group) for key, group in scores.groupby(KEYS, sort=False)
@@ -170,106 +169,7 @@ def _spread(group: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def pool_folds(parts: Sequence[FinishedPart], resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
-    """Score the test faces of all folds together, with the 95 % bootstrap interval over subjects.
-
-    With several seeds the statistic is the mean over seeds, and a resample draws the same subjects for each.
-    F1, ICC, MSE and MAE are functions of sums over faces, so only the sums of each subject are resampled.
-
-    Returns:
-        ``dataset task row metric au pooled low high subjects``, without AUC.
-    """
-    groups: dict[tuple[str, str, str, Kind], list[FinishedPart]] = {}
-    for part in parts:
-        for kind in part.kinds:
-            groups.setdefault((part.dataset, _task(kind), part.row, kind), []).append(part)
-    rows = [
-        (dataset, task, row, *values)
-        for (dataset, task, row, kind), group in groups.items()
-        for values in _pool_group(group, kind, resamples, seed)
-    ]
-    return pd.DataFrame(rows, columns=[*KEYS, "pooled", "low", "high", "subjects"])
-
-
-def _pool_group(
-    parts: Sequence[FinishedPart], kind: Kind, resamples: int, seed: int
-) -> Iterator[tuple[str, str, float, float, float, int]]:
-    aus = parts[0].aus
-    sums = _subject_sums(parts, kind)  # (subjects, seeds, A, K)
-    score, names = (_f1_of, ("f1",)) if kind == "occurrence" else (_intensity_of, ("icc", "mse", "mae"))
-
-    def statistic(rows: metrics.Rows) -> Floats:
-        by_seed = score(sums[rows].sum(0))  # (metrics, seeds, A)
-        means = _nanmean(np.moveaxis(by_seed, 1, -1))  # (metrics, A)
-        return np.concatenate([means, _nanmean(means)[:, None]], axis=1)
-
-    interval = metrics.bootstrap(statistic, len(sums), resamples, seed=seed)
-    for m, metric in enumerate(names):
-        for a, au in enumerate([*(facts.au_name(number) for number in aus), AVERAGE]):
-            low, high = float(interval.low[m, a]), float(interval.high[m, a])
-            if len(sums) < 2:  # the spread over subjects cannot be estimated from one
-                low = high = float("nan")
-            yield metric, au, float(interval.value[m, a]), low, high, len(sums)
-
-
-def _subject_sums(parts: Sequence[FinishedPart], kind: Kind) -> Floats:
-    """Return the sums of each subject that the scores need, (subjects, seeds, A, K); 0 where not tested."""
-    seeds = sorted({part.seed for part in parts})
-    tested = [(part, part.predictions(part.read_faces(), kind)) for part in parts]
-    names = sorted({str(name) for _, predictions in tested for name in set(predictions.subjects)})
-    index = {name: k for k, name in enumerate(names)}
-    terms = _counts if kind == "occurrence" else _moments
-    sums: Floats | None = None
-    for part, predictions in tested:
-        rows = np.array([index[str(name)] for name in predictions.subjects], dtype=np.intp)
-        values = terms(predictions, part.threshold)  # (N, A, K)
-        if sums is None:
-            sums = np.zeros((len(names), len(seeds), *values.shape[1:]))
-        np.add.at(sums[:, seeds.index(part.seed)], rows, values)
-    assert sums is not None, "a group has a part"
-    return sums
-
-
-def _counts(predictions: Predictions, threshold: float) -> Floats:
-    """Return which cells are labelled, hits, predicted and present, as 0 or 1, (N, A, 4)."""
-    mask = predictions.mask
-    present, predicted = (predictions.labels > 0) & mask, (predictions.values >= threshold) & mask
-    return np.stack([mask, present & predicted, predicted, present], axis=-1).astype(np.float64)
-
-
-def _moments(predictions: Predictions, threshold: float) -> Floats:
-    """Return count, x, y, xx, yy, xy and absolute error, (N, A, 7)."""
-    mask = predictions.mask
-    x, y = (np.where(mask, values, 0.0) for values in (predictions.labels, predictions.values))
-    return np.stack([mask.astype(np.float64), x, y, x * x, y * y, x * y, np.abs(x - y)], axis=-1)
-
-
-def _f1_of(sums: Floats) -> Floats:
-    """Return F1, (1, ...), of ``_counts``, (..., 4); undefined as in ``metrics``."""
-    labelled, hits, predicted, present = np.moveaxis(sums, -1, 0)
-    total = predicted + present
-    value = np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0)
-    return np.where(labelled > 0, value, np.nan)[None]
-
-
-def _intensity_of(sums: Floats) -> Floats:
-    """Return ICC(3,1), MSE and MAE, (3, ...), of ``_moments``, (..., 7).
-
-    For two raters, ICC(3,1) is 2 Sxy / (Sxx + Syy) with centred sums: the mean squares of targets and
-    residuals are (Sxx + Syy +- 2 Sxy) / (2 (n - 1)).
-    """
-    n, x, y, xx, yy, xy, absolute = np.moveaxis(sums, -1, 0)
-    count = np.maximum(n, 1)
-    variation = (xx - x * x / count) + (yy - y * y / count)
-    covariation = xy - x * y / count
-    icc = np.divide(
-        2 * covariation, variation, out=np.full_like(variation, np.nan), where=(variation > 1e-9) & (n > 1)
-    )
-    mse, mae = (np.where(n > 0, total / count, np.nan) for total in (xx + yy - 2 * xy, absolute))
-    return np.stack([icc, np.maximum(mse, 0), mae])
-
-
-def _nanmean(values: Floats) -> Floats:
+def nanmean(values: Floats) -> Floats:
     """Return the mean over the last axis without NaN; NaN where there is no value."""
     valid = ~np.isnan(values)
     count = valid.sum(-1)
@@ -295,7 +195,7 @@ def compute_prevalence(parts: Iterable[FinishedPart]) -> pd.DataFrame:
         for kind in group[0].kinds:
             labels = np.concatenate([part.predictions(part.read_faces(), kind).labels for part in group])
             for au, column in zip(group[0].aus, labels.T, strict=True):
-                names = {"dataset": dataset, "task": _task(kind), "au": facts.au_name(au)}
+                names = {"dataset": dataset, "task": task_of(kind), "au": facts.au_name(au)}
                 rows.append(names | _count_levels(column[~np.isnan(column)], kind))
     return pd.DataFrame(rows)
 

@@ -1,7 +1,8 @@
 """Prepared datasets: taken from the data folder as they are, or prepared from what it holds."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pandas as pd
 
 from maeface import config, console, facts, prepare
 from maeface.data import manifest
-from maeface.errors import ConfigError
+from maeface.errors import ConfigError, InUseError
 from maeface.experiments.settings import Tree
 
 FOLDER = "prepared"
 LABELS = "labels.parquet"
+WAIT_S = 10.0
+"""Seconds between looks at what another process is doing."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +78,12 @@ def prepare_dataset(
     Raises:
         ConfigError: no such dataset, prepared without labels, or a wrong setting.
         DataError: another layout, or damaged files.
-        ResourceError: disk, or the folder is in use.
+        ResourceError: disk.
     """
     folder = data / name
     if not (folder / manifest.FILE).is_file():
         folder = out / FOLDER / name
-        checked = config.check(prepare.Settings, settings, "prepare")
-        console.note(f"prepare {name}")
-        summary = prepare.run([data / name], folder, checked, dataset=name, options=format_options(options))
-        console.note(str(summary))
+        _prepare([data / name], folder, settings, dataset=name, options=format_options(options))
     elif settings or options:
         console.note(f"{folder} is prepared already: settings of prepare and of its reader have no effect")
     if not (folder / LABELS).is_file():
@@ -104,6 +104,20 @@ def prepare_faces(name: str, data: Path, out: Path, settings: Tree) -> Path:
     if (folder / manifest.FILE).is_file():
         return folder
     target = out / FOLDER / name
-    checked = config.check(prepare.Settings, settings, "prepare")
-    console.note(str(prepare.run([folder], target, checked)))
+    _prepare([folder], target, settings)
     return target
+
+
+def _prepare(sources: Sequence[Path], folder: Path, settings: Tree, **options: Any) -> None:  # noqa: ANN401
+    """Run ``prepare``; wait while another process does it, and then find it done."""
+    checked, told = config.check(prepare.Settings, settings, "prepare"), False
+    console.note(f"prepare {folder.name}")
+    while True:
+        try:
+            console.note(str(prepare.run(sources, folder, checked, **options)))
+            return
+        except InUseError:
+            if not told:
+                console.note(f"waiting for another process that prepares {folder}")
+            told = True
+            time.sleep(WAIT_S)

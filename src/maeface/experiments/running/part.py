@@ -12,7 +12,8 @@ import pandas as pd
 
 from maeface import console, facts, files, finetune
 from maeface.data.loading.dataset import gather_manifests
-from maeface.data.loading.split import Split, join_labels, select_labels, split_faces
+from maeface.data.loading.several import read_faces
+from maeface.data.loading.split import Split, split_faces
 from maeface.data.shards import fingerprint
 from maeface.experiments.reporting import results
 from maeface.experiments.running import plan
@@ -52,13 +53,13 @@ def finish_part(
         WeightsError: ``init`` cannot be used.
         ResourceError: disk, memory, device.
     """
-    folder, data = out / part.folder, prepared[part.benchmark.dataset]
+    folder, data = out / part.folder, [prepared[name] for name in part.benchmark.trained_on]
     tested = prepared[part.benchmark.tested] if part.benchmark.tested else None
     inputs = {
         **{key: value for key, value in describe_inputs(init, []).items() if key.startswith("init")},
-        "labels_sha256": files.sha256(data.labels),
+        "labels_sha256": " ".join(files.sha256(one.labels) for one in data),
         "tested_sha256": files.sha256(tested.labels) if tested else "",
-        "crops": [_fingerprint(dataset) for dataset in (data, tested) if dataset],
+        "crops": [_fingerprint(dataset) for dataset in (*data, tested) if dataset],
     }
     settings_hash = plan.hash_settings(part.settings, inputs)
     if _is_finished(folder, settings_hash):
@@ -68,7 +69,8 @@ def finish_part(
         return False
     uninterrupted = not (folder / RUN).exists()
     began = time.monotonic()
-    weights = finetune.run(part.settings, [data.folder], data.labels, init, folder / RUN)
+    folders, tables = [one.folder for one in data], [one.labels for one in data]
+    weights = finetune.run(part.settings, folders, tables, init, folder / RUN)
     seconds = time.monotonic() - began
     splits = _splits(part, data, tested)
     table, means = _predict(part, splits, data, tested, weights)
@@ -132,7 +134,7 @@ def _identity(part: PlannedPart) -> dict[str, Any]:
         "fold": part.fold.name,
         "seed": part.seed,
         "dataset": benchmark.tested or benchmark.dataset,
-        "trained_on": benchmark.dataset,
+        "trained_on": results.AND.join(benchmark.trained_on),
         "protocol": benchmark.protocol,
         "task": benchmark.task,
         "aus": list(part.settings.model.aus),
@@ -141,20 +143,23 @@ def _identity(part: PlannedPart) -> dict[str, Any]:
     }
 
 
-def _splits(part: PlannedPart, data: PreparedDataset, tested: PreparedDataset | None) -> dict[str, Split]:
+def _splits(
+    part: PlannedPart, data: Sequence[PreparedDataset], tested: PreparedDataset | None
+) -> dict[str, Split]:
     """Return ``train``, ``validation`` and ``test`` as in the training; all of ``tested`` as the test."""
     splits = split_faces(_labelled_faces(part, data), part.settings)
-    return splits | ({"test": _labelled_faces(part, tested)} if tested else {})
+    return splits | ({"test": _labelled_faces(part, [tested])} if tested else {})
 
 
-def _labelled_faces(part: PlannedPart, data: PreparedDataset) -> Split:
-    return select_labels(join_labels([data.folder], data.labels), part.settings.model)[1]
+def _labelled_faces(part: PlannedPart, data: Sequence[PreparedDataset]) -> Split:
+    folders, tables = [one.folder for one in data], [one.labels for one in data]
+    return read_faces(folders, tables, part.settings.model)[1]
 
 
 def _predict(
     part: PlannedPart,
     splits: Mapping[str, Split],
-    data: PreparedDataset,
+    data: Sequence[PreparedDataset],
     tested: PreparedDataset | None,
     weights: Path,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -163,12 +168,13 @@ def _predict(
     label_letter, prediction_letter = results.COLUMNS["occurrence" if detection else "intensity"]
     aus = [facts.au_name(au) for au in part.settings.model.aus]
     tables, means = [], {}
-    for name, source in (("test", tested or data), ("validation", data)):
+    for name, source in (("test", [tested] if tested else data), ("validation", data)):
         faces = splits[name]
         if not len(faces.rows):
             continue
         rows = faces.rows.reset_index(drop=True)
-        predictions = predict_crops([source.folder], rows, weights, run.device, run.precision, run.workers)
+        folders = [one.folder for one in source]
+        predictions = predict_crops(folders, rows, weights, run.device, run.precision, run.workers)
         values = predictions[[f"{au}_{'p' if detection else 'i'}" for au in aus]].to_numpy()
         labels = np.where(faces.mask, faces.labels, np.nan)
         columns = {f"{au}_{label_letter}": labels[:, k] for k, au in enumerate(aus)}

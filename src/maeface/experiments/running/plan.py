@@ -86,7 +86,8 @@ class PlannedPart:
         """Describe the part in a few words."""
         benchmark = self.benchmark
         test = f"{benchmark.tested or benchmark.protocol} {self.fold.name}"
-        return f"{self.row.name}, {benchmark.dataset} {benchmark.task}, {test}, seed {self.seed}"
+        trained = " and ".join(benchmark.trained_on)
+        return f"{self.row.name}, {trained} {benchmark.task}, {test}, seed {self.seed}"
 
 
 def plan_parts(
@@ -169,18 +170,20 @@ def check_shared_subjects(benchmark: Experiment) -> tuple[str, ...]:
     Raises:
         ConfigError: some are, and ``same_people`` does not allow it; or both are the same dataset.
     """
-    dataset, tested = benchmark.dataset, benchmark.tested
-    if dataset == tested:
-        raise ConfigError(f"--train and --test are both {dataset}: test on another dataset")
-    both = facts.dataset(dataset).same_people.get(tested) or facts.dataset(tested).same_people.get(dataset)
-    if not both:
-        return ()
-    line = f"{len(both)} subjects are in {dataset} and in {tested} ({', '.join(both)})"
-    if not benchmark.same_people:
-        raise ConfigError(
-            f"{line}: the test would show subjects of the training; --set same_people=true allows it"
-        )
-    return (f"{line}: the test shows subjects of the training",)
+    lines, tested = [], benchmark.tested
+    for name in benchmark.trained_on:
+        if name == tested:
+            raise ConfigError(f"--train and --test are both {name}: test on another dataset")
+        both = facts.dataset(name).same_people.get(tested) or facts.dataset(tested).same_people.get(name)
+        if not both:
+            continue
+        line = f"{len(both)} subjects are in {name} and in {tested} ({', '.join(both)})"
+        if not benchmark.same_people:
+            raise ConfigError(
+                f"{line}: the test would show subjects of the training; --set same_people=true allows it"
+            )
+        lines.append(f"{line}: the test shows subjects of the training")
+    return tuple(lines)
 
 
 def finetune_settings(benchmark: Experiment, row: Row) -> config.Finetune:
@@ -244,16 +247,16 @@ def hash_settings(settings: config.Finetune | config.Pretrain, inputs: Mapping[s
 
 
 def _aus(benchmark: Experiment) -> tuple[int, ...]:
-    """Return the action units of the task; of a test on another dataset, those that both datasets have."""
-    names = [benchmark.dataset, *([benchmark.tested] if benchmark.tested else [])]
+    """Return the action units of the task; of a test on another dataset, those that all datasets have."""
+    names = [*benchmark.trained_on, *([benchmark.tested] if benchmark.tested else [])]
     datasets = [facts.dataset(name) for name in names]
     aus = [one.aus_occurrence if benchmark.task == "detection" else one.aus_intensity for one in datasets]
     shared = tuple(au for au in aus[0] if all(au in other for other in aus))
-    if len(names) == 2 and not shared:
+    if len(names) > 1 and not shared:
         lists = [", ".join(facts.au_name(au) for au in one) or "none" for one in aus]
         raise ConfigError(
-            f"{names[0]} and {names[1]} share no action unit for {benchmark.task}; "
-            f"they have {lists[0]}, and {lists[1]}"
+            f"{' and '.join(names)} share no action unit for {benchmark.task}; "
+            f"they have {', and '.join(lists)}"
         )
     return shared
 

@@ -8,10 +8,13 @@
     OUT/report.html, report.md, report.tex, scores.csv
 
 A part that has its ``part.json`` is not trained again. Each part is locked while it runs, so several
-processes can work on one OUT, each on its own GPU.
+processes can work on one OUT, each on its own GPU. What all parts of a row need, its pre-training, is done by
+one process, while the others take other rows, or wait.
 """
 
 import json
+import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from maeface import console, files, pretrain
-from maeface.errors import ConfigError, ResourceError, WeightsError
+from maeface.errors import ConfigError, InUseError, WeightsError
 from maeface.experiments import settings
 from maeface.experiments.reporting import report, results
 from maeface.experiments.reporting.results import FinishedPart
@@ -72,6 +75,13 @@ class _Sweep:
     notes: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     encoders: dict[str, str] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+
+    def note_once(self, line: str) -> None:
+        """Print a line, if it is new."""
+        if line not in self.told:
+            console.note(line)
+        self.told.add(line)
 
 
 def run(experiment: Experiment, data: Path, out: Path, weights: Mapping[str, str]) -> Summary:
@@ -97,22 +107,49 @@ def run(experiment: Experiment, data: Path, out: Path, weights: Mapping[str, str
     _write_record(sweep)
     for line in (*sweep.notes, *_missing_lines(sweep.missing)):
         console.note(line)
-    trained, locked = 0, dict[str, str]()
-    for number, part in enumerate(planned, start=1):
-        console.note(f"part {number}/{len(planned)}: {part}")
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(files.lock(out / part.folder))
-            except ResourceError as error:
-                console.note(f"skipped, another process is training it: {error}")
-                locked[str(part)] = "another process is training it"
-                continue
-            init = _make_encoder(sweep, part)
-            trained += finish_part(part, out, prepared, init, _notes(part, prepared, experiment))
+    trained, locked = _train_parts(sweep, planned, prepared)
     finished = _select_parts(sweep, benchmarks, results.load(out))
     if finished:
         report.write(out, experiment, finished, sweep.missing | locked)
     return Summary(out, len(finished), trained, len(locked), sweep.missing)
+
+
+def _train_parts(
+    sweep: _Sweep, planned: Sequence[PlannedPart], prepared: Mapping[str, PreparedDataset]
+) -> tuple[int, dict[str, str]]:
+    """Train the parts that are not finished, and not in the hands of another process.
+
+    A part whose pre-training another process is at comes after the others; if only such parts are left, they
+    wait.
+
+    Returns:
+        The number of parts that were trained, and those of other processes with this reason.
+    """
+    trained, locked = 0, dict[str, str]()
+    queue, put_off = deque(enumerate(planned, start=1)), 0
+    while queue:
+        number, part = queue.popleft()
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(files.lock(sweep.out / part.folder))
+            except InUseError as error:
+                console.note(f"part {number}: skipped, another process is training it: {error}")
+                locked[str(part)] = "another process is training it"
+                continue
+            try:
+                init = _make_encoder(sweep, part)
+            except InUseError as error:
+                sweep.note_once(f"parts that need it come later: {error}")
+                queue.append((number, part))
+                put_off += 1
+            else:
+                console.note(f"part {number}/{len(planned)}: {part}")
+                notes = _notes(part, prepared, sweep.experiment)
+                trained += finish_part(part, sweep.out, prepared, init, notes)
+                put_off = 0
+        if queue and put_off >= len(queue):
+            time.sleep(datasets.WAIT_S)
+    return trained, locked
 
 
 def _select_parts(
@@ -173,7 +210,7 @@ def _prepare_datasets(sweep: _Sweep, benchmarks: Sequence[Experiment]) -> dict[s
     """
     prepared: dict[str, PreparedDataset] = {}
     for benchmark in benchmarks:
-        for name in filter(None, (benchmark.dataset, benchmark.tested)):
+        for name in filter(None, (*benchmark.trained_on, benchmark.tested)):
             if name in prepared:
                 continue
             if datasets.has_dataset(name, sweep.data):
@@ -200,7 +237,7 @@ def _plan_parts(
     """
     planned: list[PlannedPart] = []
     for benchmark in benchmarks:
-        if not {benchmark.dataset, benchmark.tested or benchmark.dataset} <= set(prepared):
+        if not {*benchmark.trained_on, benchmark.tested or benchmark.dataset} <= set(prepared):
             continue
         subjects = prepared[benchmark.dataset].subjects()
         for name in plan.find_missing_folds(benchmark, subjects):
@@ -231,7 +268,11 @@ def _missing_input(sweep: _Sweep, part: PlannedPart) -> str:
 
 
 def _make_encoder(sweep: _Sweep, part: PlannedPart) -> str:
-    """Return the weights that a part starts from; run the pre-training that makes them, once."""
+    """Return the weights that a part starts from; run the pre-training that makes them, once.
+
+    Raises:
+        InUseError: another process is at it.
+    """
     if not (name := part.encoder.row):
         return part.encoder.weights
     if name not in sweep.encoders:
@@ -239,9 +280,12 @@ def _make_encoder(sweep: _Sweep, part: PlannedPart) -> str:
         pretraining = plan.pretrain_settings(experiment, _find_row(experiment, name))
         init = plan.find_weights(pretraining.init, sweep.weights).weights
         pretraining = pretraining.model_copy(update={"init": init})
+        folder = sweep.out / PRETRAINED / name
+        with files.lock(folder):  # before the faces are listed, which takes long if there are millions
+            pass
         console.note(f"pre-training of {name}")
         faces = datasets.prepare_faces(FACES, sweep.data, sweep.out, experiment.prepare)
-        sweep.encoders[name] = str(pretrain.run(pretraining, [faces], sweep.out / PRETRAINED / name))
+        sweep.encoders[name] = str(pretrain.run(pretraining, [faces], folder))
     return sweep.encoders[name]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from maeface.model.au import AUModel
-from maeface.model.file_format.metadata import Autoencoder, Encoder, Metadata, Preprocessing
+from maeface.model.file_format.metadata import Autoencoder, Encoder, Metadata, Preprocessing, Start
 from maeface.model.mae import MAE
 
 
@@ -14,6 +14,8 @@ def describe(
     thresholds: Iterable[float] = (),
     dataset: str = "",
     fold: int | None = None,
+    licence: str = "",
+    start: Start | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> Metadata:
     """Return the metadata of a model.
@@ -24,7 +26,7 @@ def describe(
     vit = model.encoder
     assert preprocessing.image_size == vit.image_size, "preprocessing is of another image size"
     width, depth, heads = vit.shape
-    encoder = Encoder(width=width, depth=depth, heads=heads, patch_size=vit.patch_size)
+    encoder = Encoder(width=width, depth=depth, heads=heads, patch_size=vit.patch_size, **vit.style._asdict())
     autoencoder = None
     if isinstance(model, MAE):
         autoencoder = Autoencoder(
@@ -45,5 +47,7 @@ def describe(
         thresholds=tuple(thresholds),
         dataset=dataset,
         fold=fold,
+        licence=licence,
+        start=start,
         provenance=dict(provenance or {}),
     )

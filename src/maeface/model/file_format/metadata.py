@@ -15,14 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from maeface.config import Task
 from maeface.errors import WeightsError
 from maeface.model.inputs import IMAGENET_MEAN, IMAGENET_STD
+from maeface.model.style import LAYER_NORM_EPS, Activation, Style
 from maeface.runtime.tensors import TORCH_NAMES, StoredTensor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 5
+HEADER_KEY = "maeface"
+FORMAT_VERSION = 6
 """2 added rows of whole numbers, several files and ``Preprocessing.mirror``; 3 added ``Metadata.checks``; 4
-``Metadata.calibration``; 5 ``Metadata.unlike``. Files of 1 to 4 are read as well."""
+``Metadata.calibration``; 5 ``Metadata.unlike``; 6 the style of the encoder (its ``activation``, ``norm_pre``
+and ``norm_eps``), ``Metadata.licence`` and ``Metadata.start``. Files of 1 to 5 are read as well."""
 
 # Bounds keep a hostile header from asking for a network that no machine can hold.
 Count = Annotated[int, Field(ge=1, le=65536)]
@@ -43,6 +46,17 @@ class Encoder(_Section):
     heads: Count
     patch_size: Count
     """Pixels."""
+    activation: Activation = "gelu"
+    """Of the MLP."""
+    norm_pre: bool = False
+    """Whether a LayerNorm comes before the first block."""
+    norm_eps: Annotated[float, Field(gt=0, lt=1)] = LAYER_NORM_EPS
+    """Of every LayerNorm of the encoder."""
+
+    @property
+    def style(self) -> Style:
+        """Return the details of the network."""
+        return Style(self.activation, self.norm_pre, self.norm_eps)
 
 
 class Autoencoder(_Section):
@@ -124,6 +138,17 @@ class Unlike(_Section):
     """Fraction of them whose ``unlike`` is at most 1."""
 
 
+class Start(_Section):
+    """The weights that a training started from."""
+
+    name: str
+    """Of the file, or of the packaged weights."""
+    sha256: str
+    """Of its files, in order."""
+    licence: str
+    """Empty: not known."""
+
+
 class Metadata(_Section):
     """Everything needed to run the weights, and where they come from."""
 
@@ -145,6 +170,10 @@ class Metadata(_Section):
     """How ``unlike`` was measured; None: the weights do not give it."""
     dataset: str = ""
     fold: int | None = None
+    licence: str = ""
+    """Licence of these weights (``model.licences``); empty: not stated."""
+    start: Start | None = None
+    """The weights that the training started from; None: random ones, or not recorded."""
     provenance: dict[str, str] = {}
     """Free text by name: versions, recipe, initial weights and their SHA-256, ..."""
 

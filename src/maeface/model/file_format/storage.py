@@ -17,9 +17,9 @@ from maeface import files
 from maeface.errors import WeightsError
 from maeface.model import public_checkpoints
 from maeface.model.file_format.encoding import SCALE, Dtype, decode, encode, refuse_non_finite
-from maeface.model.file_format.metadata import Metadata, pack, unpack
+from maeface.model.file_format.metadata import HEADER_KEY, Metadata, pack, unpack
 from maeface.model.file_format.parts import SUFFIX, files_of, parts_of
-from maeface.model.public_checkpoints import HEADER_KEY, Checkpoint
+from maeface.model.public_checkpoints import Checkpoint
 
 ENTRY_BYTES = 256
 """Room for a tensor's entry in a file's header, more than enough."""
@@ -125,6 +125,7 @@ def read(path: Path) -> tuple[Checkpoint, Metadata | None]:
         checkpoint,
         tensors=decode(path, checkpoint.tensors),
         heads=metadata.encoder.heads,
+        style=metadata.encoder.style,
         decoder_heads=metadata.autoencoder.decoder_heads if metadata.autoencoder else None,
     )
     return checkpoint, metadata

@@ -30,7 +30,7 @@ from maeface.data import manifest
 from maeface.data.loading.dataset import gather_manifests
 from maeface.data.tables.labels import join_labels
 from maeface.errors import ConfigError
-from maeface.model import weights
+from maeface.model import licences, weights
 from maeface_studio.output import render
 from maeface_studio.output import settings as render_settings
 from maeface_studio.output.shards import LABELS
@@ -112,6 +112,7 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         files.write_json(out / RECORD, record)
         annotations.label_columns(recipe.annotations.aus)  # errors are reported before hours of work
         pseudo_labels = _check_teacher(recipe, teacher, out)
+        _check_licence(recipe)
         console.note("1/6 render faces")
         renders = [_render(recipe.render, sources, out / RENDERS)]
         if recipe.more_renders is not None:
@@ -283,6 +284,21 @@ def _write_labels(
     return path
 
 
+def _check_licence(recipe: Recipe) -> None:
+    """Raise ConfigError if the weights that the recipe starts from cannot become free ones."""
+    if not licences.is_free(recipe.pack.licence):
+        raise ConfigError(
+            f"pack.licence: expected a free licence ({', '.join(sorted(licences.FREE))}), "
+            f"got {recipe.pack.licence!r}"
+        )
+    for init in {recipe.init or recipe.pretrain.init} - {"random"}:
+        if not licences.is_free(licence := licences.licence_of(weights.find(init))):
+            raise ConfigError(
+                f"weights that start from {init} cannot be packed as {recipe.pack.licence}: "
+                f"its licence is {licence or licences.NOT_STATED}; start from other weights"
+            )
+
+
 def _pack(recipe: Recipe, path: Path, suffix: str) -> tuple[Path, ...]:
     """Store weights with fewer bits, in files of limited size."""
     pack = recipe.pack
@@ -291,4 +307,7 @@ def _pack(recipe: Recipe, path: Path, suffix: str) -> tuple[Path, ...]:
     metadata = weights.read_metadata(target)
     # ``bench`` refuses renders of these people.
     provenance = metadata.provenance | {RENDER_SEEDS: ",".join(map(str, sorted(recipe.seeds())))}
-    return weights.write_metadata(target, metadata.model_copy(update={"provenance": provenance}))
+    licence = licences.inherit(recipe.pack.licence, metadata.start)
+    return weights.write_metadata(
+        target, metadata.model_copy(update={"provenance": provenance, "licence": licence})
+    )

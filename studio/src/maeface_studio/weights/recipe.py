@@ -88,6 +88,8 @@ class Pack(config.Settings):
     dtype: Dtype = "bf16"
     part_mib: Annotated[float, Field(gt=0)] = 16.0
     """Largest size of a file in MiB."""
+    licence: str = "Apache-2.0"
+    """Of the packaged weights; it must be a free one, and what they start from must allow it."""
     mirror: bool = True
     """Predict the mean of the face and its mirror image."""
 

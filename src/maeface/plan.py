@@ -1,0 +1,193 @@
+"""``maeface plan``: memory, time and disk of a training on GPUs, before it is begun.
+
+All of it follows from measurements of pre-training ViT-B on one H100. Another network is taken to cost in
+proportion to its operations and its tokens, another GPU to be as fast as its data sheet says in comparison.
+So all but the measured case are estimates.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rich.table import Table
+
+from maeface import config
+from maeface.errors import ConfigError
+from maeface.model.vit import MLP_RATIO, SIZES
+
+GIB = 2**30
+IMAGES_PER_S = 3344.0
+"""Pre-training of ViT-B with the default settings on one H100, bf16, batch 512, without compilation."""
+MEMORY = {256: 13.5 * GIB, 1024: 48.7 * GIB}
+"""Bytes in use on the same GPU, by the images in memory at once."""
+STATE_BYTES = 16
+"""Of a parameter: its value, gradient and two moments, 4 bytes each."""
+HEADROOM = 0.9
+"""Fraction of a GPU's memory to fill, at most."""
+CROP_BYTES = 23_000
+"""A stored crop of 224 px, JPEG quality 95: the mean of 579 real faces."""
+IMAGES = {"pretrain": 2_170_000, "finetune": 146_847}
+"""Images where none are given: those of the paper's pre-training, and of BP4D."""
+
+
+class GPU(NamedTuple):
+    """A GPU: its dense matrix rate in bf16 (V100: fp16) by its data sheet, TFLOP/s; and its memory, GiB."""
+
+    rate: float
+    memory: int
+
+
+GPUS = {
+    "h100": GPU(989, 80),
+    "h200": GPU(989, 141),
+    "a100": GPU(312, 80),
+    "a100-40gb": GPU(312, 40),
+    "a30": GPU(165, 24),
+    "l40s": GPU(362, 48),
+    "rtx4090": GPU(165, 24),
+    "v100": GPU(125, 32),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training needs.
+
+    Attributes:
+        gpu: name of the GPU, of ``GPUS``.
+        gpus: how many.
+        images: number of training images.
+        epochs: of the recipe.
+        micro_batch: images in memory at once on one GPU.
+        accumulation: micro-batches of one GPU in an optimiser step.
+        memory: bytes in use on one GPU.
+        images_per_s: of all GPUs; the loader has to deliver as many.
+        days: of the whole training.
+        crops: bytes of the stored crops.
+        run: bytes of the run's weights and its two checkpoints.
+        measured: whether the rate was measured: pre-training of ViT-B on one H100.
+    """
+
+    gpu: str
+    gpus: int
+    images: int
+    epochs: int
+    micro_batch: int
+    accumulation: int
+    memory: float
+    images_per_s: float
+    days: float
+    crops: float
+    run: float
+    measured: bool
+
+
+class _Cost(NamedTuple):
+    """Of a network: parameters, operations of a training step for an image, and its values to keep."""
+
+    parameters: float
+    operations: float
+    kept: float
+
+
+def load(recipe: str, overrides: Sequence[str] = ()) -> config.Pretrain | config.Finetune:
+    """Return the settings of a recipe of either training, as ``config.load``."""
+    if config.read(recipe).get("verb") == "finetune":
+        return config.load(config.Finetune, recipe, overrides)
+    return config.load(config.Pretrain, recipe, overrides)
+
+
+def run(
+    settings: config.Pretrain | config.Finetune, gpus: int = 1, gpu: str = "h100", images: int | None = None
+) -> Plan:
+    """Return what a training needs.
+
+    Args:
+        settings: of the recipe.
+        gpus: number of GPUs, which share a batch.
+        gpu: a name of ``GPUS``.
+        images: number of training images; None for ``IMAGES``.
+
+    Raises:
+        ConfigError: no such GPU, or a batch that the GPUs cannot share, or that does not fit one of them.
+    """
+    if gpu not in GPUS:
+        raise ConfigError(f"no figures of a GPU {gpu!r}; expected one of {', '.join(GPUS)} (--gpu)")
+    if gpus < 1 or settings.optim.batch % gpus:
+        raise ConfigError(
+            f"{gpus} GPUs cannot share a batch of {settings.optim.batch}; give a divisor (--gpus)"
+        )
+    images = IMAGES[settings.verb] if images is None else images
+    cost, reference = _cost(settings), _cost(config.Pretrain())
+    (few, low), (many, high) = MEMORY.items()
+    by_value = (high - low) / (many - few) / reference.kept
+    fixed = low - few * by_value * reference.kept + STATE_BYTES * (cost.parameters - reference.parameters)
+    share = settings.optim.batch // gpus
+    room = GPUS[gpu].memory * GIB * HEADROOM
+    sizes = [n for n in range(1, share + 1) if share % n == 0 and fixed + n * by_value * cost.kept <= room]
+    if not sizes:
+        raise ConfigError(
+            f"not one image fits the {GPUS[gpu].memory} GiB of {gpu}; choose a smaller model.size"
+        )
+    micro_batch = settings.optim.micro_batch or max(sizes)
+    if micro_batch not in sizes:
+        raise ConfigError(
+            f"optim.micro_batch={micro_batch} does not fit {gpu} or its share of {share} images; expected "
+            f"{max(sizes)} or another divisor of {share} below it"
+        )
+    rate = IMAGES_PER_S * gpus * GPUS[gpu].rate / GPUS["h100"].rate * reference.operations / cost.operations
+    return Plan(
+        gpu=gpu,
+        gpus=gpus,
+        images=images,
+        epochs=settings.optim.epochs,
+        micro_batch=micro_batch,
+        accumulation=share // micro_batch,
+        memory=fixed + micro_batch * by_value * cost.kept,
+        images_per_s=rate,
+        days=images * settings.optim.epochs / rate / 86400,
+        crops=float(images * CROP_BYTES),
+        run=cost.parameters * 4 * (1 + 2 * 3),
+        measured=(gpu, gpus) == ("h100", 1) and cost == reference,
+    )
+
+
+def render(plan: Plan) -> Table:
+    """Return the plan as a table for the terminal."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    batch = f"{plan.micro_batch} images at once"
+    batch += f", {plan.accumulation} times a step" if plan.accumulation > 1 else ""
+    many = "s, if they share the work without loss" if plan.gpus > 1 else ""
+    for name, value in (
+        ("GPUs", f"{plan.gpus} x {plan.gpu}"),
+        ("work", f"{plan.images:,} images x {plan.epochs} epochs"),
+        ("memory of a GPU", f"{plan.memory / GIB:.1f} of {GPUS[plan.gpu].memory} GiB ({batch})"),
+        ("images a second", f"{plan.images_per_s:,.0f} of all GPU{many}; the loader has to deliver them"),
+        ("time", f"{plan.days:.1f} days" if plan.days >= 1 else f"{plan.days * 24:.1f} hours"),
+        ("disk", f"{plan.crops / 1e9:.1f} GB of crops, {plan.run / 1e9:.1f} GB of weights and checkpoints"),
+        ("rate", "measured" if plan.measured else "estimated from ViT-B on one H100; not measured"),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def _cost(settings: config.Pretrain | config.Finetune) -> _Cost:
+    """Return the cost of the network of a recipe; the backward pass costs twice the forward pass."""
+    head = settings.model
+    size, patch = head.image_size or 224, head.patch_size
+    patches, values = (size // patch) ** 2, 3 * patch**2
+    width, depth, _ = SIZES[head.size]
+    kept = patches
+    stacks = []
+    if isinstance(head, config.MaskedAutoencoder):
+        kept = max(int(patches * (1 - head.mask_ratio)), 1)
+        stacks = [(head.decoder_width, head.decoder_depth, 1 + patches)]
+    stacks.append((width, depth, 1 + kept))
+    inner = 4 + 2 * MLP_RATIO  # matrices of a block, in units of width x width
+    parameters = sum(inner * w**2 * d for w, d, _ in stacks) + width * values
+    operations = sum(d * (2 * inner * n * w**2 + 4 * n**2 * w) for w, d, n in stacks)
+    operations += 2 * kept * width * values
+    if isinstance(head, config.MaskedAutoencoder):
+        parameters += head.decoder_width * (width + values)
+        operations += 2 * head.decoder_width * ((1 + kept) * width + (patches - kept) * values)
+    return _Cost(parameters, 3 * operations, float(sum(w * d * n for w, d, n in stacks)))

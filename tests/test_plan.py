@@ -1,0 +1,70 @@
+"""``maeface plan``: what was measured comes back, the rest follows from it."""
+
+import io
+
+import pytest
+import torch
+from rich.console import Console
+
+from maeface import config, plan
+from maeface.errors import ConfigError
+from maeface.model import mae
+
+MAE = config.load(config.Pretrain, "mae-face")
+
+
+def of(settings, batch, micro=None):
+    optim = settings.optim.model_copy(update={"batch": batch, "micro_batch": micro})
+    return settings.model_copy(update={"optim": optim})
+
+
+@pytest.mark.parametrize(("batch", "gib"), [(256, 13.5), (1024, 48.7)])
+def test_the_measured_case_comes_back(batch, gib):
+    made = plan.run(of(MAE, batch), images=1000)
+    assert made.measured and made.images_per_s == 3344 and (made.micro_batch, made.accumulation) == (batch, 1)
+    assert made.memory / plan.GIB == pytest.approx(gib)
+    assert made.days == pytest.approx(1000 * 800 / 3344 / 86400)
+    assert made.crops == 1000 * 23_000
+
+
+def test_operations_and_parameters_are_those_of_the_network():
+    cost = plan._cost(MAE)
+    assert cost.operations == pytest.approx(58.7e9, rel=0.02)
+    with torch.device("meta"):
+        model = mae.build(MAE.model)
+    matrices = sum(value.numel() for value in model.parameters() if value.ndim >= 2)
+    assert cost.parameters == pytest.approx(matrices, rel=0.01)
+
+
+def test_the_paper_on_eight_a30():
+    made = plan.run(MAE, 8, "a30")
+    assert not made.measured
+    assert made.images_per_s == pytest.approx(8 * 3344 * 165 / 989)
+    assert made.days == pytest.approx(2_170_000 * 800 / made.images_per_s / 86400)
+    assert made.memory <= 24 * plan.GIB * plan.HEADROOM
+    assert made.micro_batch * made.accumulation * 8 == 4096 and made.micro_batch == 256
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(plan.render(made))
+    text = stream.getvalue()
+    assert "8 x a30" in text and "13.5 of 24 GiB (256 images at once, 2 times a step)" in text
+    assert "4.5 days" in text and "49.9 GB of crops" in text and "not measured" in text
+
+
+def test_fine_tuning_reads_all_patches():
+    base = config.load(config.Finetune, "detection")
+    made = plan.run(base, gpu="a100")
+    assert made.images == 146_847 and made.epochs == 20
+    share = plan._cost(base).operations / plan._cost(MAE).operations
+    assert 1.7 < share < 1.9  # 197 tokens through 12 blocks of 768
+    assert made.images_per_s == pytest.approx(3344 * 312 / 989 / share)
+    larger = base.model_copy(update={"model": base.model.model_copy(update={"size": "large"})})
+    assert plan.run(larger, gpu="a100").days > 3 * made.days
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ConfigError, match="no figures of a GPU 'p4'; expected one of h100"):
+        plan.run(MAE, 1, "p4")
+    with pytest.raises(ConfigError, match="3 GPUs cannot share a batch of 4096"):
+        plan.run(MAE, 3)
+    with pytest.raises(ConfigError, match=r"optim\.micro_batch=512 does not fit a30 .* expected 256"):
+        plan.run(of(MAE, 4096, 512), 8, "a30")
