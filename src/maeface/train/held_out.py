@@ -47,7 +47,7 @@ def predict(
             output = model(images)
         total, weight = au.loss_sum(output, labels, mask, pos_weight)
         # copies: what a reading process has shared keeps a file open
-        arrays = {"labels": np.array(batch["au"]), "mask": np.array(batch["mask"])}
+        arrays = {"labels": batch["au"].numpy().copy(), "mask": batch["mask"].numpy().copy()}
         arrays |= {name: values.cpu().numpy() for name, values in output.values().items()}
         own.append((float(total), float(weight), arrays))
     totals, weights, parts = zip(*itertools.chain(*ranks.gather(own)), strict=True)
