@@ -243,7 +243,7 @@ def test_pre_trainings_of_the_rows_come_first_and_once(data, tmp_path):
         for setting in (
             "model.size=tiny model.image_size=16 model.patch_size=8 model.decoder_depth=1 "
             "model.decoder_width=32 model.decoder_heads=2 optim.epochs=1 optim.batch=8 "
-            "run.device=cpu run.workers=0"
+            "optim.micro_batch=8 run.device=cpu run.workers=0"
         ).split()
     ]
     with pytest.raises(ConfigError, match="in1k=FILE for its pre-training to start from, or --weights in1k"):
@@ -390,7 +390,7 @@ def test_a_part_is_not_finished_for_crops_that_were_prepared_anew(tmp_path, monk
     monkeypatch.setattr(parts, "_is_finished", lambda folder, value: not hashes.append(value))
     for name in ("_update_record", "_identity", "_encoder_notes"):
         monkeypatch.setattr(parts, name, lambda *given: {})
-    benchmark = SimpleNamespace(dataset="learned", tested="tested")
+    benchmark = SimpleNamespace(trained_on=("learned",), tested="tested")
     planned = SimpleNamespace(folder="part", settings=drawn.finetune(), benchmark=benchmark)
     labels = drawn.labels(tmp_path / "labels.csv")
     data = {name: SimpleNamespace(folder=tmp_path / name, labels=labels) for name in ("learned", "tested")}

@@ -9,7 +9,7 @@ import pytest
 import drawn
 from maeface import finetune
 from maeface.data import manifest
-from maeface.data.loading import split
+from maeface.data.loading import several, split
 from maeface.errors import ConfigError, DataError
 from maeface.model import vit
 
@@ -102,3 +102,23 @@ def test_the_part_that_is_named_chooses_the_weights(tmp_path):
     other = settings.model_copy(update={"selection": "validation"})
     with pytest.raises(ConfigError, match="selection: test -> validation"):
         finetune.run(other, [faces], labels, "random", tmp_path / "run")
+
+
+def test_datasets_with_labels_of_their_own_stay_apart(tmp_path):
+    folders, tables = [tmp_path / "one", tmp_path / "two"], [tmp_path / "one.csv", tmp_path / "two.csv"]
+    for folder, table in zip(folders, tables, strict=True):
+        drawn.faces(folder)
+        drawn.labels(table)
+    head = drawn.finetune(model={"aus": [12, 4]}).model
+    aus, faces, line = several.read_faces(folders, tables, head)
+    alone = several.read_faces(folders[:1], tables[:1], head)[1]
+    count = len(alone.rows)
+    assert aus == (12, 4) and line == f"{2 * count} labelled faces of one, two"
+    assert list(faces.rows["folder"]) == [0] * count + [1] * count and faces.rows["id"].is_unique
+    assert len(set(manifest.subjects(faces.rows))) == 2 * len(set(manifest.subjects(alone.rows)))
+    np.testing.assert_array_equal(faces.labels, np.tile(alone.labels, (2, 1)))
+    with pytest.raises(ConfigError, match=r"the action units to learn; set model\.aus"):
+        several.read_faces(folders, tables, head.model_copy(update={"aus": ()}))
+    for wrong in (folders[:1], [folders[0], folders[0]]):
+        with pytest.raises(ConfigError, match="whose names differ; got 2 tables for the folders one"):
+            several.read_faces(wrong, tables, head)
