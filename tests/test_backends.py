@@ -128,7 +128,11 @@ def test_landmarks_are_those_of_pytorch(backend):
 def test_bfloat16_moves_boxes_by_less_than_the_grid_of_crops(scene):
     """0.3 % of the side at the 95th percentile on photos; here no more than 2 %."""
     rough = Detector(EMBEDDED, precision="bfloat16", backend="openvino")
-    assert_same_faces(Detector(EMBEDDED).find([scene])[0], rough.find([scene])[0], 0.02, 0.02, 0.05)
+    # by place: faces are sorted by their score, which changes too
+    pairs = [
+        sorted(each.find([scene])[0], key=lambda face: face.box[0]) for each in (Detector(EMBEDDED), rough)
+    ]
+    assert_same_faces(*pairs, 0.02, 0.02, 0.05)
 
 
 def test_a_shape_that_comes_often_gives_the_same_faces(scene):

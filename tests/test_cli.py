@@ -392,6 +392,7 @@ COMMANDS = {
     "evaluate": "evaluate --labels {f}/labels.csv --predictions {f}/labels.csv",
     "predict": "predict {f}/faces --aligned --weights {f}/au.safetensors",
     "demo": "demo --out {o}/demo",
+    "plan": "plan mae-face",
 }
 CAMERA = "predict --camera lavfi:testsrc"
 

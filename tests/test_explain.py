@@ -30,7 +30,7 @@ READ = (5, 10)
 class ReadsSome(ViT):
     """An encoder whose tokens are the brightness of the patches ``READ``, and 0 for others."""
 
-    def forward(self, images, keep=None):
+    def forward(self, images, keep=None, drop=None):
         keep = torch.arange(self.patches).expand(len(images), -1) if keep is None else keep
         patches = images.unfold(2, 8, 8).unfold(3, 8, 8).mean((1, 4, 5)).flatten(1).gather(1, keep)
         read = torch.isin(keep, torch.tensor(READ))
