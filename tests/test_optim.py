@@ -75,6 +75,11 @@ def test_layer_decay_groups_are_those_of_the_official_code(prefix):
     assert got == reference
 
 
+def test_a_norm_before_the_blocks_learns_as_slowly_as_the_patches():
+    assert optim.layer_of("encoder.norm_pre.weight", 12) == optim.layer_of("patch_embed.proj.weight", 12) == 0
+    assert optim.layer_of("norm.weight", 12) == 13
+
+
 def test_what_is_frozen_is_left_out():
     model = nn.Linear(3, 2)
     model.bias.requires_grad_(False)

@@ -66,5 +66,9 @@ def test_what_does_not_fit_is_refused():
         plan.run(MAE, 1, "p4")
     with pytest.raises(ConfigError, match="3 GPUs cannot share a batch of 4096"):
         plan.run(MAE, 3)
-    with pytest.raises(ConfigError, match=r"optim\.micro_batch=512 does not fit a30 .* expected 256"):
-        plan.run(of(MAE, 4096, 512), 8, "a30")
+    assert plan.run(of(MAE, 4096, 512), 8, "a30").micro_batch == 256, "512 images do not fit"
+    assert plan.run(of(MAE, 4096, 256), 32).micro_batch == 128, "the share of one of 32 GPUs"
+    with pytest.raises(
+        ConfigError, match="ex1 is a recipe of reproduce; expected one of pretrain or finetune"
+    ):
+        plan.load("ex1")

@@ -8,6 +8,7 @@ import pytest
 
 import drawn
 from maeface import config, facts, finetune, pretrain, reproduce
+from maeface.errors import ConfigError
 from maeface.experiments import settings
 from maeface.experiments.running import plan
 from maeface.experiments.settings import Experiment, Figure
@@ -38,6 +39,13 @@ def load(name, tuned=(), pretrained=()):
 
 
 @pytest.mark.parametrize("name", config.recipes())
+def test_a_batch_smaller_than_the_recipes_micro_batch_is_taken_whole():
+    settings = config.load(config.Pretrain, "mae-face", ["optim.batch=64"])
+    assert (settings.optim.batch, settings.optim.micro_batch) == (64, 256)
+    with pytest.raises(ConfigError, match=r"batch \(300\) must be a multiple of micro_batch \(256\)"):
+        config.load(config.Pretrain, "mae-face", ["optim.batch=300"])
+
+
 def test_every_recipe_is_sound_and_says_what_it_is(name):
     made = load(name)
     assert made.title and made.cost

@@ -58,7 +58,7 @@ class Optim(Settings):
     batch: Annotated[int, Field(ge=1)]
     """Images an optimiser step, over all devices and accumulation steps."""
     micro_batch: Annotated[int, Field(ge=1)] | None = None
-    """Images in memory at once on one device; ``batch`` is reached by accumulation. None: the whole batch."""
+    """Images in memory at once on one device; more are accumulated. None, or a smaller ``batch``: all of it."""
     base_lr: Annotated[float, Field(ge=0)]
     """Learning rate = base_lr x batch / 256 (equation 5)."""
     min_lr: Annotated[float, Field(ge=0)]
@@ -76,7 +76,7 @@ class Optim(Settings):
 
     @model_validator(mode="after")
     def _check_micro_batch(self) -> "Optim":
-        if self.micro_batch is not None and self.batch % self.micro_batch:
+        if self.micro_batch is not None and self.batch > self.micro_batch and self.batch % self.micro_batch:
             raise ValueError(f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})")
         return self
 

@@ -92,8 +92,11 @@ class _Cost(NamedTuple):
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> config.Pretrain | config.Finetune:
     """Return the settings of a recipe of either training, as ``config.load``."""
-    if config.read(recipe).get("verb") == "finetune":
+    verb = config.read(recipe).get("verb", "pretrain")
+    if verb == "finetune":
         return config.load(config.Finetune, recipe, overrides)
+    if verb != "pretrain":
+        raise ConfigError(f"{recipe} is a recipe of {verb}; expected one of pretrain or finetune")
     return config.load(config.Pretrain, recipe, overrides)
 
 
@@ -129,12 +132,8 @@ def run(
         raise ConfigError(
             f"not one image fits the {GPUS[gpu].memory} GiB of {gpu}; choose a smaller model.size"
         )
-    micro_batch = settings.optim.micro_batch or max(sizes)
-    if micro_batch not in sizes:
-        raise ConfigError(
-            f"optim.micro_batch={micro_batch} does not fit {gpu} or its share of {share} images; expected "
-            f"{max(sizes)} or another divisor of {share} below it"
-        )
+    most = settings.optim.micro_batch or share
+    micro_batch = max(n for n in sizes if n <= most)  # 1 divides every share
     rate = IMAGES_PER_S * gpus * GPUS[gpu].rate / GPUS["h100"].rate * reference.operations / cost.operations
     return Plan(
         gpu=gpu,
@@ -148,8 +147,12 @@ def run(
         days=images * settings.optim.epochs / rate / 86400,
         crops=float(images * CROP_BYTES),
         run=cost.parameters * 4 * (1 + 2 * 3),
-        measured=(gpu, gpus) == ("h100", 1) and cost == reference,
+        measured=(gpu, gpus) == ("h100", 1) and cost == reference and _as_measured(settings.run),
     )
+
+
+def _as_measured(how: config.Run) -> bool:
+    return how.precision in ("auto", "bf16") and not how.compile
 
 
 def render(plan: Plan) -> Table:
@@ -162,7 +165,7 @@ def render(plan: Plan) -> Table:
         ("GPUs", f"{plan.gpus} x {plan.gpu}"),
         ("work", f"{plan.images:,} images x {plan.epochs} epochs"),
         ("memory of a GPU", f"{plan.memory / GIB:.1f} of {GPUS[plan.gpu].memory} GiB ({batch})"),
-        ("images a second", f"{plan.images_per_s:,.0f} of all GPU{many}; the loader has to deliver them"),
+        ("images a second", f"{plan.images_per_s:,.0f} of all GPUs{many}; the loader has to deliver them"),
         ("time", f"{plan.days:.1f} days" if plan.days >= 1 else f"{plan.days * 24:.1f} hours"),
         ("disk", f"{plan.crops / 1e9:.1f} GB of crops, {plan.run / 1e9:.1f} GB of weights and checkpoints"),
         ("rate", "measured" if plan.measured else "estimated from ViT-B on one H100; not measured"),

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from maeface import console
 from maeface.errors import WeightsError
 from maeface.model.inputs import IMAGENET_MEAN, IMAGENET_STD
 
@@ -90,8 +91,8 @@ def convert(path: Path, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], 
         renamed["patch_embed.proj.weight"], renamed["patch_embed.proj.bias"] = _recolour(weight)
     except (KeyError, RuntimeError) as error:
         raise WeightsError(f"{path} has CLIP's names, but is no whole image encoder: {error}") from error
-    _check_activation(path.with_name("config.json"))
-    return renamed, width // HEAD_WIDTH
+    heads = _check_config(path.with_name("config.json"))
+    return renamed, heads or width // HEAD_WIDTH
 
 
 def _recolour(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,16 +106,28 @@ def _recolour(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (exact * (std / old_std)).float(), bias.float()
 
 
-def _check_activation(config: Path) -> None:
-    """Refuse a network whose config.json names another activation; without one, it is taken as QuickGELU."""
+def _check_config(config: Path) -> int | None:
+    """Return the number of heads that a config.json names; None without one.
+
+    The tensors do not tell QuickGELU from GELU, so another activation is known from the config.json alone.
+
+    Raises:
+        WeightsError: another activation than QuickGELU, or no config.json of a CLIP.
+    """
     try:
         values = json.loads(config.read_text(encoding="utf-8"))
-        name = values.get("vision_config", values).get("hidden_act", "quick_gelu")
+        values = values.get("vision_config", values)
+        name, heads = values.get("hidden_act", "quick_gelu"), values.get("num_attention_heads")
     except FileNotFoundError:
-        return
+        console.note(
+            "CLIP's layout without a config.json: taken as QuickGELU, as OpenAI and FaRL have it; files of "
+            "OpenCLIP (LAION) have GELU and would be read wrongly"
+        )
+        return None
     except (OSError, ValueError, AttributeError) as error:
         raise WeightsError(f"{config} is not the config.json of a CLIP: {error}") from error
     if name != "quick_gelu":
         raise WeightsError(
             f"{config}: expected the activation quick_gelu, as OpenAI's CLIP and FaRL have it; got {name!r}"
         )
+    return heads if isinstance(heads, int) else None

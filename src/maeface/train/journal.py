@@ -140,7 +140,7 @@ class LossMonitor:
         if skipped:
             self._report(step, value, ids)
         if stop and not self._stop:
-            self._stop = 130 if stop % 130 == 0 else 143
+            self._stop = 143 if stop % 143 == 0 else 130  # the sum over ranks, which get the same signal
         self.note = f"epoch {step // self.per_epoch}  loss {value:.4f}"
         if self.journal is not None:
             values = {"loss": value, "images_per_s": round(speed, 1)}

@@ -250,7 +250,7 @@ def _keep_milestone(
 
 
 def _step_seed(run: Run, step: int) -> int:
-    """Return the seed of what is drawn during a step (drop path, erased pixels), from seed, step and rank."""
+    """Return a seed for PyTorch's generator, from which the networks here draw nothing."""
     digest = hashlib.blake2b(f"{run.settings.seed}/{step}/{run.rank}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 

@@ -16,7 +16,7 @@ UNDECAYED = ("cls_token", "mask_token", "pos_embed")
 
 
 def layer_of(name: str, depth: int) -> int:
-    """Return a parameter's layer: 0 for tokens, positions and patches; i + 1 for block i; else depth + 1.
+    """Return a parameter's layer: 0 for what is before the blocks; i + 1 for block i; else depth + 1.
 
     Args:
         name: published parameter name (``blocks.0.attn.qkv.weight``), as it is or below ``encoder.`` or
@@ -24,7 +24,7 @@ def layer_of(name: str, depth: int) -> int:
         depth: transformer blocks of the encoder.
     """
     name = name.removeprefix("model.").removeprefix("encoder.")
-    if name in ("cls_token", "pos_embed") or name.startswith("patch_embed."):
+    if name in ("cls_token", "pos_embed") or name.startswith(("patch_embed.", "norm_pre.")):
         return 0
     if name.startswith("blocks."):
         return int(name.split(".")[1]) + 1

@@ -69,6 +69,7 @@ class OnDevice(Dataset[Batch]):
 def _require_memory(count: int, side: int, device: torch.device) -> None:
     """Raise ResourceError if N crops of S x S pixels do not fit into a device."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # else memory that PyTorch keeps for later counts as used
         there, what = torch.cuda.mem_get_info(device)[0], "free memory"
     else:
         there, what = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "memory"
