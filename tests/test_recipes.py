@@ -39,13 +39,6 @@ def load(name, tuned=(), pretrained=()):
 
 
 @pytest.mark.parametrize("name", config.recipes())
-def test_a_batch_smaller_than_the_recipes_micro_batch_is_taken_whole():
-    settings = config.load(config.Pretrain, "mae-face", ["optim.batch=64"])
-    assert (settings.optim.batch, settings.optim.micro_batch) == (64, 256)
-    with pytest.raises(ConfigError, match=r"batch \(300\) must be a multiple of micro_batch \(256\)"):
-        config.load(config.Pretrain, "mae-face", ["optim.batch=300"])
-
-
 def test_every_recipe_is_sound_and_says_what_it_is(name):
     made = load(name)
     assert made.title and made.cost
@@ -163,3 +156,10 @@ def _trainings(made):
 
 def _steps(folder):
     return max(json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines())
+
+
+def test_a_batch_smaller_than_the_recipes_micro_batch_is_taken_whole():
+    settings = config.load(config.Pretrain, "mae-face", ["optim.batch=64"])
+    assert (settings.optim.batch, settings.optim.micro_batch) == (64, 256)
+    with pytest.raises(ConfigError, match=r"batch \(300\) must be a multiple of micro_batch \(256\)"):
+        config.load(config.Pretrain, "mae-face", ["optim.batch=300"])

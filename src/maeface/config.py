@@ -58,7 +58,7 @@ class Optim(Settings):
     batch: Annotated[int, Field(ge=1)]
     """Images an optimiser step, over all devices and accumulation steps."""
     micro_batch: Annotated[int, Field(ge=1)] | None = None
-    """Images in memory at once on one device; more are accumulated. None, or a smaller ``batch``: all of it."""
+    """Images in memory at once on one device; more are accumulated. None, or a smaller ``batch``: all."""
     base_lr: Annotated[float, Field(ge=0)]
     """Learning rate = base_lr x batch / 256 (equation 5)."""
     min_lr: Annotated[float, Field(ge=0)]
