@@ -3,7 +3,7 @@
 uv run python studio/benchmarks/au_visibility.py ict_facekit.npz out [AU ...]
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,4 +78,9 @@ def main(rig_file: Path, out: Path, aus: tuple[int, ...] = AUS) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), tuple(map(int, sys.argv[3:])) or AUS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("rig", type=Path, help="ict_facekit.npz")
+    parser.add_argument("out", type=Path, help="folder for the sheets")
+    parser.add_argument("aus", type=int, nargs="*", metavar="AU", help="default: all")
+    given = parser.parse_args()
+    main(given.rig, given.out, tuple(given.aus) or AUS)

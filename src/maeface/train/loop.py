@@ -250,7 +250,7 @@ def _keep_milestone(
 
 
 def _step_seed(run: Run, step: int) -> int:
-    """Return a seed for PyTorch's generator, from which the networks here draw nothing."""
+    """Return a seed for what a model draws from PyTorch's generator in a step, if it does."""
     digest = hashlib.blake2b(f"{run.settings.seed}/{step}/{run.rank}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
