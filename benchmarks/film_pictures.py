@@ -1,4 +1,4 @@
-"""Draw the pictures of films in docs/user_guide: events, page, time-line, annotated film and live view.
+"""Draw the pictures of films in the docs: events, page (still and moving), time-line, annotated film, live view.
 
 uv run python benchmarks/film_pictures.py DIR/videos docs/images
 
@@ -53,6 +53,8 @@ PERSON, FRAME = 1, 3
 FRAME_S = (FRAME + 0.5) / 12.5
 SMILE_S = 1.2
 """A time at which the person of the last film smiles."""
+MOVING_FRAMES, MOVING_S = 40, 6.0
+"""Pictures of the moving page, and how long it shows them all, seconds."""
 PORTRAITS = (7, 26, 52)
 """Frames whose faces stand above the time-line."""
 
@@ -142,6 +144,23 @@ def show_page(path: Path, out: Path, dark: bool, person: int = PERSON, at_s: flo
     small.save(out, optimize=True)
 
 
+def show_moving(path: Path, out: Path) -> None:
+    """Take a moving picture of the page of a film while the film runs, with the cursor on the time-line."""
+    shots = []
+    with open_page(path, size=(1400, 640)) as page, tempfile.TemporaryDirectory() as folder:
+        page.wait("document.getElementById('film').videoWidth > 0")
+        left, top, width, height = page.box("#lanes .u-over")
+        for step in range(MOVING_FRAMES):
+            page.click(left + width * (step + 0.5) / MOVING_FRAMES, top + height / 2)
+            page.wait("!document.getElementById('film').seeking")
+            page.run("new Promise(done => setTimeout(done, 300))")
+            page.screenshot(shot := Path(folder) / f"{step}.png")
+            with Image.open(shot) as picture:
+                shots.append(picture.convert("RGB").resize((900, 411), Image.Resampling.LANCZOS))
+    pause = round(1000 * MOVING_S / MOVING_FRAMES)
+    shots[0].save(out, save_all=True, append_images=shots[1:], duration=pause, loop=0, quality=60, method=6)
+
+
 def show_live(film: Path, out: Path, folder: Path) -> None:
     """Predict a film at its own pace, and take a picture of the terminal at a frame with two people."""
     predictor = maeface.Predictor()
@@ -188,6 +207,7 @@ def main() -> None:
         for dark, picture in ((False, "report_page.png"), (True, "report_dark.png")):
             show_page(folder / f"{TWO}.report.html", given.out / picture, dark)
         show_page(folder / f"{SMILE}.report.html", given.out / "report_smile.png", False, 0, SMILE_S)
+        show_moving(folder / f"{SMILE}.report.html", given.out / "timeline.webp")
         show_live(folder / TWO, given.out / "live.png", folder)
 
 

@@ -1,0 +1,68 @@
+"""The pages that are made from the code, so that they cannot drift from it: commands and Python reference."""
+
+from inspect import isclass
+from pathlib import Path
+from types import ModuleType
+
+import typer.main
+from sphinx.application import Sphinx
+from typer.testing import CliRunner
+
+import maeface
+from maeface import cli
+
+FOLDER = Path(__file__).parent / "generated"
+
+
+def setup(app: Sphinx) -> None:
+    """Write the pages before Sphinx looks for its sources."""
+    app.connect("builder-inited", lambda _: write(FOLDER))
+
+
+def write(folder: Path) -> None:
+    """Write ``commands.md`` and ``reference.rst`` where they have changed."""
+    folder.mkdir(exist_ok=True)
+    for name, text in (("commands.md", commands()), ("reference.rst", reference())):
+        page = folder / name
+        if not page.is_file() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
+
+
+def commands() -> str:
+    """Return the page with the ``--help`` of each command."""
+    group = typer.main.get_command(cli.app)
+    parts = ["# Commands\n\nWhat `maeface COMMAND --help` prints, for each command.\n"]
+    for name in ["", *group.commands]:
+        title = f"maeface {name}".strip()
+        guide = f"\nMore: [{name}](../../user_guide/{name}.md)\n" if name else ""
+        parts.append(f"## {title}\n\n```text\n{_help_of(name)}```\n{guide}")
+    return "\n".join(parts)
+
+
+def _help_of(command: str) -> str:
+    """Return the help of a command as plain text, 80 columns wide."""
+    environment = {"TERMINAL_WIDTH": "80", "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
+    words = [command] if command else []
+    result = CliRunner().invoke(cli.app, [*words, "--help"], env=environment, prog_name="maeface")
+    return "\n".join(line.rstrip() for line in result.output.strip().splitlines()) + "\n"
+
+
+def reference() -> str:
+    """Return the reference of the names that ``maeface`` exports."""
+    modules, others = [], []
+    for name in maeface.__all__:
+        (modules if isinstance(getattr(maeface, name), ModuleType) else others).append(name)
+    lines = [*_title("Python reference", "="), "The names that ``import maeface`` offers.", ""]
+    for name in sorted(others, key=lambda name: (name.endswith("Error"), name)):
+        value = getattr(maeface, name)
+        kind = "exception" if name.endswith("Error") else "class" if isclass(value) else "function"
+        where = f"{value.__module__}.{value.__name__}"
+        lines += [*_title(f"maeface.{name}", "-"), f".. auto{kind}:: {where}"]
+        lines += ["   :members:", ""] if kind == "class" else [""]
+    for name in modules:
+        lines += [*_title(f"maeface.{name}", "-"), f".. automodule:: maeface.{name}", "   :members:", ""]
+    return "\n".join(lines)
+
+
+def _title(text: str, line: str) -> list[str]:
+    return [text, line * len(text), ""]
