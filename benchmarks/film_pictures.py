@@ -1,4 +1,4 @@
-"""Draw the pictures of films in the docs: events, page (still and moving), time-line, annotated film, live view.
+"""Draw the pictures of films in the docs: events, page (still, moving), time-line, annotated film, live view.
 
 uv run python benchmarks/film_pictures.py DIR/videos docs/images
 

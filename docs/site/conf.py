@@ -1,9 +1,11 @@
-"""Settings of the documentation site; Sphinx reads them. Build it from the repository's folder:
+"""Settings of the documentation site, which Sphinx reads.
+
+Build it from the repository's folder:
 
     uv run sphinx-build -W -c docs/site . build/site
 
-The sources are the repository's own Markdown pages, where they are. So a link works on the site and in the repository.
-"""  # noqa: D415
+The sources are the repository's own Markdown pages, where they are. So a link works in both places.
+"""
 
 import sys
 from importlib.metadata import version as installed_version
