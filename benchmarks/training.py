@@ -26,6 +26,7 @@ import torch
 from matplotlib.figure import Figure
 
 from maeface import files
+from maeface.model.vit import Shape
 from rates import measure, steps
 from rates.group import Group
 from rates.measure import Rate, Variant, in_turns, ratio, table
@@ -78,8 +79,9 @@ QUICK = Scale(
     Setting("tiny", 128, 4), (1, 4, 8), SIDES, SIZES, Setting(batch=2), False, 256, 3,
     {"growth": 60, "ranks": 15, "peers": 45, "loader": 10},
 )  # fmt: skip
+LITTLE = Setting("nano", 32, 2, decoder=Shape(32, 1, 2))
 TOY = Scale(
-    Setting("nano", 32, 2), (1, 2), (32, 64), ("nano", "tiny"), Setting("nano", 32, 2), False, 128, 2,
+    LITTLE, (1, 2), (32, 64), ("nano", "tiny"), LITTLE, False, 128, 2,
     dict.fromkeys(("growth", "ranks", "peers", "loader"), 600.0),
 )  # fmt: skip
 SCALES = {"full": FULL, "quick": QUICK, "toy": TOY}

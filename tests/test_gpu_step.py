@@ -270,10 +270,15 @@ def test_where_nothing_can_be_compiled_true_says_so_and_auto_goes_on(monkeypatch
 
     monkeypatch.setattr(torch, "compile", fail)
     asked = Compilation(True, torch.device("cpu"))
-    with pytest.raises(ResourceError, match=r"\(RuntimeError: no C compiler\); set run.compile=false"):
+    with pytest.raises(
+        ResourceError, match=r"\(RuntimeError: no C compiler in the path\); set run.compile=false"
+    ):
         asked.start(lambda: asked.wrap(len)("ab"), writes=True)
     auto = Compilation("auto", CUDA)
     call = auto.wrap(len)
     auto.start(lambda: call("ab"), writes=True)
     assert not auto.on and call("ab") == 2 and auto.note == ""
-    assert "torch.compile does not work here (RuntimeError: no C compiler)" in capsys.readouterr().err
+    assert (
+        "torch.compile does not work here (RuntimeError: no C compiler in the path)"
+        in capsys.readouterr().err
+    )

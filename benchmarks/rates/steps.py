@@ -13,7 +13,7 @@ from maeface.data.loading import augmentation
 from maeface.model import mae, weights
 from maeface.model.au import AUModel
 from maeface.model.au_graph import au_graph
-from maeface.model.vit import SIZES, ViT
+from maeface.model.vit import SIZES, Shape, ViT
 from maeface.runtime.backends import open_network
 from maeface.train import loop, ranks
 from maeface.train.checkpoint import Learner, State
@@ -36,6 +36,7 @@ class Setting(NamedTuple):
         device: "cpu" or "cuda".
         bf16: whether under autocast.
         compiled: whether with torch.compile.
+        decoder: width, depth and heads of the decoder in pre-training.
     """
 
     size: str = "base"
@@ -44,6 +45,7 @@ class Setting(NamedTuple):
     device: str = "cpu"
     bf16: bool = False
     compiled: bool = False
+    decoder: Shape = Shape(512, 8, 16)
 
     @property
     def autocast(self) -> torch.autocast:
@@ -56,7 +58,7 @@ Step = Callable[[], object]
 
 def pretraining(setting: Setting) -> Step:
     """Return an optimiser step of ``pretrain``: crop, masked autoencoder, loss, AdamW."""
-    chosen = config.Pretrain.model_validate({"model": _of(setting), "run": _run(setting)})
+    chosen = config.Pretrain.model_validate({"model": autoencoder(setting), "run": _run(setting)})
     run, model = _open(setting, chosen.run), mae.build(chosen.model).to(setting.device)
     batch = _crops(setting) | {"noise": torch.rand(setting.batch, model.encoder.patches)}
     loss = pretrain.reconstruction_loss(run, chosen, model)
@@ -122,7 +124,7 @@ def openvino(setting: Setting) -> Step:
 
 def reconstruction(setting: Setting) -> Step:
     """Return a step of the masked autoencoder on images that are cropped already, as ``of_transformers``."""
-    model = mae.build(config.MaskedAutoencoder.model_validate(_of(setting))).to(setting.device)
+    model = mae.build(config.MaskedAutoencoder.model_validate(autoencoder(setting))).to(setting.device)
     noise = torch.rand(setting.batch, model.encoder.patches, device=setting.device)
     return _plain_training(setting, model, lambda call, images: model.loss(call(images, noise), images))
 
@@ -144,6 +146,10 @@ def of_transformers(setting: Setting) -> Step:
             num_hidden_layers=depth,
             num_attention_heads=heads,
             intermediate_size=4 * width,
+            decoder_hidden_size=setting.decoder.width,
+            decoder_num_hidden_layers=setting.decoder.depth,
+            decoder_num_attention_heads=setting.decoder.heads,
+            decoder_intermediate_size=4 * setting.decoder.width,
             image_size=setting.side,
             patch_size=PATCH,
             norm_pix_loss=True,
@@ -166,6 +172,12 @@ def of_timm(setting: Setting) -> nn.Module:
         num_classes=len(AUS),
         global_pool="avg",
     ).to(setting.device)
+
+
+def autoencoder(setting: Setting) -> dict[str, object]:
+    """Return the sizes of a masked autoencoder as settings."""
+    decoder = {f"decoder_{name}": value for name, value in setting.decoder._asdict().items()}
+    return {"size": setting.size, "image_size": setting.side, "patch_size": PATCH, **decoder}
 
 
 def wait(device: str) -> None:
@@ -212,10 +224,6 @@ def _plain_training(setting: Setting, model: nn.Module, loss: Callable[[Any, Ten
         wait(setting.device)
 
     return step
-
-
-def _of(setting: Setting) -> dict[str, object]:
-    return {"size": setting.size, "image_size": setting.side, "patch_size": PATCH}
 
 
 def _run(setting: Setting) -> dict[str, object]:

@@ -87,7 +87,7 @@ class Compilation:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # of a compiler, which may raise anything
-            problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            problem = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
         self.start_s, self._graphs = time.monotonic() - began, _count_graphs()
         problems = [text for text in ranks.gather(problem) if text]
         if problems and self.asked is True:
