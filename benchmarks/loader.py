@@ -14,6 +14,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -97,13 +98,56 @@ def of_maeface(loader: Loader, side: int, crop: bool) -> Pass:
     return one_pass
 
 
-def rate(one_pass: Pass) -> float:
+def rate(one_pass: Pass, clock: Callable[[], float] = time.perf_counter) -> float:
     """Return samples a second from the second batch to the last."""
     sizes = one_pass()
     next(sizes)
-    began = time.perf_counter()
+    began = clock()
     count = sum(sizes)
-    return count / (time.perf_counter() - began)
+    return count / (clock() - began)
+
+
+def passes(folder: Path, side: int, samples: int, workers: int, files: Path) -> dict[str, Pass]:
+    """Return a pass over the crops of a prepared folder for each loader; its workers have started.
+
+    Args:
+        folder: prepared.
+        side: that the model takes.
+        samples: most crops to read.
+        workers: of each loader.
+        files: an empty folder, where the crops are written as ImageFolder wants them.
+    """
+    rows = gather_manifests([folder]).iloc[:samples]
+    order = BatchOrder(len(rows), BATCH, seed=0)
+    write_files(folder, rows, files)
+
+    def ours() -> FaceDataset:
+        return FaceDataset([folder], rows, side, seed=0, patches=(side // 16) ** 2, least_area=SCALE[0])
+
+    on_device = OnDevice(ours(), torch.device("cpu"), workers)
+    made = {
+        "torchvision ImageFolder, Pillow": of_torchvision(files, side, workers),
+        "timm create_loader": of_timm(files, side, workers),
+        "maeface, cropped": of_maeface(Loader(ours(), order, workers=workers), side, crop=True),
+        "maeface, read": of_maeface(Loader(ours(), order, workers=workers), side, crop=False),
+        "maeface, on_device, read": of_maeface(Loader(on_device, order), side, crop=False),
+    }
+    for one in made.values():
+        list(one())
+    return made
+
+
+@contextmanager
+def without_cache() -> Iterator[None]:
+    """Decode every crop each time, and compute on one thread."""
+    cache, threads = dataset_module.CACHE_BYTES, torch.get_num_threads()
+    dataset_module.CACHE_BYTES = 0
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        dataset_module.CACHE_BYTES = cache
+        torch.set_num_threads(threads)
 
 
 def main() -> None:
@@ -117,30 +161,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    dataset_module.CACHE_BYTES = 0
     folder, side, workers = options.folder, options.side, options.workers
-    rows = gather_manifests([folder]).iloc[: options.samples]
-    order = BatchOrder(len(rows), BATCH, seed=0)
-
-    def ours() -> FaceDataset:
-        return FaceDataset([folder], rows, side, seed=0, patches=(side // 16) ** 2, least_area=SCALE[0])
-
-    with tempfile.TemporaryDirectory() as made:
-        files = Path(made)
-        write_files(folder, rows, files)
-        on_device = OnDevice(ours(), torch.device("cpu"), workers)
-        passes = {
-            "torchvision ImageFolder, Pillow": of_torchvision(files, side, workers),
-            "timm create_loader": of_timm(files, side, workers),
-            "maeface, cropped": of_maeface(Loader(ours(), order, workers=workers), side, crop=True),
-            "maeface, read": of_maeface(Loader(ours(), order, workers=workers), side, crop=False),
-            "maeface, on_device, read": of_maeface(Loader(on_device, order), side, crop=False),
-        }
-        for one in passes.values():  # the workers start
-            list(one())
-        rates = [[rate(one) for one in passes.values()] for _ in range(options.rounds)]
-    print(f"{len(rows)} crops read at {ours().side} px for {side} px, {workers} workers, batches of {BATCH}")
+    with tempfile.TemporaryDirectory() as files, without_cache():
+        made = passes(folder, side, options.samples, workers, Path(files))
+        rates = [[rate(one) for one in made.values()] for _ in range(options.rounds)]
+    count = min(options.samples, len(gather_manifests([folder])))
+    print(f"{count} crops for {side} px, {workers} workers, batches of {BATCH}")
     libraries = ("torch", "torchvision", "timm", "pillow", "simplejpeg")
     print(
         platform.machine(),
@@ -148,7 +174,7 @@ def main() -> None:
         "cores;",
         ", ".join(f"{name} {version(name)}" for name in libraries),
     )
-    for name, values in zip(passes, np.array(rates).T, strict=True):
+    for name, values in zip(made, np.array(rates).T, strict=True):
         print(f"| {name} | {np.median(values):.0f} ({values.min():.0f} to {values.max():.0f}) |")
 
 

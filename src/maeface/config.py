@@ -39,7 +39,8 @@ class Run(Settings):
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that decode and augment; 0: the training process does. None: this process's share of the
     cores for a GPU, else at most 2."""
-    compile: bool = False
+    compile: bool | Literal["auto"] = "auto"
+    """torch.compile. ``auto``: on a GPU, once the rate is known and more than ten minutes are left."""
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between evaluations (validation loss, pictures)."""
     log: tuple[Literal["csv", "tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)

@@ -178,13 +178,21 @@ def au_loss(
 ) -> loop.Loss:
     """Return the loss of the labels that are there, and of the order of frames."""
     options, size = settings.data, model.encoder.image_size
+    ordered = relative or {}
+    positions, columns = (  # on the device: a list would be copied there in each step, and waited for
+        torch.tensor(list(numbers), dtype=torch.long).to(session.device)
+        for numbers in (ordered, ordered.values())
+    )
+
+    def cut(stored: Tensor, uniform: Tensor) -> Tensor:
+        crops = augmentation.random_crops(uniform, options.crop_scale, options.flip)
+        return augmentation.resample(preprocessing.as_float(stored), crops, size)
+
+    inputs = session.compilation.wrap(cut)
 
     def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        stored, uniform, labels, mask = (
-            batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "au", "mask")
-        )
-        crops = augmentation.random_crops(uniform, options.crop_scale, options.flip)
-        images = augmentation.resample(preprocessing.as_float(stored), crops, size)
+        uniform, labels, mask = batch["draws"], batch["au"], batch["mask"]
+        images = inputs(batch["image"], uniform)
         images = photometric.apply(images, uniform[:, augmentation.OWN_DRAWS :], options.photometric)
         images = preprocessing.normalize(images)
         if options.erase:
@@ -192,14 +200,13 @@ def au_loss(
         widths = [labels.shape[1]]
         if "guide" in batch:
             widths.append(batch["guide"].shape[1])
-            labels = torch.cat([labels, batch["guide"].to(session.device)], dim=1)
-            mask = torch.cat([mask, batch["guide_mask"].to(session.device)], dim=1)
+            labels = torch.cat([labels, batch["guide"]], dim=1)
+            mask = torch.cat([mask, batch["guide_mask"]], dim=1)
         if "partner" in batch:
-            partner = batch["partner"].to(session.device, non_blocking=True)
             generator = keyed_generator(settings.run.seed, "step", step)
-            mixing = (partner, generator, options.mixup, options.cutmix)
+            mixing = (batch["partner"], generator, options.mixup, options.cutmix)
             images, labels, mask = augmentation.mix(images, labels, mask, *mixing)
-        drop = batch["noise"][: len(images)].to(session.device, non_blocking=True)
+        drop = batch["noise"][: len(images)]
         output = forward(images, drop if drop.shape[1] else None)
         if "guide" not in batch:
             return au.loss_sum(output, labels, mask, pos_weight)
@@ -210,8 +217,7 @@ def au_loss(
         # The guide of a face weighs like the labels of a face without missing ones.
         total = total + settings.guide * len(model.aus) * au.guide_loss_sum(measures, guide, guide_mask)
         if relative:
-            positions, columns = list(relative), list(relative.values())
-            known = (guide[:, columns], guide_mask[:, columns], batch["clip"].to(session.device))
+            known = (guide[:, columns], guide_mask[:, columns], batch["clip"])
             for scores in output.scores():
                 errors = au.relative_loss_sum(scores[:, positions], *known, settings.relative.least)
                 total = total + settings.relative.weight * errors

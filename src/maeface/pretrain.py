@@ -123,14 +123,16 @@ def reconstruction_loss(session: Run, settings: config.Pretrain, model: MAE) -> 
     """Return the loss of equation 1 on randomly cropped faces; every face weighs the same."""
     size, options = settings.model.image_size, settings.data
 
-    def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        stored, uniform, noise = (
-            batch[name].to(session.device, non_blocking=True) for name in ("image", "draws", "noise")
-        )
+    def cut(stored: Tensor, uniform: Tensor) -> Tensor:
         crops = augmentation.random_crops(uniform, options.crop_scale, options.flip)
-        images = preprocessing.normalize(augmentation.resample(preprocessing.as_float(stored), crops, size))
+        return preprocessing.normalize(augmentation.resample(preprocessing.as_float(stored), crops, size))
+
+    inputs, distance = session.compilation.wrap(cut), session.compilation.wrap(model.loss)
+
+    def loss(forward: Callable[..., Any], batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        images = inputs(batch["image"], batch["draws"])
         count = torch.full((), float(len(images)), device=session.device)
-        return model.loss(forward(images, noise), images) * count, count
+        return distance(forward(images, batch["noise"]), images) * count, count
 
     return loss
 
@@ -163,18 +165,21 @@ def _evaluation(
     """Return the evaluation on held-out faces under fixed masks: loss, and a picture (Fig. 1)."""
 
     def evaluate(epoch: int) -> Evaluation:
-        sums: list[tuple[float, int]] = []
+        losses: list[Tensor] = []  # on the device, which is waited for once, at the end
+        counts: list[int] = []
         for batch in batches:
             stored, noise = (batch[name].to(session.device, non_blocking=True) for name in ("image", "noise"))
             images = preprocessing.to_input(stored, settings.model.image_size)
             with session.autocast():
-                if session.writes and not sums:
+                if session.writes and not losses:
                     pictures = model.reconstruct(images[:SHOWN], noise[:SHOWN])
                     stages = (pictures.masked, pictures.reconstructed, images[:SHOWN])
                     _write_pictures(session.folder / PICTURES / f"epoch-{epoch:04d}.png", stages)
-                sums.append((float(model.loss(model(images, noise), images)) * len(images), len(images)))
-        totals, counts = zip(*itertools.chain(*ranks.gather(sums)), strict=True)
-        return Evaluation(sum(totals) / sum(counts))
+                losses.append(model.loss(model(images, noise), images))
+                counts.append(len(images))
+        own = [(float(loss) * count, count) for loss, count in zip(losses, counts, strict=True)]
+        totals, faces = zip(*itertools.chain(*ranks.gather(own)), strict=True)
+        return Evaluation(sum(totals) / sum(faces))
 
     return evaluate
 

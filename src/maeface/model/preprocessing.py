@@ -65,4 +65,6 @@ def denormalize(
 
 
 def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype).view(3, 1, 1).to(like.device, non_blocking=True)
+    # filled there: a tensor of a list would be copied to a GPU in each step
+    filled = [torch.full((1, 1), value, dtype=like.dtype, device=like.device) for value in values]
+    return torch.stack(filled)

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from maeface.model import au, preprocessing
@@ -37,7 +38,9 @@ def predict(
         batches: of this rank.
         pos_weight: as in the training's loss.
     """
-    own: list[tuple[float, float, dict[str, np.ndarray]]] = []  # of each batch: loss, weight, arrays
+    sums: list[Tensor] = []  # of each batch: loss and weight, (2,)
+    arrays: list[dict[str, np.ndarray]] = []
+    outputs: list[dict[str, Tensor]] = []  # on the device, which is waited for once, at the end
     for batch in batches:
         stored, labels, mask = (
             batch[name].to(session.device, non_blocking=True) for name in ("image", "au", "mask")
@@ -46,10 +49,14 @@ def predict(
         with session.autocast():
             output = model(images)
         total, weight = au.loss_sum(output, labels, mask, pos_weight)
+        sums.append(torch.stack([total, weight.to(total.dtype)]))
         # copies: what a reading process has shared keeps a file open
-        arrays = {"labels": batch["au"].numpy().copy(), "mask": batch["mask"].numpy().copy()}
-        arrays |= {name: values.cpu().numpy() for name, values in output.values().items()}
-        own.append((float(total), float(weight), arrays))
+        arrays.append({"labels": batch["au"].numpy().copy(), "mask": batch["mask"].numpy().copy()})
+        outputs.append(output.values())
+    own = [
+        (*both.tolist(), known | {name: values.cpu().numpy() for name, values in found.items()})
+        for both, known, found in zip(sums, arrays, outputs, strict=True)
+    ]
     totals, weights, parts = zip(*itertools.chain(*ranks.gather(own)), strict=True)
     return sum(totals) / sum(weights), {
         name: np.concatenate([part[name] for part in parts]) for name in parts[0]

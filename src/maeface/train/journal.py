@@ -16,6 +16,7 @@ from torch import Tensor
 
 from maeface import console, files
 from maeface.errors import DataError
+from maeface.train import copies
 from maeface.train.checkpoint import State
 from maeface.train.run import Run
 from maeface.train.sinks import SINKS, Sink
@@ -103,7 +104,7 @@ class LossMonitor:
         self.state, self.max_skipped = state, max_skipped
         self.note = ""
         self._late = 1 if run.device.type == "cuda" else 0
-        self._pending: deque[tuple[int, Tensor, list[str], float]] = deque()
+        self._pending: deque[tuple[int, Tensor, Callable[[], None], list[str], float]] = deque()
         self._stop = 0
         self._previous = time.monotonic()
 
@@ -115,7 +116,7 @@ class LossMonitor:
         """
         now = time.monotonic()
         speed = len(ids) * self.run.world / max(now - self._previous, 1e-9)
-        self._pending.append((step, sums, ids, speed))
+        self._pending.append((step, *copies.to_host(sums), ids, speed))
         self._previous = now
         while len(self._pending) > self._late:
             self._read()
@@ -132,7 +133,8 @@ class LossMonitor:
         return self._stop if self.run.world > 1 else self.run.stop.code
 
     def _read(self) -> None:
-        step, sums, ids, speed = self._pending.popleft()
+        step, sums, wait, ids, speed = self._pending.popleft()
+        wait()
         total, weight, stop, skipped = sums.tolist()
         value = total / max(weight, 1e-12)
         self.state.skipped += int(skipped)
@@ -141,7 +143,7 @@ class LossMonitor:
             self._report(step, value, ids)
         if stop and not self._stop:
             self._stop = 143 if stop % 143 == 0 else 130  # the sum over ranks, which get the same signal
-        self.note = f"epoch {step // self.per_epoch}  loss {value:.4f}"
+        self.note = f"epoch {step // self.per_epoch}  loss {value:.4f}  {self.run.compilation.note}".rstrip()
         if self.journal is not None:
             values = {"loss": value, "images_per_s": round(speed, 1)}
             if skipped:

@@ -5,6 +5,7 @@ functions of it, so a run that was killed ends with the same bits as one that wa
 """
 
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from maeface import config, console
 from maeface.errors import DataError, ResourceError
 from maeface.train import checkpoint, ema, ranks
 from maeface.train.checkpoint import Learner, State
+from maeface.train.copies import Copier
 from maeface.train.journal import Journal, LossMonitor
 from maeface.train.optim import adamw, find_non_finite, learning_rate, set_learning_rate, step_unless
 from maeface.train.run import Run
@@ -26,7 +28,7 @@ from maeface.train.run import Run
 Batch = dict[str, Any]
 
 Loss = Callable[[Callable[..., Any], Batch, int], tuple[Tensor, Tensor]]
-"""(model, batch on the CPU, step) -> (sum of the losses, its weight), both scalars on the run's device.
+"""(model, batch, step) -> (sum of the losses, its weight), both scalars; all on the run's device.
 
 The loss of a step is the sum over all micro-batches and processes, divided by the sum of the weights. So
 accumulation equals the whole batch exactly, however labels are missing.
@@ -86,18 +88,23 @@ def fit(
     learner = _resume(run, Learner(model, adamw(model, depth, settings)), settings)
     state, per_epoch = learner.state, batches.steps_per_epoch
     total = state.step if state.finished else settings.epochs * per_epoch
-    forward = ranks.replicate(model, run.settings.compile)
+    forward, copier = ranks.replicate(model, run.compilation.wrap(model)), Copier(run.device)
     with (
         _open_journal(run, state.step) as journal,
         console.progress("training", total, "steps", state.step, run.writes) as advance,
         _explain_full_memory(settings, run.world),
     ):
-        monitor, saved = LossMonitor(run, journal, per_epoch, state, settings.max_skipped), time.monotonic()
+        monitor = LossMonitor(run, journal, per_epoch, state, settings.max_skipped)
+        began = saved = time.monotonic()
+        first = state.step
         model.train()
         for step, micro_batches in enumerate(batches.steps(state.step, total), start=state.step):
             set_learning_rate(learner.optimizer, learning_rate(step / per_epoch, settings))
             torch.manual_seed(_step_seed(run, step))
-            result = _train_step(run, forward, learner, micro_batches, loss, step, settings.clip_grad)
+            inputs: Iterator[Batch] = map(copier, micro_batches)
+            if run.compilation.is_due(step - first, total - step, time.monotonic() - began):
+                inputs = _compile(run, forward, learner, inputs, loss, step)
+            result = _train_step(run, forward, learner, inputs, loss, step, settings.clip_grad)
             ema.update(learner, settings.ema, step)
             monitor.add(step, *result)
             state.step = step + 1
@@ -146,9 +153,33 @@ def _resume(run: Run, learner: Learner, settings: config.Optim) -> Learner:
     return learner
 
 
+def _compile(
+    run: Run,
+    forward: Callable[..., Any],
+    learner: Learner,
+    micro_batches: Iterator[Batch],
+    loss: Loss,
+    step: int,
+) -> Iterator[Batch]:
+    """Compile with the first micro-batch of a step, which changes no weights; return all of them."""
+    batches = [batch for batch in [next(micro_batches, None)] if batch is not None]
+
+    def one_pass() -> None:
+        for batch in batches:  # a rank may have none
+            with ranks.alone(forward):
+                with run.autocast():
+                    total, _ = loss(forward, batch, step)
+                total.backward()  # type: ignore[no-untyped-call]
+
+    run.compilation.start(one_pass, run.writes)
+    learner.optimizer.zero_grad(set_to_none=True)
+    torch.manual_seed(_step_seed(run, step))
+    return itertools.chain(batches, micro_batches)
+
+
 def _train_step(
     run: Run,
-    forward: nn.Module,
+    forward: Callable[..., Any],
     learner: Learner,
     micro_batches: Iterator[Batch],
     loss: Loss,

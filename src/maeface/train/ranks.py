@@ -5,7 +5,7 @@ All ranks call each of these functions, in the same order. Where there is one pr
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -132,7 +132,7 @@ def share(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tens
     return shared
 
 
-def replicate(model: nn.Module, compiled: bool) -> nn.Module:
+def replicate(model: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
     """Return the forward pass of a model that all ranks train, from rank 0's weights.
 
     The gradients are the mean over the ranks. They are sent in buckets while the backward pass goes on, and
@@ -140,16 +140,19 @@ def replicate(model: nn.Module, compiled: bool) -> nn.Module:
 
     Args:
         model: the same on all ranks; its parameters are shared with what is returned.
-        compiled: whether to compile it.
+        forward: calls the model.
     """
-    if compiled:
-        model = torch.compile(model)  # type: ignore[assignment]
     if not dist.is_initialized():
-        return model
-    return DistributedDataParallel(_Replica(model), gradient_as_bucket_view=True)
+        return forward
+    return DistributedDataParallel(_Replica(model, forward), gradient_as_bucket_view=True)
 
 
-def take_turns(forward: nn.Module, batches: Iterator[Batch]) -> Iterator[Batch | None]:
+def alone(forward: Callable[..., Any]) -> AbstractContextManager[None]:
+    """Return a context in which a backward pass sends nothing to the other ranks."""
+    return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()
+
+
+def take_turns(forward: Callable[..., Any], batches: Iterator[Batch]) -> Iterator[Batch | None]:
     """Yield the micro-batches of a step; the backward pass of the last sends the sum of the gradients.
 
     A rank that has none gets None, for which ``forward()`` is the loss: 0, and gradients of 0.
@@ -174,11 +177,11 @@ def add(values: Tensor) -> None:
 class _Replica(nn.Module):
     """A model that gives, called without arguments, a 0 that has all its parameters in its graph."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, call: Callable[..., Any]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.call = model, call
 
     def forward(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - of the model
         if arguments or named:
-            return self.model(*arguments, **named)
+            return self.call(*arguments, **named)
         return torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0

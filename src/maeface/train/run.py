@@ -30,7 +30,9 @@ from maeface.model.device import choose_device, computes_bf16
 from maeface.model.mae import MAE
 from maeface.process import SAME_S
 from maeface.train import checkpoint, ranks
+from maeface.train.compiling import Compilation
 from maeface.train.environment import PACKAGES, describe_environment
+from maeface.train.numerics import deterministic, tensor_float
 
 SETTINGS = "settings.json"
 WEIGHTS = "weights.safetensors"
@@ -97,6 +99,7 @@ class Run:
         rank: number of this process, 0 to ``world`` - 1; only 0 writes.
         world: processes that train together.
         stop: the exit code that a signal asked for.
+        compilation: whether the functions of the training are compiled.
     """
 
     folder: Path
@@ -106,6 +109,10 @@ class Run:
     rank: int = 0
     world: int = 1
     stop: Stop = field(default_factory=Stop)
+    compilation: Compilation = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "compilation", Compilation(self.settings.compile, self.device))
 
     @property
     def writes(self) -> bool:
@@ -152,8 +159,7 @@ def open_run(
             _claim_folder(folder, settings, inputs, device)
 
         ranks.first(claim)
-        if device.type == "cpu":
-            stack.enter_context(_deterministic())
+        stack.enter_context(deterministic() if device.type == "cpu" else tensor_float(bf16))
         run = Run(folder, settings.run, device, bf16, rank, world, Stop(alone=world == 1))
         stack.enter_context(_listening(run.stop))
         yield run
@@ -296,21 +302,6 @@ def _read_settings(folder: Path) -> dict[str, Any]:
             f"{folder} has a run but no readable {SETTINGS}, which would tell its settings; choose "
             "another folder"
         ) from error
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Use only deterministic operations: on the CPU, where they cost nothing; on a GPU they are slow."""
-    before = torch.are_deterministic_algorithms_enabled()
-    memory: Any = torch.utils.deterministic
-    fill = memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    memory.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        memory.fill_uninitialized_memory = fill
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Loader:
         for step in range(start, stop):
             # of the two, ``batches`` is last: at the end of a step nothing is taken from it
             parts = zip(self._micro_batches(step), batches, strict=False)
-            yield (_add_partners(batch, partner) for (_, partner), batch in parts)
+            yield (self._add_partners(batch, partner) for (_, partner), batch in parts)
 
     def _micro_batches(self, step: int) -> Iterator[tuple[list[tuple[int, int]], Tensor | None]]:
         """Yield ``(index, epoch)`` of the rows of each micro-batch, and ``partner``."""
@@ -87,10 +87,12 @@ class Loader:
                 rows = torch.from_numpy(np.argsort(places)[np.searchsorted(np.sort(places), others)])
             yield [(int(index), epoch) for index in indices[places]], rows
 
-
-def _add_partners(batch: Batch, partner: Tensor | None) -> Batch:
-    """Return the batch with ``partner``, and with the ids of its samples alone."""
-    return batch if partner is None else batch | {"partner": partner, "id": batch["id"][: len(partner)]}
+    def _add_partners(self, batch: Batch, partner: Tensor | None) -> Batch:
+        """Return the batch with ``partner``, and with the ids of its samples alone."""
+        if partner is None:
+            return batch
+        ids = batch["id"][: len(partner)]
+        return batch | {"partner": partner.pin_memory() if self.pin else partner, "id": ids}
 
 
 class InOrder:

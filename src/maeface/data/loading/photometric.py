@@ -11,6 +11,7 @@ B images, S their side.
 import math
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -110,8 +111,8 @@ def light(images: Tensor, draws: Tensor) -> Tensor:
 
 def grey(images: Tensor) -> Tensor:
     """Return the luminance, (B, 1, S, S), of images (B, 3, S, S)."""
-    weights = torch.tensor(GREY, dtype=images.dtype, device=images.device).view(3, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)
+    red, green, blue = (images[:, k : k + 1] * GREY[k] for k in range(3))
+    return red + green + blue
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
@@ -219,11 +220,17 @@ def _quantise(channels: Tensor, table: tuple[int, ...], scale: Tensor) -> Tensor
     """Quantise channels (B, C, H, W) in the discrete cosine transform of 8 x 8 blocks."""
     batch, count, height, width = channels.shape
     cosines = _cosine_transform(channels)
-    steps = torch.tensor(table, dtype=channels.dtype, device=channels.device).view(BLOCK, BLOCK)
+    steps = _on_device(table, channels.device).view(BLOCK, BLOCK)
     steps = (steps * scale.view(-1, 1, 1, 1, 1, 1)).round().clamp(1, 255)
     blocks = channels.view(batch, count, height // BLOCK, BLOCK, width // BLOCK, BLOCK).transpose(3, 4)
     coefficients = (cosines @ blocks @ cosines.T / steps).round() * steps
     return (cosines.T @ coefficients @ cosines).transpose(3, 4).reshape(batch, count, height, width)
+
+
+@cache
+def _on_device(table: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return a table as float32; copied once, as each copy to a GPU waits for it."""
+    return torch.tensor(table, dtype=torch.float32, device=device)
 
 
 def _cosine_transform(like: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""What ``training.py`` and ``gpu.py`` share: steps to be timed, measurements in turns, checks, crops."""
