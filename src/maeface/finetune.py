@@ -155,15 +155,16 @@ def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> t
     head = settings.model
     if init == "random":
         encoder = ViT(head.size, head.image_size or 224, head.patch_size, head.drop_path)
-        origin = f"from random weights, size {head.size}"
+        model, origin = AUModel(encoder, aus, head.task), f"from random weights, size {head.size}"
     else:
         encoder, report = weights.load_encoder(
             weights.find(init), image_size=head.image_size, drop_path=head.drop_path, interpolate=True
         )
+        model = AUModel(encoder, aus, head.task)
+        if head.keep_head:
+            model.take_head(weights.load_model(init)[0])
+            report = report.with_loaded(model.state_dict())
         origin = f"from {init}: {report}"
-    model = AUModel(encoder, aus, head.task)
-    if head.keep_head and init != "random":
-        model.take_head(weights.load_model(init)[0])
     if head.frozen:
         model.freeze_encoder()
     return model, origin
