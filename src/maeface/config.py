@@ -35,6 +35,8 @@ class Run(Settings):
     """Processes that decode and augment; 0: the training process does. None: this process's share of the
     cores for a GPU, else at most 2."""
     compile: bool = False
+    sharded: bool = False
+    """Of several processes, each keeps a part of weights, gradients and moments (FSDP) instead of all."""
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between evaluations (validation loss, pictures)."""
     log: tuple[Literal["csv", "tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
