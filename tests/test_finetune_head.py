@@ -8,6 +8,7 @@ from maeface import finetune
 from maeface.errors import ConfigError
 from maeface.model import vit, weights
 from maeface.model.au import AUModel
+from maeface.model.start import build_model
 from maeface.model.vit import ViT
 
 
@@ -46,7 +47,7 @@ def test_the_line_on_the_origin_counts_a_head_that_is_kept(tmp_path, monkeypatch
     faces, labels = drawn.faces(tmp_path / "crops"), drawn.labels(tmp_path / "labels.csv")
     first = finetune.run(drawn.finetune(), [faces], labels, "random", tmp_path / "first")
     with_head, without = (
-        finetune.build_model(drawn.finetune(model={"keep_head": keep}), (4, 12), str(first))[1]
+        build_model(drawn.finetune(model={"keep_head": keep}), (4, 12), str(first))[1]
         for keep in (True, False)
     )
     tensors = len(weights.load_model(first)[0].state_dict())

@@ -92,3 +92,12 @@ def test_disk_and_memory_count_every_copy_of_the_weights():
         assert plan.run(settings, 8, "a100").run == files * file
     made, less, more = (plan.run(of(one, 512, 8), 8, "a100").memory for one in (tuned, last, averaged))
     assert (made - less, more - made) == (pytest.approx(file), pytest.approx(file))
+
+
+def test_a_network_in_parts_needs_less_of_each_gpu():
+    whole, parts = (
+        plan.run(config.load(config.Pretrain, "mae-face", ["optim.micro_batch=8", *more]), 8, "a100")
+        for more in ([], ["run.sharded=true"])
+    )
+    bytes_each = 16 - (16 / 8 + 4)
+    assert whole.memory - parts.memory == pytest.approx(bytes_each * plan._cost(MAE).parameters)

@@ -8,8 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
 
 import drawn
+from maeface import files
+from maeface.errors import DataError, ResourceError
+from maeface.model.vit import Block
+from maeface.train import checkpoint, ema, ranks, sharding
 from test_ranks import NURSERY, RATE, assert_same_weights, codes, evaluations
 
 PARTS = {"sharded": True}
@@ -38,6 +45,7 @@ def outcomes(base):
     made_2, from_2, from_1, to_3 = (made | {"name": name, "run": PARTS} for name in names)
     stopped, killed = ({"fate": fate, "at": 4} for fate in ("SIGTERM", "SIGKILL"))
     lost = made | {"name": "lost", "run": {"checkpoint_every_s": 0} | PARTS}
+    odd = made | {"name": "odd", "run": PARTS}
     plans = {
         "tuned-1": [tuned],
         "tuned-2": [tuned_2, tuned_2],
@@ -51,6 +59,7 @@ def outcomes(base):
         "from-2-to-3": [to_3, to_3, to_3],
         "lost, killed": [lost, lost | killed],
         "lost": [lost, lost],
+        "odd": [odd, odd | {"fate": "not finite", "at": 4}],
     }
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     done = subprocess.run(
@@ -88,3 +97,93 @@ def test_one_that_is_killed_ends_the_other_with_a_line_and_both_go_on(base, outc
     assert "rank 0 of 2: another process of this training has ended" in said.splitlines()[-1]
     assert codes(outcomes["lost"]) == [0, 0] and "after step 3" in outcomes["lost"][0][1], outcomes
     assert_same_weights(base, "made-1", "lost")
+
+
+def test_a_gradient_that_is_not_finite_on_one_rank_is_skipped_by_all(base, outcomes):
+    assert codes(outcomes["odd"]) == [0, 0], outcomes
+    rows = [json.loads(line) for line in (base / "odd" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "skipped" in row] == [4]
+
+
+@pytest.fixture
+def alone():
+    """A group of this process only."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(Block(4, 2), nn.Linear(4, 3))
+
+
+def learner(parted=True):
+    whole = network()
+    model = sharding.shard(whole, torch.device("cpu"), compiled=False) if parted else whole
+    groups = [{"params": [*model.parameters()], "names": [name for name, _ in model.named_parameters()]}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-2, fused=True)
+    made = checkpoint.Learner(model, optimizer, mean=ema.copy(model), whole=whole if parted else None)
+    model(torch.ones(2, 5, 4)).square().sum().backward()
+    optimizer.step()
+    made.state.step = 1
+    return made
+
+
+def test_nothing_is_sent_before_the_last_micro_batch(alone):
+    whole, batches = network(), torch.rand(3, 2, 5, 4)
+    parted = sharding.shard(whole, torch.device("cpu"), compiled=False)
+    sent = []
+    for batch, is_own in ranks.take_turns(parted, iter(batches)):
+        assert is_own
+        parted(batch).square().sum().backward()
+        sent.append([p.grad is not None for p in parted.parameters()])
+    assert [set(turn) for turn in sent] == [{False}, {False}, {True}]
+    whole(batches.flatten(0, 1)).square().sum().backward()
+    for one, other in zip(parted.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(one.grad.full_tensor(), other.grad)
+
+
+def test_a_damaged_part_is_told_and_the_checkpoint_before_is_read(tmp_path, alone, capsys):
+    saved = learner()
+    for step in (1, 2, 3):
+        saved.state.step = step
+        with torch.no_grad():
+            sharding.own(saved.model.state_dict()["1.bias"]).fill_(step)
+        checkpoint.save(tmp_path, saved)
+    folder = tmp_path / checkpoint.FOLDER
+    assert sorted(path.name for path in folder.iterdir()) == ["00000002.parts", "00000003.parts"]
+    (part,) = (folder / "00000003.parts").glob("*.safetensors")
+    data = bytearray(part.read_bytes())
+    data[-1] ^= 1
+    part.write_bytes(data)
+    found = learner(parted=False)
+    assert checkpoint.restore(tmp_path, found, torch.device("cpu")) and found.state.step == 2
+    assert "00000003.parts is damaged (the sha256 of" in capsys.readouterr().err
+    assert found.model[1].bias.tolist() == [2, 2, 2]
+    for name, value in saved.mean.items():
+        assert torch.equal(found.mean[name], value.full_tensor())
+    for mine, theirs in zip(found.model.parameters(), saved.model.parameters(), strict=True):
+        moment = saved.optimizer.state[theirs]["exp_avg"].full_tensor()
+        assert torch.equal(found.optimizer.state[mine]["exp_avg"], moment)
+    checkpoint.save(tmp_path, saved)  # in place of the damaged one
+    assert checkpoint.read_latest(tmp_path).folder == folder / "00000003.parts"
+
+
+def test_parts_that_cannot_be_written_are_told(tmp_path, alone):
+    saved = learner()
+    (tmp_path / checkpoint.FOLDER).write_text("")
+    with pytest.raises(ResourceError, match=r"cannot write .*00000001\.parts: .*(exists|directory)"):
+        checkpoint.save(tmp_path, saved)
+    with torch.no_grad():
+        sharding.own(saved.model.state_dict()["1.bias"]).fill_(float("nan"))
+    with pytest.raises(DataError, match="the weights are not finite after step 1"):
+        checkpoint.save(tmp_path, saved)
+
+
+def test_a_folder_that_a_killed_process_left_is_removed(tmp_path):
+    left = tmp_path / ".1.0123456789abcdef.tmp"
+    left.mkdir()
+    (left / "shard-00001").write_text("")
+    files.remove_temporary(tmp_path)
+    assert not left.exists()

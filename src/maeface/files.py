@@ -136,12 +136,14 @@ def remove_temporary(*folders: Path) -> None:
 
 
 def rename_folder(temporary: Path, path: Path) -> None:
-    """Rename a folder whose files are synced; a crash leaves either it or the renamed one.
+    """Rename a folder whose files are synced; one that has the name is removed first.
 
     Raises:
         ResourceError: the folder cannot be renamed.
     """
     with _convert_errors(path):
+        if path.is_dir():
+            shutil.rmtree(path)
         _sync_folder(temporary)
         temporary.replace(path)
         _sync_folder(path.parent)

@@ -129,8 +129,10 @@ def run(
     (few, low), (many, high) = MEMORY.items()
     by_value = (high - low) / (many - few) / reference.kept
     copies = _copies(settings)
-    fixed = low - few * by_value * reference.kept + STATE_BYTES * (cost.parameters - reference.parameters)
-    fixed += copies * VALUE_BYTES * cost.parameters
+    state = (STATE_BYTES + copies * VALUE_BYTES) * cost.parameters
+    if settings.run.sharded and gpus > 1:  # gradients are whole before they are sent
+        state = state / gpus + VALUE_BYTES * cost.parameters
+    fixed = low - few * by_value * reference.kept - STATE_BYTES * reference.parameters + state
     share = settings.optim.batch // gpus
     room = GPUS[gpu].memory * GIB * HEADROOM
     sizes = [n for n in range(1, share + 1) if share % n == 0 and fixed + n * by_value * cost.kept <= room]
