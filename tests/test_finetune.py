@@ -12,6 +12,7 @@ from maeface.data.loading.split import select_labels
 from maeface.data.tables.labels import join_labels
 from maeface.errors import ConfigError, DataError
 from maeface.model import au, vit, weights, zoo
+from maeface.model.start import build_model
 from maeface.train import scores
 
 
@@ -145,7 +146,7 @@ def test_labels_known_of_one_kind_only_are_learned_where_they_are(faces, tmp_pat
 
 
 def test_unknown_labels_give_no_gradient(faces):
-    model = finetune.build_model(drawn.finetune(model={"aus": (12, 4)}), (12, 4), "random")[0]
+    model = build_model(drawn.finetune(model={"aus": (12, 4)}), (12, 4), "random")[0]
     images, labels = torch.rand(2, 3, 16, 16), torch.tensor([[1.0, 0, 5, 0], [0, 1, 0, 3]])
     mask = torch.tensor([[True, False, False, True], [False, False, False, False]])
     summed, weight = au.loss_sum(model(images), labels, mask)

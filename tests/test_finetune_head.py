@@ -8,6 +8,7 @@ from maeface import finetune
 from maeface.errors import ConfigError
 from maeface.model import vit, weights
 from maeface.model.au import AUModel
+from maeface.model.start import build_model
 from maeface.model.vit import ViT
 
 
@@ -39,3 +40,19 @@ def test_a_training_of_no_steps_with_the_head_kept_gives_the_same_outputs(tmp_pa
         heads.append(weights.load_model(found)[0].head.weight)
     before = weights.load_model(first)[0].head.weight
     assert torch.equal(heads[0], before) and not torch.equal(heads[1], before)
+
+
+def test_the_line_on_the_origin_counts_a_head_that_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(vit.SIZES, "tiny", vit.Shape(16, 2, 2))
+    faces, labels = drawn.faces(tmp_path / "crops"), drawn.labels(tmp_path / "labels.csv")
+    first = finetune.run(drawn.finetune(), [faces], labels, "random", tmp_path / "first")
+    with_head, without = (
+        build_model(drawn.finetune(model={"keep_head": keep}), (4, 12), str(first))[1]
+        for keep in (True, False)
+    )
+    tensors = len(weights.load_model(first)[0].state_dict())
+    assert without.endswith(
+        f": {tensors - 4} tensors loaded; left as initialised: none; "
+        "not used: fc_norm.bias, fc_norm.weight, head.bias, head.weight"
+    )
+    assert with_head.endswith(f": {tensors} tensors loaded; left as initialised: none; not used: none")

@@ -72,3 +72,32 @@ def test_what_does_not_fit_is_refused():
         ConfigError, match="ex1 is a recipe of reproduce; expected one of pretrain or finetune"
     ):
         plan.load("ex1")
+
+
+def test_disk_and_memory_count_every_copy_of_the_weights():
+    tuned = config.load(config.Finetune, "detection")
+    last, averaged, kept = (
+        config.load(config.Finetune, "detection", [override])
+        for override in ("data.validation=0", "optim.ema=0.999", "run.milestone_every=5")
+    )
+    file = 4 * plan._cost(tuned).parameters
+    # the weights, and three checkpoints of weights, two moments, and what else is kept
+    assert plan.run(MAE, 8, "a100").run == 4 * plan._cost(MAE).parameters * (1 + 3 * 3)
+    for settings, files in (
+        (last, 1 + 3 * 3),
+        (tuned, 1 + 3 * 4),
+        (averaged, 1 + 3 * 5),
+        (kept, 1 + 3 * 4 + 4),
+    ):
+        assert plan.run(settings, 8, "a100").run == files * file
+    made, less, more = (plan.run(of(one, 512, 8), 8, "a100").memory for one in (tuned, last, averaged))
+    assert (made - less, more - made) == (pytest.approx(file), pytest.approx(file))
+
+
+def test_a_network_in_parts_needs_less_of_each_gpu():
+    whole, parts = (
+        plan.run(config.load(config.Pretrain, "mae-face", ["optim.micro_batch=8", *more]), 8, "a100")
+        for more in ([], ["run.sharded=true"])
+    )
+    bytes_each = 16 - (16 / 8 + 4)
+    assert whole.memory - parts.memory == pytest.approx(bytes_each * plan._cost(MAE).parameters)

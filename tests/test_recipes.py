@@ -163,3 +163,22 @@ def test_a_batch_smaller_than_the_recipes_micro_batch_is_taken_whole():
     assert (settings.optim.batch, settings.optim.micro_batch) == (64, 256)
     with pytest.raises(ConfigError, match=r"batch \(300\) must be a multiple of micro_batch \(256\)"):
         config.load(config.Pretrain, "mae-face", ["optim.batch=300"])
+
+
+def test_one_value_stands_for_a_list_of_one():
+    made = config.load(
+        config.Finetune,
+        "detection",
+        ["run.log=csv", "model.aus=12", "data.test_subjects=F001", "data.repeats=3"],
+    )
+    assert (made.run.log, made.model.aus) == (("csv",), (12,))
+    assert (made.data.test_subjects, made.data.repeats) == (("F001",), (3,))
+    experiment = settings.load("ex1", ["seeds=7", "folds=P1"])
+    assert (experiment.seeds, experiment.folds) == ((7,), ("P1",))
+    for wrong, message in (
+        ("run.log=cvs", r"run\.log\.0: Input should be 'csv', .*, got 'cvs'"),
+        ("data.test_subjects=", r"data\.test_subjects: Input should be a valid tuple, got ''"),
+        ("data.crop_scale=0.5", r"data\.crop_scale: Input should be a valid tuple, got 0\.5"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            config.load(config.Finetune, "detection", [wrong])

@@ -148,16 +148,9 @@ def finetune(
         ),
     ],
     out: options.RunFolder,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Table of AU labels, CSV or Parquet. Default: those that 'maeface prepare --dataset' wrote."
-        ),
-    ] = None,
-    guide: Annotated[
-        Path | None,
-        typer.Option(help="Parquet table of other measurements of the faces, for an auxiliary loss."),
-    ] = None,
+    labels: options.Labels = None,
+    guide: options.Guide = None,
+    seeds: options.Seeds = None,
     overrides: options.Overrides = None,
 ) -> None:
     """Train a network on AU labels: occurrence, intensity, or both."""
@@ -169,7 +162,11 @@ def finetune(
     from maeface import finetune as verb
 
     settings = config.load(config.Finetune, recipe, overrides or ())
-    console.print_result(str(verb.run(settings, data, labels or checks.find_labels(data), init, out, guide)))
+    given = (settings, data, labels or checks.find_labels(data), init, out, guide)
+    if seeds is None:
+        console.print_result(str(verb.run(*given)))
+    else:
+        console.print_result(verb.render_seeds(verb.run_seeds(options.parse_seeds(seeds), *given)))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from maeface import checks, nested
 from maeface.errors import ConfigError
@@ -21,12 +21,7 @@ Device = Annotated[str, AfterValidator(checks.require_device)]
 Precision = Literal["auto", "fp32", "bf16"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-class Settings(BaseModel):
-    """Frozen and strict: an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Settings = nested.Settings
 
 
 class Run(Settings):
@@ -41,6 +36,8 @@ class Run(Settings):
     cores for a GPU, else at most 2."""
     compile: bool | Literal["auto"] = "auto"
     """torch.compile. ``auto``: on a GPU, once the rate is known and more than ten minutes are left."""
+    sharded: bool = False
+    """Of several processes, each keeps a part of weights, gradients and moments (FSDP) instead of all."""
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between evaluations (validation loss, pictures)."""
     log: tuple[Literal["csv", "tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)

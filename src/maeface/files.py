@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -125,10 +126,27 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def remove_temporary(*folders: Path) -> None:
-    """Remove temporary files that a killed process left in ``folders``; nothing may be writing to them."""
+    """Remove temporary files and folders that a killed process left; nothing may be writing to them."""
     for folder in folders:
-        for file in folder.glob(".*.tmp"):
-            file.unlink(missing_ok=True)
+        for path in folder.glob(".*.tmp"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def rename_folder(temporary: Path, path: Path) -> None:
+    """Rename a folder whose files are synced; one that has the name is removed first.
+
+    Raises:
+        ResourceError: the folder cannot be renamed.
+    """
+    with _convert_errors(path):
+        if path.is_dir():
+            shutil.rmtree(path)
+        _sync_folder(temporary)
+        temporary.replace(path)
+        _sync_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

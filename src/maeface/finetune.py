@@ -24,7 +24,8 @@ from maeface.data.shards import fingerprint
 from maeface.data.tables import guide as guides
 from maeface.model import au, licences, preprocessing, weights
 from maeface.model.au import AUModel
-from maeface.model.vit import ViT
+from maeface.model.start import build_model
+from maeface.prediction import seeds as seed_scores
 from maeface.report import charts, figures
 from maeface.train import journal, loop
 from maeface.train.held_out import evaluation, predict
@@ -32,6 +33,7 @@ from maeface.train.run import WEIGHTS, Run, describe_inputs, is_finished, open_r
 from maeface.train.scores import THRESHOLD, choose_thresholds, positive_weights
 
 SPLIT = "split.json"
+render_seeds = seed_scores.render
 
 
 def run(
@@ -96,6 +98,39 @@ def run(
         return out / WEIGHTS
 
 
+def run_seeds(
+    seeds: Sequence[int],
+    settings: config.Finetune,
+    data: Sequence[Path],
+    labels: Path | Sequence[Path],
+    init: str,
+    out: Path,
+    guide: Path | None = None,
+) -> pd.DataFrame:
+    """Train once for each seed, in ``out/seed-0`` and so on, and score each on its held-out faces.
+
+    The same call continues; finished trainings are left as they are.
+
+    Args:
+        seeds: two or more, each for ``run.seed``.
+        settings: as for ``run``.
+        data: as for ``run``.
+        labels: as for ``run``.
+        init: as for ``run``.
+        out: folder of the runs.
+        guide: as for ``run``.
+
+    Returns:
+        The table of ``seeds.pool``, which is also written to ``out/seeds.csv``.
+
+    Raises:
+        ConfigError: not two seeds, no face that is held out, or several processes; else as ``run``.
+    """
+    return seed_scores.sweep(
+        *(seeds, settings, data, labels, out), lambda own, at: run(own, data, labels, init, at, guide)
+    )
+
+
 def _train(
     session: Run,
     settings: config.Finetune,
@@ -148,25 +183,6 @@ def _train(
             keep_best=True,
             keep_milestone=keep_milestone,
         )
-
-
-def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:
-    """Return the model before training, and a line on the origin of its encoder for the log."""
-    head = settings.model
-    if init == "random":
-        encoder = ViT(head.size, head.image_size or 224, head.patch_size, head.drop_path)
-        origin = f"from random weights, size {head.size}"
-    else:
-        encoder, report = weights.load_encoder(
-            weights.find(init), image_size=head.image_size, drop_path=head.drop_path, interpolate=True
-        )
-        origin = f"from {init}: {report}"
-    model = AUModel(encoder, aus, head.task)
-    if head.keep_head and init != "random":
-        model.take_head(weights.load_model(init)[0])
-    if head.frozen:
-        model.freeze_encoder()
-    return model, origin
 
 
 def au_loss(

@@ -1,13 +1,28 @@
-"""Nested dictionaries of settings: merged, overridden, flattened to one level, and what is wrong in them."""
+"""Nested settings: strict models of them; dictionaries, merged, overridden, flattened, and what is wrong."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from maeface import checks
 from maeface.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Frozen and strict: an unknown key is an error. One value stands for a list of one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_lists(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        lists = {name for name, field in cls.model_fields.items() if get_args(field.annotation)[1:] == (...,)}
+        single = {name for name in lists & values.keys() if isinstance(values[name], (str, int, float))}
+        return values | {name: [values[name]] for name in single if values[name] != ""}
 
 
 def merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from maeface import checks
+from maeface.errors import ConfigError
 
 INPUT, FACES, VALUES, OUTPUT, PICTURES, SPEED = "Input", "Faces", "Values", "Output", "Pictures", "Speed"
 """Groups of options in a command's help."""
@@ -225,3 +226,28 @@ Selection = Annotated[
 Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs, which share the batch.")]
 Gpu = Annotated[str, typer.Option(help="Their kind: h100, h200, a100, a100-40gb, a30, l40s, rtx4090, v100.")]
 Images = Annotated[int | None, typer.Option(min=1, help="Training images. Default: the paper's, or BP4D's.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="Table of AU labels, CSV or Parquet. Default: those that 'maeface prepare --dataset' wrote."
+    ),
+]
+Guide = Annotated[
+    Path | None,
+    typer.Option(help="Parquet table of other measurements of the faces, for an auxiliary loss."),
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,N,...",
+        help="Train once for each of these seeds, in OUT/seed-N, and report mean and spread of the scores.",
+    ),
+]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds of an option such as "0,1,2"; ConfigError if they are none."""
+    seeds = text.split(",")
+    if not all(seed.strip().isdecimal() for seed in seeds):
+        raise ConfigError(f"--seeds is {text!r}; expected whole numbers, such as 0,1,2")
+    return [int(seed) for seed in seeds]

@@ -20,8 +20,11 @@ IMAGES_PER_S = 3344.0
 """Pre-training of ViT-B with the default settings on one H100, bf16, batch 512, without compilation."""
 MEMORY = {256: 13.5 * GIB, 1024: 48.7 * GIB}
 """Bytes in use on the same GPU, by the images in memory at once."""
-STATE_BYTES = 16
-"""Of a parameter: its value, gradient and two moments, 4 bytes each."""
+VALUE_BYTES = 4
+STATE_BYTES = 4 * VALUE_BYTES
+"""Of a parameter: its value, gradient and two moments."""
+CHECKPOINTS = 3
+"""Two are kept, and another is written before the older one is removed."""
 HEADROOM = 0.9
 """Fraction of a GPU's memory to fill, at most."""
 CROP_BYTES = 23_000
@@ -64,7 +67,8 @@ class Plan:
         images_per_s: of all GPUs; the loader has to deliver as many.
         days: of the whole training.
         crops: bytes of the stored crops.
-        run: bytes of the run's weights and its two checkpoints.
+        run: bytes of the run's weights, its milestones, its two checkpoints and a third one that is being
+            written.
         measured: whether the rate was measured: pre-training of ViT-B on one H100.
     """
 
@@ -124,7 +128,11 @@ def run(
     cost, reference = _cost(settings), _cost(config.Pretrain())
     (few, low), (many, high) = MEMORY.items()
     by_value = (high - low) / (many - few) / reference.kept
-    fixed = low - few * by_value * reference.kept + STATE_BYTES * (cost.parameters - reference.parameters)
+    copies = _copies(settings)
+    state = (STATE_BYTES + copies * VALUE_BYTES) * cost.parameters
+    if settings.run.sharded and gpus > 1:  # gradients are whole before they are sent
+        state = state / gpus + VALUE_BYTES * cost.parameters
+    fixed = low - few * by_value * reference.kept - STATE_BYTES * reference.parameters + state
     share = settings.optim.batch // gpus
     room = GPUS[gpu].memory * GIB * HEADROOM
     sizes = [n for n in range(1, share + 1) if share % n == 0 and fixed + n * by_value * cost.kept <= room]
@@ -146,9 +154,22 @@ def run(
         images_per_s=rate,
         days=images * settings.optim.epochs / rate / 86400,
         crops=float(images * CROP_BYTES),
-        run=cost.parameters * 4 * (1 + 2 * 3),
+        run=cost.parameters * VALUE_BYTES * (1 + _milestones(settings) + CHECKPOINTS * (3 + copies)),
         measured=(gpu, gpus) == ("h100", 1) and cost == reference and _as_measured(settings.run),
     )
+
+
+def _copies(settings: config.Pretrain | config.Finetune) -> int:
+    """Return how often all weights are kept beside the trained ones: their mean, and the best so far."""
+    best = isinstance(settings, config.Finetune) and (
+        settings.selection == "test" or settings.data.validation
+    )
+    return (settings.optim.ema is not None) + bool(best)
+
+
+def _milestones(settings: config.Pretrain | config.Finetune) -> int:
+    every = settings.run.milestone_every
+    return settings.optim.epochs // every if every else 0
 
 
 def _as_measured(how: config.Run) -> bool:

@@ -6,7 +6,7 @@ may be one file, the name of several parts, or a folder with one set. Models in 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +63,12 @@ class Report:
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
+
+    def with_loaded(self, names: Iterable[str]) -> "Report":
+        """Return the report after the unused tensors among ``names`` were loaded, too."""
+        loaded = tuple(sorted(set(self.unused).intersection(names)))
+        unused = tuple(name for name in self.unused if name not in loaded)
+        return replace(self, loaded=self.loaded + loaded, unused=unused)
 
     def __str__(self) -> str:
         """Return one line for the log."""

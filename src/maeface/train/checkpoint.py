@@ -2,16 +2,18 @@
 
 RUN/checkpoints/00001234.safetensors    tensors, and as metadata the state (JSON) and a SHA-256 of both
 
-There is one file a checkpoint, written whole or not at all; the last two are kept.
+There is one file a checkpoint, written whole or not at all; the last two are kept. Of a network in parts it
+is a folder instead (``sharded_checkpoint``). Either goes on with any number of ranks, in parts or not.
 """
 
 import errno
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 
 from maeface import console, files
 from maeface.errors import DataError, WeightsError
-from maeface.train import ranks
+from maeface.train import ranks, sharded_checkpoint, sharding
 
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
@@ -63,6 +65,7 @@ class Learner:
         state: the numbers.
         best: the best weights so far, by name; None before the first evaluation.
         mean: the running mean of the weights, by name (``ema``); None without one.
+        whole: where ``model`` is in parts, the model that gets its weights when they are used; else None.
     """
 
     model: nn.Module
@@ -70,17 +73,37 @@ class Learner:
     state: State = field(default_factory=State)
     best: dict[str, Tensor] | None = None
     mean: dict[str, Tensor] | None = None
+    whole: nn.Module | None = None
+
+
+class Saved(NamedTuple):
+    """What was read from a checkpoint.
+
+    Attributes:
+        tensors: on the CPU; empty where they are in parts.
+        state: the fields of ``State``.
+        names: of the tensors that are in parts.
+        folder: of the parts; None where there are none.
+    """
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+    names: list[str]
+    folder: Path | None
 
 
 def save(run_folder: Path, learner: Learner) -> None:
-    """Write a checkpoint of a learner.
+    """Write a checkpoint of a learner; called by rank 0, and by all ranks where the model is in parts.
 
     Raises:
         DataError: weights that are not finite; the checkpoint before is kept.
         ResourceError: the disk is full or cannot be written; the checkpoints before are intact.
     """
     weights = learner.model.state_dict()
-    if not all(bool(value.isfinite().all()) for value in weights.values()):
+    finite = all(bool(sharding.own(value).isfinite().all()) for value in weights.values())
+    if learner.whole is not None:
+        finite = all(ranks.gather(finite))
+    if not finite:
         raise DataError(f"the weights are not finite after step {learner.state.step}; lower optim.base_lr")
     tensors = {f"model.{name}": value for name, value in weights.items()}
     tensors |= {f"best.{name}": value for name, value in (learner.best or {}).items()}
@@ -88,35 +111,52 @@ def save(run_folder: Path, learner: Learner) -> None:
     for name, parameter in _trained_parameters(learner):
         for moment in MOMENTS:
             tensors[f"{moment}.{name}"] = learner.optimizer.state[parameter][moment]
-    write(run_folder, learner.state.step, tensors, asdict(learner.state))
+    step, state = learner.state.step, asdict(learner.state)
+    if learner.whole is None:
+        write(run_folder, step, tensors, state)
+        return
+    path = run_folder / FOLDER / f"{step:08d}{sharded_checkpoint.SUFFIX}"
+    sharded_checkpoint.write(path, tensors, state)
+    ranks.first(lambda: _remove_old(run_folder, path))
 
 
 def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
     """Load the newest readable checkpoint of a run into a learner; return whether there is one.
 
-    Rank 0 reads it, and all ranks get it.
+    Rank 0 reads it, and all ranks get it; of parts, each rank reads what it needs.
 
     Raises:
         WeightsError: there are checkpoints, and none can be read.
     """
     tensors: dict[str, Tensor] = {}
 
-    def read() -> dict[str, Any] | None:
-        checkpoint = read_latest(run_folder)
-        tensors.update(checkpoint[0] if checkpoint else {})
-        return checkpoint[1] if checkpoint else None
+    def read() -> Saved | None:
+        saved = read_latest(run_folder)
+        tensors.update(saved.tensors if saved else {})
+        return saved._replace(tensors={}) if saved else None
 
-    state = ranks.first(read)
-    if state is None:
+    saved = ranks.first(read)
+    if saved is None:
         return False
-    learner.state = State(**state)
+    learner.state = State(**saved.state)
+    weights, parameters = learner.model.state_dict(), dict(_trained_parameters(learner))
+
+    def like(key: str) -> Tensor:
+        group, _, name = key.partition(".")
+        return parameters[name] if group in MOMENTS else weights[name]
+
+    if saved.folder is None:
+        found = {key: sharding.part(t, like(key)) for key, t in ranks.share(tensors, device).items()}
+    else:
+        found = {key: torch.empty_like(like(key), requires_grad=False) for key in saved.names}
+        sharded_checkpoint.fill(saved.folder, found)
     groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "best", "mean", *MOMENTS)}
-    for key, tensor in ranks.share(tensors, device).items():
+    for key, tensor in found.items():
         group, _, name = key.partition(".")
         groups[group][name] = tensor
     learner.model.load_state_dict(groups["model"])
     learner.best, learner.mean = groups["best"] or None, groups["mean"] or None
-    for name, parameter in _trained_parameters(learner):
+    for name, parameter in parameters.items():
         learner.optimizer.state[parameter] = {
             "step": torch.tensor(float(learner.state.step - learner.state.skipped), device=device),
             **{moment: groups[moment][name] for moment in MOMENTS},
@@ -138,13 +178,22 @@ def write(run_folder: Path, step: int, tensors: Mapping[str, Tensor], state: Map
             save_file(tensors, temporary, metadata={"state": text, "sha256": hash_tensors(tensors, text)})
         except SafetensorError as error:
             raise OSError(errno.EIO, str(error)) from error
+    _remove_old(run_folder, path)
+
+
+def _remove_old(run_folder: Path, path: Path) -> None:
+    """Remove all checkpoints but the last two and one that was just written."""
     for old in _paths(run_folder)[:-KEPT]:
-        if old != path:
+        if old == path:
+            continue
+        if old.suffix == SUFFIX:
             old.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(old, ignore_errors=True)
 
 
-def read_latest(run_folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return tensors (on the CPU) and state of the newest intact checkpoint; None if there is no checkpoint.
+def read_latest(run_folder: Path) -> Saved | None:
+    """Return the newest intact checkpoint; None if there is none. Tensors in parts are not read yet.
 
     Raises:
         WeightsError: there are checkpoints, and none can be read.
@@ -180,16 +229,20 @@ def _trained_parameters(learner: Learner) -> Iterator[tuple[str, nn.Parameter]]:
         yield from zip(group["names"], group["params"], strict=True)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path) -> Saved:
+    if path.suffix == sharded_checkpoint.SUFFIX:
+        names, state = sharded_checkpoint.read_state(path)
+        return Saved({}, state, names, path)
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     tensors = load_file(path)
     if hash_tensors(tensors, metadata["state"]) != metadata["sha256"]:
         raise ValueError("its sha256 is another")
-    return tensors, json.loads(metadata["state"])
+    return Saved(tensors, json.loads(metadata["state"]), [], None)
 
 
 def _paths(run_folder: Path) -> list[Path]:
     """Return the checkpoints of a run, oldest first."""
-    paths = (run_folder / FOLDER).glob(f"[0-9]*{SUFFIX}")
-    return sorted(paths, key=lambda path: int(path.stem))
+    paths = (run_folder / FOLDER).glob("[0-9]*")
+    kinds = (SUFFIX, sharded_checkpoint.SUFFIX)
+    return sorted((path for path in paths if path.suffix in kinds), key=lambda path: int(path.stem))

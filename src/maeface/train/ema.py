@@ -6,12 +6,20 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from maeface.train import sharding
 from maeface.train.checkpoint import Learner
 
 
 def copy(model: nn.Module) -> dict[str, Tensor]:
     """Return a copy of the weights of a model, by name; the mean before the first step is one."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def copy_of_used(learner: Learner) -> dict[str, Tensor]:
+    """Return a copy of the weights that are used: the mean, if there is one, else the model's."""
+    if learner.mean is None:
+        return copy(learner.model)
+    return {name: value.clone() for name, value in learner.mean.items()}
 
 
 @torch.no_grad()
@@ -28,12 +36,20 @@ def update(learner: Learner, decay: float | None, step: int) -> None:
     if decay is not None and learner.mean is not None:
         stays = min(decay, (1 + step) / (10 + step))
         weights = learner.model.state_dict()
-        torch._foreach_lerp_(list(learner.mean.values()), [weights[name] for name in learner.mean], 1 - stays)
+        mean = [sharding.own(value) for value in learner.mean.values()]
+        torch._foreach_lerp_(mean, [sharding.own(weights[name]) for name in learner.mean], 1 - stays)
 
 
 @contextmanager
-def applied(learner: Learner) -> Iterator[None]:
-    """Give the model the mean of its weights, if there is one, within the ``with`` block."""
+def applied(learner: Learner, device: torch.device) -> Iterator[None]:
+    """Give the model the mean of its weights, if there is one, within the ``with`` block.
+
+    Of a model in parts, its ``whole`` one gets them, on a device; all ranks do this together.
+    """
+    if learner.whole is not None:
+        with sharding.gathered(learner.mean or learner.model.state_dict(), learner.whole, device):
+            yield
+        return
     if learner.mean is None:
         yield
         return

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from maeface import config, console
 from maeface.errors import DataError, ResourceError
-from maeface.train import checkpoint, ema, ranks
+from maeface.train import checkpoint, ema, ranks, sharding
 from maeface.train.checkpoint import Learner, State
 from maeface.train.copies import Copier
 from maeface.train.journal import Journal, LossMonitor
@@ -27,7 +27,8 @@ from maeface.train.run import Run
 
 Batch = dict[str, Any]
 
-Loss = Callable[[Callable[..., Any], Batch, int], tuple[Tensor, Tensor]]
+Forward = Callable[..., Any]
+Loss = Callable[[Forward, Batch, int], tuple[Tensor, Tensor]]
 """(model, batch, step) -> (sum of the losses, its weight), both scalars; all on the run's device.
 
 The loss of a step is the sum over all micro-batches and processes, divided by the sum of the weights. So
@@ -85,24 +86,24 @@ def fit(
         ResourceError: GPU memory or disk are full.
         SystemExit: a signal stopped the run; the state is saved (143 for SIGTERM, 130 for Ctrl-C).
     """
-    learner = _resume(run, Learner(model, adamw(model, depth, settings)), settings)
+    learner, forward = _begin(run, model, depth, settings)
     state, per_epoch = learner.state, batches.steps_per_epoch
     total = state.step if state.finished else settings.epochs * per_epoch
-    forward, copier = ranks.replicate(model, run.compilation.wrap(model)), Copier(run.device)
+    copier = Copier(run.device)
     with (
         _open_journal(run, state.step) as journal,
         console.progress("training", total, "steps", state.step, run.writes) as advance,
         _explain_full_memory(settings, run.world),
     ):
         monitor = LossMonitor(run, journal, per_epoch, state, settings.max_skipped)
-        began = saved = time.monotonic()
-        first = state.step
-        model.train()
+        began, first = (saved := time.monotonic()), state.step
+        learner.model.train()
         for step, micro_batches in enumerate(batches.steps(state.step, total), start=state.step):
             set_learning_rate(learner.optimizer, learning_rate(step / per_epoch, settings))
             torch.manual_seed(_step_seed(run, step))
             inputs: Iterator[Batch] = map(copier, micro_batches)
-            if run.compilation.is_due(step - first, total - step, time.monotonic() - began):
+            seconds = time.monotonic() - began
+            if learner.whole is None and run.compilation.is_due(step - first, total - step, seconds):
                 inputs = _compile(run, forward, learner, inputs, loss, step)
             result = _train_step(run, forward, learner, inputs, loss, step, settings.clip_grad)
             ema.update(learner, settings.ema, step)
@@ -114,21 +115,26 @@ def fit(
             _keep_milestone(run, learner, monitor, keep_milestone, per_epoch)
             stop = monitor.stop_code()
             due = time.monotonic() - saved > run.settings.checkpoint_every_s
+            if learner.whole is not None:  # all ranks save
+                due = ranks.first(lambda on_time=due: on_time)  # type: ignore[misc]
             if evaluated or state.finished or stop or due:
                 monitor.settle()
-                if run.writes:
+                if run.writes or learner.whole is not None:
                     checkpoint.save(run.folder, learner)
                 saved = time.monotonic()
             if state.finished:
                 break
             if stop:
                 raise _stop(run, state.step, stop)
-    return _finish(learner)
+    return _finish(run, learner)
 
 
-def _finish(learner: Learner) -> State:
+def _finish(run: Run, learner: Learner) -> State:
     """Give the model its final weights, in evaluation mode; return the state."""
-    if final := learner.best or learner.mean:
+    final = learner.best or learner.mean
+    if learner.whole is not None:
+        sharding.gather(final or learner.model.state_dict(), learner.whole, run.device)
+    elif final:
         learner.model.load_state_dict(final)
     learner.model.eval()
     return learner.state
@@ -142,20 +148,27 @@ def _stop(run: Run, step: int, code: int) -> SystemExit:
     return SystemExit(code)
 
 
-def _resume(run: Run, learner: Learner, settings: config.Optim) -> Learner:
-    """Return the learner with the newest checkpoint of the run, if there is one; compare the ranks."""
-    ranks.agree(lambda: {"initial weights": checkpoint.hash_tensors(learner.model.state_dict())[:16]})
+def _begin(run: Run, model: nn.Module, depth: int, settings: config.Optim) -> tuple[Learner, Forward]:
+    """Return the learner, with the newest checkpoint of the run if there is one; and its forward pass."""
+    ranks.agree(lambda: {"initial weights": checkpoint.hash_tensors(model.state_dict())[:16]})
+    if run.settings.sharded and run.world > 1:
+        trained = sharding.shard(model, run.device, run.settings.compile is True)
+        learner = Learner(trained, adamw(trained, depth, settings), whole=model)
+    else:
+        learner = Learner(model, adamw(model, depth, settings))
     if settings.ema is not None:
         learner.mean = ema.copy(learner.model)
     restored = checkpoint.restore(run.folder, learner, run.device)
     if restored and run.writes and not learner.state.finished:
         console.note(f"resuming {run.folder} after step {learner.state.step}")
-    return learner
+    if learner.whole is not None:
+        return learner, learner.model
+    return learner, ranks.replicate(model, run.compilation.wrap(model))
 
 
 def _compile(
     run: Run,
-    forward: Callable[..., Any],
+    forward: Forward,
     learner: Learner,
     micro_batches: Iterator[Batch],
     loss: Loss,
@@ -179,7 +192,7 @@ def _compile(
 
 def _train_step(
     run: Run,
-    forward: Callable[..., Any],
+    forward: Forward,
     learner: Learner,
     micro_batches: Iterator[Batch],
     loss: Loss,
@@ -196,22 +209,28 @@ def _train_step(
     parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
     sums = torch.zeros(3, device=run.device)
     ids: list[str] = []
-    for batch in ranks.take_turns(forward, micro_batches):
+    for batch, is_own in ranks.take_turns(forward, micro_batches):
         if batch is None:  # this rank has no sample in this step
             forward().backward()
             continue
         with run.autocast():
             total, weight = loss(forward, batch, step)
-        total.backward()  # type: ignore[no-untyped-call]
+        (total if is_own else total * 0).backward()  # type: ignore[no-untyped-call]
+        if not is_own:
+            continue
         sums[:2] += torch.stack([total.detach().float(), weight.detach().float()])
         ids += batch["id"]
     sums[2] = run.stop.code
     ranks.add(sums)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    torch._foreach_mul_(gradients, run.world / sums[1].clamp(min=1e-12))  # from the mean over the ranks
+    own = [sharding.own(gradient) for gradient in gradients]
+    torch._foreach_mul_(own, run.world / sums[1].clamp(min=1e-12))  # from the mean over the ranks
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
-    skipped = find_non_finite([*gradients, sums[0]])
+    skipped = find_non_finite([*own, sums[0]])
+    if learner.whole is not None:  # each rank has seen its own part
+        ranks.add(skipped)
+        skipped.clamp_(max=1)
     if clip is not None:
         nn.utils.clip_grad_norm_(parameters, clip, error_if_nonfinite=False)
     step_unless(learner.optimizer, skipped)
@@ -240,7 +259,7 @@ def _evaluate(
     monitor.settle()
     epoch = state.step // per_epoch
     model.eval()
-    with torch.no_grad(), ema.applied(learner):
+    with torch.no_grad(), ema.applied(learner, run.device):
         own = evaluate(epoch)
     model.train()
     result = ranks.first(lambda: own)  # what follows from it is the same everywhere
@@ -252,8 +271,7 @@ def _evaluate(
     if state.best_loss is None or result.loss < state.best_loss:
         state.best_loss, state.best_step, state.stale = result.loss, state.step, 0
         if keep_best:
-            with ema.applied(learner):
-                learner.best = ema.copy(model)
+            learner.best = ema.copy_of_used(learner)
     else:
         state.stale += 1
     if patience is not None and state.stale >= patience:
@@ -275,8 +293,8 @@ def _keep_milestone(
     if keep_milestone is None or every is None or learner.state.step % (per_epoch * every):
         return
     monitor.settle()
-    if run.writes:
-        with ema.applied(learner):
+    with ema.applied(learner, run.device):
+        if run.writes:
             keep_milestone(learner.state.step // per_epoch)
 
 

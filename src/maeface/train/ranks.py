@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from maeface.errors import ConfigError, MaefaceError, ResourceError
@@ -152,20 +153,49 @@ def alone(forward: Callable[..., Any]) -> AbstractContextManager[None]:
     return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()
 
 
-def take_turns(forward: Callable[..., Any], batches: Iterator[Batch]) -> Iterator[Batch | None]:
+def take_turns(forward: Callable[..., Any], batches: Iterator[Batch]) -> Iterator[tuple[Batch | None, bool]]:
     """Yield the micro-batches of a step; the backward pass of the last sends the sum of the gradients.
 
-    A rank that has none gets None, for which ``forward()`` is the loss: 0, and gradients of 0.
+    Beside each is whether it is this rank's own. A rank that has none gets None, for which ``forward()`` is
+    the loss: 0, and gradients of 0. Of a model in parts all ranks do as many passes as rank 0, which has the
+    most; those that have fewer micro-batches get rank 0's, whose loss is to count nothing.
     """
+    if isinstance(forward, FSDPModule):
+        yield from _take_equal_turns(forward, batches)
+        return
     if not isinstance(forward, DistributedDataParallel):
-        yield from batches
+        yield from ((batch, True) for batch in batches)
         return
     batch = next(batches, None)
     while (following := next(batches, None)) is not None:
         with forward.no_sync():
-            yield batch
+            yield batch, True
         batch = following
-    yield batch
+    yield batch, batch is not None
+
+
+def _take_equal_turns(
+    forward: Any,  # noqa: ANN401 - a network and an FSDPModule
+    batches: Iterator[Batch],
+) -> Iterator[tuple[Batch, bool]]:
+    batch, going_on = next(batches, None), True
+    while going_on:
+        following = next(batches, None)
+        flags = torch.tensor([following is not None, batch is None], dtype=torch.uint8)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        going_on, lacking = map(bool, flags.tolist())
+        forward.set_requires_gradient_sync(not going_on)
+        lent = first(lambda one=batch: _moved(one, "cpu")) if lacking else None  # type: ignore[misc]
+        turn = _moved(lent, next(forward.parameters()).device) if batch is None else batch
+        yield turn, batch is not None
+        batch = following
+
+
+def _moved(batch: Any, device: torch.device | str) -> Any:  # noqa: ANN401 - whatever a batch is
+    """Return a batch with its tensors on a device."""
+    if not isinstance(batch, dict):
+        return batch
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
 
 def add(values: Tensor) -> None:

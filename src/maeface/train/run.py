@@ -50,6 +50,7 @@ MAY_CHANGE = frozenset(
         "run.workers",
         "run.device",
         "run.compile",
+        "run.sharded",
         "run.checkpoint_every_s",
         "run.milestone_every",
         "run.log",
