@@ -5,7 +5,6 @@ RUN/checkpoints/00001234.safetensors    tensors, and as metadata the state (JSON
 There is one file a checkpoint, written whole or not at all; the last two are kept.
 """
 
-import errno
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -16,11 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from maeface import console, files
+from maeface import console
 from maeface.errors import DataError, WeightsError
+from maeface.model.file_format.fit import refuse_misfits
+from maeface.model.file_format.storage import save_tensors
 from maeface.train import ranks
 
 FOLDER = "checkpoints"
@@ -97,7 +98,8 @@ def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
     Rank 0 reads it, and all ranks get it.
 
     Raises:
-        WeightsError: there are checkpoints, and none can be read.
+        WeightsError: there are checkpoints, and none can be read; or it does not fit, because another version
+            of maeface wrote it.
     """
     tensors: dict[str, Tensor] = {}
 
@@ -109,9 +111,11 @@ def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
     state = ranks.first(read)
     if state is None:
         return False
+    tensors = ranks.share(tensors, device)
+    _refuse_misfits(run_folder / FOLDER, learner, tensors, state)
     learner.state = State(**state)
     groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "best", "mean", *MOMENTS)}
-    for key, tensor in ranks.share(tensors, device).items():
+    for key, tensor in tensors.items():
         group, _, name = key.partition(".")
         groups[group][name] = tensor
     learner.model.load_state_dict(groups["model"])
@@ -127,20 +131,19 @@ def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
 def write(run_folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write the checkpoint of a step and remove all but the last two.
 
+    Those of later steps are removed too: a run that was at this step could not read them.
+
     Raises:
         ResourceError: the disk is full or cannot be written; the checkpoints before are intact.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(state, sort_keys=True)
     path = run_folder / FOLDER / f"{step:08d}{SUFFIX}"
-    with files.atomic(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={"state": text, "sha256": hash_tensors(tensors, text)})
-        except SafetensorError as error:
-            raise OSError(errno.EIO, str(error)) from error
-    for old in _paths(run_folder)[:-KEPT]:
-        if old != path:
-            old.unlink(missing_ok=True)
+    save_tensors(path, tensors, {"state": text, "sha256": hash_tensors(tensors, text)})
+    paths = _paths(run_folder)
+    own = paths.index(path)
+    for other in [*paths[: max(own + 1 - KEPT, 0)], *paths[own + 1 :]]:
+        other.unlink(missing_ok=True)
 
 
 def read_latest(run_folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -173,6 +176,24 @@ def hash_tensors(tensors: Mapping[str, Tensor], text: str = "") -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(np.ascontiguousarray(tensor.reshape(-1).view(torch.uint8).numpy()).data)
     return digest.hexdigest()
+
+
+def _refuse_misfits(
+    folder: Path, learner: Learner, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> None:
+    """Refuse a checkpoint of another version; the message lists what differs."""
+    if unknown := sorted(state.keys() - State.__dataclass_fields__.keys()):
+        raise WeightsError(
+            f"{folder} is of a newer maeface, with {', '.join(unknown)}; upgrade this one, or start again in "
+            "another folder"
+        )
+    own = {name: value.shape for name, value in learner.model.state_dict().items()}
+    trained = {name: value.shape for name, value in _trained_parameters(learner)}
+    groups = {"model": own, **{moment: trained for moment in MOMENTS}}
+    groups |= {} if learner.mean is None else {"mean": own}
+    groups |= {"best": own} if any(name.startswith("best.") for name in tensors) else {}
+    expected = {f"{group}.{name}": shape for group, names in groups.items() for name, shape in names.items()}
+    refuse_misfits(folder, expected, tensors, tensors.keys() - expected.keys())
 
 
 def _trained_parameters(learner: Learner) -> Iterator[tuple[str, nn.Parameter]]:
