@@ -105,13 +105,15 @@ def test_a_library_that_is_missing_is_one_line_with_the_command(tmp_path, monkey
         journal.Journal(tmp_path, 0, [name])
 
 
-def test_a_service_that_cannot_start_is_one_line(tmp_path, monkeypatch):
+def test_a_service_that_cannot_start_ends_no_training(tmp_path, monkeypatch, capsys):
     def init(**given):
         raise builtins.RuntimeError("no API key")
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
-    with pytest.raises(ResourceError, match=r"wandb cannot start \(no API key\); leave it out of run\.log"):
-        journal.Journal(tmp_path, 0, ["wandb"])
+    with journal.Journal(tmp_path, 0, ["wandb", "csv"]) as opened:
+        opened.write(1, 0.5, {"loss": 2.0})
+    assert "the log wandb cannot be written (no API key); training goes on" in capsys.readouterr().err
+    assert len(table(tmp_path)) == len(journal.lines(tmp_path)) == 1
 
 
 def test_a_log_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):

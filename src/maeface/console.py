@@ -1,9 +1,13 @@
 """Messages to the user: progress and notes on stderr, results on stdout."""
 
+import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Self, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -24,10 +28,49 @@ MESSAGES = 20
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+class _Messages:
+    """stderr as it is now; where it cannot be written (a full disk, a closed pipe), nothing is from then on.
+
+    No message is worth the end of a long run.
+    """
+
+    @property
+    def rich_proxied_file(self) -> Self:
+        """The file that ``rich`` writes to, while it shows a bar and stands in the place of stderr."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of a file
+        return getattr(self._file(), name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._file().write(text)
+        except OSError:
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._file().flush()
+        except OSError:
+            self._give_up()
+
+    def _file(self) -> IO[str]:
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
+    def _give_up(self) -> None:
+        # in its place, because Python flushes it at the end, and exits with 120 if that fails
+        sys.stderr = Path(os.devnull).open("w")
+
+
+def _open_stderr() -> Console:
+    return Console(file=cast("IO[str]", _Messages()))
+
+
 def note(message: str) -> None:
     """Print a message to stderr, without markup or wrapping; other control characters are escaped."""
     message = "\n".join(map(escape, message.split("\n")))
-    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+    _open_stderr().print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def escape(name: str) -> str:
@@ -85,7 +128,7 @@ def progress(
     if not shown:
         yield lambda n=1, note="": None
         return
-    console = Console(stderr=True)
+    console = _open_stderr()
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}"),

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,8 @@ WEIGHTS_VARIABLE = "MAEFACE_WEIGHTS"
 """The environment variable that names a folder with public weights."""
 TEMPORARY = re.compile(r"\.\d+\.[0-9a-f]{16}\.tmp")
 """The names of the temporary files of ``atomic``."""
+LEFT_BY_KILLED = (".*.tmp", ".tmp??????")
+"""Patterns of what a killed process leaves in a folder of its own: from ``atomic``, and from safetensors."""
 ABANDONED_S = 60.0
 """A temporary file that was changed in the last so many seconds is not removed as abandoned."""
 RETRY_S = 0.2
@@ -46,7 +49,8 @@ def atomic(path: Path) -> Iterator[Path]:
 
     The file is synced before the rename and the folder after it, so that a crash at any moment leaves either
     the old file or the new one. On an exception the temporary file is removed. That of a killed process is
-    removed by a later process that writes to the same folder.
+    removed by a later process that writes to the same folder. The permissions of a file that is replaced are
+    kept.
 
     The temporary path is an empty file at first. An ``OSError`` that the block raises for another reason than
     writing this file (for example, while it reads another one) is passed on.
@@ -70,6 +74,8 @@ def atomic(path: Path) -> Iterator[Path]:
         with _convert_errors(path):
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
+            with suppress(FileNotFoundError):
+                shutil.copymode(path, temporary)
             temporary.replace(path)
             _sync_folder(path.parent)
 
@@ -128,7 +134,7 @@ def _remove_abandoned(folder: Path) -> None:
 def remove_temporary(*folders: Path) -> None:
     """Remove temporary files and folders that a killed process left; nothing may be writing to them."""
     for folder in folders:
-        for path in folder.glob(".*.tmp"):
+        for path in itertools.chain.from_iterable(map(folder.glob, LEFT_BY_KILLED)):
             if path.is_dir():
                 shutil.rmtree(path)
             else:

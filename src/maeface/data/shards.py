@@ -268,7 +268,7 @@ def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
             _plain_name(name): {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])}
             for name, entry in index.items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} is not the index of this maeface: expected {{name: {{sha256, bytes, count}}}}; "
             "it is damaged, or written by a newer version: update maeface or prepare again"

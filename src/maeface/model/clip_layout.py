@@ -124,7 +124,7 @@ def _check_config(config: Path) -> int | None:
             "OpenCLIP (LAION) have GELU and would be read wrongly"
         )
         return None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{config} is not the config.json of a CLIP: {error}") from error
     if name != "quick_gelu":
         raise WeightsError(

@@ -38,7 +38,7 @@ def licence_of(path: Path) -> str:
         with safe_open(files_of(path)[0], "np") as file:
             header = (file.metadata() or {}).get(HEADER_KEY, "{}")
         stated = str(json.loads(header)["metadata"].get("licence", ""))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""  # PyTorch's own format, or damaged: loading says so
     return stated or (PACKAGED if path.parent == zoo.folder() else "")
 

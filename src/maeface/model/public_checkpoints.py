@@ -259,7 +259,7 @@ def _transformers_heads(config: Path) -> tuple[int | None, int | None]:
     try:
         values = json.loads(config.read_text(encoding="utf-8"))
         heads, decoder_heads = values["num_attention_heads"], values.get("decoder_num_attention_heads")
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise WeightsError(f"{config} is not the config.json of a ViTMAE ({_line(error)})") from error
     for value in (heads, decoder_heads):
         if value is not None and (type(value) is not int or not 1 <= value <= 1024):

@@ -6,11 +6,10 @@ There is one file a checkpoint, written whole or not at all; the last two are ke
 is a folder instead (``sharded_checkpoint``). Either goes on with any number of ranks, in parts or not.
 """
 
-import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from maeface import console, files
+from maeface import console
 from maeface.errors import DataError, WeightsError
+from maeface.model.file_format.fit import refuse_misfits
+from maeface.model.file_format.storage import save_tensors
 from maeface.train import ranks, sharded_checkpoint, sharding
 
 FOLDER = "checkpoints"
@@ -126,7 +127,8 @@ def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
     Rank 0 reads it, and all ranks get it; of parts, each rank reads what it needs.
 
     Raises:
-        WeightsError: there are checkpoints, and none can be read.
+        WeightsError: there are checkpoints, and none can be read; or it does not fit, because another version
+            of maeface wrote it.
     """
     tensors: dict[str, Tensor] = {}
 
@@ -138,6 +140,12 @@ def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
     saved = ranks.first(read)
     if saved is None:
         return False
+    if saved.folder is None:
+        whole = ranks.share(tensors, device)
+    else:  # without values yet
+        expected = _expected(learner, saved.names)
+        whole = {key: torch.empty(expected.get(key, ()), device="meta") for key in saved.names}
+    _refuse_misfits(run_folder / FOLDER, learner, whole, saved.state)
     learner.state = State(**saved.state)
     weights, parameters = learner.model.state_dict(), dict(_trained_parameters(learner))
 
@@ -146,7 +154,7 @@ def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
         return parameters[name] if group in MOMENTS else weights[name]
 
     if saved.folder is None:
-        found = {key: sharding.part(t, like(key)) for key, t in ranks.share(tensors, device).items()}
+        found = {key: sharding.part(tensor, like(key)) for key, tensor in whole.items()}
     else:
         found = {key: torch.empty_like(like(key), requires_grad=False) for key in saved.names}
         sharded_checkpoint.fill(saved.folder, found)
@@ -167,29 +175,27 @@ def restore(run_folder: Path, learner: Learner, device: torch.device) -> bool:
 def write(run_folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write the checkpoint of a step and remove all but the last two.
 
+    Those of later steps are removed too: a run that was at this step could not read them.
+
     Raises:
         ResourceError: the disk is full or cannot be written; the checkpoints before are intact.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(state, sort_keys=True)
     path = run_folder / FOLDER / f"{step:08d}{SUFFIX}"
-    with files.atomic(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={"state": text, "sha256": hash_tensors(tensors, text)})
-        except SafetensorError as error:
-            raise OSError(errno.EIO, str(error)) from error
+    save_tensors(path, tensors, {"state": text, "sha256": hash_tensors(tensors, text)})
     _remove_old(run_folder, path)
 
 
 def _remove_old(run_folder: Path, path: Path) -> None:
-    """Remove all checkpoints but the last two and one that was just written."""
-    for old in _paths(run_folder)[:-KEPT]:
-        if old == path:
-            continue
-        if old.suffix == SUFFIX:
-            old.unlink(missing_ok=True)
+    """Remove all checkpoints but one that was just written and the one before it, later ones too."""
+    paths = _paths(run_folder)
+    own = paths.index(path)
+    for other in [*paths[: max(own + 1 - KEPT, 0)], *paths[own + 1 :]]:
+        if other.suffix == SUFFIX:
+            other.unlink(missing_ok=True)
         else:
-            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def read_latest(run_folder: Path) -> Saved | None:
@@ -222,6 +228,29 @@ def hash_tensors(tensors: Mapping[str, Tensor], text: str = "") -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(np.ascontiguousarray(tensor.reshape(-1).view(torch.uint8).numpy()).data)
     return digest.hexdigest()
+
+
+def _refuse_misfits(
+    folder: Path, learner: Learner, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> None:
+    """Refuse a checkpoint of another version; the message lists what differs."""
+    if unknown := sorted(state.keys() - State.__dataclass_fields__.keys()):
+        raise WeightsError(
+            f"{folder} is of a newer maeface, with {', '.join(unknown)}; upgrade this one, or start again in "
+            "another folder"
+        )
+    expected = _expected(learner, tensors)
+    refuse_misfits(folder, expected, tensors, tensors.keys() - expected.keys())
+
+
+def _expected(learner: Learner, names: Iterable[str]) -> dict[str, torch.Size]:
+    """Return the shapes of a learner's tensors; ``names`` says whether there are best weights."""
+    own = {name: value.shape for name, value in learner.model.state_dict().items()}
+    trained = {name: value.shape for name, value in _trained_parameters(learner)}
+    groups = {"model": own, **{moment: trained for moment in MOMENTS}}
+    groups |= {} if learner.mean is None else {"mean": own}
+    groups |= {"best": own} if any(name.startswith("best.") for name in names) else {}
+    return {f"{group}.{name}": shape for group, shapes in groups.items() for name, shape in shapes.items()}
 
 
 def _trained_parameters(learner: Learner) -> Iterator[tuple[str, nn.Parameter]]:

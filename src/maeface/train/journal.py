@@ -8,18 +8,20 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from torch import Tensor
 
 from maeface import console, files
-from maeface.errors import DataError
+from maeface.errors import DataError, ResourceError
 from maeface.train import copies
 from maeface.train.checkpoint import State
 from maeface.train.run import Run
-from maeface.train.sinks import SINKS, Sink
+from maeface.train.sinks import SINKS, Sink, require_libraries
 
 FILE = "log.jsonl"
 
@@ -34,46 +36,64 @@ class Journal:
         log: names of ``sinks.SINKS`` that get the same values.
 
     Raises:
-        ResourceError: a sink needs a library that is not installed or cannot start.
+        ResourceError: a sink needs a library that is not installed.
     """
 
     def __init__(self, folder: Path, step: int, log: Sequence[str] = ()) -> None:
+        require_libraries(log)
         kept = [line for line in lines(folder) if line["step"] <= step]
-        self._sinks = {name: SINKS[name](folder, step) for name in log}
-        files.write_text(folder / FILE, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = (folder / FILE).open("a", encoding="utf-8")
-        self._broken = False
+        self._sinks: dict[str, Sink] = {}
+        for name in log:
+            self._attempt(name, partial(self._open, name, folder, step))
+        self._file: TextIO | None = None
+        try:
+            files.write_text(folder / FILE, "".join(json.dumps(line) + "\n" for line in kept))
+            self._file = (folder / FILE).open("a", encoding="utf-8")
+        except (OSError, ResourceError) as error:
+            self._give_up(error)
 
     def write(self, step: int, epoch: float, values: Mapping[str, float | int]) -> None:
         """Write one line, and one point of each curve; a value that is not finite is null in the file."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         line = {"step": step, "epoch": round(epoch, 6), **dict.fromkeys(values), **finite}
-        self._guard(lambda: self._file.write(json.dumps(line) + "\n"))
+        self._guard(lambda file: file.write(json.dumps(line) + "\n"))
         self._pass_on(lambda sink: sink.write(step, epoch, finite))
 
     def flush(self) -> None:
         """Pass all lines and points to the operating system."""
-        self._guard(self._file.flush)
+        self._guard(lambda file: file.flush())
         self._pass_on(lambda sink: sink.flush())
 
-    def _guard(self, action: Callable[[], object]) -> None:
+    def _guard(self, action: Callable[[TextIO], object]) -> None:
         """Do something with the file; after an error it is left alone."""
-        if self._broken:
+        if self._file is None:
             return
         try:
-            action()
+            action(self._file)
         except OSError as error:
-            self._broken = True
-            console.note(f"the log cannot be written ({error.strerror}); training goes on without it")
+            with suppress(OSError):  # what it still holds cannot be written either
+                self._file.close()
+            self._file = None
+            self._give_up(error)
+
+    def _give_up(self, error: OSError | ResourceError) -> None:
+        console.note(f"the log cannot be written ({error}); training goes on without it")
+
+    def _open(self, name: str, folder: Path, step: int) -> None:
+        self._sinks[name] = SINKS[name](folder, step)
 
     def _pass_on(self, action: Callable[[Sink], None]) -> None:
-        """Do something with each sink; one that fails is left alone from then on."""
+        """Do something with each sink."""
         for name, sink in list(self._sinks.items()):
-            try:
-                action(sink)
-            except Exception as error:  # of a library, which may raise anything
-                del self._sinks[name]
-                console.note(f"the log {name} cannot be written ({error}); training goes on without it")
+            self._attempt(name, partial(action, sink))
+
+    def _attempt(self, name: str, action: Callable[[], None]) -> None:
+        """Do something with a sink; one that fails is left alone from then on."""
+        try:
+            action()
+        except Exception as error:  # of a library, which may raise anything
+            self._sinks.pop(name, None)
+            console.note(f"the log {name} cannot be written ({error}); training goes on without it")
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +103,7 @@ class Journal:
     ) -> None:
         self.flush()
         self._pass_on(lambda sink: sink.close())
-        self._guard(self._file.close)
+        self._guard(lambda file: file.close())
 
 
 class LossMonitor:

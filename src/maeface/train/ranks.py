@@ -6,16 +6,21 @@ All ranks call each of these functions, in the same order. Where there is one pr
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.constants import default_pg_timeout
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from maeface.errors import ConfigError, MaefaceError, ResourceError
 
+MEET_S = 45.0
+"""How long a rank tries to reach the others' address; later it waits for them much longer."""
 SHOWN = 4
 """Differences between ranks that an error names."""
 Value = TypeVar("Value")
@@ -43,8 +48,11 @@ def open_group(device: torch.device) -> Iterator[tuple[int, int]]:
             "is not set; start them with torchrun, or unset WORLD_SIZE"
         )
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    except RuntimeError as error:
+        store, rank, _ = next(rendezvous("env://", timeout=timedelta(seconds=MEET_S)))
+        store.set_timeout(default_pg_timeout)
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+    except (RuntimeError, ValueError) as error:
         raise ResourceError(
             f"rank {os.environ['RANK']} of {world}: the processes of this training cannot meet at "
             f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({str(error).splitlines()[0]}); choose "

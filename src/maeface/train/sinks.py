@@ -7,7 +7,7 @@ those of ``run.log``.
 import csv
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,33 +110,22 @@ class Tracker:
         library: "wandb" or "trackio".
         folder: of the run; its ``settings.json`` becomes the settings of the tracked run.
 
-    Raises:
-        ResourceError: the library is not installed or cannot start.
+    The library may raise anything, such as without a login or a network.
     """
 
     def __init__(self, library: str, folder: Path) -> None:
-        try:
-            module = import_module(library)
-        except ImportError as error:
-            raise ResourceError(
-                f"run.log names {library}, which is not installed; install it with: "
-                f"uv pip install 'maeface[{library}]'"
-            ) from error
         if not (folder / RUN_ID).is_file():
             files.write_text(folder / RUN_ID, secrets.token_hex(4))
         name = (folder / RUN_ID).read_text(encoding="utf-8")
         own = {"id": name, "dir": str(folder)} if library == "wandb" else {}
         settings = folder / "settings.json"
-        try:
-            self._run = module.init(
-                project="maeface",
-                name=f"{folder.absolute().name}-{name}",
-                config=json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {},
-                resume="allow",
-                **own,
-            )
-        except Exception as error:  # whatever the library raises without a login or a network
-            raise ResourceError(f"{library} cannot start ({error}); leave it out of run.log") from error
+        self._run = import_module(library).init(
+            project="maeface",
+            name=f"{folder.absolute().name}-{name}",
+            config=json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {},
+            resume="allow",
+            **own,
+        )
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Send the values."""
@@ -156,3 +145,15 @@ SINKS: dict[str, Callable[[Path, int], Sink]] = {
     "wandb": lambda folder, step: Tracker("wandb", folder),
     "trackio": lambda folder, step: Tracker("trackio", folder),
 }
+
+
+def require_libraries(names: Iterable[str]) -> None:
+    """Raise a ``ResourceError`` with the command if a sink's library is not installed."""
+    for library in {"wandb", "trackio"} & set(names):
+        try:
+            import_module(library)
+        except ImportError as error:
+            raise ResourceError(
+                f"run.log names {library}, which is not installed; install it with: "
+                f"uv pip install 'maeface[{library}]'"
+            ) from error

@@ -5,12 +5,14 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from maeface.data.ingest.cores import count_cores
 from maeface.data.loading.dataset import Batch, FaceDataset, Samples
@@ -205,16 +207,33 @@ def _start(loader: DataLoader[Batch]) -> Iterator[Batch]:
         warnings.filterwarnings(
             "ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning
         )
-        return iter(loader)
+        batches = iter(loader)
+    _explain_signals()
+    return batches
 
 
 def _checked(batches: Iterator[Batch]) -> Iterator[Batch]:
     """Yield batches; raise what was raised in a worker."""
-    try:
+    with _explain_killed():
         for batch in batches:
             if "error" in batch:
                 raise batch["error"]
             yield batch
+
+
+def _explain_signals() -> None:
+    """Explain what torch raises from a signal handler, in the middle of anything, once a worker is killed."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    if getattr(handler, "__module__", None) != signal_handling.__name__ or not callable(handler):
+        return  # no workers, or not in the main thread, or explained already
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGCHLD, _explain_killed()(handler))
+
+
+@contextmanager
+def _explain_killed() -> Iterator[None]:
+    try:
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -53,7 +53,7 @@ def write(
         count = len(groups)
         targets = [path.with_name(f"{path.stem}-{k:05d}-of-{count:05d}{SUFFIX}") for k in range(1, count + 1)]
     for target, group in zip(targets, groups, strict=True):
-        _save(target, group, header)
+        save_tensors(target, group, {HEADER_KEY: header})
     for stale in [path, *parts_of(path)]:  # of an earlier save, split otherwise
         if stale not in targets:
             stale.unlink(missing_ok=True)
@@ -91,17 +91,21 @@ def write_metadata(path: Path, metadata: Metadata, tensors: Mapping[str, Tensor]
     for part in parts:
         kept = replaced(part.tensors) | (new if part is parts[-1] else {})
         # A copy: the tensors may be a memory map of the file that is replaced.
-        _save(part.path, {name: value.clone() for name, value in kept.items()}, header)
+        copies = {name: value.clone() for name, value in kept.items()}
+        save_tensors(part.path, copies, {HEADER_KEY: header})
     return tuple(part.path for part in parts)
 
 
-def _save(target: Path, tensors: Mapping[str, Tensor], header: str) -> None:
-    """Write one file, whole or not at all."""
+def save_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write one file of safetensors, whole or not at all.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
     with files.atomic(target) as temporary:
-        temporary.touch()
         mode = temporary.stat().st_mode  # save_file would leave a file that only its owner can read
         try:
-            save_file(dict(tensors), temporary, metadata={HEADER_KEY: header})
+            save_file(dict(tensors), temporary, metadata=dict(metadata))
         except SafetensorError as error:
             raise OSError(errno.EIO, str(error)) from error
         temporary.chmod(mode)
