@@ -26,6 +26,7 @@ GROUND = {
     "facts",
     "metrics",
     "nested",
+    "portable",
 }
 VERBS = {
     "plan",

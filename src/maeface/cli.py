@@ -34,6 +34,7 @@ def main() -> None:
 def run(commands: typer.Typer, name: str) -> None:
     """Run a command line called ``name``, and end the process with an exit code."""
     process.wait_without_spinning()
+    console.never_fail()
     try:
         with process.stopped_by_signals(), checks.name_options():
             commands()

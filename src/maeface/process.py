@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from maeface import portable
 from maeface.errors import ConfigError
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -99,11 +100,11 @@ class _Handler:
             raise Stopped(signal.Signals(number))
         elif now - self.since >= SAME_S:
             signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            portable.send_to_main_thread(number)
 
     def _send_again(self, number: int) -> None:
         self.waiting = False
-        os.kill(os.getpid(), number)
+        portable.send_to_main_thread(number)
 
     def cancel_retry(self) -> None:
         """Make sure that no signal is sent again when the earlier handlers are back."""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from maeface import portable
 from maeface.data.ingest.cores import count_cores
 from maeface.data.loading.dataset import Batch, FaceDataset, Samples
 from maeface.data.loading.sampling import BatchOrder, pair
@@ -192,7 +192,7 @@ def _open(
         pin_memory=pin,
         worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # else it draws from the one that the training step has seeded
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        multiprocessing_context=("fork" if portable.FORKS else "spawn") if workers else None,
         persistent_workers=persistent and workers > 0,
     )
 
