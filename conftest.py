@@ -1,6 +1,5 @@
 """Fixtures that both packages' tests use."""
 
-import resource
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ def shared() -> Path:
 @pytest.fixture
 def small_files():
     """This process writes no file of more than 20 kB, as if the disk were full."""
+    resource = pytest.importorskip("resource", reason="needs limits of the size of files, as POSIX has them")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     yield

@@ -479,7 +479,9 @@ def test_back_ends_that_cannot_be_used_are_refused(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match="does not run the face detector's resnet50; ask for torch"):
         Detector(tmp_path / "x.pth", "resnet50", backend="openvino")
     monkeypatch.setattr(backends, "is_installed", lambda name: False)
-    with pytest.raises(ResourceError, match="backend onnxruntime is not installed"):
+    with pytest.raises(
+        ResourceError, match=r"backend onnxruntime is not installed; .*pip install 'maeface\[onnxruntime\]'"
+    ):
         Predictor(backend="onnxruntime", aligned=True)
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maeface import files
+from maeface import files, portable
 from maeface.errors import DataError, ResourceError
 from maeface.model import weights
 from maeface.model.file_format.description import describe
@@ -121,7 +121,7 @@ def test_an_unnamed_error_of_a_write_is_a_failed_write(tmp_path):
 WRITES = """
 import sys, time
 from pathlib import Path
-from maeface import files
+from maeface import files, portable
 with files.atomic(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     print("writes", flush=True)
@@ -177,19 +177,19 @@ def test_a_hash_shows_that_it_makes_progress(tmp_path):
 
 def test_a_lock_whose_file_is_removed_meanwhile_is_taken_again(tmp_path, monkeypatch):
     """Its last owner removes it, and the folder, while the next one is about to lock it."""
-    folder, calls, real = tmp_path / "folder", [], files.fcntl.flock
+    folder, calls, real = tmp_path / "folder", [], portable.try_lock
 
-    def flock(descriptor, operation):
-        calls.append(operation)
+    def try_lock(descriptor):
+        calls.append(descriptor)
         if len(calls) == 1:
             (folder / ".lock").unlink()
             folder.rmdir()
         if len(calls) == 2:  # another process has made it anew
             (folder / ".lock").unlink()
             (folder / ".lock").touch()
-        real(descriptor, operation)
+        real(descriptor)
 
-    monkeypatch.setattr(files.fcntl, "flock", flock)
+    monkeypatch.setattr(portable, "try_lock", try_lock)
     with files.lock(folder):
         assert len(calls) == 3 and (folder / ".lock").is_file()
         with pytest.raises(ResourceError, match="in use by another run"), files.lock(folder):

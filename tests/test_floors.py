@@ -26,6 +26,7 @@ GROUND = {
     "facts",
     "metrics",
     "nested",
+    "portable",
 }
 VERBS = {
     "plan",
@@ -38,6 +39,7 @@ VERBS = {
     "aus",
     "demo",
     "reproduce",
+    "doctor",
 }
 ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs
 # folder or module -> what it may import beside itself and the ground
@@ -50,6 +52,7 @@ BELOW = {
     "report": {"analysis"},
     "analysis": set(),
     "interchange": {"analysis"},
+    "diagnosis": {"faces", "data", "model", "runtime", "prediction"},
     "prediction": {"faces", "data", "model", "runtime", "analysis", "interchange", "report"},
 }
 COLUMNS = set(BELOW)
@@ -134,7 +137,7 @@ def test_importing_the_door_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("verb", ["predict", "prepare", "evaluate", "datasets", "aus"])
+@pytest.mark.parametrize("verb", ["predict", "prepare", "evaluate", "datasets", "aus", "doctor"])
 def test_a_verb_loads_no_library_that_it_seldom_needs(verb):
     code = f"""
 import sys, maeface.cli, maeface.{verb}

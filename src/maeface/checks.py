@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path, PosixPath
+from pathlib import Path
 
 from maeface.errors import ConfigError, MaefaceError, ResourceError, WeightsError
 
@@ -216,7 +216,7 @@ def require_writable_file(path: Path | None, what: str, suffixes: Sequence[str])
     _require_writable(path, folder=False)
 
 
-class FolderPath(PosixPath):
+class FolderPath(type(Path())):  # type: ignore[misc] # before Python 3.12, Path has no subclasses
     """The path of an output that was given with a slash at its end: a folder, which may not be there yet."""
 
 

@@ -5,8 +5,6 @@ input; 4 wrong weights or checkpoint; 5 disk, memory, device or lock not availab
 143 terminated.
 """
 
-import os
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +12,7 @@ from typing import Annotated
 import typer
 
 from maeface import checks, config, console, options, predict_options, process
-from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
+from maeface.errors import ConfigError
 from maeface.options import INPUT, OUTPUT
 
 app = typer.Typer(
@@ -28,28 +26,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line ``maeface``."""
-    run(app, "maeface")
-
-
-def run(commands: typer.Typer, name: str) -> None:
-    """Run a command line called ``name``, and end the process with an exit code."""
-    process.wait_without_spinning()
-    try:
-        with process.stopped_by_signals(), checks.name_options():
-            commands()
-    except process.Stopped as stopped:
-        console.note(f"{name}: stopped by {stopped.name}")
-        raise
-    except MaefaceError as error:
-        if os.environ.get("MAEFACE_DEBUG"):
-            raise
-        console.note(f"{name}: {error}")
-        sys.exit(error.exit_code)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        console.note(f"{name}: out of memory; use a smaller batch, fewer workers or a smaller model")
-        sys.exit(5)
+    process.run_commands(app, "maeface")
 
 
 @app.callback(invoke_without_command=True)
@@ -321,6 +298,21 @@ def plan(
     from maeface import plan as verb
 
     console.print_result(verb.render(verb.run(verb.load(recipe, overrides or ()), gpus, gpu, images)))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    speed: Annotated[bool, typer.Option(help="Run each back end for a second.")] = True,
+) -> None:
+    """Check this installation: versions, devices, speed of the back ends, weights, extras."""
+    from maeface import doctor as verb
+
+    report = verb.run(speed)
+    console.print_result(verb.to_json(report) if as_json else verb.render(report))
+    console.note(verb.conclude(report))
+    if report.broken:
+        raise typer.Exit(5)
 
 
 if __name__ == "__main__":

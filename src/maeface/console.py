@@ -1,5 +1,6 @@
 """Messages to the user: progress and notes on stderr, results on stdout."""
 
+import io
 import os
 import re
 import sys
@@ -98,6 +99,12 @@ class FewNotes:
             note(escape(message))
         elif self.count == MESSAGES + 1:
             note(f"further {self._what} are only counted")
+
+
+def never_fail() -> None:
+    """Print characters that the encoding of stdout lacks as escapes: of Windows, where it goes to a file."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def print_result(result: Table | str) -> None:

@@ -1,7 +1,6 @@
 """Atomic writing of files, hashes, the lock of a folder, and numbers as text has them."""
 
 import errno
-import fcntl
 import functools
 import hashlib
 import itertools
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maeface import portable
 from maeface.errors import InUseError, ResourceError
 
 WEIGHTS_VARIABLE = "MAEFACE_WEIGHTS"
@@ -29,6 +29,10 @@ LEFT_BY_KILLED = (".*.tmp", ".tmp??????")
 """Patterns of what a killed process leaves in a folder of its own: from ``atomic``, and from safetensors."""
 ABANDONED_S = 60.0
 """A temporary file that was changed in the last so many seconds is not removed as abandoned."""
+ABANDONED_UNLOCKED_S = 86_400.0
+"""The same where no lock shows that its writer is alive."""
+LOCK = ".lock"
+"""The name of the file that locks a folder."""
 RETRY_S = 0.2
 """Seconds between attempts to lock a folder that another process has locked."""
 HASHED_TOGETHER = 2**20
@@ -64,7 +68,11 @@ def atomic(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(path.parent.absolute())
             stack.callback(_remove, temporary)
-            stack.callback(os.close, _create_locked(temporary))
+            descriptor = _create_locked(temporary)
+            if portable.MOVES_OPEN_FILES:
+                stack.callback(os.close, descriptor)
+            else:
+                os.close(descriptor)
         try:
             yield temporary
         except OSError as error:
@@ -77,7 +85,7 @@ def atomic(path: Path) -> Iterator[Path]:
             with suppress(FileNotFoundError):
                 shutil.copymode(path, temporary)
             temporary.replace(path)
-            _sync_folder(path.parent)
+            portable.sync_folder(path.parent)
 
 
 @contextmanager
@@ -101,9 +109,9 @@ def _is_write_error(error: OSError, temporary: Path) -> bool:
 
 def _create_locked(temporary: Path) -> int:
     """Create a file and return its descriptor; its lock shows other processes that its writer is alive."""
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     with suppress(OSError):  # a file system without locks
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        portable.try_lock(descriptor)
     return descriptor
 
 
@@ -117,15 +125,19 @@ def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary files of killed processes.
 
     Files that are locked, or were changed lately, are kept: another process may be writing them. The time
-    matters because a writer may have replaced the locked file.
+    matters because a writer may have replaced the locked file, or could not keep the lock.
     """
+    kept_s = ABANDONED_S if portable.MOVES_OPEN_FILES else ABANDONED_UNLOCKED_S
     for file in folder.glob(".*.tmp"):
         with suppress(OSError):
-            if not TEMPORARY.fullmatch(file.name) or time.time() - file.stat().st_mtime < ABANDONED_S:
+            if not TEMPORARY.fullmatch(file.name) or time.time() - file.stat().st_mtime < kept_s:
                 continue
-            descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+            if not portable.MOVES_OPEN_FILES:
+                file.unlink(missing_ok=True)
+                continue
+            descriptor = os.open(file, os.O_RDWR)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                portable.try_lock(descriptor)
                 file.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
@@ -196,7 +208,7 @@ def lock(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
 
     The lock is the operating system's, so it is released when the process ends, for whatever reason. The
     block may remove the lock file, as the last file in the folder: whoever locks the folder next makes
-    another one.
+    another one. Where an open file cannot be removed, a folder with nothing but the lock is removed here.
 
     Raises:
         InUseError: another process has locked the folder.
@@ -221,20 +233,21 @@ def lock(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
     try:
         yield
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # for processes that have inherited it too
+        portable.unlock(descriptor)
         os.close(descriptor)
+        portable.remove_empty(folder, LOCK)
 
 
 def _try_lock(folder: Path) -> int | None:
     """Return the descriptor of a lock file that is locked; None if it was removed meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    path = folder / LOCK
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except FileNotFoundError:  # the folder was removed
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        portable.try_lock(descriptor)
         if os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor
     except FileNotFoundError:
@@ -272,14 +285,6 @@ def _fit_part(part: str) -> str:
         return part
     kept = data[: LONGEST_NAME - 17].decode(errors="ignore")  # no half characters
     return f"{kept}~{hashlib.sha256(data).hexdigest()[:16]}"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def as_in_text(values: NDArray[Any]) -> NDArray[np.float64]:

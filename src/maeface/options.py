@@ -29,7 +29,7 @@ Threshold = Annotated[
 
 def parse_output(text: str) -> Path:
     """Return the path of an output; of one that ends with a slash, a ``checks.FolderPath``."""
-    return checks.FolderPath(text) if text.endswith(os.sep) else Path(text)
+    return checks.FolderPath(text) if text.endswith((os.sep, "/")) else Path(text)
 
 
 Recipe = Annotated[

@@ -1,15 +1,16 @@
-"""The process of a command: its signals, its waiting threads, and whether it is the only one."""
+"""The process of a command: its errors, signals and waiting threads, and whether it is the only one."""
 
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from maeface.errors import ConfigError
+from maeface import checks, console, portable
+from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SAME_S = 1.0
@@ -24,6 +25,28 @@ class Stopped(SystemExit):
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(EXIT_CODES[number])
         self.name = "Ctrl-C" if number == signal.SIGINT else number.name
+
+
+def run_commands(commands: Callable[[], object], name: str) -> None:
+    """Run the commands of a command line called ``name``, and end the process with an exit code."""
+    wait_without_spinning()
+    console.never_fail()
+    try:
+        with stopped_by_signals(), checks.name_options():
+            commands()
+    except Stopped as stopped:
+        console.note(f"{name}: stopped by {stopped.name}")
+        raise
+    except MaefaceError as error:
+        if os.environ.get("MAEFACE_DEBUG"):
+            raise
+        console.note(f"{name}: {error}")
+        sys.exit(error.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        console.note(f"{name}: out of memory; use a smaller batch, fewer workers or a smaller model")
+        sys.exit(5)
 
 
 def require_one(verb: str, instead: str) -> None:
@@ -99,11 +122,11 @@ class _Handler:
             raise Stopped(signal.Signals(number))
         elif now - self.since >= SAME_S:
             signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            portable.send_to_main_thread(number)
 
     def _send_again(self, number: int) -> None:
         self.waiting = False
-        os.kill(os.getpid(), number)
+        portable.send_to_main_thread(number)
 
     def cancel_retry(self) -> None:
         """Make sure that no signal is sent again when the earlier handlers are back."""

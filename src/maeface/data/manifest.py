@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -149,7 +149,7 @@ def read_plain_folder(folder: Path) -> "pd.DataFrame":
     return _frame(table)
 
 
-def escape(path: Path) -> str:
+def escape(path: PurePath) -> str:
     r"""Return a relative path as the ``source`` of a manifest: posix, bytes that are not UTF-8 as ``\xNN``.
 
     ``unescape`` is the inverse: a backslash that would be read as such an escape is written ``\x5c``.
@@ -162,7 +162,10 @@ def escape(path: Path) -> str:
 def unescape(source: str) -> Path:
     """Return the relative path of a ``source``; the inverse of ``escape``."""
     name = re.sub(rb"\\x([0-9a-f]{2})", lambda hit: bytes([int(hit[1], 16)]), source.encode())
-    return Path(os.fsdecode(name))
+    try:
+        return Path(os.fsdecode(name))
+    except UnicodeDecodeError:  # on Windows: no file has such a name there
+        return Path(name.decode(errors="surrogateescape"))
 
 
 def subjects(rows: "pd.DataFrame") -> NDArray[np.object_]:

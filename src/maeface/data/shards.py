@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from maeface import console, files
+from maeface import console, files, portable
 from maeface.data.manifest import unescape
 from maeface.errors import DataError
 
@@ -137,8 +137,7 @@ class Shards:
                 f"{self._path(shard)}: the manifest asks for bytes {offset} to {offset + size} of "
                 f"{self._index[shard]['bytes']}; manifest and shards do not belong together, prepare again"
             )
-        # pread has no position, so processes forked from this one can share the descriptor
-        data = os.pread(descriptor, size, offset)
+        data = portable.read_at(descriptor, size, offset)
         if len(data) != size:
             raise DataError(f"{self._path(shard)} is truncated; prepare the folder again")
         return data
@@ -152,8 +151,7 @@ class Shards:
         name = unescape(source)
         path = self.folder / name
         try:
-            inside = not name.is_absolute() and ".." not in name.parts
-            if not inside or not path.resolve().is_relative_to(self.folder.resolve()):
+            if not portable.stays_inside(name) or not path.resolve().is_relative_to(self.folder.resolve()):
                 raise DataError(
                     f"{path} is outside the folder {self.folder}, so it is not read; "
                     "copy the image into the folder, or prepare it"
@@ -188,7 +186,7 @@ class Shards:
         self._check(shard)
         path = self._path(shard)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, portable.READ_ONLY)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
         self._open[shard] = descriptor

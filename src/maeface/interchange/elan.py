@@ -1,6 +1,5 @@
 """Events as an annotation file of ELAN (``.eaf``, EAF 3.0)."""
 
-import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
+from maeface import portable
 from maeface.interchange import events as events_tables
 
 # The types that ELAN itself writes; it chooses a player by them.
@@ -100,11 +100,13 @@ def _time_slots(table: pd.DataFrame) -> tuple[list[int], list[tuple[int, int]]]:
 
 def _describe_media(media: Path, out: Path) -> dict[str, str]:
     # ELAN takes both as they are: it knows no escapes such as %20.
-    relative = Path(os.path.relpath(media.absolute(), out.absolute().parent)).as_posix()
+    relative = portable.relative_path(media, out.absolute().parent)
+    if not relative.startswith("..") and not Path(relative).is_absolute():
+        relative = f"./{relative}"
     return {
-        "MEDIA_URL": _clean(f"file://{media.absolute().as_posix()}"),
+        "MEDIA_URL": _clean(portable.file_url(media.absolute())),
         "MIME_TYPE": MIME_TYPES.get(media.suffix.lower(), ANY_VIDEO),
-        "RELATIVE_MEDIA_URL": _clean(relative if relative.startswith("..") else f"./{relative}"),
+        "RELATIVE_MEDIA_URL": _clean(relative),
     }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from maeface import console, facts, files
+from maeface import console, facts, files, portable
 from maeface.analysis.events import find_events
 from maeface.analysis.neutral import subtract
 from maeface.analysis.smoothing import smooth
@@ -36,7 +36,6 @@ from maeface.prediction.extras import (
     Extras,
     Key,
     Made,
-    relative_path,
 )
 from maeface.prediction.film_rows import columns_needed, read_films, split_by_input
 from maeface.prediction.neutral_face import ReadNeutral, find_levels, read_neutral
@@ -243,7 +242,7 @@ class _Making:
             from maeface.report import film_page
 
             path = place.with_name(f"{place.name}{PAGE}")
-            relative = relative_path(film, path.parent)
+            relative = portable.relative_path(film, path.parent)
             tables = {"events": events, "summary": summary}
             more = {"trust": trust, "smooth_s": self.extras.smooth_s}
             film_page.write(path, rows, title=film.name, film=relative, **tables, **more)

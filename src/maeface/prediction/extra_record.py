@@ -10,10 +10,10 @@ import hashlib
 import json
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from maeface import checks, console, files
+from maeface import checks, console, files, portable
 from maeface.errors import ConfigError
 from maeface.prediction.extras import ENDINGS, EXTRA_RECORD, Key
 from maeface.prediction.parts import look_at
@@ -167,8 +167,9 @@ class ExtraRecord:
 
     def _is_ours(self, name: str) -> bool:
         """Return whether a name is of something that may be made of the table, and of nothing elsewhere."""
-        first, *rest = PurePosixPath(name).parts or ("",)
-        return first in (f"{self._stem}{ending}" for ending in ENDINGS) and ".." not in rest
+        path = Path(name)
+        own = {f"{self._stem}{ending}" for ending in ENDINGS}
+        return portable.stays_inside(path) and bool(own.intersection(path.parts[:1]))
 
     def _save(self) -> None:
         listed = [

@@ -1,13 +1,12 @@
 """What may be made of a finished table, beside the table itself; see ``extra_files``."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from maeface import checks
+from maeface import checks, portable
 from maeface.errors import ConfigError
 from maeface.prediction.parts import look_at
 
@@ -97,7 +96,7 @@ class Extras:
             (name, film) for film in films for name in of_each
         ]
         values = {"neutral": self._describe_neutral(), "smooth_s": self.smooth_s, "all_aus": self.all_aus}
-        paths = {name: relative_path(film, folder) for name, film in films.items()}
+        paths = {name: portable.relative_path(film, folder) for name, film in films.items()}
         wanted = {}
         for what, film in keys:
             settings: dict[str, Any] = {name: values[name] for name in SHAPED_BY.get(what, ())}
@@ -182,8 +181,3 @@ class Made:
     paths: list[Path]
     lines: Sequence[str] = ()
     current: Sequence[Path] = ()
-
-
-def relative_path(film: Path, folder: Path) -> str:
-    """Return the path of a film as a file in a folder names it."""
-    return Path(os.path.relpath(film.absolute(), folder.absolute())).as_posix()

@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from maeface import console, files
+from maeface import console, files, portable
 from maeface.data.ingest import workers
 from maeface.data.ingest.images import describe_damage
 from maeface.data.ingest.inputs import Input, Unit
@@ -122,9 +122,11 @@ def remove_parts(folder: Path, keep_lock: bool = False) -> None:
     paths = [folder / HEADER, *parts.part_files(folder), *index_files(folder)]
     if not keep_lock:
         files.remove_temporary(folder)
-        paths += [folder / ".first", folder / ".lock"]
+        paths += [folder / ".first", folder / files.LOCK]
     for path in paths:
-        path.unlink(missing_ok=True)
+        # Windows keeps the lock, which is open; `files.lock` removes it
+        with suppress(*(() if path.name != files.LOCK or portable.MOVES_OPEN_FILES else (PermissionError,))):
+            path.unlink(missing_ok=True)
     if not keep_lock:
         with suppress(OSError):  # it has files of the user, or is not there
             folder.rmdir()

@@ -1,12 +1,11 @@
 """The summary of a prediction, in a line or two."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maeface import checks
+from maeface import checks, portable
 from maeface.prediction.extras import ENDINGS, FILMS, Made
 
 MANY = 8
@@ -74,7 +73,7 @@ class Summary:
 def _listed(what: str, paths: Sequence[Path], out: Path) -> str:
     """Return the files that were made of ``out``, as paths from its folder; of many, their number."""
     if len(paths) <= MANY:
-        return f"{what}: {', '.join(os.path.relpath(path, out.parent) for path in paths)}"
+        return f"{what}: {', '.join(portable.relative_path(path, out.parent) for path in paths)}"
     by_place: dict[Path, Counter[str]] = {}
     for path in paths:
         films = (folder for folder in path.parents if folder.name.endswith(FILMS))

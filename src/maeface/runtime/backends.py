@@ -57,8 +57,9 @@ def require_backend(asked: str) -> Backend:
     """
     checks.require_choice("backend", asked, BACKENDS)
     if asked != "auto" and not is_installed(asked):
+        package = "'maeface[onnxruntime]'" if asked == "onnxruntime" else asked
         raise ResourceError(
-            f"backend {asked} is not installed; install it (uv pip install {asked}) or ask for auto"
+            f"backend {asked} is not installed; install it (uv pip install {package}) or ask for auto"
         )
     return asked  # type: ignore[return-value]
 

@@ -2,12 +2,12 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from maeface import checks, console
+from maeface import checks, console, portable
 from maeface.data.manifest import IMAGE_SUFFIXES, escape
 from maeface.errors import ConfigError, DataError
 from maeface.faces import media
@@ -153,14 +153,21 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _names(bases: dict[str, str]) -> dict[str, str]:
-    """Return names relative to the sources, with as many parent folders as make them unique."""
-    for folders in count():
+def _names(bases: dict[str, str], kind: type[PurePath] = Path) -> dict[str, str]:
+    """Return names relative to the sources, with as many parent folders as make them unique.
+
+    Where file systems ignore the case, unique without it: results are named by them. A folder on a file
+    system that does not may have two names that differ in nothing else.
+    """
+    parents = {base: portable.folders_of(kind(base)) for base in set(bases.values())}
+    longest = max(map(len, parents.values()))
+    keys: tuple[Callable[[str], str], ...] = (portable.fold_name, str)
+    for key, folders in product(keys, range(longest + 1)):
         names = {}
         for path, base in bases.items():
-            parents = Path(base).parts[1:][-folders:] if folders else ()
-            names[path] = escape(Path(*parents, Path(path).relative_to(base)))
-        if len(set(names.values())) == len(names):
+            above = parents[base][-folders:] if folders else ()
+            names[path] = escape(kind(*above, kind(path).relative_to(base)))
+        if len(set(map(key, names.values()))) == len(names):
             return names
     raise AssertionError("absolute paths differ")
 

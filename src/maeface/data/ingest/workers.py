@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
+from maeface import portable
 from maeface.errors import MaefaceError, ResourceError, is_out_of_memory
 
 Item = TypeVar("Item")
@@ -51,7 +52,7 @@ def work(
         setup: called once in each process; returns the job. Pickled: a function of a module, or a partial.
         items: pickled one at a time, in this order. An iterator is advanced when a process is free, so the
             items need not exist before, and a result may bring new ones.
-        count: how many processes; no more are started than there are items.
+        count: how many processes; no more are started than there are items, or than one can wait for.
         notify: called in this process with the amounts that the jobs report, and with minus their sum if an
             item is lost. An amount of 0 only shows that the job makes progress.
         lose: called with an item whose process ended unexpectedly or was stopped, a status (``CRASHED`` or
@@ -64,6 +65,7 @@ def work(
         ResourceError: a process was killed, during ``setup`` or without ``lose``.
     """
     waiting = iter(items)
+    count = min(count, portable.MOST_PROCESSES)
     running: dict[Connection, _Worker[Item]] = {}
     started: list[_Worker[Item]] = []
     try:
@@ -218,7 +220,7 @@ def _wait(running: Mapping[Connection, _Worker[Item]], limit_s: float | None) ->
     """Wait for messages; return the workers that have sent one, and those that are silent for too long."""
     poll_s = None if limit_s is None else min(POLL_S, limit_s)
     before = time.monotonic()
-    ready = {connection for connection in wait(list(running), poll_s) if isinstance(connection, Connection)}
+    ready = set(wait(list(running), poll_s))  # on Windows they are of another class than ``Connection``
     pause = time.monotonic() - before - (poll_s or 0)
     if poll_s is not None and pause > POLL_S:  # this process was suspended, and so were its workers
         for worker in running.values():

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import signal_handling
 
+from maeface import portable
 from maeface.data.ingest.cores import count_cores
 from maeface.data.loading.dataset import Batch, FaceDataset, Samples
 from maeface.data.loading.sampling import BatchOrder, pair
@@ -196,7 +196,7 @@ def _open(
         pin_memory=pin,
         worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # else it draws from the one that the training step has seeded
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        multiprocessing_context=("fork" if portable.FORKS else "spawn") if workers else None,
         persistent_workers=persistent and workers > 0,
     )
 

@@ -3,13 +3,11 @@
 N faces, B samples, S the side of a crop as read.
 """
 
-import os
-
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from maeface import console
+from maeface import console, portable
 from maeface.data.loading.dataset import Batch, FaceDataset, Samples
 from maeface.data.loading.loader import load_in_order
 from maeface.errors import ResourceError
@@ -72,7 +70,9 @@ def _require_memory(count: int, side: int, device: torch.device) -> None:
         torch.cuda.empty_cache()  # else memory that PyTorch keeps for later counts as used
         there, what = torch.cuda.mem_get_info(device)[0], "free memory"
     else:
-        there, what = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "memory"
+        if (memory := portable.memory_bytes()) is None:
+            return
+        there, what = memory, "memory"
     needed, most = count * side * side * 3, int(SHARE * there)
     if needed > most:
         raise ResourceError(

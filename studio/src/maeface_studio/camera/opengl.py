@@ -19,6 +19,19 @@ def check_opengl() -> None:
     create_context().release()
 
 
+def describe() -> str:
+    """Return the renderer and version of OpenGL, for ``maeface doctor``.
+
+    Raises:
+        ResourceError: no OpenGL 3.3 on this machine.
+    """
+    context = create_context()
+    try:
+        return f"{context.info['GL_RENDERER']}, {context.info['GL_VERSION']}"
+    finally:
+        context.release()
+
+
 def create_context() -> Any:  # noqa: ANN401 - moderngl has no types
     """Return a new OpenGL context that needs no window.
 

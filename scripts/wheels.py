@@ -1,0 +1,153 @@
+"""Build the wheels and source packages, check what is in them, and try them in empty environments.
+
+uv run scripts/wheels.py                               # build and check, in seconds
+uv run scripts/wheels.py --python 3.11 --python 3.13   # and install and run them, in minutes each
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MOST_OF_FILE, MOST_OF_PACKAGE = 3_000_000, 25_000_000
+"""Bytes of a file, and of a wheel or source package."""
+NEEDED = {
+    "maeface": (
+        "maeface/zoo/maeface-nano-motion.safetensors",
+        "maeface/zoo/maeface-nano.safetensors",
+        "maeface/faces/weights/retinaface-maeface.safetensors",
+        "maeface/sample/manifest.parquet",
+        "maeface/sample/shards/00000.tar",
+        "maeface/recipes/detection.toml",
+        "maeface/datasets/disfa.toml",
+        "maeface/published/table1.toml",
+        "maeface/au_pictures/AU12.jpg",
+        "maeface/report/page/uPlot.iife.min.js",
+        "maeface/py.typed",
+        "entry_points.txt",
+        "licenses/LICENSE",
+        "licenses/src/maeface/report/page/uPlot.LICENSE",
+    ),
+    "maeface_studio": (
+        "maeface_studio/camera/shaders/surface.frag",
+        "maeface_studio/weights/recipes/maeface-nano-motion.toml",
+        "maeface_studio/py.typed",
+        "entry_points.txt",
+        "licenses/LICENSE",
+    ),
+}
+"""What a wheel must have, by the ends of the names."""
+NEEDED_OF_SOURCE = ("/pyproject.toml", "/README.md", "/LICENSE", "/tests/")
+FOREIGN = ("tests/", "benchmarks/", "docs/", "scripts/", "studio/")
+"""Folders that belong in no wheel."""
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the packages")
+    parser.add_argument("--python", action="append", default=[], help="try the wheels on this Python, too")
+    arguments = parser.parse_args()
+    wheels = build(arguments.out)
+    for python in arguments.python:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"Python {python}: {try_out(wheels, python, Path(folder))}")
+
+
+def build(out: Path) -> list[Path]:
+    """Build and check the packages; return the wheels."""
+    for old in (*out.glob("maeface*.whl"), *out.glob("maeface*.tar.gz")):
+        old.unlink()
+    subprocess.run(["uv", "build", "--quiet", "--all-packages", "--out-dir", out], cwd=ROOT, check=True)
+    packages = sorted((*out.glob("maeface*.whl"), *out.glob("maeface*.tar.gz")))
+    for path in packages:
+        names = contents(path)
+        faults = check(path.name, names, path.stat().st_size)
+        if faults:
+            sys.exit(f"{path.name}: " + "; ".join(faults))
+        print(f"{path.name}: {len(names)} files, {path.stat().st_size / 1e6:.1f} MB")
+    return [path for path in packages if path.suffix == ".whl"]
+
+
+def contents(path: Path) -> dict[str, int]:
+    """Return the sizes of the files in a wheel or source package, in bytes, by name."""
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as wheel:
+            return {one.filename: one.file_size for one in wheel.infolist() if not one.is_dir()}
+    with tarfile.open(path) as source:
+        return {one.name: one.size for one in source if one.isfile()}
+
+
+def check(package: str, names: Mapping[str, int], size: int) -> list[str]:
+    """Return what is wrong with a package of this file name; nothing if all is well."""
+    faults = [f"{name} has {there / 1e6:.1f} MB" for name, there in names.items() if there > MOST_OF_FILE]
+    if size > MOST_OF_PACKAGE:
+        faults.append(f"it has {size / 1e6:.1f} MB, at most {MOST_OF_PACKAGE / 1e6:.0f} are allowed")
+    faults += [f"{name} is in it" for name in names if name.endswith(".pyc") or "__pycache__" in name]
+    name = package.split("-")[0]
+    if package.endswith(".whl"):
+        faults += [f"{one} is missing" for one in NEEDED[name] if not _has(names, one)]
+        faults += [f"{one} is in it" for one in names if one.startswith(FOREIGN) or "/tests/" in one]
+        return faults
+    inner = [one.partition("/")[2] for one in names]
+    faults += [
+        f"{one} is missing"
+        for one in NEEDED_OF_SOURCE
+        if not any(f"/{each}".startswith(one) for each in inner)
+    ]
+    faults += [f"{one} is in it" for one in inner if one.startswith("studio/")]
+    return faults + [f"{one} is missing" for one in NEEDED[name][:-2] if "/" in one and not _has(names, one)]
+
+
+def _has(names: Iterable[str], end: str) -> bool:
+    return any(f"/{name}".endswith(f"/{end}") for name in names)
+
+
+def try_out(wheels: list[Path], python: str, folder: Path) -> str:
+    """Install the wheels in an empty environment and run them; return what was seen, or end the program."""
+    environment = folder / "environment"
+    subprocess.run(["uv", "venv", "--quiet", "--python", python, environment], check=True)
+    scripts = environment / ("Scripts" if os.name == "nt" else "bin")
+    interpreter = scripts / "python"
+    command = ["uv", "pip", "install", "--quiet", "--python", interpreter, *wheels]
+    subprocess.run(command, check=True)  # libraries of the registry, these two of here
+    return run_installed(scripts, folder)
+
+
+def run_installed(scripts: Path, folder: Path) -> str:
+    """Run the commands of an environment, in a folder that is no copy of the repository."""
+
+    def run(command: str, *arguments: str | Path) -> str:
+        line = [scripts / command, *arguments]
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(line, cwd=folder, env=kept, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"{' '.join(map(str, line))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    version = run("maeface", "--version").strip()
+    run("maeface-studio", "--help")
+    report = json.loads(run("maeface", "doctor", "--json"))
+    package = run(
+        "python", "-c", "import maeface, pathlib; print(pathlib.Path(maeface.__file__).parent)"
+    ).strip()
+    lines = run("maeface", "predict", Path(package) / "au_pictures" / "AU12.jpg").splitlines()
+    if len(lines) != 6 or "AU12 Lip corner puller" not in lines[-1]:
+        sys.exit(f"expected six faces, of which the last one smiles, got:\n{chr(10).join(lines)}")
+    speeds = [
+        one["detail"] for one in report["findings"] if one["group"] == "back end" and one["state"] == "ok"
+    ]
+    return f"maeface {version}, 6 faces of a picture, {len(speeds)} back ends work ({'; '.join(speeds)})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The CPU and GPUs of this machine, and the speed of each back end on them."""
+
+import platform
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from maeface import portable
+from maeface.diagnosis.finding import REINSTALL, Finding, in_process, say
+
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
+"""Features of a CPU on which the speed depends."""
+PICTURE, FACES, AU = "AU12.jpg", 6, "AU12"
+"""A picture of the package: a face with AU12 at intensities 0 to 5, from left to right."""
+MEASURED_S = 1.0
+"""Least time of the measurement of a back end."""
+LIMIT_S = 600
+"""Most seconds for the run of a back end, with the time that it takes to load."""
+
+
+def find_devices() -> Iterator[Finding]:
+    """Yield the CPU and the GPUs that PyTorch finds."""
+    from maeface.data.ingest.cores import count_cores
+
+    cpu, features = describe_cpu()
+    memory = portable.memory_bytes()
+    parts = [f"{count_cores()} cores", *([f"{memory / 2**30:.0f} GiB"] if memory else []), *features]
+    yield Finding("device", "CPU", "ok", f"{cpu}: {', '.join(parts)}")
+    said, reason = in_process("machine", "find_gpus", [], LIMIT_S)
+    if reason:
+        yield Finding("device", "GPU", "broken", f"PyTorch cannot say: {reason}")
+    elif not said:
+        yield Finding("device", "GPU", "missing", "PyTorch finds none; the CPU computes")
+    for name, detail in said:
+        yield Finding("device", name, "ok", detail)
+
+
+def find_backends() -> Iterator[Finding]:
+    """Yield the speed of each installed back end; one that works is needed, whichever it is."""
+    from maeface.runtime.backends import ONNX_BACKENDS, is_installed
+    from maeface.runtime.choice import finds_gpu
+
+    runs = [(str(one), "cpu") for one in (*ONNX_BACKENDS, "torch") if is_installed(one)]
+    with suppress(ImportError, OSError, RuntimeError):  # PyTorch is broken, as its own line says
+        runs += [("torch", "cuda")] if finds_gpu() else []
+    works = False
+    for backend, device in runs:
+        said, reason = in_process("machine", "measure", [backend, device], LIMIT_S)
+        name, advice = f"{backend} on {device}", f"uv pip install --reinstall {backend}"
+        if reason:
+            yield Finding("back end", name, "broken", reason, False, advice)
+            continue
+        ((speed, precision, wrong),) = said
+        works = works or not wrong
+        detail = wrong or f"{speed:.1f} faces/s in one process, {precision}"
+        yield Finding("back end", name, "broken" if wrong else "ok", detail, faces_per_s=speed)
+    if not works:
+        yield Finding("back end", "any", "broken", "no back end works", True, REINSTALL)
+
+
+def describe_cpu(root: Path = Path("/")) -> tuple[str, list[str]]:
+    """Return the kind of the CPU, and which of ``FEATURES`` it says to have.
+
+    Args:
+        root: the folder with ``proc``.
+    """
+    try:
+        text = (root / "proc" / "cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine(), []
+    kind = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
+    there = flags[1].split() if flags else []
+    return kind[1] if kind else platform.machine(), [one for one in FEATURES if one in there]
+
+
+def find_gpus() -> None:
+    """Say the name of each GPU that PyTorch finds, its memory, and the version of CUDA."""
+    import torch
+
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        gpu = torch.cuda.get_device_properties(number)
+        toolkit = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
+        say([gpu.name, f"cuda:{number}, {gpu.total_memory / 2**30:.0f} GiB, {toolkit}"])
+
+
+def measure(backend: str, device: str) -> None:
+    """Say faces/s of a back end with the packaged weights and detector, its precision, and what is wrong."""
+    from maeface.prediction.predictor import Predictor
+
+    threads = 1 if device == "cpu" else None
+    picture = Path(str(resources.files("maeface") / "au_pictures" / PICTURE))
+    chosen: Any = backend
+    with Predictor(backend=chosen, device=device, detector="embedded", threads=threads) as predictor:
+        faces = sorted(predictor.image(picture).faces, key=lambda face: float(face.box[0]))
+        count, start = 0, time.perf_counter()
+        while (seconds := time.perf_counter() - start) < MEASURED_S:
+            count += len(predictor.image(picture).faces)
+        precision = predictor.precision
+    values = [round(float(face.aus[AU].intensity or 0), 1) for face in faces]
+    right = len(faces) == FACES and values[0] < 1 <= values[-1]
+    wrong = f"wrong: {AU} of {FACES} faces should rise from 0, got {values}"
+    say([count / seconds, precision, "" if right else wrong])

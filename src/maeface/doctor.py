@@ -1,0 +1,86 @@
+"""``maeface doctor``: what is installed here, whether it works, and how fast.
+
+It works where libraries do not: they are imported, and back ends run, in processes of their own.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+
+from rich.table import Table
+from rich.text import Text
+
+from maeface import console
+from maeface.diagnosis.finding import REINSTALL, Finding, describe
+
+GROUPS = {
+    "version": ("libraries", "find_libraries"),
+    "device": ("machine", "find_devices"),
+    "back end": ("machine", "find_backends"),
+    "weights": ("weights", "find_weights"),
+    "extra": ("libraries", "find_extras"),
+    "studio": ("libraries", "find_studio"),
+}
+"""The groups of the report, and the module and function that find each."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found, group by group."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def broken(self) -> tuple[Finding, ...]:
+        """What is needed and does not work."""
+        return tuple(one for one in self.findings if one.needed and one.state != "ok")
+
+
+def run(speed: bool = True) -> Report:
+    """Look at this installation.
+
+    Args:
+        speed: whether to run each back end for a second, on a picture that comes with the package.
+    """
+    groups = [name for name in GROUPS if speed or name != "back end"]
+    findings: list[Finding] = []
+    with console.progress("doctor", len(groups), "groups") as advance:
+        for name in groups:
+            findings += _find(name)
+            advance(note=name)
+    return Report(tuple(findings))
+
+
+def _find(group: str) -> Iterator[Finding]:
+    """Yield the findings of a group; an exception is one, because the other groups are worth a look."""
+    module, function = GROUPS[group]
+    try:
+        find = getattr(import_module(f"maeface.diagnosis.{module}"), function)
+        yield from find()
+    except Exception as error:
+        yield Finding(group, "maeface", "broken", describe(error), True, REINSTALL)
+
+
+def render(report: Report) -> Table:
+    """Return the findings as a table of the command line."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    shown = ""
+    for one in report.findings:
+        style = "" if one.state == "ok" else "red" if one.needed or one.state == "broken" else "dim"
+        cells = (one.group if one.group != shown else "", one.name, one.state, one.detail)
+        table.add_row(*(Text(cell, style) for cell in cells))
+        shown = one.group
+    return table
+
+
+def conclude(report: Report) -> str:
+    """Return a line for each thing that is needed and does not work, with what to do; or that all works."""
+    lines = [f"{one.name} is {one.state}: {one.advice}" for one in report.broken]
+    return "\n".join(lines) or "all that maeface needs works"
+
+
+def to_json(report: Report) -> str:
+    """Return the findings as JSON, and ``ok``: whether all that is needed works."""
+    content = {"ok": not report.broken, "findings": [asdict(one) for one in report.findings]}
+    return json.dumps(content, indent=2, ensure_ascii=False)

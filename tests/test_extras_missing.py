@@ -1,0 +1,38 @@
+"""Every extra, taken away: the error of what needs it is one line with the command that installs it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from maeface.data.ingest.ray_work import _connect
+from maeface.data.readers.imdbwiki import _read_list
+from maeface.diagnosis.libraries import EXTRAS
+from maeface.errors import MaefaceError
+from maeface.faces import photo
+from maeface.faces.media import MediaError
+from maeface.runtime import backends
+from maeface.train import sinks
+
+USES = {
+    "onnxruntime": ("onnxruntime", lambda folder: backends.require_backend("onnxruntime")),
+    "readers": ("scipy.io", lambda folder: _read_list(folder / "imdb.mat", "imdb")),
+    "heif": ("pi_heif", lambda folder: photo._reader("heif")),
+    "trackio": ("trackio", lambda folder: sinks.Tracker("trackio", folder)),
+    "wandb": ("wandb", lambda folder: sinks.Tracker("wandb", folder)),
+    "ray": ("ray", lambda folder: _connect("local")),
+}
+
+
+def test_every_extra_is_here():
+    assert USES.keys() == EXTRAS.keys()
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(extra, tmp_path: Path, monkeypatch):
+    module, use = USES[extra]
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(backends, "is_installed", lambda name: False)
+    with pytest.raises((MaefaceError, MediaError)) as raised:
+        use(tmp_path)
+    assert f"uv pip install 'maeface[{extra}]'" in str(raised.value) and "\n" not in str(raised.value)
