@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -72,12 +73,12 @@ def computes_bf16(backend: str) -> bool:
 
 
 def open_network(
-    graph: bytes, backend: str, precision: Precision = "fp32", threads: int = 1, fixed_shapes: int = 0
+    graph: bytes | Path, backend: str, precision: Precision = "fp32", threads: int = 1, fixed_shapes: int = 0
 ) -> Network:
     """Return an ONNX graph with one input and one output as a function of arrays; it runs on the CPU.
 
     Args:
-        graph: an ONNX file.
+        graph: the bytes of an ONNX file, or the path of one; for OpenVINO also that of a file of its own (.xml).
         backend: one of ``ONNX_BACKENDS``.
         precision: "bf16" lets OpenVINO compute in bfloat16; ONNX Runtime always computes in float32.
         threads: of the computation.
@@ -95,6 +96,21 @@ def open_network(
         with _usable(backend):
             return _open_onnxruntime(graph, threads)
     raise ConfigError(f"backend {backend} runs no ONNX graphs; choose one of {', '.join(ONNX_BACKENDS)}")
+
+
+def write_openvino(graph: bytes, path: Path, fp16: bool = False) -> None:
+    """Write an ONNX graph as a file of OpenVINO, ``path`` (.xml) and the weights beside it (.bin).
+
+    Args:
+        graph: the bytes of an ONNX file.
+        path: the file.
+        fp16: store the weights in float16.
+    """
+    with _usable("openvino"):
+        core = _openvino()
+        import openvino
+
+        openvino.save_model(core.read_model(graph), path, compress_to_fp16=fp16)
 
 
 @contextmanager
@@ -119,7 +135,7 @@ def version(backend: str) -> str:
 class _OpenVino:
     """An ONNX graph on OpenVINO, for inputs of any shape; shapes that come often get a copy of their own."""
 
-    def __init__(self, graph: bytes, precision: Precision, threads: int, fixed_shapes: int) -> None:
+    def __init__(self, graph: bytes | Path, precision: Precision, threads: int, fixed_shapes: int) -> None:
         self._core, self._lock = _openvino(), threading.Lock()
         self._settings = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
@@ -169,7 +185,7 @@ def _openvino() -> Any:  # noqa: ANN401 - openvino.Core
     return openvino.Core()
 
 
-def _open_onnxruntime(graph: bytes, threads: int) -> Network:
+def _open_onnxruntime(graph: bytes | Path, threads: int) -> Network:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
