@@ -23,6 +23,7 @@ GROUND = {
     "config",
     "options",
     "predict_options",
+    "export_options",
     "facts",
     "metrics",
     "nested",
@@ -35,6 +36,7 @@ VERBS = {
     "finetune",
     "evaluate",
     "predict",
+    "export",
     "aus",
     "demo",
     "reproduce",
@@ -50,6 +52,7 @@ BELOW = {
     "report": {"analysis"},
     "analysis": set(),
     "interchange": {"analysis"},
+    "deployment": {"prediction", "faces", "data", "model", "runtime"},
     "prediction": {"faces", "data", "model", "runtime", "analysis", "interchange", "report"},
 }
 COLUMNS = set(BELOW)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from maeface import checks, config, console, options, predict_options, process
+from maeface import checks, config, console, export_options, options, predict_options, process
 from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
 from maeface.options import INPUT, OUTPUT
 
@@ -63,9 +63,7 @@ def _options(
 
 @app.command()
 def datasets(
-    name: Annotated[
-        str | None, typer.Argument(help="A dataset, to see all facts about it. Default: list all datasets.")
-    ] = None,
+    name: options.DatasetName = None,
 ) -> None:
     """List the supported datasets: labels, folds, licence, how to obtain and prepare them."""
     from maeface import datasets as verb
@@ -141,23 +139,10 @@ def pretrain(
 def finetune(
     recipe: options.Recipe,
     data: options.Data,
-    init: Annotated[
-        str,
-        typer.Option(
-            help="Initial weights: a file, the name of weights that come with maeface, or 'random'."
-        ),
-    ],
+    init: options.FinetuneInit,
     out: options.RunFolder,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Table of AU labels, CSV or Parquet. Default: those that 'maeface prepare --dataset' wrote."
-        ),
-    ] = None,
-    guide: Annotated[
-        Path | None,
-        typer.Option(help="Parquet table of other measurements of the faces, for an auxiliary loss."),
-    ] = None,
+    labels: options.TrainingLabels = None,
+    guide: options.Guide = None,
     overrides: options.Overrides = None,
 ) -> None:
     """Train a network on AU labels: occurrence, intensity, or both."""
@@ -283,17 +268,9 @@ def demo(
 
 @app.command()
 def reproduce(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="An experiment of the paper (ex1 to ex5, table5, table6, fig7), a figure (fig1, fig3, ...), "
-            "'cross' (train on one dataset, test on another), 'lodo' (leave one dataset out), or a TOML file."
-        ),
-    ],
-    data: Annotated[
-        Path, typer.Option(help="Folder with the datasets in bp4d, disfa, ...; original or prepared.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for all results. The same command resumes it.")],
+    name: options.Experiment,
+    data: options.AllData,
+    out: options.Results,
     weights: options.NamedWeights = None,
     selection: options.Selection = "validation",
     train: Annotated[str | None, typer.Option(help="Training dataset of 'cross'.")] = None,
@@ -324,6 +301,28 @@ def plan(
     from maeface import plan as verb
 
     console.print_result(verb.render(verb.run(verb.load(recipe, overrides or ()), gpus, gpu, images)))
+
+
+@app.command()
+def export(
+    to: export_options.To,
+    out: export_options.Out,
+    weights: export_options.Weights = None,
+    precision: export_options.Precision = "fp32",
+    with_preprocessing: export_options.WithPreprocessing = False,
+    photos: export_options.Photos = None,
+    labels: export_options.Labels = None,
+    max_difference: export_options.MaxDifference = None,
+    max_fall: export_options.MaxFall = 0.01,
+) -> None:
+    """Export the networks to ONNX, OpenVINO, PyTorch or a model hub, and prove that they compute the same."""
+    arguments = locals()
+    checks.require_weights([weights])
+    from maeface import export as verb
+
+    summary = verb.run(**arguments)
+    console.print_result(verb.render(summary))
+    console.print_result(str(summary))
 
 
 if __name__ == "__main__":

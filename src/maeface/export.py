@@ -1,8 +1,8 @@
 """``maeface export``: the networks as files for other programs, and proof that they compute the same."""
 
 import math
-import shutil
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,6 +109,7 @@ def run(
     calibration: Sequence[Pixels] = []
     if precision == "int8" and to != "hub":
         calibration, faces = _split(faces)
+    counted = f"{len(faces.crops)} {faces.source}"
     reference = parity.compute(network, faces.crops)
     with _staged(out) as folder:
         if to == "hub":
@@ -121,7 +122,7 @@ def run(
         parity.refuse(aus, bounds)
         shifts = {}
         if to == "hub":
-            hub_folder.write_texts(folder, source, metadata, precision, aus, faces.source, source.stem)
+            hub_folder.write_texts(folder, source, metadata, precision, aus, counted, source.stem)
         else:
             shifts = _compare_detector(written, faces)
             parity.refuse_detector(shifts)
@@ -140,7 +141,7 @@ def run(
         }
         files.write_json(folder / PARITY, record)
         size = sum(file.stat().st_size for file in folder.iterdir())
-    return Summary(out, aus, shifts, faces.source, written.ran_on, size)
+    return Summary(out, aus, shifts, counted, written.ran_on, size)
 
 
 def render(summary: Summary) -> Table:
@@ -159,12 +160,16 @@ def _check_settings(
     if to == "hub" and with_preprocessing:
         raise ConfigError("--with-preprocessing has no effect on --to hub, whose files maeface itself loads")
     if labels is not None and photos is None:
-        raise ConfigError(f"{checks.name_of('labels')} needs {checks.name_of('photos')}: the faces they are of")
+        raise ConfigError(
+            f"{checks.name_of('labels')} needs {checks.name_of('photos')}: the faces they are of"
+        )
     checks.require_inputs([photos], "folder", advice="give a folder of photos")
     checks.require_inputs([labels], "labels file")
     checks.require_writable_folders(out)
     if out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"{out} has files already; name another folder, or empty it ({checks.name_of('out')})")
+        raise ConfigError(
+            f"{out} has files already; name another folder, or empty it ({checks.name_of('out')})"
+        )
 
 
 def _open_reference(source: Path) -> tuple[AUFunction, Metadata]:
@@ -192,7 +197,12 @@ def _split(faces: Faces) -> tuple[Sequence[Pixels], Faces]:
 
 
 def _write(
-    to: str, folder: Path, source: Path, precision: str, with_preprocessing: bool, calibration: Sequence[Pixels]
+    to: str,
+    folder: Path,
+    source: Path,
+    precision: str,
+    with_preprocessing: bool,
+    calibration: Sequence[Pixels],
 ) -> Written:
     if to == "torch":
         return writing.write_torch(folder, source, precision, with_preprocessing)

@@ -1,1 +1,1 @@
-"""Networks as files for other programs: writing them, describing them, and proof that they compute the same."""
+"""Networks as files for other programs: written, described, and proved to compute the same."""

@@ -18,7 +18,8 @@ FORMAT_VERSION = 1
 CROP_FORMULA = (
     "eyes = mean of points 0 and 1; mouth = mean of points 3 and 4; across = point 1 - point 0; "
     "size = length of (across, mouth - eyes), four numbers; angle = atan2(across y, across x); "
-    "side = side_in_sizes * size; centre = (eyes + mouth) / 2 + rise_in_sides * side * (sin angle, -cos angle); "
+    "side = side_in_sizes * size; "
+    "centre = (eyes + mouth) / 2 + rise_in_sides * side * (sin angle, -cos angle); "
     "turn the square upright and resample it bicubically; it is black outside the image"
 )
 
@@ -49,9 +50,7 @@ def describe(
         "format_version": FORMAT_VERSION,
         "made_by": f"maeface {version('maeface')}",
         "weights": describe_weights(weights, metadata),
-        "files": {
-            name: {"file": path.name, "sha256": files.sha256(path)} for name, path in networks.items()
-        },
+        "files": {name: {"file": path.name, "sha256": files.sha256(path)} for name, path in networks.items()},
         "colours": "red, green, blue",
         "au": {
             "precision": precision,

@@ -27,6 +27,8 @@ IMAGES = 16
 IMAGE_PX = 640
 """Longer images are shrunk to this for the check of the detector."""
 
+RENDERED = "rendered faces that come with the package, no photographs"
+
 Pixels = NDArray[np.uint8]
 
 
@@ -71,8 +73,7 @@ def load_faces(folder: Path | None, labels: Path | None, image_size: int) -> Fac
         sample = Path(str(resources.files("maeface") / "sample"))
         rows = gather_manifests([sample])[::SAMPLE_STEP].reset_index(drop=True)
         crops = _read_prepared(sample, rows, image_size)
-        source = f"{len(crops)} rendered faces that come with the package (no photographs: give --photos)"
-        return Faces(source, True, crops, crops[:IMAGES], _match(rows, sample / "labels.parquet"))
+        return Faces(RENDERED, True, crops, crops[:IMAGES], _match(rows, sample / "labels.parquet"))
     if (folder / manifest.FILE).is_file():
         rows = gather_manifests([folder])
         crops = _read_prepared(folder, rows, image_size)
@@ -80,7 +81,7 @@ def load_faces(folder: Path | None, labels: Path | None, image_size: int) -> Fac
     else:
         rows, crops, images = _find(folder)
     known = _match(rows, labels) if labels is not None else {}
-    return Faces(f"{len(crops)} faces in {folder.name}", False, crops, images, known)
+    return Faces(f"faces of {folder.resolve().name}", False, crops, images, known)
 
 
 def _read_prepared(folder: Path, rows: pd.DataFrame, image_size: int) -> list[Pixels]:
@@ -101,7 +102,7 @@ def _find(folder: Path) -> tuple[pd.DataFrame, list[Pixels], list[Pixels]]:
         if not found:
             continue
         names.append(photo.name)
-        crops.append(np.asarray(found[0].crop))
+        crops.append(np.asarray(found[0].pixels))
         if len(images) < IMAGES:
             small = Image.fromarray(pixels)
             small.thumbnail((IMAGE_PX, IMAGE_PX))

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray

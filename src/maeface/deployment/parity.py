@@ -25,11 +25,12 @@ MAX_SHIFT_PX = 0.1
 MIN_FACES = 20
 """Fewer faces tell nothing about the accuracy of int8."""
 BATCHES = (1, 3, 2, 32)
-"""Sizes of the batches of a check, in turn. PyTorch's exporter sees 2, and could fix it."""
+"""Sizes of the batches of a check, in turn; the last one is for all others. PyTorch's exporter sees 2, and an
+exporter may fix the size that it sees without a word."""
 
 Floats = NDArray[np.float32]
 AUFunction = Callable[[Pixels], Floats]
-"""From crops (B, S, S, 3) uint8 RGB to (B, O): probabilities, intensities, and ``unlike`` if there is that."""
+"""From crops (B, S, S, 3) uint8 RGB to (B, O): probabilities, intensities, ``unlike`` if there is that."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ class Bounds:
 
 
 def compute(network: AUFunction, crops: Sequence[Pixels]) -> Floats:
-    """Return the outputs of a network for crops, (F, O), computed in batches of several sizes."""
-    return np.concatenate([network(np.stack(group)) for group in _batches(crops)])
+    """Return the outputs of a network for crops, (F, O), computed in batches of each size of ``BATCHES``."""
+    count = max(len(crops), sum(BATCHES[:-1]))  # of few crops some are computed again
+    repeated = [crops[k % len(crops)] for k in range(count)]
+    return np.concatenate([network(np.stack(group)) for group in _batches(repeated)])[: len(crops)]
 
 
 def _batches(crops: Sequence[Pixels]) -> Iterator[Sequence[Pixels]]:
@@ -98,8 +101,8 @@ def compare(reference: Floats, exported: Floats, metadata: Metadata, faces: Face
     """
     if exported.shape != reference.shape or not np.isfinite(exported).all():
         raise WeightsError(
-            f"the exported network gives an array {exported.shape}, expected finite values {reference.shape}; "
-            "nothing was written"
+            f"refused, nothing was written: the exported network gives an array {exported.shape}, expected "
+            f"finite values {reference.shape}"
         )
     count = len(metadata.aus)
     second = 0 if metadata.task == "intensity" else count  # of the first intensity

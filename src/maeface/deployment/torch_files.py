@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from maeface.faces.anchors import ANCHOR_SIDES, STRIDES
 from maeface.faces.landmark_net import LandmarkNet
-from maeface.faces.landmarks import CROP_PX
-from maeface.faces.retinaface import decode
+from maeface.faces.retinaface import RetinaFace, decode
 from maeface.faces.torch_detector import TorchNetworks, load_weights
 from maeface.model.au import AUModel
 from maeface.model.file_format.encoding import FLOATS
@@ -38,7 +37,11 @@ class AUValues(nn.Module):
 
     def __init__(self, model: AUModel, metadata: Metadata, from_pixels: bool, precision: str) -> None:
         super().__init__()
-        self._settings, self._from_pixels, self._dtype = metadata.preprocessing, from_pixels, FLOATS[precision]
+        self._settings, self._from_pixels, self._dtype = (
+            metadata.preprocessing,
+            from_pixels,
+            FLOATS[precision],
+        )
         self.model = model.to(self._dtype)
         if self.model.unlike is not None:
             self.model.unlike.float()
@@ -69,7 +72,7 @@ class Candidates(nn.Module):
 
     def __init__(self, networks: TorchNetworks) -> None:
         super().__init__()
-        self.network = networks.network
+        self.network = networks.network.to(memory_format=torch.contiguous_format)
         self.register_buffer("mean", networks.mean)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -81,7 +84,7 @@ class Candidates(nn.Module):
         box, points = decode(anchors, boxes.flatten(0, 1), landmarks.flatten(0, 1))
         scores = (logits[..., 1] - logits[..., 0]).sigmoid().flatten()
         rows = torch.cat([box, points.flatten(1), scores[:, None]], dim=1)
-        return rows.unflatten(0, (pixels.shape[0], -1))
+        return rows.reshape(pixels.shape[0], -1, rows.shape[1])
 
 
 def _anchors(height: int, width: int) -> Tensor:
@@ -110,8 +113,6 @@ class Points(nn.Module):
 def detector_modules(weights: Path) -> tuple[Candidates, Points]:
     """Return the networks of an embedded face detector as modules in evaluation mode."""
     networks = TorchNetworks(weights, "mobilenet0.25", "cpu")
-    from maeface.faces.retinaface import RetinaFace
-
     points = load_weights(RetinaFace("mobilenet0.25"), weights)
     assert points is not None, weights
     return Candidates(networks).eval(), Points(points).eval()
@@ -137,7 +138,9 @@ def write(path: Path, module: nn.Module, image_size: int, from_pixels: bool, any
     if any_sides:
         shapes |= {1: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO}
     with torch.no_grad():
-        program = torch.export.export(module.eval().requires_grad_(False), (example,), dynamic_shapes=(shapes,))
+        program = torch.export.export(
+            module.eval().requires_grad_(False), (example,), dynamic_shapes=(shapes,)
+        )
     torch.export.save(program, path)
 
 

@@ -13,6 +13,7 @@ from maeface.deployment.faces import Pixels
 from maeface.deployment.parity import AUFunction, Floats
 from maeface.errors import ConfigError
 from maeface.faces.detector_weights import EMBEDDED
+from maeface.faces.landmarks import CROP_PX
 from maeface.faces.onnx_detector import read_graphs
 from maeface.model.arrays import load_arrays
 from maeface.model.au_graph import au_graph
@@ -90,7 +91,7 @@ def write_torch(folder: Path, weights: Path, precision: str, from_pixels: bool) 
     paths = {name: folder / f"{name}{torch_files.SUFFIX}" for name in NETWORKS}
     torch_files.write(paths["au"], au, side, from_pixels, any_sides=from_pixels)
     torch_files.write(paths["detector"], detector, 0, True, any_sides=True)
-    torch_files.write(paths["points"], points, torch_files.CROP_PX, True, any_sides=False)
+    torch_files.write(paths["points"], points, CROP_PX, True, any_sides=False)
     networks = {name: torch_files.open_file(path) for name, path in paths.items()}
     return Written(paths, networks, f"torch {torch.__version__}")
 

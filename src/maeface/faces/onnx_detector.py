@@ -72,7 +72,9 @@ def _as_function(network: Network) -> LandmarkFunction:
 def read_graphs(path: Path, decoded: bool = False) -> tuple[bytes, bytes | None]:
     """Return the graphs of RetinaFace and of the landmark network, if the file has one.
 
-    ``decoded`` is as for ``retinaface_graph``. A file that is not as expected is given to ``torch_detector.load_weights``, which says what is wrong.
+    ``decoded`` is as for ``retinaface_graph``.
+
+    A file that is not as expected is given to ``torch_detector.load_weights``, which says what is wrong.
     """
     try:
         return _make_graphs(_read(path), decoded)

@@ -63,7 +63,9 @@ def au_graph(
             head, width = graph.add("Concat", head, layers.unlike(values), axis=1), width + 1
         values = head
     if views == 2:
-        values = graph.add("ReduceMean", graph.add("Reshape", values, graph.constant([2, -1, width])), axes=[0], keepdims=0)
+        values = graph.add(
+            "ReduceMean", graph.add("Reshape", values, graph.constant([2, -1, width])), axes=[0], keepdims=0
+        )
     graph.output(values, "values", ["batch", width])
     return graph.to_bytes()
 

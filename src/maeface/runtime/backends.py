@@ -78,7 +78,7 @@ def open_network(
     """Return an ONNX graph with one input and one output as a function of arrays; it runs on the CPU.
 
     Args:
-        graph: the bytes of an ONNX file, or the path of one; for OpenVINO also that of a file of its own (.xml).
+        graph: the bytes of an ONNX file, or the path of one; OpenVINO also opens its own files (.xml).
         backend: one of ``ONNX_BACKENDS``.
         precision: "bf16" lets OpenVINO compute in bfloat16; ONNX Runtime always computes in float32.
         threads: of the computation.
