@@ -43,12 +43,21 @@ def round_weights(graph: bytes, precision: str) -> bytes:
 
 
 def quantize(graph: bytes, inputs: Sequence[NDArray[Any]]) -> bytes:
-    """Return an AU model as an ONNX file that computes its transformer in whole numbers of 8 bits.
+    """Return an AU model as an ONNX file that computes in whole numbers; see ``quantize_model``."""
+    quantized = quantize_model(onnx.load_from_string(graph), graph, inputs)
+    result: bytes = quantized.SerializeToString()
+    return result
+
+
+def quantize_model(model: Any, graph: bytes, inputs: Sequence[NDArray[Any]]) -> Any:  # noqa: ANN401 - NNCF's
+    """Return an AU model that computes its transformer in whole numbers of 8 bits.
 
     What comes before the first layer (the preparation of the pixels) and after the last norm (the head and
     ``unlike``) stays in float32: it costs little, and rounding it costs accuracy.
 
     Args:
+        model: an ``onnx.ModelProto`` or ``openvino.Model`` of ``graph``. OpenVINO computes nonsense with
+            NNCF's ONNX files of such a network, and what is right with those that it quantized itself.
         graph: the ONNX file of ``au_graph``.
         inputs: batches of its input, from which the ranges of values are measured.
 
@@ -62,18 +71,16 @@ def quantize(graph: bytes, inputs: Sequence[NDArray[Any]]) -> bytes:
             "int8 needs NNCF, which is not installed; install it (uv pip install 'maeface[int8]')"
         ) from error
     nncf.set_log_level(logging.ERROR)
-    model = onnx.load_from_string(graph)
-    kinds = [node.op_type for node in model.graph.node]
+    content = onnx.load_from_string(graph).graph
+    kinds = [node.op_type for node in content.node]
     first, last = kinds.index("Conv"), len(kinds) - 1 - kinds[::-1].index("LayerNormalization")
-    ends = [node.name for node in (*model.graph.node[:first], *model.graph.node[last:]) if node.name]
-    name = model.graph.input[0].name
+    ends = [node.name for node in (*content.node[:first], *content.node[last:]) if node.name]
+    name = content.input[0].name
     with contextlib.redirect_stdout(sys.stderr):  # NNCF shows its progress
-        quantized = nncf.quantize(
+        return nncf.quantize(
             model,
             nncf.Dataset([{name: one} for one in inputs]),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(inputs),
             ignored_scope=nncf.IgnoredScope(names=ends, validate=False),
         )
-    result: bytes = quantized.SerializeToString()
-    return result

@@ -45,19 +45,7 @@ class Written:
 def write_onnx(
     folder: Path, weights: Path, precision: str, from_pixels: bool, calibration: Sequence[Pixels]
 ) -> Written:
-    """Write the networks as ONNX files; arguments and errors as for ``write_openvino``."""
-    backend = "onnxruntime" if backends.is_installed("onnxruntime") else "openvino"
-    graphs = _graphs(weights, precision, from_pixels, calibration)
-    paths = {name: folder / f"{name}.onnx" for name in graphs}
-    for name, graph in graphs.items():
-        files.write_bytes(paths[name], graph)
-    return _open(paths, backend)
-
-
-def write_openvino(
-    folder: Path, weights: Path, precision: str, from_pixels: bool, calibration: Sequence[Pixels]
-) -> Written:
-    """Write the networks as files of OpenVINO.
+    """Write the networks as ONNX files.
 
     Args:
         folder: for the files.
@@ -70,15 +58,37 @@ def write_openvino(
         ConfigError: weights of more than 2 GiB, which no ONNX file holds.
         ResourceError: a library that is needed is not installed.
     """
-    graphs = _graphs(weights, precision, from_pixels, calibration)
-    paths = {name: folder / f"{name}.xml" for name in graphs}
+    backend = "onnxruntime" if backends.is_installed("onnxruntime") else "openvino"
+    graphs, inputs = _graphs(weights, precision, from_pixels, calibration)
+    if precision == "int8":
+        graphs["au"] = onnx_files.quantize(graphs["au"], inputs)
+    paths = {name: folder / f"{name}.onnx" for name in graphs}
     for name, graph in graphs.items():
-        backends.write_openvino(graph, paths[name], fp16=precision == "fp16" and name == "au")
+        files.write_bytes(paths[name], graph)
+    return _open(paths, backend)
+
+
+def write_openvino(
+    folder: Path, weights: Path, precision: str, from_pixels: bool, calibration: Sequence[Pixels]
+) -> Written:
+    """Write the networks as files of OpenVINO; arguments and errors as for ``write_onnx``."""
+    graphs, inputs = _graphs(weights, precision, from_pixels, calibration)
+    paths = {name: folder / f"{name}.xml" for name in graphs}
+
+    def quantize(model: Any) -> Any:  # noqa: ANN401 - openvino.Model
+        return onnx_files.quantize_model(model, graphs["au"], inputs)
+
+    for name in ("detector", "points"):
+        backends.write_openvino(graphs[name], paths[name])
+    if precision == "int8":
+        backends.write_openvino(graphs["au"], paths["au"], change=quantize)
+    else:
+        backends.write_openvino(graphs["au"], paths["au"], fp16=precision == "fp16")
     return _open(paths, "openvino")
 
 
 def write_torch(folder: Path, weights: Path, precision: str, from_pixels: bool) -> Written:
-    """Write the networks as files of ``torch.export``; arguments as for ``write_openvino``."""
+    """Write the networks as files of ``torch.export``; arguments as for ``write_onnx``."""
     import torch
 
     from maeface.deployment import torch_files
@@ -110,8 +120,11 @@ def as_au_function(network: Network, metadata: Metadata, from_pixels: bool) -> A
 
 def _graphs(
     weights: Path, precision: str, from_pixels: bool, calibration: Sequence[Pixels]
-) -> dict[str, bytes]:
-    """Return the ONNX files by the name of the network; the detector's are always of float32."""
+) -> tuple[dict[str, bytes], list[NDArray[Any]]]:
+    """Return the ONNX files by the name of the network, and inputs of the AU network for int8.
+
+    The AU network is not of whole numbers yet. Those of the detector are of float32 always.
+    """
     arrays, metadata = load_arrays(weights)
     size = sum(values.nbytes for values in arrays.values())
     if size > MAX_BYTES:
@@ -119,13 +132,12 @@ def _graphs(
             f"{weights} has {size / 2**30:.1f} GiB, and an ONNX file holds 2; choose --to torch or --to hub"
         )
     au = au_graph(arrays, metadata, "values", from_pixels)
-    if precision == "int8":
-        au = onnx_files.quantize(au, _inputs(metadata, from_pixels, calibration))
-    elif precision in ("fp16", "bf16"):
+    if precision in ("fp16", "bf16"):
         au = onnx_files.round_weights(au, precision)
     detector, points = read_graphs(EMBEDDED, decoded=True)
     assert points is not None, EMBEDDED
-    return {"au": au, "detector": detector, "points": points}
+    inputs = _inputs(metadata, from_pixels, calibration)
+    return {"au": au, "detector": detector, "points": points}, inputs
 
 
 def _inputs(metadata: Metadata, from_pixels: bool, crops: Sequence[Pixels]) -> list[NDArray[Any]]:

@@ -98,19 +98,21 @@ def open_network(
     raise ConfigError(f"backend {backend} runs no ONNX graphs; choose one of {', '.join(ONNX_BACKENDS)}")
 
 
-def write_openvino(graph: bytes, path: Path, fp16: bool = False) -> None:
+def write_openvino(
+    graph: bytes, path: Path, fp16: bool = False, change: Callable[[Any], Any] = lambda model: model
+) -> None:
     """Write an ONNX graph as a file of OpenVINO, ``path`` (.xml) and the weights beside it (.bin).
 
     Args:
         graph: the bytes of an ONNX file.
         path: the file.
         fp16: store the weights in float16.
+        change: returns the ``openvino.Model`` to write for that of the graph.
     """
     with _usable("openvino"):
-        core = _openvino()
+        model = _openvino().read_model(graph)
         import openvino
-
-        openvino.save_model(core.read_model(graph), path, compress_to_fp16=fp16)
+    openvino.save_model(change(model), path, compress_to_fp16=fp16)
 
 
 @contextmanager
