@@ -25,6 +25,7 @@ VERBS = [
     "demo",
     "reproduce",
     "plan",
+    "export",
     "doctor",
 ]
 

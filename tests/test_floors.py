@@ -23,6 +23,7 @@ GROUND = {
     "config",
     "options",
     "predict_options",
+    "export_options",
     "facts",
     "metrics",
     "nested",
@@ -36,6 +37,7 @@ VERBS = {
     "finetune",
     "evaluate",
     "predict",
+    "export",
     "aus",
     "demo",
     "reproduce",
@@ -53,6 +55,7 @@ BELOW = {
     "analysis": set(),
     "interchange": {"analysis"},
     "diagnosis": {"faces", "data", "model", "runtime", "prediction"},
+    "deployment": {"prediction", "faces", "data", "model", "runtime"},
     "prediction": {"faces", "data", "model", "runtime", "analysis", "interchange", "report"},
 }
 COLUMNS = set(BELOW)

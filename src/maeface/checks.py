@@ -169,8 +169,8 @@ def require_weights(names: Iterable[str | None], error: type[MaefaceError] = Wei
     """Check that weights given by a path exist.
 
     Args:
-        names: a file, a folder, the common name of several parts, or a bare name of packaged weights, which
-            is not checked here; None is ignored.
+        names: a file, a folder, the common name of several parts, or a bare name of packaged weights or one
+            of a model hub (``hf:...``), which are not checked here; None is ignored.
         error: the class of the exception.
 
     Raises:
@@ -178,7 +178,7 @@ def require_weights(names: Iterable[str | None], error: type[MaefaceError] = Wei
     """
     for name in names:
         path = Path(name or "")
-        bare = not name or (path.name == name and not path.suffix)
+        bare = not name or name.startswith("hf:") or (path.name == name and not path.suffix)
         if not bare and not os.path.exists(path) and not _has_parts(path):  # noqa: PTH110 - raises no OSError
             raise error(describe_missing(path, "weights file"))
 

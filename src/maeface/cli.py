@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from maeface import checks, config, console, options, predict_options, process
+from maeface import checks, config, console, export_options, options, predict_options, process
 from maeface.errors import ConfigError
 from maeface.options import INPUT, OUTPUT
 
@@ -40,9 +40,7 @@ def _options(
 
 @app.command()
 def datasets(
-    name: Annotated[
-        str | None, typer.Argument(help="A dataset, to see all facts about it. Default: list all datasets.")
-    ] = None,
+    name: options.DatasetName = None,
 ) -> None:
     """List the supported datasets: labels, folds, licence, how to obtain and prepare them."""
     from maeface import datasets as verb
@@ -118,12 +116,7 @@ def pretrain(
 def finetune(
     recipe: options.Recipe,
     data: options.Data,
-    init: Annotated[
-        str,
-        typer.Option(
-            help="Initial weights: a file, the name of weights that come with maeface, or 'random'."
-        ),
-    ],
+    init: options.FinetuneInit,
     out: options.RunFolder,
     labels: options.Labels = None,
     guide: options.Guide = None,
@@ -257,17 +250,9 @@ def demo(
 
 @app.command()
 def reproduce(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="An experiment of the paper (ex1 to ex5, table5, table6, fig7), a figure (fig1, fig3, ...), "
-            "'cross' (train on one dataset, test on another), 'lodo' (leave one dataset out), or a TOML file."
-        ),
-    ],
-    data: Annotated[
-        Path, typer.Option(help="Folder with the datasets in bp4d, disfa, ...; original or prepared.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for all results. The same command resumes it.")],
+    name: options.Experiment,
+    data: options.AllData,
+    out: options.Results,
     weights: options.NamedWeights = None,
     selection: options.Selection = "validation",
     train: Annotated[str | None, typer.Option(help="Training dataset of 'cross'.")] = None,
@@ -298,6 +283,28 @@ def plan(
     from maeface import plan as verb
 
     console.print_result(verb.render(verb.run(verb.load(recipe, overrides or ()), gpus, gpu, images)))
+
+
+@app.command()
+def export(
+    to: export_options.To,
+    out: export_options.Out,
+    weights: export_options.Weights = None,
+    precision: export_options.Precision = "fp32",
+    with_preprocessing: export_options.WithPreprocessing = False,
+    photos: export_options.Photos = None,
+    labels: export_options.Labels = None,
+    max_difference: export_options.MaxDifference = None,
+    max_fall: export_options.MaxFall = 0.01,
+) -> None:
+    """Export the networks to ONNX, OpenVINO, PyTorch or a model hub, and prove that they compute the same."""
+    arguments = locals()
+    checks.require_weights([weights])
+    from maeface import export as verb
+
+    summary = verb.run(**arguments)
+    console.print_result(verb.render(summary))
+    console.print_result(str(summary))
 
 
 @app.command()

@@ -112,6 +112,12 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a setting, such as --set optim.epochs=5. Repeatable."
     ),
 ]
+DatasetName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]", help="A dataset, to see all facts about it. Default: list all datasets."
+    ),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(
@@ -208,6 +214,18 @@ MaxBad = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Experiment = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="An experiment of the paper (ex1 to ex5, table5, table6, fig7), a figure (fig1, fig3, ...), "
+        "'cross' (train on one dataset, test on another), 'lodo' (leave one dataset out), or a TOML file.",
+    ),
+]
+AllData = Annotated[
+    Path, typer.Option("--data", help="Folder with the datasets in bp4d, disfa, ...; original or prepared.")
+]
+Results = Annotated[Path, typer.Option("--out", help="Folder for all results. The same command resumes it.")]
 NamedWeights = Annotated[
     list[str] | None,
     typer.Option(
@@ -226,6 +244,12 @@ Selection = Annotated[
 Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs, which share the batch.")]
 Gpu = Annotated[str, typer.Option(help="Their kind: h100, h200, a100, a100-40gb, a30, l40s, rtx4090, v100.")]
 Images = Annotated[int | None, typer.Option(min=1, help="Training images. Default: the paper's, or BP4D's.")]
+FinetuneInit = Annotated[
+    str,
+    typer.Option(
+        "--init", help="Initial weights: a file, the name of weights that come with maeface, or 'random'."
+    ),
+]
 Labels = Annotated[
     Path | None,
     typer.Option(

@@ -4,12 +4,13 @@ They compute what ``retinaface.RetinaFace`` and ``landmark_net.LandmarkNet`` com
 into the convolutions, the pixels are prepared inside, and the three heads of a level are one convolution.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maeface.faces.anchors import MEAN_BGR
+from maeface.faces.anchors import ANCHOR_SIDES, CENTRE_VARIANCE, MEAN_BGR, SIZE_VARIANCE, STRIDES
 from maeface.faces.landmarks import CROP_PX, MEAN_SHAPE
 from maeface.runtime.onnx_graph import Graph
 
@@ -22,13 +23,14 @@ _ANCHORS = 2  # at each cell
 _STRIDES_OF_MOBILENET = {"stage1": (2, 1, 2, 1, 2, 1), "stage2": (2, 1, 1, 1, 1, 1), "stage3": (2, 1)}
 
 
-def retinaface_graph(weights: Weights) -> bytes:
+def retinaface_graph(weights: Weights, decoded: bool = False) -> bytes:
     """Return RetinaFace with the backbone ``mobilenet0.25`` as an ONNX file.
 
     Input ``pixels``: (B, H, W, 3) uint8 RGB. Output ``anchors``: (B, A, 15), as ``VALUES`` says.
 
     Args:
         weights: of a checkpoint, by name.
+        decoded: instead return ``candidates``: box (4) and landmarks (10) in px, and the score (0 to 1).
 
     Raises:
         KeyError, ValueError: they are not of such a network.
@@ -51,7 +53,10 @@ def retinaface_graph(weights: Weights) -> bytes:
     levels = [network.context(x, k + 1) for k, x in enumerate(network.pyramid(maps))]
     rows = [network.heads(x, k) for k, x in enumerate(levels)]
     network.check_all_used()
-    graph.output(graph.add("Concat", *rows, axis=1), "anchors", ["batch", "anchors", VALUES])
+    values, name = graph.add("Concat", *rows, axis=1), "anchors"
+    if decoded:
+        values, name = _decode(graph, values, levels), "candidates"
+    graph.output(values, name, ["batch", "anchors", VALUES])
     return graph.to_bytes()
 
 
@@ -78,6 +83,44 @@ def landmark_graph(weights: Weights) -> bytes:
     graph.output(graph.add("Add", network.linear(x, "points"), shape), "points", ["batch", 10])
     network.check_all_used()
     return graph.to_bytes()
+
+
+def _decode(graph: Graph, values: str, levels: Sequence[str]) -> str:
+    """Add what ``anchors.decode`` computes: from (B, A, 15) to box and landmarks in px, and scores."""
+    add, constant = graph.add, graph.constant
+
+    def part(x: str, start: int, stop: int) -> str:
+        return add("Slice", x, *map(constant, ([start], [stop], [-1])))
+
+    anchors = add("Concat", *map(partial(_anchors, graph), levels, STRIDES, ANCHOR_SIDES), axis=0)
+    centre, side = part(anchors, 0, 2), part(anchors, 2, 3)  # (A, 2), (A, 1)
+    shift = add("Mul", side, constant(CENTRE_VARIANCE))
+    middle = add("Add", centre, add("Mul", part(values, 0, 2), shift))
+    growth = add("Exp", add("Mul", part(values, 2, 4), constant(SIZE_VARIANCE)))
+    half = add("Mul", add("Mul", side, growth), constant(0.5))
+    centres = add("Concat", *[centre] * 5, axis=1)
+    points = add("Add", centres, add("Mul", part(values, 4, 14), shift))
+    score = add("Sigmoid", part(values, 14, 15))
+    return add("Concat", add("Sub", middle, half), add("Add", middle, half), points, score, axis=2)
+
+
+def _anchors(graph: Graph, level: str, stride: int, sides: Sequence[int]) -> str:
+    """Add the anchors of a level's map (B, C, h, w), in the order of ``anchors.make_anchors``; (2 h w, 3)."""
+    add, constant = graph.add, graph.constant
+    grid = add("Slice", add("Shape", level), *map(constant, ([2], [4])))
+    shape = add("Concat", grid, constant([len(sides), 1]), axis=0)  # (h, w, 2, 1)
+
+    def spread(values: str, form: Sequence[int]) -> str:
+        return add("Expand", add("Reshape", values, constant(form)), shape)
+
+    def middles(axis: int) -> str:
+        count = add("Gather", grid, constant(np.array(axis)), axis=0)
+        cells = add("Cast", add("Range", constant(np.array(0)), count, constant(np.array(1))), to=1)
+        return add("Mul", add("Add", cells, constant(0.5)), constant(float(stride)))
+
+    parts = [spread(middles(1), [1, -1, 1, 1]), spread(middles(0), [-1, 1, 1, 1])]
+    parts.append(spread(constant(np.array(sides, np.float32)), [1, 1, -1, 1]))
+    return add("Reshape", add("Concat", *parts, axis=3), constant([-1, 3]))
 
 
 class _Network:

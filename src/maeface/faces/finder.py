@@ -53,7 +53,7 @@ _MIN_OVERLAP = 0.3  # intersection over union of the two passes' boxes of a face
 # above the face's, as a fraction of the side. These are medians over 228 photos that went through both passes
 # (official portraits, and faces that were rotated or near); the side's 5th and 95th percentiles are 2.23 and
 # 2.60.
-_LANDMARK_SIDE, _LANDMARK_RISE = 2.4, 0.07
+LANDMARK_SIDE, LANDMARK_RISE = 2.4, 0.07
 
 
 @dataclass(frozen=True)
@@ -247,9 +247,9 @@ def crop_from_landmarks(
     """
     landmarks = np.asarray(landmarks, np.float64)
     *middle, length = measure_face(landmarks)
-    side, angle = _LANDMARK_SIDE * length, eye_angle(landmarks)
+    side, angle = LANDMARK_SIDE * length, eye_angle(landmarks)
     up = np.array([math.sin(math.radians(angle)), -math.cos(math.radians(angle))])
-    x, y = np.array(middle) + _LANDMARK_RISE * side * up
+    x, y = np.array(middle) + LANDMARK_RISE * side * up
     region = snap_to_grid(Square(float(x), float(y), side, angle))
     half = side / MARGIN / 2
     box = np.array([x - half, y - half, x + half, y + half], np.float32)

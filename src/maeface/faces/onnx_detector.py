@@ -35,7 +35,7 @@ class OnnxNetworks:
     device = "cpu"
 
     def __init__(self, weights: Path, backend: Backend, bfloat16: bool, threads: int) -> None:
-        graph, landmarks = _read_graphs(weights)
+        graph, landmarks = read_graphs(weights)
         self._network = open_network(graph, backend, "bf16" if bfloat16 else "fp32", threads, FIXED_SHAPES)
         self.landmark_net: LandmarkFunction | None = None
         if landmarks is not None:
@@ -69,13 +69,15 @@ def _as_function(network: Network) -> LandmarkFunction:
     return lambda crops: network(np.asarray(crops)).reshape(-1, 5, 2)
 
 
-def _read_graphs(path: Path) -> tuple[bytes, bytes | None]:
+def read_graphs(path: Path, decoded: bool = False) -> tuple[bytes, bytes | None]:
     """Return the graphs of RetinaFace and of the landmark network, if the file has one.
+
+    ``decoded`` is as for ``retinaface_graph``.
 
     A file that is not as expected is given to ``torch_detector.load_weights``, which says what is wrong.
     """
     try:
-        return _make_graphs(_read(path))
+        return _make_graphs(_read(path), decoded)
     except MemoryError:
         raise
     except Exception:  # damaged bytes may raise any exception
@@ -87,7 +89,7 @@ def _read_graphs(path: Path) -> tuple[bytes, bytes | None]:
         arrays = {name: value.numpy() for name, value in network.state_dict().items()}
         for name, value in landmark_net.state_dict().items() if landmark_net is not None else ():
             arrays[LANDMARK_PREFIX + name] = value.numpy()
-        return _make_graphs(arrays)
+        return _make_graphs(arrays, decoded)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -96,11 +98,11 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     return {name.removeprefix("module."): value for name, value in read_torch_file(path).items()}
 
 
-def _make_graphs(arrays: dict[str, NDArray[Any]]) -> tuple[bytes, bytes | None]:
+def _make_graphs(arrays: dict[str, NDArray[Any]], decoded: bool) -> tuple[bytes, bytes | None]:
     values = {name: value.astype(np.float32) for name, value in arrays.items()}
     points = {
         name.removeprefix(LANDMARK_PREFIX): values.pop(name)
         for name in list(values)
         if name.startswith(LANDMARK_PREFIX)
     }
-    return retinaface_graph(values), landmark_graph(points) if points else None
+    return retinaface_graph(values, decoded), landmark_graph(points) if points else None

@@ -202,7 +202,7 @@ class _Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (
-            cast(Tensor, self.conv1x1(x)).permute(0, 2, 3, 1).reshape(len(x), -1, self.values)
+            cast(Tensor, self.conv1x1(x)).permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.values)
         )  # (B, A, values)
 
 

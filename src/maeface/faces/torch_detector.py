@@ -62,14 +62,14 @@ class TorchNetworks:
             ) from error
         self.device = str(self._device)
         self._bfloat16 = bfloat16
-        self._mean = torch.tensor(MEAN_BGR, device=self._device).view(3, 1, 1)
+        self.mean = torch.tensor(MEAN_BGR, device=self._device).view(3, 1, 1)
         self._anchors: dict[tuple[int, int], Tensor] = {}
 
     @torch.inference_mode()
     def detect(self, images: Stack, threshold: float) -> list[NDArray[np.float32]]:
         """Return the candidates of each image; see ``detector.Networks``."""
         pixels = torch.as_tensor(images, device=self._device)  # (B, H, W, 3)
-        x = pixels.permute(0, 3, 1, 2).flip(1).float().sub_(self._mean)
+        x = pixels.permute(0, 3, 1, 2).flip(1).float().sub_(self.mean)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             logits, boxes, landmarks = self.network(x)

@@ -6,29 +6,47 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from maeface.facts import INTENSITY_MAX
 from maeface.model.file_format.metadata import Encoder, Metadata
+from maeface.model.input_graph import to_input
 from maeface.model.style import LAYER_NORM_EPS, QUICK_GELU
 from maeface.runtime.onnx_graph import Graph
 
 Weights = Mapping[str, NDArray[np.float32]]
 
 
-def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "features"]) -> bytes:
+def au_graph(
+    weights: Weights,
+    metadata: Metadata,
+    output: Literal["head", "features", "values"],
+    from_pixels: bool = False,
+) -> bytes:
     """Return an AU model as an ONNX file.
 
     Input ``images``: (B, 3, I, I) float32, normalised. Output ``values``, of the layer ``output``: the head's
     (N, O), not yet probabilities and intensities, followed by ``unlike`` (N, 1) if the model has that; or the
-    features (N, D) that the head reads.
+    features (N, D) that the head reads; or what a table has, (N, O) and ``unlike``: probabilities, then
+    intensities, the mean over the mirror image where the weights ask for it.
 
     Args:
         weights: by published name, float32.
         metadata: with the sizes.
         output: the last layer.
+        from_pixels: take ``crops`` (B, H, W, 3) uint8 RGB of any sides instead, and prepare them inside.
     """
     graph = Graph()
-    side, width = metadata.preprocessing.image_size, metadata.encoder.width
-    images = graph.input("images", "float32", ["batch", 3, side, side])
+    settings, width = metadata.preprocessing, metadata.encoder.width
+    side = settings.image_size
+    if from_pixels:
+        pixels = graph.input("crops", "uint8", ["batch", "height", "width", 3])
+        images = to_input(graph, pixels, side, settings.mean, settings.std)
+    else:
+        images = graph.input("images", "float32", ["batch", 3, side, side])
     layers = _Layers(graph, weights, metadata.encoder)
+    views = 2 if settings.mirror and output == "values" else 1
+    if views == 2:
+        mirrored = graph.add("Slice", images, *map(graph.constant, ([-1], [-(2**31)], [3], [-1])))
+        images = graph.add("Concat", images, mirrored, axis=0)
     tokens = layers.embed(images, metadata.encoder.patch_size)
     if metadata.encoder.norm_pre:
         tokens = layers.norm(tokens, "norm_pre", metadata.encoder.norm_eps)
@@ -37,13 +55,35 @@ def au_graph(weights: Weights, metadata: Metadata, output: Literal["head", "feat
     patches = graph.add("Slice", tokens, *map(graph.constant, ([1], [2**31 - 1], [1])))
     mean = graph.add("ReduceMean", patches, axes=[1], keepdims=0)
     values = layers.norm(mean, "fc_norm", LAYER_NORM_EPS)
-    if output == "head":
+    if output != "features":
         head, width = layers.linear(values, "head"), len(weights["head.bias"])
+        if output == "values":
+            head = _to_values(graph, head, metadata)
         if metadata.unlike is not None:
             head, width = graph.add("Concat", head, layers.unlike(values), axis=1), width + 1
         values = head
+    if views == 2:
+        values = graph.add(
+            "ReduceMean", graph.add("Reshape", values, graph.constant([2, -1, width])), axes=[0], keepdims=0
+        )
     graph.output(values, "values", ["batch", width])
     return graph.to_bytes()
+
+
+def _to_values(graph: Graph, head: str, metadata: Metadata) -> str:
+    """Add the conversion of the head's outputs (N, O) to probabilities and intensities, as in a table."""
+    aus = len(metadata.aus)
+    probabilities = intensities = head
+    if metadata.task == "both":
+        probabilities = graph.add("Slice", head, *map(graph.constant, ([0], [aus], [1])))
+        intensities = graph.add("Slice", head, *map(graph.constant, ([aus], [2 * aus], [1])))
+    parts = []
+    if metadata.task != "intensity":
+        parts.append(graph.add("Sigmoid", probabilities))
+    if metadata.task != "detection":
+        clipped = graph.add("Clip", intensities, graph.constant(0.0), graph.constant(1.0))
+        parts.append(graph.add("Mul", clipped, graph.constant(float(INTENSITY_MAX))))
+    return graph.add("Concat", *parts, axis=1)
 
 
 class _Layers:

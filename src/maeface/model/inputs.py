@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_CUBIC = -0.5  # the parameter of the bicubic kernel, as in Pillow and in PyTorch's antialiased resizing
+CUBIC = -0.5  # the parameter of the bicubic kernel, as in Pillow and in PyTorch's antialiased resizing
 
 
 def to_input(
@@ -56,8 +56,8 @@ def resize_matrix(side: int, size: int) -> NDArray[np.float32]:
     last = np.minimum((centres + 2 * stretch + half).astype(np.int64), side)
     places = np.arange(side)[None]
     x = np.abs((places.astype(np.float32) - centres + half) / stretch)
-    near = ((_CUBIC + 2) * x - (_CUBIC + 3)) * x * x + 1
-    far = ((_CUBIC * x - 5 * _CUBIC) * x + 8 * _CUBIC) * x - 4 * _CUBIC
+    near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
+    far = ((CUBIC * x - 5 * CUBIC) * x + 8 * CUBIC) * x - 4 * CUBIC
     weights = np.where(x < 1, near, np.where(x < 2, far, np.float32(0)))
     weights[(places < first) | (places >= last)] = 0
     matrix: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

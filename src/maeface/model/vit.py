@@ -99,7 +99,9 @@ class ViT(nn.Module):
         positions = self.pos_embed[:, 1:]  # (1, L, D)
         if keep is not None:
             positions = positions[0][keep]  # (B, K, D)
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)  # (B, 1, D)
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(
+            images.shape[0], -1, -1
+        )  # (B, 1, D); len() would fix an exported batch
         tokens = self.norm_pre(torch.cat([cls, patches + positions], dim=1))  # (B, 1 + K, D)
         if drop is None and self.training and self.drop_draws:
             drop = torch.rand(len(images), self.drop_draws, device=images.device)

@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 
 from maeface.errors import WeightsError
-from maeface.model import public_encoders
+from maeface.model import hub, public_encoders
 from maeface.model.file_format.parts import PART, SUFFIX, files_of
 
 DEFAULT = "maeface-nano-motion"
@@ -29,15 +29,17 @@ def find(weights: str | Path | None = None) -> Path:
     """Return the path of weights that are given by path or by name.
 
     Args:
-        weights: a text is one of ``names()``, of ``public_encoders.ENCODERS``, or else a path (``./NAME``
-            is always a path); a ``Path`` is a path; None stands for ``DEFAULT``.
+        weights: a text is one of ``names()``, of ``public_encoders.ENCODERS``, a name of a model hub
+            (``hub.fetch``), or else a path (``./NAME`` is always a path); a ``Path`` is a path; None stands
+            for ``DEFAULT``.
 
     Returns:
         A path for the functions that load. A path that was given is returned unchecked: loading checks it.
 
     Raises:
         WeightsError: a bare name that is none of these; a public encoder that is not on this machine; None,
-            and the package has no default.
+            and the package has no default; files of a hub that have changed.
+        ConfigError, ResourceError: see ``hub.fetch``.
     """
     packaged = names()
     if weights is None:
@@ -49,6 +51,8 @@ def find(weights: str | Path | None = None) -> Path:
         weights = DEFAULT
     if isinstance(weights, str) and weights in packaged:
         return folder() / f"{weights}{SUFFIX}"
+    if isinstance(weights, str) and hub.is_name(weights):
+        return hub.fetch(weights)
     path = Path(weights)
     bare = isinstance(weights, str) and not path.suffix and path.name == weights
     if bare and not path.exists() and files_of(path) == (path,):

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -73,12 +74,12 @@ def computes_bf16(backend: str) -> bool:
 
 
 def open_network(
-    graph: bytes, backend: str, precision: Precision = "fp32", threads: int = 1, fixed_shapes: int = 0
+    graph: bytes | Path, backend: str, precision: Precision = "fp32", threads: int = 1, fixed_shapes: int = 0
 ) -> Network:
     """Return an ONNX graph with one input and one output as a function of arrays; it runs on the CPU.
 
     Args:
-        graph: an ONNX file.
+        graph: the bytes of an ONNX file, or the path of one; OpenVINO also opens its own files (.xml).
         backend: one of ``ONNX_BACKENDS``.
         precision: "bf16" lets OpenVINO compute in bfloat16; ONNX Runtime always computes in float32.
         threads: of the computation.
@@ -96,6 +97,23 @@ def open_network(
         with _usable(backend):
             return _open_onnxruntime(graph, threads)
     raise ConfigError(f"backend {backend} runs no ONNX graphs; choose one of {', '.join(ONNX_BACKENDS)}")
+
+
+def write_openvino(
+    graph: bytes, path: Path, fp16: bool = False, change: Callable[[Any], Any] = lambda model: model
+) -> None:
+    """Write an ONNX graph as a file of OpenVINO, ``path`` (.xml) and the weights beside it (.bin).
+
+    Args:
+        graph: the bytes of an ONNX file.
+        path: the file.
+        fp16: store the weights in float16.
+        change: returns the ``openvino.Model`` to write for that of the graph.
+    """
+    with _usable("openvino"):
+        model = _openvino().read_model(graph)
+        import openvino
+    openvino.save_model(change(model), path, compress_to_fp16=fp16)
 
 
 @contextmanager
@@ -120,7 +138,7 @@ def version(backend: str) -> str:
 class _OpenVino:
     """An ONNX graph on OpenVINO, for inputs of any shape; shapes that come often get a copy of their own."""
 
-    def __init__(self, graph: bytes, precision: Precision, threads: int, fixed_shapes: int) -> None:
+    def __init__(self, graph: bytes | Path, precision: Precision, threads: int, fixed_shapes: int) -> None:
         self._core, self._lock = _openvino(), threading.Lock()
         self._settings = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
@@ -170,7 +188,7 @@ def _openvino() -> Any:  # noqa: ANN401 - openvino.Core
     return openvino.Core()
 
 
-def _open_onnxruntime(graph: bytes, threads: int) -> Network:
+def _open_onnxruntime(graph: bytes | Path, threads: int) -> Network:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

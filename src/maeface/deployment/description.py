@@ -1,0 +1,116 @@
+"""The file beside exported networks that says how to use them: ``preprocessing.json``."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from maeface import facts, files
+from maeface.faces import anchors, detector, finder, landmarks
+from maeface.model.file_format.metadata import Metadata
+from maeface.model.file_format.parts import files_of
+from maeface.model.licences import NOT_STATED, licence_of
+from maeface.model.trust import trust_entry
+from maeface.prediction.columns import au_columns, choose_thresholds
+
+FILE = "preprocessing.json"
+FORMAT_VERSION = 1
+CROP_FORMULA = (
+    "eyes = mean of points 0 and 1; mouth = mean of points 3 and 4; across = point 1 - point 0; "
+    "size = length of (across, mouth - eyes), four numbers; angle = atan2(across y, across x); "
+    "side = side_in_sizes * size; "
+    "centre = (eyes + mouth) / 2 + rise_in_sides * side * (sin angle, -cos angle); "
+    "turn the square upright and resample it bicubically; it is black outside the image"
+)
+
+
+def value_columns(metadata: Metadata) -> list[str]:
+    """Return the names of an exported network's outputs, in their order."""
+    names = au_columns(metadata.aus, metadata.task)[len(metadata.aus) :]
+    return [*names, *(["unlike"] if metadata.unlike is not None else [])]
+
+
+def describe(
+    weights: Path, metadata: Metadata, networks: Mapping[str, Path], precision: str, from_pixels: bool
+) -> dict[str, Any]:
+    """Return what a program needs to know to run exported networks, as plain values.
+
+    Args:
+        weights: path of the weights.
+        metadata: of the weights.
+        networks: the files by the name of the network: "au", "detector", "points".
+        precision: of the AU network.
+        from_pixels: whether the AU network prepares the pixels itself.
+    """
+    side = metadata.preprocessing.image_size
+    au_input: dict[str, Any] = {"name": "images", "dtype": "float32", "shape": ["batch", 3, side, side]}
+    if from_pixels:
+        au_input = {"name": "crops", "dtype": "uint8", "shape": ["batch", "height", "width", 3]}
+    return {
+        "format_version": FORMAT_VERSION,
+        "made_by": f"maeface {version('maeface')}",
+        "weights": describe_weights(weights, metadata),
+        "files": {name: {"file": path.name, "sha256": files.sha256(path)} for name, path in networks.items()},
+        "colours": "red, green, blue",
+        "au": {
+            "precision": precision,
+            "input": au_input,
+            "prepares_pixels": from_pixels,
+            "image_size": side,
+            "resize": "bicubic (a = -0.5), antialiased, clipped to 0..255",
+            "mean": metadata.preprocessing.mean,
+            "std": metadata.preprocessing.std,
+            "normalise": "(pixel / 255 - mean) / std",
+            "mirror_averaged_inside": metadata.preprocessing.mirror,
+            "columns": value_columns(metadata),
+            "ranges": {"p": [0, 1], "i": [0, facts.INTENSITY_MAX]},
+            "aus": _describe_aus(metadata),
+        },
+        "crop": {
+            "side_in_sizes": finder.LANDMARK_SIDE,
+            "rise_in_sides": finder.LANDMARK_RISE,
+            "formula": CROP_FORMULA,
+        },
+        "detector": {
+            "input": {"name": "pixels", "dtype": "uint8", "shape": ["batch", "height", "width", 3]},
+            "columns": ["x1", "y1", "x2", "y2", *(f"{axis}{k}" for k in range(5) for axis in "xy"), "score"],
+            "points": ["left eye", "right eye", "nose", "left corner of the mouth", "right corner"],
+            "left_is": "left in the image",
+            "threshold": 0.5,
+            "nms_overlap": detector.NMS_OVERLAP,
+            "face_px": [min(anchors.ANCHOR_SIDES[0]), max(anchors.ANCHOR_SIDES[-1])],
+        },
+        "points": {
+            "input": {"name": "crops", "dtype": "uint8", "shape": ["batch", *[landmarks.CROP_PX] * 2, 3]},
+            "output": "x and y of each point, as fractions of the crop's side from its centre",
+            "side_in_sizes": landmarks.SQUARE_SIDE,
+            "rise_in_sides": 0.0,
+            "passes": landmarks.PASSES,
+            "max_shift_in_sizes": landmarks.MAX_SHIFT,
+        },
+    }
+
+
+def describe_weights(weights: Path, metadata: Metadata) -> dict[str, Any]:
+    """Return name, hashes, licence and start of weights."""
+    return {
+        "name": weights.stem,
+        "sha256": {file.name: files.sha256(file) for file in files_of(weights)},
+        "licence": metadata.licence or licence_of(weights) or NOT_STATED,
+        "start": metadata.start.model_dump() if metadata.start else None,
+    }
+
+
+def _describe_aus(metadata: Metadata) -> list[dict[str, Any]]:
+    trust = trust_entry(metadata)
+    thresholds = dict(zip(metadata.aus, choose_thresholds(metadata, None), strict=True))
+    return [
+        {
+            "name": facts.au_name(au),
+            "facs": facts.au_title(au),
+            "threshold": thresholds[au] if metadata.task != "intensity" else None,
+            "calibration": metadata.calibration[au].model_dump() if au in metadata.calibration else None,
+            "trust": trust.get(facts.au_name(au)),
+        }
+        for au in metadata.aus
+    ]

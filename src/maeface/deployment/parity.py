@@ -1,0 +1,215 @@
+"""Whether an exported network computes what PyTorch computes with the same weights."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.table import Table
+
+from maeface import checks, facts, metrics
+from maeface.deployment.faces import Faces, Pixels
+from maeface.errors import WeightsError
+from maeface.facts import INTENSITY_MAX
+from maeface.model.file_format.metadata import Metadata
+
+MAX_DIFFERENCE = {"fp32": 0.001, "fp16": 0.01, "bf16": 0.05, "int8": math.inf}
+"""Largest difference of an output that is accepted, as a fraction of its range."""
+MAX_FALL = 0.01
+"""Largest fall of an AU's AUC that is accepted, or of its correlation with the scores of PyTorch, from 1."""
+MAX_SHIFT_PX = 0.1
+"""Largest difference of boxes and landmarks that is accepted."""
+MIN_FACES = 20
+"""Fewer faces tell nothing about the accuracy of int8."""
+BATCHES = (1, 3, 2, 32)
+"""Sizes of the batches of a check, in turn; the last one is for all others. PyTorch's exporter sees 2, and an
+exporter may fix the size that it sees without a word."""
+
+Floats = NDArray[np.float32]
+AUFunction = Callable[[Pixels], Floats]
+"""From crops (B, S, S, 3) uint8 RGB to (B, O): probabilities, intensities, ``unlike`` if there is that."""
+
+
+@dataclass(frozen=True)
+class AUParity:
+    """How far the outputs for an action unit are the same; None where it does not apply.
+
+    Attributes:
+        probability: largest difference of the probability, 0 to 1.
+        intensity: largest difference of the intensity, 0 to 5.
+        correlation: Pearson's, of what orders faces by the AU; the probability, or else the intensity.
+        auc: area under the ROC curve in PyTorch, on the labels.
+        auc_exported: the same of the exported network.
+    """
+
+    probability: float | None
+    intensity: float | None
+    correlation: float | None
+    auc: float | None
+    auc_exported: float | None
+
+    @property
+    def fall(self) -> float | None:
+        """How much the AUC falls; without labels, how much the correlation is below 1."""
+        if self.auc is not None and self.auc_exported is not None:
+            return self.auc - self.auc_exported
+        return None if self.correlation is None else 1 - self.correlation
+
+    @property
+    def difference(self) -> float:
+        """The largest difference as a fraction of the output's range."""
+        return max(self.probability or 0.0, (self.intensity or 0.0) / INTENSITY_MAX)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is accepted; see ``MAX_DIFFERENCE`` and ``MAX_FALL``. An infinite one accepts all."""
+
+    difference: float
+    fall: float
+
+
+def compute(network: AUFunction, crops: Sequence[Pixels]) -> Floats:
+    """Return the outputs of a network for crops, (F, O), computed in batches of each size of ``BATCHES``."""
+    count = max(len(crops), sum(BATCHES[:-1]))  # of few crops some are computed again
+    repeated = [crops[k % len(crops)] for k in range(count)]
+    return np.concatenate([network(np.stack(group)) for group in _batches(repeated)])[: len(crops)]
+
+
+def _batches(crops: Sequence[Pixels]) -> Iterator[Sequence[Pixels]]:
+    start = turn = 0
+    while start < len(crops):
+        size = BATCHES[min(turn, len(BATCHES) - 1)]
+        yield crops[start : start + size]
+        start, turn = start + size, turn + 1
+
+
+def compare(reference: Floats, exported: Floats, metadata: Metadata, faces: Faces) -> dict[int, AUParity]:
+    """Return action unit -> how far two networks agree on faces.
+
+    Args:
+        reference: (F, O) of PyTorch.
+        exported: (F, O) of the exported network.
+        metadata: of the weights.
+        faces: the F faces.
+
+    Raises:
+        WeightsError: outputs of another shape, or that are not finite.
+    """
+    if exported.shape != reference.shape or not np.isfinite(exported).all():
+        raise WeightsError(
+            f"refused, nothing was written: the exported network gives an array {exported.shape}, expected "
+            f"finite values {reference.shape}"
+        )
+    count = len(metadata.aus)
+    second = 0 if metadata.task == "intensity" else count  # of the first intensity
+    result = {}
+    for k, au in enumerate(metadata.aus):
+        shift = np.abs(exported - reference).max(axis=0)
+        scores, new_scores = reference[:, k], exported[:, k]
+        auc, auc_exported = (_auc(faces.labels.get(au), one) for one in (scores, new_scores))
+        result[au] = AUParity(
+            None if metadata.task == "intensity" else float(shift[k]),
+            None if metadata.task == "detection" else float(shift[second + k]),
+            _correlation(scores, new_scores),
+            auc,
+            auc_exported,
+        )
+    return result
+
+
+def _auc(labels: Floats | None, scores: Floats) -> float | None:
+    if labels is None:
+        return None
+    known = ~np.isnan(labels)
+    value = float(metrics.auc(labels[known, None], scores[known, None])[0]) if known.any() else math.nan
+    return None if math.isnan(value) else value
+
+
+def _correlation(first: Floats, second: Floats) -> float | None:
+    if len(first) < 2 or not first.std() or not second.std():
+        return None
+    return float(np.corrcoef(first.astype(np.float64), second.astype(np.float64))[0, 1])
+
+
+def refuse(aus: dict[int, AUParity], bounds: Bounds) -> None:
+    """Refuse outputs that differ by more than the bounds.
+
+    Raises:
+        WeightsError: they do; the message names the worst action unit.
+    """
+    worst = max(aus, key=lambda au: aus[au].difference)
+    if aus[worst].difference > bounds.difference:
+        raise WeightsError(
+            f"refused, nothing was written: {facts.au_name(worst)} differs from PyTorch by "
+            f"{aus[worst].difference:.2g} of its range, accepted is {bounds.difference:g} "
+            f"({checks.name_of('max_difference')}); choose a finer precision"
+        )
+    falls = {au: one.fall for au, one in aus.items() if one.fall is not None}
+    if not falls and bounds.difference == math.inf:
+        raise WeightsError("refused, nothing was written: on these faces no AU's accuracy can be compared")
+    for au in sorted(falls, key=lambda au: -(falls[au] or 0.0))[:1]:
+        fall, what = falls[au] or 0.0, "AUC" if aus[au].auc is not None else "correlation with PyTorch"
+        if fall > bounds.fall:
+            raise WeightsError(
+                f"refused, nothing was written: the {what} of {facts.au_name(au)} falls by {fall:.2g}, "
+                f"accepted is {bounds.fall:g} ({checks.name_of('max_fall')}); choose a finer precision"
+            )
+
+
+def compare_candidates(reference: Sequence[Floats], exported: Sequence[Floats]) -> dict[str, float]:
+    """Return how far two detectors agree: largest difference of scores, and of boxes and landmarks in px.
+
+    Args:
+        reference: (A, 15) candidates of each image: box, landmarks, score, of PyTorch.
+        exported: the same of the exported detector.
+    """
+    score = shift = 0.0
+    faces = 0
+    for one, other in zip(reference, exported, strict=True):
+        found = one[:, 14] > 0.5
+        faces += int(found.sum())
+        score = max(score, float(np.abs(one[:, 14] - other[:, 14]).max()))
+        shift = max(shift, float(np.abs(one[found, :14] - other[found, :14]).max(initial=0.0)))
+    return {"score": score, "px": shift, "images": len(reference), "candidates": faces}
+
+
+def refuse_detector(differences: dict[str, dict[str, float]]) -> None:
+    """Refuse a detector or landmarks that differ too much; see ``MAX_SHIFT_PX``.
+
+    Raises:
+        WeightsError: they do.
+    """
+    for name, values in differences.items():
+        score, px = values.get("score", 0.0), values["px"]
+        if not (score <= MAX_DIFFERENCE["fp32"] and px <= MAX_SHIFT_PX):
+            raise WeightsError(
+                f"refused, nothing was written: the {name} network differs from PyTorch by {px:.2g} px and "
+                f"{score:.2g} of the score, accepted are {MAX_SHIFT_PX} px and {MAX_DIFFERENCE['fp32']}"
+            )
+
+
+def to_table(aus: dict[int, AUParity]) -> Table:
+    """Return a table for the terminal: a row an action unit."""
+    labelled = any(one.auc is not None for one in aus.values())
+    headers = ["AU", "difference of p", "of intensity", "correlation"]
+    table = Table(*headers, *(["AUC", "exported", "change"] if labelled else []), box=box.SIMPLE)
+    for au, one in aus.items():
+        cells = [_text(one.probability, ".1e"), _text(one.intensity, ".1e"), _text(one.correlation, ".5f")]
+        if labelled:
+            change = None if one.auc is None or one.auc_exported is None else one.auc_exported - one.auc
+            cells += [_text(one.auc, ".3f"), _text(one.auc_exported, ".3f"), _text(change, "+.4f")]
+        table.add_row(facts.au_name(au), *cells)
+    return table
+
+
+def _text(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def to_json(aus: dict[int, AUParity]) -> dict[str, dict[str, Any]]:
+    """Return plain values by the name of the action unit."""
+    return {facts.au_name(au): asdict(one) for au, one in aus.items()}
