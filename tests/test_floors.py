@@ -23,6 +23,7 @@ GROUND = {
     "config",
     "options",
     "predict_options",
+    "serve_options",
     "facts",
     "metrics",
     "nested",
@@ -38,8 +39,9 @@ VERBS = {
     "aus",
     "demo",
     "reproduce",
+    "serve",
 }
-ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs
+ENTIRE = {"demo", "reproduce", "serve"}  # verbs that call other verbs, or what does
 # folder or module -> what it may import beside itself and the ground
 BELOW = {
     "runtime": set(),
@@ -58,6 +60,8 @@ BELOW |= {
     "experiments": COLUMNS | (VERBS - ENTIRE),
     "demo": COLUMNS | (VERBS - ENTIRE),
     "reproduce": COLUMNS | {"experiments"},
+    "service": COLUMNS | {"predict"},
+    "serve": COLUMNS | {"service"},
     "cli": VERBS,
     "__main__": {"cli"},
 }

@@ -5,16 +5,14 @@ input; 4 wrong weights or checkpoint; 5 disk, memory, device or lock not availab
 143 terminated.
 """
 
-import os
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from maeface import checks, config, console, options, predict_options, process
-from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
+from maeface import checks, config, console, files, options, predict_options, process, serve_options
+from maeface.errors import ConfigError
 from maeface.options import INPUT, OUTPUT
 
 app = typer.Typer(
@@ -28,28 +26,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line ``maeface``."""
-    run(app, "maeface")
-
-
-def run(commands: typer.Typer, name: str) -> None:
-    """Run a command line called ``name``, and end the process with an exit code."""
-    process.wait_without_spinning()
-    try:
-        with process.stopped_by_signals(), checks.name_options():
-            commands()
-    except process.Stopped as stopped:
-        console.note(f"{name}: stopped by {stopped.name}")
-        raise
-    except MaefaceError as error:
-        if os.environ.get("MAEFACE_DEBUG"):
-            raise
-        console.note(f"{name}: {error}")
-        sys.exit(error.exit_code)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        console.note(f"{name}: out of memory; use a smaller batch, fewer workers or a smaller model")
-        sys.exit(5)
+    process.run(app, "maeface")
 
 
 @app.callback(invoke_without_command=True)
@@ -179,9 +156,7 @@ def evaluate(
         Path, typer.Option(help="Table of predictions, CSV or Parquet, from maeface or another tool.")
     ],
     threshold: Annotated[float, typer.Option(help="Probability from which an AU counts as present.")] = 0.5,
-    out: Annotated[
-        Path | None, typer.Option(help="Also write the scores to this .csv or .json file.")
-    ] = None,
+    out: options.Scores = None,
 ) -> None:
     """Compare predictions with labels: F1, ICC, MSE, MAE and more for each AU."""
     checks.require_inputs([labels], "labels file")
@@ -283,16 +258,8 @@ def demo(
 
 @app.command()
 def reproduce(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="An experiment of the paper (ex1 to ex5, table5, table6, fig7), a figure (fig1, fig3, ...), "
-            "'cross' (train on one dataset, test on another), 'lodo' (leave one dataset out), or a TOML file."
-        ),
-    ],
-    data: Annotated[
-        Path, typer.Option(help="Folder with the datasets in bp4d, disfa, ...; original or prepared.")
-    ],
+    name: options.Experiment,
+    data: options.Datasets,
     out: Annotated[Path, typer.Option(help="Folder for all results. The same command resumes it.")],
     weights: options.NamedWeights = None,
     selection: options.Selection = "validation",
@@ -310,6 +277,37 @@ def reproduce(
     changes += [f"{key}={value}" for key, value in (("dataset", train), ("tested", test)) if value]
     experiment = verb.load(name, changes)
     console.print_result(str(verb.run(experiment, data, out, verb.parse_weights(weights or ()))))
+
+
+@app.command()
+def serve(
+    host: serve_options.Host = "127.0.0.1",
+    port: serve_options.Port = 8000,
+    token_file: serve_options.TokenFile = None,
+    no_token: serve_options.NoToken = False,
+    folder: serve_options.Folder = None,
+    keep: serve_options.Keep = 24.0,
+    weights: options.Weights = None,
+    detector: options.Detector = "auto",
+    sides: predict_options.Sides = False,
+    max_photos_mb: serve_options.MaxPhotosMB = 64,
+    max_film_mb: serve_options.MaxFilmMB = 2000,
+    max_pixels: serve_options.MaxPixels = 50,
+    max_seconds: serve_options.MaxSeconds = 3600,
+    queue: serve_options.PhotoQueue = 256,
+    jobs: serve_options.FilmQueue = 32,
+    device: serve_options.Devices = None,
+    backend: options.Backend = "auto",
+    precision: options.Precision = "auto",
+    workers: options.Workers = None,
+) -> None:
+    """Answer requests over HTTP: photos and films to values, as JSON or CSV."""
+    arguments = locals() | {"device": device or ["auto"], "folder": folder or files.cache_folder() / "serve"}
+    checks.require_weights([weights])
+    from maeface import serve as verb
+
+    values = {name: value for name, value in arguments.items() if name in verb.Settings.model_fields}
+    verb.run(config.check(verb.Settings, values), host, port, token_file, no_token)
 
 
 @app.command()

@@ -225,3 +225,16 @@ Selection = Annotated[
 Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs, which share the batch.")]
 Gpu = Annotated[str, typer.Option(help="Their kind: h100, h200, a100, a100-40gb, a30, l40s, rtx4090, v100.")]
 Images = Annotated[int | None, typer.Option(min=1, help="Training images. Default: the paper's, or BP4D's.")]
+Experiment = Annotated[
+    str,
+    typer.Argument(
+        help="An experiment of the paper (ex1 to ex5, table5, table6, fig7), a figure (fig1, fig3, ...), "
+        "'cross' (train on one dataset, test on another), 'lodo' (leave one dataset out), or a TOML file."
+    ),
+]
+Datasets = Annotated[
+    Path, typer.Option("--data", help="Folder with the datasets in bp4d, disfa, ...; original or prepared.")
+]
+Scores = Annotated[
+    Path | None, typer.Option("--out", help="Also write the scores to this .csv or .json file.")
+]

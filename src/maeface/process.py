@@ -1,15 +1,16 @@
-"""The process of a command: its signals, its waiting threads, and whether it is the only one."""
+"""The process of a command: exit code, signals, waiting threads, and whether it is the only one."""
 
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from maeface.errors import ConfigError
+from maeface import checks, console
+from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SAME_S = 1.0
@@ -50,6 +51,27 @@ def wait_without_spinning() -> None:
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def run(commands: Callable[[], object], name: str) -> None:
+    """Run a command line called ``name``, and end the process with an exit code."""
+    wait_without_spinning()
+    try:
+        with stopped_by_signals(), checks.name_options():
+            commands()
+    except Stopped as stopped:
+        console.note(f"{name}: stopped by {stopped.name}")
+        raise
+    except MaefaceError as error:
+        if os.environ.get("MAEFACE_DEBUG"):
+            raise
+        console.note(f"{name}: {error}")
+        sys.exit(error.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        console.note(f"{name}: out of memory; use a smaller batch, fewer workers or a smaller model")
+        sys.exit(5)
 
 
 @contextmanager

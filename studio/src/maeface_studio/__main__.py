@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maeface import checks, cli, console, options
+from maeface import checks, console, options, process
 from maeface.errors import ConfigError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ FILE_NAME = re.compile(r"[\w.-]+\.\w+")
 
 def main() -> None:
     """Run the command line ``maeface-studio``."""
-    cli.run(app, "maeface-studio")
+    process.run(app, "maeface-studio")
 
 
 @app.command()
