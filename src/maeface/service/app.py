@@ -1,7 +1,8 @@
 """The application: what can be asked, and what is answered."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +24,7 @@ from maeface.service.photos import (
     Question,
     Refused,
 )
-from maeface.service.replies import csv_of, json_of, named, photo_of, read_table, without_values
+from maeface.service.replies import csv_of, json_of, photo_of, read_table, without_values
 from maeface.service.service import RETRY, FilmOptions, Service
 from maeface.service.settings import Settings
 from maeface.service.upload import uploaded
@@ -153,23 +154,16 @@ def _photo_routes(service: Service) -> APIRouter:
         responses=problems(408, 415, 507) | {200: {"content": {"text/csv": {}}}},
         openapi_extra=form_of("files", several=True),
     )
-    async def images(request: Request, query: Annotated[PhotoOptions, Query()]) -> Any:  # noqa: ANN401
+    async def images(request: Request, query: Annotated[PhotoOptions, Query()]) -> replies.Photos | Response:
         """Predict photos: JPEG, PNG, WebP, BMP, GIF or AVIF, in the field ``files``, once for each."""
         sizes = (settings.photo_bytes, settings.photos)
         async with uploaded(request, settings, "files", *sizes) as paths:
-            answers = await service.ask(request, [Question(os.fspath(path)) for path in paths])
+            answers = await service.ask(request, [Question(os.fspath(path), path.name) for path in paths])
         if all(isinstance(answer, Refused) for answer in answers):
             raise HTTPException(422, "; ".join(map(_describe, answers))[:1000])
         if query.format == "csv":
-            schema = next(answer.rows.schema for answer in answers if isinstance(answer, PhotoRows))
-            tables = [
-                named(answer.rows, number)
-                if isinstance(answer, PhotoRows)
-                else without_values(schema, number, _reason(answer).reason)
-                for number, answer in enumerate(answers)
-            ]
-            return Response(b"".join(csv_of(tables)), media_type=CSV)
-        return replies.Photos(images=[_photo(number, answer) for number, answer in enumerate(answers)])
+            return Response(await asyncio.to_thread(_csv, answers), media_type=CSV)
+        return await asyncio.to_thread(_photos, answers)
 
     return router
 
@@ -192,7 +186,7 @@ def _film_routes(service: Service) -> APIRouter:
             raise HTTPException(422, "give every or fps, not both")
         service.require_place()
         async with uploaded(request, settings, "file", settings.film_bytes, 1) as (path,):
-            (length,) = await service.ask(request, [Question(os.fspath(path), film=True)])
+            (length,) = await service.ask(request, [Question(os.fspath(path), path.name, film=True)])
             if not isinstance(length, FilmLength):
                 raise HTTPException(422, _describe(length))
             row = service.add_film(path, length, query)
@@ -248,6 +242,22 @@ def _pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while data := file.read(READ_TOGETHER):
             yield data
+
+
+def _photos(answers: Sequence[Answer]) -> replies.Photos:
+    return replies.Photos(images=[_photo(number, answer) for number, answer in enumerate(answers)])
+
+
+def _csv(answers: Sequence[Answer]) -> bytes:
+    columns = next(answer.rows.column_names for answer in answers if isinstance(answer, PhotoRows))
+    return b"".join(
+        csv_of(
+            answer.rows
+            if isinstance(answer, PhotoRows)
+            else without_values(columns, str(number), _reason(answer).reason)
+            for number, answer in enumerate(answers)
+        )
+    )
 
 
 def _photo(number: int, answer: Answer) -> replies.Photo:

@@ -17,6 +17,8 @@ DEATHS = 3
 """A job whose process has ended unexpectedly so often has failed."""
 STOP_S = 5.0
 """How long a process may need to end."""
+PROCESS = film_process.__name__
+"""The module that predicts a film, in a process of its own."""
 CLEAN_S = 60.0
 """How often old jobs are deleted."""
 
@@ -74,7 +76,7 @@ class Films:
         """Do a job, and note how it ended."""
         with self._jobs.path(job.id, "log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", film_process.__name__, json.dumps(self._describe(job, device))),
+                *(sys.executable, "-m", PROCESS, json.dumps(self._describe(job, device))),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

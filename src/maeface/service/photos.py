@@ -25,7 +25,7 @@ from maeface.errors import MaefaceError
 from maeface.faces import media
 from maeface.faces.media import MediaError
 from maeface.prediction.predictor import Predictor
-from maeface.prediction.rows import rows_of
+from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.service.settings import PHOTOS_TOGETHER, Settings
 
 HEARTBEAT_S = 1.0
@@ -68,9 +68,10 @@ Answer = PhotoRows | FilmLength | Refused
 
 
 class Question(NamedTuple):
-    """A file to look at."""
+    """A file to look at, and its name in the rows."""
 
     path: str
+    name: str
     film: bool = False
 
 
@@ -233,21 +234,17 @@ def make_job(settings: Settings, device: str) -> Callable[[list[Question], worke
 
     def job(questions: list[Question], notify: workers.Notify) -> list[Answer]:
         notify(0)  # from now on the process has to answer in time
-        answers: dict[int, Answer] = {
-            number: measure_film(Path(question.path))
-            for number, question in enumerate(questions)
-            if question.film
-        }
-        photos = [(number, one.path) for number, one in enumerate(questions) if not one.film]
-        for batch in predictor.stream(_read(photos, settings.pixels)):
-            for one in batch:
-                number, image = int(one.image.name), one.image
-                answers[number] = (
-                    Refused(image.reason, image.detail)
-                    if isinstance(image, UnreadableInput)
-                    else PhotoRows(rows_of([one], predictor.columns).select(predictor.columns))
-                )
-        return [answers[number] for number in range(len(questions))]
+        photos = [question for question in questions if not question.film]
+        predicted = (one for batch in predictor.stream(_read(photos, settings.pixels)) for one in batch)
+        return [
+            measure_film(Path(question.path)) if question.film else answer(next(predicted))
+            for question in questions
+        ]
+
+    def answer(one: ImagePrediction) -> Answer:
+        if isinstance(one.image, UnreadableInput):
+            return Refused(one.image.reason, one.image.detail)
+        return PhotoRows(rows_of([one], predictor.columns).select(predictor.columns))
 
     return job
 
@@ -262,11 +259,11 @@ def measure_film(path: Path) -> FilmLength | Refused:
     return FilmLength(seconds or frames / rate, frames)
 
 
-def _read(photos: Iterable[tuple[int, str]], max_pixels: int) -> Iterator[SourceImage | UnreadableInput]:
-    for number, path in photos:
+def _read(photos: Iterable[Question], max_pixels: int) -> Iterator[SourceImage | UnreadableInput]:
+    for path, name, _ in photos:
         try:
             pixels = media.read_image(Path(path), max_pixels=max_pixels)
         except MediaError as error:
-            yield UnreadableInput(str(number), 0, 0.0, error.reason, error.detail)
+            yield UnreadableInput(name, 0, 0.0, error.reason, error.detail)
         else:
-            yield SourceImage(str(number), media.Frame(pixels, 0, 0.0), video=False)
+            yield SourceImage(name, media.Frame(pixels, 0, 0.0), video=False)

@@ -1,16 +1,19 @@
 """Answers: rows of a table as JSON, as CSV and as the schemas of the documentation."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field
 
+from maeface.data.ingest.images import UnreadableInput
 from maeface.prediction.results import FaceResult, frames_of
+from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.table_writer import to_csv
 
 ROWS_TOGETHER = 2048
@@ -134,19 +137,10 @@ def csv_of(tables: Iterable[pa.Table]) -> Iterator[bytes]:
         yield to_csv(table)
 
 
-def named(rows: pa.Table, number: int) -> pa.Table:
-    """Return the rows of a photo with its place in the request as their ``input``."""
-    return rows.set_column(rows.column_names.index("input"), "input", pa.repeat(str(number), len(rows)))
-
-
-def without_values(schema: pa.Schema, number: int, status: str) -> pa.Table:
+def without_values(columns: Sequence[str], name: str, status: str) -> pa.Table:
     """Return the row of a photo that cannot be read, as tables of ``maeface predict`` have it."""
-    known = {"input": str(number), "frame": 0, "time_s": 0.0, "face": -1, "status": status}
-    columns = [
-        pa.repeat(pa.scalar(known[one.name], one.type), 1) if one.name in known else pa.nulls(1, one.type)
-        for one in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    photo = UnreadableInput(name, 0, 0.0, status)
+    return rows_of([ImagePrediction(photo, [], np.zeros((0, 0), np.float32))], columns).select(columns)
 
 
 def read_table(path: Path) -> Iterator[pa.Table]:
