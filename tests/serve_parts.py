@@ -11,7 +11,8 @@ from PIL import Image
 
 from maeface import serve
 from maeface.data.ingest.images import SourceImage
-from maeface.service import guard, photos
+from maeface.errors import ResourceError
+from maeface.service import films, guard, photos
 from maeface.service.settings import Settings
 from parts_cases import QuickPredictor
 
@@ -44,6 +45,10 @@ def quick_job(settings, device):
     return MAKE_JOB(settings, device)
 
 
+def no_job(settings, device):
+    raise ResourceError("no such device")
+
+
 def photo(faces=1, blue=0, side=64, kind="PNG"):
     """The bytes of a photo in which the quick predictor finds so many faces."""
     import io
@@ -57,6 +62,8 @@ def main():
     """Serve on a free port, in this folder, with the settings that the arguments name."""
     folder, *options = sys.argv[1:]
     photos.make_job = quick_job
+    films.PROCESS = "serve_film"
+    os.environ["MAEFACE_TEST_FILM"] = "quick"
     guard.TimedProtocol.head_s = 2.0
     given = {name: float(value) for name, value in (one.split("=") for one in options)}
     serve.run(Settings(folder=Path(folder), **{**LIMITS, **given}), port=0)

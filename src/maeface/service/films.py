@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +16,8 @@ from maeface.service.settings import Settings
 
 DEATHS = 3
 """A job whose process has ended unexpectedly so often has failed."""
+PAUSE_S = 5.0
+"""Pause after an error of the system."""
 STOP_S = 5.0
 """How long a process may need to end."""
 PROCESS = film_process.__name__
@@ -68,9 +71,11 @@ class Films:
                 continue
             try:
                 await self._work(job, device)
-            except OSError as error:  # no process can be started
-                console.note(f"serve: a film failed: {type(error).__name__}")
-                self._jobs.end(job.id, film_process.NO_RESOURCE)
+            except (OSError, sqlite3.Error) as error:  # no process can be started, or the disk is full
+                console.note(f"serve: a film was interrupted: {type(error).__name__}")
+                await asyncio.sleep(PAUSE_S)
+                with suppress(sqlite3.Error):
+                    self._lose(job)
 
     async def _work(self, job: JobRow, device: str) -> None:
         """Do a job, and note how it ended."""
@@ -97,11 +102,16 @@ class Films:
             self._jobs.end(job.id)
         elif "error" in last:
             self._jobs.end(job.id, last["error"])
-        elif job.deaths + 1 >= DEATHS:
-            console.note(f"serve: a film has failed: its process ended {DEATHS} times")
-            self._jobs.end(job.id, "the process that read this film ended unexpectedly")
         else:
+            self._lose(job)
+
+    def _lose(self, job: JobRow) -> None:
+        """Let a job wait again whose process has ended unexpectedly, but not for ever."""
+        if job.deaths + 1 < DEATHS:
             self._jobs.note_death(job.id)
+            return
+        console.note(f"serve: a film has failed: its process ended {DEATHS} times")
+        self._jobs.end(job.id, "the process that read this film ended unexpectedly")
 
     async def _follow(self, job: JobRow, process: asyncio.subprocess.Process) -> Mapping[str, Any]:
         """Note the progress of a process; return all that it has said, the newest of each."""

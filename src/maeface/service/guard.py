@@ -5,7 +5,9 @@ identifier.
 """
 
 import asyncio
+import errno
 import hmac
+import sqlite3
 import sys
 import time
 import traceback
@@ -26,7 +28,6 @@ from maeface.service.upload import describe_too_large
 
 OPEN = ("/health", "/ready")
 """Paths that need no token, and are answered under any load."""
-LOCAL = ("localhost", "127.0.0.1", "::1")
 METHODS = ("GET", "POST", "DELETE")
 GONE = 499
 """The status of a request whose client is gone, in the log and in the metrics."""
@@ -35,6 +36,8 @@ LINGER_S = 1.0
 SEND_S = 60.0
 """A client that takes nothing of its answer for so long is given up."""
 CLOSE = (b"connection", b"close")
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""The errors of a full disk."""
 
 
 class Guard:
@@ -75,7 +78,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        answer = _Answer(receive, send)
+        answer = _Answer(receive, send, _has_body(scope))
         self._now += 1
         try:
             await self._answer(scope, answer)
@@ -85,7 +88,7 @@ class Guard:
             console.note(f"serve: {_where(error)}")
             if answer.status:  # it has begun: the client must not take it for complete
                 raise ConnectionError("an answer broke off") from None
-            await _refuse(HTTPException(500, "the service has failed"))(scope, answer.receive, answer.send)
+            await _refuse(_excuse(error))(scope, answer.receive, answer.send)
         finally:
             self._now -= 1
             self._count(scope, answer.status or GONE, time.monotonic() - started)
@@ -144,9 +147,9 @@ class _Answer:
         status: of the answer; 0 before it.
     """
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, has_body: bool) -> None:
         self._receive, self._send = receive, send
-        self._is_read = False
+        self._is_read = not has_body
         self.status = 0
 
     async def receive(self) -> Message:
@@ -159,9 +162,9 @@ class _Answer:
         """Send a piece of the answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if not self._is_read and self.status >= 400:
+            if not self._is_read:
                 message["headers"] = [*message["headers"], CLOSE]
-        elif self.status >= 400 and not message.get("more_body") and not self._is_read:
+        elif not message.get("more_body") and not self._is_read:
             await self._pass_on({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b""}
@@ -185,6 +188,19 @@ class _Answer:
 
 def _refuse(error: HTTPException) -> JSONResponse:
     return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def _excuse(error: Exception) -> HTTPException:
+    """Return the refusal for an error of the service."""
+    is_full = error.errno in FULL if isinstance(error, OSError) else False
+    if is_full or (isinstance(error, sqlite3.Error) and "full" in str(error)):
+        return HTTPException(507, "the disk of the service is full; try again later")
+    return HTTPException(500, "the service has failed")
 
 
 def _name_of(host: str) -> str:

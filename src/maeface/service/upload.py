@@ -4,7 +4,6 @@ Names that a client gives to files are not used for anything.
 """
 
 import asyncio
-import errno
 import re
 import time
 from collections.abc import AsyncIterator
@@ -25,7 +24,6 @@ BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]
 SLOWEST = 10_000
 """Bytes a second that a client has to send, in the mean."""
 WRITTEN_TOGETHER = 1 << 18
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @asynccontextmanager
@@ -42,7 +40,8 @@ async def uploaded(
         max_files: of the body.
 
     Raises:
-        HTTPException: 400, 408, 413, 415, 422 or 507.
+        HTTPException: 400, 408, 413, 415 or 422.
+        OSError: the disk is full.
         ClientDisconnect: the client is gone.
     """
     boundary = _boundary(request)
@@ -57,10 +56,6 @@ async def uploaded(
             await asyncio.to_thread(form.write)
         except MultipartParseError:
             raise HTTPException(400, "the body is not well-formed multipart/form-data") from None
-        except OSError as error:
-            if error.errno in FULL:
-                raise HTTPException(507, "the disk of the service is full; try again later") from error
-            raise
         finally:
             form.close()
         if not form.is_complete:
@@ -176,7 +171,7 @@ class _Form:
     def _file(self, path: Path) -> BinaryIO:
         if self._open is None or self._open[0] != path:
             self.close()
-            self._open = path, path.open("wb", buffering=0)
+            self._open = path, path.open("wb")
         return self._open[1]
 
     def close(self) -> None:
