@@ -102,9 +102,8 @@ def run(
     Args:
         inputs: files and folders, which are searched recursively. What cannot be read is skipped.
         weights: a file, or the name of packaged weights; None for the default, see ``Predictor``.
-        out: the table, ``.csv`` or ``.parquet``, or a folder, for a table ``INPUT.csv`` of each input. None:
-            print a line for each face, in this process. Until all is finished, the rows are in ``OUT.parts``.
-            The same call resumes an interrupted prediction, and makes no table that is there already.
+        out: the table, ``.csv`` or ``.parquet``, or a folder, for a table ``INPUT.csv`` of each. The same
+            call goes on with ``OUT.parts``, and makes no table that is there. None: print a line for each face.
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: read every n-th frame of a video.
         fps: read at most this many frames per second of a video, instead of ``every``.
@@ -125,7 +124,7 @@ def run(
         sides: as in ``Predictor``.
         extras: what to make of the finished tables; None: events and summary of videos.
         make_predictor: makes another predictor, a function of a module; None for ``Predictor``.
-        progress: called now and then with the number of photos and frames that have rows.
+        progress: called with the number of photos and frames that have rows.
 
     Raises:
         ConfigError: a wrong input, output or option, or an unfinished run with other settings.
@@ -133,10 +132,9 @@ def run(
         WeightsError: the file is not an AU model, or is damaged.
         ResourceError: no such device, a full disk, ``out`` in use, or no weights for the face detector.
     """
-    options = Options(
-        *(weights, pictures, every, fps, faces, aligned, device, precision, detector, max_bad, backend),
-        *(workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds, sides),
-    )
+    most = (weights, pictures, every, fps, faces, aligned, device, precision, detector, max_bad, backend)
+    more = (workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds, sides)
+    options = Options(*most, *more)
     return _run(inputs, out, options, extras or Extras(), make_predictor or _make_predictor, progress)
 
 

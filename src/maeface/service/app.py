@@ -25,7 +25,7 @@ from maeface.service.photos import (
     Refused,
 )
 from maeface.service.replies import csv_of, json_of, photo_of, read_table, without_values
-from maeface.service.service import RETRY, FilmOptions, Service
+from maeface.service.service import FilmOptions, Service
 from maeface.service.settings import Settings
 from maeface.service.upload import uploaded
 
@@ -132,8 +132,7 @@ def _state_routes(service: Service) -> APIRouter:
     @router.get("/ready", responses={code: {"model": replies.Problem} for code in (422, 503)})
     async def ready(query: Query_) -> replies.Health:
         """Say whether a worker process is ready."""
-        if not service.photos.is_ready:
-            raise HTTPException(503, "the service is not ready", RETRY)
+        service.require_ready()
         return replies.Health()
 
     @router.get("/metrics", responses=problems() | {200: {"content": {"text/plain": {}}}})
@@ -156,6 +155,7 @@ def _photo_routes(service: Service) -> APIRouter:
     )
     async def images(request: Request, query: Annotated[PhotoOptions, Query()]) -> replies.Photos | Response:
         """Predict photos: JPEG, PNG, WebP, BMP, GIF or AVIF, in the field ``files``, once for each."""
+        service.require_ready()
         sizes = (settings.photo_bytes, settings.photos)
         async with uploaded(request, settings, "files", *sizes) as paths:
             answers = await service.ask(request, [Question(os.fspath(path), path.name) for path in paths])
@@ -184,13 +184,14 @@ def _film_routes(service: Service) -> APIRouter:
         """Take a film, in the field ``file``, to predict it: MP4, MOV, Matroska, WebM, AVI or MPEG."""
         if query.fps is not None and query.every != 1:
             raise HTTPException(422, "give every or fps, not both")
+        service.require_ready()
         service.require_place()
         async with uploaded(request, settings, "file", settings.film_bytes, 1) as (path,):
             (length,) = await service.ask(request, [Question(os.fspath(path), path.name, film=True)])
             if not isinstance(length, FilmLength):
                 raise HTTPException(422, _describe(length))
             row = service.add_film(path, length, query)
-        response.headers["Location"] = f"/{VERSION}/jobs/{row.id}"
+        response.headers["Location"] = "/".join(("", VERSION, "jobs", row.id))
         return service.describe(row)
 
     return router

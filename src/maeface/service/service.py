@@ -87,8 +87,6 @@ class Service:
             HTTPException: 503.
             ClientDisconnect: the client is gone; its questions are dropped.
         """
-        if not self.photos.is_ready:
-            raise HTTPException(503, "the service is not ready", RETRY)
         try:
             async with asyncio.timeout(self.settings.answer_s):
                 return await while_connected(request, self.photos.ask(questions))
@@ -114,6 +112,11 @@ class Service:
         self._frames.inc()
         self.films.wake()
         return row
+
+    def require_ready(self) -> None:
+        """Refuse a request with 503, before its body is read, if no worker process is ready."""
+        if not self.photos.is_ready:
+            raise HTTPException(503, "the service is not ready", RETRY)
 
     def require_place(self) -> None:
         """Refuse a film with 503 if too many wait."""
