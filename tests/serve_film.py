@@ -15,5 +15,9 @@ def slower(options):
 if __name__ == "__main__":
     if os.environ["MAEFACE_TEST_FILM"] == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
-    predict._make_predictor = {"quick": parts_cases.quick, "slow": slower}[os.environ["MAEFACE_TEST_FILM"]]
+    import serve_film  # worker processes find its functions under this name
+
+    predict._make_predictor = {"quick": parts_cases.quick, "slow": serve_film.slower}[
+        os.environ["MAEFACE_TEST_FILM"]
+    ]
     film_process.main()

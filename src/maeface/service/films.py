@@ -16,6 +16,7 @@ from maeface.service.settings import Settings
 
 DEATHS = 3
 """A job whose process has ended unexpectedly so often has failed."""
+ENDED = "the process that read this film ended unexpectedly"
 PAUSE_S = 5.0
 """Pause after an error of the system."""
 STOP_S = 5.0
@@ -111,7 +112,7 @@ class Films:
             self._jobs.note_death(job.id)
             return
         console.note(f"serve: a film has failed: its process ended {DEATHS} times")
-        self._jobs.end(job.id, "the process that read this film ended unexpectedly")
+        self._jobs.end(job.id, ENDED)
 
     async def _follow(self, job: JobRow, process: asyncio.subprocess.Process) -> Mapping[str, Any]:
         """Note the progress of a process; return all that it has said, the newest of each."""
