@@ -70,7 +70,8 @@ def main():
 
 
 if __name__ == "__main__":
+    import serve_parts  # worker processes find its functions under this name
     from maeface import process
 
     with process.stopped_by_signals():
-        main()
+        serve_parts.main()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
 from maeface.service import replies
-from maeface.service.guard import Guard
+from maeface.service.guard import PAGE, Guard
 from maeface.service.jobs import TABLE
 from maeface.service.photos import (
     Answer,
@@ -33,6 +34,14 @@ VERSION = "v1"
 IMAGES, VIDEOS = f"/{VERSION}/images", f"/{VERSION}/videos"
 READ_TOGETHER = 1 << 18
 CSV, PARQUET = "text/csv; charset=utf-8", "application/vnd.apache.parquet"
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+SAFE = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src blob:; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of the page: it loads nothing from elsewhere, and stands in no other page."""
 Kind = Literal["json", "csv"]
 JobId = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{22}$", description="the id of the job")]
 
@@ -106,6 +115,7 @@ def make_app(
         log=log,
     )
     app.add_exception_handler(RequestValidationError, _refuse_options)
+    app.include_router(_page_routes())
     app.include_router(_state_routes(service))
     app.include_router(_photo_routes(service), prefix=f"/{VERSION}")
     app.include_router(_film_routes(service), prefix=f"/{VERSION}")
@@ -140,6 +150,23 @@ def _state_routes(service: Service) -> APIRouter:
         """Return counts and times for Prometheus."""
         return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
 
+    return router
+
+
+def _page_routes() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    folder = resources.files("maeface.service") / "page"
+
+    def add(path: str, name: str) -> None:
+        content = (folder / name).read_bytes()
+        kind = KINDS[Path(name).suffix]
+
+        @router.get(path, name="page")
+        async def page() -> Response:
+            return Response(content, headers=SAFE, media_type=kind)
+
+    for path, name in PAGE.items():
+        add(path, name)
     return router
 
 

@@ -26,7 +26,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from maeface import console
 from maeface.service.upload import describe_too_large
 
-OPEN = ("/health", "/ready")
+PAGE = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+"""The files of the page, which shows nothing by itself."""
+OPEN = ("/health", "/ready", *PAGE)
 """Paths that need no token, and are answered under any load."""
 METHODS = ("GET", "POST", "DELETE")
 GONE = 499
