@@ -20,6 +20,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import negative_data_rejection, response_schema_conformance
 from starlette.testclient import TestClient
 
 import parts_cases
@@ -351,13 +353,13 @@ def test_a_port_that_is_taken_and_a_folder_in_use_are_one_line(tmp_path):
         taken.listen()
         with pytest.raises(ResourceError, match=r"cannot listen on 127\.0\.0\.1"):
             serve.run(Settings(folder=tmp_path), port=taken.getsockname()[1])
-    code = f"from maeface import files\nwith files.lock(files.Path({str(tmp_path)!r})): input()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as other:
-        until((tmp_path / ".lock").exists)
-        time.sleep(0.2)
+    code = f"from maeface import files\nwith files.lock(files.Path({str(tmp_path)!r})): print(); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-uc", code], **pipes) as other:
+        other.stdout.readline()
         with pytest.raises(ResourceError, match="in use"):
             serve.run(Settings(folder=tmp_path))
-        other.communicate()
+        other.communicate(b"\n")
 
 
 def test_unknown_paths_methods_and_options(client):
@@ -447,7 +449,7 @@ def test_a_film_is_a_job_with_the_rows_of_predict(filming, film, tmp_path):
         assert {row["input"] for row in rows} == {"film"}
         frames = client.get(f"/v1/jobs/{job['id']}/result").json()["frames"]
         assert [one["frame"] for one in frames] == list(range(0, 250, 2))
-        assert frames[7]["faces"][0]["track"] == 0
+        assert [len(one["faces"]) for one in frames] == [1] * 125
         parquet = client.get(f"/v1/jobs/{job['id']}/result?format=parquet").content
         assert pq.read_table(io.BytesIO(parquet)).num_rows == 125
         assert client.get(f"/v1/jobs/{job['id']}/summary").text.startswith("input,track,au")
@@ -793,7 +795,8 @@ def described(server):
     max_examples=15, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True
 )
 def test_the_service_is_as_it_describes_itself(case):
-    case.call_and_validate()
+    checks = (not_a_server_error, response_schema_conformance, negative_data_rejection)
+    case.call_and_validate(checks=list(checks))
 
 
 def test_the_description_has_examples(client):

@@ -99,6 +99,7 @@ def make_app(
     app = FastAPI(
         title="maeface",
         summary="Facial action units (AUs) of photos and films.",
+        description="If the service has a token, each request bears it: `Authorization: Bearer TOKEN`.",
         version=version("maeface"),
         docs_url=None,
         redoc_url=None,
