@@ -32,9 +32,8 @@ def test_the_page_needs_no_token_and_loads_nothing_from_elsewhere(tmp_path):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.stop()
+    with Server(tmp_path_factory.mktemp("server")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ LEAST_TOKEN = 16
 """Characters of the shortest token."""
 STOP_S = 5
 """Seconds that requests may need to end after SIGTERM."""
-CONNECTIONS = 4
-"""Connections for each request that is answered at a time: many are idle."""
 
 
 def run(
@@ -69,7 +67,7 @@ def run(
     with files.lock(folder):  # a message before the start; the application locks it again
         pass
     hosts = None if token is not None or no_token else LOCAL
-    _listen(make_app(settings, token, hosts, log), host, port, settings.clients)
+    _listen(make_app(settings, token, hosts, log), host, port)
 
 
 def read_token(path: Path) -> str:
@@ -121,7 +119,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     return opened
 
 
-def _listen(app: object, host: str, port: int, clients: int) -> None:
+def _listen(app: object, host: str, port: int) -> None:
     import uvicorn
 
     from maeface.service.guard import TimedProtocol
@@ -136,7 +134,6 @@ def _listen(app: object, host: str, port: int, clients: int) -> None:
         log_level="error",
         access_log=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS * clients,
         timeout_graceful_shutdown=STOP_S,
         h11_max_incomplete_event_size=1 << 14,
         backlog=1024,
