@@ -20,6 +20,8 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 LEAST_TOKEN = 16
 """Characters of the shortest token."""
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
 STOP_S = 5
 """Seconds that requests may need to end after SIGTERM."""
 
@@ -107,12 +109,13 @@ def make_folder(folder: Path) -> Path:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address of this machine."""
+    """Return a socket that listens on an address of this machine; who comes early waits in its queue."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))
+        opened.listen(BACKLOG)
     except OSError:
         opened.close()
         raise
@@ -136,7 +139,7 @@ def _listen(app: object, host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_S,
         h11_max_incomplete_event_size=1 << 14,
-        backlog=1024,
+        backlog=BACKLOG,
     )
     try:
         opened = open_socket(host, port)
