@@ -24,6 +24,7 @@ VERBS = [
     "aus",
     "demo",
     "reproduce",
+    "serve",
     "plan",
     "export",
     "doctor",

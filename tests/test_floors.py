@@ -24,6 +24,7 @@ GROUND = {
     "options",
     "predict_options",
     "export_options",
+    "serve_options",
     "facts",
     "metrics",
     "nested",
@@ -42,8 +43,9 @@ VERBS = {
     "demo",
     "reproduce",
     "doctor",
+    "serve",
 }
-ENTIRE = {"demo", "reproduce"}  # verbs that call other verbs
+ENTIRE = {"demo", "reproduce", "serve"}  # verbs that call other verbs, or what does
 # folder or module -> what it may import beside itself and the ground
 BELOW = {
     "runtime": set(),
@@ -64,6 +66,8 @@ BELOW |= {
     "experiments": COLUMNS | (VERBS - ENTIRE),
     "demo": COLUMNS | (VERBS - ENTIRE),
     "reproduce": COLUMNS | {"experiments"},
+    "service": COLUMNS | {"predict"},
+    "serve": COLUMNS | {"service"},
     "cli": VERBS,
     "__main__": {"cli"},
 }

@@ -11,9 +11,8 @@ from typing import Annotated
 
 import typer
 
-from maeface import checks, config, console, export_options, options, predict_options, process
+from maeface import checks, config, console, export_options, options, predict_options, process, serve_options
 from maeface.errors import ConfigError
-from maeface.options import INPUT, OUTPUT
 
 app = typer.Typer(
     help="Facial action units (AUs) from photos and videos, with masked autoencoders.",
@@ -39,9 +38,7 @@ def _options(
 
 
 @app.command()
-def datasets(
-    name: options.DatasetName = None,
-) -> None:
+def datasets(name: options.DatasetName = None) -> None:
     """List the supported datasets: labels, folds, licence, how to obtain and prepare them."""
     from maeface import datasets as verb
 
@@ -50,13 +47,8 @@ def datasets(
 
 @app.command()
 def prepare(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SOURCE", help="Photos, videos, or folders of them; with --dataset, its folder."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the crops and the manifest.", rich_help_panel=OUTPUT)],
+    sources: options.Sources,
+    out: options.PreparedFolder,
     dataset: options.Dataset = None,
     overrides: options.DatasetOptions = None,
     every: options.Every = 1,
@@ -84,8 +76,7 @@ def prepare(
     checks.require_sampling(every, fps)
     from maeface import prepare as verb
 
-    values = {name: value for name, value in arguments.items() if name in verb.Settings.model_fields}
-    settings = config.check(verb.Settings, values)
+    settings = config.check(verb.Settings, options.choose(arguments, verb.Settings.model_fields))
     summary = verb.run(sources, out, settings, dataset=dataset, options=overrides or ())
     console.print_result(str(summary))
     if summary.too_many_bad:
@@ -97,9 +88,7 @@ def pretrain(
     recipe: options.Recipe,
     data: options.Data,
     out: options.RunFolder,
-    init: Annotated[
-        str | None, typer.Option(help="Initial weights: a file, a name or 'random'. Default: the recipe's.")
-    ] = None,
+    init: options.PretrainInit = None,
     overrides: options.Overrides = None,
 ) -> None:
     """Pre-train a masked autoencoder (MAE) on faces without labels."""
@@ -142,13 +131,9 @@ def finetune(
 @app.command()
 def evaluate(
     labels: Annotated[Path, typer.Option(help="Table of labels, CSV or Parquet.")],
-    predictions: Annotated[
-        Path, typer.Option(help="Table of predictions, CSV or Parquet, from maeface or another tool.")
-    ],
+    predictions: options.Predictions,
     threshold: Annotated[float, typer.Option(help="Probability from which an AU counts as present.")] = 0.5,
-    out: Annotated[
-        Path | None, typer.Option(help="Also write the scores to this .csv or .json file.")
-    ] = None,
+    out: options.Scores = None,
 ) -> None:
     """Compare predictions with labels: F1, ICC, MSE, MAE and more for each AU."""
     checks.require_inputs([labels], "labels file")
@@ -161,10 +146,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    inputs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE", help="Photos, videos, or folders of them.", rich_help_panel=INPUT),
-    ] = None,
+    inputs: options.Inputs = None,
     every: options.Every = 1,
     fps: options.Fps = None,
     aligned: options.Aligned = False,
@@ -219,13 +201,7 @@ def predict(
 
 
 @app.command()
-def aus(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="AU", help="An AU, such as AU12, to see all about it. Default: list all."),
-    ] = None,
-    weights: options.Weights = None,
-) -> None:
+def aus(name: options.AU = None, weights: options.Weights = None) -> None:
     """Explain the AUs: what one sees, and how far the weights are to be trusted on real people."""
     checks.require_weights([weights])
     from maeface import aus as verb
@@ -269,6 +245,37 @@ def reproduce(
     changes += [f"{key}={value}" for key, value in (("dataset", train), ("tested", test)) if value]
     experiment = verb.load(name, changes)
     console.print_result(str(verb.run(experiment, data, out, verb.parse_weights(weights or ()))))
+
+
+@app.command()
+def serve(
+    host: serve_options.Host = "127.0.0.1",
+    port: serve_options.Port = 8000,
+    token_file: serve_options.TokenFile = None,
+    no_token: serve_options.NoToken = False,
+    folder: serve_options.Folder = None,
+    keep: serve_options.Keep = 24.0,
+    weights: options.Weights = None,
+    detector: options.Detector = "auto",
+    sides: predict_options.Sides = False,
+    max_photos_mb: serve_options.MaxPhotosMB = 64,
+    max_film_mb: serve_options.MaxFilmMB = 2000,
+    max_pixels: serve_options.MaxPixels = 50,
+    max_seconds: serve_options.MaxSeconds = 3600,
+    queue: serve_options.PhotoQueue = 256,
+    jobs: serve_options.FilmQueue = 32,
+    device: serve_options.Devices = None,
+    backend: options.Backend = "auto",
+    precision: options.Precision = "auto",
+    workers: options.Workers = None,
+) -> None:
+    """Answer requests over HTTP: photos and films to values, as JSON or CSV."""
+    arguments = locals() | {"device": device or ["auto"], "folder": folder or serve_options.find_folder()}
+    checks.require_weights([weights])
+    from maeface import serve as verb
+
+    settings = config.check(verb.Settings, options.choose(arguments, verb.Settings.model_fields))
+    verb.run(settings, host, port, token_file, no_token)
 
 
 @app.command()
@@ -320,7 +327,3 @@ def doctor(
     console.note(verb.conclude(report))
     if report.broken:
         raise typer.Exit(5)
-
-
-if __name__ == "__main__":
-    main()

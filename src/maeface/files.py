@@ -162,9 +162,9 @@ def rename_folder(temporary: Path, path: Path) -> None:
     with _convert_errors(path):
         if path.is_dir():
             shutil.rmtree(path)
-        _sync_folder(temporary)
+        portable.sync_folder(temporary)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        portable.sync_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

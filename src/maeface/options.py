@@ -1,8 +1,9 @@
 """Arguments and options of the command line that several commands share."""
 
 import os
+from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -275,3 +276,35 @@ def parse_seeds(text: str) -> list[int]:
     if not all(seed.strip().isdecimal() for seed in seeds):
         raise ConfigError(f"--seeds is {text!r}; expected whole numbers, such as 0,1,2")
     return [int(seed) for seed in seeds]
+
+
+Scores = Annotated[
+    Path | None, typer.Option("--out", help="Also write the scores to this .csv or .json file.")
+]
+Sources = Annotated[
+    list[Path],
+    typer.Argument(metavar="SOURCE", help="Photos, videos, or folders of them; with --dataset, its folder."),
+]
+PreparedFolder = Annotated[
+    Path, typer.Option("--out", help="Folder for the crops and the manifest.", rich_help_panel=OUTPUT)
+]
+PretrainInit = Annotated[
+    str | None,
+    typer.Option("--init", help="Initial weights: a file, a name or 'random'. Default: the recipe's."),
+]
+Predictions = Annotated[
+    Path, typer.Option(help="Table of predictions, CSV or Parquet, from maeface or another tool.")
+]
+AU = Annotated[
+    str | None,
+    typer.Argument(metavar="AU", help="An AU, such as AU12, to see all about it. Default: list all."),
+]
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="FILE", help="Photos, videos, or folders of them.", rich_help_panel=INPUT),
+]
+
+
+def choose(arguments: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    """Return the arguments of a command that have one of the names."""
+    return {name: value for name, value in arguments.items() if name in names}

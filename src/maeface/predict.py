@@ -95,15 +95,15 @@ def run(
     sides: bool = False,
     extras: Extras | None = None,
     make_predictor: MakePredictor | None = None,
+    progress: Notify = lambda images: None,
 ) -> Summary:
     """Predict action units of photos and videos.
 
     Args:
         inputs: files and folders, which are searched recursively. What cannot be read is skipped.
         weights: a file, or the name of packaged weights; None for the default, see ``Predictor``.
-        out: the table, ``.csv`` or ``.parquet``, or a folder, for a table ``INPUT.csv`` of each input. None:
-            print a line for each face, in this process. Until all is finished, the rows are in ``OUT.parts``.
-            The same call resumes an interrupted prediction, and makes no table that is there already.
+        out: the table, ``.csv`` or ``.parquet``, or a folder, for a table ``INPUT.csv`` of each. The same
+            call goes on with ``OUT.parts``, makes no table that is there. None: print a line for each face.
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: read every n-th frame of a video.
         fps: read at most this many frames per second of a video, instead of ``every``.
@@ -124,6 +124,7 @@ def run(
         sides: as in ``Predictor``.
         extras: what to make of the finished tables; None: events and summary of videos.
         make_predictor: makes another predictor, a function of a module; None for ``Predictor``.
+        progress: called with the number of photos and frames that have rows.
 
     Raises:
         ConfigError: a wrong input, output or option, or an unfinished run with other settings.
@@ -131,11 +132,10 @@ def run(
         WeightsError: the file is not an AU model, or is damaged.
         ResourceError: no such device, a full disk, ``out`` in use, or no weights for the face detector.
     """
-    options = Options(
-        *(weights, pictures, every, fps, faces, aligned, device, precision, detector, max_bad, backend),
-        *(workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds, sides),
-    )
-    return _run(inputs, out, options, extras or Extras(), make_predictor or _make_predictor)
+    most = (weights, pictures, every, fps, faces, aligned, device, precision, detector, max_bad, backend)
+    more = (workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds, sides)
+    options = Options(*most, *more)
+    return _run(inputs, out, options, extras or Extras(), make_predictor or _make_predictor, progress)
 
 
 def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
@@ -167,7 +167,7 @@ def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
 
 
 def _run(
-    inputs: Sequence[Path], out: Path | None, options: Options, extras: Extras, make: MakePredictor
+    paths: Sequence[Path], out: Path | None, options: Options, extras: Extras, make: MakePredictor, on: Notify
 ) -> Summary:
     started = record.now()
     checks.require_writable_tables(out)
@@ -175,7 +175,7 @@ def _run(
     _check(options)
     one_each = checks.is_folder_of_tables(out)
     outputs = [] if options.pictures is None else [options.pictures]
-    listing = find_images(inputs, outputs if out is None else [*outputs, *results_of(out)])
+    listing = find_images(paths, outputs if out is None else [*outputs, *results_of(out)])
     videos = any(item.video for item in listing)
     changed = {"faces": options.faces != "all", "detector": options.detector != "auto"}
     note_unused_options(
@@ -214,7 +214,7 @@ def _run(
     processes = options.workers or (count_gpu_processes(options.device) if gpu else count_cores())
     resources = Resources(processes, options.file_timeout, options.ray, gpus=on_cuda)
     setup = partial(_make_job, folder, header, used, extras, make)
-    more = (options.pictures, started, extras.explain, notes_detector)
+    more = (options.pictures, started, extras.explain, notes_detector, on)
     task = Task(out, folder, listing, header, setup, resources, *more)
     totals = write_table_each(task) if one_each else write_one_table(task)
     if not videos and not extras.formats:

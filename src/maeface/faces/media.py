@@ -32,6 +32,7 @@ from maeface.faces import video_index as indexing
 from maeface.faces.formats import HEAD_BYTES, MediaError, detect_format
 from maeface.faces.numbering import MissingFrames
 from maeface.faces.photo import convert_picture, decode_image, image_format_of
+from maeface.faces.picture import MAX_PIXELS
 from maeface.faces.timestamps import Spans, frame_period
 from maeface.faces.video import Frame
 from maeface.faces.video_index import VideoIndex
@@ -82,12 +83,13 @@ def detect_kind(path: Path) -> Literal["image", "video"] | None:
     return "image" if extension in _IMAGE_EXTENSIONS else "video" if extension in _VIDEO_EXTENSIONS else None
 
 
-def read_image(path: Path, min_side: int = 32) -> NDArray[np.uint8]:
+def read_image(path: Path, min_side: int = 32, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read a photo.
 
     Args:
         path: a file of an allowed format, whatever its name.
         min_side: lower limit of width and height in px.
+        max_pixels: upper limit of width times height.
 
     Returns:
         (H, W, 3) RGB uint8, upright.
@@ -101,7 +103,7 @@ def read_image(path: Path, min_side: int = 32) -> NDArray[np.uint8]:
             raise MediaError("too_large", f"more than {MAX_BYTES >> 20} MiB")
         file.seek(0)
         data = _read(file, MAX_BYTES)
-    return decode_image(data, image_format, min_side)
+    return decode_image(data, image_format, min_side, max_pixels=max_pixels)
 
 
 def read_frames(

@@ -39,7 +39,11 @@ _READERS: dict[str, type[ImageFile]] = {
 
 
 def decode_image(
-    data: bytes, image_format: str | None = None, min_side: int = 32, least: int = 0
+    data: bytes,
+    image_format: str | None = None,
+    min_side: int = 32,
+    least: int = 0,
+    max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """Decode a photo in memory, as ``read_image`` does.
 
@@ -49,12 +53,13 @@ def decode_image(
             it.
         min_side: lower limit of width and height in px.
         least: as in ``jpeg.decode``; other formats are decoded at full size.
+        max_pixels: upper limit of width times height.
     """
     image_format = image_format or image_format_of(data[:HEAD_BYTES])
     if image_format == "jpeg":
-        return _decode_jpeg(data, min_side, least)
+        return _decode_jpeg(data, min_side, least, max_pixels)
     if image_format == "webp":
-        _check_size(*read_webp_size(data), min_side)
+        _check_size(*read_webp_size(data), min_side, max_pixels)
     reader = _reader(image_format)
     try:
         picture = reader(io.BytesIO(data))
@@ -62,7 +67,7 @@ def decode_image(
         check_complete(data, image_format)
         raise _decoding_error(image_format, error) from error
     with picture:
-        _check_size(*picture.size, min_side)
+        _check_size(*picture.size, min_side, max_pixels)
         check_complete(data, image_format)
         try:
             picture.load()
@@ -136,10 +141,10 @@ def _decoding_error(image_format: str, error: Exception) -> MediaError:
     return MediaError("truncated" if truncated else "corrupt", f"{image_format}: {message[:100]}")
 
 
-def _check_size(width: int, height: int, min_side: int) -> None:
+def _check_size(width: int, height: int, min_side: int, max_pixels: int) -> None:
     shape = f"{width} x {height}"
-    if width * height > MAX_PIXELS:
-        raise MediaError("too_large", f"{shape}, more than {MAX_PIXELS // 10**6} million pixels")
+    if width * height > max_pixels:
+        raise MediaError("too_large", f"{shape}, more than {max_pixels / 10**6:g} million pixels")
     if min(width, height) < min_side and max(width, height) <= MAX_ASPECT * min_side:
         raise MediaError("too_small", f"{shape}, a side under {min_side}")
     if max(width, height) > MAX_ASPECT * min(width, height):
@@ -148,10 +153,10 @@ def _check_size(width: int, height: int, min_side: int) -> None:
         raise MediaError("too_small", f"{shape}, a side under {min_side}")
 
 
-def _decode_jpeg(data: bytes, min_side: int, least: int) -> NDArray[np.uint8]:
+def _decode_jpeg(data: bytes, min_side: int, least: int, max_pixels: int) -> NDArray[np.uint8]:
     data = drop_stray_bytes(data)
     header = read_jpeg_header(data)
-    _check_size(header.width, header.height, min_side)
+    _check_size(header.width, header.height, min_side, max_pixels)
     mode = {1: "GRAY", 4: "CMYK"}.get(header.components, "RGB")
     try:
         pixels = jpeg.decode(data, mode, least)

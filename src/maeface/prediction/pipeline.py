@@ -152,6 +152,7 @@ class Pipeline:
         complete: called with the name of an input and its places in order of time, when all its units are
             finished.
         finished: the places of what earlier runs have finished, by input and frames.
+        progress: called with the number of photos and frames that have rows.
         pictures: number of pictures that were written.
     """
 
@@ -161,11 +162,13 @@ class Pipeline:
     resources: Resources
     complete: Complete
     finished: dict[Key, Place]
+    progress: Callable[[int], None] = lambda images: None
     pictures: int = 0
     _places: defaultdict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
     _pending: Counter[str] = field(default_factory=Counter)
     _skipped: console.FewNotes = field(default_factory=lambda: console.FewNotes("skipped inputs"))
     _damaged: console.FewNotes = field(default_factory=lambda: console.FewNotes("damaged films"))
+    _earlier: int = 0
     _images: int = 0
     _advance: Callable[..., None] = lambda *amount: None
 
@@ -178,6 +181,8 @@ class Pipeline:
         if self.finished:
             done = len({name for name, _ in self.finished})
             console.note(f"predict: resuming {self.folder}, {done} of {len(self.inputs)} inputs have rows")
+            self._earlier = sum(place.entry.images for place in self.finished.values())
+            self.progress(self._earlier)
         runner: Runner[OneFile, UnitResult] = Runner("predict", self.setup, self.resources, self._notify)
         suspects: list[Unit] = []
         with console.progress("predict", len(self.inputs), "inputs") as self._advance:
@@ -213,6 +218,7 @@ class Pipeline:
     def _notify(self, images: int) -> None:
         self._images += images
         self._advance(0, f"{self._images} images")
+        self.progress(self._earlier + self._images)
 
     def _add(self, unit: Unit, result: UnitResult) -> None:
         self.pictures += result.pictures

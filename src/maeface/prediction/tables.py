@@ -1,7 +1,7 @@
 """Tables of predictions, by way of parts: one table of all inputs, or one of each."""
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +122,7 @@ class Task:
         started: time of the beginning.
         explain: action units that are explained beside each picture.
         notes_detector: whether a note says, before the work, that the packaged face detector is used.
+        progress: called with the number of photos and frames that have rows.
     """
 
     out: Path
@@ -134,6 +135,7 @@ class Task:
     started: str
     explain: Sequence[int] = ()
     notes_detector: bool = False
+    progress: Callable[[int], None] = lambda images: None
 
     @property
     def tables(self) -> dict[Path, list[str]]:
@@ -278,6 +280,7 @@ def _do_missing(
     }
     if task.notes_detector:
         note_embedded()
-    pipeline = Pipeline(task.folder, inputs, task.setup, task.resources, complete, finished)
+    work = (task.folder, inputs, task.setup, task.resources)
+    pipeline = Pipeline(*work, complete, finished, task.progress)
     pipeline.run()
     return pipeline.pictures

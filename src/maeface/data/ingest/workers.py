@@ -32,6 +32,8 @@ POLL_S = 1.0
 """How often silent processes are looked for."""
 REPORT_S = 0.1
 """Least time between two reports of a job."""
+_STARTING = threading.Lock()
+"""Held while a process is started: it changes the environment, and several threads may have processes."""
 ADVICE = "the same command goes on where it was; if memory was short, it needs less with fewer --workers"
 
 
@@ -181,7 +183,7 @@ def _start(setup: Callable[[], Job[Item, Any]], item: Item) -> _Worker[Item]:
     context = multiprocessing.get_context("spawn")
     connection, other_end = context.Pipe()
     process: BaseProcess = context.Process(target=_serve, args=(other_end, setup), daemon=True)
-    with _one_thread(), _without_main():
+    with _STARTING, _one_thread(), _without_main():
         process.start()
     other_end.close()
     return _Worker(process, connection, item)

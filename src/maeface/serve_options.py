@@ -1,0 +1,83 @@
+"""Options of ``maeface serve`` alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maeface import checks, files
+from maeface.options import OUTPUT, SPEED
+
+ACCESS, LIMITS = "Access", "Limits"
+"""Groups of options in the help."""
+
+Host = Annotated[
+    str,
+    typer.Option(
+        help="Address to listen on. Another than this machine's own needs a token.", rich_help_panel=ACCESS
+    ),
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: a free one.", rich_help_panel=ACCESS)]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        help="File with a token, which each request has to bear (Authorization: Bearer ...).",
+        rich_help_panel=ACCESS,
+    ),
+]
+NoToken = Annotated[
+    bool,
+    typer.Option(
+        "--no-token",
+        help="Listen on another address without a token: anyone who reaches it may use it.",
+        rich_help_panel=ACCESS,
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder",
+        help="Folder for uploads, results and the list of jobs. Default: 'serve' in maeface's cache folder.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Keep = Annotated[
+    float, typer.Option(help="Delete results so many hours after they are done.", rich_help_panel=OUTPUT)
+]
+MaxPhotosMB = Annotated[
+    float,
+    typer.Option("--max-photos-mb", help="Largest request with photos, in MB.", rich_help_panel=LIMITS),
+]
+MaxFilmMB = Annotated[
+    float, typer.Option("--max-film-mb", help="Largest request with a film, in MB.", rich_help_panel=LIMITS)
+]
+MaxPixels = Annotated[
+    float,
+    typer.Option(
+        "--max-pixels", max=100, help="Largest photo, in millions of pixels.", rich_help_panel=LIMITS
+    ),
+]
+MaxSeconds = Annotated[
+    float, typer.Option("--max-seconds", help="Longest film, in seconds.", rich_help_panel=LIMITS)
+]
+PhotoQueue = Annotated[
+    int, typer.Option("--queue", min=1, help="Most photos that wait.", rich_help_panel=LIMITS)
+]
+FilmQueue = Annotated[
+    int, typer.Option("--jobs", min=1, help="Most films that wait.", rich_help_panel=LIMITS)
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="|".join(checks.DEVICES),
+        help="Device of a worker process; repeat it for several. Default: the GPU if there is one.",
+        rich_help_panel=SPEED,
+    ),
+]
+
+
+def find_folder() -> Path:
+    """Return the folder of uploads and jobs where the user names none."""
+    return files.cache_folder() / "serve"

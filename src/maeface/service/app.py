@@ -1,0 +1,306 @@
+"""The application: what can be asked, and what is answered."""
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Path as InPath
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+
+from maeface.service import replies
+from maeface.service.guard import PAGE, Guard
+from maeface.service.jobs import TABLE
+from maeface.service.photos import (
+    Answer,
+    FilmLength,
+    PhotoRows,
+    Question,
+    Refused,
+)
+from maeface.service.replies import csv_of, json_of, photo_of, read_table, without_values
+from maeface.service.service import FilmOptions, Service
+from maeface.service.settings import Settings
+from maeface.service.upload import uploaded
+
+VERSION = "v1"
+IMAGES, VIDEOS = f"/{VERSION}/images", f"/{VERSION}/videos"
+READ_TOGETHER = 1 << 18
+CSV, PARQUET = "text/csv; charset=utf-8", "application/vnd.apache.parquet"
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+SAFE = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src blob:; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of the page: it loads nothing from elsewhere, and stands in no other page."""
+Kind = Literal["json", "csv"]
+JobId = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{22}$", description="the id of the job")]
+
+
+class PhotoOptions(BaseModel):
+    """The query of a request with photos."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: Kind = Field("json", description="of the answer")
+
+
+class ResultOptions(BaseModel):
+    """The query of a request for a result."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: Literal["json", "csv", "parquet"] = Field("json", description="of the answer")
+
+
+class NoOptions(BaseModel):
+    """A query without any option."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Return the refusals of a route for its documentation."""
+    return {code: {"model": replies.Problem} for code in (400, 401, 403, 413, 422, 503, *codes)}
+
+
+def form_of(field: str, several: bool) -> dict[str, Any]:
+    """Return the documentation of a form with files."""
+    one = {"type": "string", "format": "binary"}
+    many = {"type": "array", "items": one, "minItems": 1}
+    schema = {
+        "type": "object",
+        "required": [field],
+        "properties": {field: many if several else one},
+        "additionalProperties": False,
+    }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def make_app(
+    settings: Settings, token: str | None = None, hosts: tuple[str, ...] | None = None, log: bool = True
+) -> FastAPI:
+    """Return the application.
+
+    Args:
+        settings: of the service.
+        token: that each request has to bear; None: none.
+        hosts: names by which the service may be asked; None: any.
+        log: whether to show a line for each request.
+    """
+    service = Service(settings)
+    app = FastAPI(
+        title="maeface",
+        summary="Facial action units (AUs) of photos and films.",
+        description="If the service has a token, each request bears it: `Authorization: Bearer TOKEN`.",
+        version=version("maeface"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=service.running,
+    )
+    sizes = {IMAGES: settings.photo_bytes, VIDEOS: settings.film_bytes}
+    app.add_middleware(
+        Guard,
+        token=token,
+        hosts=hosts,
+        clients=settings.clients,
+        max_bytes=sizes,
+        registry=service.registry,
+        log=log,
+    )
+    app.add_exception_handler(RequestValidationError, _refuse_options)
+    app.include_router(_page_routes())
+    app.include_router(_state_routes(service))
+    app.include_router(_photo_routes(service), prefix=f"/{VERSION}")
+    app.include_router(_film_routes(service), prefix=f"/{VERSION}")
+    app.include_router(_job_routes(service), prefix=f"/{VERSION}/jobs")
+    return app
+
+
+def _refuse_options(_: Request, error: Exception) -> Response:
+    """Say in one line what is wrong with a query."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"[:200]}, 422)
+
+
+def _state_routes(service: Service) -> APIRouter:
+    router = APIRouter(tags=["state"])
+    Query_ = Annotated[NoOptions, Query()]
+
+    @router.get("/health", responses={422: {"model": replies.Problem}})
+    async def health(query: Query_) -> replies.Health:
+        """Say that the service is alive."""
+        return replies.Health()
+
+    @router.get("/ready", responses={code: {"model": replies.Problem} for code in (422, 503)})
+    async def ready(query: Query_) -> replies.Health:
+        """Say whether a worker process is ready."""
+        service.require_ready()
+        return replies.Health()
+
+    @router.get("/metrics", responses=problems() | {200: {"content": {"text/plain": {}}}})
+    async def metrics(query: Query_) -> Response:
+        """Return counts and times for Prometheus."""
+        return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _page_routes() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    folder = resources.files("maeface.service") / "page"
+
+    def add(path: str, name: str) -> None:
+        content = (folder / name).read_bytes()
+        kind = KINDS[Path(name).suffix]
+
+        @router.get(path, name="page")
+        async def page() -> Response:
+            return Response(content, headers=SAFE, media_type=kind)
+
+    for path, name in PAGE.items():
+        add(path, name)
+    return router
+
+
+def _photo_routes(service: Service) -> APIRouter:
+    router = APIRouter(tags=["photos"])
+    settings = service.settings
+
+    @router.post(
+        "/images",
+        response_model=replies.Photos,
+        responses=problems(408, 415, 507) | {200: {"content": {"text/csv": {}}}},
+        openapi_extra=form_of("files", several=True),
+    )
+    async def images(request: Request, query: Annotated[PhotoOptions, Query()]) -> replies.Photos | Response:
+        """Predict photos: JPEG, PNG, WebP, BMP, GIF or AVIF, in the field ``files``, once for each."""
+        service.require_ready()
+        sizes = (settings.photo_bytes, settings.photos)
+        async with uploaded(request, settings, "files", *sizes) as paths:
+            answers = await service.ask(request, [Question(os.fspath(path), path.name) for path in paths])
+        if all(isinstance(answer, Refused) for answer in answers):
+            raise HTTPException(422, "; ".join(map(_describe, answers))[:1000])
+        if query.format == "csv":
+            return Response(await asyncio.to_thread(_csv, answers), media_type=CSV)
+        return await asyncio.to_thread(_photos, answers)
+
+    return router
+
+
+def _film_routes(service: Service) -> APIRouter:
+    router = APIRouter(tags=["films"])
+    settings = service.settings
+
+    @router.post(
+        "/videos",
+        status_code=202,
+        responses=problems(408, 415, 507),
+        openapi_extra=form_of("file", several=False),
+    )
+    async def videos(
+        request: Request, response: Response, query: Annotated[FilmOptions, Query()]
+    ) -> replies.Job:
+        """Take a film, in the field ``file``, to predict it: MP4, MOV, Matroska, WebM, AVI or MPEG."""
+        if query.fps is not None and query.every != 1:
+            raise HTTPException(422, "give every or fps, not both")
+        service.require_ready()
+        service.require_place()
+        async with uploaded(request, settings, "file", settings.film_bytes, 1) as (path,):
+            (length,) = await service.ask(request, [Question(os.fspath(path), path.name, film=True)])
+            if not isinstance(length, FilmLength):
+                raise HTTPException(422, _describe(length))
+            row = service.add_film(path, length, query)
+        response.headers["Location"] = "/".join(("", VERSION, "jobs", row.id))
+        return service.describe(row)
+
+    return router
+
+
+def _job_routes(service: Service) -> APIRouter:
+    router = APIRouter(tags=["films"])
+    found: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}, PARQUET: {}}}}
+
+    @router.get("/{job}", responses=problems(404))
+    async def job(job: JobId, query: Annotated[NoOptions, Query()]) -> replies.Job:
+        """Say how far a job is."""
+        return service.describe(service.find(job))
+
+    @router.delete("/{job}", status_code=204, responses=problems(404))
+    async def delete(job: JobId, query: Annotated[NoOptions, Query()]) -> None:
+        """Stop a job, and delete it with its film and its results."""
+        await service.films.delete(service.find(job).id)
+
+    @router.get("/{job}/result", responses=problems(404, 409) | found)
+    async def result(job: JobId, query: Annotated[ResultOptions, Query()]) -> Response:
+        """Return the rows of all frames."""
+        path = _finished(job, TABLE)
+        if query.format == "json":
+            return StreamingResponse(json_of(path), media_type="application/json")
+        if query.format == "csv":
+            return StreamingResponse(csv_of(read_table(path)), media_type=CSV)
+        return StreamingResponse(_pieces(path), media_type=PARQUET)
+
+    @router.get("/{job}/{table}", responses=problems(404, 409) | {200: {"content": {"text/csv": {}}}})
+    async def table(
+        job: JobId,
+        table: Annotated[Literal["events", "summary", "pairs"], InPath()],
+        query: Annotated[NoOptions, Query()],
+    ) -> Response:
+        """Return the events of a film, the summary of each person, or pairs of AUs, as CSV."""
+        return StreamingResponse(_pieces(_finished(job, f"{Path(TABLE).stem}.{table}.csv")), media_type=CSV)
+
+    def _finished(job: str, name: str) -> Path:
+        row, path = service.find(job), service.jobs.path(job, name)
+        if row.state != "done" or not path.is_file():
+            raise HTTPException(409, f"the job is {row.state}" if row.state != "done" else "no such result")
+        return path
+
+    return router
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while data := file.read(READ_TOGETHER):
+            yield data
+
+
+def _photos(answers: Sequence[Answer]) -> replies.Photos:
+    return replies.Photos(images=[_photo(number, answer) for number, answer in enumerate(answers)])
+
+
+def _csv(answers: Sequence[Answer]) -> bytes:
+    columns = next(answer.rows.column_names for answer in answers if isinstance(answer, PhotoRows))
+    return b"".join(
+        csv_of(
+            answer.rows
+            if isinstance(answer, PhotoRows)
+            else without_values(columns, str(number), _reason(answer).reason)
+            for number, answer in enumerate(answers)
+        )
+    )
+
+
+def _photo(number: int, answer: Answer) -> replies.Photo:
+    if isinstance(answer, PhotoRows):
+        return photo_of(number, answer.rows)
+    reason, detail = _reason(answer)
+    return replies.Photo(image=number, status=reason, detail=detail, faces=[])
+
+
+def _describe(answer: Answer) -> str:
+    reason, detail = _reason(answer)
+    return f"{reason}: {detail}" if detail else reason
+
+
+def _reason(answer: Answer) -> Refused:
+    assert isinstance(answer, Refused)
+    return answer

@@ -1,0 +1,83 @@
+"""The process that predicts one film: ``maeface predict`` with its progress on stdout.
+
+It is started by ``films``. Its argument is JSON; it ends with the service, which holds its stdin.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from maeface import predict, process
+from maeface.errors import DataError, InUseError, MaefaceError, ResourceError
+from maeface.service.jobs import FILM, TABLE
+
+NICE = 5
+"""Films leave the processor to photos, for which somebody waits."""
+REPORT_S = 0.2
+WAIT_S, TRIES = 0.5, 40
+"""How often the process of a killed service is waited for, which still holds the folder of parts."""
+NO_RESOURCE = "disk, memory or device was not available"
+FAILED = "the service has failed"
+
+
+def main() -> None:
+    """Predict the film that the argument describes."""
+    given: dict[str, Any] = json.loads(sys.argv[1])
+    folder = Path(given.pop("folder"))
+    os.nice(NICE)
+    threading.Thread(target=_end_with_service, daemon=True).start()
+    process.wait_without_spinning()
+    report = _Report()
+    with process.stopped_by_signals():
+        try:
+            _predict(folder, given, report)
+        except DataError as error:
+            report.say(error=str(error).replace(str(folder), ""))
+        except ResourceError as error:
+            sys.stderr.write(f"{error}\n")
+            report.say(error=NO_RESOURCE)
+        except MaefaceError as error:
+            sys.stderr.write(f"{error}\n")
+            report.say(error=FAILED)
+        else:
+            report.say(finished=True)
+
+
+def _predict(folder: Path, given: dict[str, Any], report: "_Report") -> None:
+    for attempt in range(TRIES):
+        try:
+            predict.run([folder / FILM], out=folder / TABLE, progress=report.add, **given)
+            return
+        except InUseError:
+            if attempt == TRIES - 1:
+                raise
+            time.sleep(WAIT_S)
+
+
+class _Report:
+    def __init__(self) -> None:
+        self._said_s = 0.0
+
+    def add(self, images: int) -> None:
+        if time.monotonic() - self._said_s > REPORT_S:
+            self._said_s = time.monotonic()
+            self.say(frames=images)
+
+    def say(self, **values: Any) -> None:  # noqa: ANN401 - anything json can hold
+        sys.stdout.write(json.dumps(values) + "\n")
+        sys.stdout.flush()
+
+
+def _end_with_service() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

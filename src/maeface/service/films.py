@@ -1,0 +1,159 @@
+"""Films: a job for each, done by a process of its own, one at a time on each device."""
+
+import asyncio
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from maeface import console
+from maeface.service import film_process
+from maeface.service.jobs import JobRow, Jobs
+from maeface.service.settings import Settings
+
+DEATHS = 3
+"""A job whose process has ended unexpectedly so often has failed."""
+ENDED = "the process that read this film ended unexpectedly"
+PAUSE_S = 5.0
+"""Pause after an error of the system."""
+STOP_S = 5.0
+"""How long a process may need to end."""
+PROCESS = film_process.__name__
+"""The module that predicts a film, in a process of its own."""
+CLEAN_S = 60.0
+"""How often old jobs are deleted."""
+
+
+class Films:
+    """Does the jobs.
+
+    Args:
+        jobs: the list.
+        settings: of the service.
+    """
+
+    def __init__(self, jobs: Jobs, settings: Settings) -> None:
+        self._jobs, self._settings = jobs, settings
+        self._added = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    def start(self) -> None:
+        """Begin with what waits."""
+        works = [self._keep_working(device) for device in self._settings.device]
+        self._tasks = [asyncio.create_task(work) for work in [*works, self._keep_clean()]]
+
+    async def stop(self) -> None:
+        """End the processes; their jobs go on at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Say that there is a new job."""
+        self._added.set()
+
+    async def delete(self, job: str) -> None:
+        """Stop the work on a job, if there is any, and delete it."""
+        process = self._processes.get(job)
+        if process is not None:
+            await _end(process)
+        self._jobs.delete(job)
+
+    async def _keep_working(self, device: str) -> None:
+        while True:
+            self._added.clear()
+            job = self._jobs.next()
+            if job is None:
+                await self._added.wait()
+                continue
+            try:
+                await self._work(job, device)
+            except (OSError, sqlite3.Error) as error:  # no process can be started, or the disk is full
+                console.note(f"serve: a film was interrupted: {type(error).__name__}")
+                await asyncio.sleep(PAUSE_S)
+                with suppress(sqlite3.Error):
+                    self._lose(job)
+
+    async def _work(self, job: JobRow, device: str) -> None:
+        """Do a job, and note how it ended."""
+        with self._jobs.path(job.id, "log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", PROCESS, json.dumps(self._describe(job, device))),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        self._processes[job.id] = process
+        try:
+            last = await self._follow(job, process)
+            await process.wait()
+        finally:
+            del self._processes[job.id]
+            await asyncio.shield(_end(process))
+        if self._jobs.get(job.id) is None:
+            self._jobs.delete(
+                job.id
+            )  # it was deleted meanwhile, and its process may have written a last file
+        elif last.get("finished"):
+            self._jobs.note_progress(job.id, max(job.total, last["frames"]))
+            self._jobs.end(job.id)
+        elif "error" in last:
+            self._jobs.end(job.id, last["error"])
+        else:
+            self._lose(job)
+
+    def _lose(self, job: JobRow) -> None:
+        """Let a job wait again whose process has ended unexpectedly, but not for ever."""
+        if job.deaths + 1 < DEATHS:
+            self._jobs.note_death(job.id)
+            return
+        console.note(f"serve: a film has failed: its process ended {DEATHS} times")
+        self._jobs.end(job.id, ENDED)
+
+    async def _follow(self, job: JobRow, process: asyncio.subprocess.Process) -> Mapping[str, Any]:
+        """Note the progress of a process; return all that it has said, the newest of each."""
+        said: dict[str, Any] = {"frames": 0}
+        assert process.stdout is not None
+        async for line in process.stdout:
+            with suppress(ValueError):  # half a line of a process that was killed
+                said |= json.loads(line)
+                self._jobs.note_progress(job.id, said["frames"])
+        return said
+
+    def _describe(self, job: JobRow, device: str) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "folder": os.fspath(self._jobs.path(job.id).absolute()),
+            "weights": None if settings.weights is None else os.fspath(settings.weights),
+            "every": job.every,
+            "fps": job.fps,
+            "device": device,
+            "precision": settings.precision,
+            "detector": settings.detector,
+            "backend": settings.backend,
+            "workers": settings.workers,
+            "sides": settings.sides,
+        }
+
+    async def _keep_clean(self) -> None:
+        while True:
+            self._jobs.delete_old()
+            await asyncio.sleep(CLEAN_S)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a process, first politely."""
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_S)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

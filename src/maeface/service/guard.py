@@ -1,0 +1,256 @@
+"""What stands between the network and the application: time limits, tokens, sizes, counts, the log.
+
+A line of the log has the method, the route, the status and the time: no address, no name of a file, no
+identifier.
+"""
+
+import asyncio
+import errno
+import hmac
+import sqlite3
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import h11
+from fastapi import HTTPException
+from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from maeface import console
+from maeface.service.upload import describe_too_large
+
+PAGE = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+"""The files of the page, which shows nothing by itself."""
+OPEN = ("/health", "/ready", *PAGE)
+"""Paths that need no token, and are answered under any load."""
+METHODS = ("GET", "POST", "DELETE")
+GONE = 499
+"""The status of a request whose client is gone, in the log and in the metrics."""
+LINGER_S = 1.0
+"""How long the rest of a refused body is read, so that the client sees the answer before the end."""
+SEND_S = 60.0
+"""A client that takes nothing of its answer for so long is given up."""
+CLOSE = (b"connection", b"close")
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""The errors of a full disk."""
+
+
+class Guard:
+    """An ASGI application around another one, which has the values and decides who may ask.
+
+    Args:
+        app: the application.
+        token: that a request has to bear; None: none.
+        hosts: names by which the service is asked, without ports; None: any.
+        clients: most requests at a time.
+        max_bytes: {path: largest body}; other paths have none.
+        registry: of the metrics.
+        log: whether to show a line for each request.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str | None,
+        hosts: tuple[str, ...] | None,
+        clients: int,
+        max_bytes: Mapping[str, int],
+        registry: CollectorRegistry,
+        log: bool = True,
+    ) -> None:
+        self._app, self._hosts, self._clients = app, hosts, clients
+        self._token = None if token is None else f"Bearer {token}".encode()
+        self._max_bytes, self._log, self._now = max_bytes, log, 0
+        names = ("method", "route", "status")
+        self._requests = Counter("maeface_requests", "Answered requests.", names, registry=registry)
+        self._seconds = Histogram(
+            "maeface_request_seconds", "Time to the end of the answer.", ("route",), registry=registry
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.monotonic()
+        answer = _Answer(receive, send, _has_body(scope))
+        self._now += 1
+        try:
+            await self._answer(scope, answer)
+        except ClientDisconnect:
+            answer.status = answer.status or GONE
+        except Exception as error:
+            console.note(f"serve: {_where(error)}")
+            if answer.status:  # it has begun: the client must not take it for complete
+                raise ConnectionError("an answer broke off") from None
+            await _refuse(_excuse(error))(scope, answer.receive, answer.send)
+        finally:
+            self._now -= 1
+            self._count(scope, answer.status or GONE, time.monotonic() - started)
+
+    async def _answer(self, scope: Scope, answer: "_Answer") -> None:
+        try:
+            self._check(scope)
+        except HTTPException as refused:
+            await _refuse(refused)(scope, answer.receive, answer.send)
+            return
+        await self._app(scope, answer.receive, answer.send)
+
+    def _check(self, scope: Scope) -> None:
+        """Refuse a request by its head alone.
+
+        Raises:
+            HTTPException: 400, 401, 403, 413 or 503.
+        """
+        headers, path = Headers(scope=scope), scope["path"]
+        if "transfer-encoding" in headers and "content-length" in headers:
+            raise HTTPException(400, "a request has a Content-Length or a Transfer-Encoding, not both")
+        host = headers.get("host", "")
+        if self._hosts is not None and _name_of(host) not in self._hosts:
+            raise HTTPException(403, "the service is not asked by this name")
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise HTTPException(403, "pages of other sites may not use the service")
+        if path in OPEN:
+            return
+        given = headers.getlist("authorization")
+        if self._token is not None and not (
+            len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), self._token)
+        ):
+            raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+        if self._now > self._clients:
+            raise HTTPException(503, "too many requests at a time; try again", {"Retry-After": "1"})
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdecimal()):
+            raise HTTPException(400, "the Content-Length is not a number")
+        if int(length) > self._max_bytes.get(path, 0):
+            raise HTTPException(413, describe_too_large(self._max_bytes.get(path, 0)))
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "name", "none")
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+        if self._log:
+            sys.stderr.write(f"{method} {route} {status} {seconds * 1000:.0f} ms\n")
+
+
+class _Answer:
+    """The two channels of a request: the end of its body is noted, and slow clients are given up.
+
+    Attributes:
+        status: of the answer; 0 before it.
+    """
+
+    def __init__(self, receive: Receive, send: Send, has_body: bool) -> None:
+        self._receive, self._send = receive, send
+        self._is_read = not has_body
+        self.status = 0
+
+    async def receive(self) -> Message:
+        """Receive a piece of the body."""
+        message = await self._receive()
+        self._is_read |= not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a piece of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if not self._is_read:
+                message["headers"] = [*message["headers"], CLOSE]
+        elif not message.get("more_body") and not self._is_read:
+            await self._pass_on({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body", "body": b""}
+        await self._pass_on(message)
+
+    async def _pass_on(self, message: Message) -> None:
+        try:
+            await asyncio.wait_for(self._send(message), SEND_S)
+        except TimeoutError:
+            raise ClientDisconnect from None
+
+    async def _linger(self) -> None:
+        """Read the rest of the body for a moment, and forget it."""
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while not self._is_read:
+                    await self.receive()
+        except TimeoutError:
+            pass
+
+
+def _refuse(error: HTTPException) -> JSONResponse:
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def _excuse(error: Exception) -> HTTPException:
+    """Return the refusal for an error of the service."""
+    is_full = error.errno in FULL if isinstance(error, OSError) else False
+    if is_full or (isinstance(error, sqlite3.Error) and "full" in str(error)):
+        return HTTPException(507, "the disk of the service is full; try again later")
+    return HTTPException(500, "the service has failed")
+
+
+def _name_of(host: str) -> str:
+    """Return a ``Host`` without its port and brackets."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    return name.strip("[]").lower()
+
+
+def _where(error: Exception) -> str:
+    """Return the kind of an error and its place; its message may name files."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
+
+
+class TimedProtocol(H11Protocol):
+    """HTTP/1.1 as uvicorn speaks it, and the head of a request has to come in time.
+
+    Attributes:
+        head_s: seconds from the connection, or the last answer, to the end of the head.
+    """
+
+    head_s = 10.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.head_s, self._give_up)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of a request; the clock stops at the end of its head."""
+        super().data_received(data)
+        is_head = self.conn.their_state is h11.IDLE
+        if self._timer is None and is_head:
+            self._timer = self.loop.call_later(self.head_s, self._give_up)
+        elif self._timer is not None and not is_head:
+            self._timer.cancel()
+            self._timer = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the clock."""
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            head = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            self.transport.write(head)
+            self.transport.close()

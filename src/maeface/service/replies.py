@@ -1,0 +1,176 @@
+"""Answers: rows of a table as JSON, as CSV and as the schemas of the documentation."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel, Field
+
+from maeface.data.ingest.images import UnreadableInput
+from maeface.prediction.results import FaceResult, frames_of
+from maeface.prediction.rows import ImagePrediction, rows_of
+from maeface.prediction.table_writer import to_csv
+
+ROWS_TOGETHER = 2048
+State = Literal["queued", "running", "done", "failed"]
+
+
+class Problem(BaseModel):
+    """Why a request was refused, in one line."""
+
+    detail: str = Field(examples=["the body is too large; expected at most 64000000 bytes"])
+
+
+class AU(BaseModel):
+    """An action unit of a face; null: not measured."""
+
+    present: bool
+    probability: float | None = Field(None, description="0 to 1", examples=[0.98])
+    intensity: float | None = Field(None, description="0 to 5", examples=[4.2])
+    left: float | None = Field(None, description="intensity of the subject's left, 0 to 5", examples=[None])
+    right: float | None = Field(None, description="of the right", examples=[None])
+
+
+class Face(BaseModel):
+    """A face; positions in pixels."""
+
+    status: str = Field(description="ok or low_quality", examples=["ok"])
+    track: int | None = Field(None, description="number of the person in a film", examples=[None])
+    box: tuple[float, float, float, float] = Field(
+        description="left, top, right, bottom", examples=[[173.0, 55.5, 271.0, 190.0]]
+    )
+    score: float | None = Field(description="of the detector, 0 to 1", examples=[0.99])
+    landmarks: list[tuple[float | None, float | None]] = Field(
+        description="eyes, nose, corners of the mouth; left is left in the picture",
+        examples=[[[201.0, 110.0], [243.0, 108.0], [224.0, 131.0], [207.0, 155.0], [242.0, 153.0]]],
+    )
+    quality: dict[str, float | None] = Field(examples=[{"yaw": -3.5, "sharpness": 41.0}])
+    aus: dict[str, AU] = Field(
+        examples=[{"AU12": {"present": True, "probability": 0.98, "intensity": 4.2}}],
+    )
+
+
+class Photo(BaseModel):
+    """A photo of a request."""
+
+    image: int = Field(description="its place in the form, from 0 on", examples=[0])
+    status: str = Field(
+        description="ok, no_face, or the reason why it cannot be read", examples=["ok", "truncated"]
+    )
+    detail: str = Field("", description="what is wrong with it", examples=[""])
+    faces: list[Face]
+
+
+class Photos(BaseModel):
+    """The photos of a request, in order."""
+
+    images: list[Photo]
+
+
+class Job(BaseModel):
+    """A film that is predicted, or was, or will be."""
+
+    id: str = Field(examples=["s3TzIo1BqLsRzl0uJ2Yx0w"])
+    state: State = Field(examples=["running"])
+    frames: int = Field(description="frames that have rows", examples=[310])
+    frames_total: int = Field(
+        description="frames that will be read, as the film's header says", examples=[1500]
+    )
+    progress: float = Field(description="0 to 1", examples=[0.207])
+    seconds: float = Field(description="length of the film", examples=[60.0])
+    waiting: int = Field(description="films that come before this one", examples=[0])
+    error: str | None = Field(None, description="why it failed", examples=[None])
+    created: str = Field(description="time in UTC", examples=["2026-11-28T12:00:00+00:00"])
+    deleted: str | None = Field(
+        None, description="when it will be deleted, in UTC", examples=["2026-11-29T12:03:10+00:00"]
+    )
+
+
+class Health(BaseModel):
+    """Whether the service is alive, or ready."""
+
+    status: Literal["ok"] = "ok"
+
+
+def photo_of(number: int, rows: pa.Table) -> Photo:
+    """Return a photo of its rows."""
+    (frame,) = frames_of([rows])
+    return Photo(image=number, status=frame.status, detail="", faces=[_face_of(face) for face in frame.faces])
+
+
+def _face_of(face: FaceResult) -> Face:
+    return Face(
+        status=face.status,
+        track=face.track,
+        box=face.box,
+        score=_number(face.score),
+        landmarks=[(_number(x), _number(y)) for x, y in face.landmarks.tolist()],
+        quality={name: _number(value) for name, value in face.quality.items()},
+        aus={
+            name: AU(
+                present=one.present,
+                probability=one.probability,
+                intensity=one.intensity,
+                left=one.left,
+                right=one.right,
+            )
+            for name, one in face.aus.items()
+        },
+    )
+
+
+def _number(value: float) -> float | None:
+    """Return a number, None for NaN: JSON has no such number."""
+    return value if value == value else None
+
+
+def csv_of(tables: Iterable[pa.Table]) -> Iterator[bytes]:
+    """Yield tables of the same columns as CSV, piece by piece."""
+    for number, table in enumerate(tables):
+        if not number:
+            yield (",".join(table.column_names) + "\n").encode()
+        yield to_csv(table)
+
+
+def without_values(columns: Sequence[str], name: str, status: str) -> pa.Table:
+    """Return the row of a photo that cannot be read, as tables of ``maeface predict`` have it."""
+    photo = UnreadableInput(name, 0, 0.0, status)
+    return rows_of([ImagePrediction(photo, [], np.zeros((0, 0), np.float32))], columns).select(columns)
+
+
+def read_table(path: Path) -> Iterator[pa.Table]:
+    """Yield a Parquet table in pieces of whole frames."""
+    held: pa.Table | None = None
+    with pq.ParquetFile(path) as file:
+        if not file.metadata.num_rows:
+            yield file.read()
+        for batch in file.iter_batches(ROWS_TOGETHER):
+            table = pa.Table.from_batches([batch])
+            table = table if held is None else pa.concat_tables([held, table])
+            last = pc.equal(table["frame"], table["frame"][len(table) - 1])
+            held = table.filter(last)
+            if len(held) < len(table):
+                yield table.filter(pc.invert(last))
+    if held is not None:
+        yield held
+
+
+def json_of(path: Path) -> Iterator[bytes]:
+    """Yield the frames of a film's table as one JSON object, piece by piece."""
+    yield b'{"frames":['
+    first = True
+    for table in read_table(path):
+        texts = []
+        for frame in frames_of([table]):
+            where: dict[str, Any] = {"frame": frame.frame, "time_s": frame.time_s, "status": frame.status}
+            faces = [_face_of(face).model_dump() for face in frame.faces]
+            texts.append(json.dumps({**where, "faces": faces}, allow_nan=False, separators=(",", ":")))
+        if texts:
+            yield ("" if first else ",").encode() + ",".join(texts).encode()
+            first = False
+    yield b"]}"

@@ -1,0 +1,816 @@
+"""The service: what it answers, what it refuses, and how it goes on after faults."""
+
+import csv
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import negative_data_rejection, response_schema_conformance
+from starlette.testclient import TestClient
+
+import parts_cases
+import serve_parts
+from maeface import predict, serve
+from maeface.errors import ConfigError, ResourceError
+from maeface.service import app, films, guard, jobs, photos, upload
+from maeface.service.settings import Settings
+from serve_parts import CRASH, HANG, LIMITS, MEMORY, WAIT, photo
+from test_video import encode
+
+TOKEN = "0123456789abcdef"
+FORM = {"Content-Type": "multipart/form-data; boundary=xx"}
+
+
+def until(found, seconds=240.0):
+    """Wait for what a function finds, and return it."""
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return value
+
+
+def start(folder, **options):
+    """Return a client of a service in this process; enter it to start the service."""
+    settings = Settings(folder=folder, **{**LIMITS, **options})
+    client = TestClient(app.make_app(settings, log=False), "http://localhost", raise_server_exceptions=False)
+    client.folder = folder
+    return client
+
+
+def ready(client):
+    until(lambda: client.get("/ready").status_code == 200)
+    return client
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """A client of a service with the quick predictor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photos, "make_job", serve_parts.quick_job)
+        patch.setattr(photos, "SILENT_S", 2.0)
+        with start(tmp_path_factory.mktemp("service")) as client:
+            yield ready(client)
+
+
+def post(client, *contents, query="", field="files", name="x"):
+    files = [(field, (name, content)) for content in contents]
+    return client.post(f"/v1/images{query}", files=files)
+
+
+def detail(answer, status):
+    """Return the line of a refusal with this status."""
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["detail"]
+    return answer.json()["detail"]
+
+
+# Photos ----------------------------------------------------------------------------------------------------
+
+
+def test_photos_come_back_in_their_order_with_null_for_what_is_not_known(client):
+    found = post(client, photo(2), photo(0), photo(1, kind="BMP"))
+    assert found.status_code == 200
+    assert "NaN" not in found.text
+    images = found.json()["images"]
+    assert [one["image"] for one in images] == [0, 1, 2]
+    assert [(one["status"], len(one["faces"])) for one in images] == [("ok", 2), ("no_face", 0), ("ok", 1)]
+    face = images[0]["faces"][1]
+    assert face["box"] == [1.5, 2.0, 51.25, 53.0]
+    assert face["aus"]["AU12"] == {
+        **{"present": True, "probability": None, "intensity": None, "left": None, "right": None}
+    }
+    assert face["aus"]["AU04"]["probability"] == pytest.approx(20 / 3 / 255)
+
+
+def test_csv_has_a_row_for_each_face_and_each_photo_without_one(client):
+    found = post(client, photo(2), b"no photo", photo(0), query="?format=csv")
+    assert found.headers["content-type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(found.text)))
+    assert [(row["input"], row["face"], row["status"]) for row in rows] == [
+        ("0", "0", "ok"),
+        ("0", "1", "ok"),
+        ("1", "-1", "not_an_image"),
+        ("2", "-1", "no_face"),
+    ]
+    assert [row["AU12_p"] for row in rows] == ["", "", "", ""]
+
+
+def test_an_unreadable_photo_has_its_reason_and_alone_it_is_refused(client):
+    found = post(client, photo(1), photo(1)[:-20], b"<html>")
+    assert [one["status"] for one in found.json()["images"]] == ["ok", "truncated", "not_an_image"]
+    assert detail(post(client, b"<html>"), 422).startswith("not_an_image: ")
+
+
+def test_a_bomb_is_refused_from_its_header(client):
+    assert "too_large: 2000 x 2000, more than 1 million" in detail(post(client, photo(1, side=2000)), 422)
+
+
+def test_photos_of_several_requests_are_predicted_together(client):
+    sizes = []
+    answers = []
+    threads = [
+        threading.Thread(target=lambda k=k: answers.append((k, post(client, photo(k % 3))))) for k in range(6)
+    ]
+    hold = threading.Thread(target=post, args=(client, photo(1, WAIT)))
+    hold.start()
+    time.sleep(0.3)
+    for one in threads:
+        one.start()
+    for one in [hold, *threads]:
+        one.join()
+    for k, answer in answers:
+        assert len(answer.json()["images"][0]["faces"]) == k % 3
+    for line in client.get("/metrics").text.splitlines():
+        if found := re.fullmatch(r'maeface_batch_photos_bucket\{le="(.+)"\} (.+)', line):
+            sizes.append((found[1], float(found[2])))
+    assert sizes[-1][1] > sizes[1][1]  # a batch of more than two
+
+
+def test_a_photo_that_crashes_its_process_is_refused_and_the_others_of_its_batch_are_predicted(client):
+    found = post(client, photo(1), photo(1, CRASH), photo(2))
+    assert [one["status"] for one in found.json()["images"]] == ["ok", "crashed", "ok"]
+    until(lambda: client.get("/ready").status_code == 200)
+    assert detail(post(client, photo(1, CRASH)), 422).startswith("crashed")
+
+
+def test_a_photo_that_hangs_its_process_is_given_up(client):
+    until(lambda: client.get("/ready").status_code == 200)
+    assert detail(post(client, photo(1, HANG)), 422).startswith("timeout")
+
+
+def test_too_little_memory_is_a_matter_of_the_service(client):
+    until(lambda: client.get("/ready").status_code == 200)
+    refused = post(client, photo(1, MEMORY))
+    assert "too little memory" in detail(refused, 503)
+    assert refused.headers["retry-after"]
+    until(lambda: client.get("/ready").status_code == 200)
+    assert post(client, photo(1)).status_code == 200
+
+
+def test_more_photos_than_may_wait_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "make_job", serve_parts.quick_job)
+    with start(tmp_path, queue=2) as client:
+        ready(client)
+        refused = post(client, photo(1), photo(1), photo(1))
+        assert "too many photos wait" in detail(refused, 503)
+        assert refused.headers["retry-after"]
+        assert post(client, photo(1), photo(1)).status_code == 200
+
+
+def test_a_service_that_cannot_start_its_process_is_alive_and_not_ready(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(photos, "make_job", serve_parts.no_job)
+    with start(tmp_path) as client:
+        until(lambda: "a worker process on auto failed: no such device" in capfd.readouterr().err)
+        assert client.get("/health").json() == {"status": "ok"}
+        assert client.get("/ready").status_code == 503
+        assert "not ready" in detail(post(client, photo(1)), 503)
+
+
+# Forms -----------------------------------------------------------------------------------------------------
+
+
+def part(content=b"x", head=b'Content-Disposition: form-data; name="files"; filename="x"'):
+    return b"--xx\r\n" + head + b"\r\n\r\n" + content + b"\r\n"
+
+
+END = b"--xx--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "says"),
+    [
+        (b"", {"Content-Type": "multipart/form-data"}, 400, "boundary"),
+        (b"", {"Content-Type": f"multipart/form-data; boundary={'x' * 300}"}, 400, "boundary"),
+        (b"x" * 200_000, FORM, 400, "not well-formed"),
+        (END, FORM, 422, "no file"),
+        (part(), FORM, 400, "ends before"),
+        (part() * 33 + END, FORM, 413, "too many parts"),
+        (part() * 4000 + END, FORM, 413, "too many parts"),
+        (part(head=b"X: " + b"y" * 100_000) + END, FORM, 400, "not well-formed"),
+        (part(head=b"\r\n".join(b"X%d: y" % k for k in range(99))) + END, FORM, 400, "not well-formed"),
+        (part(head=b'Content-Disposition: form-data; name="other"') + END, FORM, 422, "another field"),
+        (part(head=b"X: y") + END, FORM, 422, "another field"),
+        (b"a=b&" * 60_000, {"Content-Type": "application/x-www-form-urlencoded"}, 415, "expected multipart"),
+        (b'{"url": "http://127.0.0.1/x.jpg"}', {"Content-Type": "application/json"}, 415, "expected multip"),
+        (b'{"url": "file:///etc/passwd"}', {}, 415, "expected multipart"),
+        (part() + END, {**FORM, "Content-Encoding": "gzip"}, 415, "compressed"),
+        (part(b"x" * 400_000) + END, FORM, 413, "expected at most 300000 bytes"),
+        (part() + END, {**FORM, "Content-Length": "-5"}, 400, "Content-Length"),
+        (part() + END, {**FORM, "Transfer-Encoding": "chunked", "Content-Length": "9"}, 400, "not both"),
+    ],
+)
+def test_what_is_no_form_with_photos_is_refused(client, body, headers, status, says):
+    answer = client.post("/v1/images", content=body, headers=headers)
+    assert says in detail(answer, status)
+
+
+def test_a_url_in_a_form_is_a_file_that_is_no_photo(client):
+    assert "not_an_image" in detail(post(client, b"http://127.0.0.1/x.jpg"), 422)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a\0b", "x" * 10_000, "/tmp/x", "Jane Doe.png"])
+def test_the_name_of_a_file_is_used_for_nothing(client, name, capfd):
+    head = f'Content-Disposition: form-data; name="files"; filename="{name}"'.encode()
+    body = part(photo(1), head) + END
+    answer = client.post("/v1/images?format=csv", content=body, headers=FORM)
+    if len(name) < 5000:
+        assert answer.status_code == 200
+        assert answer.text.splitlines()[1].startswith("0,0,0.0,0,")
+    else:
+        assert "not well-formed" in detail(answer, 400)
+    assert not any("passwd" in one or "Jane" in one for one in capfd.readouterr())
+
+
+def test_a_boundary_in_any_pieces_gives_the_same_files(tmp_path):
+    content = bytes(range(256)) * 20 + b"\r\n--x\r\n--x"
+    body = part(content) + part(b"") + END
+    for size in (1, 7, 100, 10_000):
+        form = upload._Form(tmp_path / str(size), b"xx", "files", 2)
+        (tmp_path / str(size)).mkdir()
+        for start_ in range(0, len(body), size):
+            form.parser.write(body[start_ : start_ + size])
+            form.write()
+        form.close()
+        assert form.is_complete
+        assert [path.read_bytes() for path in form.paths] == [content, b""]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(client, small_files):
+    assert "disk" in detail(post(client, os.urandom(100_000)), 507)
+    assert not list(client.folder.glob("upload-*"))
+
+
+# Access ----------------------------------------------------------------------------------------------------
+
+
+def guarded(tmp_path, **options):
+    made = app.make_app(Settings(folder=tmp_path), log=False, **options)
+    return TestClient(made, "http://localhost", raise_server_exceptions=False)  # not started
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": TOKEN},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Authorization": f"Bearer {TOKEN[:-1]}"},
+        {"Authorization": f"bearer {TOKEN}"},
+        {"Authorization": b"Bearer \xe9"},
+        [("Authorization", f"Bearer {TOKEN}"), ("Authorization", "Bearer x")],
+    ],
+)
+def test_without_the_token_only_the_state_is_told(tmp_path, headers):
+    client = guarded(tmp_path, token=TOKEN)
+    for path in ("/metrics", "/openapi.json", "/v1/jobs/x", "/v1/images", "/none"):
+        refused = client.get(path, headers=headers)
+        assert "token" in detail(refused, 401)
+        assert refused.headers["www-authenticate"] == "Bearer"
+    assert client.get("/health", headers=headers).status_code == 200
+
+
+def test_the_token_opens_the_service_and_is_compared_in_constant_time(tmp_path, monkeypatch):
+    compared = []
+    same = guard.hmac.compare_digest
+    monkeypatch.setattr(guard.hmac, "compare_digest", lambda a, b: compared.append(b) or same(a, b))
+    answer = guarded(tmp_path, token=TOKEN).get("/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 200
+    assert compared == [f"Bearer {TOKEN}".encode()]
+
+
+def test_other_names_and_pages_of_other_sites_are_refused(tmp_path):
+    client = guarded(tmp_path, hosts=serve.LOCAL)
+    for host in ("localhost", "LOCALHOST:80", "127.0.0.1:8000", "[::1]:8000"):
+        assert client.get("/health", headers={"Host": host}).status_code == 200
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", ""):
+        assert "name" in detail(client.get("/health", headers={"Host": host}), 403)
+    assert "other sites" in detail(client.get("/health", headers={"Origin": "http://evil.example"}), 403)
+    assert "other sites" in detail(client.get("/health", headers={"Origin": "null"}), 403)
+    answer = client.get("/health", headers={"Origin": "http://localhost"})
+    assert answer.status_code == 200
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_an_address_of_the_network_needs_a_token(tmp_path):
+    settings = Settings(folder=tmp_path / "service")
+    with pytest.raises(ConfigError, match=r"host 0\.0\.0\.0 is reached by others; give token_file"):
+        serve.run(settings, "0.0.0.0")
+    assert not settings.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "says"),
+    [
+        (TOKEN, 0o644, "others can read"),
+        ("short", 0o600, "holds no token"),
+        ("two words of a token", 0o600, "holds no token"),
+        ("é" * 20, 0o600, "expected ASCII"),
+        (None, 0, "No such file"),
+    ],
+)
+def test_a_file_without_a_safe_token_is_refused(tmp_path, text, mode, says):
+    path = tmp_path / "token"
+    if text is not None:
+        path.write_text(text)
+        path.chmod(mode)
+    with pytest.raises(ConfigError, match=says):
+        serve.read_token(path)
+
+
+def test_a_token_is_read_without_its_line_break(tmp_path):
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    path.chmod(0o600)
+    assert serve.read_token(path) == TOKEN
+
+
+def test_a_missing_extra_is_one_line_with_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(serve, "find_spec", lambda name: None)
+    with pytest.raises(ResourceError, match=r"needs fastapi, .*: uv pip install 'maeface\[serve\]'"):
+        serve.run(Settings(folder=tmp_path))
+
+
+def test_a_port_that_is_taken_and_a_folder_in_use_are_one_line(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ResourceError, match=r"cannot listen on 127\.0\.0\.1"):
+            serve.run(Settings(folder=tmp_path), port=taken.getsockname()[1])
+    code = f"from maeface import files\nwith files.lock(files.Path({str(tmp_path)!r})): print(); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-uc", code], **pipes) as other:
+        other.stdout.readline()
+        with pytest.raises(ResourceError, match="in use"):
+            serve.run(Settings(folder=tmp_path))
+        other.communicate(b"\n")
+
+
+def test_unknown_paths_methods_and_options(client):
+    assert client.get("/v1/../etc/passwd").status_code == 404
+    assert client.get("/v2/models/x/load").status_code == 404
+    assert client.get("/docs").status_code == 404
+    refused = client.put("/v1/images")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert client.request("TRACE", "/health").status_code == 405
+    assert detail(client.get("/v1/jobs/..%2f..%2fx"), 404) == "Not Found"
+    assert "job: " in detail(client.get("/v1/jobs/short"), 422)
+    assert detail(client.get(f"/v1/jobs/{'x' * 22}"), 404) == "no such job"
+    assert "format: " in detail(post(client, photo(1), query="?format=xml"), 422)
+    assert "colour: " in detail(post(client, photo(1), query="?colour=red"), 422)
+
+
+def test_an_error_of_the_service_shows_nothing_of_it(tmp_path, capfd):
+    made = app.make_app(Settings(folder=tmp_path), log=False)
+
+    @made.get("/fault")
+    async def fault():
+        raise RuntimeError("the secret /tmp/jane.jpg")
+
+    answer = TestClient(made, "http://localhost").get("/fault")
+    assert detail(answer, 500) == "the service has failed"
+    said = capfd.readouterr().err
+    assert said.startswith("serve: RuntimeError at test_serve.py:")
+    assert "jane" not in said
+
+
+# Films -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def filming(tmp_path, monkeypatch):
+    """Starts services whose films have a quick predictor: ``filming("slow")``."""
+    monkeypatch.setattr(photos, "make_job", serve_parts.quick_job)
+    monkeypatch.setattr(films, "PROCESS", "serve_film")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+    def begin(how, **options):
+        monkeypatch.setenv("MAEFACE_TEST_FILM", how)
+        return start(tmp_path / "service", **{"max_seconds": 60, "workers": 1, **options})
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """A film of 25 seconds, which is cut into three segments; one face in each frame."""
+    pictures = [np.full((48, 64, 3), 15, np.uint8)] * 250
+    return encode(tmp_path_factory.mktemp("film") / "film.mp4", pictures, rate=10)
+
+
+def send(client, path, query=""):
+    return client.post(f"/v1/videos{query}", files={"file": ("Jane Doe.mp4", path.read_bytes())})
+
+
+def state(client, job):
+    found = client.get(f"/v1/jobs/{job}").json()
+    assert found["error"] in (None, films.ENDED), found["error"]
+    return found
+
+
+def wait_for(client, job, *states):
+    return until(lambda: (found := state(client, job))["state"] in states and found)
+
+
+def test_a_film_is_a_job_with_the_rows_of_predict(filming, film, tmp_path):
+    with filming("quick") as client:
+        ready(client)
+        answer = send(client, film, "?every=2")
+        assert answer.status_code == 202
+        job = answer.json()
+        assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+        assert (job["frames_total"], job["seconds"]) == (125, pytest.approx(25, abs=0.2))
+        refused = client.get(f"/v1/jobs/{job['id']}/result")
+        assert "the job is" in detail(refused, 409)
+        done = wait_for(client, job["id"], "done", "failed")
+        assert (done["state"], done["progress"], done["error"]) == ("done", 1, None)
+        table = client.get(f"/v1/jobs/{job['id']}/result?format=csv", headers={"Range": "bytes=0-1,0-2"})
+        assert table.status_code == 200
+        rows = list(csv.DictReader(io.StringIO(table.text)))
+        predict.run([film], None, tmp_path / "t.csv", every=2, workers=1, make_predictor=parts_cases.quick)
+        expected = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
+        assert [row | {"input": ""} for row in rows] == [row | {"input": ""} for row in expected]
+        assert {row["input"] for row in rows} == {"film"}
+        frames = client.get(f"/v1/jobs/{job['id']}/result").json()["frames"]
+        assert [one["frame"] for one in frames] == list(range(0, 250, 2))
+        assert [len(one["faces"]) for one in frames] == [1] * 125
+        parquet = client.get(f"/v1/jobs/{job['id']}/result?format=parquet").content
+        assert pq.read_table(io.BytesIO(parquet)).num_rows == 125
+        assert client.get(f"/v1/jobs/{job['id']}/summary").text.startswith("input,track,au")
+        names = sorted(path.name for path in (client.folder / "jobs" / job["id"]).iterdir())
+        assert "film" not in names and "faces.parquet" in names
+        assert client.delete(f"/v1/jobs/{job['id']}").status_code == 204
+        assert detail(client.get(f"/v1/jobs/{job['id']}"), 404)
+        assert not (client.folder / "jobs" / job["id"]).exists()
+
+
+def test_a_job_goes_on_where_it_was_after_a_restart(filming, film):
+    with filming("slow") as client:
+        ready(client)
+        job = send(client, film).json()["id"]
+        parts = client.folder / "jobs" / job / "faces.parquet.parts"
+        until(lambda: len(list(parts.glob("[0-9a-f]*.parquet"))) > 1)
+    left = sqlite3.connect(client.folder / jobs.FILE).execute("SELECT state, deaths FROM jobs").fetchall()
+    assert left == [("running", 0)]
+    with filming("quick") as client:
+        before = state(client, job)
+        assert before["frames"] > 0
+        assert wait_for(client, job, "done", "failed")["state"] == "done"
+        assert len(client.get(f"/v1/jobs/{job}/result").json()["frames"]) == 250
+        assert "predict: resuming" in (client.folder / "jobs" / job / "log").read_text()
+
+
+def test_a_job_is_stopped_and_deleted_while_it_runs(filming, film):
+    with filming("slow") as client:
+        ready(client)
+        job = send(client, film).json()["id"]
+        until(lambda: state(client, job)["frames"] > 0)
+        assert client.delete(f"/v1/jobs/{job}").status_code == 204
+        assert client.get(f"/v1/jobs/{job}").status_code == 404
+        until(lambda: not list((client.folder / "jobs").iterdir()))
+        done = send(client, film).json()["id"]  # the place is free
+        wait_for(client, done, "running")
+
+
+def test_a_job_whose_process_is_killed_goes_on_and_fails_after_three_times(filming, film, monkeypatch):
+    with filming("dies") as client:
+        ready(client)
+        job = send(client, film).json()["id"]
+        failed = wait_for(client, job, "failed")
+        assert failed["error"] == films.ENDED
+        assert not (client.folder / "jobs" / job / "film").exists()
+    with sqlite3.connect(client.folder / jobs.FILE) as database:
+        database.execute("UPDATE jobs SET ended = ended - 90000")
+    with filming("dies") as client:
+        until(lambda: client.get(f"/v1/jobs/{job}").status_code == 404)  # old enough to be deleted
+
+
+def test_films_that_are_none_or_too_long_or_too_many(filming, film, monkeypatch):
+    with filming("slow", max_seconds=20, jobs=1) as client:
+        ready(client)
+        assert detail(send(client, film), 422) == "the film has 25 s; expected at most 20 s"
+        answer = client.post("/v1/videos", files={"file": ("x", photo(1))})
+        assert detail(answer, 422).startswith("no_video")
+        assert "give every or fps" in detail(send(client, film, "?every=2&fps=5"), 422)
+        assert "every: " in detail(send(client, film, "?every=0"), 422)
+        assert "too many parts" in detail(
+            client.post("/v1/videos", files=[("file", ("x", b"x")), ("file", ("y", b"y"))]), 413
+        )
+        assert not list(client.folder.glob("upload-*"))
+    with filming("slow", jobs=1) as client:
+        ready(client)
+        first = send(client, film).json()["id"]
+        wait_for(client, first, "running")
+        second = send(client, film).json()
+        assert (second["state"], second["waiting"]) == ("queued", 0)
+        refused = send(client, film)
+        assert "too many films wait" in detail(refused, 503)
+        assert refused.headers["retry-after"] == "60"
+
+
+def test_files_of_jobs_that_nobody_knows_are_deleted(tmp_path):
+    (tmp_path / "jobs" / "left").mkdir(parents=True)
+    jobs.Jobs(tmp_path, 1.0).close()
+    assert not (tmp_path / "jobs" / "left").exists()
+
+
+# Over the network ------------------------------------------------------------------------------------------
+
+
+class Server:
+    """A service with the quick predictor in a process of its own."""
+
+    def __init__(self, folder, *options):
+        self.folder = folder
+        tests = str(Path(__file__).parent)
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "serve_parts", str(folder / "service"), *options],
+                env={**os.environ, "PYTHONPATH": tests},
+                stderr=log,
+            )
+        self.port = int(until(lambda: re.search(r"http://127.0.0.1:(\d+)\n", self.log))[1])
+        until(lambda: self.get("/ready") == 200)
+
+    @property
+    def log(self):
+        return (self.folder / "log").read_text()
+
+    def get(self, path):
+        try:
+            return self.ask("GET", path).status
+        except OSError:
+            return 0
+
+    def ask(self, method, path, body=None, headers=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        answer.content = answer.read()
+        connection.close()
+        return answer
+
+    def post(self, content):
+        return self.ask("POST", "/v1/images", part(content) + END, FORM)
+
+    def raw(self, data):
+        """Send bytes on a new connection, and return it."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        connection.sendall(data)
+        return connection
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.process.poll() is None:
+            self.stop()
+
+
+def said(connection):
+    """Return the status that comes on a connection, and all else until it ends."""
+    data = b""
+    with connection:
+        while piece := connection.recv(1 << 16):
+            data += piece
+    return int(data.split(b" ", 2)[1]), data
+
+
+def head(path="/v1/images", *lines):
+    text = "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *lines, "", ""])
+    return text.encode()
+
+
+MULTIPART = "Content-Type: multipart/form-data; boundary=xx"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+def test_a_body_that_is_announced_too_large_is_refused_before_it_is_read(server):
+    connection = server.raw(head("/v1/images", MULTIPART, "Content-Length: 300001", "Expect: 100-continue"))
+    status, data = said(connection)
+    assert status == 413
+    assert b"100 Continue" not in data and b"connection: close" in data
+
+
+def chunk(data):
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def test_an_endless_body_is_cut_at_the_limit(server):
+    connection = server.raw(head("/v1/images", MULTIPART, "Transfer-Encoding: chunked"))
+    connection.sendall(chunk(part(b"")[:-2]))
+    sent = 0
+    with connection, pytest.raises(OSError):  # the service hangs up
+        while sent < 2_000_000_000:
+            connection.sendall(chunk(b"x" * 100_000))
+            sent += 100_000
+    assert 300_000 <= sent < 2_000_000_000
+    assert not list((server.folder / "service").glob("upload-*"))
+    assert server.get("/health") == 200
+
+
+def test_the_answer_to_a_body_that_is_too_large_is_seen_by_a_client_that_sends_all(server):
+    body = part(b"x" * 2_000_000) + END
+
+    def chunks():
+        for start_ in range(0, len(body), 50_000):
+            yield body[start_ : start_ + 50_000]
+
+    assert server.ask("POST", "/v1/images", chunks(), FORM).status == 413
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (head("/v1/images", MULTIPART, "Content-Length: -1"), 400),
+        (head("/v1/images", MULTIPART, "Content-Length: x"), 400),
+        (head("/v1/images", MULTIPART, "Content-Length: 5", "Content-Length: 6"), 400),
+        (head("/v1/images", "Content-Length: 5", "Transfer-Encoding: chunked") + b"0\r\n\r\n", 400),
+        (head("/v1/images", MULTIPART, "Transfer-Encoding: chunked") + b"zz\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nX: " + b"y" * 100_000, 400),
+        (b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00" * 50, 400),
+    ],
+)
+def test_malformed_requests_are_refused(server, request_, status):
+    found, data = said(server.raw(request_))
+    assert found == status
+    assert b"Traceback" not in data
+
+
+def test_requests_in_one_packet_are_answered_in_turn(server):
+    once = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    _, data = said(server.raw(once + once + last))
+    assert re.findall(rb"HTTP/1.1 (\d+)", data) == [b"200", b"200", b"404"]
+
+
+def test_slow_clients_are_given_up_and_others_are_answered(server):
+    slow_head = server.raw(b"GET /health HTTP/1.1\r\nHost: local")
+    idle = server.raw(b"")
+    again = server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /he")
+    slow_body = server.raw(head("/v1/images", MULTIPART, "Content-Length: 1000") + b"--xx\r\n")
+    drip = server.raw(head("/v1/images", MULTIPART, "Content-Length: 1000"))
+
+    def drop():
+        with drip, pytest.raises(OSError):
+            for one in part(b"x" * 900):
+                drip.send(bytes([one]))
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=drop)
+    thread.start()
+    assert server.post(photo(1)).status == 200
+    assert said(slow_head)[0] == said(idle)[0] == said(slow_body)[0] == 408
+    assert re.findall(rb"HTTP/1.1 (\d+)", said(again)[1]) == [b"200"]
+    thread.join()
+
+
+def test_a_client_that_goes_leaves_nothing(server):
+    connection = server.raw(head("/v1/images", MULTIPART, "Content-Length: 5000") + part(b"")[:-2])
+    folder = server.folder / "service"
+    until(lambda: list(folder.glob("upload-*")))
+    connection.close()
+    until(lambda: not list(folder.glob("upload-*")))
+    body = part(photo(1, WAIT)) + END
+    connection = server.raw(head("/v1/images", MULTIPART, f"Content-Length: {len(body)}") + body)
+    until(lambda: list(folder.glob("upload-*")))
+    connection.close()
+    until(lambda: not list(folder.glob("upload-*")))
+    assert " images 499 " in server.log
+    assert server.post(photo(1)).status == 200
+
+
+def test_more_clients_than_are_answered_are_told_to_come_again(tmp_path):
+    answers = []
+
+    def ask():
+        for _ in range(3):
+            answer = server.post(photo(1))
+            answers.append((answer.status, answer.getheader("retry-after")))
+
+    with Server(tmp_path, "clients=4") as server:
+        threads = [threading.Thread(target=ask) for _ in range(24)]
+        for thread in threads:
+            thread.start()
+        assert server.get("/health") == 200
+        for thread in threads:
+            thread.join()
+        assert server.post(photo(1)).status == 200
+    assert set(answers) == {(200, None), (503, "1")}
+
+
+def test_a_process_that_is_killed_is_started_again(server):
+    children = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+    workers = [pid for path in children for pid in path.read_text().split()]
+    names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers}
+    (worker,) = [pid for pid, name in names.items() if b"spawn_main" in name]
+    os.kill(int(worker), signal.SIGKILL)
+    until(lambda: server.get("/ready") == 503)
+    assert server.get("/health") == 200
+    until(lambda: server.get("/ready") == 200)
+    assert server.post(photo(1)).status == 200
+    assert b"maeface_worker_restarts 1.0" in server.ask("GET", "/metrics").content
+
+
+def test_a_service_that_is_stopped_finishes_what_it_has_begun(tmp_path):
+    body = part(photo(1, WAIT)) + END
+    with Server(tmp_path) as server:
+        connection = server.raw(head("/v1/images", MULTIPART, f"Content-Length: {len(body)}") + body)
+        until(lambda: list((tmp_path / "service").glob("upload-*")))
+        begun = time.monotonic()
+        assert server.stop() == 143
+        assert time.monotonic() - begun < 10
+    assert said(connection)[0] == 200
+    assert not list((tmp_path / "service").glob("upload-*"))
+
+
+def test_the_log_names_nobody(server):
+    server.ask("POST", "/v1/images?format=jane", None, {"User-Agent": "jane", "X-Forwarded-For": "10.9.8.7"})
+    first, *lines = server.log.splitlines()
+    assert first.startswith("maeface serve: http://127.0.0.1:")
+    known = re.compile(
+        r"(GET|POST|DELETE|other) [a-z_]+ \d{3} \d+ ms|Invalid HTTP request received\.|a file holds .*"
+    )
+    assert [line for line in lines if not known.fullmatch(line)] == []
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "user_guide" / "serve.md"
+
+
+def test_the_commands_of_the_page_work(server, tmp_path):
+    (tmp_path / "astronaut.jpg").write_bytes(photo(1, kind="JPEG"))
+    (tmp_path / "group.jpg").write_bytes(photo(2, kind="JPEG"))
+    encode(tmp_path / "interview.mp4", [np.full((48, 64, 3), 15, np.uint8)] * 20, rate=10)
+    page = PAGE.read_text()
+
+    def run(line):
+        line = line.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").partition(" #")[0].strip()
+        done = subprocess.run(
+            ["bash", "-c", f"{line} --fail -sS"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    of_photos = re.search(r"## Photos\n\n```sh\n(.*?)```", page, re.S)[1].splitlines()
+    as_json, as_csv = map(run, of_photos)
+    assert len(json.loads(as_json)["images"][0]["faces"]) == 1
+    assert len(as_csv.splitlines()) == 4
+    of_films = re.search(r"## Films\n\n```sh\n(.*?)```", page, re.S)[1].splitlines()
+    job = json.loads(run(of_films[0]))["id"]
+    until(lambda: json.loads(run(of_films[1].replace("ID", job)))["state"] == "done")
+    for line in of_films[2:]:
+        run(line.replace("ID", job))
+    assert len((tmp_path / "interview.csv").read_text().splitlines()) == 21
+    assert (tmp_path / "events.csv").read_text().startswith("input,track,au,event")
+
+
+# The description -------------------------------------------------------------------------------------------
+
+schema = schemathesis.pytest.from_fixture("described")
+
+
+@pytest.fixture(scope="module")
+def described(server):
+    return schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")
+
+
+@schema.parametrize()
+@hypothesis.settings(
+    max_examples=15, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True
+)
+def test_the_service_is_as_it_describes_itself(case):
+    checks = (not_a_server_error, response_schema_conformance, negative_data_rejection)
+    case.call_and_validate(checks=list(checks))
+
+
+def test_the_description_has_examples(client):
+    found = client.get("/openapi.json").json()
+    assert found["components"]["schemas"]["AU"]["properties"]["probability"]["examples"] == [0.98]
+    form = found["paths"]["/v1/images"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    assert form["schema"]["required"] == ["files"]
+    assert json.dumps(found).count("HTTPValidationError") == 0
