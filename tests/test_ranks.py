@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 import drawn
@@ -27,6 +28,7 @@ from pathlib import Path
 import drawn
 import matplotlib.figure, timm.data.auto_augment, torch.nn.parallel, torch.utils.tensorboard
 import torch
+import torch.distributed as dist
 from maeface import finetune, pretrain
 from maeface.errors import MaefaceError
 from maeface.model import mae, vit
@@ -270,3 +272,14 @@ def test_the_advice_on_memory_knows_how_many_share_the_batch(batch, micro, world
     settings = config.Optim.model_validate(plain)
     with pytest.raises(ResourceError, match=message), loop._explain_full_memory(settings, world):
         raise torch.OutOfMemoryError("full")
+
+
+def test_a_group_that_is_there_is_used_and_stays(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        with ranks.open_group(torch.device("cpu")) as found:
+            assert found == (0, 1) and ranks.gather("here") == ["here"]
+        assert dist.is_initialized()
+    finally:
+        dist.destroy_process_group()

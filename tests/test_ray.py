@@ -1,16 +1,19 @@
 """predict and prepare on a Ray cluster: two nodes on this machine, one of which is lost."""
 
 import os
+import re
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from maeface import prepare
+import drawn
+from maeface import config, prepare, pretrain
 from maeface.errors import ResourceError
 from parts_cases import photo, photos, quick, run, slow
 from test_prepare import READY, fake_find
+from test_ranks import assert_same_weights
 
 pytest.importorskip("ray", reason="Ray is an extra (maeface[ray])")
 
@@ -98,3 +101,35 @@ def wait_until(is_done, seconds=90):
     while not is_done():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_example_of_ray_train_learns_what_one_process_learns(tmp_path, cluster, monkeypatch):
+    import ray
+
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
+    page = Path(__file__).parents[1] / "docs" / "user_guide" / "cluster.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+    small = ["model.size=nano", "model.image_size=16", "model.patch_size=8", "model.decoder_depth=1"]
+    small += ["optim.epochs=2", "optim.warmup_epochs=0", "optim.batch=6", "run.workers=0", "run.device=cpu"]
+    small += ["optim.micro_batch=6", "run.precision=fp32", "data.validation=0"]
+    for written, meant in (
+        ('"mae-face")', f'"mae-face", {small})'),
+        ("/shared/faces", str(drawn.faces(tmp_path / "faces"))),
+        ("/shared/runs/mae", str(tmp_path / "together")),
+        ('"cpu:gloo,cuda:nccl"', '"gloo"'),
+        ("num_workers=8, use_gpu=True", "num_workers=2, use_gpu=False"),
+        ("RunConfig(failure", f"RunConfig(storage_path={str(tmp_path / 'ray')!r}, failure"),
+    ):
+        assert written in block
+        block = block.replace(written, meant)
+    node = cluster.add_node(num_cpus=2)
+    ray.shutdown()
+    ray.init(address=cluster.address)
+    try:
+        exec(block, {})
+    finally:
+        ray.shutdown()
+        cluster.remove_node(node)
+    pretrain.run(config.load(config.Pretrain, "mae-face", small), [tmp_path / "faces"], tmp_path / "alone")
+    assert_same_weights(tmp_path, "alone", "together")

@@ -136,6 +136,7 @@ def evaluate(
     out: options.Scores = None,
 ) -> None:
     """Compare predictions with labels: F1, ICC, MSE, MAE and more for each AU."""
+    process.require_one("evaluate", "; it compares two tables in seconds")
     checks.require_inputs([labels], "labels file")
     checks.require_inputs([predictions], "predictions file")
     checks.require_writable_file(out, "scores", (".csv", ".json"))

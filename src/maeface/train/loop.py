@@ -114,10 +114,7 @@ def fit(
             evaluated = _evaluate(run, learner, monitor, evaluate, per_epoch, patience, keep_best)
             _keep_milestone(run, learner, monitor, keep_milestone, per_epoch)
             stop = monitor.stop_code()
-            due = time.monotonic() - saved > run.settings.checkpoint_every_s
-            if learner.whole is not None:  # all ranks save
-                due = ranks.first(lambda on_time=due: on_time)  # type: ignore[misc]
-            if evaluated or state.finished or stop or due:
+            if evaluated or state.finished or stop or _is_due(run, learner, saved):
                 monitor.settle()
                 if run.writes or learner.whole is not None:
                     checkpoint.save(run.folder, learner)
@@ -127,6 +124,12 @@ def fit(
             if stop:
                 raise _stop(run, state.step, stop)
     return _finish(run, learner)
+
+
+def _is_due(run: Run, learner: Learner, saved: float) -> bool:
+    """Return whether the last checkpoint is old; if all ranks write it, by rank 0's clock."""
+    due = time.monotonic() - saved > run.settings.checkpoint_every_s
+    return due if learner.whole is None else ranks.first(lambda: due)
 
 
 def _finish(run: Run, learner: Learner) -> State:

@@ -31,6 +31,8 @@ Batch = TypeVar("Batch")
 def open_group(device: torch.device) -> Iterator[tuple[int, int]]:
     """Join the other ranks; yield the number of this one, and how many there are.
 
+    A group that is there already, as in a worker of Ray Train, is used and stays.
+
     Args:
         device: of this rank. Gradients on a GPU are sent by NCCL, all else by gloo.
 
@@ -39,9 +41,27 @@ def open_group(device: torch.device) -> Iterator[tuple[int, int]]:
         ResourceError: the ranks cannot meet, or another one has ended.
     """
     world = int(os.environ.get("WORLD_SIZE", 1))
-    if world == 1:
-        yield 0, 1
-        return
+    if is_ours := not dist.is_initialized():
+        if world == 1:
+            yield 0, 1
+            return
+        _join(device, world)
+    rank, world = dist.get_rank(), dist.get_world_size()
+    try:
+        yield rank, world
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise ResourceError(
+            f"rank {rank} of {world}: another process of this training has ended or cannot be "
+            "reached; see its message. The same command continues from the last checkpoint"
+        ) from error
+    finally:
+        if is_ours:
+            dist.destroy_process_group()
+
+
+def _join(device: torch.device, world: int) -> None:
     if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
         raise ConfigError(
             f"WORLD_SIZE is {world}, so {world} processes should train together, but {', '.join(missing)} "
@@ -58,17 +78,6 @@ def open_group(device: torch.device) -> Iterator[tuple[int, int]]:
             f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({str(error).splitlines()[0]}); choose "
             "a free port, and an address that all machines reach"
         ) from error
-    try:
-        yield dist.get_rank(), world
-    except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
-            raise
-        raise ResourceError(
-            f"rank {os.environ['RANK']} of {world}: another process of this training has ended or cannot be "
-            "reached; see its message. The same command continues from the last checkpoint"
-        ) from error
-    finally:
-        dist.destroy_process_group()
 
 
 def first(action: Callable[[], Value]) -> Value:
