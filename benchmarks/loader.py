@@ -83,12 +83,11 @@ def of_timm(files: Path, side: int, workers: int) -> Pass:
 
 
 def of_maeface(loader: Loader, side: int, crop: bool) -> Pass:
-    """Return passes over the epochs of a loader; its workers stay from one to the next."""
-    steps = loader.steps(0, 10**6)
+    """Return a pass of a loader; its workers start anew, else they read ahead in the turns of others."""
 
     def one_pass() -> Iterator[int]:
-        for _ in range(loader.steps_per_epoch):
-            for batch in next(steps):
+        for step in loader.steps(0, loader.steps_per_epoch):
+            for batch in step:
                 if crop:
                     crops = augmentation.random_crops(batch["draws"], SCALE, flip=True)
                     pixels = preprocessing.as_float(batch["image"])

@@ -76,7 +76,7 @@ FULL = Scale(
     {"growth": 700, "ranks": 120, "peers": 700, "loader": 120},
 )  # fmt: skip
 QUICK = Scale(
-    Setting("tiny", 128, 4), (1, 4, 8), SIDES, SIZES, Setting(batch=2), False, 256, 3,
+    Setting("tiny", 128, 4), (1, 4, 8), SIDES, SIZES, Setting(batch=2), False, 512, 3,
     {"growth": 60, "ranks": 15, "peers": 45, "loader": 10},
 )  # fmt: skip
 LITTLE = Setting("nano", 32, 2, decoder=Shape(32, 1, 2))

@@ -48,11 +48,17 @@ def test_every_figure_of_the_page_is_a_median_of_measurements(scripts, page, tmp
     assert {row["part"] for row in measured} == {"growth", "ranks", "peers", "loader"}
     assert all(len(row["images_per_s"]) == 2 and min(row["images_per_s"]) > 0 for row in measured)
     text = page.read_text()
-    assert text.startswith("# Performance\n\nbefore\n") and text.endswith("\nafter\n") and "old" not in text
+    assert (
+        text.startswith("# Performance\n\nbefore\n") and text.endswith("\nafter\n") and "\nold\n" not in text
+    )
     for said in ("`python benchmarks/training.py --toy`", f"torch {torch.__version__}", "n = 2", "Load of"):
         assert said in text
-    shown = re.findall(r"[\d.e+]+ \([\d.e+]+ to [\d.e+]+\)(?! of)", text)
-    expected = [show(row["images_per_s"]) for row in measured]
+    shown = re.findall(r"[\d.,]+ \([\d.,]+ to [\d.,]+\)(?! of)", text)
+    show = training.measure.shown
+    expected = [
+        f"{show(statistics.median(values))} ({show(min(values))} to {show(max(values))})"
+        for values in (row["images_per_s"] for row in measured)
+    ]
     assert sorted(shown) == sorted(expected)
     assert len(re.findall(r"\) of (?:timm|transformers), ", text)) == 2 + 4  # trainings; forward passes
     found = tables(text)
@@ -66,10 +72,6 @@ def test_every_figure_of_the_page_is_a_median_of_measurements(scripts, page, tmp
     assert picture.read_bytes().startswith(b"\x89PNG") and f"images/{training.PICTURE}" in text
 
 
-def show(values):
-    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
-
-
 def test_variants_take_turns_and_the_first_round_does_not_count(scripts, monkeypatch):
     measure = scripts("rates.measure")
     seconds = itertools.count(step=2)  # each look at the clock is two seconds after the one before
@@ -80,6 +82,7 @@ def test_variants_take_turns_and_the_first_round_does_not_count(scripts, monkeyp
     assert done == list("ab" * 4)
     assert rates["a"].values == (5.0, 5.0, 5.0)
     assert str(rates["a"]) == "5 (5 to 5)"
+    assert str(measure.Rate((0.01234, 1234.5, 87.65))) == "87.7 (0.0123 to 1,234)"
     few = measure.in_turns(variants, 3, 0.0)
     assert few["b"].values == (5.0,)
     halves = measure.Rate((2.0, 4.0, 9.0)), measure.Rate((1.0, 4.0, 3.0))

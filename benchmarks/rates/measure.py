@@ -41,8 +41,12 @@ class Rate(NamedTuple):
 
     def __str__(self) -> str:
         """Return the median and the range."""
-        low, high = min(self.values), max(self.values)
-        return f"{self.median:.3g} ({low:.3g} to {high:.3g})"
+        return f"{shown(self.median)} ({shown(min(self.values))} to {shown(max(self.values))})"
+
+
+def shown(value: float) -> str:
+    """Return a number with three digits, or all of them before the point."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def in_turns(variants: Mapping[Key, Variant], rounds: int, seconds: float) -> dict[Key, Rate]:

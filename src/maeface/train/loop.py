@@ -178,19 +178,21 @@ def _compile(
     step: int,
 ) -> Iterator[Batch]:
     """Compile with the first micro-batch of a step, which changes no weights; return all of them."""
-    batches = [batch for batch in [next(micro_batches, None)] if batch is not None]
+    first = next(micro_batches, None)
 
     def one_pass() -> None:
-        for batch in batches:  # a rank may have none
-            with ranks.alone(forward):
-                with run.autocast():
-                    total, _ = loss(forward, batch, step)
-                total.backward()  # type: ignore[no-untyped-call]
+        with ranks.alone(forward):
+            if first is None:  # as in ``_train_step``
+                forward().backward()
+                return
+            with run.autocast():
+                total, _ = loss(forward, first, step)
+            total.backward()  # type: ignore[no-untyped-call]
 
     run.compilation.start(one_pass, run.writes)
     learner.optimizer.zero_grad(set_to_none=True)
     torch.manual_seed(_step_seed(run, step))
-    return itertools.chain(batches, micro_batches)
+    return micro_batches if first is None else itertools.chain([first], micro_batches)
 
 
 def _train_step(
