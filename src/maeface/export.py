@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -112,36 +112,22 @@ def run(
     counted = f"{len(faces.crops)} {faces.source}"
     reference = parity.compute(network, faces.crops)
     with _staged(out) as folder:
-        if to == "hub":
-            written = _write_hub(source, folder, precision)
-            au = written.networks["au"]
-        else:
-            written = _write(to, folder, source, precision, with_preprocessing, calibration)
-            au = writing.as_au_function(written.networks["au"], metadata, with_preprocessing)
+        written = _write(to, folder, source, precision, with_preprocessing, calibration)
+        au = written.networks["au"]
+        if to != "hub":
+            au = writing.as_au_function(au, metadata, with_preprocessing)
         aus = parity.compare(reference, parity.compute(au, faces.crops), metadata, faces)
         parity.refuse(aus, bounds)
-        shifts = {}
+        shifts = {} if to == "hub" else _compare_detector(written, faces)
+        parity.refuse_detector(shifts)
         if to == "hub":
             hub_folder.write_texts(folder, source, metadata, precision, aus, counted, source.stem)
         else:
-            shifts = _compare_detector(written, faces)
-            parity.refuse_detector(shifts)
             entry = description.describe(source, metadata, written.files, precision, with_preprocessing)
             files.write_json(folder / description.FILE, entry)
-        record = {
-            "format": to,
-            "precision": precision,
-            "faces": {"source": faces.source, "rendered": faces.rendered, "count": len(faces.crops)},
-            "reference": "PyTorch, fp32",
-            "ran_on": written.ran_on,
-            "batches": sorted(set(parity.BATCHES)),
-            "bounds": {"difference": _finite(bounds.difference), "fall": _finite(bounds.fall)},
-            "aus": parity.to_json(aus),
-            "networks": shifts,
-        }
-        files.write_json(folder / PARITY, record)
-        size = sum(file.stat().st_size for file in folder.iterdir())
-    return Summary(out, aus, shifts, counted, written.ran_on, size)
+        summary = Summary(out, aus, shifts, counted, written.ran_on, _size(folder))
+        files.write_json(folder / PARITY, _record(summary, to, precision, faces, bounds))
+    return summary
 
 
 def render(summary: Summary) -> Table:
@@ -196,14 +182,36 @@ def _split(faces: Faces) -> tuple[Sequence[Pixels], Faces]:
     return faces.part(0, 2).crops[:CALIBRATION_FACES], faces.part(1, 2)
 
 
+def _record(summary: Summary, to: str, precision: str, faces: Faces, bounds: Bounds) -> dict[str, Any]:
+    """Return the content of ``parity.json``."""
+    return {
+        "format": to,
+        "precision": precision,
+        "faces": {"source": faces.source, "rendered": faces.rendered, "count": len(faces.crops)},
+        "reference": "PyTorch, fp32",
+        "ran_on": summary.ran_on,
+        "batches": sorted(parity.BATCHES),
+        "bounds": {"difference": _finite(bounds.difference), "fall": _finite(bounds.fall)},
+        "aus": parity.to_json(summary.aus),
+        "networks": summary.networks,
+    }
+
+
+def _size(folder: Path) -> int:
+    """Return the size of the files in a folder, bytes."""
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
 def _write(
     to: str,
     folder: Path,
     source: Path,
-    precision: str,
+    precision: Dtype,
     with_preprocessing: bool,
     calibration: Sequence[Pixels],
 ) -> Written:
+    if to == "hub":
+        return _write_hub(source, folder, precision)
     if to == "torch":
         return writing.write_torch(folder, source, precision, with_preprocessing)
     write = writing.write_onnx if to == "onnx" else writing.write_openvino

@@ -61,8 +61,8 @@ Weights = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|NAME",
-        help="Weights that 'maeface finetune' wrote, or the name of weights that come with maeface. "
-        "Default: maeface-nano-motion; 'maeface aus' tells of them.",
+        help="Weights that 'maeface finetune' wrote, the name of weights that come with maeface, or "
+        "hf:ORG/NAME from a model hub. Default: maeface-nano-motion; 'maeface aus' tells of them.",
         rich_help_panel=VALUES,
     ),
 ]
