@@ -99,6 +99,11 @@ def test_photos_come_back_in_their_order_with_null_for_what_is_not_known(client)
     assert face["aus"]["AU04"]["probability"] == pytest.approx(20 / 3 / 255)
 
 
+def test_a_request_with_more_photos_than_a_batch_keeps_their_order(client):
+    found = post(client, *(photo(k % 3) for k in range(12)))
+    assert [len(one["faces"]) for one in found.json()["images"]] == [0, 1, 2] * 4
+
+
 def test_csv_has_a_row_for_each_face_and_each_photo_without_one(client):
     found = post(client, photo(2), b"no photo", photo(0), query="?format=csv")
     assert found.headers["content-type"] == "text/csv; charset=utf-8"

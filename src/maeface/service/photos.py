@@ -233,9 +233,11 @@ def make_job(settings: Settings, device: str) -> Callable[[list[Question], worke
     )
 
     def job(questions: list[Question], notify: workers.Notify) -> list[Answer]:
-        notify(0)  # from now on the process has to answer in time
+        notify(0)  # from now on the process has to make progress
         photos = [question for question in questions if not question.film]
-        predicted = (one for batch in predictor.stream(_read(photos, settings.pixels)) for one in batch)
+        predicted = (
+            one for batch in predictor.stream(_read(photos, settings.pixels, notify)) for one in batch
+        )
         return [
             measure_film(Path(question.path)) if question.film else answer(next(predicted))
             for question in questions
@@ -259,8 +261,11 @@ def measure_film(path: Path) -> FilmLength | Refused:
     return FilmLength(seconds or frames / rate, frames)
 
 
-def _read(photos: Iterable[Question], max_pixels: int) -> Iterator[SourceImage | UnreadableInput]:
+def _read(
+    photos: Iterable[Question], max_pixels: int, notify: workers.Notify
+) -> Iterator[SourceImage | UnreadableInput]:
     for path, name, _ in photos:
+        notify(0)
         try:
             pixels = media.read_image(Path(path), max_pixels=max_pixels)
         except MediaError as error:

@@ -47,7 +47,7 @@ class Service:
         self.settings, self.registry = settings, CollectorRegistry()
         self._batches = Histogram(
             *("maeface_batch_photos", "Photos that were predicted together."),
-            buckets=(1, 2, 4, 8, 16, 32),
+            buckets=(1, 2, 4, 8),
             registry=self.registry,
         )
         self._frames = Counter("maeface_films", "Films that were accepted.", registry=self.registry)

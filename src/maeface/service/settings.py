@@ -9,8 +9,8 @@ from maeface import config
 from maeface.faces.picture import MAX_PIXELS
 
 MB = MILLION = 1_000_000
-PHOTOS_TOGETHER = 32
-"""Photos that a worker process predicts together."""
+PHOTOS_TOGETHER = 8
+"""Photos that a worker process predicts together. With more, the first of them wait longer for the last."""
 
 
 class Settings(config.Settings):
@@ -53,7 +53,7 @@ class Settings(config.Settings):
     max_seconds: float = Field(3600.0, gt=0)
     queue: int = Field(256, gt=0)
     jobs: int = Field(32, gt=0)
-    photos: int = Field(PHOTOS_TOGETHER, gt=0)
+    photos: int = Field(32, gt=0)
     clients: int = Field(256, gt=0)
     slow_s: float = Field(20.0, gt=0)
     answer_s: float = Field(60.0, gt=0)
