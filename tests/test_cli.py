@@ -393,6 +393,8 @@ COMMANDS = {
     "predict": "predict {f}/faces --aligned --weights {f}/au.safetensors",
     "demo": "demo --out {o}/demo",
     "plan": "plan mae-face",
+    "export": "export {f}/au.safetensors --to onnx --out {o}/networks",
+    "serve": "serve --folder {o}/serve --weights {f}/au.safetensors",
 }
 CAMERA = "predict --camera lavfi:testsrc"
 

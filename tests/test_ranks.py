@@ -19,7 +19,7 @@ from maeface import config, demo, reproduce
 from maeface.data.loading.dataset import FaceDataset, gather_manifests
 from maeface.data.loading.loader import InOrder
 from maeface.errors import ConfigError, ResourceError
-from maeface.train import loop, ranks
+from maeface.train import optim, ranks
 
 # One process imports everything; the ranks of each training are forks of it, one training after the other.
 NURSERY = """
@@ -270,7 +270,7 @@ def test_experiments_and_the_demo_are_for_one_process(tmp_path, monkeypatch):
 def test_the_advice_on_memory_knows_how_many_share_the_batch(batch, micro, world, message):
     plain = drawn.OPTIM | {"batch": batch, "micro_batch": micro}
     settings = config.Optim.model_validate(plain)
-    with pytest.raises(ResourceError, match=message), loop._explain_full_memory(settings, world):
+    with pytest.raises(ResourceError, match=message), optim.explain_full_memory(settings, world):
         raise torch.OutOfMemoryError("full")
 
 

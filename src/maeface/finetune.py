@@ -1,6 +1,6 @@
 """``maeface finetune``: stage 2, training of an encoder on action units (sections 3.2.2, 3.3 and 4)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from maeface import checks, config, console, facts, files
+from maeface import checks, config, console, files
 from maeface.data import manifest
 from maeface.data.loading import augmentation, photometric
 from maeface.data.loading.dataset import Batch, FaceDataset
@@ -30,7 +30,7 @@ from maeface.report import charts, figures
 from maeface.train import journal, loop
 from maeface.train.held_out import evaluation, predict
 from maeface.train.run import WEIGHTS, Run, describe_inputs, is_finished, open_run, save_weights
-from maeface.train.scores import THRESHOLD, choose_thresholds, positive_weights
+from maeface.train.scores import THRESHOLD, by_au, choose_thresholds, positive_weights
 
 SPLIT = "split.json"
 render_seeds = seed_scores.render
@@ -150,7 +150,6 @@ def _train(
     trained = model if measures is None else au.GuidedAUModel(model, len(measures.names)).to(session.device)
     dataset = _dataset(session, settings, model, data, train, training=True, guide=measures, clips=clips)
     known = train.mask if measures is None else np.concatenate([train.mask, measures.mask], axis=1)
-    pin = session.device.type == "cuda"
     loader = Loader(
         dataset,
         BatchOrder(
@@ -162,7 +161,7 @@ def _train(
         settings.run.workers,
         session.rank,
         session.world,
-        pin,
+        session.device.type == "cuda",
         known if settings.data.mixup or settings.data.cutmix else None,
     )
     pos_weight = _positive_weights(session, settings, model, train)
@@ -193,8 +192,7 @@ def au_loss(
     pos_weight: Tensor | None = None,
 ) -> loop.Loss:
     """Return the loss of the labels that are there, and of the order of frames."""
-    options, size = settings.data, model.encoder.image_size
-    ordered = relative or {}
+    options, size, ordered = settings.data, model.encoder.image_size, relative or {}
     positions, columns = (  # on the device: a list would be copied there in each step, and waited for
         torch.tensor(list(numbers), dtype=torch.long).to(session.device)
         for numbers in (ordered, ordered.values())
@@ -287,7 +285,7 @@ def _positive_weights(session: Run, settings: config.Finetune, model: AUModel, t
     own = slice(len(model.aus))  # occurrence comes first
     found = positive_weights(train.labels[:, own], train.mask[:, own], settings.pos_weight)
     if session.writes:
-        console.note(f"weights of faces with an AU: {_by_au(model, found)}")
+        console.note(f"weights of faces with an AU: {by_au(model.aus, found)}")
     return torch.from_numpy(found).to(session.device)
 
 
@@ -303,12 +301,8 @@ def _choose_thresholds(
     own = slice(len(model.aus))
     found = choose_thresholds(arrays["labels"][:, own], arrays["occurrence"], arrays["mask"][:, own])
     if session.writes:
-        console.note(f"thresholds by F1 on validation: {_by_au(model, found)}")
+        console.note(f"thresholds by F1 on validation: {by_au(model.aus, found)}")
     return found
-
-
-def _by_au(model: AUModel, values: Iterable[float]) -> str:
-    return ", ".join(f"{facts.au_name(au)} {v:.3g}" for au, v in zip(model.aus, values, strict=True))
 
 
 def _save(

@@ -13,6 +13,9 @@ EXTRAS = {
     "heif": "photos in HEIC and HEIF, as iPhones take them",
     "trackio": "the log of a training in trackio",
     "wandb": "the log of a training in Weights & Biases",
+    "int8": "NNCF, for exported networks of 8 bits",
+    "hub": "weights of a model hub, by hf:ORG/NAME",
+    "serve": "maeface serve: FastAPI and uvicorn",
     "ray": "prepare and predict on many machines",
 }
 """What the extras bring."""

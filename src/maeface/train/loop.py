@@ -17,12 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from maeface import config, console
-from maeface.errors import DataError, ResourceError
+from maeface.errors import DataError
 from maeface.train import checkpoint, ema, ranks, sharding
 from maeface.train.checkpoint import Learner, State
 from maeface.train.copies import Copier
 from maeface.train.journal import Journal, LossMonitor
-from maeface.train.optim import adamw, find_non_finite, learning_rate, set_learning_rate, step_unless
+from maeface.train.optim import (
+    adamw,
+    explain_full_memory,
+    find_non_finite,
+    learning_rate,
+    set_learning_rate,
+    step_unless,
+)
 from maeface.train.run import Run
 
 Batch = dict[str, Any]
@@ -87,23 +94,20 @@ def fit(
         SystemExit: a signal stopped the run; the state is saved (143 for SIGTERM, 130 for Ctrl-C).
     """
     learner, forward = _begin(run, model, depth, settings)
-    state, per_epoch = learner.state, batches.steps_per_epoch
+    state, per_epoch, copier = learner.state, batches.steps_per_epoch, Copier(run.device)
     total = state.step if state.finished else settings.epochs * per_epoch
-    copier = Copier(run.device)
     with (
         _open_journal(run, state.step) as journal,
         console.progress("training", total, "steps", state.step, run.writes) as advance,
-        _explain_full_memory(settings, run.world),
+        explain_full_memory(settings, run.world),
     ):
         monitor = LossMonitor(run, journal, per_epoch, state, settings.max_skipped)
         began, first = (saved := time.monotonic()), state.step
-        learner.model.train()
         for step, micro_batches in enumerate(batches.steps(state.step, total), start=state.step):
             set_learning_rate(learner.optimizer, learning_rate(step / per_epoch, settings))
             torch.manual_seed(_step_seed(run, step))
             inputs: Iterator[Batch] = map(copier, micro_batches)
-            seconds = time.monotonic() - began
-            if learner.whole is None and run.compilation.is_due(step - first, total - step, seconds):
+            if run.compilation.is_due(step - first, total - step, time.monotonic() - began):
                 inputs = _compile(run, forward, learner, inputs, loss, step)
             result = _train_step(run, forward, learner, inputs, loss, step, settings.clip_grad)
             ema.update(learner, settings.ema, step)
@@ -156,6 +160,7 @@ def _begin(run: Run, model: nn.Module, depth: int, settings: config.Optim) -> tu
     ranks.agree(lambda: {"initial weights": checkpoint.hash_tensors(model.state_dict())[:16]})
     if run.settings.sharded and run.world > 1:
         trained = sharding.shard(model, run.device, run.settings.compile is True)
+        run.compilation.asked = False  # else it would compile them again
         learner = Learner(trained, adamw(trained, depth, settings), whole=model)
     else:
         learner = Learner(model, adamw(model, depth, settings))
@@ -164,6 +169,7 @@ def _begin(run: Run, model: nn.Module, depth: int, settings: config.Optim) -> tu
     restored = checkpoint.restore(run.folder, learner, run.device)
     if restored and run.writes and not learner.state.finished:
         console.note(f"resuming {run.folder} after step {learner.state.step}")
+    learner.model.train()
     if learner.whole is not None:
         return learner, learner.model
     return learner, ranks.replicate(model, run.compilation.wrap(model))
@@ -316,20 +322,3 @@ def _open_journal(run: Run, step: int) -> Iterator[Journal | None]:
         return
     with Journal(run.folder, step, run.settings.log) as journal:
         yield journal
-
-
-@contextmanager
-def _explain_full_memory(settings: config.Optim, world: int) -> Iterator[None]:
-    """Turn an error of the GPU's memory into one that names the ``optim.micro_batch`` to set."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        own = -(-settings.batch // world)  # images of a step on one rank
-        now = min(settings.micro_batch or own, own)
-        if now == 1:
-            raise ResourceError("the GPU's memory is full at 1 image; use a smaller model.size") from error
-        smaller = next(n for n in range(now // 2, 0, -1) if settings.batch % n == 0)
-        raise ResourceError(
-            f"the GPU's memory is full at {now} images at once; set optim.micro_batch={smaller}: the same "
-            "batch in more parts"
-        ) from error

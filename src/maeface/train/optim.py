@@ -4,13 +4,15 @@ Reference values of the official code: ``tests/reference/optim.json``.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from maeface.config import Optim
+from maeface.errors import ResourceError
 
 UNDECAYED = ("cls_token", "mask_token", "pos_embed")
 
@@ -102,3 +104,20 @@ def step_unless(optimizer: torch.optim.AdamW, skipped: Tensor) -> None:
     # how torch's GradScaler tells it, so that nothing waits for the device
     optimizer.found_inf = skipped  # type: ignore[attr-defined]
     optimizer.step()
+
+
+@contextmanager
+def explain_full_memory(settings: Optim, world: int) -> Iterator[None]:
+    """Turn an error of the GPU's memory into one that names the ``optim.micro_batch`` to set."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        own = -(-settings.batch // world)  # images of a step on one rank
+        now = min(settings.micro_batch or own, own)
+        if now == 1:
+            raise ResourceError("the GPU's memory is full at 1 image; use a smaller model.size") from error
+        smaller = next(n for n in range(now // 2, 0, -1) if settings.batch % n == 0)
+        raise ResourceError(
+            f"the GPU's memory is full at {now} images at once; set optim.micro_batch={smaller}: the same "
+            "batch in more parts"
+        ) from error

@@ -1,5 +1,7 @@
 """Scores of held-out faces during a training, and the thresholds that they choose."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,3 +69,8 @@ def positive_weights(
     absent = mask.sum(axis=0) - present
     ratio = np.where(mask.any(axis=0), absent / np.maximum(present, 1e-9), 1.0)
     return np.clip(ratio, 1 / limit, limit).astype(np.float32)
+
+
+def by_au(aus: Iterable[int], values: Iterable[float]) -> str:
+    """Return values by action unit, for a note to the user."""
+    return ", ".join(f"{facts.au_name(au)} {v:.3g}" for au, v in zip(aus, values, strict=True))
