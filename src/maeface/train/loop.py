@@ -77,8 +77,7 @@ def fit(
     """Train a model from the newest checkpoint of the run, or from the start; the model ends trained.
 
     Args:
-        run: an open run.
-        model: on the run's device; changed in place.
+        run, model: an open run, and a model on its device, which is changed in place.
         depth: transformer blocks of its encoder, for layer decay.
         batches: to train on.
         loss: see ``Loss``.
