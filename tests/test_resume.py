@@ -104,7 +104,7 @@ def attempts(base, verb, plans, more=None):
         [sys.executable, "-c", NURSERY, str(base), json.dumps(rows)],
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ import errno
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -87,9 +88,9 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
     saved, real = [], checkpoint.save
     monkeypatch.setattr(checkpoint, "save", lambda *given: (saved.append(given[1].state.step), real(*given)))
     train(tmp_path / "steady")
-    jumps = itertools.cycle([0.0, 1e10, -1e9, 2e9])
+    now, jumps = time.time(), itertools.cycle([0.0, 1e6, -1e6, 2e6])
     with monkeypatch.context() as patched:
-        patched.setattr(time, "time", lambda: next(jumps))
+        patched.setattr(time, "time", lambda: now + next(jumps))
         train(tmp_path / "jumping")
     assert saved == [9, 9]
     one, other = (checkpoint.read_latest(tmp_path / name)[0] for name in ("steady", "jumping"))
@@ -160,7 +161,9 @@ def test_a_terminal_that_is_closed_ends_nothing():
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, env=environment
     ) as command:
         os.close(theirs)
-        assert b"work" in os.read(ours, 1000)  # a bar, which a thread draws
+        shown = b""
+        while b"work" not in shown:
+            shown += os.read(ours, 1000)  # a bar, which a thread draws
         os.close(ours)
         assert command.stdout.read() == b"done\n"
     assert command.returncode == 0
@@ -247,14 +250,19 @@ def test_processes_that_cannot_meet_end_soon_with_one_line(request, monkeypatch,
     with pytest.raises(ResourceError, match=f"cannot meet at {address}:{number} ") as raised:
         with ranks.open_group(torch.device("cpu")):
             pass
-    assert raised.match(f"(?i){why}") is None and "\n" not in str(raised.value)
+    assert re.search(why, str(raised.value), re.IGNORECASE) and "\n" not in str(raised.value)
     assert time.monotonic() - before < 60
 
 
 # A long run ------------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_steps_use_no_more_memory_and_handles(small, crops, tmp_path, monkeypatch):
+SOAKS = ["loop", "pretrain"] if os.environ.get("MAEFACE_TEST_SOAK") else ["loop"]
+"""The loop alone, and with crops that a process reads, which takes a minute."""
+
+
+@pytest.mark.parametrize("what", SOAKS)
+def test_a_thousand_steps_use_no_more_memory_and_handles(small, crops, tmp_path, monkeypatch, what):
     seen, rate = [], loop.learning_rate
 
     def measured(epoch, optim):
@@ -264,8 +272,12 @@ def test_a_thousand_steps_use_no_more_memory_and_handles(small, crops, tmp_path,
         return rate(epoch, optim)
 
     monkeypatch.setattr(loop, "learning_rate", measured)
-    often = {"workers": 1, "checkpoint_every_s": 0.5, "evaluate_every": 50, "log": ["csv", "tensorboard"]}
-    pretrain.run(drawn.pretrain({"epochs": 334}, run=often), [crops], tmp_path / "run")
+    often = {"workers": 1, "checkpoint_every_s": 0.2, "evaluate_every": 50, "log": ["csv", "tensorboard"]}
+    if what == "loop":
+        chosen = settings({"epochs": 334, "base_lr": 0.01}, often)
+        train(tmp_path / "run", chosen=chosen, evaluate=lambda epoch: loop.Evaluation(1.0), keep_best=True)
+    else:
+        pretrain.run(drawn.pretrain({"epochs": 334}, run=often), [crops], tmp_path / "run")
     assert len(seen) == 1002
     early, late = (max(resident for resident, _ in part) for part in (seen[300:400], seen[-100:]))
     assert late - early < 4 * 2**20, f"{(late - early) / 2**20:.1f} MiB"

@@ -202,7 +202,7 @@ def _open(
 
 
 def _start(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _explain_killed():
         # the workers touch no thread of this process, which is what the warning is about
         warnings.filterwarnings(
             "ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning
@@ -224,10 +224,11 @@ def _checked(batches: Iterator[Batch]) -> Iterator[Batch]:
 def _explain_signals() -> None:
     """Explain what torch raises from a signal handler, in the middle of anything, once a worker is killed."""
     handler = signal.getsignal(signal.SIGCHLD)
-    if getattr(handler, "__module__", None) != signal_handling.__name__ or not callable(handler):
-        return  # no workers, or not in the main thread, or explained already
-    with suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGCHLD, _explain_killed()(handler))
+    if not callable(handler) or handler.__module__ != signal_handling.__name__:
+        return  # no workers, or not in the main thread
+    if not hasattr(handler, "__wrapped__"):  # else it is explained already
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGCHLD, _explain_killed()(handler))
 
 
 @contextmanager
