@@ -97,7 +97,9 @@ def _convert_errors(path: Path) -> Iterator[None]:
 
 
 def _cannot_write(path: Path, error: OSError) -> ResourceError:
-    return ResourceError(f"cannot write {path}: {error.strerror or error}")
+    is_open = isinstance(error, PermissionError) and not portable.MOVES_OPEN_FILES and path.is_file()
+    advice = "; close it where it is open, such as in Excel" if is_open else ""
+    return ResourceError(f"cannot write {path}: {error.strerror or error}{advice}")
 
 
 def _is_write_error(error: OSError, temporary: Path) -> bool:
