@@ -77,7 +77,8 @@ def fit(
     """Train a model from the newest checkpoint of the run, or from the start; the model ends trained.
 
     Args:
-        run, model: an open run, and a model on its device, which is changed in place.
+        run: an open run.
+        model: on the run's device; changed in place.
         depth: transformer blocks of its encoder, for layer decay.
         batches: to train on.
         loss: see ``Loss``.
@@ -108,9 +109,8 @@ def fit(
             inputs: Iterator[Batch] = map(copier, micro_batches)
             if run.compilation.is_due(step - first, total - step, time.monotonic() - began):
                 inputs = _compile(run, forward, learner, inputs, loss, step)
-            result = _train_step(run, forward, learner, inputs, loss, step, settings.clip_grad)
+            monitor.add(step, *_train_step(run, forward, learner, inputs, loss, step, settings.clip_grad))
             ema.update(learner, settings.ema, step)
-            monitor.add(step, *result)
             state.step = step + 1
             advance(1, monitor.note)
             state.finished = state.step == total
