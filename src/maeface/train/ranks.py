@@ -62,8 +62,17 @@ def _join(device: torch.device, world: int) -> None:
             f"WORLD_SIZE is {world}, so {world} processes should train together, but {', '.join(missing)} "
             "is not set; start them with torchrun, or unset WORLD_SIZE"
         )
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        if again != "0" and os.environ.get("LOCAL_WORLD_SIZE") == str(world):
+            # torchrun keeps its store, with the addresses of ranks that have ended; on one machine the count
+            # of starts is the same for all ranks
+            store, rank, _ = next(dist.rendezvous("env://"))
+            store = dist.PrefixStore(f"start-{again}", store)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+        else:
+            dist.init_process_group(backend)
     except RuntimeError as error:
         raise ResourceError(
             f"rank {os.environ['RANK']} of {world}: the processes of this training cannot meet at "
