@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from maeface.errors import ConfigError, MaefaceError, ResourceError
@@ -68,8 +70,8 @@ def _join(device: torch.device, world: int) -> None:
         if again != "0" and os.environ.get("LOCAL_WORLD_SIZE") == str(world):
             # torchrun keeps its store, with the addresses of ranks that have ended; on one machine the count
             # of starts is the same for all ranks
-            store, rank, _ = next(dist.rendezvous("env://"))
-            store = dist.PrefixStore(f"start-{again}", store)
+            store, rank, _ = next(rendezvous("env://"))
+            store = PrefixStore(f"start-{again}", store)
             dist.init_process_group(backend, store=store, rank=rank, world_size=world)
         else:
             dist.init_process_group(backend)
