@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.constants import default_pg_timeout
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.rendezvous import rendezvous
@@ -67,10 +68,15 @@ def _join(device: torch.device, world: int) -> None:
             f"WORLD_SIZE is {world}, so {world} processes should train together, but {', '.join(missing)} "
             "is not set; start them with torchrun, or unset WORLD_SIZE"
         )
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
         store, rank, _ = next(rendezvous("env://", timeout=timedelta(seconds=MEET_S)))
         store.set_timeout(default_pg_timeout)
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        if again != "0" and os.environ.get("LOCAL_WORLD_SIZE") == str(world):
+            # torchrun keeps its store, with the addresses of ranks that have ended; on one machine the count
+            # of starts is the same for all ranks
+            store = PrefixStore(f"start-{again}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     except (RuntimeError, ValueError) as error:
         raise ResourceError(
