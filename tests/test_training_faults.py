@@ -47,7 +47,7 @@ def test_a_steep_gradient_is_clipped_or_its_step_skipped(tmp_path, steepness):
 
     model, state = train(tmp_path, chosen=settings({"clip_grad": 1.0}), loss=steep)
     assert (state.step, state.skipped) == (9, int(steepness == 1e30))  # 1e30 has no norm in float32
-    moments, _ = checkpoint.read_latest(tmp_path)
+    moments = checkpoint.read_latest(tmp_path).tensors
     assert all(value.abs().max() <= 1 for name, value in moments.items() if name.startswith("exp_avg"))
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
@@ -128,7 +128,7 @@ def test_a_disk_that_is_full_for_the_logs_does_not_end_a_training(tmp_path, monk
 
 def test_a_log_that_cannot_be_begun_does_not_end_a_training(tmp_path, monkeypatch, capsys):
     (tmp_path / "log").mkdir()
-    monkeypatch.setattr(journal.files, "_sync_folder", no_space)
+    monkeypatch.setattr(journal.files.portable, "sync_folder", no_space)
     with journal.Journal(tmp_path / "log", 0, ["csv"]) as log:
         log.write(1, 0.5, {"loss": 1.0})
     said = capsys.readouterr().err.splitlines()
