@@ -94,16 +94,12 @@ def fit(
         console.progress("training", total, "steps", state.step, run.writes) as advance,
         _explain_full_memory(settings, run.world),
     ):
-        monitor = LossMonitor(run, journal, per_epoch, state, settings.max_skipped)
-        began = saved = time.monotonic()
-        first = state.step
+        monitor, saved = LossMonitor(run, journal, per_epoch, state, settings.max_skipped), time.monotonic()
         model.train()
         for step, micro_batches in enumerate(batches.steps(state.step, total), start=state.step):
             set_learning_rate(learner.optimizer, learning_rate(step / per_epoch, settings))
             torch.manual_seed(_step_seed(run, step))
-            inputs: Iterator[Batch] = map(copier, micro_batches)
-            if run.compilation.is_due(step - first, total - step, time.monotonic() - began):
-                inputs = _compile(run, forward, learner, inputs, loss, step)
+            inputs = _compile_if_due(run, forward, learner, map(copier, micro_batches), loss, step, total)
             result = _train_step(run, forward, learner, inputs, loss, step, settings.clip_grad)
             ema.update(learner, settings.ema, step)
             monitor.add(step, *result)
@@ -113,8 +109,12 @@ def fit(
             evaluated = _evaluate(run, learner, monitor, evaluate, per_epoch, patience, keep_best)
             _keep_milestone(run, learner, monitor, keep_milestone, per_epoch)
             stop = monitor.stop_code()
-            due = time.monotonic() - saved > run.settings.checkpoint_every_s
-            if evaluated or state.finished or stop or due:
+            if (
+                evaluated
+                or state.finished
+                or stop
+                or time.monotonic() - saved > run.settings.checkpoint_every_s
+            ):
                 monitor.settle()
                 if run.writes:
                     checkpoint.save(run.folder, learner)
@@ -153,15 +153,18 @@ def _resume(run: Run, learner: Learner, settings: config.Optim) -> Learner:
     return learner
 
 
-def _compile(
+def _compile_if_due(
     run: Run,
     forward: Callable[..., Any],
     learner: Learner,
     micro_batches: Iterator[Batch],
     loss: Loss,
     step: int,
+    total: int,
 ) -> Iterator[Batch]:
-    """Compile with the first micro-batch of a step, which changes no weights; return all of them."""
+    """Compile, if it is due, with the first micro-batch of a step, which changes no weights; return all."""
+    if not run.compilation.is_due(total - step):
+        return micro_batches
     first = next(micro_batches, None)
 
     def one_pass() -> None:
