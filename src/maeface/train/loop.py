@@ -103,18 +103,13 @@ def fit(
             result = _train_step(run, forward, learner, inputs, loss, step, settings.clip_grad)
             ema.update(learner, settings.ema, step)
             monitor.add(step, *result)
-            state.step = step + 1
+            state.step, state.finished = step + 1, step + 1 == total
             advance(1, monitor.note)
-            state.finished = state.step == total
             evaluated = _evaluate(run, learner, monitor, evaluate, per_epoch, patience, keep_best)
             _keep_milestone(run, learner, monitor, keep_milestone, per_epoch)
             stop = monitor.stop_code()
-            if (
-                evaluated
-                or state.finished
-                or stop
-                or time.monotonic() - saved > run.settings.checkpoint_every_s
-            ):
+            due = time.monotonic() - saved > run.settings.checkpoint_every_s
+            if evaluated or state.finished or stop or due:
                 monitor.settle()
                 if run.writes:
                     checkpoint.save(run.folder, learner)
