@@ -6,6 +6,7 @@ import json
 import re
 import statistics
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_every_figure_of_the_page_is_a_median_of_measurements(scripts, page, tmp
     assert (
         text.startswith("# Performance\n\nbefore\n") and text.endswith("\nafter\n") and "\nold\n" not in text
     )
-    for said in ("`python benchmarks/training.py --toy`", f"torch {torch.__version__}", "n = 2", "Load of"):
+    for said in ("`python benchmarks/training.py --toy`", f"torch {version('torch')}", "n = 2", "Load of"):
         assert said in text
     shown = re.findall(r"[\d.,]+ \([\d.,]+ to [\d.,]+\)(?! of)", text)
     show = training.measure.shown

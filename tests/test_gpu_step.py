@@ -1,5 +1,6 @@
 """What a training does on a GPU, as far as a CPU can tell: with tensors that have a device but no values."""
 
+import itertools
 from contextlib import nullcontext
 
 import pytest
@@ -200,22 +201,20 @@ def test_pixels_are_multiplied_in_tf32_where_the_network_is_bf16():
     assert torch.get_float32_matmul_precision() == before
 
 
-def test_auto_compiles_on_a_gpu_where_much_is_left():
-    auto = Compilation("auto", CUDA)
-    assert not auto.is_due(0, 10**6, 0.0)
-    assert not auto.is_due(compiling.LOOK, 100, 50.0)  # 100 s are left
-    assert auto.is_due(compiling.LOOK, 1000, 50.0)
-    assert not auto.is_due(compiling.LOOK + 1, 1000, 50.0)
-    on_cpu = Compilation("auto", torch.device("cpu"))
-    assert not on_cpu.is_due(compiling.LOOK, 10**6, 50.0)
-    assert on_cpu.wrap(len) is len
+def test_auto_compiles_on_a_gpu_where_much_is_left(monkeypatch):
+    seconds = itertools.count()  # a step takes one
+    monkeypatch.setattr(compiling.time, "monotonic", lambda: next(seconds))
 
+    def due(made, steps):
+        """Return before which steps a training of so many compiles."""
+        return [step for step in range(steps) if made.is_due(steps - step)]
 
-def test_true_and_false_are_what_they_say():
-    assert Compilation(True, CUDA).is_due(0, 1, 0.0)
-    assert not Compilation(True, CUDA).is_due(1, 10**6, 1.0)
-    assert not Compilation(False, CUDA).is_due(0, 10**6, 1.0)
-    assert not Compilation(False, CUDA).is_due(compiling.LOOK, 10**6, 50.0)
+    assert due(Compilation("auto", CUDA), compiling.LOOK + 600) == []
+    assert due(Compilation("auto", CUDA), compiling.LOOK + 601) == [compiling.LOOK]
+    assert due(Compilation("auto", torch.device("cpu")), 1000) == []
+    assert due(Compilation(True, CUDA), 1000) == [0]
+    assert due(Compilation(False, CUDA), 1000) == []
+    assert Compilation("auto", torch.device("cpu")).wrap(len) is len
 
 
 IN_DYNAMO = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

@@ -33,6 +33,8 @@ class Compilation:
     on: bool = False
     start_s: float = 0.0
     _graphs: int = 0
+    _steps: int = 0
+    _began: float = 0.0
 
     @property
     def possible(self) -> bool:
@@ -55,16 +57,18 @@ class Compilation:
 
         return call
 
-    def is_due(self, done: int, left: int, seconds: float) -> bool:
-        """Return whether to switch before the next step; the same on all ranks.
+    def is_due(self, left: int) -> bool:
+        """Return whether to switch before the next step; the same on all ranks. Called once before each.
 
         Args:
-            done: steps of this process.
             left: steps of the training that are left.
-            seconds: that ``done`` steps took.
         """
+        now = time.monotonic()
+        done, self._steps = self._steps, self._steps + 1
+        self._began = now if done == 0 else self._began
         if self.asked == "auto":
-            return self.possible and done == LOOK and ranks.first(lambda: left * seconds / done > PAYS_S)
+            seconds = left * (now - self._began) / LOOK
+            return self.possible and done == LOOK and ranks.first(lambda: seconds > PAYS_S)
         return self.asked and done == 0
 
     def start(self, one_pass: Callable[[], None], writes: bool) -> None:

@@ -101,19 +101,15 @@ def fit(
         console.progress("training", total, "steps", state.step, run.writes) as advance,
         explain_full_memory(settings, run.world),
     ):
-        monitor = LossMonitor(run, journal, per_epoch, state, settings.max_skipped)
-        began, first = (saved := time.monotonic()), state.step
+        monitor, saved = LossMonitor(run, journal, per_epoch, state, settings.max_skipped), time.monotonic()
         for step, micro_batches in enumerate(batches.steps(state.step, total), start=state.step):
             set_learning_rate(learner.optimizer, learning_rate(step / per_epoch, settings))
             torch.manual_seed(_step_seed(run, step))
-            inputs: Iterator[Batch] = map(copier, micro_batches)
-            if run.compilation.is_due(step - first, total - step, time.monotonic() - began):
-                inputs = _compile(run, forward, learner, inputs, loss, step)
+            inputs = _compile_if_due(run, forward, learner, map(copier, micro_batches), loss, step, total)
             monitor.add(step, *_train_step(run, forward, learner, inputs, loss, step, settings.clip_grad))
             ema.update(learner, settings.ema, step)
-            state.step = step + 1
+            state.step, state.finished = step + 1, step + 1 == total
             advance(1, monitor.note)
-            state.finished = state.step == total
             evaluated = _evaluate(run, learner, monitor, evaluate, per_epoch, patience, keep_best)
             _keep_milestone(run, learner, monitor, keep_milestone, per_epoch)
             stop = monitor.stop_code()
@@ -174,15 +170,18 @@ def _begin(run: Run, model: nn.Module, depth: int, settings: config.Optim) -> tu
     return learner, ranks.replicate(model, run.compilation.wrap(model))
 
 
-def _compile(
+def _compile_if_due(
     run: Run,
     forward: Forward,
     learner: Learner,
     micro_batches: Iterator[Batch],
     loss: Loss,
     step: int,
+    total: int,
 ) -> Iterator[Batch]:
-    """Compile with the first micro-batch of a step, which changes no weights; return all of them."""
+    """Compile, if it is due, with the first micro-batch of a step, which changes no weights; return all."""
+    if not run.compilation.is_due(total - step):
+        return micro_batches
     first = next(micro_batches, None)
 
     def one_pass() -> None:
