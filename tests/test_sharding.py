@@ -134,9 +134,9 @@ def test_nothing_is_sent_before_the_last_micro_batch(alone):
     whole, batches = network(), torch.rand(3, 2, 5, 4)
     parted = sharding.shard(whole, torch.device("cpu"), compiled=False)
     sent = []
-    for batch, is_own in ranks.take_turns(parted, iter(batches)):
+    for batch, is_own in ranks.take_turns(parted, iter([{"x": one} for one in batches])):
         assert is_own
-        parted(batch).square().sum().backward()
+        parted(batch["x"]).square().sum().backward()
         sent.append([p.grad is not None for p in parted.parameters()])
     assert [set(turn) for turn in sent] == [{False}, {False}, {True}]
     whole(batches.flatten(0, 1)).square().sum().backward()
@@ -187,3 +187,14 @@ def test_a_folder_that_a_killed_process_left_is_removed(tmp_path):
     (left / "shard-00001").write_text("")
     files.remove_temporary(tmp_path)
     assert not left.exists()
+
+
+def test_a_changed_state_beside_the_parts_is_told(tmp_path, alone, capsys):
+    saved = learner()
+    for step in (1, 2):
+        saved.state.step = step
+        checkpoint.save(tmp_path, saved)
+    state = tmp_path / checkpoint.FOLDER / "00000002.parts" / "state.json"
+    state.write_text(state.read_text().replace('"step": 2', '"step": 9'))
+    assert checkpoint.read_latest(tmp_path).state["step"] == 1
+    assert "the sha256 of state.json is another" in capsys.readouterr().err

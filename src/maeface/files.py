@@ -150,7 +150,7 @@ def remove_temporary(*folders: Path) -> None:
     for folder in folders:
         for path in itertools.chain.from_iterable(map(folder.glob, LEFT_BY_KILLED)):
             if path.is_dir():
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)  # what is left is tried again at the next start
             else:
                 path.unlink(missing_ok=True)
 

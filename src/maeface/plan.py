@@ -130,7 +130,7 @@ def run(
     by_value = (high - low) / (many - few) / reference.kept
     copies = _copies(settings)
     state = (STATE_BYTES + copies * VALUE_BYTES) * cost.parameters
-    if settings.run.sharded and gpus > 1:  # gradients are whole before they are sent
+    if settings.run.sharded and gpus > 1:  # and, at most, whole gradients (4 bytes) or weights in bf16 (2)
         state = state / gpus + VALUE_BYTES * cost.parameters
     fixed = low - few * by_value * reference.kept - STATE_BYTES * reference.parameters + state
     share = settings.optim.batch // gpus

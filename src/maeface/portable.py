@@ -17,6 +17,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
     import msvcrt
 
+TELLS_OF_CHILDREN = hasattr(signal, "SIGCHLD")
+"""Whether a signal tells a process that one that it started has ended."""
 MOVES_OPEN_FILES = fcntl is not None
 """Whether a file that is open can be renamed and removed. Windows refuses both."""
 FORKS = sys.platform == "linux"

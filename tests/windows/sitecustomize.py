@@ -13,7 +13,7 @@ from multiprocessing import connection, reduction
 
 GONE = {
     os: ("pread", "O_DIRECTORY", "O_CLOEXEC", "O_NONBLOCK", "sysconf", "sched_getaffinity", "fork"),
-    signal: ("pthread_kill",),
+    signal: ("pthread_kill", "SIGCHLD", "SIGCLD"),
 }
 
 

@@ -99,9 +99,8 @@ class ViT(nn.Module):
         positions = self.pos_embed[:, 1:]  # (1, L, D)
         if keep is not None:
             positions = positions[0][keep]  # (B, K, D)
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(
-            images.shape[0], -1, -1
-        )  # (B, 1, D); len() would fix an exported batch
+        # len(images) would fix the batch of an exported network
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(images.shape[0], -1, -1)  # (B, 1, D)
         tokens = self.norm_pre(torch.cat([cls, patches + positions], dim=1))  # (B, 1 + K, D)
         if drop is None and self.training and self.drop_draws:
             drop = torch.rand(len(images), self.drop_draws, device=images.device)

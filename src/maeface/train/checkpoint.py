@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,12 +189,13 @@ def write(run_folder: Path, step: int, tensors: Mapping[str, Tensor], state: Map
 
 
 def _remove_old(run_folder: Path, path: Path) -> None:
-    """Remove all checkpoints but one that was just written and the one before it, later ones too."""
+    """Keep a checkpoint that was just written and the one before it; remove all others, also later ones."""
     paths = _paths(run_folder)
     own = paths.index(path)
     for other in [*paths[: max(own + 1 - KEPT, 0)], *paths[own + 1 :]]:
         if other.suffix == SUFFIX:
-            other.unlink(missing_ok=True)
+            with suppress(OSError):  # it is tried again with the next checkpoint
+                other.unlink()
         else:
             shutil.rmtree(other, ignore_errors=True)
 
@@ -208,7 +210,7 @@ def read_latest(run_folder: Path) -> Saved | None:
     for path in reversed(paths):
         try:
             return _read(path)
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             console.note(f"checkpoint {path} is damaged ({error}); trying the one before")
     if paths:
         raise WeightsError(f"no checkpoint of {run_folder} can be read; start again in another folder")
@@ -264,7 +266,7 @@ def _read(path: Path) -> Saved:
         return Saved({}, state, names, path)
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-    tensors = load_file(path)
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}  # they map the file
     if hash_tensors(tensors, metadata["state"]) != metadata["sha256"]:
         raise ValueError("its sha256 is another")
     return Saved(tensors, json.loads(metadata["state"]), [], None)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from maeface import console
-from maeface.errors import ResourceError
+from maeface.errors import MaefaceError, ResourceError
 from maeface.train import ranks
 
 LOOK = 50
@@ -22,7 +22,8 @@ class Compilation:
     """Whether the functions of a training are compiled; they are switched all together.
 
     Attributes:
-        asked: ``run.compile``; ``auto``: on a GPU, where more than ``PAYS_S`` of the training are left.
+        asked: ``run.compile``; ``auto``: on a GPU, where more than ``PAYS_S`` of the training are left. A
+            network in parts compiles its blocks itself; then this is False.
         device: of the training.
         on: whether they are compiled.
         start_s: seconds that the first compiled pass took.
@@ -88,8 +89,12 @@ class Compilation:
             one_pass()
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
-        except torch.OutOfMemoryError:
+        except MaefaceError:
             raise
+        except torch.OutOfMemoryError:
+            if self.asked is True:
+                raise
+            problem = "the GPU's memory is full"
         except Exception as error:  # of a compiler, which may raise anything
             problem = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
         self.start_s, self._graphs = time.monotonic() - began, _count_graphs()
@@ -100,6 +105,8 @@ class Compilation:
             )
         if problems:
             self.on = False
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
             if writes:
                 console.note(f"torch.compile does not work here ({problems[0]}); training goes on without it")
 

@@ -25,9 +25,9 @@ class Copier:
     def __call__(self, batch: Batch) -> Batch:
         """Return the batch with its tensors on the device; those in page-locked memory are not waited for."""
         if self._stream is None:
-            return self._move(batch)
+            return move(batch, self.device)
         with torch.cuda.stream(self._stream):
-            moved = self._move(batch)
+            moved = move(batch, self.device)
         computing = torch.cuda.current_stream(self.device)
         computing.wait_stream(self._stream)
         for name, value in moved.items():
@@ -35,11 +35,13 @@ class Copier:
                 value.record_stream(computing)  # else its memory is used again too early
         return moved
 
-    def _move(self, batch: Batch) -> Batch:
-        return {
-            name: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in batch.items()
-        }
+
+def move(batch: Batch, device: torch.device | str) -> Batch:
+    """Return a batch with its tensors on a device; those in page-locked memory are not waited for."""
+    return {
+        name: value.to(device, non_blocking=device != "cpu") if isinstance(value, Tensor) else value
+        for name, value in batch.items()
+    }
 
 
 def to_host(values: Tensor) -> tuple[Tensor, Callable[[], None]]:

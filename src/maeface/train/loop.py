@@ -155,6 +155,8 @@ def _begin(run: Run, model: nn.Module, depth: int, settings: config.Optim) -> tu
     ranks.agree(lambda: {"initial weights": checkpoint.hash_tensors(model.state_dict())[:16]})
     if run.settings.sharded and run.world > 1:
         trained = sharding.shard(model, run.device, run.settings.compile is True)
+        if run.settings.compile is True and run.writes:
+            console.note("compiling the blocks (run.compile); the first step takes a minute or more")
         run.compilation.asked = False  # else it would compile them again
         learner = Learner(trained, adamw(trained, depth, settings), whole=model)
     else:

@@ -1,6 +1,7 @@
 """The processes that train together, called ranks, as ``torchrun`` starts them: what they tell each other.
 
-All ranks call each of these functions, in the same order. Where there is one process, nothing is sent.
+All ranks call each of these functions but ``alone``, in the same order. Where there is one process, nothing
+is sent.
 """
 
 import os
@@ -19,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from maeface.errors import ConfigError, MaefaceError, ResourceError
+from maeface.train.copies import move
 
 MEET_S = 45.0
 """How long a rank tries to reach the others' address; later it waits for them much longer."""
@@ -199,8 +201,8 @@ def take_turns(forward: Callable[..., Any], batches: Iterator[Batch]) -> Iterato
 
 def _take_equal_turns(
     forward: Any,  # noqa: ANN401 - a network and an FSDPModule
-    batches: Iterator[Batch],
-) -> Iterator[tuple[Batch, bool]]:
+    batches: Iterator[Any],
+) -> Iterator[tuple[Any, bool]]:
     batch, going_on = next(batches, None), True
     while going_on:
         following = next(batches, None)
@@ -208,17 +210,10 @@ def _take_equal_turns(
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         going_on, lacking = map(bool, flags.tolist())
         forward.set_requires_gradient_sync(not going_on)
-        lent = first(lambda one=batch: _moved(one, "cpu")) if lacking else None  # type: ignore[misc]
-        turn = _moved(lent, next(forward.parameters()).device) if batch is None else batch
+        lent = first(lambda one=batch: move(one, "cpu")) if lacking else {}  # type: ignore[misc]
+        turn = move(lent, next(forward.parameters()).device) if batch is None else batch
         yield turn, batch is not None
         batch = following
-
-
-def _moved(batch: Any, device: torch.device | str) -> Any:  # noqa: ANN401 - whatever a batch is
-    """Return a batch with its tensors on a device."""
-    if not isinstance(batch, dict):
-        return batch
-    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
 
 def add(values: Tensor) -> None:

@@ -2,14 +2,16 @@
 
 RUN/checkpoints/00001234.parts/
     shard-00001-model-*.safetensors ...    a file of each rank, as ``torch.distributed.checkpoint`` has them
-    state.json                             the state, the names of the tensors, and the SHA-256 of each file
+    state.json                             the state, names of tensors, SHA-256 of each file and of all this
 
 It is written to a temporary folder, which is renamed.
 """
 
+import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -
             storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
         )
     except CheckpointException as error:
+        ranks.first(lambda: shutil.rmtree(temporary, ignore_errors=True))
         reason = next(iter(error.failures.values()))[0]
         raise ResourceError(f"cannot write {path}: {reason}") from error
     own = temporary.glob(f"shard-{dist.get_rank() + 1:05d}-*")
@@ -55,9 +58,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -
 
     def finish() -> None:
         hashed = {name: digest for part in hashes for name, digest in part.items()}
-        files.write_json(
-            temporary / STATE, {"state": dict(state), "tensors": sorted(tensors), "sha256": hashed}
-        )
+        saved = {"state": dict(state), "tensors": sorted(tensors), "sha256": hashed}
+        files.write_json(temporary / STATE, {**saved, "own": _digest(saved)})
         files.rename_folder(temporary, path)
 
     ranks.first(finish)
@@ -70,10 +72,16 @@ def read_state(path: Path) -> tuple[list[str], dict[str, Any]]:
         OSError, ValueError, KeyError: it is damaged.
     """
     saved = json.loads((path / STATE).read_text(encoding="utf-8"))
+    if saved.pop("own") != _digest(saved):
+        raise ValueError(f"the sha256 of {STATE} is another")
     for name, digest in saved["sha256"].items():
         if files.sha256(path / name) != digest:
             raise ValueError(f"the sha256 of {name} is another")
     return list(saved["tensors"]), dict(saved["state"])
+
+
+def _digest(saved: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(saved, sort_keys=True).encode()).hexdigest()
 
 
 def fill(path: Path, tensors: dict[str, Tensor]) -> None:

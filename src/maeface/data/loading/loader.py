@@ -223,6 +223,8 @@ def _checked(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 def _explain_signals() -> None:
     """Explain what torch raises from a signal handler, in the middle of anything, once a worker is killed."""
+    if not portable.TELLS_OF_CHILDREN:
+        return
     handler = signal.getsignal(signal.SIGCHLD)
     if not callable(handler) or handler.__module__ != signal_handling.__name__:
         return  # no workers, or not in the main thread
