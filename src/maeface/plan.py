@@ -181,17 +181,19 @@ def render(plan: Plan) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     batch = f"{plan.micro_batch} images at once"
     batch += f", {plan.accumulation} times a step" if plan.accumulation > 1 else ""
-    many = "s, if they share the work without loss" if plan.gpus > 1 else ""
+    whole = " of all GPUs, if they share the work without loss" if plan.gpus > 1 else ""
     for name, value in (
         ("GPUs", f"{plan.gpus} x {plan.gpu}"),
         ("work", f"{plan.images:,} images x {plan.epochs} epochs"),
         ("memory of a GPU", f"{plan.memory / GIB:.1f} of {GPUS[plan.gpu].memory} GiB ({batch})"),
-        ("images a second", f"{plan.images_per_s:,.0f} of all GPUs{many}; the loader has to deliver them"),
-        ("time", f"{plan.days:.1f} days" if plan.days >= 1 else f"{plan.days * 24:.1f} hours"),
-        ("disk", f"{plan.crops / 1e9:.1f} GB of crops, {plan.run / 1e9:.1f} GB of weights and checkpoints"),
+        ("images a second", f"{plan.images_per_s:,.0f}{whole}; the loader has to deliver them"),
+        ("time", _time(plan.days)),
+        ("disk", f"{_size(plan.crops)} of crops, {_size(plan.run)} of weights and checkpoints"),
         (
             "rate",
-            "measured, not compiled" if plan.measured else "estimated from ViT-B on one H100; not measured",
+            "measured, not compiled"
+            if plan.measured
+            else "estimated from ViT-B on one H100; not measured, and too high for small networks",
         ),
     ):
         table.add_row(name, value)
@@ -218,3 +220,14 @@ def _cost(settings: config.Pretrain | config.Finetune) -> _Cost:
         parameters += head.decoder_width * (width + values)
         operations += 2 * head.decoder_width * ((1 + kept) * width + (patches - kept) * values)
     return _Cost(parameters, 3 * operations, float(sum(w * d * n for w, d, n in stacks)))
+
+
+def _time(days: float) -> str:
+    for unit, of_a_day in (("days", 1), ("hours", 24)):
+        if days * of_a_day >= 1:
+            return f"{days * of_a_day:.1f} {unit}"
+    return f"{max(days * 1440, 0.1):.1f} minutes"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{max(count / 1e6, 0.1):.1f} MB"
