@@ -1,5 +1,6 @@
 """The service: what it answers, what it refuses, and how it goes on after faults."""
 
+import asyncio
 import csv
 import http.client
 import io
@@ -497,6 +498,7 @@ def test_a_job_is_stopped_and_deleted_while_it_runs(filming, film):
 
 
 def test_a_job_whose_process_is_killed_goes_on_and_fails_after_three_times(filming, film, monkeypatch):
+    monkeypatch.setattr(films, "PAUSE_S", 0.1)
     with filming("dies") as client:
         ready(client)
         job = send(client, film).json()["id"]
@@ -837,3 +839,116 @@ def test_the_description_has_examples(client):
     form = found["paths"]["/v1/images"]["post"]["requestBody"]["content"]["multipart/form-data"]
     assert form["schema"]["required"] == ["files"]
     assert json.dumps(found).count("HTTPValidationError") == 0
+
+
+# After faults of the machine -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """The jobs of a folder, and a function that adds one."""
+    found = jobs.Jobs(tmp_path, 3600)
+    numbers = itertools.count()
+
+    def add():
+        path = tmp_path / f"film{next(numbers)}"
+        path.write_bytes(b"a film")
+        return found.add(path, 1, None, 1.0, 10)
+
+    found.make = add
+    yield found
+    found.close()
+
+
+def full(*_, **__):
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+class FailsOnce:
+    """A function that finds the disk full at its first call."""
+
+    def __init__(self, function):
+        self.function, self.calls = function, 0
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        if self.calls == 1:
+            full()
+        return self.function(*arguments)
+
+
+def test_films_go_on_after_the_disk_was_full(tmp_path, listed, monkeypatch):
+    monkeypatch.setattr(films, "PAUSE_S", 0.01)
+    monkeypatch.setattr(films, "CLEAN_S", 0.01)
+    done = listed.make()
+    listed.end(done.id)
+    listed.keep_s = -1
+    waits = listed.make()
+    for name in ("next", "delete_old", "end"):
+        monkeypatch.setattr(listed, name, FailsOnce(getattr(listed, name)))
+
+    async def work():
+        service = films.Films(listed, Settings(folder=tmp_path))
+
+        async def ended(*_):
+            return {"finished": True, "frames": 10}
+
+        monkeypatch.setattr(films, "PROCESS", "this")
+        monkeypatch.setattr(service, "_follow", ended)
+        service.start()
+        async with asyncio.timeout(60):
+            while listed.get(done.id) is not None or listed.get(waits.id) is not None:
+                await asyncio.sleep(0.01)
+        await service.stop()
+
+    asyncio.run(work())
+    assert listed.end.calls == 2  # done again, because its end could not be noted
+
+
+def test_a_job_that_cannot_be_listed_leaves_no_film(tmp_path, listed):
+    listed.close()  # each statement fails from now on
+    with pytest.raises(sqlite3.ProgrammingError):
+        listed.make()
+    assert not list(listed.folder.iterdir())
+
+
+def test_the_files_of_a_job_are_deleted_even_if_its_row_cannot_be(listed):
+    job = listed.make()
+    listed.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        listed.delete(job.id)
+    assert not list(listed.folder.iterdir())
+
+
+def test_only_deaths_without_progress_between_them_count(listed):
+    job = listed.make()
+    for done, deaths in ((3, 1), (3, 2), (2, 3), (4, 1)):
+        listed.note_progress(job.id, done)
+        listed.note_death(job.id)
+        assert listed.get(job.id).deaths == deaths
+    assert listed.get(job.id).done == 4
+
+
+def find_film_process():
+    """Return the id of the process of a film that a service in this process has started."""
+    for path in Path("/proc/self/task").glob("*/children"):
+        for pid in path.read_text().split():
+            with suppress(OSError):
+                if b"serve_film" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
+    return None
+
+
+def test_what_ends_films_with_the_service_is_no_death(filming, film):
+    with filming("slow") as client:
+        ready(client)
+        job = send(client, film).json()["id"]
+        until(lambda: state(client, job)["frames"] > 0)
+        process = until(find_film_process)
+        assert os.getpgid(process) == process  # Ctrl-C in a terminal is sent to the group of the service
+        os.kill(process, signal.SIGTERM)  # as a service manager does, which ends all processes
+        until(lambda: find_film_process() is None)
+        time.sleep(0.5)
+        assert find_film_process() is None and state(client, job)["state"] == "running"
+    left = sqlite3.connect(client.folder / jobs.FILE).execute("SELECT state, deaths FROM jobs").fetchall()
+    assert left == [("running", 0)]
