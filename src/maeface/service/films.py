@@ -17,6 +17,9 @@ from maeface.service.settings import Settings
 DEATHS = 3
 """A job whose process has ended unexpectedly so often has failed."""
 ENDED = "the process that read this film ended unexpectedly"
+LONGER = "the film has far more frames than its header says"
+MOST_TIMES, MOST_RATE = 3, 60
+"""A film has failed after so many times its announced frames, and so many a second of the longest film."""
 PAUSE_S = 10.0
 """Pause after an error of the system, and before a process that has ended unexpectedly counts.
 
@@ -98,15 +101,15 @@ class Films:
         self._processes[job.id] = process
         try:
             last = await self._follow(job, process)
-            await process.wait()
+            if "error" not in last:
+                await process.wait()
         finally:
             deleted = self._processes.pop(job.id, None) is None
             await asyncio.shield(_end(process))
         if deleted or self._jobs.get(job.id) is None:
             self._jobs.delete(job.id)  # its process may have written a last file
         elif last.get("finished"):
-            self._jobs.note_progress(job.id, max(job.total, last["frames"]))
-            self._jobs.end(job.id)
+            self._jobs.end(job.id, done=last["frames"])
         elif "error" in last:
             self._jobs.end(job.id, last["error"])
         else:
@@ -128,11 +131,14 @@ class Films:
     async def _follow(self, job: JobRow, process: asyncio.subprocess.Process) -> Mapping[str, Any]:
         """Note the progress of a process; return all that it has said, the newest of each."""
         said: dict[str, Any] = {"frames": 0}
+        most = max(MOST_TIMES * job.total, MOST_RATE * self._settings.max_seconds)
         assert process.stdout is not None
         async for line in process.stdout:
             with suppress(ValueError):  # half a line of a process that was killed
                 said |= json.loads(line)
                 self._jobs.note_progress(job.id, said["frames"])
+            if said["frames"] > most:
+                return {"error": LONGER}
         return said
 
     def _describe(self, job: JobRow, device: str) -> dict[str, Any]:

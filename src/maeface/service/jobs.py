@@ -108,17 +108,18 @@ class Jobs:
         return len(found)
 
     def note_progress(self, job: str, done: int) -> None:
-        """Note the number of frames that have rows; with more than ever before, earlier deaths are forgotten."""
+        """Note the number of frames that have rows; if it is the highest so far, deaths are forgotten."""
         self._change("deaths = 0, done = ? WHERE id = ? AND done < ?", done, job, done)
 
     def note_death(self, job: str) -> None:
         """Note that the process of a job has ended unexpectedly; the job waits again."""
         self._change("state = 'queued', deaths = deaths + 1 WHERE id = ?", job)
 
-    def end(self, job: str, error: str | None = None) -> None:
-        """Note that a job is done or, with an error, has failed; its film is deleted."""
+    def end(self, job: str, error: str | None = None, done: int | None = None) -> None:
+        """Note that a job is done, with so many frames, or with an error has failed; its film is deleted."""
         state = "done" if error is None else "failed"
-        self._change("state = ?, ended = ?, error = ? WHERE id = ?", state, time.time(), error, job)
+        what = "state = ?, ended = ?, error = ?, done = coalesce(?, done) WHERE id = ?"
+        self._change(what, state, time.time(), error, done, job)
         self.path(job, FILM).unlink(missing_ok=True)
 
     def delete(self, job: str) -> None:
