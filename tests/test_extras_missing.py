@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from maeface import serve
 from maeface.data.ingest.ray_work import _connect
 from maeface.data.readers.imdbwiki import _read_list
+from maeface.deployment import onnx_files
 from maeface.diagnosis.libraries import EXTRAS
 from maeface.errors import MaefaceError
 from maeface.faces import photo
 from maeface.faces.media import MediaError
+from maeface.model import hub
 from maeface.runtime import backends
 from maeface.train import sinks
 
@@ -18,8 +21,11 @@ USES = {
     "onnxruntime": ("onnxruntime", lambda folder: backends.require_backend("onnxruntime")),
     "readers": ("scipy.io", lambda folder: _read_list(folder / "imdb.mat", "imdb")),
     "heif": ("pi_heif", lambda folder: photo._reader("heif")),
-    "trackio": ("trackio", lambda folder: sinks.Tracker("trackio", folder)),
-    "wandb": ("wandb", lambda folder: sinks.Tracker("wandb", folder)),
+    "trackio": ("trackio", lambda folder: sinks.require_libraries(["trackio"])),
+    "wandb": ("wandb", lambda folder: sinks.require_libraries(["wandb"])),
+    "int8": ("nncf", lambda folder: onnx_files.quantize_model(None, b"", [])),
+    "hub": ("huggingface_hub", lambda folder: hub.fetch("hf:someone/weights")),
+    "serve": ("fastapi", lambda folder: serve.run(serve.Settings(folder=folder))),
     "ray": ("ray", lambda folder: _connect("local")),
 }
 

@@ -267,3 +267,22 @@ def test_signal_is_sent_where_threads_cannot_be_named(monkeypatch):
         assert seen == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(("mode", "private"), [(0o600, True), (0o640, False), (0o604, False), (0o602, False)])
+def test_modes_say_who_can_read_a_file_where_there_are_any(tmp_path, monkeypatch, mode, private):
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(mode)
+    assert portable.is_private(path) is private
+    monkeypatch.setattr(portable, "fcntl", None)
+    assert portable.is_private(path)
+
+
+def test_priority_is_lowered_where_it_can_be(monkeypatch):
+    steps = []
+    monkeypatch.setattr(os, "nice", steps.append)
+    portable.lower_priority(5)
+    monkeypatch.delattr(os, "nice")
+    portable.lower_priority(5)
+    assert steps == [5]

@@ -1,5 +1,6 @@
 """The service: what it answers, what it refuses, and how it goes on after faults."""
 
+import asyncio
 import csv
 import http.client
 import io
@@ -10,6 +11,7 @@ import re
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -23,15 +25,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import schemathesis
+from pydantic import ValidationError
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import negative_data_rejection, response_schema_conformance
 from starlette.testclient import TestClient
 
 import parts_cases
 import serve_parts
-from maeface import predict, serve
+from maeface import portable, predict, serve
 from maeface.errors import ConfigError, ResourceError
-from maeface.service import app, films, guard, jobs, photos, upload
+from maeface.faces import media
+from maeface.service import app, films, guard, jobs, photos, service, upload
 from maeface.service.settings import Settings
 from serve_parts import CRASH, HANG, LIMITS, MEMORY, WAIT, photo
 from test_video import encode
@@ -497,6 +501,7 @@ def test_a_job_is_stopped_and_deleted_while_it_runs(filming, film):
 
 
 def test_a_job_whose_process_is_killed_goes_on_and_fails_after_three_times(filming, film, monkeypatch):
+    monkeypatch.setattr(films, "PAUSE_S", 0.1)
     with filming("dies") as client:
         ready(client)
         job = send(client, film).json()["id"]
@@ -837,3 +842,222 @@ def test_the_description_has_examples(client):
     form = found["paths"]["/v1/images"]["post"]["requestBody"]["content"]["multipart/form-data"]
     assert form["schema"]["required"] == ["files"]
     assert json.dumps(found).count("HTTPValidationError") == 0
+
+
+# After faults of the machine -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """The jobs of a folder, and a function that adds one."""
+    found = jobs.Jobs(tmp_path, 3600)
+    numbers = itertools.count()
+
+    def add():
+        path = tmp_path / f"film{next(numbers)}"
+        path.write_bytes(b"a film")
+        return found.add(path, 1, None, 1.0, 10)
+
+    found.make = add
+    yield found
+    found.close()
+
+
+class FailsOnce:
+    """A function that finds the disk full at its first call."""
+
+    def __init__(self, function):
+        self.function, self.calls = function, 0
+
+    def __call__(self, *arguments, **options):
+        self.calls += 1
+        if self.calls == 1:
+            raise sqlite3.OperationalError("database or disk is full")
+        return self.function(*arguments, **options)
+
+
+def test_films_go_on_after_the_disk_was_full(tmp_path, listed, monkeypatch):
+    monkeypatch.setattr(films, "PAUSE_S", 0.01)
+    monkeypatch.setattr(films, "CLEAN_S", 0.01)
+    done = listed.make()
+    listed.end(done.id)
+    listed.keep_s = -1
+    waits = listed.make()
+    for name in ("next", "delete_old", "end"):
+        monkeypatch.setattr(listed, name, FailsOnce(getattr(listed, name)))
+
+    async def work():
+        worked = films.Films(listed, Settings(folder=tmp_path))
+
+        async def ended(*_):
+            return {"finished": True, "frames": 10}
+
+        monkeypatch.setattr(films, "PROCESS", "this")
+        monkeypatch.setattr(worked, "_follow", ended)
+        worked.start()
+        async with asyncio.timeout(60):
+            while listed.get(done.id) is not None or listed.get(waits.id) is not None:
+                await asyncio.sleep(0.01)
+        await worked.stop()
+
+    asyncio.run(work())
+    assert listed.end.calls == 2  # done again, because its end could not be noted
+
+
+def test_a_job_that_cannot_be_listed_leaves_no_film(tmp_path, listed):
+    listed.close()  # each statement fails from now on
+    with pytest.raises(sqlite3.ProgrammingError):
+        listed.make()
+    assert not list(listed.folder.iterdir())
+
+
+def test_the_files_of_a_job_are_deleted_even_if_its_row_cannot_be(listed):
+    job = listed.make()
+    listed.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        listed.delete(job.id)
+    assert not list(listed.folder.iterdir())
+
+
+def test_only_deaths_without_progress_between_them_count(listed):
+    job = listed.make()
+    for done, deaths in ((3, 1), (3, 2), (2, 3), (4, 1)):
+        listed.note_progress(job.id, done)
+        listed.note_death(job.id)
+        assert listed.get(job.id).deaths == deaths
+    assert listed.get(job.id).done == 4
+
+
+def find_film_process():
+    """Return the id of the process of a film that a service in this process has started."""
+    for path in Path("/proc/self/task").glob("*/children"):
+        for pid in path.read_text().split():
+            with suppress(OSError):
+                if b"serve_film" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
+    return None
+
+
+def test_what_ends_films_with_the_service_is_no_death(filming, film):
+    with filming("slow") as client:
+        ready(client)
+        job = send(client, film).json()["id"]
+        until(lambda: state(client, job)["frames"] > 0)
+        process = until(find_film_process)
+        assert os.getpgid(process) == process  # Ctrl-C in a terminal is sent to the group of the service
+        os.kill(process, signal.SIGTERM)  # as a service manager does, which ends all processes
+        until(lambda: find_film_process() is None)
+        time.sleep(0.5)
+        assert find_film_process() is None and state(client, job)["state"] == "running"
+    left = sqlite3.connect(client.folder / jobs.FILE).execute("SELECT state, deaths FROM jobs").fetchall()
+    assert left == [("running", 0)]
+
+
+def test_a_process_that_could_not_be_started_is_started_later(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(photos, "make_job", serve_parts.quick_job)
+    monkeypatch.setattr(photos, "HEARTBEAT_S", 0.1)
+    real, faults = photos.workers.work, [OSError(11, "Resource temporarily unavailable"), RuntimeError()]
+
+    def work(*arguments, **options):
+        if faults:
+            raise faults.pop(0)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(photos.workers, "work", work)
+    with start(tmp_path) as client:
+        assert post(ready(client), photo(1)).status_code == 200
+    said = capfd.readouterr().err
+    assert "auto failed: [Errno 11] Resource temporarily unavailable\n" in said
+    assert "auto failed: RuntimeError\n" in said
+
+
+def shorten(path, seconds):
+    """Change the length in the header of a Matroska file."""
+    data = path.read_bytes()
+    at = data.index(b"\x44\x89\x88") + 3  # Duration, a number of 8 bytes, in milliseconds
+    path.write_bytes(data[:at] + struct.pack(">d", seconds * 1000) + data[at + 8 :])
+    return path
+
+
+def test_a_film_is_as_long_as_its_frames_whatever_its_header_says(tmp_path):
+    made = encode(tmp_path / "film.mkv", [np.full((48, 64, 3), 15, np.uint8)] * 250, rate=25)
+    assert photos.measure_film(made) == (pytest.approx(10, abs=0.1), 250)
+    assert media.read_clock(shorten(made, 1)) == (1, 25)
+    assert photos.measure_film(made) == (10, 250)
+
+
+def test_a_film_with_far_more_frames_than_announced_is_ended(tmp_path, listed, monkeypatch):
+    endless = "import json\nfor n in range(10**9): print(json.dumps({'frames': n}), flush=True)"
+    (tmp_path / "endless.py").write_text(endless)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(films, "PROCESS", "endless")
+    job = listed.make()
+
+    async def work():
+        worked = films.Films(listed, Settings(folder=tmp_path, max_seconds=1))
+        assert await worked._work(job, "cpu")
+        assert not worked._processes
+
+    asyncio.run(work())
+    ended = listed.get(job.id)
+    assert (ended.state, ended.error, ended.done) == ("failed", films.LONGER, 61)
+    assert not listed.path(job.id, "film").exists()
+
+
+def test_films_that_are_received_have_places(tmp_path):
+    with Server(tmp_path, "jobs=1", "slow_s=100") as server:
+        body = part(b"no film", b'Content-Disposition: form-data; name="file"') + END
+        held = server.raw(head("/v1/videos", MULTIPART, "Content-Length: 1000") + b"--xx\r\n")
+        until(lambda: list((tmp_path / "service").glob("upload-*")))
+        refused = server.ask("POST", "/v1/videos", body, FORM)
+        assert (refused.status, refused.getheader("retry-after")) == (503, "60")
+        held.close()
+        until(lambda: not list((tmp_path / "service").glob("upload-*")))
+        assert server.ask("POST", "/v1/videos", body, FORM).status == 422
+
+
+@pytest.mark.parametrize(("every", "total"), [(3, 4), (5, 2), (10, 1), (11, 1)])
+def test_the_frames_of_a_job_are_those_that_will_be_read(tmp_path, listed, every, total):
+    made = service.Service(Settings(folder=tmp_path))
+    made.jobs, made.films = listed, films.Films(listed, made.settings)
+    (tmp_path / "film").touch()
+    options = service.FilmOptions(every=every)
+
+    async def add():
+        return made.add_film(tmp_path / "film", photos.FilmLength(1.0, 10), options)
+
+    assert asyncio.run(add()).total == total
+
+
+def test_a_finished_job_has_the_frames_that_were_read(listed):
+    job = listed.make()
+    listed.note_progress(job.id, 8)
+    listed.end(job.id, done=7)  # of a total of 10; one was counted twice
+    assert (listed.get(job.id).state, listed.get(job.id).done) == ("done", 7)
+
+
+def test_a_folder_that_others_can_open_is_refused(tmp_path):
+    made = serve.make_folder(tmp_path / "a" / "b")
+    assert made.stat().st_mode & 0o777 == 0o700
+    made.chmod(0o755)
+    with pytest.raises(ConfigError, match=r"others can open .*b; make it yours alone \(chmod 700"):
+        serve.make_folder(made)
+
+
+def test_a_host_that_is_no_address_is_one_line(tmp_path):
+    with pytest.raises(ResourceError, match=r"cannot listen on no such host!, port 0: (?!Unknown)\w+"):
+        serve._listen(None, "no such host!", 0)
+
+
+def test_results_are_kept_for_a_year_at_most(tmp_path):
+    assert Settings(folder=tmp_path, keep=8760).keep_s == 8760 * 3600
+    with pytest.raises(ValidationError, match="keep"):
+        Settings(folder=tmp_path, keep=8761)
+
+
+def test_a_token_is_taken_where_modes_do_not_say_who_can_read(tmp_path, monkeypatch):
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    path.chmod(0o644)
+    monkeypatch.setattr(portable, "fcntl", None)  # as on Windows
+    assert serve.read_token(path) == TOKEN

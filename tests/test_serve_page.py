@@ -74,6 +74,15 @@ def test_a_photo_is_shown_with_a_table_of_each_face(page, tmp_path):
     assert [one for one in page.errors if "422" not in one] == []
 
 
+def test_a_photo_that_the_browser_cannot_show_has_its_tables(page, tmp_path):
+    page.run("window.createImageBitmap = () => Promise.reject(new Error('no such format')); 0")
+    (tmp_path / "a.heic").write_bytes(photo(2))
+    choose(page, tmp_path / "a.heic")
+    said(page, "Faces: 2. The browser cannot show this photo.")
+    assert page.run("document.querySelectorAll('#faces table').length") == 2
+    assert page.run("getComputedStyle(document.getElementById('picture')).display") == "none"
+
+
 def test_a_film_is_shown_with_its_line_when_its_job_is_done(page, tmp_path):
     film = encode(tmp_path / "film.mp4", [np.full((48, 64, 3), 15, np.uint8)] * 20, rate=10)
     choose(page, film)

@@ -6,6 +6,7 @@ The rest of the code calls these functions and asks for no operating system.
 import os
 import re
 import signal
+import stat
 import sys
 import threading
 from contextlib import suppress
@@ -95,6 +96,20 @@ def memory_bytes() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
+
+
+def lower_priority(steps: int) -> None:
+    """Let other processes go first, so many steps of ``os.nice``, which Windows lacks."""
+    if hasattr(os, "nice"):
+        os.nice(steps)
+
+
+def is_private(path: Path) -> bool:
+    """Return whether nobody but its owner may read or write a file or folder.
+
+    On Windows it is taken to be so: its access lists are not in the mode, by which all can read each file.
+    """
+    return fcntl is None or not stat.S_IMODE(path.stat().st_mode) & 0o077
 
 
 def send_to_main_thread(number: int) -> None:

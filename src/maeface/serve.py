@@ -6,11 +6,10 @@ there is no request for that.
 
 import os
 import socket
-import stat
 from importlib.util import find_spec
 from pathlib import Path
 
-from maeface import checks, console, files
+from maeface import checks, console, files, portable
 from maeface.errors import ConfigError, ResourceError
 from maeface.model.arrays import load_arrays
 from maeface.model.zoo import find
@@ -80,11 +79,11 @@ def read_token(path: Path) -> str:
     """
     try:
         text = path.read_text(encoding="ascii").strip()
-        mode = path.stat().st_mode
+        private = portable.is_private(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "expected ASCII text"
         raise ConfigError(f"cannot read {checks.name_of('token_file')} {path}: {reason}") from error
-    if stat.S_IMODE(mode) & 0o077:
+    if not private:
         raise ConfigError(f"others can read {path}; make it yours alone: chmod 600 {path}")
     if len(text) < LEAST_TOKEN or not text.isprintable() or " " in text:
         raise ConfigError(
@@ -98,6 +97,7 @@ def make_folder(folder: Path) -> Path:
     """Return the absolute path of a folder that only its owner may read, which is created if necessary.
 
     Raises:
+        ConfigError: it is there, and others can read it.
         ResourceError: it cannot be created.
     """
     checks.require_writable_folders(folder)
@@ -105,6 +105,10 @@ def make_folder(folder: Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ResourceError(f"cannot create {folder}: {error.strerror}") from error
+    if not portable.is_private(folder):
+        raise ConfigError(
+            f"others can open {folder}; make it yours alone (chmod 700 {folder}), or name a new folder"
+        )
     return folder.absolute()
 
 
@@ -144,9 +148,8 @@ def _listen(app: object, host: str, port: int) -> None:
     try:
         opened = open_socket(host, port)
     except OSError as error:
-        raise ResourceError(
-            f"cannot listen on {host}, port {port}: {os.strerror(error.errno or 0)}"
-        ) from error
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise ResourceError(f"cannot listen on {host}, port {port}: {reason}") from error
     shown = f"[{host}]" if ":" in host else host
     console.note(f"maeface serve: http://{shown}:{opened.getsockname()[1]}")
     with opened:

@@ -43,7 +43,8 @@ Folder = Annotated[
     ),
 ]
 Keep = Annotated[
-    float, typer.Option(help="Delete results so many hours after they are done.", rich_help_panel=OUTPUT)
+    float,
+    typer.Option(max=8760, help="Delete results so many hours after they are done.", rich_help_panel=OUTPUT),
 ]
 MaxPhotosMB = Annotated[
     float,
@@ -65,7 +66,7 @@ PhotoQueue = Annotated[
     int, typer.Option("--queue", min=1, help="Most photos that wait.", rich_help_panel=LIMITS)
 ]
 FilmQueue = Annotated[
-    int, typer.Option("--jobs", min=1, help="Most films that wait.", rich_help_panel=LIMITS)
+    int, typer.Option("--jobs", min=1, help="Most films that wait or are received.", rich_help_panel=LIMITS)
 ]
 Devices = Annotated[
     list[str] | None,

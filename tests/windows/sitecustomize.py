@@ -12,7 +12,7 @@ import types
 from multiprocessing import connection, reduction
 
 GONE = {
-    os: ("pread", "O_DIRECTORY", "O_CLOEXEC", "O_NONBLOCK", "sysconf", "sched_getaffinity", "fork"),
+    os: ("pread", "O_DIRECTORY", "O_CLOEXEC", "O_NONBLOCK", "sysconf", "sched_getaffinity", "fork", "nice"),
     signal: ("pthread_kill", "SIGCHLD", "SIGCLD"),
 }
 

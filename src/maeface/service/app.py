@@ -213,12 +213,12 @@ def _film_routes(service: Service) -> APIRouter:
         if query.fps is not None and query.every != 1:
             raise HTTPException(422, "give every or fps, not both")
         service.require_ready()
-        service.require_place()
-        async with uploaded(request, settings, "file", settings.film_bytes, 1) as (path,):
-            (length,) = await service.ask(request, [Question(os.fspath(path), path.name, film=True)])
-            if not isinstance(length, FilmLength):
-                raise HTTPException(422, _describe(length))
-            row = service.add_film(path, length, query)
+        with service.place():
+            async with uploaded(request, settings, "file", settings.film_bytes, 1) as (path,):
+                (length,) = await service.ask(request, [Question(os.fspath(path), path.name, film=True)])
+                if not isinstance(length, FilmLength):
+                    raise HTTPException(422, _describe(length))
+                row = service.add_film(path, length, query)
         response.headers["Location"] = "/".join(("", VERSION, "jobs", row.id))
         return service.describe(row)
 

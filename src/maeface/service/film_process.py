@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from maeface import predict, process
+from maeface import portable, predict, process
 from maeface.errors import DataError, InUseError, MaefaceError, ResourceError
 from maeface.service.jobs import FILM, TABLE
 
@@ -29,13 +29,13 @@ def main() -> None:
     """Predict the film that the argument describes."""
     given: dict[str, Any] = json.loads(sys.argv[1])
     folder = Path(given.pop("folder"))
-    os.nice(NICE)
+    portable.lower_priority(NICE)
     threading.Thread(target=_end_with_service, daemon=True).start()
     process.wait_without_spinning()
     report = _Report()
     with process.stopped_by_signals():
         try:
-            _predict(folder, given, report)
+            frames = _predict(folder, given, report)
         except DataError as error:
             report.say(error=str(error).replace(str(folder), ""))
         except ResourceError as error:
@@ -45,18 +45,19 @@ def main() -> None:
             sys.stderr.write(f"{error}\n")
             report.say(error=FAILED)
         else:
-            report.say(finished=True)
+            report.say(finished=True, frames=frames)
 
 
-def _predict(folder: Path, given: dict[str, Any], report: "_Report") -> None:
+def _predict(folder: Path, given: dict[str, Any], report: "_Report") -> int:
+    """Predict a film; return the number of frames that have been read."""
     for attempt in range(TRIES):
         try:
-            predict.run([folder / FILM], out=folder / TABLE, progress=report.add, **given)
-            return
+            return predict.run([folder / FILM], out=folder / TABLE, progress=report.add, **given).images
         except InUseError:
             if attempt == TRIES - 1:
                 raise
             time.sleep(WAIT_S)
+    raise AssertionError("the last try returns or raises")
 
 
 class _Report:
@@ -76,7 +77,7 @@ class _Report:
 def _end_with_service() -> None:
     while os.read(0, 1024):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    portable.send_to_main_thread(signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,14 @@ from maeface.service.settings import Settings
 DEATHS = 3
 """A job whose process has ended unexpectedly so often has failed."""
 ENDED = "the process that read this film ended unexpectedly"
-PAUSE_S = 5.0
-"""Pause after an error of the system."""
+LONGER = "the film has far more frames than its header says"
+MOST_TIMES, MOST_RATE = 3, 60
+"""A film has failed after so many times its announced frames, and so many a second of the longest film."""
+PAUSE_S = 10.0
+"""Pause after an error of the system, and before a process that has ended unexpectedly counts.
+
+It is longer than a service that is told to stop goes on: what ended its processes, too, is no death.
+"""
 STOP_S = 5.0
 """How long a process may need to end."""
 PROCESS = film_process.__name__
@@ -58,57 +64,65 @@ class Films:
 
     async def delete(self, job: str) -> None:
         """Stop the work on a job, if there is any, and delete it."""
-        process = self._processes.get(job)
+        process = self._processes.pop(job, None)
         if process is not None:
             await _end(process)
         self._jobs.delete(job)
 
     async def _keep_working(self, device: str) -> None:
+        lost: JobRow | None = None  # its end is not noted yet
         while True:
             self._added.clear()
-            job = self._jobs.next()
-            if job is None:
-                await self._added.wait()
-                continue
             try:
-                await self._work(job, device)
+                if lost is not None:
+                    self._lose(lost)
+                lost = None
+                lost = job = self._jobs.next()
+                if job is None:
+                    await self._added.wait()
+                    continue
+                if await self._work(job, device):
+                    lost = None
+                    continue
             except (OSError, sqlite3.Error) as error:  # no process can be started, or the disk is full
-                console.note(f"serve: a film was interrupted: {type(error).__name__}")
-                await asyncio.sleep(PAUSE_S)
-                with suppress(sqlite3.Error):
-                    self._lose(job)
+                console.note(f"serve: films were interrupted: {type(error).__name__}")
+            await asyncio.sleep(PAUSE_S)
 
-    async def _work(self, job: JobRow, device: str) -> None:
-        """Do a job, and note how it ended."""
+    async def _work(self, job: JobRow, device: str) -> bool:
+        """Do a job, and note how it ended; return False if its process has ended unexpectedly."""
         with self._jobs.path(job.id, "log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", PROCESS, json.dumps(self._describe(job, device))),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
+                start_new_session=True,  # Ctrl-C is for the service, which ends it
             )
         self._processes[job.id] = process
         try:
             last = await self._follow(job, process)
-            await process.wait()
+            if "error" not in last:
+                await process.wait()
         finally:
-            del self._processes[job.id]
+            deleted = self._processes.pop(job.id, None) is None
             await asyncio.shield(_end(process))
-        if self._jobs.get(job.id) is None:
-            self._jobs.delete(
-                job.id
-            )  # it was deleted meanwhile, and its process may have written a last file
+        if deleted or self._jobs.get(job.id) is None:
+            self._jobs.delete(job.id)  # its process may have written a last file
         elif last.get("finished"):
-            self._jobs.note_progress(job.id, max(job.total, last["frames"]))
-            self._jobs.end(job.id)
+            self._jobs.end(job.id, done=last["frames"])
         elif "error" in last:
             self._jobs.end(job.id, last["error"])
         else:
-            self._lose(job)
+            return False
+        return True
 
     def _lose(self, job: JobRow) -> None:
         """Let a job wait again whose process has ended unexpectedly, but not for ever."""
-        if job.deaths + 1 < DEATHS:
+        row = self._jobs.get(job.id)
+        if row is None:
+            self._jobs.delete(job.id)
+            return
+        if row.deaths + 1 < DEATHS:
             self._jobs.note_death(job.id)
             return
         console.note(f"serve: a film has failed: its process ended {DEATHS} times")
@@ -117,11 +131,14 @@ class Films:
     async def _follow(self, job: JobRow, process: asyncio.subprocess.Process) -> Mapping[str, Any]:
         """Note the progress of a process; return all that it has said, the newest of each."""
         said: dict[str, Any] = {"frames": 0}
+        most = max(MOST_TIMES * job.total, MOST_RATE * self._settings.max_seconds)
         assert process.stdout is not None
         async for line in process.stdout:
             with suppress(ValueError):  # half a line of a process that was killed
                 said |= json.loads(line)
                 self._jobs.note_progress(job.id, said["frames"])
+            if said["frames"] > most:
+                return {"error": LONGER}
         return said
 
     def _describe(self, job: JobRow, device: str) -> dict[str, Any]:
@@ -141,7 +158,10 @@ class Films:
 
     async def _keep_clean(self) -> None:
         while True:
-            self._jobs.delete_old()
+            try:
+                self._jobs.delete_old()
+            except (OSError, sqlite3.Error) as error:
+                console.note(f"serve: old results were not deleted: {type(error).__name__}")
             await asyncio.sleep(CLEAN_S)
 
 

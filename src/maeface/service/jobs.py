@@ -29,7 +29,7 @@ class JobRow:
         seconds: length of the film.
         total: frames that will be read.
         done: frames that have rows.
-        deaths: how often its process has ended unexpectedly.
+        deaths: how often its process has ended unexpectedly since there were last more frames.
         error: why it failed.
     """
 
@@ -82,9 +82,13 @@ class Jobs:
     def add(self, film: Path, every: int, fps: float | None, seconds: float, total: int) -> JobRow:
         """Add a job; the file of the film is moved to its folder."""
         row = (secrets.token_urlsafe(16), "queued", time.time(), None, every, fps, seconds, total, 0, 0, None)
-        self.path(row[0]).mkdir(mode=0o700)
-        film.rename(self.path(row[0], FILM))
-        self._database.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)
+        try:
+            self.path(row[0]).mkdir(mode=0o700)
+            film.rename(self.path(row[0], FILM))
+            self._database.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)
+        except (OSError, sqlite3.Error):  # nobody gets its id: without a row, nothing would delete the film
+            shutil.rmtree(self.path(row[0]), ignore_errors=True)
+            raise
         return JobRow(*row)  # type: ignore[arg-type]
 
     def get(self, job: str) -> JobRow | None:
@@ -104,23 +108,24 @@ class Jobs:
         return len(found)
 
     def note_progress(self, job: str, done: int) -> None:
-        """Note the number of frames that have rows."""
-        self._change("done = ? WHERE id = ?", done, job)
+        """Note the number of frames that have rows; if it is the highest so far, deaths are forgotten."""
+        self._change("deaths = 0, done = ? WHERE id = ? AND done < ?", done, job, done)
 
     def note_death(self, job: str) -> None:
         """Note that the process of a job has ended unexpectedly; the job waits again."""
         self._change("state = 'queued', deaths = deaths + 1 WHERE id = ?", job)
 
-    def end(self, job: str, error: str | None = None) -> None:
-        """Note that a job is done or, with an error, has failed; its film is deleted."""
+    def end(self, job: str, error: str | None = None, done: int | None = None) -> None:
+        """Note that a job is done, with so many frames, or with an error has failed; its film is deleted."""
         state = "done" if error is None else "failed"
-        self._change("state = ?, ended = ?, error = ? WHERE id = ?", state, time.time(), error, job)
+        what = "state = ?, ended = ?, error = ?, done = coalesce(?, done) WHERE id = ?"
+        self._change(what, state, time.time(), error, done, job)
         self.path(job, FILM).unlink(missing_ok=True)
 
     def delete(self, job: str) -> None:
-        """Delete a job and its files."""
-        self._database.execute("DELETE FROM jobs WHERE id = ?", (job,))
+        """Delete a job and its files: first these, for SQLite needs room on the disk to delete a row."""
         shutil.rmtree(self.path(job), ignore_errors=True)
+        self._database.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
     def delete_old(self) -> None:
         """Delete the jobs that ended long enough ago."""

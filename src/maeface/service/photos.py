@@ -58,7 +58,7 @@ class PhotoRows(NamedTuple):
 
 
 class FilmLength(NamedTuple):
-    """The length of a film in seconds and in frames, as its header says."""
+    """The length of a film in seconds and in frames."""
 
     seconds: float
     frames: int
@@ -149,8 +149,9 @@ class Photos:
                         for item, answer in zip(device.batch, answers, strict=True):
                             item.answer.set_result(answer)
                         device.batch = []
-            except (MaefaceError, RuntimeError) as error:  # the process cannot be set up, or a fault of ours
-                kind = error if isinstance(error, MaefaceError) else str(error).strip().splitlines()[-1]
+            except (MaefaceError, RuntimeError, OSError) as error:  # no process can start, or a fault of ours
+                says = str(error).strip() or type(error).__name__
+                kind = error if isinstance(error, MaefaceError) else says.splitlines()[-1]
                 console.note(f"serve: a worker process on {device.name} failed: {kind}")
                 self._lose(device, None, workers.CRASHED, "a worker process failed")
                 with self._changed:
@@ -252,13 +253,13 @@ def make_job(settings: Settings, device: str) -> Callable[[list[Question], worke
 
 
 def measure_film(path: Path) -> FilmLength | Refused:
-    """Return the length of a film by its header; where it says nothing, by the number of its frames."""
+    """Return the length of a film by its header, or by the number of its frames if that is longer."""
     try:
         seconds, rate = media.read_clock(path)
         frames = media.count_frames(path)
     except MediaError as error:
         return Refused(error.reason, error.detail)
-    return FilmLength(seconds or frames / rate, frames)
+    return FilmLength(max(seconds or 0.0, frames / rate), frames)
 
 
 def _read(

@@ -2,8 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -51,6 +51,7 @@ class Service:
             registry=self.registry,
         )
         self._frames = Counter("maeface_films", "Films that were accepted.", registry=self.registry)
+        self._uploads = 0
         self.photos = Photos(settings, self._batches.observe)
         self.jobs: Jobs
         self.films: Films
@@ -99,13 +100,12 @@ class Service:
         """Add a job for a film.
 
         Raises:
-            HTTPException: 422, 503.
+            HTTPException: 422.
         """
         limit = self.settings.max_seconds
         if length.seconds > limit:
             raise HTTPException(422, f"the film has {length.seconds:.0f} s; expected at most {limit:g} s")
-        self.require_place()
-        total = length.frames // options.every
+        total = -(-length.frames // options.every)
         if options.fps is not None:
             total = min(length.frames, round(length.seconds * options.fps))
         row = self.jobs.add(film, options.every, options.fps, length.seconds, max(total, 1))
@@ -118,10 +118,16 @@ class Service:
         if not self.photos.is_ready:
             raise HTTPException(503, "the service is not ready", RETRY)
 
-    def require_place(self) -> None:
-        """Refuse a film with 503 if too many wait."""
-        if self.jobs.count("queued") >= self.settings.jobs:
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Keep a place for a film while it is received; refuse it with 503 if too many others have one."""
+        if self.jobs.count("queued") + self._uploads >= self.settings.jobs:
             raise HTTPException(503, "too many films wait; try again", {"Retry-After": "60"})
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
 
     def find(self, job: str) -> JobRow:
         """Return a job; 404 if there is none."""

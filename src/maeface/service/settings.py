@@ -9,6 +9,8 @@ from maeface import config
 from maeface.faces.picture import MAX_PIXELS
 
 MB = MILLION = 1_000_000
+MOST_KEEP = 8760
+"""Hours of a year."""
 PHOTOS_TOGETHER = 8
 """Photos that a worker process predicts together. With more, the first of them wait longer for the last."""
 
@@ -29,9 +31,9 @@ class Settings(config.Settings):
         max_photos_mb: largest request with photos, in MB.
         max_film_mb: largest request with a film, in MB.
         max_pixels: largest photo, in millions of pixels.
-        max_seconds: longest film.
+        max_seconds: longest film, by its header and by the number of its frames.
         queue: most photos that wait.
-        jobs: most films that wait.
+        jobs: most films that wait or are received.
         photos: most photos of a request.
         clients: most requests that are answered at a time.
         slow_s: seconds after which a client that sends nothing, or almost nothing, is given up.
@@ -46,7 +48,7 @@ class Settings(config.Settings):
     precision: config.Precision = "auto"
     sides: bool = False
     workers: int | None = Field(None, gt=0)
-    keep: float = Field(24.0, gt=0)
+    keep: float = Field(24.0, gt=0, le=MOST_KEEP)
     max_photos_mb: float = Field(64.0, gt=0)
     max_film_mb: float = Field(2000.0, gt=0)
     max_pixels: float = Field(50.0, gt=0, le=MAX_PIXELS / MILLION)

@@ -28,7 +28,8 @@ async function take(file) {
   for (const id of ["photo", "film", "work"]) $(id).hidden = true;
   say("Sending ...");
   try {
-    await (file.type.startsWith("image/") ? takePhoto(file) : takeFilm(file));
+    const photo = file.type.startsWith("image/") || /\.hei[cf]$/i.test(file.name); // some browsers do not know HEIC
+    await (photo ? takePhoto(file) : takeFilm(file));
   } catch (error) {
     $("work").hidden = true;
     say(`Not done: ${error.message}`);
@@ -37,7 +38,16 @@ async function take(file) {
 
 async function takePhoto(file) {
   const { images: [photo] } = await (await ask("v1/images", form("files", file))).json();
-  const picture = await createImageBitmap(file);
+  const picture = await createImageBitmap(file).catch(() => null); // the service reads more kinds than a browser
+  if (picture) drawPhoto(picture, photo);
+  $("picture").hidden = !picture;
+  const count = photo.faces.length;
+  $("faces").replaceChildren(...photo.faces.map(tableOf));
+  $("photo").hidden = false;
+  say((count ? `Faces: ${count}.` : "No face was found.") + (picture ? "" : " The browser cannot show this photo."));
+}
+
+function drawPhoto(picture, photo) {
   const canvas = $("picture"), scale = Math.min(1, 960 / picture.width), pen = canvas.getContext("2d");
   canvas.width = picture.width * scale;
   canvas.height = picture.height * scale;
@@ -52,11 +62,7 @@ async function takePhoto(file) {
     pen.strokeText(k + 1, left + 4, top + 18);
     pen.fillText(k + 1, left + 4, top + 18);
   });
-  const count = photo.faces.length;
-  canvas.setAttribute("aria-label", `The photo with ${count} marked faces`);
-  $("faces").replaceChildren(...photo.faces.map(tableOf));
-  $("photo").hidden = false;
-  say(count ? `Faces: ${count}` : "No face was found.");
+  canvas.setAttribute("aria-label", `The photo with ${photo.faces.length} marked faces`);
 }
 
 const number = (value, digits) => (value === null ? "" : value.toFixed(digits));
