@@ -350,3 +350,59 @@ def test_the_command_prints_the_table(tiny, tmp_path, monkeypatch, capsys):
     assert "AU25" in printed
     assert "AUC" in printed
     assert "largest difference" in printed
+
+
+def network_changed(monkeypatch, name, change):
+    """Make the exported network ``name`` give ``change`` of what it gives."""
+    honest = writing._open
+
+    def opened(paths, backend):
+        written = honest(paths, backend)
+        run = written.networks[name]
+        written.networks[name] = lambda values: change(run(values).copy())
+        return written
+
+    monkeypatch.setattr(writing, "_open", opened)
+
+
+def set_column(columns, value):
+    def change(values):
+        values[:, columns] = value
+        return values
+
+    return change
+
+
+def test_int8_with_intensities_of_0_is_refused(tiny, tmp_path, monkeypatch):
+    network_changed(monkeypatch, "au", set_column(slice(3, 6), 0))
+    with pytest.raises(
+        WeightsError, match=r"PyTorch of the intensity of AU\d\d falls by 1, accepted is 0\.05"
+    ):
+        export.run(tiny, "onnx", tmp_path / "out", precision="int8", max_fall=0.05)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [("fp32", r"unlike differs from PyTorch by [\d.e+]+ of its range"), ("int8", "of unlike falls by 1,")],
+)
+def test_another_unlike_is_refused(tiny, tmp_path, monkeypatch, precision, message):
+    network_changed(monkeypatch, "au", set_column(6, 123))
+    with pytest.raises(WeightsError, match=message):
+        export.run(tiny, "onnx", tmp_path / "out", precision=precision, max_fall=0.05)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", writing.NETWORKS)
+def test_values_that_are_not_finite_are_refused_of_every_network(tiny, tmp_path, monkeypatch, name):
+    network_changed(monkeypatch, name, lambda values: np.full_like(values, np.nan))
+    label = "AU" if name == "au" else name
+    with pytest.raises(WeightsError, match=f"the {label} network differs .* values that are not finite"):
+        export.run(tiny, "onnx", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_how_far_unlike_agrees_is_written(packaged):
+    record = json.loads((packaged[0] / "parity.json").read_text())
+    assert 0 < record["unlike"]["difference"] < 1e-4 and record["unlike"]["correlation"] > 0.9999
+    assert record["aus"]["AU12"]["intensity_correlation"] > 0.9999
