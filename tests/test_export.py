@@ -406,3 +406,13 @@ def test_how_far_unlike_agrees_is_written(packaged):
     record = json.loads((packaged[0] / "parity.json").read_text())
     assert 0 < record["unlike"]["difference"] < 1e-4 and record["unlike"]["correlation"] > 0.9999
     assert record["aus"]["AU12"]["intensity_correlation"] > 0.9999
+
+
+def test_int8_as_onnx_without_onnx_runtime_says_what_to_install(tiny, tmp_path, monkeypatch):
+    installed = backends.is_installed
+    monkeypatch.setattr(backends, "is_installed", lambda name: name != "onnxruntime" and installed(name))
+    with pytest.raises(
+        ResourceError, match=re.escape("uv pip install 'maeface[int8,onnxruntime]'")
+    ) as raised:
+        export.run(tiny, "onnx", tmp_path / "out", precision="int8")
+    assert "\n" not in str(raised.value) and list(tmp_path.iterdir()) == []
