@@ -14,9 +14,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from maeface import Predictor, checks, cli, export
-from maeface.deployment import parity, torch_files, writing
+from maeface.deployment import description, parity, torch_files, writing
 from maeface.deployment.faces import load_faces
 from maeface.deployment.parity import AUParity, Bounds
 from maeface.errors import ConfigError, ResourceError, WeightsError
@@ -416,3 +417,39 @@ def test_int8_as_onnx_without_onnx_runtime_says_what_to_install(tiny, tmp_path, 
     ) as raised:
         export.run(tiny, "onnx", tmp_path / "out", precision="int8")
     assert "\n" not in str(raised.value) and list(tmp_path.iterdir()) == []
+
+
+def run_example(packaged, folder, photo):
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M)
+    shutil.copytree(packaged[0], folder / "exported")
+    photo(folder / "photo.jpg")
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_example_of_the_page_stops_where_there_is_no_face(packaged, tmp_path):
+    done = run_example(packaged, tmp_path, Image.linear_gradient("L").resize((400, 300)).save)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "no face found\n")
+
+
+def test_the_example_of_the_page_turns_photos_as_their_exif_says(packaged, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 8  # shown after a turn by 90 degrees to the left
+    with Image.open(ROOT / "docs" / "images" / "astronaut.jpg") as upright:
+        turned = upright.transpose(Image.Transpose.ROTATE_270)
+    done = run_example(packaged, tmp_path, lambda path: turned.save(path, exif=exif, quality=95))
+    found = {line[:4]: float(line.rsplit(" ", 1)[1]) for line in done.stdout.splitlines()}
+    row = Predictor(faces="largest", detector="embedded")(tmp_path / "photo.jpg").iloc[0]
+    for au in ("AU12", "AU25"):
+        assert found[au] == pytest.approx(row[f"{au}_p"], abs=0.05)
+
+
+def test_weights_with_the_name_of_every_run_are_called_by_their_folder(tiny, tmp_path):
+    for name, known in (("weights.safetensors", "smiles"), ("other.safetensors", "other")):
+        path = tmp_path / "smiles" / name
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(tiny, path)
+        assert description.describe_weights(path, weights.read_metadata(path))["name"] == known
+    export.run(tmp_path / "smiles" / "weights.safetensors", "hub", tmp_path / "hub")
+    assert "\n# smiles\n" in (tmp_path / "hub" / "README.md").read_text()

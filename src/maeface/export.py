@@ -127,7 +127,9 @@ def run(
         shifts = {} if to == "hub" else _compare_detector(written, faces)
         parity.refuse_detector(shifts)
         if to == "hub":
-            hub_folder.write_texts(folder, source, metadata, precision, aus, counted, source.stem)
+            hub_folder.write_texts(
+                folder, source, metadata, precision, aus, counted, description.name_of(source)
+            )
         else:
             entry = description.describe(source, metadata, written.files, precision, with_preprocessing)
             files.write_json(folder / description.FILE, entry)
