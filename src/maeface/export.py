@@ -59,8 +59,7 @@ class Summary:
 
     def __str__(self) -> str:
         """Return two lines: what was compared, and what was written."""
-        compared = [*self.aus.values(), *([self.unlike] if self.unlike else [])]
-        worst = max(one.difference for one in compared)
+        worst = max(one.difference for one in (*self.aus.values(), self.unlike) if one is not None)
         moved = max((values["px"] for values in self.networks.values()), default=None)
         shifts = "" if moved is None else f", of boxes and landmarks {moved:.1g} px"
         return (
@@ -96,8 +95,7 @@ def run(
         labels: table of AU labels of ``photos``, for the change of the AUC.
         max_difference: largest difference that is accepted, as a fraction of an output's range; None: see
             ``parity.MAX_DIFFERENCE``.
-        max_fall: largest fall of an AU's AUC that is accepted; without labels, of its correlation from 1. The
-            correlations of intensities and ``unlike`` are bounded by it, too.
+        max_fall: largest fall that is accepted of an AU's AUC, and of a correlation with PyTorch from 1.
 
     Raises:
         ConfigError: settings that do not go together, or ``out`` has files.
@@ -113,7 +111,6 @@ def run(
     calibration: Sequence[Pixels] = []
     if precision == "int8" and to != "hub":
         calibration, faces = _split(faces)
-    counted = f"{len(faces.crops)} {faces.source}"
     reference = parity.compute(network, faces.crops)
     with _staged(out) as folder:
         written = _write(to, folder, source, precision, with_preprocessing, calibration)
@@ -128,12 +125,12 @@ def run(
         parity.refuse_detector(shifts)
         if to == "hub":
             hub_folder.write_texts(
-                folder, source, metadata, precision, aus, counted, description.name_of(source)
+                folder, source, metadata, precision, aus, str(faces), description.name_of(source)
             )
         else:
             entry = description.describe(source, metadata, written.files, precision, with_preprocessing)
             files.write_json(folder / description.FILE, entry)
-        summary = Summary(out, aus, unlike, shifts, counted, written.ran_on, _size(folder))
+        summary = Summary(out, aus, unlike, shifts, str(faces), written.ran_on, _size(folder))
         files.write_json(folder / PARITY, _record(summary, to, precision, faces, bounds))
     return summary
 
