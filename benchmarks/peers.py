@@ -1,14 +1,15 @@
 """Compare maeface with other tools for action units: install, first result, frames per second, memory.
 
-    uv run python benchmarks/peers.py PHOTO FILM --task face_landmarker.task --out docs/peers.json
+    uv run python benchmarks/peers.py PHOTO FILM --task face_landmarker.task --out peers.json --page docs/comparison.md
 
-Each tool is installed into an environment of its own with uv, and measures a photo and a film in a process of its own. A tool that
-cannot be installed or run is listed with the last line of its error. The tools take turns, ``--repeats`` times; medians are written.
+Each tool is installed with uv into an environment of its own, and measures a photo and a film in a process of its own. A tool that
+cannot be installed or run is listed with the last line of its error. The tools take turns, ``--repeats`` times, and the medians are
+written as JSON, printed as a table, and with ``--page`` written into a page.
 
-* install: seconds, with whatever uv has in its cache, so compare with care; size of the environment.
+* install: seconds, which depend on what uv has in its cache, and the size of the environment.
 * first result: from the start of the process to the values of the photo, models loaded from the disk.
-* frames per second: of the film, after its first frame, in the tool's own way to read a film. maeface is given one film, like the others.
-* memory: highest resident size of the process and its largest child.
+* frames per second: of the whole film, read in the tool's own way.
+* memory: highest resident size of the process or of one of its children.
 """  # noqa: E501
 
 import argparse
@@ -26,6 +27,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 INSTALL_S, RUN_S = 900, 900
+BEGIN, END = "<!-- peers: made by benchmarks/peers.py -->", "<!-- end of peers -->"
+"""The table stands between them in a page."""
 
 MAEFACE = """
 import sys, time, maeface
@@ -162,6 +165,7 @@ def main() -> None:
     parser.add_argument("film", type=Path)
     parser.add_argument("--task", type=Path, required=True, help="MediaPipe's face_landmarker.task")
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
+    parser.add_argument("--page", type=Path, help="page whose table is replaced, such as docs/comparison.md")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tools", nargs="*", default=list(PEERS), choices=list(PEERS))
     given = parser.parse_args()
@@ -186,12 +190,23 @@ def main() -> None:
     }
     given.out.write_text(json.dumps(header | {"tools": found}, indent=2) + "\n", encoding="utf-8")
     print(render(header, found))
+    if given.page:
+        write_between(given.page, render(header, found))
+
+
+def write_between(page: Path, text: str) -> None:
+    """Replace what is between ``BEGIN`` and ``END`` in a page; ValueError if it has not each of them once."""
+    before = page.read_text(encoding="utf-8")
+    if before.count(BEGIN) != 1 or before.count(END) != 1:
+        raise ValueError(f"{page} needs one line {BEGIN} and one line {END}")
+    head, rest = before.split(BEGIN)
+    page.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 def render(header: dict[str, Any], found: dict[str, dict[str, Any]]) -> str:
     """Return the figures as a table in Markdown."""
     lines = [
-        f"{header['machine']}, {header['date']}, n = {header['repeats']}",
+        f"`{header['command']}`, {header['machine']}, {header['date']}, n = {header['repeats']}",
         "",
         "| tool | install | first result | frames/s | memory |",
         "| --- | --- | --- | --- | --- |",

@@ -137,3 +137,31 @@ def test_a_gpu_that_is_not_there_is_an_error_of_one_line(scripts, tmp_path, caps
     with pytest.raises(SystemExit):
         scripts("gpu").main(["--out", str(tmp_path)])
     assert "PyTorch finds no GPU; --device cpu --toy" in capsys.readouterr().err
+
+
+def test_the_table_of_other_tools_is_written_into_a_page(scripts, tmp_path):
+    peers = scripts("peers")
+    header = {
+        "machine": "a machine",
+        "date": "2026-01-02",
+        "command": "python benchmarks/peers.py",
+        "repeats": 3,
+    }
+    measured = {"install_s": 4.4, "install_mb": 50, "first_s": 1.25, "frames_per_s": 9.6, "memory_mb": 300.2}
+    found = {"one": measured | {"version": "1.5"}, "two": {"error": "no | network"}}
+    text = peers.render(header, found)
+    assert text.splitlines()[0] == "`python benchmarks/peers.py`, a machine, 2026-01-02, n = 3"
+    assert text.splitlines()[4:] == [
+        "| one 1.5 | 4 s, 50 MB | 1.2 s | 10 | 300 MB |",
+        "| two | – | no / network | – | – |",
+    ]
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{peers.BEGIN}\nold\n{peers.END}\nafter\n")
+    peers.write_between(page, text)
+    assert page.read_text() == f"before\n{peers.BEGIN}\n{text}\n{peers.END}\nafter\n"
+    page.write_text("nothing")
+    with pytest.raises(ValueError, match="end of peers"):
+        peers.write_between(page, text)
+    assert page.read_text() == "nothing"
+    own = (ROOT / "docs" / "comparison.md").read_text()
+    assert own.count(peers.BEGIN) == own.count(peers.END) == 1

@@ -519,3 +519,9 @@ def test_usage_is_exit_2(maeface):
 
 def test_version(maeface):
     assert maeface("--version")[:2] == (0, version("maeface") + "\n")
+
+
+def test_the_module_of_the_command_line_runs(tmp_path):
+    command = [sys.executable, "-m", "maeface.cli", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, version("maeface") + "\n"), done.stderr

@@ -69,7 +69,7 @@ def test_extras_say_what_they_bring_and_how_to_get_them(packages, monkeypatch):
     assert found["ray"] == Finding("extra", "ray", "ok", "ray 1.5: prepare and predict on many machines")
     assert found["wandb"].state == "missing"
     assert found["wandb"].detail.endswith("Weights & Biases: uv pip install 'maeface[wandb]'")
-    assert found["heif"].advice == "uv pip install --reinstall 'maeface[heif]'"
+    assert found["heif"].advice == "uv pip install --reinstall pi_heif"
 
 
 def test_extras_are_those_of_the_package_and_stand_on_their_page():
@@ -183,3 +183,14 @@ def test_a_group_that_fails_does_not_hide_the_others(monkeypatch):
     assert {one.group for one in report.findings} == {"version", "weights"}
     table = doctor.render(report)
     assert table.row_count == len(report.findings)
+
+
+def test_advice_about_maeface_and_the_studio_needs_no_registry(monkeypatch):
+    assert "uv pip install --reinstall . " in finding.REINSTALL
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(libraries.metadata, "version", missing)
+    studio = next(iter(libraries.find_studio()))
+    assert studio.state == "missing" and "uv pip install ./studio " in studio.advice

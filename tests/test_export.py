@@ -14,9 +14,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from maeface import Predictor, checks, cli, export
-from maeface.deployment import parity, torch_files, writing
+from maeface.deployment import description, parity, torch_files, writing
 from maeface.deployment.faces import load_faces
 from maeface.deployment.parity import AUParity, Bounds
 from maeface.errors import ConfigError, ResourceError, WeightsError
@@ -350,3 +351,105 @@ def test_the_command_prints_the_table(tiny, tmp_path, monkeypatch, capsys):
     assert "AU25" in printed
     assert "AUC" in printed
     assert "largest difference" in printed
+
+
+def network_changed(monkeypatch, name, change):
+    """Make the exported network ``name`` give ``change`` of what it gives."""
+    honest = writing._open
+
+    def opened(paths, backend):
+        written = honest(paths, backend)
+        run = written.networks[name]
+        written.networks[name] = lambda values: change(run(values).copy())
+        return written
+
+    monkeypatch.setattr(writing, "_open", opened)
+
+
+def set_column(columns, value):
+    def change(values):
+        values[:, columns] = value
+        return values
+
+    return change
+
+
+def test_int8_with_intensities_of_0_is_refused(tiny, tmp_path, monkeypatch):
+    network_changed(monkeypatch, "au", set_column(slice(3, 6), 0))
+    with pytest.raises(
+        WeightsError, match=r"PyTorch of the intensity of AU\d\d falls by 1, accepted is 0\.05"
+    ):
+        export.run(tiny, "onnx", tmp_path / "out", precision="int8", max_fall=0.05)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [("fp32", r"unlike differs from PyTorch by [\d.e+]+ of its range"), ("int8", "of unlike falls by 1,")],
+)
+def test_another_unlike_is_refused(tiny, tmp_path, monkeypatch, precision, message):
+    network_changed(monkeypatch, "au", set_column(6, 123))
+    with pytest.raises(WeightsError, match=message):
+        export.run(tiny, "onnx", tmp_path / "out", precision=precision, max_fall=0.05)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", writing.NETWORKS)
+def test_values_that_are_not_finite_are_refused_of_every_network(tiny, tmp_path, monkeypatch, name):
+    network_changed(monkeypatch, name, lambda values: np.full_like(values, np.nan))
+    label = "AU" if name == "au" else name
+    with pytest.raises(WeightsError, match=f"the {label} network differs .* values that are not finite"):
+        export.run(tiny, "onnx", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_how_far_unlike_agrees_is_written(packaged):
+    record = json.loads((packaged[0] / "parity.json").read_text())
+    assert 0 < record["unlike"]["difference"] < 1e-4 and record["unlike"]["correlation"] > 0.9999
+    assert record["aus"]["AU12"]["intensity_correlation"] > 0.9999
+
+
+def test_int8_as_onnx_without_onnx_runtime_says_what_to_install(tiny, tmp_path, monkeypatch):
+    installed = backends.is_installed
+    monkeypatch.setattr(backends, "is_installed", lambda name: name != "onnxruntime" and installed(name))
+    with pytest.raises(
+        ResourceError, match=re.escape("uv pip install 'maeface[int8,onnxruntime]'")
+    ) as raised:
+        export.run(tiny, "onnx", tmp_path / "out", precision="int8")
+    assert "\n" not in str(raised.value) and list(tmp_path.iterdir()) == []
+
+
+def run_example(packaged, folder, photo):
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M)
+    shutil.copytree(packaged[0], folder / "exported")
+    photo(folder / "photo.jpg")
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_example_of_the_page_stops_where_there_is_no_face(packaged, tmp_path):
+    done = run_example(packaged, tmp_path, Image.linear_gradient("L").resize((400, 300)).save)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "no face found\n")
+
+
+def test_the_example_of_the_page_turns_photos_as_their_exif_says(packaged, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 8  # shown after a turn by 90 degrees to the left
+    with Image.open(ROOT / "docs" / "images" / "astronaut.jpg") as upright:
+        turned = upright.transpose(Image.Transpose.ROTATE_270)
+    done = run_example(packaged, tmp_path, lambda path: turned.save(path, exif=exif, quality=95))
+    found = {line[:4]: float(line.rsplit(" ", 1)[1]) for line in done.stdout.splitlines()}
+    row = Predictor(faces="largest", detector="embedded")(tmp_path / "photo.jpg").iloc[0]
+    for au in ("AU12", "AU25"):
+        assert found[au] == pytest.approx(row[f"{au}_p"], abs=0.05)
+
+
+def test_weights_with_the_name_of_every_run_are_called_by_their_folder(tiny, tmp_path):
+    for name, known in (("weights.safetensors", "smiles"), ("other.safetensors", "other")):
+        path = tmp_path / "smiles" / name
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(tiny, path)
+        assert description.describe_weights(path, weights.read_metadata(path))["name"] == known
+    export.run(tmp_path / "smiles" / "weights.safetensors", "hub", tmp_path / "hub")
+    assert "\n# smiles\n" in (tmp_path / "hub" / "README.md").read_text()

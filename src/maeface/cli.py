@@ -29,9 +29,7 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _options(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
+def _options(show_version: options.ShowVersion = False) -> None:
     if show_version:
         console.print_result(version("maeface"))
         raise typer.Exit
@@ -316,10 +314,7 @@ def export(
 
 
 @app.command()
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    speed: Annotated[bool, typer.Option(help="Run each back end for a second.")] = True,
-) -> None:
+def doctor(as_json: options.AsJSON = False, speed: options.MeasureSpeed = True) -> None:
     """Check this installation: versions, devices, speed of the back ends, weights, extras."""
     from maeface import doctor as verb
 
@@ -328,3 +323,7 @@ def doctor(
     console.note(verb.conclude(report))
     if report.broken:
         raise typer.Exit(5)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from maeface import checks, files
 from maeface.deployment import description, hub_folder, parity, writing
 from maeface.deployment.faces import Faces, Pixels, load_faces
-from maeface.deployment.parity import AUFunction, AUParity, Bounds, Floats
+from maeface.deployment.parity import AUFunction, AUParity, Bounds, Floats, UnlikeParity
 from maeface.deployment.writing import Written
 from maeface.errors import ConfigError, ResourceError
 from maeface.faces.detector_weights import EMBEDDED
@@ -42,6 +42,7 @@ class Summary:
     Attributes:
         folder: with the files.
         aus: action unit -> how far its outputs agree with PyTorch.
+        unlike: the same of the output ``unlike``; None for weights without it.
         networks: the same of the detector and the landmarks; empty for a hub.
         faces: what this was measured on.
         ran_on: the library that ran the exported files.
@@ -50,6 +51,7 @@ class Summary:
 
     folder: Path
     aus: dict[int, AUParity]
+    unlike: UnlikeParity | None
     networks: dict[str, dict[str, float]]
     faces: str
     ran_on: str
@@ -57,7 +59,7 @@ class Summary:
 
     def __str__(self) -> str:
         """Return two lines: what was compared, and what was written."""
-        worst = max(one.difference for one in self.aus.values())
+        worst = max(one.difference for one in (*self.aus.values(), self.unlike) if one is not None)
         moved = max((values["px"] for values in self.networks.values()), default=None)
         shifts = "" if moved is None else f", of boxes and landmarks {moved:.1g} px"
         return (
@@ -93,7 +95,7 @@ def run(
         labels: table of AU labels of ``photos``, for the change of the AUC.
         max_difference: largest difference that is accepted, as a fraction of an output's range; None: see
             ``parity.MAX_DIFFERENCE``.
-        max_fall: largest fall of an AU's AUC that is accepted; without labels, of its correlation from 1.
+        max_fall: largest fall that is accepted of an AU's AUC, and of a correlation with PyTorch from 1.
 
     Raises:
         ConfigError: settings that do not go together, or ``out`` has files.
@@ -109,23 +111,26 @@ def run(
     calibration: Sequence[Pixels] = []
     if precision == "int8" and to != "hub":
         calibration, faces = _split(faces)
-    counted = f"{len(faces.crops)} {faces.source}"
     reference = parity.compute(network, faces.crops)
     with _staged(out) as folder:
         written = _write(to, folder, source, precision, with_preprocessing, calibration)
         au = written.networks["au"]
         if to != "hub":
             au = writing.as_au_function(au, metadata, with_preprocessing)
-        aus = parity.compare(reference, parity.compute(au, faces.crops), metadata, faces)
-        parity.refuse(aus, bounds)
+        exported = parity.compute(au, faces.crops)
+        aus = parity.compare(reference, exported, metadata, faces)
+        unlike = parity.compare_unlike(reference, exported, metadata)
+        parity.refuse(aus, bounds, unlike)
         shifts = {} if to == "hub" else _compare_detector(written, faces)
         parity.refuse_detector(shifts)
         if to == "hub":
-            hub_folder.write_texts(folder, source, metadata, precision, aus, counted, source.stem)
+            hub_folder.write_texts(
+                folder, source, metadata, precision, aus, str(faces), description.name_of(source)
+            )
         else:
             entry = description.describe(source, metadata, written.files, precision, with_preprocessing)
             files.write_json(folder / description.FILE, entry)
-        summary = Summary(out, aus, shifts, counted, written.ran_on, _size(folder))
+        summary = Summary(out, aus, unlike, shifts, str(faces), written.ran_on, _size(folder))
         files.write_json(folder / PARITY, _record(summary, to, precision, faces, bounds))
     return summary
 
@@ -193,6 +198,7 @@ def _record(summary: Summary, to: str, precision: str, faces: Faces, bounds: Bou
         "batches": sorted(parity.BATCHES),
         "bounds": {"difference": _finite(bounds.difference), "fall": _finite(bounds.fall)},
         "aus": parity.to_json(summary.aus),
+        "unlike": asdict(summary.unlike) if summary.unlike else None,
         "networks": summary.networks,
     }
 
@@ -240,7 +246,9 @@ def _compare_detector(written: Written, faces: Faces) -> dict[str, dict[str, flo
     side = (CROP_PX, CROP_PX)
     crops = np.stack([np.asarray(Image.fromarray(one).resize(side)) for one in faces.crops[:POINT_FACES]])
     points = networks.landmark_net(crops).reshape(len(crops), -1)
-    shift = np.abs(written.networks["points"](crops) - points).max() * CROP_PX
+    moved = written.networks["points"](crops)
+    parity.require_finite("points", points, moved)
+    shift = np.abs(moved - points).max() * CROP_PX
     return {
         "detector": parity.compare_candidates(reference, exported),
         "points": {"px": float(shift), "faces": len(crops)},

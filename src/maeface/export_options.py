@@ -75,7 +75,8 @@ MaxFall = Annotated[
     typer.Option(
         "--max-fall",
         min=0,
-        help="Largest fall of an AU's AUC that is accepted; without labels, of its correlation, from 1.",
+        help="Largest fall of an AU's AUC that is accepted; without labels, of its correlation with PyTorch, "
+        "from 1. The correlations of intensities and 'unlike' are bounded by it, too.",
         rich_help_panel=CHECK,
     ),
 ]

@@ -303,6 +303,9 @@ Inputs = Annotated[
     list[Path] | None,
     typer.Argument(metavar="FILE", help="Photos, videos, or folders of them.", rich_help_panel=INPUT),
 ]
+ShowVersion = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+MeasureSpeed = Annotated[bool, typer.Option("--speed/--no-speed", help="Run each back end for a second.")]
 
 
 def choose(arguments: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:

@@ -91,10 +91,15 @@ def describe(
     }
 
 
+def name_of(weights: Path) -> str:
+    """Return the name of weights for readers: of the file, or of its folder if each training calls it so."""
+    return weights.absolute().parent.name if weights.name == "weights.safetensors" else weights.stem
+
+
 def describe_weights(weights: Path, metadata: Metadata) -> dict[str, Any]:
     """Return name, hashes, licence and start of weights."""
     return {
-        "name": weights.stem,
+        "name": name_of(weights),
         "sha256": {file.name: files.sha256(file) for file in files_of(weights)},
         "licence": metadata.licence or licence_of(weights) or NOT_STATED,
         "start": metadata.start.model_dump() if metadata.start else None,

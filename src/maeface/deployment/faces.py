@@ -50,6 +50,10 @@ class Faces:
     images: Sequence[Pixels]
     labels: dict[int, NDArray[np.float32]]
 
+    def __str__(self) -> str:
+        """Return how many there are, and where from."""
+        return f"{len(self.crops)} {self.source}"
+
     def part(self, start: int, step: int) -> "Faces":
         """Return every ``step``-th face, from the number ``start`` on."""
         chosen = {au: values[start::step] for au, values in self.labels.items()}

@@ -19,7 +19,7 @@ from maeface.model.file_format.metadata import Metadata
 MAX_DIFFERENCE = {"fp32": 0.001, "fp16": 0.01, "bf16": 0.05, "int8": math.inf}
 """Largest difference of an output that is accepted, as a fraction of its range."""
 MAX_FALL = 0.01
-"""Largest fall of an AU's AUC that is accepted, or of its correlation with the scores of PyTorch, from 1."""
+"""Largest fall that is accepted: of an AU's AUC, or of a correlation with PyTorch, from 1."""
 MAX_SHIFT_PX = 0.1
 """Largest difference of boxes and landmarks that is accepted."""
 MIN_FACES = 20
@@ -43,6 +43,7 @@ class AUParity:
         correlation: Pearson's, of what orders faces by the AU; the probability, or else the intensity.
         auc: area under the ROC curve in PyTorch, on the labels.
         auc_exported: the same of the exported network.
+        intensity_correlation: of the intensity, where the probability orders the faces.
     """
 
     probability: float | None
@@ -50,6 +51,7 @@ class AUParity:
     correlation: float | None
     auc: float | None
     auc_exported: float | None
+    intensity_correlation: float | None = None
 
     @property
     def fall(self) -> float | None:
@@ -62,6 +64,19 @@ class AUParity:
     def difference(self) -> float:
         """The largest difference as a fraction of the output's range."""
         return max(self.probability or 0.0, (self.intensity or 0.0) / INTENSITY_MAX)
+
+
+@dataclass(frozen=True)
+class UnlikeParity:
+    """How far the output ``unlike`` is the same.
+
+    Attributes:
+        difference: the largest, as a fraction of the range: of 1, or of the largest value if that is above 1.
+        correlation: Pearson's; None where PyTorch gives all faces the same value.
+    """
+
+    difference: float
+    correlation: float | None
 
 
 @dataclass(frozen=True)
@@ -99,16 +114,12 @@ def compare(reference: Floats, exported: Floats, metadata: Metadata, faces: Face
     Raises:
         WeightsError: outputs of another shape, or that are not finite.
     """
-    if exported.shape != reference.shape or not np.isfinite(exported).all():
-        raise WeightsError(
-            f"refused, nothing was written: the exported network gives an array {exported.shape}, expected "
-            f"finite values {reference.shape}"
-        )
+    require_finite("AU", reference, exported)
     count = len(metadata.aus)
     second = 0 if metadata.task == "intensity" else count  # of the first intensity
+    shift = np.abs(exported - reference).max(axis=0)
     result = {}
     for k, au in enumerate(metadata.aus):
-        shift = np.abs(exported - reference).max(axis=0)
         scores, new_scores = reference[:, k], exported[:, k]
         auc, auc_exported = (_auc(faces.labels.get(au), one) for one in (scores, new_scores))
         result[au] = AUParity(
@@ -117,8 +128,39 @@ def compare(reference: Floats, exported: Floats, metadata: Metadata, faces: Face
             _correlation(scores, new_scores),
             auc,
             auc_exported,
+            _correlation(reference[:, count + k], exported[:, count + k])
+            if metadata.task == "both"
+            else None,
         )
     return result
+
+
+def compare_unlike(reference: Floats, exported: Floats, metadata: Metadata) -> UnlikeParity | None:
+    """Return how far ``unlike``, the last output, agrees; None for weights without it. See ``compare``."""
+    if metadata.unlike is None:
+        return None
+    first, second = reference[:, -1], exported[:, -1]
+    span = max(1.0, float(first.max()))
+    return UnlikeParity(float(np.abs(first - second).max()) / span, _correlation(first, second))
+
+
+def require_finite(name: str, reference: Floats, exported: Floats) -> None:
+    """Refuse outputs of another shape than those of PyTorch, or with values that are not finite.
+
+    Args:
+        name: of the network: "AU", "detector" or "points".
+        reference: of PyTorch.
+        exported: of the exported network.
+
+    Raises:
+        WeightsError: they are.
+    """
+    if exported.shape != reference.shape or not np.isfinite(exported).all():
+        values = "values" if np.isfinite(exported).all() else "values that are not finite"
+        raise WeightsError(
+            f"refused, nothing was written: the {name} network differs from PyTorch: it gives {values} of "
+            f"shape {exported.shape}, expected finite ones of {reference.shape}"
+        )
 
 
 def _auc(labels: Floats | None, scores: Floats) -> float | None:
@@ -130,34 +172,50 @@ def _auc(labels: Floats | None, scores: Floats) -> float | None:
 
 
 def _correlation(first: Floats, second: Floats) -> float | None:
-    if len(first) < 2 or not first.std() or not second.std():
+    """Return the correlation of values of PyTorch with others; 0 if only the others are all the same."""
+    if len(first) < 2 or not first.std():
         return None
+    if not second.std():
+        return 0.0
     return float(np.corrcoef(first.astype(np.float64), second.astype(np.float64))[0, 1])
 
 
-def refuse(aus: dict[int, AUParity], bounds: Bounds) -> None:
+def refuse(aus: dict[int, AUParity], bounds: Bounds, unlike: UnlikeParity | None = None) -> None:
     """Refuse outputs that differ by more than the bounds.
 
     Raises:
-        WeightsError: they do; the message names the worst action unit.
+        WeightsError: they do; the message names the worst output.
     """
-    worst = max(aus, key=lambda au: aus[au].difference)
-    if aus[worst].difference > bounds.difference:
+    differences = {facts.au_name(au): one.difference for au, one in aus.items()}
+    if unlike is not None:
+        differences["unlike"] = unlike.difference
+    worst = max(differences, key=lambda name: differences[name])
+    if differences[worst] > bounds.difference:
         raise WeightsError(
-            f"refused, nothing was written: {facts.au_name(worst)} differs from PyTorch by "
-            f"{aus[worst].difference:.2g} of its range, accepted is {bounds.difference:g} "
-            f"({checks.name_of('max_difference')}); choose a finer precision"
+            f"refused, nothing was written: {worst} differs from PyTorch by {differences[worst]:.2g} of its "
+            f"range, accepted is {bounds.difference:g} ({checks.name_of('max_difference')}); choose a finer "
+            "precision"
         )
-    falls = {au: one.fall for au, one in aus.items() if one.fall is not None}
-    if not falls and bounds.difference == math.inf:
+    if bounds.difference == math.inf and all(one.fall is None for one in aus.values()):
         raise WeightsError("refused, nothing was written: on these faces no AU's accuracy can be compared")
-    for au in sorted(falls, key=lambda au: -(falls[au] or 0.0))[:1]:
-        fall, what = falls[au] or 0.0, "AUC" if aus[au].auc is not None else "correlation with PyTorch"
-        if fall > bounds.fall:
-            raise WeightsError(
-                f"refused, nothing was written: the {what} of {facts.au_name(au)} falls by {fall:.2g}, "
-                f"accepted is {bounds.fall:g} ({checks.name_of('max_fall')}); choose a finer precision"
-            )
+    fall, what = max(_falls(aus, unlike), default=(0.0, ""))
+    if fall > bounds.fall:
+        raise WeightsError(
+            f"refused, nothing was written: the {what} falls by {fall:.2g}, accepted is {bounds.fall:g} "
+            f"({checks.name_of('max_fall')}); choose a finer precision"
+        )
+
+
+def _falls(aus: dict[int, AUParity], unlike: UnlikeParity | None) -> Iterator[tuple[float, str]]:
+    """Yield how much each output's accuracy falls, and what that is."""
+    for au, one in aus.items():
+        name = facts.au_name(au)
+        if one.fall is not None:
+            yield one.fall, f"{'AUC' if one.auc is not None else 'correlation with PyTorch'} of {name}"
+        if one.intensity_correlation is not None:
+            yield 1 - one.intensity_correlation, f"correlation with PyTorch of the intensity of {name}"
+    if unlike is not None and unlike.correlation is not None:
+        yield 1 - unlike.correlation, "correlation with PyTorch of unlike"
 
 
 def compare_candidates(reference: Sequence[Floats], exported: Sequence[Floats]) -> dict[str, float]:
@@ -166,10 +224,14 @@ def compare_candidates(reference: Sequence[Floats], exported: Sequence[Floats]) 
     Args:
         reference: (A, 15) candidates of each image: box, landmarks, score, of PyTorch.
         exported: the same of the exported detector.
+
+    Raises:
+        WeightsError: candidates of another shape, or that are not finite.
     """
     score = shift = 0.0
     faces = 0
     for one, other in zip(reference, exported, strict=True):
+        require_finite("detector", one, other)
         found = one[:, 14] > 0.5
         faces += int(found.sum())
         score = max(score, float(np.abs(one[:, 14] - other[:, 14]).max()))

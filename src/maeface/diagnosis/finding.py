@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-REINSTALL = "uv pip install --reinstall maeface"
+REINSTALL = "in the folder of the repository: uv pip install --reinstall . (or the wheel instead of .)"
+"""What to do where maeface itself is broken; as docs/user_guide/installation.md installs it."""
 MARK = "maeface-doctor "
 """How a line begins that a process says; libraries print lines of their own."""
 State = Literal["ok", "missing", "broken"]

@@ -45,8 +45,11 @@ def find_extras() -> Iterator[Finding]:
         if state == "ok":
             yield Finding("extra", extra, state, f"{name} {detail}: {brings}")
             continue
-        reinstall = "--reinstall " if state == "broken" else ""
-        advice = f"uv pip install {reinstall}'maeface[{extra}]'"
+        advice = (
+            f"uv pip install --reinstall {name}"
+            if state == "broken"
+            else f"uv pip install 'maeface[{extra}]'"
+        )
         yield Finding("extra", extra, state, detail or f"{brings}: {advice}", False, advice)
 
 
@@ -56,7 +59,7 @@ def find_studio() -> Iterator[Finding]:
     try:
         yield Finding("studio", name, "ok", metadata.version(name))
     except metadata.PackageNotFoundError:
-        advice = f"uv pip install {name}"
+        advice = "in the folder of the repository: uv pip install ./studio (or its wheel)"
         yield Finding("studio", name, "missing", f"renders labelled faces: {advice}", False, advice)
     for point in metadata.entry_points(group=CHECKS):
         said, reason = in_process("libraries", "run_check", [point.name], IMPORT_S)
