@@ -102,8 +102,8 @@ def run(
     Args:
         inputs: files and folders, which are searched recursively. What cannot be read is skipped.
         weights: a file, or the name of packaged weights; None for the default, see ``Predictor``.
-        out: the table, ``.csv`` or ``.parquet``, or a folder, for ``INPUT.csv`` of each. Until all is finished
-            the rows are in ``OUT.parts``; the same call goes on with them. None: print a line for each face.
+        out: the table, ``.csv`` or ``.parquet``, or a folder, for ``INPUT.csv`` of each. Until all is done,
+            rows are in ``OUT.parts``; the same call goes on with them. None: print a line for each face.
         pictures: folder for a picture of each photo, with boxes and AU bars; None for none.
         every: read every n-th frame of a video.
         fps: read at most this many frames per second of a video, instead of ``every``.
