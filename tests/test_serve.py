@@ -816,7 +816,7 @@ def test_the_service_is_as_it_describes_itself(server):
     )
     described = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")
     operations = [found.ok() for found in described.get_all_operations()]
-    assert len(operations) == 9
+    assert len(operations) == 10
     tried = Counter()
 
     def try_some(mode, operation):
@@ -1061,3 +1061,9 @@ def test_a_token_is_taken_where_modes_do_not_say_who_can_read(tmp_path, monkeypa
     path.chmod(0o644)
     monkeypatch.setattr(portable, "fcntl", None)  # as on Windows
     assert serve.read_token(path) == TOKEN
+
+
+def test_what_each_au_is_and_whether_to_rely_on_it(client):
+    found = client.get("/v1/aus").json()
+    assert len(found) == 20 and [name for name, au in found.items() if au["use"]] == ["AU06", "AU12", "AU25"]
+    assert found["AU12"]["title"] == "AU12 Lip corner puller" and "real faces" in found["AU12"]["checked"]

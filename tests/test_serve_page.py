@@ -63,8 +63,11 @@ def test_a_photo_is_shown_with_a_table_of_each_face(page, tmp_path):
     (tmp_path / "a.png").write_bytes(photo(2))
     choose(page, tmp_path / "a.png")
     said(page, "Faces: 2")
-    assert page.run("document.querySelectorAll('#faces table').length") == 2
-    assert page.run("document.querySelector('#faces td').textContent") == "no"
+    assert page.run("document.querySelectorAll('#faces caption').length") == 2
+    first = "document.querySelector('#faces tr + tr').textContent"  # what is checked stands first
+    assert page.run(first).startswith("AU12 Lip corner puller" + "yes")
+    assert page.run("[...document.querySelectorAll('#faces details')].map((one) => one.open)") == [False] * 2
+    assert page.run("document.querySelector('#faces details th').textContent") == "AU04 Brow lowerer"
     assert not page.run("document.getElementById('photo').hidden")
     (tmp_path / "b.png").write_bytes(b"no photo")
     choose(page, tmp_path / "b.png")
@@ -79,7 +82,7 @@ def test_a_photo_that_the_browser_cannot_show_has_its_tables(page, tmp_path):
     (tmp_path / "a.heic").write_bytes(photo(2))
     choose(page, tmp_path / "a.heic")
     said(page, "Faces: 2. The browser cannot show this photo.")
-    assert page.run("document.querySelectorAll('#faces table').length") == 2
+    assert page.run("document.querySelectorAll('#faces caption').length") == 2
     assert page.run("getComputedStyle(document.getElementById('picture')).display") == "none"
 
 
@@ -88,8 +91,8 @@ def test_a_film_is_shown_with_its_line_when_its_job_is_done(page, tmp_path):
     choose(page, film)
     said(page, "Frames: 20, faces: 20")
     assert page.run("[...document.querySelectorAll('#au option')].map((one) => one.value)") == [
-        "AU04",
         "AU12",
+        "AU04",
     ]
     assert page.run("document.querySelectorAll('#tables button').length") == 5
     page.run("document.getElementById('au').value = 'AU04'; document.getElementById('au').onchange()")

@@ -146,6 +146,11 @@ def _state_routes(service: Service) -> APIRouter:
         service.require_ready()
         return replies.Health()
 
+    @router.get(f"/{VERSION}/aus", responses=problems())
+    async def aus(query: Query_) -> dict[str, replies.AUTrust]:
+        """Say what each action unit is, and whether to rely on it for real people."""
+        return await asyncio.to_thread(lambda: service.aus)
+
     @router.get("/metrics", responses=problems() | {200: {"content": {"text/plain": {}}}})
     async def metrics(query: Query_) -> Response:
         """Return counts and times for Prometheus."""

@@ -91,6 +91,16 @@ class Job(BaseModel):
     )
 
 
+class AUTrust(BaseModel):
+    """What an action unit is, and whether to rely on it for real people."""
+
+    title: str = Field(description="number and name in FACS", examples=["AU12 Lip corner puller"])
+    use: bool = Field(description="whether its checks on real people recommend it", examples=[True])
+    checked: str = Field(
+        description="what the checks say", examples=["AUC 0.97 [0.94, 0.99] on 300 real faces, 276 with it"]
+    )
+
+
 class Health(BaseModel):
     """Whether the service is alive, or ready."""
 

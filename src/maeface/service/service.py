@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
-from maeface import files
+from maeface import facts, files
+from maeface.model.arrays import load_arrays
+from maeface.model.trust import shown_aus, trust_of
+from maeface.model.zoo import find
 from maeface.service import replies
 from maeface.service.films import Films
 from maeface.service.jobs import JobRow, Jobs
@@ -62,6 +66,20 @@ class Service:
             ("maeface_worker_restarts", "Processes that ended.", lambda: self.photos.restarts),
         ):
             Gauge(name, what, registry=self.registry).set_function(value)
+
+    @cached_property
+    def aus(self) -> dict[str, replies.AUTrust]:
+        """What the action units of the weights are, and whether to rely on them; all, if nothing is known."""
+        metadata = load_arrays(find(self.settings.weights))[1]
+        known, shown = trust_of(metadata), shown_aus(metadata, all_aus=False)
+        return {
+            facts.au_name(au): replies.AUTrust(
+                title=facts.au_title(au),
+                use=au in shown,
+                checked=str(known[au]) if known else "the weights say nothing about it",
+            )
+            for au in metadata.aus
+        }
 
     @asynccontextmanager
     async def running(self, _: FastAPI) -> AsyncIterator[None]:

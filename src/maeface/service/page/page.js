@@ -3,6 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const POLL_MS = 500;
 let job = null;
+let trust = {}; // what each action unit is, and whether to rely on it
 let shown = null; // {frames, people} of the film that is shown
 
 const say = (text) => { $("say").textContent = text; };
@@ -28,6 +29,7 @@ async function take(file) {
   for (const id of ["photo", "film", "work"]) $(id).hidden = true;
   say("Sending ...");
   try {
+    if (!Object.keys(trust).length) trust = await (await ask("v1/aus")).json();
     const photo = file.type.startsWith("image/") || /\.hei[cf]$/i.test(file.name); // some browsers do not know HEIC
     await (photo ? takePhoto(file) : takeFilm(file));
   } catch (error) {
@@ -65,6 +67,9 @@ function drawPhoto(picture, photo) {
   canvas.setAttribute("aria-label", `The photo with ${photo.faces.length} marked faces`);
 }
 
+const OTHERS = "Show all, also action units that are not checked on real people or not reliable";
+const uses = (name) => trust[name]?.use ?? true;
+const titleOf = (name) => trust[name]?.title ?? name;
 const number = (value, digits) => (value === null ? "" : value.toFixed(digits));
 
 function tableOf(face, k) {
@@ -81,12 +86,23 @@ function tableOf(face, k) {
     return line;
   };
   table.append(row(["Action unit", "Present", "Probability", "Intensity, 0 to 5"], true));
-  for (const [name, au] of Object.entries(face.aus)) {
-    const line = row([name, au.present ? "yes" : "no", number(au.probability, 2), number(au.intensity, 1)], false);
+  const linesOf = (use) => Object.entries(face.aus).filter(([name]) => uses(name) === use).map(([name, au]) => {
+    const cells = [titleOf(name), au.present ? "yes" : "no", number(au.probability, 2), number(au.intensity, 1)];
+    const line = row(cells, false);
     line.classList.toggle("absent", !au.present);
-    table.append(line);
-  }
-  return table;
+    return line;
+  });
+  table.append(...linesOf(true));
+  const others = linesOf(false);
+  if (!others.length) return table;
+  const rest = document.createElement("tbody"), all = document.createElement("details");
+  all.append(Object.assign(document.createElement("summary"), { textContent: OTHERS }));
+  rest.append(...others);
+  all.append(document.createElement("table"));
+  all.lastChild.append(rest);
+  const both = document.createElement("div");
+  both.append(table, all);
+  return both;
 }
 
 async function takeFilm(file) {
@@ -99,13 +115,22 @@ async function takeFilm(file) {
     $("progress").value = now.progress;
     if (now.state === "failed") throw new Error(now.error);
     if (now.state === "done") break;
-    say(now.state === "queued" ? `Waiting; films before this one: ${now.waiting}` : `Frames: ${now.frames} of ${now.frames_total}`);
+    const reading = now.frames < now.frames_total ? `Frames: ${now.frames} of ${now.frames_total}` : "Writing the tables ...";
+    say(now.state === "queued" ? `Waiting; films before this one: ${now.waiting}` : reading);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
   say("Loading the result ...");
   const { frames } = await (await ask(`v1/jobs/${mine}/result`)).json();
   $("work").hidden = true;
   showFilm(file, frames, mine);
+}
+
+/** List the action units of a film, those to rely on first and the others in a group of their own. */
+function optionsOf(names) {
+  const group = Object.assign(document.createElement("optgroup"), { label: "Not checked on real people, or not reliable" });
+  const option = (name) => new Option(titleOf(name), name);
+  group.append(...names.filter((name) => !uses(name)).map(option));
+  $("au").replaceChildren(...names.filter(uses).map(option), ...(group.children.length ? [group] : []));
 }
 
 function options(select, names) {
@@ -115,7 +140,7 @@ function options(select, names) {
 function showFilm(file, frames, id) {
   const faces = frames.flatMap((frame) => frame.faces);
   shown = { frames, end: Math.max(frames.at(-1)?.time_s ?? 0, 0.001) };
-  options($("au"), faces.length ? Object.keys(faces[0].aus) : []);
+  optionsOf(faces.length ? Object.keys(faces[0].aus) : []);
   if (faces[0]?.aus.AU12) $("au").value = "AU12";
   options($("person"), [...new Set(faces.map((face) => face.track))].sort((a, b) => a - b));
   URL.revokeObjectURL($("video").src);
