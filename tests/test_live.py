@@ -70,6 +70,10 @@ class Steps:
         self.asked.acquire()  # it asks for the next one
         self.asked.release()
 
+    def give_first(self):
+        self.asked.acquire()
+        self.given.release()
+
     def end(self):
         self.asked.acquire()
         self.ends = True
@@ -87,7 +91,7 @@ def test_frames_that_come_during_a_prediction_are_dropped_and_counted():
             camera_.end()
         return rows_of(one)
 
-    starter = threading.Thread(target=camera_.give, args=(1,))
+    starter = threading.Thread(target=camera_.give_first)  # which takes no later request from the others
     starter.start()
     shown = list(predict_live(camera_.frames(), slow))
     starter.join()
@@ -119,7 +123,7 @@ def test_a_fast_prediction_drops_nothing_and_the_table_is_what_was_shown(tmp_pat
         else:
             camera_.end()
 
-    starter = threading.Thread(target=camera_.give, args=(1,))
+    starter = threading.Thread(target=camera_.give_first)  # which takes no later request from the others
     starter.start()
     summary = run_live(camera_.frames(), lambda one: rows_of(one, one.index % 3), show, tmp_path / "out.csv")
     starter.join()
