@@ -39,7 +39,7 @@ from maeface import predict
 import tempfile, pathlib, pandas
 out = pathlib.Path(tempfile.mkdtemp()) / "table.parquet"
 start = time.perf_counter()
-predict.run([sys.argv[2]], None, out, detector="embedded")
+predict.run([pathlib.Path(sys.argv[2])], None, out, detector="embedded")
 report(first, len(set(pandas.read_parquet(out).frame)), time.perf_counter() - start)
 """
 MEDIAPIPE = """
@@ -124,7 +124,7 @@ def install(name: str, peer: Peer, folder: Path) -> dict[str, Any]:
     python = environment / "bin" / "python"
     for command in (
         ["uv", "venv", "-q", "--clear", "-p", peer.python, str(environment)],
-        ["uv", "pip", "install", "-q", "-p", str(python), "--torch-backend=cpu", *peer.packages],
+        ["uv", "pip", "install", "-q", "-p", str(python), *peer.packages],
     ):
         if error := _run(command, INSTALL_S)[1]:
             return {"python": peer.python, "error": f"cannot be installed: {error}"}
