@@ -14,6 +14,7 @@ written as JSON, printed as a table, and with ``--page`` written into a page.
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -184,7 +185,7 @@ def main() -> None:
             found[tool]["version"] = _version(folder, tool)
     header = {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {_cpu()}, {len(_cores())} cores",
+        "machine": f"{platform.machine()}, {_cpu()}, {os.cpu_count()} cores",
         "command": "python benchmarks/peers.py " + " ".join(Path(word).name for word in sys.argv[1:]),
         "repeats": given.repeats,
     }
@@ -252,12 +253,6 @@ def _cpu() -> str:
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-def _cores() -> list[int]:
-    import os
-
-    return sorted(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

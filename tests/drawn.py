@@ -1,6 +1,11 @@
 """Drawn faces, their labels, and settings small enough for seconds on a CPU."""
 
 import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 from PIL import Image, ImageDraw
@@ -90,3 +95,17 @@ def finetune(optim=None, data=None, run=None, model=None, patience=5, relative=N
             "relative": relative or {},
         }
     )
+
+
+def run_forks(script, base, plans):
+    """Run a script that does one plan after the other, each in a fork: what it prints last, and its messages."""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(base), json.dumps(plans)],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr

@@ -2,12 +2,8 @@
 
 import itertools
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -146,16 +142,8 @@ def outcomes(base):
         "other folder": [own, own | {"name": "another"}],
         "other weights": [own, own | {"fate": "other weights"}],
     }
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", NURSERY, str(base), json.dumps([*plans.values()])],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(zip(plans, json.loads(done.stdout.splitlines()[-1]), strict=True))
+    outcomes, _ = drawn.run_forks(NURSERY, base, [*plans.values()])
+    return dict(zip(plans, outcomes, strict=True))
 
 
 def codes(ranks):

@@ -4,9 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -99,16 +96,7 @@ def base(tmp_path_factory):
 def attempts(base, verb, plans, more=None):
     """Exit codes of attempts ``(folder, fate, step, workers)`` one after the other; ``more`` settings."""
     rows = [[name, verb, *rest, more or {}] for name, *rest in plans]
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", NURSERY, str(base), json.dumps(rows)],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+    return drawn.run_forks(NURSERY, base, rows)
 
 
 @pytest.mark.parametrize("verb", ["pretrain", "finetune"])

@@ -1,11 +1,7 @@
 """A network in parts (``run.sharded``) learns what one process learns; any number save and read it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -61,16 +57,8 @@ def outcomes(base):
         "lost": [lost, lost],
         "odd": [odd, odd | {"fate": "not finite", "at": 4}],
     }
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", NURSERY, str(base), json.dumps([*plans.values()])],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(zip(plans, json.loads(done.stdout.splitlines()[-1]), strict=True))
+    outcomes, _ = drawn.run_forks(NURSERY, base, [*plans.values()])
+    return dict(zip(plans, outcomes, strict=True))
 
 
 @pytest.mark.parametrize("verb", ["tuned", "made"])
