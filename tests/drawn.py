@@ -98,7 +98,7 @@ def finetune(optim=None, data=None, run=None, model=None, patience=5, relative=N
 
 
 def run_forks(script, base, plans):
-    """Run a script that does one plan after the other, each in a fork: what it prints last, and its messages."""
+    """Run a script that does each plan in a fork; return what it prints last, and its messages."""
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     done = subprocess.run(
         [sys.executable, "-c", script, str(base), json.dumps(plans)],
