@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import gc
 import http.client
 import io
 import itertools
@@ -999,6 +1000,7 @@ def test_a_film_with_far_more_frames_than_announced_is_ended(tmp_path, listed, m
         assert not worked._processes
 
     asyncio.run(work())
+    gc.collect()  # a pipe that is still open would warn here
     ended = listed.get(job.id)
     assert (ended.state, ended.error, ended.done) == ("failed", films.LONGER, 61)
     assert not listed.path(job.id, "film").exists()

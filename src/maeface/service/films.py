@@ -105,7 +105,7 @@ class Films:
                 await process.wait()
         finally:
             deleted = self._processes.pop(job.id, None) is None
-            await asyncio.shield(_end(process))
+            await asyncio.shield(_close(process))
         if deleted or self._jobs.get(job.id) is None:
             self._jobs.delete(job.id)  # its process may have written a last file
         elif last.get("finished"):
@@ -177,3 +177,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def _close(process: asyncio.subprocess.Process) -> None:
+    """End a process, and wait until its pipes are closed: an open one outlives the event loop."""
+    await _end(process)
+    with suppress(TimeoutError):  # a process that it has started holds them
+        await asyncio.wait_for(process.communicate(), STOP_S)
