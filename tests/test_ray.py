@@ -10,11 +10,13 @@ import pytest
 
 import drawn
 from maeface import config, prepare, pretrain
+from maeface.data.ingest import ray_work
 from maeface.errors import ResourceError
 from parts_cases import photo, photos, quick, run, slow
 from test_prepare import READY, fake_find
 from test_ranks import assert_same_weights
 
+os.environ.setdefault(ray_work.UV_HOOK, "0")  # as a program does, before Ray is imported
 pytest.importorskip("ray", reason="Ray is an extra (maeface[ray])")
 
 

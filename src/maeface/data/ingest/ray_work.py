@@ -26,6 +26,8 @@ from maeface.errors import MaefaceError, ResourceError, is_out_of_memory
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+UV_HOOK = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+"""The variable by which Ray, below ``uv run``, installs the current folder on each node, without extras."""
 LOCAL = "local"
 """The address of a cluster that is started on this machine, for this call."""
 RETRIES = 1
@@ -120,6 +122,7 @@ def _fetch(ray: Any, task: Any) -> tuple[Any, int]:  # noqa: ANN401
 
 def _connect(address: str) -> tuple[Any, bool]:
     """Return the module, and whether a cluster was started for this call, not one that the caller uses."""
+    os.environ.setdefault(UV_HOOK, "0")  # before the import, which reads it
     try:
         import ray
     except ImportError as error:
