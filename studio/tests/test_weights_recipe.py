@@ -12,10 +12,11 @@ from PIL import Image
 from maeface import facts, finetune
 from maeface.data import manifest
 from maeface.data.loading.dataset import gather_manifests
+from maeface.data.tables import guide as guides
 from maeface.data.tables import labels
 from maeface.errors import ConfigError, DataError
 from maeface.model import vit, weights
-from maeface_studio.weights import make, recipe
+from maeface_studio.weights import make, order, recipe
 from maeface_studio.weights.pseudo_labels import agree_with_occurrence, select_pseudo_labels
 
 SMALL = [
@@ -262,3 +263,30 @@ def test_weights_that_are_not_free_are_not_packed_as_free_ones(data, tmp_path):
         with pytest.raises(ConfigError, match=match):
             make.run(settings(*more), data, tmp_path / "out")
     assert not (tmp_path / "out" / make.RENDERS).exists()
+
+
+def test_renders_of_a_person_are_compared_by_their_labels_and_frames_by_the_teacher(tmp_path):
+    rows = {"id": ["r1", "r2", "f1", "f2", "f3"], "subject": ["S1", "S1", None, None, None]}
+    rows |= {"clip": [None, None, "film", "film", "film"]}
+    rows |= {"AU12_i": [0.0, 4.0, np.nan, np.nan, np.nan], "AU09_i": [1.0, 3.0, np.nan, np.nan, np.nan]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "labels.parquet")
+    smiles = {"id": ["f1", "f2", "r2"], "mouthSmile": [0.2, 0.6, 0.9]}  # r1 and f3 were not measured
+    pd.DataFrame(smiles).to_parquet(tmp_path / "measures.parquet")
+    labelled, measures, columns = order.write_order(
+        tmp_path / "labels.parquet",
+        tmp_path / "measures.parquet",
+        ["r1", "r2"],
+        (9, 12),
+        {12: "mouthSmile"},
+        tmp_path,
+    )
+    assert pd.read_parquet(labelled)["clip"].tolist() == ["S1", "S1", "film", "film", "film"]
+    table = pd.read_parquet(measures).set_index("id")
+    assert columns == {9: "order09", 12: "order12"}
+    smile = table.loc[["r1", "r2", "f1", "f2"], "order12"]
+    np.testing.assert_allclose(
+        smile, [0, 4 / np.std([0, 4], ddof=1), 0.2 / 0.2828427, 0.6 / 0.2828427], rtol=1e-6
+    )
+    assert table.loc[["f1", "f2"], "order09"].isna().all() and "f3" not in table.index
+    guide = guides.read(measures, ["r1", "r2", "f1", "f2", "f3"])
+    assert {"order09", "order12"} <= set(guide.names), "finetune can compare by them"

@@ -11,6 +11,7 @@ is finished::
     out/measures.parquet       MediaPipe's measurements of every face
     out/pseudo_labels.parquet  labels of real faces from a teacher
     out/labels.parquet         labels of all faces: exact, from annotators, from the teacher
+    out/ordered_*.parquet      labels and measures by which renders of one person are compared, too
     out/mae                    masked autoencoder of all faces             maeface pretrain
     out/au                     action units                                maeface finetune
     out/NAME.safetensors       the weights, stored with fewer bits
@@ -34,7 +35,7 @@ from maeface.model import licences, weights
 from maeface_studio.output import render
 from maeface_studio.output import settings as render_settings
 from maeface_studio.output.shards import LABELS
-from maeface_studio.weights import annotations, measurements, scoring, unlike
+from maeface_studio.weights import annotations, measurements, order, scoring, unlike
 from maeface_studio.weights.blendshapes import FaceLandmarker
 from maeface_studio.weights.pseudo_labels import agree_with_occurrence, select_pseudo_labels
 from maeface_studio.weights.recipe import RENDER_SEEDS, Prepare, Recipe, Render
@@ -126,13 +127,20 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
             pseudo_labels = _select_pseudo_labels(recipe, guide, out)
         labelled = faces if pseudo_labels or recipe.annotations.aus else renders
         labels = _write_labels(out, renders, real, pseudo_labels, recipe)
+        learned = recipe.finetune
+        if recipe.order_renders and guide is not None:
+            ids, shapes = gather_manifests(renders)["id"], learned.relative.measures
+            labels, guide, columns = order.write_order(labels, guide, ids, learned.model.aus, shapes, out)
+            learned = learned.model_copy(
+                update={"relative": learned.relative.model_copy(update={"measures": columns})}
+            )
         console.note(f"3/6 go on from {recipe.init}" if recipe.init else "3/6 pre-train")
         init = recipe.init or str(pretrain.run(recipe.pretrain, faces, out / "mae"))
         console.note("4/6 fine-tune")
-        models = {"": finetune.run(recipe.finetune, labelled, labels, init, out / "au", guide)}
+        models = {"": finetune.run(learned, labelled, labels, init, out / "au", guide)}
         if recipe.scratch:
             console.note("4/6 fine-tune from random weights, for comparison")
-            model = finetune.run(recipe.finetune, labelled, labels, "random", out / "scratch", guide)
+            model = finetune.run(learned, labelled, labels, "random", out / "scratch", guide)
             models[" from scratch"] = model
         console.note("5/6 pack")
         packed = {suffix: _pack(recipe, path, suffix) for suffix, path in models.items()}

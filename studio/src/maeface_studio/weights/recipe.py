@@ -113,6 +113,8 @@ class Recipe(config.Settings):
     annotations: Annotations = Annotations()
     pretrain: config.Pretrain = config.Pretrain()
     finetune: config.Finetune = config.Finetune()
+    order_renders: bool = False
+    """Compare renders of one person by their labels, as ``finetune.relative`` compares frames of a clip."""
     pack: Pack = Pack()
 
     def seeds(self) -> set[int]:
