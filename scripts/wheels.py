@@ -21,6 +21,7 @@ MOST_OF_FILE, MOST_OF_PACKAGE = 3_000_000, 25_000_000
 """Bytes of a file, and of a wheel or source package."""
 NEEDED = {
     "maeface": (
+        "maeface/zoo/maeface-nano-96.safetensors",
         "maeface/zoo/maeface-nano-motion.safetensors",
         "maeface/zoo/maeface-nano.safetensors",
         "maeface/faces/weights/retinaface-maeface.safetensors",
@@ -41,6 +42,7 @@ NEEDED = {
     ),
     "maeface_studio": (
         "maeface_studio/camera/shaders/surface.frag",
+        "maeface_studio/weights/recipes/maeface-nano-96.toml",
         "maeface_studio/weights/recipes/maeface-nano-motion.toml",
         "maeface_studio/py.typed",
         "entry_points.txt",

@@ -138,7 +138,7 @@ def test_weights_with_size_licence_and_place(tmp_path, monkeypatch):
     (tmp_path / "FaRL-Base-Patch16-LAIONFace20M-ep64.pth").write_bytes(b"0" * 250_000)
     monkeypatch.setenv("MAEFACE_WEIGHTS", str(tmp_path))
     found = {one.name: one for one in weights.find_weights()}
-    assert found["maeface-nano-motion"].detail.endswith("Apache-2.0, in the package: the default AU model")
+    assert found["maeface-nano-96"].detail.endswith("Apache-2.0, in the package: the default AU model")
     assert found["FaRL-Base-Patch16-LAIONFace20M-ep64.pth"].detail == f"0.2 MB, MIT, in {tmp_path}"
     monkeypatch.setenv("MAEFACE_WEIGHTS", str(tmp_path / "gone"))
     found = {one.name: one for one in weights.find_weights()}
@@ -149,8 +149,8 @@ def test_weights_that_the_package_lacks(tmp_path, monkeypatch):
     monkeypatch.setattr(weights.zoo, "folder", lambda: tmp_path)
     monkeypatch.setattr(weights.detector_weights, "EMBEDDED", tmp_path / "retinaface.safetensors")
     report = doctor.Report(tuple(weights.find_weights()))
-    assert [one.name for one in report.broken] == ["maeface-nano-motion", "retinaface"]
-    assert doctor.conclude(report).startswith(f"maeface-nano-motion is missing: {finding.REINSTALL}")
+    assert [one.name for one in report.broken] == ["maeface-nano-96", "retinaface"]
+    assert doctor.conclude(report).startswith(f"maeface-nano-96 is missing: {finding.REINSTALL}")
 
 
 def test_the_command_works_where_pytorch_does_not(packages, tmp_path):

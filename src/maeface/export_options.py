@@ -15,7 +15,7 @@ Weights = Annotated[
     typer.Argument(
         metavar="WEIGHTS",
         help="Weights that 'maeface finetune' wrote, or the name of weights that come with maeface. "
-        "Default: maeface-nano-motion.",
+        "Default: maeface-nano-96.",
     ),
 ]
 To = Annotated[

@@ -62,7 +62,7 @@ Weights = Annotated[
     typer.Option(
         metavar="FILE|NAME",
         help="Weights that 'maeface finetune' wrote, the name of weights that come with maeface, or "
-        "hf:ORG/NAME from a model hub. Default: maeface-nano-motion; 'maeface aus' tells of them.",
+        "hf:ORG/NAME from a model hub. Default: maeface-nano-96; 'maeface aus' tells of them.",
         rich_help_panel=VALUES,
     ),
 ]

@@ -520,7 +520,7 @@ def renders_of(folder, seed):
     return folder
 
 
-@pytest.mark.parametrize("name", ["maeface-nano", "maeface-nano-motion"])
+@pytest.mark.parametrize("name", ["maeface-nano", "maeface-nano-motion", "maeface-nano-96"])
 def test_renders_of_training_people_are_refused(tmp_path, name):
     folder = renders_of(tmp_path / "renders", 1)
     (folder / "labels.parquet").write_bytes(b"")

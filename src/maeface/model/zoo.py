@@ -7,7 +7,7 @@ from maeface.errors import WeightsError
 from maeface.model import hub, public_encoders
 from maeface.model.file_format.parts import PART, SUFFIX, files_of
 
-DEFAULT = "maeface-nano-motion"
+DEFAULT = "maeface-nano-96"
 """Name of the weights that predict where none are named."""
 
 

@@ -18,7 +18,7 @@ from maeface_studio.weights.bench.tool_tables import read_tables
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 import zero_shot
 
-BEFORE, PEER = "maeface-nano", command.MEDIAPIPE
+BEFORE, PEER = "maeface-nano-motion", command.MEDIAPIPE
 PEOPLE = Path(__file__).parents[1] / "clip_people.csv"
 GROUP = "group/situation_room.jpg"
 AUS = facts.dataset("portraits").aus_occurrence
