@@ -11,6 +11,7 @@ from pathlib import Path
 
 from maeface import checks, console, files, portable
 from maeface.errors import ConfigError, ResourceError
+from maeface.faces.detector_weights import locate_detector_weights, source_of
 from maeface.model.arrays import load_arrays
 from maeface.model.zoo import find
 from maeface.service.settings import Settings as Settings
@@ -46,7 +47,8 @@ def run(
     Raises:
         ConfigError: a wrong option, or an address that others reach without a token.
         WeightsError: the weights are missing or damaged.
-        ResourceError: the extra ``serve`` is not installed, the folder is in use, or the port is.
+        ResourceError: the extra ``serve`` is not installed, the folder is in use, or the port is; or the
+            weights of the face detector cannot be downloaded.
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ResourceError(
@@ -64,11 +66,16 @@ def run(
 
     weights, folder = find(settings.weights).absolute(), make_folder(settings.folder)
     load_arrays(weights)  # what is wrong with them is said here, not by each process
-    settings = settings.model_copy(update={"weights": weights, "folder": folder})
     with files.lock(folder):  # a message before the start; the application locks it again
         pass
-    hosts = None if token is not None or no_token else LOCAL
-    _listen(make_app(settings, token, hosts, log), host, port)
+    with open_socket(host, port) as opened:
+        detector = source_of(locate_detector_weights("mobilenet0.25", settings.detector))
+        settings = settings.model_copy(update={"weights": weights, "folder": folder, "detector": detector})
+        hosts = None if token is not None or no_token else LOCAL
+        shown = f"[{host}]" if ":" in host else host
+        ready = f"ready: http://{shown}:{opened.getsockname()[1]} (Ctrl-C stops it)"
+        console.note("maeface serve: loading the networks")
+        _answer(make_app(settings, token, hosts, log, lambda: console.note(ready)), opened)
 
 
 def read_token(path: Path) -> str:
@@ -113,20 +120,25 @@ def make_folder(folder: Path) -> Path:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on an address of this machine; who comes early waits in its queue."""
+    """Return a socket that listens on an address of this machine; who comes early waits in its queue.
+
+    Raises:
+        ResourceError: the address is not this machine's, or its port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))
         opened.listen(BACKLOG)
-    except OSError:
+    except OSError as error:
         opened.close()
-        raise
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise ResourceError(f"cannot listen on {host}, port {port}: {reason}") from error
     return opened
 
 
-def _listen(app: object, host: str, port: int) -> None:
+def _answer(app: object, opened: socket.socket) -> None:
     import uvicorn
 
     from maeface.service.guard import TimedProtocol
@@ -145,12 +157,4 @@ def _listen(app: object, host: str, port: int) -> None:
         h11_max_incomplete_event_size=1 << 14,
         backlog=BACKLOG,
     )
-    try:
-        opened = open_socket(host, port)
-    except OSError as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise ResourceError(f"cannot listen on {host}, port {port}: {reason}") from error
-    shown = f"[{host}]" if ":" in host else host
-    console.note(f"maeface serve: http://{shown}:{opened.getsockname()[1]}")
-    with opened:
-        uvicorn.Server(config).run(sockets=[opened])
+    uvicorn.Server(config).run(sockets=[opened])

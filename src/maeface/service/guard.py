@@ -1,14 +1,13 @@
 """What stands between the network and the application: time limits, tokens, sizes, counts, the log.
 
-A line of the log has the method, the route, the status and the time: no address, no name of a file, no
-identifier.
+A line of the log has the time, the method, the route, the status and the milliseconds: no address, no name of
+a file, no identifier.
 """
 
 import asyncio
 import errno
 import hmac
 import sqlite3
-import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -16,21 +15,22 @@ from typing import Any
 
 import h11
 from fastapi import HTTPException
-from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from maeface import console
+from maeface.service import log as log_lines
+from maeface.service.refusals import METHODS, refuse
 from maeface.service.upload import describe_too_large
 
 PAGE = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
 """The files of the page, which shows nothing by itself."""
 OPEN = ("/health", "/ready", *PAGE)
 """Paths that need no token, and are answered under any load."""
-METHODS = ("GET", "POST", "DELETE")
+POLLS = ("health", "ready", "metrics", "job")
+"""Routes that programs ask again and again."""
 GONE = 499
 """The status of a request whose client is gone, in the log and in the metrics."""
 LINGER_S = 1.0
@@ -53,6 +53,7 @@ class Guard:
         max_bytes: {path: largest body}; other paths have none.
         registry: of the metrics.
         log: whether to show a line for each request.
+        log_polls: whether also for a successful one of ``POLLS``.
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class Guard:
         max_bytes: Mapping[str, int],
         registry: CollectorRegistry,
         log: bool = True,
+        log_polls: bool = False,
     ) -> None:
         self._app, self._hosts, self._clients = app, hosts, clients
-        self._token = None if token is None else f"Bearer {token}".encode()
-        self._max_bytes, self._log, self._now = max_bytes, log, 0
+        self._token = None if token is None else token.encode()
+        self._max_bytes, self._now = max_bytes, 0
+        self._log, self._log_polls = log, log_polls
         names = ("method", "route", "status")
         self._requests = Counter("maeface_requests", "Answered requests.", names, registry=registry)
         self._seconds = Histogram(
@@ -87,10 +90,10 @@ class Guard:
         except ClientDisconnect:
             answer.status = answer.status or GONE
         except Exception as error:
-            console.note(f"serve: {_where(error)}")
+            log_lines.note(f"serve: {_where(error)}")
             if answer.status:  # it has begun: the client must not take it for complete
                 raise ConnectionError("an answer broke off") from None
-            await _refuse(_excuse(error))(scope, answer.receive, answer.send)
+            await refuse(_excuse(error))(scope, answer.receive, answer.send)
         finally:
             self._now -= 1
             self._count(scope, answer.status or GONE, time.monotonic() - started)
@@ -99,7 +102,7 @@ class Guard:
         try:
             self._check(scope)
         except HTTPException as refused:
-            await _refuse(refused)(scope, answer.receive, answer.send)
+            await refuse(refused)(scope, answer.receive, answer.send)
             return
         await self._app(scope, answer.receive, answer.send)
 
@@ -120,26 +123,33 @@ class Guard:
             raise HTTPException(403, "pages of other sites may not use the service")
         if path in OPEN:
             return
-        given = headers.getlist("authorization")
-        if self._token is not None and not (
-            len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), self._token)
-        ):
-            raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+        if self._token is not None:
+            self._check_token(self._token, headers.getlist("authorization"))
         if self._now > self._clients:
             raise HTTPException(503, "too many requests at a time; try again", {"Retry-After": "1"})
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdecimal()):
             raise HTTPException(400, "the Content-Length is not a number")
-        if int(length) > self._max_bytes.get(path, 0):
-            raise HTTPException(413, describe_too_large(self._max_bytes.get(path, 0)))
+        if path in self._max_bytes and int(length) > self._max_bytes[path]:  # no other path reads a body
+            raise HTTPException(413, describe_too_large(self._max_bytes[path]))
+
+    def _check_token(self, token: bytes, given: list[str]) -> None:
+        scheme, _, named = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        if scheme.lower() != "bearer":
+            says = "no token was given; send the header 'Authorization: Bearer TOKEN', once"
+        elif hmac.compare_digest(named.strip().encode("latin-1"), token):
+            return
+        else:
+            says = "this token is not the right one; ask whoever runs this service"
+        raise HTTPException(401, says, {"WWW-Authenticate": "Bearer"})
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "name", "none")
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
-        if self._log:
-            sys.stderr.write(f"{method} {route} {status} {seconds * 1000:.0f} ms\n")
+        if self._log and (self._log_polls or route not in POLLS or status >= 300):
+            log_lines.note(f"{method} {route} {status} {seconds * 1000:.0f} ms")
 
 
 class _Answer:
@@ -186,10 +196,6 @@ class _Answer:
                     await self.receive()
         except TimeoutError:
             pass
-
-
-def _refuse(error: HTTPException) -> JSONResponse:
-    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
 
 def _has_body(scope: Scope) -> bool:
