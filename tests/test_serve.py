@@ -774,6 +774,7 @@ def test_a_service_that_is_stopped_finishes_what_it_has_begun(tmp_path):
 
 def test_the_log_names_nobody(server):
     server.ask("POST", "/v1/images?format=jane", None, {"User-Agent": "jane", "X-Forwarded-For": "10.9.8.7"})
+    server.ask("POST", "/v1/images", b"jane", FORM)
     known = re.compile(
         rf"{TIME} (GET|POST|DELETE|other) [a-z_]+ \d{{3}} \d+ ms"
         r"|Invalid HTTP request received\.|a file holds .*"
@@ -977,8 +978,8 @@ def test_a_process_that_could_not_be_started_is_started_later(tmp_path, monkeypa
     with start(tmp_path) as client:
         assert post(ready(client), photo(1)).status_code == 200
     said = capfd.readouterr().err
-    assert "auto failed: [Errno 11] Resource temporarily unavailable\n" in said
-    assert "auto failed: RuntimeError\n" in said
+    assert "auto failed: [Errno 11] Resource temporarily unavailable; the next in 0.1 s\n" in said
+    assert "auto failed: RuntimeError; the next in 0.2 s\n" in said
 
 
 def shorten(path, seconds):
@@ -1251,3 +1252,23 @@ def test_numbers_have_no_digits_of_the_conversion_from_32_bits():
     assert replies._number(float(np.float32(175.19751))) == 175.1975
     assert replies._number(float(np.float32(4.4793e-05))) == 4.4793e-05
     assert replies._number(float("nan")) is None
+
+
+def test_a_damaged_list_of_jobs_is_one_line(tmp_path):
+    (tmp_path / "jobs.sqlite").write_text("no database")
+    tmp_path.chmod(0o700)
+    with pytest.raises(
+        ResourceError, match=r"cannot open the list of jobs, .*jobs\.sqlite: .*; move it away"
+    ):
+        serve.run(Settings(folder=tmp_path))
+
+
+def test_a_request_that_a_stopping_service_gives_up_is_told_so(tmp_path):
+    with Server(tmp_path, "slow_s=100") as server:
+        connection = server.raw(head("/v1/videos", MULTIPART, "Content-Length: 1000") + b"--xx\r\n")
+        until(lambda: list((tmp_path / "service").glob("upload-*")))
+        assert server.stop() == 143
+        status, data = said(connection)
+        assert status == 503 and b"the service stops" in data
+        assert "POST videos 503" in server.log and "Traceback" not in server.log
+        assert not list((tmp_path / "service").glob("upload-*"))

@@ -6,6 +6,7 @@ there is no request for that.
 
 import os
 import socket
+import sqlite3
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,8 +67,8 @@ def run(
 
     weights, folder = find(settings.weights).absolute(), make_folder(settings.folder)
     load_arrays(weights)  # what is wrong with them is said here, not by each process
-    with files.lock(folder):  # a message before the start; the application locks it again
-        pass
+    with files.lock(folder):  # a message before the start; the application does the same again
+        check_jobs(folder)
     with open_socket(host, port) as opened:
         detector = source_of(locate_detector_weights("mobilenet0.25", settings.detector))
         settings = settings.model_copy(update={"weights": weights, "folder": folder, "detector": detector})
@@ -119,6 +120,23 @@ def make_folder(folder: Path) -> Path:
     return folder.absolute()
 
 
+def check_jobs(folder: Path) -> None:
+    """Check that the list of jobs of a folder can be opened.
+
+    Raises:
+        ResourceError: it is damaged, of another version, or on a full disk.
+    """
+    from maeface.service.jobs import FILE, Jobs
+
+    try:
+        Jobs(folder, 0).close()
+    except sqlite3.Error as error:
+        raise ResourceError(
+            f"cannot open the list of jobs, {folder / FILE}: {error}; move it away, or give another "
+            f"{checks.name_of('folder')}"
+        ) from error
+
+
 def open_socket(host: str, port: int) -> socket.socket:
     """Return a socket that listens on an address of this machine; who comes early waits in its queue.
 
@@ -141,7 +159,7 @@ def open_socket(host: str, port: int) -> socket.socket:
 def _answer(app: object, opened: socket.socket) -> None:
     import uvicorn
 
-    from maeface.service.guard import TimedProtocol
+    from maeface.service.guard import StoppingServer, TimedProtocol
 
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
@@ -157,4 +175,4 @@ def _answer(app: object, opened: socket.socket) -> None:
         h11_max_incomplete_event_size=1 << 14,
         backlog=BACKLOG,
     )
-    uvicorn.Server(config).run(sockets=[opened])
+    StoppingServer(config).run(sockets=[opened])

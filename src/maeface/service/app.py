@@ -112,6 +112,7 @@ def make_app(
         redirect_slashes=False,
         lifespan=service.running,
     )
+    app.state.service = service
     sizes = {PHOTOS.path: settings.photo_bytes, FILMS.path: settings.film_bytes}
     app.add_middleware(
         Guard,

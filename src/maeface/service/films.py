@@ -24,8 +24,8 @@ PAUSE_S = 10.0
 
 It is longer than a service that is told to stop goes on: what ended its processes, too, is no death.
 """
-STOP_S = 5.0
-"""How long a process may need to end."""
+STOP_S = 3.0
+"""How long a process may need to end. One that is killed loses no more than a segment of its film."""
 PROCESS = film_process.__name__
 """The module that predicts a film, in a process of its own."""
 CLEAN_S = 60.0

@@ -7,6 +7,7 @@ a file, no identifier.
 import asyncio
 import errno
 import hmac
+import socket
 import sqlite3
 import time
 import traceback
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import h11
+import uvicorn
 from fastapi import HTTPException
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers
@@ -89,11 +91,18 @@ class Guard:
             await self._answer(scope, answer)
         except ClientDisconnect:
             answer.status = answer.status or GONE
+        except (
+            asyncio.CancelledError
+        ):  # the time is over that a service that is told to stop gives to requests
+            answer.lingers = False
+            if not answer.status:
+                await refuse(HTTPException(503, "the service stops; try again"))(
+                    scope, answer.receive, answer.send
+                )
         except Exception as error:
             log_lines.note(f"serve: {_where(error)}")
-            if answer.status:  # it has begun: the client must not take it for complete
-                raise ConnectionError("an answer broke off") from None
-            await refuse(_excuse(error))(scope, answer.receive, answer.send)
+            if not answer.status:  # else it breaks off: the client must not take it for complete
+                await refuse(_excuse(error))(scope, answer.receive, answer.send)
         finally:
             self._now -= 1
             self._count(scope, answer.status or GONE, time.monotonic() - started)
@@ -134,9 +143,11 @@ class Guard:
             raise HTTPException(413, describe_too_large(self._max_bytes[path]))
 
     def _check_token(self, token: bytes, given: list[str]) -> None:
-        scheme, _, named = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        if scheme.lower() != "bearer":
-            says = "no token was given; send the header 'Authorization: Bearer TOKEN', once"
+        scheme, _, named = "".join(given[:1]).partition(" ")
+        if len(given) > 1:
+            says = f"expected one header 'Authorization: Bearer TOKEN', got {len(given)}"
+        elif scheme.lower() != "bearer":
+            says = "no token was given; send the header 'Authorization: Bearer TOKEN'"
         elif hmac.compare_digest(named.strip().encode("latin-1"), token):
             return
         else:
@@ -157,12 +168,13 @@ class _Answer:
 
     Attributes:
         status: of the answer; 0 before it.
+        lingers: whether to read on for a moment if the body has not ended when the answer has.
     """
 
     def __init__(self, receive: Receive, send: Send, has_body: bool) -> None:
         self._receive, self._send = receive, send
         self._is_read = not has_body
-        self.status = 0
+        self.status, self.lingers = 0, True
 
     async def receive(self) -> Message:
         """Receive a piece of the body."""
@@ -176,7 +188,7 @@ class _Answer:
             self.status = message["status"]
             if not self._is_read:
                 message["headers"] = [*message["headers"], CLOSE]
-        elif not message.get("more_body") and not self._is_read:
+        elif self.lingers and not message.get("more_body") and not self._is_read:
             await self._pass_on({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b""}
@@ -221,6 +233,19 @@ def _where(error: Exception) -> str:
     """Return the kind of an error and its place; its message may name files."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
+
+
+class StoppingServer(uvicorn.Server):
+    """A server that ends the films when it is told to stop, while requests are finished.
+
+    Args:
+        config: of the server; its application is one of ``app.make_app``.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop."""
+        films = self.config.app.state.service.films  # type: ignore[union-attr]
+        await asyncio.gather(films.stop(), super().shutdown(sockets))
 
 
 class TimedProtocol(H11Protocol):

@@ -162,9 +162,11 @@ class Photos:
                             item.answer.set_result(answer)
                         device.batch = []
             except (MaefaceError, RuntimeError, OSError) as error:  # no process can start, or a fault of ours
-                says = str(error).strip() or type(error).__name__
-                kind = error if isinstance(error, MaefaceError) else says.splitlines()[-1]
-                log.note(f"serve: a worker process on {device.name} failed: {kind}")
+                says = str(error).strip().removesuffix(f"; {workers.ADVICE}") or type(error).__name__
+                kind = says if isinstance(error, MaefaceError) else says.splitlines()[-1]
+                log.note(
+                    f"serve: a worker process on {device.name} failed: {kind}; the next in {pause_s:g} s"
+                )
                 self._lose(device, None, workers.CRASHED, "a worker process failed")
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopping, pause_s)

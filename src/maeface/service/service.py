@@ -99,8 +99,7 @@ class Service:
             try:
                 yield
             finally:
-                await self.films.stop()
-                await asyncio.to_thread(self.photos.stop)
+                await asyncio.gather(self.films.stop(), asyncio.to_thread(self.photos.stop))
                 self.jobs.close()
 
     async def ask(self, request: Request, questions: Sequence[Question]) -> list[Answer]:
@@ -166,7 +165,7 @@ class Service:
             state=row.state,
             frames=row.done,
             frames_total=row.total,
-            progress=1.0 if row.state == "done" else done / row.total,
+            progress=1.0 if row.state == "done" else round(done / row.total, 4),
             seconds=row.seconds,
             waiting=self.jobs.count("queued", row.created) if row.state == "queued" else 0,
             error=row.error,

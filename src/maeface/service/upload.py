@@ -4,6 +4,7 @@ Names that a client gives to files are not used for anything.
 """
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from maeface.service.settings import MB, Settings
 
 BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 """As RFC 2046 allows it."""
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would log bytes of malformed forms
 SLOWEST = 10_000
 """Bytes a second that a client has to send, in the mean."""
 WRITTEN_TOGETHER = 1 << 18
