@@ -35,9 +35,10 @@ from starlette.testclient import TestClient
 import parts_cases
 import serve_parts
 from maeface import checks, portable, predict, serve
-from maeface.errors import ConfigError, ResourceError
+from maeface.errors import ConfigError, DataError, ResourceError
 from maeface.faces import detector_weights, media
-from maeface.service import app, films, guard, jobs, kinds, photos, replies, service, upload
+from maeface.prediction.tables import describe_unreadable
+from maeface.service import app, film_process, films, guard, jobs, kinds, photos, replies, service, upload
 from maeface.service.settings import Settings
 from serve_parts import CRASH, HANG, LIMITS, MEMORY, WAIT, photo
 from test_video import encode
@@ -1272,3 +1273,22 @@ def test_a_request_that_a_stopping_service_gives_up_is_told_so(tmp_path):
         assert status == 503 and b"the service stops" in data
         assert "POST videos 503" in server.log and "Traceback" not in server.log
         assert not list((tmp_path / "service").glob("upload-*"))
+
+
+def test_a_film_that_cannot_be_read_has_failed_in_plain_words(tmp_path):
+    error = DataError(describe_unreadable(1, {"no_video": 1}))
+    assert film_process.explain(error, tmp_path) == "the film cannot be read: no_video"
+    error = DataError(f"{tmp_path}/film is damaged")
+    assert film_process.explain(error, tmp_path) == "/film is damaged"
+
+
+def test_the_results_of_a_job_that_has_none_are_refused_with_the_reason(tmp_path, listed):
+    made = app.make_app(Settings(folder=tmp_path), log=False)
+    made.state.service.jobs = listed
+    client = TestClient(made, "http://localhost")  # not started
+    job = listed.make().id
+    says = "the job is queued; its results are there when it is done"
+    assert detail(client.get(f"/v1/jobs/{job}/result"), 409) == says
+    listed.end(job, "the film cannot be read: no_video")
+    says = "the job has failed, and has no results: the film cannot be read: no_video"
+    assert detail(client.get(f"/v1/jobs/{job}/events"), 409) == says

@@ -268,7 +268,7 @@ def _job_routes(service: Service) -> APIRouter:
     def _finished(job: str, name: str) -> Path:
         row, path = service.find(job), service.jobs.path(job, name)
         if row.state == "failed":
-            raise HTTPException(409, f"the job is failed and has no results: {row.error}")
+            raise HTTPException(409, f"the job has failed, and has no results: {row.error}")
         if row.state != "done":
             raise HTTPException(409, f"the job is {row.state}; its results are there when it is done")
         if not path.is_file():

@@ -145,7 +145,7 @@ class Guard:
     def _check_token(self, token: bytes, given: list[str]) -> None:
         scheme, _, named = "".join(given[:1]).partition(" ")
         if len(given) > 1:
-            says = f"expected one header 'Authorization: Bearer TOKEN', got {len(given)}"
+            says = f"expected one token, got {len(given)}; send one header 'Authorization: Bearer TOKEN'"
         elif scheme.lower() != "bearer":
             says = "no token was given; send the header 'Authorization: Bearer TOKEN'"
         elif hmac.compare_digest(named.strip().encode("latin-1"), token):

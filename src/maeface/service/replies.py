@@ -83,7 +83,9 @@ class Job(BaseModel):
     )
     progress: float = Field(description="0 to 1", examples=[0.207])
     seconds: float = Field(description="length of the film", examples=[60.0])
-    waiting: int = Field(description="films that come before this one", examples=[0])
+    waiting: int = Field(
+        description="films that wait before this one; the one that is predicted does not count", examples=[0]
+    )
     error: str | None = Field(None, description="why it failed", examples=[None])
     created: str = Field(description="time in UTC", examples=["2026-11-28T12:00:00+00:00"])
     expires: str | None = Field(
