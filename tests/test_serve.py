@@ -1279,7 +1279,7 @@ def test_a_film_that_cannot_be_read_has_failed_in_plain_words(tmp_path):
     error = DataError(describe_unreadable(1, {"no_video": 1}))
     assert film_process.explain(error, tmp_path) == "the film cannot be read: no_video"
     error = DataError(f"{tmp_path}/film is damaged")
-    assert film_process.explain(error, tmp_path) == "/film is damaged"
+    assert film_process.explain(error, tmp_path) == "film is damaged"
 
 
 def test_the_results_of_a_job_that_has_none_are_refused_with_the_reason(tmp_path, listed):
@@ -1292,3 +1292,8 @@ def test_the_results_of_a_job_that_has_none_are_refused_with_the_reason(tmp_path
     listed.end(job, "the film cannot be read: no_video")
     says = "the job has failed, and has no results: the film cannot be read: no_video"
     assert detail(client.get(f"/v1/jobs/{job}/events"), 409) == says
+
+
+def test_a_token_and_none_are_not_asked_for_together(tmp_path):
+    with checks.name_options(), pytest.raises(ConfigError, match="give --token-file or --no-token, not both"):
+        serve.run(Settings(folder=tmp_path), token_file=tmp_path / "token", no_token=True)

@@ -253,7 +253,7 @@ def serve(
     token_file: serve_options.TokenFile = None,
     no_token: serve_options.NoToken = False,
     folder: serve_options.Folder = None,
-    keep: serve_options.Keep = 24.0,
+    keep: serve_options.Keep = 24,
     log_polls: serve_options.LogPolls = False,
     weights: options.Weights = None,
     detector: options.Detector = "auto",

@@ -57,6 +57,8 @@ def run(
         )
     for name in settings.device:
         checks.require_device(name)
+    if token_file is not None and no_token:
+        raise ConfigError(f"give {checks.name_of('token_file')} or {checks.name_of('no_token')}, not both")
     token = None if token_file is None else read_token(token_file)
     if host not in LOCAL and token is None and not no_token:
         raise ConfigError(

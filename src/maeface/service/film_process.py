@@ -64,7 +64,7 @@ def _predict(folder: Path, given: dict[str, Any], report: "_Report") -> int:
 def explain(error: DataError, folder: Path) -> str:
     """Return why a film has failed, without the folder of its job."""
     only = describe_unreadable(1, {"": 1})  # says "1 inputs"; a job has one film
-    return str(error).replace(str(folder), "").replace(only, "the film cannot be read: ")
+    return str(error).replace(f"{folder}{os.sep}", "").replace(only, "the film cannot be read: ")
 
 
 class _Report:
