@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maeface import facts, files
-from maeface.faces import anchors, detector, finder, landmarks
+from maeface.faces import anchors, detector, finder, geometry, landmarks, search
 from maeface.model.file_format.metadata import Metadata
 from maeface.model.file_format.parts import files_of
 from maeface.model.licences import NOT_STATED, licence_of
@@ -20,7 +20,25 @@ CROP_FORMULA = (
     "size = length of (across, mouth - eyes), four numbers; angle = atan2(across y, across x); "
     "side = side_in_sizes * size; "
     "centre = (eyes + mouth) / 2 + rise_in_sides * side * (sin angle, -cos angle); "
-    "turn the square upright and resample it bicubically; it is black outside the image"
+    "turn the square upright and resample it bicubically (a = -1); it is black outside the image"
+)
+SEARCH_FORMULA = (
+    "shrink the image to means of blocks of 1, 2, 4, ... pixels, until its longer side is at most longest_px; "
+    "of its faces with a score of at least sure_score times the best, take the one with the largest box. "
+    "maeface also searches larger sizes for small faces, and other orientations if the score is low"
+)
+LOOK_FORMULA = (
+    "angle as for the crop, but with the line from the eyes to the mouth, turned by 90 degrees, if the eyes are "
+    "nearer to each other than profile times its length; "
+    "window: a square around the centre of the face's box, window_in_sides times its longer side, turned by the "
+    "angle and resampled to window_px; look for faces there; of them take the one with the largest "
+    "intersection over union with the box of the face (moved into the window, not turned), at least "
+    "min_overlap; without one, drop the face, or if its score is at least sure_score keep its box; "
+    "square: around the centre of that box, margin times its longer side, turned by the angle. "
+    "Window and square are on a grid: the angle is whole degrees, centre and side are multiples of "
+    "2^round(log2(side)) / grid_steps. "
+    "Resample as for the crop, from means of blocks of round(side / px) pixels if that is above 1; the crop of a photo "
+    "has photo_px, of a film film_px"
 )
 
 
@@ -69,7 +87,23 @@ def describe(
         "crop": {
             "side_in_sizes": finder.LANDMARK_SIDE,
             "rise_in_sides": finder.LANDMARK_RISE,
+            "photo_px": finder.CROP_PX,
+            "film_px": side,
             "formula": CROP_FORMULA,
+        },
+        "search": {
+            "longest_px": search.SINGLE_SCALE_PX,
+            "sure_score": finder.SURE,
+            "formula": SEARCH_FORMULA,
+        },
+        "look": {
+            "window_in_sides": search.WINDOW,
+            "window_px": search.WINDOW_PX,
+            "min_overlap": finder.MIN_OVERLAP,
+            "margin": geometry.MARGIN,
+            "profile": geometry.PROFILE,
+            "grid_steps": geometry.GRID_STEPS,
+            "formula": LOOK_FORMULA,
         },
         "detector": {
             "input": {"name": "pixels", "dtype": "uint8", "shape": ["batch", "height", "width", 3]},
