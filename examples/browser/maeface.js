@@ -59,17 +59,27 @@ export async function readFace(networks, image, face, px = networks.facts.crop.p
   });
 }
 
+/** Search the whole image, at sizes that halve; each is good for faces of some sizes. */
 async function search(networks, image) {
-  const { longest_px, sure_score } = networks.facts.search;
-  let block = 1;
-  while (Math.max(image.width, image.height) / block > longest_px) block *= 2;
-  const faces = [];
-  for (const { box, points, score } of await detect(networks, shrink(image, block))) {
-    const refined = await refine(networks, image, points.map((point) => point.map((value) => value * block)));
-    if (refined) faces.push({ box: box.map((value) => value * block), points: refined, score });
+  const { small_px, longest_px, face_px, max_covered, sure_score } = networks.facts.search;
+  const longest = Math.max(image.width, image.height), blocks = [];
+  for (let block = 1, before = Infinity; before > small_px; before = longest / block, block *= 2) {
+    if (longest / block <= longest_px) blocks.unshift(block);
+  }
+  let faces = [];
+  for (const block of blocks) {
+    const larger = faces, small = shrink(image, block), scale = (values) => values.map((value) => value * block);
+    for (const { box, points, score } of await detect(networks, small)) {
+      const refined = await refine(networks, small, points), side = Math.max(...sides(box));
+      const fits = (side >= face_px[0] || block === blocks.at(-1)) && (side <= face_px[1] || block === blocks[0]);
+      const face = { box: scale(box), points: refined?.map(scale), score };
+      const isPart = larger.some((other) => common(face.box, other.box) > max_covered * area(face.box));
+      if (refined && fits && !isPart) faces = [...faces, face];
+    }
   }
   if (!faces.length) return null;
-  const sure = faces.filter((face) => face.score >= sure_score * faces[0].score);
+  const best = Math.max(...faces.map((face) => face.score));
+  const sure = faces.filter((face) => face.score >= sure_score * best);
   const face = sure.reduce((one, other) => area(other.box) > area(one.box) ? other : one);
   return look(networks, image, face);
 }
@@ -77,8 +87,8 @@ async function search(networks, image) {
 async function follow(networks, image, { box, points, score }) {
   const refined = await refine(networks, image, points);
   if (!refined) return null;
-  const [from, to] = [measure(points), measure(refined)];
-  const moved = box.map((value, k) => k % 2 ? value + to.y - from.y : value + to.x - from.x);
+  const from = measure(points), to = measure(refined), growth = to.size / from.size;
+  const moved = box.map((value, k) => k % 2 ? to.y + growth * (value - from.y) : to.x + growth * (value - from.x));
   return look(networks, image, { box: moved, points: refined, score }, true);
 }
 
@@ -98,7 +108,6 @@ async function look(networks, image, face, followed = false) {
     const [x, y] = fromSquare(centre(best.box).map((value) => value / window_px - 0.5), window);
     const [width, height] = sides(best.box).map((value) => value * scale / 2);
     box = [x - width, y - height, x + width, y + height];
-    if (followed) face = { ...face, box, score: best.score };
   } else if (followed || face.score < networks.facts.search.sure_score) {
     return null;
   }
@@ -148,12 +157,16 @@ const sides = ([left, top, right, bottom]) => [right - left, bottom - top];
 const centre = ([left, top, right, bottom]) => mean([left, top], [right, bottom]);
 const area = (box) => sides(box)[0] * sides(box)[1];
 
-/** Return what fraction of two boxes together they have in common. */
-function overlap(one, other) {
+/** Return the area that two boxes have in common. */
+function common(one, other) {
   const width = Math.min(one[2], other[2]) - Math.max(one[0], other[0]);
   const height = Math.min(one[3], other[3]) - Math.max(one[1], other[1]);
-  const common = Math.max(width, 0) * Math.max(height, 0);
-  return common / (area(one) + area(other) - common);
+  return Math.max(width, 0) * Math.max(height, 0);
+}
+
+/** Return the intersection of two boxes over their union. */
+function overlap(one, other) {
+  return common(one, other) / (area(one) + area(other) - common(one, other));
 }
 
 /** Return the middle and the size of a face, and the vectors from eye to eye and from the eyes to the mouth. */

@@ -23,9 +23,13 @@ CROP_FORMULA = (
     "turn the square upright and resample it bicubically (a = -1); it is black outside the image"
 )
 SEARCH_FORMULA = (
-    "shrink the image to means of blocks of 1, 2, 4, ... pixels, until its longer side is at most longest_px; "
-    "of its faces with a score of at least sure_score times the best, take the one with the largest box. "
-    "maeface also searches larger sizes for small faces, and other orientations if the score is low"
+    "shrink the image to means of blocks of 1, 2, 4, ... pixels a side, until its longer side is at most small_px; "
+    "look for faces in all of these that are not longer than longest_px, the smallest first, and refine their "
+    "points there; take faces whose longer side in px of the shrunk image is in face_px, and smaller ones of "
+    "the largest image, larger ones of the smallest image; drop a face of which more than max_covered lies in a "
+    "face of a smaller image. "
+    "The largest face is the one with the largest box of those with a score of at least sure_score times the best. "
+    "maeface also looks in other orientations if the score is low"
 )
 LOOK_FORMULA = (
     "angle as for the crop, but with the line from the eyes to the mouth, turned by 90 degrees, if the eyes are "
@@ -92,7 +96,10 @@ def describe(
             "formula": CROP_FORMULA,
         },
         "search": {
-            "longest_px": search.SINGLE_SCALE_PX,
+            "small_px": search.SINGLE_SCALE_PX,
+            "longest_px": detector.MAX_SIDE,
+            "face_px": list(search.FACE_PX),
+            "max_covered": search.MAX_COVERED,
             "sure_score": finder.SURE,
             "formula": SEARCH_FORMULA,
         },
