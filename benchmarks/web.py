@@ -5,9 +5,9 @@
     uv run python benchmarks/web.py PHOTOS --count 50
 
 opens ``examples/browser`` in a headless Chromium and gives it photos, as a user does. It prints the largest
-difference of a probability from that of ``predict --faces largest`` with the packaged detector, for all AUs and for
-those that the page shows at first, in float32 and in the precision that ``predict`` chooses here; and the
-milliseconds for a frame of 640x480 px with one face, with one thread and with two.
+difference of a probability from that of ``predict --faces largest`` with the packaged detector, for all AUs
+and for those that the page shows at first, in float32 and in the precision that ``predict`` chooses here; and
+the milliseconds for a frame of 640x480 px with one face, with one thread and with two.
 """
 
 import argparse
@@ -22,14 +22,14 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import browser  # noqa: E402
-
 from maeface import Predictor  # noqa: E402
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 FACE = ROOT / "docs" / "images" / "astronaut.jpg"
 TIMES = """(async () => {
   const { findFace, load, readFace, readPixels } = await import("./maeface.js");
-  const networks = await load("exported", Number(location.search.slice(-1))), { film_px } = networks.facts.crop;
+  const networks = await load("exported", Number(location.search.slice(-1)));
+  const { film_px } = networks.facts.crop;
   const photo = await createImageBitmap(document.getElementById("file").files[0]);
   const canvas = new OffscreenCanvas(640, 480), pen = canvas.getContext("2d", { willReadFrequently: true });
   const searched = [], followed = [];
@@ -77,7 +77,9 @@ def choose(page: browser.Page, path: Path) -> dict[str, float]:
     page.wait("/^(Found|No face|Not done)/.test(document.getElementById('say').textContent)")
     if not page.run("document.getElementById('say').textContent").startswith("Found"):
         return {}
-    return dict(page.run("[...document.querySelectorAll('meter')].map((one) => [one.closest('tr').id, one.value])"))
+    return dict(
+        page.run("[...document.querySelectorAll('meter')].map((one) => [one.closest('tr').id, one.value])")
+    )
 
 
 def compare(page: browser.Page, paths: list[Path]) -> None:
@@ -87,12 +89,16 @@ def compare(page: browser.Page, paths: list[Path]) -> None:
     for precision in ("fp32", "auto"):
         predictor = Predictor(faces="largest", detector="embedded", precision=precision)
         rows = {path: predictor(path).iloc[0] for path in paths}
-        both = [path for path in paths if found[path] and rows[path]["status"] == "ok"]
-        one = sum(bool(found[path]) != (rows[path]["status"] == "ok") for path in paths)
-        print(f"{predictor.backend}, {predictor.precision}: {len(both)} photos with a face, {one} with a face in one only")
+        both = [path for path in paths if found[path] and rows[path]["score"] > 0]
+        one = sum(bool(found[path]) != (rows[path]["score"] > 0) for path in paths)  # NaN without a face
+        print(
+            f"{predictor.backend}, {predictor.precision}: {len(both)} photos with a face, "
+            f"{one} where only one of them finds a face"
+        )
         for name, aus in (("all AUs", None), (", ".join(shown), shown)):
             differences = [
-                max(abs(found[path][au] - rows[path][f"{au}_p"]) for au in aus or found[path]) for path in both
+                max(abs(found[path][au] - rows[path][f"{au}_p"]) for au in aus or found[path])
+                for path in both
             ]
             middle, most = statistics.median(differences), max(differences)
             print(f"  {name}: largest difference {most:.4f}, median of the photos' largest {middle:.4f}")
@@ -115,7 +121,9 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("photos", type=Path, help="folder of photos")
-    parser.add_argument("--count", type=int, default=50, help="how many to compare, evenly spaced in the folder")
+    parser.add_argument(
+        "--count", type=int, default=50, help="how many to compare, evenly spaced in the folder"
+    )
     options = parser.parse_args()
     paths = sorted(path for path in options.photos.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:

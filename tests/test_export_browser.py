@@ -1,4 +1,4 @@
-"""The browser example of ``export``: the numbers of ``predict``, from a photo and a camera, and nothing leaves."""
+"""The browser example of ``export``: the numbers of ``predict``, of a photo and a camera; nothing is sent."""
 
 import json
 import re
@@ -129,7 +129,10 @@ def test_a_photo_has_the_numbers_of_predict(page, folder, picture, tmp_path):
     trusted = page.run("[...document.querySelectorAll('#trusted tr')].map((one) => one.id)")
     assert trusted == ["AU06", "AU12", "AU25"]
     assert page.run("document.getElementById('AU12').innerText.split(/\\s+/).slice(-1)[0]") == "yes"
-    assert page.run("['AU12', 'AU24'].map((id) => document.getElementById(id).checkVisibility())") == [True, False]
+    assert page.run("['AU12', 'AU24'].map((id) => document.getElementById(id).checkVisibility())") == [
+        True,
+        False,
+    ]
     Image.linear_gradient("L").resize((400, 300)).save(tmp_path / "none.png")
     page.choose("#file", tmp_path / "none.png")
     said(page, "No face was found.")
@@ -175,7 +178,9 @@ def test_crops_are_those_of_pillow(page):
     image = f"{{width: 73, height: 57, data: {pixels.ravel().tolist()}}}"
     for x, y, side, degrees, px in ((36, 28, 20, 0, 32), (30, 25, 41.5, 17, 16), (60, 50, 40, -130, 24)):
         square = f"{{x: {x}, y: {y}, side: {side}, angle: {np.radians(degrees)}}}"
-        found = page.run(f"import('./maeface.js').then(({{ crop }}) => [...crop({image}, {square}, {px}).data])")
+        found = page.run(
+            f"import('./maeface.js').then(({{ crop }}) => [...crop({image}, {square}, {px}).data])"
+        )
         (wanted,) = imaging.crop([pixels], [geometry.Square(x, y, side, degrees)], px)
         assert np.abs(np.array(found).reshape(px, px, 3) - wanted.astype(int)).max() <= 1
 

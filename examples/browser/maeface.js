@@ -14,6 +14,7 @@ export async function load(folder, threads = 0) {
   if (!answer.ok) throw new Error(`${folder}/preprocessing.json cannot be read (${answer.status})`);
   const facts = await answer.json();
   if (!facts.au.prepares_pixels) throw new Error("the networks were exported without --with-preprocessing");
+  if (!facts.au.columns[0].endsWith("_p")) throw new Error("the weights give intensities only, no probabilities");
   const networks = { facts };
   for (const [name, { file }] of Object.entries(facts.files)) {
     const session = await ort.InferenceSession.create(`${folder}/${file}`);

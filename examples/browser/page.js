@@ -12,6 +12,9 @@ async function start() {
   try {
     networks = await load("exported", Number(new URLSearchParams(location.search).get("threads")));
     for (const id of ["camera", "file"]) $(id).disabled = false;
+    const anyTrusted = networks.facts.au.aus.some((au) => au.trust?.use);
+    $("trusted").hidden = !anyTrusted;
+    document.querySelector("details").open = !anyTrusted;
     say("Ready.");
   } catch (error) {
     say(`Not loaded: ${error.message}. README.md says how to get the networks and onnxruntime-web.`);

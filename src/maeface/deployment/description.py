@@ -23,26 +23,25 @@ CROP_FORMULA = (
     "turn the square upright and resample it bicubically (a = -1); it is black outside the image"
 )
 SEARCH_FORMULA = (
-    "shrink the image to means of blocks of 1, 2, 4, ... pixels a side, until its longer side is at most small_px; "
-    "look for faces in all of these that are not longer than longest_px, the smallest first, and refine their "
-    "points there; take faces whose longer side in px of the shrunk image is in face_px, and smaller ones of "
-    "the largest image, larger ones of the smallest image; drop a face of which more than max_covered lies in a "
-    "face of a smaller image. "
-    "The largest face is the one with the largest box of those with a score of at least sure_score times the best. "
-    "maeface also looks in other orientations if the score is low"
+    "shrink the image to means of blocks of 1, 2, 4, ... pixels a side, until its longer side is at most "
+    "small_px; look for faces in those of these that are not longer than longest_px, the smallest first, "
+    "and refine their points there; take faces whose longer side in px of the shrunk image is in face_px, "
+    "in the largest image also smaller ones, in the smallest image also larger ones; drop a face of which "
+    "more than max_covered lies in a face of a smaller image. The largest face is that of the largest "
+    "box, among those with at least sure_score times the best score. maeface also looks in other "
+    "orientations if the score is low"
 )
 LOOK_FORMULA = (
-    "angle as for the crop, but with the line from the eyes to the mouth, turned by 90 degrees, if the eyes are "
-    "nearer to each other than profile times its length; "
-    "window: a square around the centre of the face's box, window_in_sides times its longer side, turned by the "
-    "angle and resampled to window_px; look for faces there; of them take the one with the largest "
-    "intersection over union with the box of the face (moved into the window, not turned), at least "
-    "min_overlap; without one, drop the face, or if its score is at least sure_score keep its box; "
-    "square: around the centre of that box, margin times its longer side, turned by the angle. "
-    "Window and square are on a grid: the angle is whole degrees, centre and side are multiples of "
-    "2^round(log2(side)) / grid_steps. "
-    "Resample as for the crop, from means of blocks of round(side / px) pixels if that is above 1; the crop of a photo "
-    "has photo_px, of a film film_px"
+    "angle: as for the crop; but if the eyes are nearer to each other than profile times the line from "
+    "eyes to mouth, that line turned by 90 degrees. window: a square around the centre of the face's box, "
+    "window_in_sides times its longer side, turned by the angle, resampled to window_px. Look for faces "
+    "in the window; take the one with the largest intersection over union with the face's box (moved into "
+    "the window, not turned), at least min_overlap; without one, drop the face, or keep its box if its "
+    "score is at least sure_score. square: around the centre of the box that was taken, margin times its "
+    "longer side, turned by the angle. Window and square are on a grid: the angle is whole degrees, "
+    "centre and side are multiples of 2^round(log2(side)) / grid_steps. Resample as for the crop, but "
+    "from means of blocks of round(side / px) pixels if that is above 1; the crop of a photo has "
+    "photo_px, of a film film_px"
 )
 
 

@@ -102,7 +102,10 @@ class FaceCrop:
 
 
 def find_crops(
-    detector: "Detector", images: Sequence[NDArray[np.uint8]], size: int = CROP_PX, faces: FaceChoice = "largest"
+    detector: "Detector",
+    images: Sequence[NDArray[np.uint8]],
+    size: int = CROP_PX,
+    faces: FaceChoice = "largest",
 ) -> list[list[FaceCrop]]:
     """Detect faces and crop them, upright.
 

@@ -24,8 +24,8 @@ MARGIN = 1.1
 GRID_STEPS = 128
 GRID_DEGREES = 1.0
 
-# In a profile the eyes are nearer to each other than this fraction of their distance from the mouth, and their
-# line says little about the rotation. A face's eyes are about as far apart as they are above the mouth.
+# In a profile the eyes are nearer to each other than this fraction of their distance from the mouth, and
+# their line says little about the rotation. A face's eyes are about as far apart as they are above the mouth.
 PROFILE = 0.36
 
 
