@@ -51,7 +51,7 @@ NEEDED = {
 }
 """What a wheel must have, by the ends of the names."""
 NEEDED_OF_SOURCE = ("/pyproject.toml", "/README.md", "/LICENSE", "/tests/")
-FOREIGN = ("tests/", "benchmarks/", "docs/", "scripts/", "studio/")
+FOREIGN = ("tests/", "benchmarks/", "docs/", "examples/", "scripts/", "studio/")
 """Folders that belong in no wheel."""
 
 

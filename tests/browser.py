@@ -29,9 +29,12 @@ def find():
 
 
 class Page:
-    """One page, with what it has said (``errors``) and asked for (``requests``)."""
+    """One page, with what it has said (``errors``) and asked for (``requests``).
 
-    def __init__(self, binary, width=1400, height=1000, dark=False):
+    ``flags`` are more of the browser's command line.
+    """
+
+    def __init__(self, binary, width=1400, height=1000, dark=False, flags=()):
         self.profile = tempfile.mkdtemp(prefix="chromium-")
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
@@ -39,7 +42,7 @@ class Page:
             *(sys.executable, "-c", LAUNCH, str(to_browser), str(from_browser), binary, "--headless=new"),
             *("--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--mute-audio"),
-            *("--disable-dev-shm-usage", f"--user-data-dir={self.profile}", "about:blank"),
+            *("--disable-dev-shm-usage", f"--user-data-dir={self.profile}", *flags, "about:blank"),
         ]
         pipes = (to_browser, from_browser)
         self._process = subprocess.Popen(
@@ -132,6 +135,12 @@ class Page:
         while not self.run(script):
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.05)
+
+    def choose(self, selector, path):
+        """Choose a file as a user does."""
+        document = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def mouse(self, kind, x, y, **more):
         self.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, **more)

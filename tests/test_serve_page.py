@@ -48,20 +48,13 @@ def page(server):
     page.close()
 
 
-def choose(page, path):
-    """Choose a file as a user does."""
-    document = page.call("DOM.getDocument")["root"]["nodeId"]
-    node = page.call("DOM.querySelector", nodeId=document, selector="#file")["nodeId"]
-    page.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
-
-
 def said(page, text):
     until(lambda: text in page.run("document.getElementById('say').textContent"))
 
 
 def test_a_photo_is_shown_with_a_table_of_each_face(page, tmp_path):
     (tmp_path / "a.png").write_bytes(photo(2))
-    choose(page, tmp_path / "a.png")
+    page.choose("#file", tmp_path / "a.png")
     said(page, "Faces: 2")
     assert page.run("document.querySelectorAll('#faces caption').length") == 2
     first = "document.querySelector('#faces tr + tr').textContent"  # what is checked stands first
@@ -70,7 +63,7 @@ def test_a_photo_is_shown_with_a_table_of_each_face(page, tmp_path):
     assert page.run("document.querySelector('#faces details th').textContent") == "AU04 Brow lowerer"
     assert not page.run("document.getElementById('photo').hidden")
     (tmp_path / "b.png").write_bytes(b"no photo")
-    choose(page, tmp_path / "b.png")
+    page.choose("#file", tmp_path / "b.png")
     said(page, "Not done: not_an_image")
     assert page.run("document.getElementById('photo').hidden")
     assert {url.rpartition(":")[0] for url in page.requests} <= {"http://localhost", "blob:http://localhost"}
@@ -80,7 +73,7 @@ def test_a_photo_is_shown_with_a_table_of_each_face(page, tmp_path):
 def test_a_photo_that_the_browser_cannot_show_has_its_tables(page, tmp_path):
     page.run("window.createImageBitmap = () => Promise.reject(new Error('no such format')); 0")
     (tmp_path / "a.heic").write_bytes(photo(2))
-    choose(page, tmp_path / "a.heic")
+    page.choose("#file", tmp_path / "a.heic")
     said(page, "Faces: 2. The browser cannot show this photo.")
     assert page.run("document.querySelectorAll('#faces caption').length") == 2
     assert page.run("getComputedStyle(document.getElementById('picture')).display") == "none"
@@ -88,7 +81,7 @@ def test_a_photo_that_the_browser_cannot_show_has_its_tables(page, tmp_path):
 
 def test_a_film_is_shown_with_its_line_when_its_job_is_done(page, tmp_path):
     film = encode(tmp_path / "film.mp4", [np.full((48, 64, 3), 15, np.uint8)] * 20, rate=10)
-    choose(page, film)
+    page.choose("#file", film)
     said(page, "Frames: 20, faces: 20")
     assert page.run("[...document.querySelectorAll('#au option')].map((one) => one.value)") == [
         "AU12",
@@ -108,7 +101,7 @@ def test_a_film_is_shown_with_its_line_when_its_job_is_done(page, tmp_path):
 def test_text_has_enough_contrast_and_everything_fits_a_phone(page, tmp_path, dark):
     page.size(360, 700, dark)
     (tmp_path / "a.png").write_bytes(photo(1))
-    choose(page, tmp_path / "a.png")
+    page.choose("#file", tmp_path / "a.png")
     said(page, "Faces: 1")
     assert page.run("document.documentElement.scrollWidth") <= 360
     for selector in ("p", "th", "tr.absent td", "label"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maeface import facts, files
-from maeface.faces import anchors, detector, finder, landmarks
+from maeface.faces import anchors, detector, finder, geometry, landmarks, search
 from maeface.model.file_format.metadata import Metadata
 from maeface.model.file_format.parts import files_of
 from maeface.model.licences import NOT_STATED, licence_of
@@ -20,7 +20,28 @@ CROP_FORMULA = (
     "size = length of (across, mouth - eyes), four numbers; angle = atan2(across y, across x); "
     "side = side_in_sizes * size; "
     "centre = (eyes + mouth) / 2 + rise_in_sides * side * (sin angle, -cos angle); "
-    "turn the square upright and resample it bicubically; it is black outside the image"
+    "turn the square upright and resample it bicubically (a = -1); it is black outside the image"
+)
+SEARCH_FORMULA = (
+    "shrink the image to means of blocks of 1, 2, 4, ... pixels a side, until its longer side is at most "
+    "small_px; look for faces in those of these that are not longer than longest_px, the smallest first, "
+    "and refine their points there; take faces whose longer side in px of the shrunk image is in face_px, "
+    "in the largest image also smaller ones, in the smallest image also larger ones; drop a face of which "
+    "more than max_covered lies in a face of a smaller image. The largest face is that of the largest "
+    "box, among those with at least sure_score times the best score. maeface also looks in other "
+    "orientations if the score is low"
+)
+LOOK_FORMULA = (
+    "angle: as for the crop; but if the eyes are nearer to each other than profile times the line from "
+    "eyes to mouth, that line turned by 90 degrees. window: a square around the centre of the face's box, "
+    "window_in_sides times its longer side, turned by the angle, resampled to window_px. Look for faces "
+    "in the window; take the one with the largest intersection over union with the face's box (moved into "
+    "the window, not turned), at least min_overlap; without one, drop the face, or keep its box if its "
+    "score is at least sure_score. square: around the centre of the box that was taken, margin times its "
+    "longer side, turned by the angle. Window and square are on a grid: the angle is whole degrees, "
+    "centre and side are multiples of 2^round(log2(side)) / grid_steps. Resample as for the crop, but "
+    "from means of blocks of round(side / px) pixels if that is above 1; the crop of a photo has "
+    "photo_px, of a film film_px"
 )
 
 
@@ -69,7 +90,26 @@ def describe(
         "crop": {
             "side_in_sizes": finder.LANDMARK_SIDE,
             "rise_in_sides": finder.LANDMARK_RISE,
+            "photo_px": finder.CROP_PX,
+            "film_px": side,
             "formula": CROP_FORMULA,
+        },
+        "search": {
+            "small_px": search.SINGLE_SCALE_PX,
+            "longest_px": detector.MAX_SIDE,
+            "face_px": list(search.FACE_PX),
+            "max_covered": search.MAX_COVERED,
+            "sure_score": finder.SURE,
+            "formula": SEARCH_FORMULA,
+        },
+        "look": {
+            "window_in_sides": search.WINDOW,
+            "window_px": search.WINDOW_PX,
+            "min_overlap": finder.MIN_OVERLAP,
+            "margin": geometry.MARGIN,
+            "profile": geometry.PROFILE,
+            "grid_steps": geometry.GRID_STEPS,
+            "formula": LOOK_FORMULA,
         },
         "detector": {
             "input": {"name": "pixels", "dtype": "uint8", "shape": ["batch", "height", "width", 3]},

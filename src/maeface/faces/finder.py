@@ -45,10 +45,12 @@ if TYPE_CHECKING:
 FaceChoice = Literal["largest", "central", "all"] | int
 """Faces of an image: the largest, the one nearest to the image's centre, all, or so many of the largest."""
 
+CROP_PX = 256
+"""Side of the crops of photos, px."""
 # A face with a lower score than this is dropped if the second pass does not find it. Of several faces, those
 # whose score is below this fraction of the best are not chosen as largest or central.
-_SURE = 0.8
-_MIN_OVERLAP = 0.3  # intersection over union of the two passes' boxes of a face
+SURE = 0.8
+MIN_OVERLAP = 0.3  # intersection over union of the two passes' boxes of a face
 # A crop from landmarks alone: its side in sizes of the face (``measure_face``), and how far its centre lies
 # above the face's, as a fraction of the side. These are medians over 228 photos that went through both passes
 # (official portraits, and faces that were rotated or near); the side's 5th and 95th percentiles are 2.23 and
@@ -100,7 +102,10 @@ class FaceCrop:
 
 
 def find_crops(
-    detector: "Detector", images: Sequence[NDArray[np.uint8]], size: int = 256, faces: FaceChoice = "largest"
+    detector: "Detector",
+    images: Sequence[NDArray[np.uint8]],
+    size: int = CROP_PX,
+    faces: FaceChoice = "largest",
 ) -> list[list[FaceCrop]]:
     """Detect faces and crop them, upright.
 
@@ -152,7 +157,7 @@ def find_faces(
     located: list[list[LocatedFace]] = [[] for _ in images]
     for (i, face), window, candidates in zip(chosen, windows, detector.find(crops), strict=True):
         match, agreement = _match(face, window, candidates)
-        if match is None and face.score < _SURE:
+        if match is None and face.score < SURE:
             continue
         square = square_around(match or face, angle_deg=window.angle_deg)
         located[i].append(LocatedFace(face, square, match is not None, agreement=agreement))
@@ -217,7 +222,7 @@ def look_again(
     return located
 
 
-def centre_crop(image: NDArray[np.uint8], size: int = 256) -> FaceCrop:
+def centre_crop(image: NDArray[np.uint8], size: int = CROP_PX) -> FaceCrop:
     """Resize the centre square of an image that is a face crop already, without detection.
 
     The landmarks of its face are NaN, its score is 1.
@@ -233,7 +238,7 @@ def centre_crop(image: NDArray[np.uint8], size: int = 256) -> FaceCrop:
 
 
 def crop_from_landmarks(
-    image: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int = 256
+    image: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int = CROP_PX
 ) -> FaceCrop:
     """Crop a face with given landmarks, upright, without detection.
 
@@ -277,7 +282,7 @@ def choose_faces(detected: Sequence[Face], shape: tuple[int, ...], faces: FaceCh
     """
     if faces == "all" or not detected:
         return list(detected)
-    candidates = [face for face in detected if face.score >= _SURE * detected[0].score]
+    candidates = [face for face in detected if face.score >= SURE * detected[0].score]
     if faces == "central":
         middle = np.array([shape[1] / 2, shape[0] / 2])
         return [min(candidates, key=lambda face: float(np.hypot(*(centre(face) - middle))))]
@@ -297,7 +302,7 @@ def _match(face: Face, window: Square, candidates: list[Face]) -> tuple[Face | N
     half = np.array([face.box[2] - face.box[0], face.box[3] - face.box[1]]) * (WINDOW_PX / window.side / 2)
     box = np.concatenate([middle - half, middle + half])
     best = max(candidates, key=lambda other: overlap(box, other.box), default=None)
-    if best is None or (agreement := overlap(box, best.box)) < _MIN_OVERLAP:
+    if best is None or (agreement := overlap(box, best.box)) < MIN_OVERLAP:
         return None, 0.0
     x, y = to_image(centre(best), window, WINDOW_PX)
     scale = window.side / WINDOW_PX

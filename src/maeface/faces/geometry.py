@@ -24,9 +24,9 @@ MARGIN = 1.1
 GRID_STEPS = 128
 GRID_DEGREES = 1.0
 
-# In a profile the eyes are nearer to each other than this fraction of the box's side, and their line says
-# little about the rotation.
-_PROFILE = 0.12
+# In a profile the eyes are nearer to each other than this fraction of their distance from the mouth, and
+# their line says little about the rotation. A face's eyes are about as far apart as they are above the mouth.
+PROFILE = 0.36
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ def eye_angle(landmarks: NDArray[np.floating]) -> float:
     left, right = np.asarray(landmarks[0], np.float64), np.asarray(landmarks[1], np.float64)
     down = (np.asarray(landmarks[3], np.float64) + landmarks[4] - left - right) / 2
     across = right - left
-    # A face's eyes are about as far apart as they are above the mouth.
-    if math.hypot(*across) < 3 * _PROFILE * math.hypot(*down):
+    if math.hypot(*across) < PROFILE * math.hypot(*down):
         across = np.array([down[1], -down[0]])
     if not np.isfinite(across).all() or not across.any():
         return 0.0

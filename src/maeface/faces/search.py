@@ -27,7 +27,7 @@ CERTAIN_SCORE = 0.998
 # between the anchors of 64 px and 128 px.
 WINDOW = 2.2
 WINDOW_PX = 192
-_MIN_COVERED = 0.6  # a box with this fraction of its area in a larger face is a part of that face
+MAX_COVERED = 0.6  # a box with more than this fraction of its area in a larger face is a part of that face
 
 
 def search(
@@ -124,7 +124,7 @@ def _search_upright(detector: "Detector", images: Sequence[Image], min_face: flo
         larger = faces[i][:]  # from the smaller scales
         for face in detected:
             scaled = Face(face.box * np.float32(factor), face.landmarks * np.float32(factor), face.score)
-            part = any(covered_fraction(scaled.box, other.box) > _MIN_COVERED for other in larger)
+            part = any(covered_fraction(scaled.box, other.box) > MAX_COVERED for other in larger)
             if least <= longer_side(face) <= most and not part:
                 faces[i].append(scaled)
     return [sorted(detected, key=lambda face: -face.score) for detected in faces]
