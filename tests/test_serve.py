@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import dataclasses
 import gc
 import http.client
 import io
@@ -20,6 +21,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import numpy as np
@@ -33,16 +35,18 @@ from starlette.testclient import TestClient
 
 import parts_cases
 import serve_parts
-from maeface import portable, predict, serve
-from maeface.errors import ConfigError, ResourceError
-from maeface.faces import media
-from maeface.service import app, films, guard, jobs, photos, service, upload
+from maeface import checks, portable, predict, serve
+from maeface.errors import ConfigError, DataError, ResourceError
+from maeface.faces import detector_weights, media
+from maeface.prediction.tables import describe_unreadable
+from maeface.service import app, film_process, films, guard, jobs, kinds, photos, replies, service, upload
 from maeface.service.settings import Settings
 from serve_parts import CRASH, HANG, LIMITS, MEMORY, WAIT, photo
 from test_video import encode
 
 TOKEN = "0123456789abcdef"
 FORM = {"Content-Type": "multipart/form-data; boundary=xx"}
+TIME = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
 
 
 def until(found, seconds=240.0):
@@ -54,10 +58,10 @@ def until(found, seconds=240.0):
     return value
 
 
-def start(folder, **options):
+def start(folder, log=False, **options):
     """Return a client of a service in this process; enter it to start the service."""
     settings = Settings(folder=folder, **{**LIMITS, **options})
-    client = TestClient(app.make_app(settings, log=False), "http://localhost", raise_server_exceptions=False)
+    client = TestClient(app.make_app(settings, log=log), "http://localhost", raise_server_exceptions=False)
     client.folder = folder
     return client
 
@@ -190,7 +194,7 @@ def test_more_photos_than_may_wait_are_refused(tmp_path, monkeypatch):
 def test_a_service_that_cannot_start_its_process_is_alive_and_not_ready(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(photos, "make_job", serve_parts.no_job)
     with start(tmp_path) as client:
-        until(lambda: "a worker process on auto failed: no such device" in capfd.readouterr().err)
+        until(lambda: "serve: a worker process on auto failed: no such device" in capfd.readouterr().err)
         assert client.get("/health").json() == {"status": "ok"}
         assert client.get("/ready").status_code == 503
         assert "not ready" in detail(post(client, photo(1)), 503)
@@ -204,6 +208,7 @@ def part(content=b"x", head=b'Content-Disposition: form-data; name="files"; file
 
 
 END = b"--xx--\r\n"
+OTHER = b'Content-Disposition: form-data; name="other"'
 
 
 @pytest.mark.parametrize(
@@ -214,17 +219,22 @@ END = b"--xx--\r\n"
         (b"x" * 200_000, FORM, 400, "not well-formed"),
         (END, FORM, 422, "no file"),
         (part(), FORM, 400, "ends before"),
-        (part() * 33 + END, FORM, 413, "too many parts"),
-        (part() * 4000 + END, FORM, 413, "too many parts"),
+        (part() * 33 + END, FORM, 413, "too many files; expected at most 32"),
+        (part() * 4000 + END, FORM, 413, "too many files; expected at most 32"),
         (part(head=b"X: " + b"y" * 100_000) + END, FORM, 400, "not well-formed"),
         (part(head=b"\r\n".join(b"X%d: y" % k for k in range(99))) + END, FORM, 400, "not well-formed"),
-        (part(head=b'Content-Disposition: form-data; name="other"') + END, FORM, 422, "another field"),
-        (part(head=b"X: y") + END, FORM, 422, "another field"),
+        (
+            part(head=OTHER) + END,
+            FORM,
+            422,
+            "has the field 'other'; expected a photo in 'files', and options in",
+        ),
+        (part(head=b"X: y") + END, FORM, 422, "has the field ''; expected a photo in 'files'"),
         (b"a=b&" * 60_000, {"Content-Type": "application/x-www-form-urlencoded"}, 415, "expected multipart"),
         (b'{"url": "http://127.0.0.1/x.jpg"}', {"Content-Type": "application/json"}, 415, "expected multip"),
         (b'{"url": "file:///etc/passwd"}', {}, 415, "expected multipart"),
         (part() + END, {**FORM, "Content-Encoding": "gzip"}, 415, "compressed"),
-        (part(b"x" * 400_000) + END, FORM, 413, "expected at most 300000 bytes"),
+        (part(b"x" * 400_000) + END, FORM, 413, "expected at most 0.3 MB"),
         (part() + END, {**FORM, "Content-Length": "-5"}, 400, "Content-Length"),
         (part() + END, {**FORM, "Transfer-Encoding": "chunked", "Content-Length": "9"}, 400, "not both"),
     ],
@@ -255,7 +265,7 @@ def test_a_boundary_in_any_pieces_gives_the_same_files(tmp_path):
     content = bytes(range(256)) * 20 + b"\r\n--x\r\n--x"
     body = part(content) + part(b"") + END
     for size in (1, 7, 100, 10_000):
-        form = upload._Form(tmp_path / str(size), b"xx", "files", 2)
+        form = upload._Form(tmp_path / str(size), b"xx", kinds.PHOTOS, 2)
         (tmp_path / str(size)).mkdir()
         for start_ in range(0, len(body), size):
             form.parser.write(body[start_ : start_ + size])
@@ -285,7 +295,6 @@ def guarded(tmp_path, **options):
         {"Authorization": TOKEN},
         {"Authorization": f"Bearer {TOKEN}x"},
         {"Authorization": f"Bearer {TOKEN[:-1]}"},
-        {"Authorization": f"bearer {TOKEN}"},
         {"Authorization": b"Bearer \xe9"},
         [("Authorization", f"Bearer {TOKEN}"), ("Authorization", "Bearer x")],
     ],
@@ -303,9 +312,11 @@ def test_the_token_opens_the_service_and_is_compared_in_constant_time(tmp_path, 
     compared = []
     same = guard.hmac.compare_digest
     monkeypatch.setattr(guard.hmac, "compare_digest", lambda a, b: compared.append(b) or same(a, b))
-    answer = guarded(tmp_path, token=TOKEN).get("/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"})
-    assert answer.status_code == 200
-    assert compared == [f"Bearer {TOKEN}".encode()]
+    client = guarded(tmp_path, token=TOKEN)
+    for scheme in ("Bearer", "bearer"):  # RFC 9110: in upper or lower case
+        answer = client.get("/openapi.json", headers={"Authorization": f"{scheme} {TOKEN}"})
+        assert answer.status_code == 200
+    assert compared == [TOKEN.encode()] * 2
 
 
 def test_other_names_and_pages_of_other_sites_are_refused(tmp_path):
@@ -382,11 +393,7 @@ def test_unknown_paths_methods_and_options(client):
     refused = client.put("/v1/images")
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
     assert client.request("TRACE", "/health").status_code == 405
-    assert detail(client.get("/v1/jobs/..%2f..%2fx"), 404) == "Not Found"
-    assert "job: " in detail(client.get("/v1/jobs/short"), 422)
-    assert detail(client.get(f"/v1/jobs/{'x' * 22}"), 404) == "no such job"
-    assert "format: " in detail(post(client, photo(1), query="?format=xml"), 422)
-    assert "colour: " in detail(post(client, photo(1), query="?colour=red"), 422)
+    assert "no such path: '/v1/jobs/../../x'" in detail(client.get("/v1/jobs/..%2f..%2fx"), 404)
 
 
 def test_an_error_of_the_service_shows_nothing_of_it(tmp_path, capfd):
@@ -399,7 +406,7 @@ def test_an_error_of_the_service_shows_nothing_of_it(tmp_path, capfd):
     answer = TestClient(made, "http://localhost").get("/fault")
     assert detail(answer, 500) == "the service has failed"
     said = capfd.readouterr().err
-    assert said.startswith("serve: RuntimeError at test_serve.py:")
+    assert re.match(rf"{TIME} serve: RuntimeError at test_serve\.py:", said)
     assert "jane" not in said
 
 
@@ -521,9 +528,10 @@ def test_films_that_are_none_or_too_long_or_too_many(filming, film, monkeypatch)
         assert detail(send(client, film), 422) == "the film has 25 s; expected at most 20 s"
         answer = client.post("/v1/videos", files={"file": ("x", photo(1))})
         assert detail(answer, 422).startswith("no_video")
-        assert "give every or fps" in detail(send(client, film, "?every=2&fps=5"), 422)
-        assert "every: " in detail(send(client, film, "?every=0"), 422)
-        assert "too many parts" in detail(
+        assert (
+            detail(send(client, film, "?every=2&fps=5"), 422) == "every is 2 and fps is 5; give one of them"
+        )
+        assert "too many files; expected one file" in detail(
             client.post("/v1/videos", files=[("file", ("x", b"x")), ("file", ("y", b"y"))]), 413
         )
         assert not list(client.folder.glob("upload-*"))
@@ -547,6 +555,9 @@ def test_files_of_jobs_that_nobody_knows_are_deleted(tmp_path):
 # Over the network ------------------------------------------------------------------------------------------
 
 
+READY = r"^ready: http://127\.0\.0\.1:(\d+) \(Ctrl-C stops it\)$"
+
+
 class Server:
     """A service with the quick predictor in a process of its own."""
 
@@ -559,8 +570,7 @@ class Server:
                 env={**os.environ, "PYTHONPATH": tests},
                 stderr=log,
             )
-        self.port = int(until(lambda: re.search(r"http://127.0.0.1:(\d+)\n", self.log))[1])
-        until(lambda: self.get("/ready") == 200)
+        self.port = int(until(lambda: re.search(READY, self.log, re.M))[1])
 
     @property
     def log(self):
@@ -766,12 +776,14 @@ def test_a_service_that_is_stopped_finishes_what_it_has_begun(tmp_path):
 
 def test_the_log_names_nobody(server):
     server.ask("POST", "/v1/images?format=jane", None, {"User-Agent": "jane", "X-Forwarded-For": "10.9.8.7"})
-    first, *lines = server.log.splitlines()
-    assert first.startswith("maeface serve: http://127.0.0.1:")
+    server.ask("POST", "/v1/images", b"jane", FORM)
     known = re.compile(
-        r"(GET|POST|DELETE|other) [a-z_]+ \d{3} \d+ ms|Invalid HTTP request received\.|a file holds .*"
+        rf"{TIME} (GET|POST|DELETE|other) [a-z_]+ \d{{3}} \d+ ms"
+        r"|Invalid HTTP request received\.|a file holds .*|face detector: .*"
     )
-    assert [line for line in lines if not known.fullmatch(line)] == []
+    lines = [line for line in server.log.splitlines() if not known.fullmatch(line)]
+    assert lines[0] == "maeface serve: loading the networks"
+    assert re.fullmatch(READY, lines[1]) and len(lines) == 2
 
 
 PAGE = Path(__file__).parents[1] / "docs" / "user_guide" / "serve.md"
@@ -968,8 +980,8 @@ def test_a_process_that_could_not_be_started_is_started_later(tmp_path, monkeypa
     with start(tmp_path) as client:
         assert post(ready(client), photo(1)).status_code == 200
     said = capfd.readouterr().err
-    assert "auto failed: [Errno 11] Resource temporarily unavailable\n" in said
-    assert "auto failed: RuntimeError\n" in said
+    assert "auto failed: [Errno 11] Resource temporarily unavailable; the next in 0.1 s\n" in said
+    assert "auto failed: RuntimeError; the next in 0.2 s\n" in said
 
 
 def shorten(path, seconds):
@@ -1048,7 +1060,7 @@ def test_a_folder_that_others_can_open_is_refused(tmp_path):
 
 def test_a_host_that_is_no_address_is_one_line(tmp_path):
     with pytest.raises(ResourceError, match=r"cannot listen on no such host!, port 0: (?!Unknown)\w+"):
-        serve._listen(None, "no such host!", 0)
+        serve.open_socket("no such host!", 0)
 
 
 def test_results_are_kept_for_a_year_at_most(tmp_path):
@@ -1069,3 +1081,223 @@ def test_what_each_au_is_and_whether_to_rely_on_it(client):
     found = client.get("/v1/aus").json()
     assert len(found) == 20 and [name for name, au in found.items() if au["use"]] == ["AU06", "AU12", "AU25"]
     assert found["AU12"]["title"] == "AU12 Lip corner puller" and "real faces" in found["AU12"]["checked"]
+
+
+# What a new user meets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "says"),
+    [
+        ({}, "no token was given; send the header 'Authorization: Bearer TOKEN'"),
+        ({"Authorization": TOKEN}, "no token was given"),
+        ({"Authorization": "Basic eDp5"}, "no token was given"),
+        ({"Authorization": f"Bearer {TOKEN}x"}, "this token is not the right one"),
+        ({"Authorization": "Bearer "}, "this token is not the right one"),
+    ],
+)
+def test_no_token_and_a_wrong_one_are_told_apart(tmp_path, headers, says):
+    refused = guarded(tmp_path, token=TOKEN).get("/metrics", headers=headers)
+    assert detail(refused, 401).startswith(says)
+    assert refused.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("job", ["short", "x" * 22, "x" * 5000, "a b", "%00", "é" * 22, "a'b"])
+def test_an_id_that_no_job_has_is_no_such_job(client, job):
+    for path in (f"/v1/jobs/{job}", f"/v1/jobs/{job}/result", f"/v1/jobs/{job}/events"):
+        assert detail(client.get(path), 404) == "no such job"
+    assert detail(client.delete(f"/v1/jobs/{job}"), 404) == "no such job"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "says"),
+    [
+        ("POST", "/v1/images?format=xml", 422, "format is 'xml'; expected json or csv"),
+        ("POST", "/v1/images?fromat=csv", 422, "unknown parameter 'fromat'; did you mean format?"),
+        ("POST", "/v1/images?x=1", 422, "unknown parameter 'x'; expected format"),
+        ("POST", "/v1/videos?x=1", 422, "unknown parameter 'x'; expected every or fps"),
+        ("POST", "/v1/videos?every=0", 422, "every is '0'; expected a whole number, 1 to 1000000"),
+        ("POST", "/v1/videos?every=x", 422, "every is 'x'; expected a whole number, 1 to 1000000"),
+        ("POST", "/v1/videos?every=1.5", 422, "every is '1.5'; expected a whole number, 1 to 1000000"),
+        ("POST", "/v1/videos?fps=nan", 422, "fps is 'nan'; expected a number, 0.001 to 1000"),
+        ("POST", "/v1/videos?fps=", 422, "fps is ''; expected a number, 0.001 to 1000"),
+        (
+            "GET",
+            f"/v1/jobs/{'x' * 22}/result?format=xls",
+            422,
+            "format is 'xls'; expected json, csv or parquet",
+        ),
+        ("GET", f"/v1/jobs/{'x' * 22}/rows", 404, "no such table; expected 'events', 'summary' or 'pairs'"),
+        ("GET", "/health?x=1", 422, "unknown parameter 'x'; expected none"),
+        ("GET", f"/health?{'x' * 99}=1", 422, f"unknown parameter '{'x' * 40}...'; expected none"),
+        ("GET", "/v1/jobs", 404, "no such path: '/v1/jobs'; /openapi.json describes all paths"),
+        ("POST", "/v1/images/", 404, "no such path: '/v1/images/'; /openapi.json describes all paths"),
+        ("POST", "/v1/imgs", 404, "no such path: '/v1/imgs'; /openapi.json describes all paths"),
+        ("GET", "/v1/images", 405, "'GET' is not possible here; expected POST"),
+        ("PUT", f"/v1/jobs/{'x' * 22}", 405, "'PUT' is not possible here; expected GET, DELETE"),
+    ],
+)
+def test_what_there_is_not_is_refused_in_plain_words(client, method, path, status, says):
+    assert detail(client.request(method, path, content=b"some", headers=FORM), status) == says
+
+
+def test_a_field_of_the_other_place_is_sent_there(client):
+    refused = post(client, photo(1), field="file")
+    says = "the form has the field 'file'; expected a photo in 'files'; a film goes to /v1/videos"
+    assert detail(refused, 422) == says
+    refused = client.post("/v1/videos", files=[("file", b"x"), ("every", b"2")])
+    says = "the form has the field 'every'; expected a film in 'file', and options in the query (?name=value)"
+    assert detail(refused, 422) == says
+    refused = client.post("/v1/images", content=photo(1))
+    says = (
+        "expected multipart/form-data, got no Content-Type; send a photo in the field 'files', as curl does"
+    )
+    assert detail(refused, 415).startswith(says)
+
+
+READ = "expected a photo as JPEG, PNG, WebP, BMP, GIF, AVIF or HEIC; a film goes to /v1/videos"
+SEEN = "expected a film as MP4, MOV, Matroska, WebM, AVI or MPEG; a photo goes to /v1/images"
+
+
+@pytest.mark.parametrize(
+    ("content", "as_photo", "as_film"),
+    [
+        ("été\n" * 400, "not_an_image: this is text", "no_video: this is text"),
+        ("%PDF-1.7\n", "refused_format: this is PDF", "no_video: this is PDF"),
+        ("PK\x03\x04...", "not_an_image: this is a ZIP archive", "no_video: this is a ZIP archive"),
+        ("ID3\x04", "not_an_image: this is sound (MP3)", "no_video: this is sound (MP3)"),
+        ("\x00\x07", "not_an_image: this is of no known format", "no_video: this is of no known format"),
+    ],
+)
+def test_what_is_neither_photo_nor_film_is_named(client, content, as_photo, as_film):
+    for place, says, read in ((kinds.PHOTOS, as_photo, READ), (kinds.FILMS, as_film, SEEN)):
+        said = detail(client.post(place.path, files={place.field: content.encode()}), 422)
+        assert said.startswith(says) and said.endswith(f"; {read}") and len(said.splitlines()) == 1
+
+
+def test_a_photo_among_films_and_a_film_among_photos_are_sent_where_they_belong(client, film):
+    said = detail(client.post("/v1/videos", files={"file": photo(1)}), 422)
+    assert said == "no_video: this is a photo (PNG); send it to /v1/images, in the field 'files'"
+    advice = "this is a film; send it to /v1/videos, in the field 'file'"
+    assert detail(post(client, film.read_bytes()), 422) == f"not_an_image: {advice}"
+    found = post(client, photo(1), film.read_bytes()).json()["images"]
+    assert [(one["status"], one["detail"]) for one in found] == [("ok", ""), ("not_an_image", advice)]
+
+
+def test_photos_of_which_none_can_be_read_are_explained_in_one_line(client):
+    said = detail(post(client, *[b"text"] * 5), 422)
+    assert said.startswith("none of 5 photos can be read; photo 0: not_an_image: this is text; ")
+    assert said.endswith("; 2 more") and said.count("photo 2:") == 1 and "photo 3" not in said
+
+
+def test_an_ended_job_says_when_it_expires(tmp_path, listed):
+    made = service.Service(Settings(folder=tmp_path, keep=2))
+    made.jobs = listed
+    job = listed.make()
+    assert made.describe(job).expires is None
+    listed.end(job.id)
+    row = dataclasses.replace(listed.get(job.id), ended=1_800_000_000.0)
+    assert made.describe(row).expires == "2027-01-15T10:00:00+00:00"
+
+
+def test_successful_polls_are_not_logged_unless_they_shall_be(tmp_path, capfd):
+    for log_polls in (False, True):
+        made = app.make_app(Settings(folder=tmp_path, log_polls=log_polls))
+        client = TestClient(made, "http://localhost")  # not started
+        for path in ("/health", "/ready", "/v1/imgs"):
+            client.get(path)
+        lines = capfd.readouterr().err.splitlines()
+        assert all(re.match(rf"{TIME} GET ", line) for line in lines)
+        said = [line.rsplit(" ", 2)[0].partition(" GET ")[2] for line in lines]
+        assert said == [*["health 200"] * log_polls, "ready 503", "none 404"]
+
+
+def test_the_state_of_a_job_is_a_poll(filming, film, capfd):
+    with filming("quick", log=True) as client:
+        ready(client)
+        job = send(client, film).json()["id"]
+        wait_for(client, job, "done")
+        assert client.get("/metrics").status_code == 200
+        client.get(f"/v1/jobs/{'x' * 22}")
+    lines = [line.partition(" ")[2].rsplit(" ", 2)[0] for line in capfd.readouterr().err.splitlines()]
+    assert [line for line in lines if " job " in line or " metrics " in line] == ["GET job 404"]
+    assert "POST videos 202" in lines
+
+
+def test_the_line_that_says_ready_comes_when_photos_are_predicted(tmp_path):
+    with Server(tmp_path) as server:  # waits for this line alone
+        assert server.post(photo(1)).status == 200
+        assert len(re.findall(READY, server.log, re.M)) == 1
+        assert server.stop() == 143
+
+
+def test_the_face_detector_is_found_once_and_its_option_is_named_as_typed(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("MAEFACE_WEIGHTS", raising=False)
+    used = []
+    monkeypatch.setattr(serve, "_answer", lambda made, opened: used.append(made))
+    made = app.make_app
+
+    def make_app(settings, *arguments):
+        used.append(settings.detector)
+        return made(settings, *arguments)
+
+    monkeypatch.setattr(app, "make_app", make_app)
+    detector_weights.note_embedded.cache_clear()
+    with checks.name_options():
+        serve.run(Settings(folder=tmp_path / "service"), port=0)
+    assert used[0] == "embedded"  # so that no process finds it again, and says so
+    assert "(--detector public downloads them once)" in capfd.readouterr().err
+
+
+def test_numbers_have_no_digits_of_the_conversion_from_32_bits():
+    assert replies._number(float(np.float32(175.19751))) == 175.1975
+    assert replies._number(float(np.float32(4.4793e-05))) == 4.4793e-05
+    assert replies._number(float("nan")) is None
+
+
+def test_a_damaged_list_of_jobs_is_one_line(tmp_path):
+    (tmp_path / "jobs.sqlite").write_text("no database")
+    tmp_path.chmod(0o700)
+    with pytest.raises(
+        ResourceError, match=r"cannot open the list of jobs, .*jobs\.sqlite: .*; move it away"
+    ):
+        serve.run(Settings(folder=tmp_path))
+
+
+def test_a_request_that_a_stopping_service_gives_up_is_told_so(tmp_path):
+    with Server(tmp_path, "slow_s=100") as server:
+        connection = server.raw(head("/v1/videos", MULTIPART, "Content-Length: 1000") + b"--xx\r\n")
+        until(lambda: list((tmp_path / "service").glob("upload-*")))
+        assert server.stop() == 143
+        status, data = said(connection)
+        assert status == 503 and b"the service stops" in data
+        assert "POST videos 503" in server.log and "Traceback" not in server.log
+        assert not list((tmp_path / "service").glob("upload-*"))
+
+
+def test_a_film_that_cannot_be_read_has_failed_in_plain_words(tmp_path):
+    error = DataError(describe_unreadable(1, {"no_video": 1}))
+    assert film_process.explain(error, tmp_path) == "the film cannot be read: no_video"
+    error = DataError(f"{tmp_path}/film is damaged")
+    assert film_process.explain(error, tmp_path) == "film is damaged"
+
+
+def test_the_results_of_a_job_that_has_none_are_refused_with_the_reason(tmp_path, listed):
+    made = app.make_app(Settings(folder=tmp_path), log=False)
+    client = TestClient(made, "http://localhost")  # not started
+    job = listed.make().id
+    for change, says in (
+        (lambda: None, "the job is queued; its results are there when it is done"),
+        (lambda: listed.end(job, "cut short"), "the job has failed, and has no results: cut short"),
+    ):
+        change()
+        known = {job: listed.get(job)}  # the list itself is of this thread alone
+        made.state.service.jobs = SimpleNamespace(get=known.get, path=listed.path)
+        for name in ("result", "events"):
+            assert detail(client.get(f"/v1/jobs/{job}/{name}"), 409) == says
+
+
+def test_a_token_and_none_are_not_asked_for_together(tmp_path):
+    with checks.name_options(), pytest.raises(ConfigError, match="give --token-file or --no-token, not both"):
+        serve.run(Settings(folder=tmp_path), token_file=tmp_path / "token", no_token=True)

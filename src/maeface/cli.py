@@ -253,7 +253,8 @@ def serve(
     token_file: serve_options.TokenFile = None,
     no_token: serve_options.NoToken = False,
     folder: serve_options.Folder = None,
-    keep: serve_options.Keep = 24.0,
+    keep: serve_options.Keep = 24,
+    log_polls: serve_options.LogPolls = False,
     weights: options.Weights = None,
     detector: options.Detector = "auto",
     sides: predict_options.Sides = False,
@@ -266,7 +267,7 @@ def serve(
     device: serve_options.Devices = None,
     backend: options.Backend = "auto",
     precision: options.Precision = "auto",
-    workers: options.Workers = None,
+    workers: serve_options.Workers = None,
 ) -> None:
     """Answer requests over HTTP: photos and films to values, as JSON or CSV."""
     arguments = locals() | {"device": device or ["auto"], "folder": folder or serve_options.find_folder()}

@@ -6,11 +6,13 @@ there is no request for that.
 
 import os
 import socket
+import sqlite3
 from importlib.util import find_spec
 from pathlib import Path
 
 from maeface import checks, console, files, portable
 from maeface.errors import ConfigError, ResourceError
+from maeface.faces.detector_weights import locate_detector_weights, source_of
 from maeface.model.arrays import load_arrays
 from maeface.model.zoo import find
 from maeface.service.settings import Settings as Settings
@@ -46,7 +48,8 @@ def run(
     Raises:
         ConfigError: a wrong option, or an address that others reach without a token.
         WeightsError: the weights are missing or damaged.
-        ResourceError: the extra ``serve`` is not installed, the folder is in use, or the port is.
+        ResourceError: the extra ``serve`` is not installed, the folder is in use, or the port is; or the
+            weights of the face detector cannot be downloaded.
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ResourceError(
@@ -54,6 +57,8 @@ def run(
         )
     for name in settings.device:
         checks.require_device(name)
+    if token_file is not None and no_token:
+        raise ConfigError(f"give {checks.name_of('token_file')} or {checks.name_of('no_token')}, not both")
     token = None if token_file is None else read_token(token_file)
     if host not in LOCAL and token is None and not no_token:
         raise ConfigError(
@@ -64,11 +69,16 @@ def run(
 
     weights, folder = find(settings.weights).absolute(), make_folder(settings.folder)
     load_arrays(weights)  # what is wrong with them is said here, not by each process
-    settings = settings.model_copy(update={"weights": weights, "folder": folder})
-    with files.lock(folder):  # a message before the start; the application locks it again
-        pass
-    hosts = None if token is not None or no_token else LOCAL
-    _listen(make_app(settings, token, hosts, log), host, port)
+    with files.lock(folder):  # a message before the start; the application does the same again
+        check_jobs(folder)
+    with open_socket(host, port) as opened:
+        detector = source_of(locate_detector_weights("mobilenet0.25", settings.detector))
+        settings = settings.model_copy(update={"weights": weights, "folder": folder, "detector": detector})
+        hosts = None if token is not None or no_token else LOCAL
+        shown = f"[{host}]" if ":" in host else host
+        ready = f"ready: http://{shown}:{opened.getsockname()[1]} (Ctrl-C stops it)"
+        console.note("maeface serve: loading the networks")
+        _answer(make_app(settings, token, hosts, log, lambda: console.note(ready)), opened)
 
 
 def read_token(path: Path) -> str:
@@ -112,24 +122,46 @@ def make_folder(folder: Path) -> Path:
     return folder.absolute()
 
 
+def check_jobs(folder: Path) -> None:
+    """Check that the list of jobs of a folder can be opened.
+
+    Raises:
+        ResourceError: it is damaged, of another version, or on a full disk.
+    """
+    from maeface.service.jobs import FILE, Jobs
+
+    try:
+        Jobs(folder, 0).close()
+    except sqlite3.Error as error:
+        raise ResourceError(
+            f"cannot open the list of jobs, {folder / FILE}: {error}; move it away, or give another "
+            f"{checks.name_of('folder')}"
+        ) from error
+
+
 def open_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on an address of this machine; who comes early waits in its queue."""
+    """Return a socket that listens on an address of this machine; who comes early waits in its queue.
+
+    Raises:
+        ResourceError: the address is not this machine's, or its port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))
         opened.listen(BACKLOG)
-    except OSError:
+    except OSError as error:
         opened.close()
-        raise
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise ResourceError(f"cannot listen on {host}, port {port}: {reason}") from error
     return opened
 
 
-def _listen(app: object, host: str, port: int) -> None:
+def _answer(app: object, opened: socket.socket) -> None:
     import uvicorn
 
-    from maeface.service.guard import TimedProtocol
+    from maeface.service.guard import StoppingServer, TimedProtocol
 
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
@@ -145,12 +177,4 @@ def _listen(app: object, host: str, port: int) -> None:
         h11_max_incomplete_event_size=1 << 14,
         backlog=BACKLOG,
     )
-    try:
-        opened = open_socket(host, port)
-    except OSError as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise ResourceError(f"cannot listen on {host}, port {port}: {reason}") from error
-    shown = f"[{host}]" if ":" in host else host
-    console.note(f"maeface serve: http://{shown}:{opened.getsockname()[1]}")
-    with opened:
-        uvicorn.Server(config).run(sockets=[opened])
+    StoppingServer(config).run(sockets=[opened])

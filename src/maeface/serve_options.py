@@ -14,15 +14,19 @@ ACCESS, LIMITS = "Access", "Limits"
 Host = Annotated[
     str,
     typer.Option(
-        help="Address to listen on. Another than this machine's own needs a token.", rich_help_panel=ACCESS
+        help="Address to listen on. One that others reach needs --token-file or --no-token.",
+        rich_help_panel=ACCESS,
     ),
 ]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: a free one.", rich_help_panel=ACCESS)]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.", rich_help_panel=ACCESS)
+]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
         "--token-file",
-        help="File with a token, which each request has to bear (Authorization: Bearer ...).",
+        metavar="FILE",
+        help="File with a token. Each request then needs the header 'Authorization: Bearer TOKEN'.",
         rich_help_panel=ACCESS,
     ),
 ]
@@ -30,7 +34,7 @@ NoToken = Annotated[
     bool,
     typer.Option(
         "--no-token",
-        help="Listen on another address without a token: anyone who reaches it may use it.",
+        help="Need no token, whatever the address: anyone who reaches it may use it.",
         rich_help_panel=ACCESS,
     ),
 ]
@@ -38,6 +42,7 @@ Folder = Annotated[
     Path | None,
     typer.Option(
         "--folder",
+        metavar="DIR",
         help="Folder for uploads, results and the list of jobs. Default: 'serve' in maeface's cache folder.",
         rich_help_panel=OUTPUT,
     ),
@@ -45,6 +50,14 @@ Folder = Annotated[
 Keep = Annotated[
     float,
     typer.Option(max=8760, help="Delete results so many hours after they are done.", rich_help_panel=OUTPUT),
+]
+LogPolls = Annotated[
+    bool,
+    typer.Option(
+        "--log-polls",
+        help="Log also successful requests for /health, /ready, /metrics and the state of a job.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 MaxPhotosMB = Annotated[
     float,
@@ -74,6 +87,15 @@ Devices = Annotated[
         "--device",
         metavar="|".join(checks.DEVICES),
         help="Device of a worker process; repeat it for several. Default: the GPU if there is one.",
+        rich_help_panel=SPEED,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Number of processes for each film. Default: one for each CPU core; on a GPU: up to four.",
         rich_help_panel=SPEED,
     ),
 ]

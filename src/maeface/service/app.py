@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
 from maeface.service import replies
 from maeface.service.guard import PAGE, Guard
 from maeface.service.jobs import TABLE
+from maeface.service.kinds import FILMS, PHOTOS, VERSION
 from maeface.service.photos import (
     Answer,
     FilmLength,
@@ -25,14 +25,15 @@ from maeface.service.photos import (
     Question,
     Refused,
 )
+from maeface.service.refusals import add_refusals
 from maeface.service.replies import csv_of, json_of, photo_of, read_table, without_values
 from maeface.service.service import FilmOptions, Service
 from maeface.service.settings import Settings
 from maeface.service.upload import uploaded
 
-VERSION = "v1"
-IMAGES, VIDEOS = f"/{VERSION}/images", f"/{VERSION}/videos"
 READ_TOGETHER = 1 << 18
+EXPLAINED = 3
+"""Photos that are explained where none of a request can be read."""
 CSV, PARQUET = "text/csv; charset=utf-8", "application/vnd.apache.parquet"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 SAFE = {
@@ -85,7 +86,11 @@ def form_of(field: str, several: bool) -> dict[str, Any]:
 
 
 def make_app(
-    settings: Settings, token: str | None = None, hosts: tuple[str, ...] | None = None, log: bool = True
+    settings: Settings,
+    token: str | None = None,
+    hosts: tuple[str, ...] | None = None,
+    log: bool = True,
+    ready: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """Return the application.
 
@@ -94,8 +99,9 @@ def make_app(
         token: that each request has to bear; None: none.
         hosts: names by which the service may be asked; None: any.
         log: whether to show a line for each request.
+        ready: called once, when the first worker process has loaded its networks.
     """
-    service = Service(settings)
+    service = Service(settings, ready)
     app = FastAPI(
         title="maeface",
         summary="Facial action units (AUs) of photos and films.",
@@ -103,9 +109,11 @@ def make_app(
         version=version("maeface"),
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=service.running,
     )
-    sizes = {IMAGES: settings.photo_bytes, VIDEOS: settings.film_bytes}
+    app.state.service = service
+    sizes = {PHOTOS.path: settings.photo_bytes, FILMS.path: settings.film_bytes}
     app.add_middleware(
         Guard,
         token=token,
@@ -114,21 +122,15 @@ def make_app(
         max_bytes=sizes,
         registry=service.registry,
         log=log,
+        log_polls=settings.log_polls,
     )
-    app.add_exception_handler(RequestValidationError, _refuse_options)
+    add_refusals(app)
     app.include_router(_page_routes())
     app.include_router(_state_routes(service))
-    app.include_router(_photo_routes(service), prefix=f"/{VERSION}")
-    app.include_router(_film_routes(service), prefix=f"/{VERSION}")
-    app.include_router(_job_routes(service), prefix=f"/{VERSION}/jobs")
+    app.include_router(_photo_routes(service))
+    app.include_router(_film_routes(service))
+    app.include_router(_job_routes(service))
     return app
-
-
-def _refuse_options(_: Request, error: Exception) -> Response:
-    """Say in one line what is wrong with a query."""
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"[:200]}, 422)
 
 
 def _state_routes(service: Service) -> APIRouter:
@@ -181,19 +183,19 @@ def _photo_routes(service: Service) -> APIRouter:
     settings = service.settings
 
     @router.post(
-        "/images",
+        PHOTOS.path,
         response_model=replies.Photos,
         responses=problems(408, 415, 507) | {200: {"content": {"text/csv": {}}}},
         openapi_extra=form_of("files", several=True),
     )
     async def images(request: Request, query: Annotated[PhotoOptions, Query()]) -> replies.Photos | Response:
-        """Predict photos: JPEG, PNG, WebP, BMP, GIF or AVIF, in the field ``files``, once for each."""
+        """Predict photos: JPEG, PNG, WebP, BMP, GIF, AVIF or HEIC, in the field ``files``, once for each."""
         service.require_ready()
         sizes = (settings.photo_bytes, settings.photos)
-        async with uploaded(request, settings, "files", *sizes) as paths:
+        async with uploaded(request, settings, PHOTOS, *sizes) as paths:
             answers = await service.ask(request, [Question(os.fspath(path), path.name) for path in paths])
         if all(isinstance(answer, Refused) for answer in answers):
-            raise HTTPException(422, "; ".join(map(_describe, answers))[:1000])
+            raise HTTPException(422, _describe_all(answers))
         if query.format == "csv":
             return Response(await asyncio.to_thread(_csv, answers), media_type=CSV)
         return await asyncio.to_thread(_photos, answers)
@@ -206,7 +208,7 @@ def _film_routes(service: Service) -> APIRouter:
     settings = service.settings
 
     @router.post(
-        "/videos",
+        FILMS.path,
         status_code=202,
         responses=problems(408, 415, 507),
         openapi_extra=form_of("file", several=False),
@@ -216,10 +218,10 @@ def _film_routes(service: Service) -> APIRouter:
     ) -> replies.Job:
         """Take a film, in the field ``file``, to predict it: MP4, MOV, Matroska, WebM, AVI or MPEG."""
         if query.fps is not None and query.every != 1:
-            raise HTTPException(422, "give every or fps, not both")
+            raise HTTPException(422, f"every is {query.every} and fps is {query.fps:g}; give one of them")
         service.require_ready()
         with service.place():
-            async with uploaded(request, settings, "file", settings.film_bytes, 1) as (path,):
+            async with uploaded(request, settings, FILMS, settings.film_bytes, 1) as (path,):
                 (length,) = await service.ask(request, [Question(os.fspath(path), path.name, film=True)])
                 if not isinstance(length, FilmLength):
                     raise HTTPException(422, _describe(length))
@@ -231,7 +233,7 @@ def _film_routes(service: Service) -> APIRouter:
 
 
 def _job_routes(service: Service) -> APIRouter:
-    router = APIRouter(tags=["films"])
+    router = APIRouter(prefix=f"/{VERSION}/jobs", tags=["films"])
     found: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}, PARQUET: {}}}}
 
     @router.get("/{job}", responses=problems(404))
@@ -265,8 +267,12 @@ def _job_routes(service: Service) -> APIRouter:
 
     def _finished(job: str, name: str) -> Path:
         row, path = service.find(job), service.jobs.path(job, name)
-        if row.state != "done" or not path.is_file():
-            raise HTTPException(409, f"the job is {row.state}" if row.state != "done" else "no such result")
+        if row.state == "failed":
+            raise HTTPException(409, f"the job has failed, and has no results: {row.error}")
+        if row.state != "done":
+            raise HTTPException(409, f"the job is {row.state}; its results are there when it is done")
+        if not path.is_file():
+            raise HTTPException(409, "no such result")
         return path
 
     return router
@@ -299,6 +305,15 @@ def _photo(number: int, answer: Answer) -> replies.Photo:
         return photo_of(number, answer.rows)
     reason, detail = _reason(answer)
     return replies.Photo(image=number, status=reason, detail=detail, faces=[])
+
+
+def _describe_all(answers: Sequence[Answer]) -> str:
+    """Return why photos cannot be read; the first of several are enough for one line."""
+    if len(answers) == 1:
+        return _describe(answers[0])
+    shown = [f"photo {number}: {_describe(answer)}" for number, answer in enumerate(answers[:EXPLAINED])]
+    more = [f"{len(answers) - EXPLAINED} more"] if len(answers) > EXPLAINED else []
+    return f"none of {len(answers)} photos can be read; {'; '.join([*shown, *more])}"
 
 
 def _describe(answer: Answer) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from maeface import portable, predict, process
 from maeface.errors import DataError, InUseError, MaefaceError, ResourceError
+from maeface.prediction.tables import describe_unreadable
 from maeface.service.jobs import FILM, TABLE
 
 NICE = 5
@@ -37,7 +38,7 @@ def main() -> None:
         try:
             frames = _predict(folder, given, report)
         except DataError as error:
-            report.say(error=str(error).replace(str(folder), ""))
+            report.say(error=explain(error, folder))
         except ResourceError as error:
             sys.stderr.write(f"{error}\n")
             report.say(error=NO_RESOURCE)
@@ -58,6 +59,12 @@ def _predict(folder: Path, given: dict[str, Any], report: "_Report") -> int:
                 raise
             time.sleep(WAIT_S)
     raise AssertionError("the last try returns or raises")
+
+
+def explain(error: DataError, folder: Path) -> str:
+    """Return why a film has failed, without the folder of its job."""
+    only = describe_unreadable(1, {"": 1})  # says "1 inputs"; a job has one film
+    return str(error).replace(f"{folder}{os.sep}", "").replace(only, "the film cannot be read: ")
 
 
 class _Report:

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from maeface import console
-from maeface.service import film_process
+from maeface.service import film_process, log
 from maeface.service.jobs import JobRow, Jobs
 from maeface.service.settings import Settings
 
@@ -25,8 +24,8 @@ PAUSE_S = 10.0
 
 It is longer than a service that is told to stop goes on: what ended its processes, too, is no death.
 """
-STOP_S = 5.0
-"""How long a process may need to end."""
+STOP_S = 3.0
+"""How long a process may need to end. One that is killed loses no more than a segment of its film."""
 PROCESS = film_process.__name__
 """The module that predicts a film, in a process of its own."""
 CLEAN_S = 60.0
@@ -85,17 +84,17 @@ class Films:
                     lost = None
                     continue
             except (OSError, sqlite3.Error) as error:  # no process can be started, or the disk is full
-                console.note(f"serve: films were interrupted: {type(error).__name__}")
+                log.note(f"serve: films were interrupted: {type(error).__name__}")
             await asyncio.sleep(PAUSE_S)
 
     async def _work(self, job: JobRow, device: str) -> bool:
         """Do a job, and note how it ended; return False if its process has ended unexpectedly."""
-        with self._jobs.path(job.id, "log").open("ab") as log:
+        with self._jobs.path(job.id, "log").open("ab") as said:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", PROCESS, json.dumps(self._describe(job, device))),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=log,
+                stderr=said,
                 start_new_session=True,  # Ctrl-C is for the service, which ends it
             )
         self._processes[job.id] = process
@@ -125,7 +124,7 @@ class Films:
         if row.deaths + 1 < DEATHS:
             self._jobs.note_death(job.id)
             return
-        console.note(f"serve: a film has failed: its process ended {DEATHS} times")
+        log.note(f"serve: a film has failed: its process ended {DEATHS} times")
         self._jobs.end(job.id, ENDED)
 
     async def _follow(self, job: JobRow, process: asyncio.subprocess.Process) -> Mapping[str, Any]:
@@ -161,7 +160,7 @@ class Films:
             try:
                 self._jobs.delete_old()
             except (OSError, sqlite3.Error) as error:
-                console.note(f"serve: old results were not deleted: {type(error).__name__}")
+                log.note(f"serve: old results were not deleted: {type(error).__name__}")
             await asyncio.sleep(CLEAN_S)
 
 

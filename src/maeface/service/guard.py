@@ -1,36 +1,38 @@
 """What stands between the network and the application: time limits, tokens, sizes, counts, the log.
 
-A line of the log has the method, the route, the status and the time: no address, no name of a file, no
-identifier.
+A line of the log has the time, the method, the route, the status and the milliseconds: no address, no name of
+a file, no identifier.
 """
 
 import asyncio
 import errno
 import hmac
+import socket
 import sqlite3
-import sys
 import time
 import traceback
 from collections.abc import Mapping
 from typing import Any
 
 import h11
+import uvicorn
 from fastapi import HTTPException
-from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from maeface import console
+from maeface.service import log as log_lines
+from maeface.service.refusals import METHODS, refuse
 from maeface.service.upload import describe_too_large
 
 PAGE = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
 """The files of the page, which shows nothing by itself."""
 OPEN = ("/health", "/ready", *PAGE)
 """Paths that need no token, and are answered under any load."""
-METHODS = ("GET", "POST", "DELETE")
+POLLS = ("health", "ready", "metrics", "job")
+"""Routes that programs ask again and again."""
 GONE = 499
 """The status of a request whose client is gone, in the log and in the metrics."""
 LINGER_S = 1.0
@@ -53,6 +55,7 @@ class Guard:
         max_bytes: {path: largest body}; other paths have none.
         registry: of the metrics.
         log: whether to show a line for each request.
+        log_polls: whether also for a successful one of ``POLLS``.
     """
 
     def __init__(
@@ -64,10 +67,12 @@ class Guard:
         max_bytes: Mapping[str, int],
         registry: CollectorRegistry,
         log: bool = True,
+        log_polls: bool = False,
     ) -> None:
         self._app, self._hosts, self._clients = app, hosts, clients
-        self._token = None if token is None else f"Bearer {token}".encode()
-        self._max_bytes, self._log, self._now = max_bytes, log, 0
+        self._token = None if token is None else token.encode()
+        self._max_bytes, self._now = max_bytes, 0
+        self._log, self._log_polls = log, log_polls
         names = ("method", "route", "status")
         self._requests = Counter("maeface_requests", "Answered requests.", names, registry=registry)
         self._seconds = Histogram(
@@ -86,11 +91,18 @@ class Guard:
             await self._answer(scope, answer)
         except ClientDisconnect:
             answer.status = answer.status or GONE
+        except (
+            asyncio.CancelledError
+        ):  # the time is over that a service that is told to stop gives to requests
+            answer.lingers = False
+            if not answer.status:
+                await refuse(HTTPException(503, "the service stops; try again"))(
+                    scope, answer.receive, answer.send
+                )
         except Exception as error:
-            console.note(f"serve: {_where(error)}")
-            if answer.status:  # it has begun: the client must not take it for complete
-                raise ConnectionError("an answer broke off") from None
-            await _refuse(_excuse(error))(scope, answer.receive, answer.send)
+            log_lines.note(f"serve: {_where(error)}")
+            if not answer.status:  # else it breaks off: the client must not take it for complete
+                await refuse(_excuse(error))(scope, answer.receive, answer.send)
         finally:
             self._now -= 1
             self._count(scope, answer.status or GONE, time.monotonic() - started)
@@ -99,7 +111,7 @@ class Guard:
         try:
             self._check(scope)
         except HTTPException as refused:
-            await _refuse(refused)(scope, answer.receive, answer.send)
+            await refuse(refused)(scope, answer.receive, answer.send)
             return
         await self._app(scope, answer.receive, answer.send)
 
@@ -120,26 +132,35 @@ class Guard:
             raise HTTPException(403, "pages of other sites may not use the service")
         if path in OPEN:
             return
-        given = headers.getlist("authorization")
-        if self._token is not None and not (
-            len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), self._token)
-        ):
-            raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+        if self._token is not None:
+            self._check_token(self._token, headers.getlist("authorization"))
         if self._now > self._clients:
             raise HTTPException(503, "too many requests at a time; try again", {"Retry-After": "1"})
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdecimal()):
             raise HTTPException(400, "the Content-Length is not a number")
-        if int(length) > self._max_bytes.get(path, 0):
-            raise HTTPException(413, describe_too_large(self._max_bytes.get(path, 0)))
+        if path in self._max_bytes and int(length) > self._max_bytes[path]:  # no other path reads a body
+            raise HTTPException(413, describe_too_large(self._max_bytes[path]))
+
+    def _check_token(self, token: bytes, given: list[str]) -> None:
+        scheme, _, named = "".join(given[:1]).partition(" ")
+        if len(given) > 1:
+            says = f"expected one token, got {len(given)}; send one header 'Authorization: Bearer TOKEN'"
+        elif scheme.lower() != "bearer":
+            says = "no token was given; send the header 'Authorization: Bearer TOKEN'"
+        elif hmac.compare_digest(named.strip().encode("latin-1"), token):
+            return
+        else:
+            says = "this token is not the right one; ask whoever runs this service"
+        raise HTTPException(401, says, {"WWW-Authenticate": "Bearer"})
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "name", "none")
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
-        if self._log:
-            sys.stderr.write(f"{method} {route} {status} {seconds * 1000:.0f} ms\n")
+        if self._log and (self._log_polls or route not in POLLS or status >= 300):
+            log_lines.note(f"{method} {route} {status} {seconds * 1000:.0f} ms")
 
 
 class _Answer:
@@ -147,12 +168,13 @@ class _Answer:
 
     Attributes:
         status: of the answer; 0 before it.
+        lingers: whether to read on for a moment if the body has not ended when the answer has.
     """
 
     def __init__(self, receive: Receive, send: Send, has_body: bool) -> None:
         self._receive, self._send = receive, send
         self._is_read = not has_body
-        self.status = 0
+        self.status, self.lingers = 0, True
 
     async def receive(self) -> Message:
         """Receive a piece of the body."""
@@ -166,7 +188,7 @@ class _Answer:
             self.status = message["status"]
             if not self._is_read:
                 message["headers"] = [*message["headers"], CLOSE]
-        elif not message.get("more_body") and not self._is_read:
+        elif self.lingers and not message.get("more_body") and not self._is_read:
             await self._pass_on({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b""}
@@ -186,10 +208,6 @@ class _Answer:
                     await self.receive()
         except TimeoutError:
             pass
-
-
-def _refuse(error: HTTPException) -> JSONResponse:
-    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
 
 def _has_body(scope: Scope) -> bool:
@@ -215,6 +233,19 @@ def _where(error: Exception) -> str:
     """Return the kind of an error and its place; its message may name files."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
+
+
+class StoppingServer(uvicorn.Server):
+    """A server that ends the films when it is told to stop, while requests are finished.
+
+    Args:
+        config: of the server; its application is one of ``app.make_app``.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop."""
+        films = self.config.app.state.service.films  # type: ignore[union-attr]
+        await asyncio.gather(films.stop(), super().shutdown(sockets))
 
 
 class TimedProtocol(H11Protocol):

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from maeface import console
 from maeface.data.ingest import workers
 from maeface.data.ingest.cores import count_cores
 from maeface.data.ingest.images import SourceImage, UnreadableInput
@@ -26,6 +25,8 @@ from maeface.faces import media
 from maeface.faces.media import MediaError
 from maeface.prediction.predictor import Predictor
 from maeface.prediction.rows import ImagePrediction, rows_of
+from maeface.service import log
+from maeface.service.kinds import FILMS, PHOTOS, explain
 from maeface.service.settings import PHOTOS_TOGETHER, Settings
 
 HEARTBEAT_S = 1.0
@@ -85,12 +86,22 @@ class _Item:
 class Photos:
     """The queue of photos, and the processes that work on it.
 
+    Args:
+        settings: of the service.
+        seen: called with the number of photos of each batch.
+        announce: called once, when the first process is ready.
+
     Attributes:
         restarts: number of processes that have ended unexpectedly.
     """
 
-    def __init__(self, settings: Settings, seen: Callable[[int], None] = lambda photos: None) -> None:
-        self._settings, self._seen = settings, seen
+    def __init__(
+        self,
+        settings: Settings,
+        seen: Callable[[int], None] = lambda photos: None,
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings, self._seen, self._announce = settings, seen, announce
         self._waiting: deque[_Item] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -145,20 +156,29 @@ class Photos:
                 batches = self._batches(device)
                 with closing(workers.work(setup, batches, 1, lose=lose, limit_s=SILENT_S)) as results:
                     for _, answers in results:
-                        device.ready, pause_s = True, HEARTBEAT_S
+                        pause_s = HEARTBEAT_S
+                        self._note_ready(device)
                         for item, answer in zip(device.batch, answers, strict=True):
                             item.answer.set_result(answer)
                         device.batch = []
             except (MaefaceError, RuntimeError, OSError) as error:  # no process can start, or a fault of ours
-                says = str(error).strip() or type(error).__name__
-                kind = error if isinstance(error, MaefaceError) else says.splitlines()[-1]
-                console.note(f"serve: a worker process on {device.name} failed: {kind}")
+                says = str(error).strip().removesuffix(f"; {workers.ADVICE}") or type(error).__name__
+                kind = says if isinstance(error, MaefaceError) else says.splitlines()[-1]
+                log.note(
+                    f"serve: a worker process on {device.name} failed: {kind}; the next in {pause_s:g} s"
+                )
                 self._lose(device, None, workers.CRASHED, "a worker process failed")
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopping, pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         device.ready = False
         device.ended.set()
+
+    def _note_ready(self, device: "_Device") -> None:
+        device.ready = True
+        with self._changed:
+            announce, self._announce = self._announce, lambda: None
+        announce()
 
     def _batches(self, device: "_Device") -> Iterator[list[Question]]:
         """Yield what waits, at most so much as is predicted together, and nothing now and then.
@@ -258,7 +278,7 @@ def measure_film(path: Path) -> FilmLength | Refused:
         seconds, rate = media.read_clock(path)
         frames = media.count_frames(path)
     except MediaError as error:
-        return Refused(error.reason, error.detail)
+        return Refused(error.reason, explain(error, path, FILMS))
     return FilmLength(max(seconds or 0.0, frames / rate), frames)
 
 
@@ -270,6 +290,6 @@ def _read(
         try:
             pixels = media.read_image(Path(path), max_pixels=max_pixels)
         except MediaError as error:
-            yield UnreadableInput(name, 0, 0.0, error.reason, error.detail)
+            yield UnreadableInput(name, 0, 0.0, error.reason, explain(error, Path(path), PHOTOS))
         else:
             yield SourceImage(name, media.Frame(pixels, 0, 0.0), video=False)

@@ -23,7 +23,7 @@ State = Literal["queued", "running", "done", "failed"]
 class Problem(BaseModel):
     """Why a request was refused, in one line."""
 
-    detail: str = Field(examples=["the body is too large; expected at most 64000000 bytes"])
+    detail: str = Field(examples=["the body is too large; expected at most 64 MB"])
 
 
 class AU(BaseModel):
@@ -83,11 +83,15 @@ class Job(BaseModel):
     )
     progress: float = Field(description="0 to 1", examples=[0.207])
     seconds: float = Field(description="length of the film", examples=[60.0])
-    waiting: int = Field(description="films that come before this one", examples=[0])
+    waiting: int = Field(
+        description="films that wait before this one; the one that is predicted does not count", examples=[0]
+    )
     error: str | None = Field(None, description="why it failed", examples=[None])
     created: str = Field(description="time in UTC", examples=["2026-11-28T12:00:00+00:00"])
-    deleted: str | None = Field(
-        None, description="when it will be deleted, in UTC", examples=["2026-11-29T12:03:10+00:00"]
+    expires: str | None = Field(
+        None,
+        description="when it will be deleted, in UTC; null before its end",
+        examples=["2026-11-29T12:03:10+00:00"],
     )
 
 
@@ -114,29 +118,35 @@ def photo_of(number: int, rows: pa.Table) -> Photo:
 
 
 def _face_of(face: FaceResult) -> Face:
+    left, top, right, bottom = map(_shorten, face.box)
     return Face(
         status=face.status,
         track=face.track,
-        box=face.box,
+        box=(left, top, right, bottom),
         score=_number(face.score),
         landmarks=[(_number(x), _number(y)) for x, y in face.landmarks.tolist()],
         quality={name: _number(value) for name, value in face.quality.items()},
         aus={
             name: AU(
                 present=one.present,
-                probability=one.probability,
-                intensity=one.intensity,
-                left=one.left,
-                right=one.right,
+                probability=_number(one.probability),
+                intensity=_number(one.intensity),
+                left=_number(one.left),
+                right=_number(one.right),
             )
             for name, one in face.aus.items()
         },
     )
 
 
-def _number(value: float) -> float | None:
+def _number(value: float | None) -> float | None:
     """Return a number, None for NaN: JSON has no such number."""
-    return value if value == value else None
+    return _shorten(value) if value is not None and value == value else None
+
+
+def _shorten(value: float) -> float:
+    """Return a number without digits that only the conversion from 32 bits has made."""
+    return float(f"{value:.7g}")
 
 
 def csv_of(tables: Iterable[pa.Table]) -> Iterator[bytes]:

@@ -2,9 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +20,7 @@ from maeface.model.zoo import find
 from maeface.service import replies
 from maeface.service.films import Films
 from maeface.service.jobs import JobRow, Jobs
+from maeface.service.log import show_time
 from maeface.service.photos import Answer, Busy, FilmLength, NoMemory, Photos, Question
 from maeface.service.settings import Settings
 
@@ -41,13 +41,17 @@ class FilmOptions(BaseModel):
 class Service:
     """The parts of a running service.
 
+    Args:
+        settings: as given.
+        ready: called once, when the first worker process has loaded its networks.
+
     Attributes:
         settings: as given.
         photos, jobs, films: see their modules; the last two are there while the service runs.
         registry: of the metrics.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
         self.settings, self.registry = settings, CollectorRegistry()
         self._batches = Histogram(
             *("maeface_batch_photos", "Photos that were predicted together."),
@@ -56,7 +60,7 @@ class Service:
         )
         self._frames = Counter("maeface_films", "Films that were accepted.", registry=self.registry)
         self._uploads = 0
-        self.photos = Photos(settings, self._batches.observe)
+        self.photos = Photos(settings, self._batches.observe, ready)
         self.jobs: Jobs
         self.films: Films
         for name, what, value in (
@@ -95,8 +99,7 @@ class Service:
             try:
                 yield
             finally:
-                await self.films.stop()
-                await asyncio.to_thread(self.photos.stop)
+                await asyncio.gather(self.films.stop(), asyncio.to_thread(self.photos.stop))
                 self.jobs.close()
 
     async def ask(self, request: Request, questions: Sequence[Question]) -> list[Answer]:
@@ -134,7 +137,7 @@ class Service:
     def require_ready(self) -> None:
         """Refuse a request with 503, before its body is read, if no worker process is ready."""
         if not self.photos.is_ready:
-            raise HTTPException(503, "the service is not ready", RETRY)
+            raise HTTPException(503, "the service is not ready: it loads its networks; try again", RETRY)
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -162,12 +165,12 @@ class Service:
             state=row.state,
             frames=row.done,
             frames_total=row.total,
-            progress=1.0 if row.state == "done" else done / row.total,
+            progress=1.0 if row.state == "done" else round(done / row.total, 4),
             seconds=row.seconds,
             waiting=self.jobs.count("queued", row.created) if row.state == "queued" else 0,
             error=row.error,
-            created=_time(row.created),
-            deleted=None if row.ended is None else _time(row.ended + self.settings.keep_s),
+            created=show_time(row.created),
+            expires=None if row.ended is None else show_time(row.ended + self.settings.keep_s),
         )
 
 
@@ -183,7 +186,3 @@ async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     finally:
         task.cancel()
         gone.cancel()
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

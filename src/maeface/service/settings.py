@@ -38,6 +38,8 @@ class Settings(config.Settings):
         clients: most requests that are answered at a time.
         slow_s: seconds after which a client that sends nothing, or almost nothing, is given up.
         answer_s: seconds that photos may wait for their values.
+        log_polls: whether successful requests have a line in the log that programs repeat: ``/health``,
+            ``/ready``, ``/metrics`` and the state of a job.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class Settings(config.Settings):
     clients: int = Field(256, gt=0)
     slow_s: float = Field(20.0, gt=0)
     answer_s: float = Field(60.0, gt=0)
+    log_polls: bool = False
 
     @property
     def keep_s(self) -> float:

@@ -4,6 +4,7 @@ Names that a client gives to files are not used for anything.
 """
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncIterator
@@ -17,10 +18,13 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from maeface.service.settings import Settings
+from maeface.service.kinds import Place, other_place
+from maeface.service.refusals import quote
+from maeface.service.settings import MB, Settings
 
 BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 """As RFC 2046 allows it."""
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would log bytes of malformed forms
 SLOWEST = 10_000
 """Bytes a second that a client has to send, in the mean."""
 WRITTEN_TOGETHER = 1 << 18
@@ -28,14 +32,14 @@ WRITTEN_TOGETHER = 1 << 18
 
 @asynccontextmanager
 async def uploaded(
-    request: Request, settings: Settings, field: str, max_bytes: int, max_files: int
+    request: Request, settings: Settings, place: Place, max_bytes: int, max_files: int
 ) -> AsyncIterator[list[Path]]:
     """Yield the files of a request in a temporary folder, which is removed at the end.
 
     Args:
         request: its body is ``multipart/form-data``.
         settings: of the service.
-        field: the name of the files in the form.
+        place: what is received.
         max_bytes: of the whole body.
         max_files: of the body.
 
@@ -44,9 +48,9 @@ async def uploaded(
         OSError: the disk is full.
         ClientDisconnect: the client is gone.
     """
-    boundary = _boundary(request)
+    boundary = _boundary(request, place)
     with TemporaryDirectory(dir=settings.folder, prefix="upload-", ignore_cleanup_errors=True) as folder:
-        form = _Form(Path(folder), boundary, field, max_files)
+        form = _Form(Path(folder), boundary, place, max_files)
         try:
             async for data in _receive(request, settings.slow_s, max_bytes):
                 form.parser.write(data)
@@ -61,16 +65,22 @@ async def uploaded(
         if not form.is_complete:
             raise HTTPException(400, "the body ends before the multipart/form-data does")
         if not form.paths:
-            raise HTTPException(422, f"the form has no file; send it in the field '{field}'")
+            raise HTTPException(422, f"the form has no file; {_show(place)}")
         yield form.paths
 
 
-def _boundary(request: Request) -> bytes:
+def _show(place: Place) -> str:
+    """Return how to send a file to a place."""
+    return f"send a {place.what} in the field '{place.field}', as curl does: -F {place.field}=@FILE"
+
+
+def _boundary(request: Request, place: Place) -> bytes:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "compressed bodies are not read; send the file as it is")
     kind, parameters = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
-        raise HTTPException(415, "expected multipart/form-data with a file")
+        found = quote(kind.decode("latin-1")) if kind else "no Content-Type"
+        raise HTTPException(415, f"expected multipart/form-data, got {found}; {_show(place)}")
     boundary = parameters.get(b"boundary", b"")
     if not BOUNDARY.fullmatch(boundary):
         raise HTTPException(400, "the boundary of the multipart/form-data is missing or is not allowed")
@@ -98,7 +108,7 @@ async def _receive(request: Request, slow_s: float, max_bytes: int) -> AsyncIter
 
 def describe_too_large(max_bytes: int) -> str:
     """Return the message for a body that is too large."""
-    return f"the body is too large; expected at most {max_bytes} bytes"
+    return f"the body is too large; expected at most {max_bytes / MB:g} MB"
 
 
 class _Form:
@@ -111,8 +121,8 @@ class _Form:
         is_complete: whether the form has ended.
     """
 
-    def __init__(self, folder: Path, boundary: bytes, field: str, max_files: int) -> None:
-        self._folder, self._field, self._max_files = folder, field, max_files
+    def __init__(self, folder: Path, boundary: bytes, place: Place, max_files: int) -> None:
+        self._folder, self._place, self._max_files = folder, place, max_files
         self._header, self._value = bytearray(), bytearray()
         self._disposition = b""
         self._pieces: list[tuple[Path, bytes]] = []
@@ -133,9 +143,6 @@ class _Form:
         )
 
     def _begin(self) -> None:
-        if len(self.paths) == self._max_files:
-            what = "one file" if self._max_files == 1 else f"at most {self._max_files} files"
-            raise HTTPException(413, f"the form has too many parts; expected {what}")
         self._disposition = b""
 
     def _end_header(self) -> None:
@@ -145,13 +152,23 @@ class _Form:
         self._value.clear()
 
     def _end_headers(self) -> None:
-        name = parse_options_header(self._disposition)[1].get(b"name")
-        if name != self._field.encode():
-            raise HTTPException(
-                422, f"the form has another field than '{self._field}'; give options in the query"
-            )
+        name = parse_options_header(self._disposition)[1].get(b"name", b"").decode(errors="replace")
+        if name != self._place.field:
+            raise HTTPException(422, self._describe_other(name))
+        if len(self.paths) == self._max_files:
+            what = "one file" if self._max_files == 1 else f"at most {self._max_files} files"
+            raise HTTPException(413, f"the form has too many files; expected {what}")
         self.paths.append(self._folder / str(len(self.paths)))
         self._pieces.append((self.paths[-1], b""))  # the file may have no bytes
+
+    def _describe_other(self, name: str) -> str:
+        """Return what to do instead of giving a field that the form has not."""
+        place, other = self._place, other_place(self._place)
+        if name == other.field:
+            advice = f"; a {other.what} goes to {other.path}"
+        else:
+            advice = ", and options in the query (?name=value)"
+        return f"the form has the field {quote(name)}; expected a {place.what} in '{place.field}'{advice}"
 
     def _add(self, data: bytes, start: int, end: int) -> None:
         self._pieces.append((self.paths[-1], data[start:end]))
