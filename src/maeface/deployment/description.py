@@ -87,6 +87,28 @@ def describe(
             "ranges": {"p": [0, 1], "i": [0, facts.INTENSITY_MAX]},
             "aus": _describe_aus(metadata),
         },
+        **_describe_faces(side),
+    }
+
+
+def name_of(weights: Path) -> str:
+    """Return the name of weights for readers: of the file, or of its folder if each training calls it so."""
+    return weights.absolute().parent.name if weights.name == "weights.safetensors" else weights.stem
+
+
+def describe_weights(weights: Path, metadata: Metadata) -> dict[str, Any]:
+    """Return name, hashes, licence and start of weights."""
+    return {
+        "name": name_of(weights),
+        "sha256": {file.name: files.sha256(file) for file in files_of(weights)},
+        "licence": metadata.licence or licence_of(weights) or NOT_STATED,
+        "start": metadata.start.model_dump() if metadata.start else None,
+    }
+
+
+def _describe_faces(side: int) -> dict[str, Any]:
+    """Return how faces are found and cropped, for a network that sees crops of ``side`` px."""
+    return {
         "crop": {
             "side_in_sizes": finder.LANDMARK_SIDE,
             "rise_in_sides": finder.LANDMARK_RISE,
@@ -128,21 +150,6 @@ def describe(
             "passes": landmarks.PASSES,
             "max_shift_in_sizes": landmarks.MAX_SHIFT,
         },
-    }
-
-
-def name_of(weights: Path) -> str:
-    """Return the name of weights for readers: of the file, or of its folder if each training calls it so."""
-    return weights.absolute().parent.name if weights.name == "weights.safetensors" else weights.stem
-
-
-def describe_weights(weights: Path, metadata: Metadata) -> dict[str, Any]:
-    """Return name, hashes, licence and start of weights."""
-    return {
-        "name": name_of(weights),
-        "sha256": {file.name: files.sha256(file) for file in files_of(weights)},
-        "licence": metadata.licence or licence_of(weights) or NOT_STATED,
-        "start": metadata.start.model_dump() if metadata.start else None,
     }
 
 
