@@ -31,7 +31,7 @@ def find():
 class Page:
     """One page, with what it has said (``errors``) and asked for (``requests``)."""
 
-    def __init__(self, binary, width=1400, height=1000, dark=False):
+    def __init__(self, binary, width=1400, height=1000, dark=False, flags=()):
         self.profile = tempfile.mkdtemp(prefix="chromium-")
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
@@ -39,7 +39,7 @@ class Page:
             *(sys.executable, "-c", LAUNCH, str(to_browser), str(from_browser), binary, "--headless=new"),
             *("--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--mute-audio"),
-            *("--disable-dev-shm-usage", f"--user-data-dir={self.profile}", "about:blank"),
+            *("--disable-dev-shm-usage", f"--user-data-dir={self.profile}", *flags, "about:blank"),
         ]
         pipes = (to_browser, from_browser)
         self._process = subprocess.Popen(
@@ -61,8 +61,7 @@ class Page:
             raise
 
     def _attach(self, width, height, dark):
-        targets = self.call("Target.getTargets")["targetInfos"]
-        target = next(t["targetId"] for t in targets if t["type"] == "page")
+        target = next(one["targetId"] for one in self._targets() if one["type"] == "page")
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
@@ -116,6 +115,24 @@ class Page:
             self.errors.append(params["entry"]["text"])
         elif event["method"] == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+
+    @contextlib.contextmanager
+    def frame(self):
+        """Run scripts in the sandboxed frame of the page, which has a process of its own."""
+        page, self._session = self._session, None
+        end = time.monotonic() + MAX_S
+        while not (found := [one for one in self._targets() if one["type"] == "iframe"]):
+            assert time.monotonic() < end, "the page has no frame"
+            time.sleep(0.05)
+        target = found[0]["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Runtime", "Log"):
+            self.call(f"{domain}.enable")
+        yield
+        self._session = page
+
+    def _targets(self):
+        return self.call("Target.getTargets")["targetInfos"]
 
     def open(self, path):
         self.call("Page.navigate", url=Path(path).resolve().as_uri())

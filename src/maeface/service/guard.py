@@ -26,7 +26,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from maeface import console
 from maeface.service.upload import describe_too_large
 
-PAGE = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+FRAME = "frame.html"
+"""The file of the page that shows the report of a film."""
+_PARTS = ("page.css", "page.js", "service.js", "faces.js", "film.js", "camera.js", FRAME)
+PAGE = {"/": "index.html", **{f"/{name}": name for name in _PARTS}}
 """The files of the page, which shows nothing by itself."""
 OPEN = ("/health", "/ready", *PAGE)
 """Paths that need no token, and are answered under any load."""
