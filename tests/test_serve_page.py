@@ -1,7 +1,9 @@
 """The page of the service, in a browser."""
 
+import os
 import re
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,8 +183,13 @@ def test_who_lacks_the_token_is_asked_for_it_and_the_photo_is_sent_again(page, t
 
 def test_a_film_is_played_beside_its_time_line(page, server, tmp_path):
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    page.run(
+        "window.parts = []; new MutationObserver(() => window.parts.push(document.getElementById('count')"
+        ".textContent)).observe(document.getElementById('count'), {childList: true}); 0"
+    )
     choose(page, film_of(tmp_path))
     said(page, "Done. Frames: 20")
+    assert page.run("window.parts[0]") == "100 %"  # of the upload, which is small
     with page.frame():
         page.wait("document.querySelectorAll('.lane-head').length > 0")
         assert page.run("document.querySelector('h1').textContent") == "a <b>&c.mp4"
@@ -229,7 +236,8 @@ def test_a_film_is_forgotten_when_something_else_is_chosen(page, server, tmp_pat
         f"? new Response(JSON.stringify({running})) : null",
     )
     choose(page, film_of(tmp_path))
-    said(page, "Frames: 1 of 20")
+    until(lambda: page.run("document.getElementById('count').textContent") == "Frames: 1 of 20")
+    assert page.run("document.getElementById('progress').value") == 0.05
     jobs = set((server.folder / "service" / "jobs").iterdir())
     assert len(jobs) >= 1
     choose_photo(page, tmp_path / "a.png", 1)
@@ -349,6 +357,61 @@ def test_the_drop_box_stands_in_the_middle(page):
     assert abs(left + width / 2 - page.run("document.documentElement.clientWidth") / 2) <= 1
     first, last = page.box("#drop .button"), page.box("#camera")
     assert abs((first[0] + last[0] + last[2]) / 2 - (left + width / 2)) <= 1
+
+
+def start_camera(page):
+    page.run("document.getElementById('camera').click()")
+    until(lambda: shown(page, "live"))
+
+
+def ask_for_token(page, folder):
+    answer_instead(page, "return new Response(JSON.stringify({detail: 'a token is needed'}), {status: 401})")
+    (folder / "a.png").write_bytes(photo(1))
+    choose(page, folder / "a.png")
+    said(page, "a token is needed")
+
+
+def show_film(page, folder):
+    choose(page, film_of(folder))
+    said(page, "Done. Frames: 20")
+
+
+def show_report(page, folder):
+    show_film(page, folder)
+    page.call("Page.navigate", url=next(url for url in reversed(page.requests) if url.endswith("/report")))
+    page.wait("document.querySelectorAll('.lane-head').length > 0")
+
+
+STATES = {
+    "empty": lambda page, folder: None,
+    "photo": lambda page, folder: choose_photo(page, folder / "a.png", 1),
+    "group": lambda page, folder: choose_photo(page, folder / "a.png", 20),
+    "camera": lambda page, folder: start_camera(page),
+    "refused": ask_for_token,
+    "film": show_film,
+    "report": show_report,
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_no_barrier(page, tmp_path, state):
+    here = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
+    axe = Path(os.environ.get("MAEFACE_AXE", here))
+    if axe == here and not here.is_file():
+        pytest.skip("needs axe-core, which CONTRIBUTING.md says how to install")
+    STATES[state](page, tmp_path)
+    page.run("[...document.querySelectorAll('details')].forEach((one) => { one.open = true; })")
+    page.run(axe.read_text(encoding="utf-8") + "; 0")
+    for width, dark in ((1300, False), (1300, True), (360, False), (360, True)):
+        page.size(width, 800, dark)
+        page.run("new Promise(requestAnimationFrame)")
+        assert page.run("document.documentElement.scrollWidth") <= width
+        # What is in the frame is the state "report".
+        found = page.run(
+            "axe.run(document, {iframes: false}).then(({violations}) => violations.map(({help, nodes}) =>"
+            " `${help}: ${nodes.map((node) => node.html)}`))"
+        )
+        assert found == [], (width, dark)
 
 
 def luminance(color):

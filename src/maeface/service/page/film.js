@@ -1,5 +1,5 @@
 // A film: a job of the service, and its report when it is done.
-import { $, ask, form, say, saveButton, stemOf } from "./service.js";
+import { $, ask, form, say, saveButton, showProgress, stemOf } from "./service.js";
 
 const POLL_MS = 500;
 const TABLES = [ // label, name in the service, ending of the file
@@ -13,11 +13,11 @@ const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /** Predict a film and show it. If it is stopped, its job is deleted: nobody else knows of it. */
 export async function takeFilm(file, signal) {
-  const { id } = await (await ask("v1/videos", { ...form("file", file), signal })).json();
+  const sent = (part) => showProgress(part, `${Math.floor(100 * part)} %`);
+  const { id } = await (await ask("v1/videos", { ...form("file", file), signal, sent })).json();
   const drop = () => ask(`v1/jobs/${id}`, { method: "DELETE" }).catch((error) => say(`Not stopped: ${error.message}`, true));
   signal.addEventListener("abort", drop, { once: true });
   if (signal.aborted) return drop();
-  $("work").hidden = false;
   const job = await follow(id, signal);
   say("Loading the result ...");
   const report = await ask(`v1/jobs/${id}/report`, { signal }).then((answer) => answer.text(), (error) => {
@@ -32,11 +32,11 @@ export async function takeFilm(file, signal) {
 async function follow(id, signal) {
   for (;;) {
     const job = await (await ask(`v1/jobs/${id}`, { signal })).json();
-    $("progress").value = job.progress;
+    showProgress(job.progress, job.state === "queued" ? "" : `Frames: ${job.frames} of ${job.frames_total}`);
     if (job.state === "failed") throw new Error(job.error);
     if (job.state === "done") return job;
-    const reading = job.frames < job.frames_total ? `Frames: ${job.frames} of ${job.frames_total}` : "Writing the tables ...";
-    say(job.state === "queued" ? `Waiting; films before this one: ${job.waiting}` : reading);
+    const now = job.frames < job.frames_total ? "Predicting the film ..." : "Writing the tables ...";
+    say(job.state === "queued" ? `Waiting; films before this one: ${job.waiting}` : now);
     await pause(POLL_MS);
   }
 }

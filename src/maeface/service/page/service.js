@@ -1,18 +1,42 @@
 // What the parts of the page share: the elements, the line that says what happens, and requests to the service.
 
 export const $ = (id) => document.getElementById(id);
+/** Say what happens; screen readers read it aloud, so not each step of it. */
 export function say(text, bad = false) {
-  $("say").textContent = text;
+  if ($("say").textContent !== text) $("say").textContent = text;
   $("say").classList.toggle("bad", bad);
 }
 
-/** Send a request; throw its refusal, with the `status` of the answer. */
-export async function ask(path, options = {}) {
+/** Show how far something is, from 0 to 1. */
+export function showProgress(part, text) {
+  $("progress").value = part;
+  $("count").textContent = text;
+  $("work").hidden = false;
+}
+
+/** Send a request; throw its refusal, with the `status` of the answer. `sent` is told which part of the body has gone. */
+export async function ask(path, { sent, ...options } = {}) {
   const headers = $("token").value ? { Authorization: `Bearer ${$("token").value}` } : {};
-  const answer = await fetch(path, { ...options, headers });
+  const answer = await (sent ? post(path, { ...options, headers }, sent) : fetch(path, { ...options, headers }));
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
   throw Object.assign(new Error(told.detail ?? `the service answered ${answer.status}`), { status: answer.status });
+}
+
+/** Do what `fetch` does, which does not say how much of a body has gone. */
+function post(path, { body, headers, signal }, sent) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.responseType = "blob";
+    request.upload.onprogress = ({ loaded, total }) => sent(loaded / total);
+    request.onload = () => resolve(new Response(request.response, { status: request.status }));
+    request.onerror = () => reject(new Error("the service does not answer"));
+    request.onabort = () => reject(signal.reason);
+    signal.addEventListener("abort", () => request.abort(), { once: true });
+    request.send(body);
+  });
 }
 
 export function form(name, file) {
