@@ -24,18 +24,19 @@ export function drawFaces(canvas, picture, faces, what) {
   canvas.width = picture.width * scale;
   canvas.height = picture.height * scale;
   pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  const size = Math.max(11, Math.round(canvas.width / 60));
+  const unit = Math.max(1, canvas.width / (innerWidth - 32)); // a phone shows the canvas smaller
+  const size = 14 * unit;
   pen.font = `bold ${size}px sans-serif`;
   faces.forEach((face, k) => {
     const [left, top, right, bottom] = face.box.map((value) => value * scale);
-    for (const [color, width] of [["#000", 5], ["#ffd24d", 2]]) {
+    for (const [color, width] of [["#000", 5 * unit], ["#ffd24d", 2 * unit]]) {
       Object.assign(pen, { strokeStyle: color, lineWidth: width, fillStyle: "#ffd24d" });
       pen.strokeRect(left, top, right - left, bottom - top);
     }
     pen.strokeStyle = "#000";
-    pen.lineWidth = 4;
-    pen.strokeText(k + 1, left + 4, top + size);
-    pen.fillText(k + 1, left + 4, top + size);
+    pen.lineWidth = 4 * unit;
+    pen.strokeText(k + 1, left + size / 4, top + size);
+    pen.fillText(k + 1, left + size / 4, top + size);
   });
   canvas.setAttribute("aria-label", `${what}; marked faces: ${faces.length}`);
 }
