@@ -64,8 +64,7 @@ class Page:
             raise
 
     def _attach(self, width, height, dark):
-        targets = self.call("Target.getTargets")["targetInfos"]
-        target = next(t["targetId"] for t in targets if t["type"] == "page")
+        target = next(one["targetId"] for one in self._targets() if one["type"] == "page")
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
@@ -119,6 +118,24 @@ class Page:
             self.errors.append(params["entry"]["text"])
         elif event["method"] == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+
+    @contextlib.contextmanager
+    def frame(self):
+        """Run scripts in the sandboxed frame of the page, which has a process of its own."""
+        page, self._session = self._session, None
+        end = time.monotonic() + MAX_S
+        while not (found := [one for one in self._targets() if one["type"] == "iframe"]):
+            assert time.monotonic() < end, "the page has no frame"
+            time.sleep(0.05)
+        target = found[0]["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Runtime", "Log"):
+            self.call(f"{domain}.enable")
+        yield
+        self._session = page
+
+    def _targets(self):
+        return self.call("Target.getTargets")["targetInfos"]
 
     def open(self, path):
         self.call("Page.navigate", url=Path(path).resolve().as_uri())

@@ -1,5 +1,7 @@
 """The page of one film and its time-line for print."""
 
+import base64
+import hashlib
 import io
 import json
 import re
@@ -269,3 +271,12 @@ def test_the_data_is_plain_json():
     text = film_page.to_json({"name": "</script><!-- \u2028 \udcff"})
     assert "<" not in text and text.isascii()
     assert io.StringIO(text).read().startswith("{")
+
+
+def test_only_the_scripts_of_the_page_may_run():
+    page = film_page.render(table(), title=NAME)
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.S)
+    hashes = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="script-src ([^;]*);', page)
+    assert policy.split() == [f"'sha256-{one}'" for one in hashes]
+    assert len(hashes) == 2

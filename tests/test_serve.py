@@ -829,7 +829,7 @@ def test_the_service_is_as_it_describes_itself(server):
     )
     described = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")
     operations = [found.ok() for found in described.get_all_operations()]
-    assert len(operations) == 10
+    assert len(operations) == 11
     tried = Counter()
 
     def try_some(mode, operation):

@@ -15,8 +15,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
 from maeface.service import replies
-from maeface.service.guard import PAGE, Guard
-from maeface.service.jobs import TABLE
+from maeface.service.guard import FRAME, PAGE, Guard
+from maeface.service.jobs import REPORT, TABLE
 from maeface.service.kinds import FILMS, PHOTOS, VERSION
 from maeface.service.photos import (
     Answer,
@@ -38,11 +38,20 @@ CSV, PARQUET = "text/csv; charset=utf-8", "application/vnd.apache.parquet"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 SAFE = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src blob:; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src blob:; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
 """Headers of the page: it loads nothing from elsewhere, and stands in no other page."""
+SAFE_FRAME = SAFE | {
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data:; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; "
+    "sandbox allow-scripts"
+}
+"""Headers of a film's report, and of the frame that shows it: it can neither load nor ask for anything.
+
+The report itself names the scripts that may run.
+"""
 Kind = Literal["json", "csv"]
 JobId = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{22}$", description="the id of the job")]
 
@@ -171,7 +180,7 @@ def _page_routes() -> APIRouter:
 
         @router.get(path, name="page")
         async def page() -> Response:
-            return Response(content, headers=SAFE, media_type=kind)
+            return Response(content, headers=SAFE_FRAME if name == FRAME else SAFE, media_type=kind)
 
     for path, name in PAGE.items():
         add(path, name)
@@ -255,6 +264,11 @@ def _job_routes(service: Service) -> APIRouter:
         if query.format == "csv":
             return StreamingResponse(csv_of(read_table(path)), media_type=CSV)
         return StreamingResponse(_pieces(path), media_type=PARQUET)
+
+    @router.get("/{job}/report", responses=problems(404, 409) | {200: {"content": {"text/html": {}}}})
+    async def report(job: JobId, query: Annotated[NoOptions, Query()]) -> Response:
+        """Return the time-line of a film as a page, which plays ``film`` if it is in the same folder."""
+        return StreamingResponse(_pieces(_finished(job, REPORT)), headers=SAFE_FRAME, media_type="text/html")
 
     @router.get("/{job}/{table}", responses=problems(404, 409) | {200: {"content": {"text/csv": {}}}})
     async def table(

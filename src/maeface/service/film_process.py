@@ -14,6 +14,7 @@ from typing import Any
 
 from maeface import portable, predict, process
 from maeface.errors import DataError, InUseError, MaefaceError, ResourceError
+from maeface.prediction.extras import Extras
 from maeface.prediction.tables import describe_unreadable
 from maeface.service.jobs import FILM, TABLE
 
@@ -53,7 +54,8 @@ def _predict(folder: Path, given: dict[str, Any], report: "_Report") -> int:
     """Predict a film; return the number of frames that have been read."""
     for attempt in range(TRIES):
         try:
-            return predict.run([folder / FILM], out=folder / TABLE, progress=report.add, **given).images
+            film, extras = folder / FILM, Extras(report=True)
+            return predict.run([film], out=folder / TABLE, extras=extras, progress=report.add, **given).images
         except InUseError:
             if attempt == TRIES - 1:
                 raise

@@ -27,7 +27,10 @@ from maeface.service import log as log_lines
 from maeface.service.refusals import METHODS, refuse
 from maeface.service.upload import describe_too_large
 
-PAGE = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+FRAME = "frame.html"
+"""The file of the page that shows the report of a film."""
+_PARTS = ("page.css", "page.js", "service.js", "faces.js", "film.js", "camera.js", FRAME)
+PAGE = {"/": "index.html", **{f"/{name}": name for name in _PARTS}}
 """The files of the page, which shows nothing by itself."""
 OPEN = ("/health", "/ready", *PAGE)
 """Paths that need no token, and are answered under any load."""

@@ -12,8 +12,8 @@ from typing import Any
 from maeface.service.replies import State
 
 FILE = "jobs.sqlite"
-FILM, TABLE = "film", "faces.parquet"
-"""Names in the folder of a job: the upload, and the table."""
+FILM, TABLE, REPORT = "film", "faces.parquet", "faces.report.html"
+"""Names in the folder of a job: the upload, the table, and its page with the time-line."""
 _COLUMNS = "id, state, created, ended, every, fps, seconds, total, done, deaths, error"
 
 
