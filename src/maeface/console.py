@@ -64,14 +64,15 @@ class _Messages:
         sys.stderr = Path(os.devnull).open("w")
 
 
-def _open_stderr() -> Console:
+def open_stderr() -> Console:
+    """Return stderr for ``rich``; where it cannot be written, nothing is."""
     return Console(file=cast("IO[str]", _Messages()))
 
 
 def note(message: str) -> None:
     """Print a message to stderr, without markup or wrapping; other control characters are escaped."""
     message = "\n".join(map(escape, message.split("\n")))
-    _open_stderr().print(message, markup=False, highlight=False, soft_wrap=True)
+    open_stderr().print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def escape(name: str) -> str:
@@ -136,7 +137,7 @@ def progress(
     if not shown:
         yield lambda n=1, note="": None
         return
-    console = _open_stderr()
+    console = open_stderr()
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}"),
