@@ -387,3 +387,4 @@ def test_a_terminal_that_is_gone_does_not_end_the_prediction(monkeypatch):
     with LiveView("camera 0", [12]) as view:
         view.show([row], latency_ms=1.0, fps=30.0, dropped=0)
     assert not isinstance(sys.stderr, Gone)
+    sys.stderr.close()
