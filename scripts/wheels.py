@@ -140,7 +140,7 @@ def run_installed(scripts: Path, folder: Path) -> str:
 
     version = run("maeface", "--version").strip()
     run("maeface-studio", "--help")
-    report = json.loads(run("maeface", "doctor", "--json"))
+    report = json.loads(run("maeface", "doctor", "--json", "--time-limit", "600"))
     package = run(
         "python", "-c", "import maeface, pathlib; print(pathlib.Path(maeface.__file__).parent)"
     ).strip()
