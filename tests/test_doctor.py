@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def test_libraries_that_work_fail_crash_and_hang(packages, monkeypatch):
 
 def test_a_library_that_hangs(packages, monkeypatch):
     packages(six="import time; time.sleep(60)", seven="")
-    six, seven = libraries._import(["six", "seven"], Clock(9))
-    assert six == ("six", "stopped", "1.5: stopped after 3 s") and seven[0] == "seven"
+    six, seven = libraries._import(["six", "seven"], Clock(8))
+    assert six == ("six", "stopped", "1.5: stopped after 4 s") and seven[0] == "seven"
 
 
 def test_no_time_is_left(packages, monkeypatch):
@@ -67,8 +68,10 @@ def test_no_time_is_left(packages, monkeypatch):
     *_, needed = libraries.find_libraries(clock)
     assert needed == Finding("version", "six", "stopped", "1.5: not tried: 7 s were over", True, LONGER)
     report = doctor.Report((needed, *libraries.find_extras(clock)))
-    assert report.findings[1].detail == "seven 1.5: not tried: 7 s were over"
+    assert report.findings[1].detail == "seven: not checked in time"
     assert doctor.conclude(report) == f"six is stopped: {LONGER}"
+    more = doctor.Report((needed, replace(needed, name="eight")))
+    assert doctor.conclude(more) == f"six, eight are stopped: {LONGER}"
 
 
 def test_extras_say_what_they_bring_and_how_to_get_them(packages, monkeypatch):

@@ -43,7 +43,7 @@ def run(speed: bool = True, time_limit: float = LIMIT_S) -> Report:
 
     Args:
         speed: whether to run each back end for a second, on a picture that comes with the package.
-        time_limit: most seconds for all that runs in processes; one that takes a third is "stopped".
+        time_limit: most seconds for all that runs in processes; one that takes half of it is "stopped".
 
     Raises:
         ConfigError: a time limit that is not above 0.
@@ -82,8 +82,14 @@ def render(report: Report) -> Table:
 
 
 def conclude(report: Report) -> str:
-    """Return a line for each thing that is needed and does not work, with what to do; or that all works."""
-    lines = [f"{one.name} is {one.state}: {one.advice}" for one in report.broken]
+    """Return lines with what is needed and does not work, and what to do; or that all works."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in report.broken:
+        alike.setdefault((one.state, one.advice), []).append(one.name)
+    lines = [
+        f"{', '.join(names)} {'are' if len(names) > 1 else 'is'} {state}: {advice}"
+        for (state, advice), names in alike.items()
+    ]
     return "\n".join(lines) or "all that maeface needs works"
 
 

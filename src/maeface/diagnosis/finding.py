@@ -15,8 +15,8 @@ LONGER = "give it more time: maeface doctor --time-limit 600"
 MARK = "maeface-doctor "
 """How a line begins that a process says; libraries print lines of their own."""
 State = Literal["ok", "missing", "broken", "stopped"]
-SHARE = 3
-"""A process may take a third of the time of the report, so that one that hangs leaves time for others."""
+SHARE = 2
+"""A process may take half of the time of the report, so that one that hangs leaves time for others."""
 
 
 class Clock:

@@ -55,7 +55,8 @@ def _describe(extra: str, found: Mapping[str, tuple[State, str]]) -> Finding:
         advice = install_command(extra)
         lacks = f"; without {', '.join(names)}" if len(found) > 1 else ""
         return Finding("extra", extra, state, f"{brings}{lacks}: {advice}", advice=advice)
-    return Finding("extra", extra, state, listed, advice=_advise(state, *names))
+    detail = f"{', '.join(names)}: not checked in time" if state == "stopped" else listed
+    return Finding("extra", extra, state, detail, advice=_advise(state, *names))
 
 
 def _advise(state: State, *libraries: str) -> str:
