@@ -55,6 +55,8 @@ SMILE_S = 1.2
 """A time at which the person of the last film smiles."""
 MOVING_FRAMES, MOVING_S = 40, 6.0
 """Pictures of the moving page, and how long it shows them all, seconds."""
+HIDDEN = "{textContent: '*::-webkit-scrollbar { display: none }'}"
+"""The style of a page without scroll bars."""
 PORTRAITS = (7, 26, 52)
 """Frames whose faces stand above the time-line."""
 
@@ -145,13 +147,15 @@ def show_page(path: Path, out: Path, dark: bool, person: int = PERSON, at_s: flo
 
 
 def show_moving(path: Path, out: Path) -> None:
-    """Take a moving picture of the page of a film while the film runs, with the cursor on the time-line."""
+    """Take a moving picture of the page of a film while the film runs, without pointer and scroll bars."""
     shots = []
     with open_page(path, size=(1400, 640)) as page, tempfile.TemporaryDirectory() as folder:
         page.wait("document.getElementById('film').videoWidth > 0")
+        page.run(f"document.head.append(Object.assign(document.createElement('style'), {HIDDEN}))")
         left, top, width, height = page.box("#lanes .u-over")
         for step in range(MOVING_FRAMES):
             page.click(left + width * (step + 0.5) / MOVING_FRAMES, top + height / 2)
+            page.mouse("Moved", 1, 1)  # away from the curves, which show what is under the pointer
             page.wait("!document.getElementById('film').seeking")
             page.run("new Promise(done => setTimeout(done, 300))")
             page.screenshot(shot := Path(folder) / f"{step}.png")

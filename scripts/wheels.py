@@ -61,7 +61,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the packages")
-    parser.add_argument("--python", action="append", default=[], help="try the wheels on this Python, too")
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        help="try the wheels on this Python, too: a version or a path; uv gets it if it is not there",
+    )
     arguments = parser.parse_args()
     wheels = build(arguments.out)
     for python in arguments.python:
@@ -121,11 +126,15 @@ def _has(names: Iterable[str], end: str) -> bool:
 def try_out(wheels: list[Path], python: str, folder: Path) -> str:
     """Install the wheels in an empty environment and run them; return what was seen, or end the program."""
     environment = folder / "environment"
-    subprocess.run(["uv", "venv", "--quiet", "--python", python, environment], check=True)
+    if subprocess.run(["uv", "venv", "--quiet", "--python", python, environment], check=False).returncode:
+        sys.exit(
+            f"there is no Python {python}, and uv cannot get it; install it, or give its path (--python)"
+        )
     scripts = environment / ("Scripts" if os.name == "nt" else "bin")
     interpreter = scripts / "python"
     command = ["uv", "pip", "install", "--quiet", "--python", interpreter, *wheels]
-    subprocess.run(command, check=True)  # libraries of the registry, these two of here
+    if subprocess.run(command, check=False).returncode:  # libraries of the registry, these two of here
+        sys.exit(f"the wheels cannot be installed on Python {python}; uv says why")
     return run_installed(scripts, folder)
 
 
@@ -142,7 +151,7 @@ def run_installed(scripts: Path, folder: Path) -> str:
 
     version = run("maeface", "--version").strip()
     run("maeface-studio", "--help")
-    report = json.loads(run("maeface", "doctor", "--json"))
+    report = json.loads(run("maeface", "doctor", "--json", "--time-limit", "600"))
     package = run(
         "python", "-c", "import maeface, pathlib; print(pathlib.Path(maeface.__file__).parent)"
     ).strip()

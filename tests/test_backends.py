@@ -445,7 +445,7 @@ def test_a_library_that_was_asked_for_and_does_not_work_is_one_clear_line(fake_l
         Predictor(device="cpu", detector="embedded", backend=name)
     assert str(raised.value) == (
         f"backend {name} is installed but does not work here (no symbol); "
-        f"reinstall it (pip install --force-reinstall {name}), or ask for auto"
+        f"reinstall it (uv pip install --reinstall {name}), or ask for auto"
     )
 
 

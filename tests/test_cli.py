@@ -522,6 +522,6 @@ def test_version(maeface):
 
 
 def test_the_module_of_the_command_line_runs(tmp_path):
-    command = [sys.executable, "-m", "maeface.cli", "--version"]
+    command = [sys.executable, "-m", "maeface", "--version"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, version("maeface") + "\n"), done.stderr

@@ -6,14 +6,16 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from maeface import doctor
+from maeface import console, doctor
 from maeface.diagnosis import finding, libraries, machine, weights
-from maeface.diagnosis.finding import MARK, Finding
+from maeface.diagnosis.finding import LONGER, MARK, Clock, Finding
+from maeface.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,7 +45,7 @@ def test_libraries_that_work_fail_crash_and_hang(packages, monkeypatch):
     )
     names = ["one", "two", "not-there", "three", "four", "five"]
     monkeypatch.setattr(libraries, "requirements", lambda: [(name, "") for name in names])
-    found = {one.name: one for one in libraries.find_libraries()}
+    found = {one.name: one for one in libraries.find_libraries(Clock(600))}
     assert [found[name].state for name in names] == ["ok", "broken", "missing", "broken", "ok", "ok"]
     assert found["two"].detail == "1.5: OSError: libx.so: no such file"
     assert found["three"].detail == "1.5: the process crashed, exit code -6"
@@ -54,9 +56,22 @@ def test_libraries_that_work_fail_crash_and_hang(packages, monkeypatch):
 
 def test_a_library_that_hangs(packages, monkeypatch):
     packages(six="import time; time.sleep(60)", seven="")
-    monkeypatch.setattr(libraries, "IMPORT_S", 3)
-    six, seven = libraries._import(["six", "seven"])
-    assert six == ("six", "broken", "1.5: no answer in 3 s") and seven[0] == "seven"
+    six, seven = libraries._import(["six", "seven"], Clock(8))
+    assert six == ("six", "stopped", "1.5: stopped after 4 s") and seven[0] == "seven"
+
+
+def test_no_time_is_left(packages, monkeypatch):
+    packages(six="", seven="")
+    monkeypatch.setattr(libraries, "requirements", lambda: [("six", ""), ("seven", "ray")])
+    clock = Clock(7)
+    monkeypatch.setattr(finding.time, "monotonic", lambda: clock._end + 1)
+    *_, needed = libraries.find_libraries(clock)
+    assert needed == Finding("version", "six", "stopped", "1.5: not tried: 7 s were over", True, LONGER)
+    report = doctor.Report((needed, *libraries.find_extras(clock)))
+    assert report.findings[1].detail == "seven: not checked in time"
+    assert doctor.conclude(report) == f"six is stopped: {LONGER}"
+    more = doctor.Report((needed, replace(needed, name="eight")))
+    assert doctor.conclude(more) == f"six, eight are stopped: {LONGER}"
 
 
 def test_extras_say_what_they_bring_and_how_to_get_them(packages, monkeypatch):
@@ -64,12 +79,33 @@ def test_extras_say_what_they_bring_and_how_to_get_them(packages, monkeypatch):
     monkeypatch.setattr(
         libraries, "requirements", lambda: [("pi_heif", "heif"), ("ray", "ray"), ("nope", "wandb")]
     )
-    found = {one.name: one for one in libraries.find_extras()}
+    found = {one.name: one for one in libraries.find_extras(Clock(600))}
     assert not any(one.needed for one in found.values())
     assert found["ray"] == Finding("extra", "ray", "ok", "ray 1.5: prepare and predict on many machines")
     assert found["wandb"].state == "missing"
     assert found["wandb"].detail.endswith("Weights & Biases: uv pip install 'maeface[wandb]'")
     assert found["heif"].advice == "uv pip install --reinstall pi_heif"
+
+
+@pytest.mark.parametrize(
+    ("there", "state", "detail"),
+    [
+        (
+            {},
+            "missing",
+            "maeface serve: FastAPI and uvicorn; without one, two: uv pip install 'maeface[serve]'",
+        ),
+        ({"two": ""}, "missing", "{}; without one: uv pip install 'maeface[serve]'"),
+        ({"one": "", "two": ""}, "ok", "one 1.5, two 1.5: {}"),
+        ({"one": "raise OSError('no libc')", "two": ""}, "broken", "one 1.5: OSError: no libc"),
+    ],
+)
+def test_an_extra_of_several_libraries_has_one_line(there, state, detail, packages, monkeypatch):
+    packages(**there)
+    monkeypatch.setattr(libraries, "requirements", lambda: [("one", "serve"), ("two", "serve")])
+    (found,) = libraries.find_extras(Clock(600))
+    assert (found.name, found.state) == ("serve", state)
+    assert found.detail == detail.format(libraries.EXTRAS["serve"])
 
 
 def test_extras_are_those_of_the_package_and_stand_on_their_page():
@@ -87,7 +123,7 @@ def test_other_packages_add_checks(packages, tmp_path, monkeypatch):
     (tmp_path / "checked-1.5.dist-info" / "entry_points.txt").write_text(
         "[maeface.doctor]\nGood = checked:good\nBad = checked:bad\n"
     )
-    found = {one.name: (one.state, one.detail, one.needed) for one in libraries.find_studio()}
+    found = {one.name: (one.state, one.detail, one.needed) for one in libraries.find_studio(Clock(600))}
     assert found["Good"] == ("ok", "fine, 4.5", False)
     assert found["Bad"] == ("broken", "RuntimeError: no screen", False)
 
@@ -111,14 +147,16 @@ def test_a_back_end_is_measured_and_its_values_are_checked(capsys, monkeypatch):
 
 @pytest.mark.parametrize(("right", "needed"), [((), 1), (("torch",), 0)])
 def test_one_back_end_has_to_work(monkeypatch, right, needed):
-    def run(module, function, arguments, limit_s):
+    def run(module, function, arguments, clock):
+        if function == "find_gpus":
+            return [], "ok", ""
         backend, _ = arguments
         if backend == "openvino":
-            return [], "the process crashed, exit code -4"
-        return [[12.25, "fp32", "" if backend in right else "wrong: AU12"]], ""
+            return [], "broken", "the process crashed, exit code -4"
+        return [[12.25, "fp32", "" if backend in right else "wrong: AU12"]], "ok", ""
 
     monkeypatch.setattr(machine, "in_process", run)
-    found = list(machine.find_backends())
+    found = list(machine.find_backends(Clock(600)))
     assert [one.name for one in found[:3]] == ["openvino on cpu", "onnxruntime on cpu", "torch on cpu"]
     assert found[0].state == "broken" and found[0].advice == "uv pip install --reinstall openvino"
     assert sum(one.needed and one.state != "ok" for one in found) == needed
@@ -137,18 +175,18 @@ def test_the_cpu_and_its_features(tmp_path):
 def test_weights_with_size_licence_and_place(tmp_path, monkeypatch):
     (tmp_path / "FaRL-Base-Patch16-LAIONFace20M-ep64.pth").write_bytes(b"0" * 250_000)
     monkeypatch.setenv("MAEFACE_WEIGHTS", str(tmp_path))
-    found = {one.name: one for one in weights.find_weights()}
+    found = {one.name: one for one in weights.find_weights(Clock(600))}
     assert found["maeface-nano-96"].detail.endswith("Apache-2.0, in the package: the default AU model")
     assert found["FaRL-Base-Patch16-LAIONFace20M-ep64.pth"].detail == f"0.2 MB, MIT, in {tmp_path}"
     monkeypatch.setenv("MAEFACE_WEIGHTS", str(tmp_path / "gone"))
-    found = {one.name: one for one in weights.find_weights()}
+    found = {one.name: one for one in weights.find_weights(Clock(600))}
     assert found["MAEFACE_WEIGHTS"].state == "broken" and not found["MAEFACE_WEIGHTS"].needed
 
 
 def test_weights_that_the_package_lacks(tmp_path, monkeypatch):
     monkeypatch.setattr(weights.zoo, "folder", lambda: tmp_path)
     monkeypatch.setattr(weights.detector_weights, "EMBEDDED", tmp_path / "retinaface.safetensors")
-    report = doctor.Report(tuple(weights.find_weights()))
+    report = doctor.Report(tuple(weights.find_weights(Clock(600))))
     assert [one.name for one in report.broken] == ["maeface-nano-96", "retinaface"]
     assert doctor.conclude(report).startswith(f"maeface-nano-96 is missing: {finding.REINSTALL}")
 
@@ -173,7 +211,7 @@ def test_the_command_works_where_pytorch_does_not(packages, tmp_path):
 
 
 def test_a_group_that_fails_does_not_hide_the_others(monkeypatch):
-    def fail():
+    def fail(clock):
         raise RuntimeError("no metadata")
 
     monkeypatch.setattr(libraries, "find_libraries", fail)
@@ -192,5 +230,41 @@ def test_advice_about_maeface_and_the_studio_needs_no_registry(monkeypatch):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(libraries.metadata, "version", missing)
-    studio = next(iter(libraries.find_studio()))
+    studio = next(iter(libraries.find_studio(Clock(600))))
     assert studio.state == "missing" and "uv pip install ./studio " in studio.advice
+
+
+def test_back_ends_that_had_no_time_are_not_called_broken(monkeypatch):
+    monkeypatch.setattr(machine, "in_process", lambda *given: ([], "stopped", "stopped after 20 s"))
+    *found, last = machine.find_backends(Clock(60))
+    assert {(one.state, one.detail, one.advice) for one in found} == {
+        ("stopped", "stopped after 20 s", LONGER)
+    }
+    assert (last.state, last.needed, last.advice) == ("stopped", True, LONGER)
+
+
+def test_pytorch_on_a_gpu_is_measured_where_it_finds_one(monkeypatch):
+    asked = []
+
+    def run(module, function, arguments, clock):
+        asked.append((function, *arguments))
+        return ([["H100", "cuda:0"]] if function == "find_gpus" else [[9.0, "bf16", ""]]), "ok", ""
+
+    monkeypatch.setattr(machine, "in_process", run)
+    clock = Clock(60)
+    assert [one.name for one in machine.find_devices(clock)] == ["CPU", "H100"]
+    assert [one.name for one in machine.find_backends(clock)][-1] == "torch on cuda"
+    assert sum(function == "find_gpus" for function, *_ in asked) == 1
+
+
+def test_groups_that_take_seconds_and_minutes_have_no_time_left(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "GROUPS", {"weights": doctor.GROUPS["weights"]})
+    monkeypatch.setattr(console, "PLAIN_LINE_EVERY_S", 0)
+    doctor.run()
+    assert capsys.readouterr().err.splitlines()[-1] == "doctor: 1/1 groups  weights"
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_a_time_limit_is_above_0(value):
+    with pytest.raises(ConfigError, match=rf"^time_limit is {value:g}; expected a number above 0"):
+        doctor.run(time_limit=value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maeface import serve
+from maeface import errors, serve
 from maeface.data.ingest.ray_work import _connect
 from maeface.data.readers.imdbwiki import _read_list
 from maeface.deployment import onnx_files
@@ -42,3 +42,16 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(extra, tmp_p
     with pytest.raises((MaefaceError, MediaError)) as raised:
         use(tmp_path)
     assert f"uv pip install 'maeface[{extra}]'" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_messages_take_commands_that_install_from_one_place():
+    root = Path(errors.__file__).parent
+    found = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if "pip install" in path.read_text(encoding="utf-8")
+    }
+    # doctor also says how to install maeface and the studio themselves
+    assert found == {"errors.py", "diagnosis/finding.py", "diagnosis/libraries.py"}
+    assert errors.install_command("int8", "onnxruntime") == "uv pip install 'maeface[int8,onnxruntime]'"
+    assert errors.reinstall_command("a", "b") == "uv pip install --reinstall a b"

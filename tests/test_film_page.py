@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import browser
+from maeface.analysis.summary import summarize
 from maeface.errors import ConfigError, DataError
 from maeface.report import film_data, film_page, timeline
 
@@ -280,3 +281,32 @@ def test_only_the_scripts_of_the_page_may_run():
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="script-src ([^;]*);', page)
     assert policy.split() == [f"'sha256-{one}'" for one in hashes]
     assert len(hashes) == 2
+
+
+def test_the_summary_fits_a_small_screen_and_has_no_empty_columns(chromium, tmp_path):
+    rows = table(aus=(4, 6, 12, 15, 20, 25))
+    film_page.write(tmp_path / "report.html", rows, title="a", summary=summarize(rows))
+    chromium.size(1300, 844)
+    chromium.open(tmp_path / "report.html")
+    chromium.wait("!!document.querySelector('#summary table')")
+    assert chromium.run("(x => x.scrollWidth <= x.clientWidth)(document.querySelector('#summary .wide'))")
+    heads = chromium.run("[...document.querySelectorAll('#summary th')].map(x => x.textContent).join()")
+    assert "mean i" in heads and "blinks" not in heads, heads
+
+
+def test_a_constant_curve_does_not_fill_its_axis(chromium, tmp_path):
+    rows = table()
+    film_page.write(tmp_path / "report.html", rows.assign(unlike=rows["yaw"] * 0 + 0.4), title="a")
+    chromium.open(tmp_path / "report.html")
+    chromium.wait("document.querySelectorAll('#quality canvas').length === 4")
+    time.sleep(0.2)
+    darkest = """(c => {
+      const {data} = c.getContext('2d').getImageData(0, 0, c.width, c.height), counts = [];
+      for (let y = 0; y < c.height; y++) for (let x = 0; x < c.width; x++) {
+        const k = 4 * (y * c.width + x);
+        if (data[k + 3] > 100 && data[k] < 150) counts[y] = (counts[y] || 0) + 1;
+      }
+      const most = Math.max(...counts.filter(Boolean));
+      return counts.findIndex((one) => one === most) / c.height;
+    })([...document.querySelectorAll('#quality canvas')].at(-1))"""
+    assert 0.25 < chromium.run(darkest) < 0.6  # its axis goes from 0 to 1, above the axis of time

@@ -56,3 +56,10 @@ def test_the_line_on_the_origin_counts_a_head_that_is_kept(tmp_path, monkeypatch
         "not used: fc_norm.bias, fc_norm.weight, head.bias, head.weight"
     )
     assert with_head.endswith(f": {tensors} tensors loaded; left as initialised: none; not used: none")
+
+
+def test_random_weights_have_no_head_to_keep(tmp_path):
+    settings = drawn.finetune(model={"keep_head": True})
+    with pytest.raises(ConfigError, match=r"^model.keep_head is true, but init is random .* \(--init\)"):
+        finetune.run(settings, [tmp_path], tmp_path / "labels.csv", "random", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -371,3 +371,20 @@ def test_the_followed_faces_are_those_of_the_film(tmp_path):
     assert len(both) >= 0.95 * max(len(table), len(expected))
     assert np.median(abs(both["x1_x"] - both["x1_y"])) < 1
     assert np.median(abs(both["AU12_p_x"] - both["AU12_p_y"])) < 0.02
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_prediction(monkeypatch):
+    class Gone(io.StringIO):
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    monkeypatch.setenv("TERM", "xterm")
+    row = {"frame": 0, "face": -1, "status": "no_face"}
+    with LiveView("camera 0", [12]) as view:
+        view.show([row], latency_ms=1.0, fps=30.0, dropped=0)
+    assert not isinstance(sys.stderr, Gone)
+    sys.stderr.close()

@@ -101,3 +101,51 @@ def test_a_network_in_parts_needs_less_of_each_gpu():
     )
     bytes_each = 16 - (16 / 8 + 4)
     assert whole.memory - parts.memory == pytest.approx(bytes_each * plan._cost(MAE).parameters)
+
+
+def test_a_frozen_encoder_has_no_backward_pass_and_no_moments():
+    whole, frozen = (
+        config.load(config.Finetune, "detection", [f"model.frozen={value}", "optim.micro_batch=8"])
+        for value in ("false", "true")
+    )
+    cost = plan._cost(whole)
+    assert plan._cost(frozen).operations == pytest.approx(cost.operations / 3)
+    assert plan._cost(frozen).kept == pytest.approx(cost.kept / 12), "one of 12 blocks"
+    trained, probed = plan.run(whole, 1, "a100"), plan.run(frozen, 1, "a100")
+    assert probed.images_per_s == pytest.approx(3 * trained.images_per_s)
+    # no moments in any of three checkpoints, and neither gradients nor moments in memory
+    assert trained.run - probed.run == pytest.approx(3 * 8 * cost.parameters)
+    assert trained.memory - probed.memory > 12 * cost.parameters
+
+
+def test_crops_on_the_device_take_its_memory():
+    files, held = (
+        config.load(
+            config.Finetune,
+            "detection",
+            [f"data.on_device={value}", "data.randaugment=", "optim.micro_batch=8"],
+        )
+        for value in ("false", "true")
+    )
+    read, gathered = (plan.run(one, 1, "a100", images=100_000) for one in (files, held))
+    assert gathered.memory - read.memory == pytest.approx(100_000 * 224 * 224 * 3)
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(plan.render(gathered))
+    assert "from crops that take 14.0 GiB of each GPU" in stream.getvalue()
+    with pytest.raises(
+        ConfigError, match=r"data.on_device: 147,000 crops .* take 20.6 GiB, .* 24 GiB of a30"
+    ):
+        plan.run(held, 1, "a30", images=147_000)
+
+
+@pytest.mark.parametrize(
+    ("load", "names"),
+    [
+        (plan.load, "demo-finetune, demo-pretrain, detection, intensity, mae-face; did you mean 'mae-face'"),
+        (lambda name: config.load(config.Pretrain, name), "demo-pretrain, mae-face; did you mean 'mae-face'"),
+        (lambda name: config.load(config.Finetune, name), "demo-finetune, detection, intensity$"),
+    ],
+)
+def test_recipes_that_are_suggested_are_those_of_the_command(load, names):
+    with pytest.raises(ConfigError, match=f"no recipe 'mae-fcae'; give a TOML file or one of: {names}"):
+        load("mae-fcae")

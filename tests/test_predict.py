@@ -789,3 +789,25 @@ def test_films_are_predicted_without_the_mirror_image(tmp_path):
     list(predictor.stream(load_images(film(tmp_path / "v.mp4", 5))))
     list(predictor.stream(load_images(photo(tmp_path / "a.png"))))
     assert seen == [False, True]
+
+
+def test_lines_have_the_sides_that_can_be_seen():
+    row = {"input": "a.png", "face": 0, "status": "ok", "AU12": 1, "AU12_p": 0.9, "AU12_i": 4.1}
+    sides = {"AU12_L": 4.5, "AU12_R": 2.25}
+    assert list(describe_faces([row | sides], [12])) == [
+        "a.png, face 0: AU12 Lip corner puller 0.90 (4.1, left 4.5, right 2.2)"
+    ]
+    unseen = row | sides | {"AU12_R": np.nan, "AU12_p": None}
+    assert list(describe_faces([unseen], [12])) == ["a.png, face 0: AU12 Lip corner puller 4.1, left 4.5"]
+
+
+def test_what_is_neither_photo_nor_video_has_no_table_of_its_own(model_file, crops, tmp_path, capsys):
+    (crops / "notes.txt").write_text("the third one smiles")
+    out = tmp_path / "tables"
+    summary = predict.run([crops], model_file(), out, aligned=True, device="cpu")
+    assert "notes.txt is neither a photo nor a video; it has no table" in capsys.readouterr().err.splitlines()
+    assert not list(out.rglob("notes*")) and len(list(out.rglob("*.csv"))) == 5
+    assert (summary.inputs, summary.images, summary.bad) == (6, 4, 2)
+    assert summary.skipped == {"not_an_image": 2}  # and bad.jpg, which has a table that says so
+    with pytest.raises(DataError, match="none of 1 inputs could be read: 1 not_an_image"):
+        predict.run([crops / "notes.txt"], model_file(), out, aligned=True, device="cpu")

@@ -139,3 +139,26 @@ exec(load)
     assert len(told) == 4  # of this process and of the one that it started
     for name, expected in (("OMP_WAIT_POLICY", policy), ("GOMP_SPINCOUNT", spins)):
         assert expected is None or {value for key, value in told if key == name} == {expected}
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_while_the_command_line_is_loaded_ends_with_one_line(tmp_path, number, said):
+    (tmp_path / "typer.py").write_text("print('loading', flush=True)\nimport time\ntime.sleep(60)\n")
+    # a background job's SIGINT is ignored
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from maeface.__main__ import main; main()"
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, "--version"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    try:
+        assert running.stdout.readline() == "loading\n"
+        running.send_signal(number)
+        error = running.communicate(timeout=30)[1]
+    finally:
+        running.kill()
+        running.wait()
+    assert (running.returncode, error) == (128 + number, f"maeface: stopped by {said}\n")

@@ -146,3 +146,9 @@ def test_packaged_files_that_are_named_are_in_the_repository():
         for name in wheels.NEEDED[package]:
             if name.startswith(package):
                 assert (ROOT / folder / name).is_file(), name
+
+
+def test_a_python_that_is_not_there_is_one_line(tmp_path):
+    missing = tmp_path / "python3.99"
+    with pytest.raises(SystemExit, match=r"there is no Python .*python3\.99, and uv cannot get it"):
+        wheels.try_out([], str(missing), tmp_path)

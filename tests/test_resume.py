@@ -16,7 +16,7 @@ from pathlib import Path
 import drawn
 import matplotlib.figure, timm.data.auto_augment, torch.utils.tensorboard  # once, not in every attempt
 from maeface import finetune, pretrain
-from maeface.model import vit, weights
+from maeface.model import preprocessing, vit, weights
 from maeface.model.file_format import storage
 from maeface.train import loop
 
@@ -46,6 +46,14 @@ def attempt(verb, out, fate, at, workers, more, said):
         storage.save_file = before_rename
     if fate == "weights":
         weights.save = die
+    if fate == "evaluation":
+        seen, to_input = [], preprocessing.to_input
+        def stop_at(*given):
+            seen.append(given)
+            if len(seen) == at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return to_input(*given) if len(seen) <= at else die()
+        preprocessing.to_input = stop_at
     optim, run = more.get("optim"), {"workers": workers} | more.get("run", {})
     if verb == "pretrain":
         pretrain.run(drawn.pretrain(optim, run=run), [base / "crops"], out)
@@ -131,6 +139,24 @@ def test_killed_and_stopped_runs_end_with_the_same_bits(base, verb):
         for name in ("alone", "killed", "stopped")
     ]
     assert logs[0] == logs[1] == logs[2] and len(logs[0]) == 12
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+def test_a_signal_in_an_evaluation_ends_it_at_the_next_batch(base, verb):
+    batches = 6 if verb == "finetune" else 5  # of the first evaluation: of one held-out face each
+    name = f"{verb}-evaluation"
+    plans = [
+        (f"{verb}-whole", *ALONE),
+        (name, "evaluation", 2, 0),  # before any checkpoint
+        (name, "evaluation", batches + 3, 2),  # in the second evaluation, with reading processes
+        (name, *ALONE),
+    ]
+    codes, messages = attempts(base, verb, plans, {"optim": {"micro_batch": 1}})
+    assert codes == [0, 143, 143, 0], messages
+    assert messages.count("stopped in an evaluation; the same command continues from the last") == 2, messages
+    assert "after step 3" in messages  # where the first evaluation was saved
+    one, other = ((base / each / "weights.safetensors").read_bytes() for each in (f"{verb}-whole", name))
+    assert one == other
 
 
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(base):

@@ -267,7 +267,10 @@ def test_the_command_writes_sides_and_does_not_mix_them_with_tables_without(tmp_
     lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert [line["AU12_L"] for line in lines] == pytest.approx(table["AU12_L"].tolist())
     assert len(list((tmp_path / "p").iterdir())) == 3
+    record = out.with_name("t.csv.json")
+    assert json.loads(record.read_text())["sides"] == {"aus": ["AU12"], "max_yaw": 20.0}
     assert CliRunner().invoke(app, asked).exit_code == 0
+    assert json.loads(record.read_text())["sides"] is None
     assert list(pd.read_csv(out)) == list(table)[:-2]  # the finished table is not taken for this one
 
 

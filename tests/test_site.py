@@ -1,6 +1,7 @@
 """The documentation site: it builds without a warning, so its links, pictures and docstrings are sound."""
 
 import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -35,6 +36,8 @@ def test_the_site_builds_and_leads_to_every_guide(tmp_path):
     assert "docs/site/index.html" in (tmp_path / "html" / "index.html").read_text("utf-8")
     pages = tmp_path / "html" / "docs" / "site"
     start = Links(pages / "index.html").targets
+    words = re.sub(r"<[^>]*>|\s+", " ", (pages / "index.html").read_text("utf-8"))
+    assert re.search(r"Next\s+First steps", words)
     near = set()
     for audience in ("scientists.html", "researchers.html", "engineers.html", "developers.html"):
         assert audience in start

@@ -51,5 +51,7 @@ napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = "maeface"
 html_extra_path = ["root"]
+html_static_path = ["static"]
+html_css_files = ["phone.css"]
 html_copy_source = False
 html_show_sourcelink = False

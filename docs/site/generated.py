@@ -3,6 +3,7 @@
 from inspect import isclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import typer.main
 from sphinx.application import Sphinx
@@ -15,8 +16,16 @@ FOLDER = Path(__file__).parent / "generated"
 
 
 def setup(app: Sphinx) -> None:
-    """Write the pages before Sphinx looks for its sources."""
+    """Write the pages before Sphinx looks for its sources, and name the README in links to the next page."""
     app.connect("builder-inited", lambda _: write(FOLDER))
+    app.connect("html-page-context", lambda _app, _page, _template, context, _tree: name_readme(context))
+
+
+def name_readme(context: dict[str, Any]) -> None:
+    """Call the README "First steps", as the menu does: its own title is that of the start page."""
+    for way in ("prev", "next"):
+        if (page := context.get(way)) and page["link"].endswith("README.html") and page["title"] == "maeface":
+            page["title"] = "First steps"
 
 
 def write(folder: Path) -> None:

@@ -315,16 +315,16 @@ def export(
 
 
 @app.command()
-def doctor(as_json: options.AsJSON = False, speed: options.MeasureSpeed = True) -> None:
+def doctor(
+    as_json: options.AsJSON = False,
+    speed: options.MeasureSpeed = True,
+    time_limit: options.TimeLimit = 60.0,
+) -> None:
     """Check this installation: versions, devices, speed of the back ends, weights, extras."""
     from maeface import doctor as verb
 
-    report = verb.run(speed)
+    report = verb.run(speed, time_limit)
     console.print_result(verb.to_json(report) if as_json else verb.render(report))
     console.note(verb.conclude(report))
     if report.broken:
         raise typer.Exit(5)
-
-
-if __name__ == "__main__":
-    main()

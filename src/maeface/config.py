@@ -281,10 +281,11 @@ class Finetune(Settings):
 RunSettings = TypeVar("RunSettings", bound=Settings)
 
 
-def recipes() -> list[str]:
-    """Return the names of the recipes that come with the package."""
+def recipes(*verbs: str) -> list[str]:
+    """Return the names of the recipes that come with the package; those of some verbs, if any are given."""
     folder = resources.files("maeface") / "recipes"
-    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+    names = sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if ".toml" in file.name)
+    return [name for name in names if not verbs or read(name)["verb"] in verbs]
 
 
 def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) -> RunSettings:
@@ -298,7 +299,8 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
     Raises:
         ConfigError: no such recipe, not TOML, an unknown key (the nearest is named), or a value out of range.
     """
-    values = nested.merge(kind().model_dump(), nested.apply_overrides(overrides, read(recipe)))
+    defaults = kind().model_dump()
+    values = nested.merge(defaults, nested.apply_overrides(overrides, read(recipe, defaults["verb"])))
     return check(kind, values, f"recipe {recipe}")
 
 
@@ -311,16 +313,17 @@ def check(kind: type[RunSettings], values: dict[str, Any], where: str = "") -> R
         raise ConfigError(f"{where}: {problems}".removeprefix(": ")) from error
 
 
-def read(recipe: str) -> dict[str, Any]:
-    """Return the values of a recipe, not checked; ConfigError if it does not exist or is not TOML."""
+def read(recipe: str, *verbs: str) -> dict[str, Any]:
+    """Return the values of a recipe, not checked; ConfigError if there is none, with those of some verbs."""
     file = Path(recipe)
     if file.suffix != ".toml" and recipe in recipes():
         text = (resources.files("maeface") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
     elif file.is_file():
         text = file.read_text(encoding="utf-8", errors="replace")
     else:
-        hint = f"; did you mean {near!r}?" if (near := checks.find_nearest(recipe, recipes())) else ""
-        raise ConfigError(f"no recipe {recipe!r}; give a TOML file or one of: {', '.join(recipes())}{hint}")
+        names = recipes(*verbs)
+        hint = f"; did you mean {near!r}?" if (near := checks.find_nearest(recipe, names)) else ""
+        raise ConfigError(f"no recipe {recipe!r}; give a TOML file or one of: {', '.join(names)}{hint}")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -64,14 +64,15 @@ class _Messages:
         sys.stderr = Path(os.devnull).open("w")
 
 
-def _open_stderr() -> Console:
+def open_stderr() -> Console:
+    """Return stderr for ``rich``; where it cannot be written, nothing is."""
     return Console(file=cast("IO[str]", _Messages()))
 
 
 def note(message: str) -> None:
     """Print a message to stderr, without markup or wrapping; other control characters are escaped."""
     message = "\n".join(map(escape, message.split("\n")))
-    _open_stderr().print(message, markup=False, highlight=False, soft_wrap=True)
+    open_stderr().print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def escape(name: str) -> str:
@@ -118,7 +119,7 @@ def print_result(result: Table | str) -> None:
 
 @contextmanager
 def progress(
-    task: str, total: int, unit: str, completed: int = 0, shown: bool = True
+    task: str, total: int, unit: str, completed: int = 0, shown: bool = True, alike: bool = True
 ) -> Iterator[Callable[..., None]]:
     """Show the progress of a task on stderr, with its rate and the remaining time.
 
@@ -131,18 +132,18 @@ def progress(
         unit: name of the units, in the plural ("images").
         completed: number of units that an earlier, interrupted run has completed.
         shown: False shows nothing: another process of the same training does.
+        alike: False shows no rate and no remaining time: some units take seconds, others minutes.
     """
     if not shown:
         yield lambda n=1, note="": None
         return
-    console = _open_stderr()
+    console = open_stderr()
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            _Rate(unit),
-            TimeRemainingColumn(),
+            *([_Rate(unit), TimeRemainingColumn()] if alike else []),
             TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=console) as bar:
@@ -156,14 +157,14 @@ def progress(
             yield advance
         return
 
-    lines = _PlainLines(task, total, unit, completed)
+    lines = _PlainLines(task, total, unit, completed, alike)
     yield lines.advance
     lines.print()
 
 
 class _PlainLines:
-    def __init__(self, task: str, total: int, unit: str, completed: int) -> None:
-        self.task, self.total, self.unit = task, total, unit
+    def __init__(self, task: str, total: int, unit: str, completed: int, alike: bool) -> None:
+        self.task, self.total, self.unit, self.alike = task, total, unit, alike
         self.start, self.completed, self.note = completed, completed, ""
         self.started_s = self.printed_s = time.monotonic()
 
@@ -179,8 +180,9 @@ class _PlainLines:
         rate = (self.completed - self.start) / max(self.printed_s - self.started_s, 1e-9)
         missing = self.total - self.completed
         left = f", {missing / rate:.0f} s left" if rate > 0 and missing > 0 else ""
+        speed = f", {rate:.1f}/s{left}" if self.alike else ""
         suffix = f"  {self.note}" if self.note else ""
-        note(f"{self.task}: {self.completed}/{self.total} {self.unit}, {rate:.1f}/s{left}{suffix}")
+        note(f"{self.task}: {self.completed}/{self.total} {self.unit}{speed}{suffix}")
 
 
 class _Rate(ProgressColumn):

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from maeface import console
-from maeface.diagnosis.finding import REINSTALL, Finding, describe
+from maeface import checks, console
+from maeface.diagnosis.finding import REINSTALL, Clock, Finding, describe
 
+LIMIT_S = 60.0
 GROUPS = {
     "version": ("libraries", "find_libraries"),
     "device": ("machine", "find_devices"),
@@ -37,34 +38,40 @@ class Report:
         return tuple(one for one in self.findings if one.needed and one.state != "ok")
 
 
-def run(speed: bool = True) -> Report:
+def run(speed: bool = True, time_limit: float = LIMIT_S) -> Report:
     """Look at this installation.
 
     Args:
         speed: whether to run each back end for a second, on a picture that comes with the package.
+        time_limit: most seconds for all that runs in processes; one that takes half of it is "stopped".
+
+    Raises:
+        ConfigError: a time limit that is not above 0.
     """
+    checks.require_positive("time_limit", time_limit)
+    clock = Clock(time_limit)
     groups = [name for name in GROUPS if speed or name != "back end"]
     findings: list[Finding] = []
-    with console.progress("doctor", len(groups), "groups") as advance:
+    with console.progress("doctor", len(groups), "groups", alike=False) as advance:
         for name in groups:
-            findings += _find(name)
+            findings += _find(name, clock)
             advance(note=name)
     return Report(tuple(findings))
 
 
-def _find(group: str) -> Iterator[Finding]:
+def _find(group: str, clock: Clock) -> Iterator[Finding]:
     """Yield the findings of a group; an exception is one, because the other groups are worth a look."""
     module, function = GROUPS[group]
     try:
         find = getattr(import_module(f"maeface.diagnosis.{module}"), function)
-        yield from find()
+        yield from find(clock)
     except Exception as error:
         yield Finding(group, "maeface", "broken", describe(error), True, REINSTALL)
 
 
 def render(report: Report) -> Table:
     """Return the findings as a table of the command line."""
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = Table("", "", "", Column(overflow="fold"), box=None, pad_edge=False, show_header=False)
     shown = ""
     for one in report.findings:
         style = "" if one.state == "ok" else "red" if one.needed or one.state == "broken" else "dim"
@@ -75,8 +82,14 @@ def render(report: Report) -> Table:
 
 
 def conclude(report: Report) -> str:
-    """Return a line for each thing that is needed and does not work, with what to do; or that all works."""
-    lines = [f"{one.name} is {one.state}: {one.advice}" for one in report.broken]
+    """Return lines with what is needed and does not work, and what to do; or that all works."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in report.broken:
+        alike.setdefault((one.state, one.advice), []).append(one.name)
+    lines = [
+        f"{', '.join(names)} {'are' if len(names) > 1 else 'is'} {state}: {advice}"
+        for (state, advice), names in alike.items()
+    ]
     return "\n".join(lines) or "all that maeface needs works"
 
 

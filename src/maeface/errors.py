@@ -6,8 +6,9 @@
     ├── WeightsError   4  a weights file or a checkpoint is wrong
     └── ResourceError  5  disk, memory, device, lock or network is not available
 
-The message is one line: what was expected, what was found, what to do. ``assert`` is for errors in this code.
-Only ``cli`` ends the process.
+The message is one line: what was expected, what was found, what to do. Commands that it gives come from
+``install_command`` and ``reinstall_command``. ``assert`` is for errors in this code. Only ``cli`` ends the
+process.
 """
 
 from typing import ClassVar
@@ -45,6 +46,16 @@ class ResourceError(MaefaceError):
 
 class InUseError(ResourceError):
     """A folder that another process has locked (exit code 5)."""
+
+
+def install_command(*extras: str) -> str:
+    """Return the command that installs extras of maeface."""
+    return f"uv pip install 'maeface[{','.join(extras)}]'"
+
+
+def reinstall_command(*libraries: str) -> str:
+    """Return the command that installs libraries anew."""
+    return f"uv pip install --reinstall {' '.join(libraries)}"
 
 
 def is_out_of_memory(error: Exception) -> bool:

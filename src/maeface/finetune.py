@@ -24,7 +24,7 @@ from maeface.data.shards import fingerprint
 from maeface.data.tables import guide as guides
 from maeface.model import au, licences, preprocessing, weights
 from maeface.model.au import AUModel
-from maeface.model.start import build_model
+from maeface.model.start import build_model, require_head
 from maeface.prediction import seeds as seed_scores
 from maeface.report import charts, figures
 from maeface.train import journal, loop
@@ -61,12 +61,13 @@ def run(
         The weights file, ``out/weights.safetensors``, of the lowest validation loss.
 
     Raises:
-        ConfigError: no such folder or file, or other settings than the run in ``out``.
+        ConfigError: no such folder or file, no head to keep, or other settings than the run in ``out``.
         DataError: labels that do not fit the faces, an action unit that they lack, too few subjects.
         WeightsError: ``init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
     checks.require_writable_folders(out)
+    require_head(settings, init)
     tables = [labels] if isinstance(labels, Path) else list(labels)
     aus, faces, summary = read_faces(data, tables, settings.model)
     splits = split_faces(faces, settings)
@@ -74,7 +75,8 @@ def run(
     inputs["crops"] = fingerprint(data, faces.rows)
     inputs |= {} if guide is None else {"guide_sha256": files.sha256(guide)}
     start = licences.start_of(init, inputs)
-    origin = {"licence": licences.inherit(settings.licence, start), "start": start}
+    dataset = ", ".join(table.name for table in tables)
+    origin = {"dataset": dataset, "licence": licences.inherit(settings.licence, start), "start": start}
     with open_run(out, settings, inputs) as session:
         if is_finished(session):
             return out / WEIGHTS
@@ -87,8 +89,7 @@ def run(
                 out / SPLIT,
                 {name: sorted(set(manifest.subjects(part.rows))) for name, part in splits.items()},
             )
-        dataset = ", ".join(table.name for table in tables)
-        save = partial(_save, session, settings, model.to(session.device), inputs, dataset, origin)
+        save = partial(_save, session, settings, model.to(session.device), inputs, origin)
         _train(session, settings, model, data, splits, guide, save)
         thresholds = _choose_thresholds(session, settings, model, data, splits["validation"])
         if session.writes:
@@ -310,7 +311,6 @@ def _save(
     settings: config.Finetune,
     model: AUModel,
     inputs: Mapping[str, Any],
-    dataset: str,
     origin: Mapping[str, Any],
     epoch: int | None = None,
     thresholds: Sequence[float] = (),
@@ -324,7 +324,6 @@ def _save(
         inputs,
         epoch,
         thresholds=() if model.task == "intensity" else thresholds or (THRESHOLD,) * len(model.aus),
-        dataset=dataset,
         fold=settings.data.fold if settings.data.folds is not None else None,
         **origin,
     )

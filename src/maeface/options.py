@@ -305,6 +305,9 @@ Inputs = Annotated[
 ]
 ShowVersion = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+TimeLimit = Annotated[
+    float, typer.Option(metavar="SECONDS", help="Most time for the checks; one may take half of it.")
+]
 MeasureSpeed = Annotated[bool, typer.Option("--speed/--no-speed", help="Run each back end for a second.")]
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from maeface import config
+from maeface.data.loading.on_device import SHARE
 from maeface.errors import ConfigError
 from maeface.model.vit import MLP_RATIO, SIZES
 
@@ -21,12 +22,15 @@ IMAGES_PER_S = 3344.0
 MEMORY = {256: 13.5 * GIB, 1024: 48.7 * GIB}
 """Bytes in use on the same GPU, by the images in memory at once."""
 VALUE_BYTES = 4
-STATE_BYTES = 4 * VALUE_BYTES
-"""Of a parameter: its value, gradient and two moments."""
+MOMENTS = 2
+"""Values of the optimiser, of a parameter that is trained."""
+STATE_BYTES = (2 + MOMENTS) * VALUE_BYTES
+"""Of a parameter that is trained: its value, gradient and moments."""
 CHECKPOINTS = 3
 """Two are kept, and another is written before the older one is removed."""
 HEADROOM = 0.9
 """Fraction of a GPU's memory to fill, at most."""
+CROP_SIDE = 224
 CROP_BYTES = 23_000
 """A stored crop of 224 px, JPEG quality 95: the mean of 579 real faces."""
 IMAGES = {"pretrain": 2_170_000, "finetune": 146_847}
@@ -64,9 +68,10 @@ class Plan:
         micro_batch: images in memory at once on one GPU.
         accumulation: micro-batches of one GPU in an optimiser step.
         memory: bytes in use on one GPU.
-        images_per_s: of all GPUs; the loader has to deliver as many.
+        images_per_s: of all GPUs; the loader has to deliver as many, unless they are on the device.
         days: of the whole training.
         crops: bytes of the stored crops.
+        on_device: bytes of the decoded crops in the memory of each GPU (``data.on_device``); else 0.
         run: bytes of the run's weights, its milestones, its two checkpoints and a third one that is being
             written.
         measured: whether the rate was measured: pre-training of ViT-B on one H100.
@@ -82,21 +87,23 @@ class Plan:
     images_per_s: float
     days: float
     crops: float
+    on_device: float
     run: float
     measured: bool
 
 
 class _Cost(NamedTuple):
-    """Of a network: parameters, operations of a training step for an image, and its values to keep."""
+    """Of a network: parameters, how many are trained, operations of a step for an image, values to keep."""
 
     parameters: float
+    trained: float
     operations: float
     kept: float
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> config.Pretrain | config.Finetune:
     """Return the settings of a recipe of either training, as ``config.load``."""
-    verb = config.read(recipe).get("verb", "pretrain")
+    verb = config.read(recipe, "pretrain", "finetune").get("verb", "pretrain")
     if verb == "finetune":
         return config.load(config.Finetune, recipe, overrides)
     if verb != "pretrain":
@@ -116,7 +123,8 @@ def run(
         images: number of training images; None for ``IMAGES``.
 
     Raises:
-        ConfigError: no such GPU, or a batch that the GPUs cannot share, or that does not fit one of them.
+        ConfigError: no such GPU, or a batch that the GPUs cannot share, or that does not fit one of them;
+            or crops that do not fit (``data.on_device``).
     """
     if gpu not in GPUS:
         raise ConfigError(f"no figures of a GPU {gpu!r}; expected one of {', '.join(GPUS)} (--gpu)")
@@ -129,10 +137,17 @@ def run(
     (few, low), (many, high) = MEMORY.items()
     by_value = (high - low) / (many - few) / reference.kept
     copies = _copies(settings)
-    state = (STATE_BYTES + copies * VALUE_BYTES) * cost.parameters
+    weights = (1 + copies) * VALUE_BYTES * cost.parameters
+    state = weights + (STATE_BYTES - VALUE_BYTES) * cost.trained
     if settings.run.sharded and gpus > 1:  # and, at most, whole gradients (4 bytes) or weights in bf16 (2)
         state = state / gpus + VALUE_BYTES * cost.parameters
-    fixed = low - few * by_value * reference.kept - STATE_BYTES * reference.parameters + state
+    held = float(images * 3 * CROP_SIDE**2) if settings.data.on_device else 0.0
+    if held > SHARE * GPUS[gpu].memory * GIB:
+        raise ConfigError(
+            f"data.on_device: {images:,} crops of {CROP_SIDE} px take {held / GIB:.1f} GiB, and may take "
+            f"half of the {GPUS[gpu].memory} GiB of {gpu}; leave data.on_device out"
+        )
+    fixed = low - few * by_value * reference.kept - STATE_BYTES * reference.parameters + state + held
     share = settings.optim.batch // gpus
     room = GPUS[gpu].memory * GIB * HEADROOM
     sizes = [n for n in range(1, share + 1) if share % n == 0 and fixed + n * by_value * cost.kept <= room]
@@ -154,7 +169,9 @@ def run(
         images_per_s=rate,
         days=images * settings.optim.epochs / rate / 86400,
         crops=float(images * CROP_BYTES),
-        run=cost.parameters * VALUE_BYTES * (1 + _milestones(settings) + CHECKPOINTS * (3 + copies)),
+        on_device=held,
+        run=VALUE_BYTES * cost.parameters * (1 + _milestones(settings))
+        + CHECKPOINTS * (weights + MOMENTS * VALUE_BYTES * cost.trained),
         measured=(gpu, gpus) == ("h100", 1) and cost == reference and _as_measured(settings.run),
     )
 
@@ -182,11 +199,14 @@ def render(plan: Plan) -> Table:
     batch = f"{plan.micro_batch} images at once"
     batch += f", {plan.accumulation} times a step" if plan.accumulation > 1 else ""
     whole = " of all GPUs, if they share the work without loss" if plan.gpus > 1 else ""
+    source = "the loader has to deliver them"
+    if plan.on_device:
+        source = f"from crops that take {plan.on_device / GIB:.1f} GiB of each GPU"
     for name, value in (
         ("GPUs", f"{plan.gpus} x {plan.gpu}"),
         ("work", f"{plan.images:,} images x {plan.epochs} epochs"),
         ("memory of a GPU", f"{plan.memory / GIB:.1f} of {GPUS[plan.gpu].memory} GiB ({batch})"),
-        ("images a second", f"{plan.images_per_s:,.0f}{whole}; the loader has to deliver them"),
+        ("images a second", f"{plan.images_per_s:,.0f}{whole}; {source}"),
         ("time", _time(plan.days)),
         ("disk", f"{_size(plan.crops)} of crops, {_size(plan.run)} of weights and checkpoints"),
         (
@@ -201,7 +221,10 @@ def render(plan: Plan) -> Table:
 
 
 def _cost(settings: config.Pretrain | config.Finetune) -> _Cost:
-    """Return the cost of the network of a recipe; the backward pass costs twice the forward pass."""
+    """Return the cost of the network of a recipe; the backward pass costs twice the forward pass.
+
+    A frozen encoder has none, and the values of one block are kept at a time; its head is not counted.
+    """
     head = settings.model
     size, patch = head.image_size or 224, head.patch_size
     patches, values = (size // patch) ** 2, 3 * patch**2
@@ -219,7 +242,9 @@ def _cost(settings: config.Pretrain | config.Finetune) -> _Cost:
     if isinstance(head, config.MaskedAutoencoder):
         parameters += head.decoder_width * (width + values)
         operations += 2 * head.decoder_width * ((1 + kept) * width + (patches - kept) * values)
-    return _Cost(parameters, 3 * operations, float(sum(w * d * n for w, d, n in stacks)))
+    if isinstance(head, config.Head) and head.frozen:
+        return _Cost(parameters, 0.0, operations, float(width * (1 + kept)))
+    return _Cost(parameters, parameters, 3 * operations, float(sum(w * d * n for w, d, n in stacks)))
 
 
 def _time(days: float) -> str:

@@ -32,7 +32,7 @@ from maeface.prediction.extras import CAMERA, NO_TABLE, NO_VIDEO, Extras
 from maeface.prediction.lines import draw_photos, print_lines
 from maeface.prediction.places import default_out, find_images, parts_of, results_of
 from maeface.prediction.summary import Summary
-from maeface.prediction.tables import Task, Totals, write_one_table, write_table_each
+from maeface.prediction.tables import Task, Totals, leave_others, write_one_table, write_table_each
 from maeface.prediction.units import OneFile, UnitResult, predict_unit
 from maeface.runtime.backends import Backend
 from maeface.runtime.choice import count_gpu_processes, finds_gpu
@@ -176,6 +176,7 @@ def _run(
     one_each = checks.is_folder_of_tables(out)
     outputs = [] if options.pictures is None else [options.pictures]
     listing = find_images(paths, outputs if out is None else [*outputs, *results_of(out)])
+    listing, others = leave_others(listing) if one_each else (listing, 0)
     videos = any(item.video for item in listing)
     changed = {"faces": options.faces != "all", "detector": options.detector != "auto"}
     note_unused_options(
@@ -217,6 +218,7 @@ def _run(
     more = (options.pictures, started, extras.explain, notes_detector, on)
     task = Task(out, folder, listing, header, setup, resources, *more)
     totals = write_table_each(task) if one_each else write_one_table(task)
+    totals.add_others(others)
     if not videos and not extras.formats:
         remove_stale(task.tables)
         return _summarize(totals, out, options)

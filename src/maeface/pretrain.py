@@ -168,6 +168,8 @@ def _evaluation(
         losses: list[Tensor] = []  # on the device, which is waited for once, at the end
         counts: list[int] = []
         for batch in batches:
+            if session.stop.code:
+                break
             stored, noise = (batch[name].to(session.device, non_blocking=True) for name in ("image", "noise"))
             images = preprocessing.to_input(stored, settings.model.image_size)
             with session.autocast():
@@ -177,6 +179,7 @@ def _evaluation(
                     _write_pictures(session.folder / PICTURES / f"epoch-{epoch:04d}.png", stages)
                 losses.append(model.loss(model(images, noise), images))
                 counts.append(len(images))
+        session.end_if_stopped()
         own = [(float(loss) * count, count) for loss, count in zip(losses, counts, strict=True)]
         totals, faces = zip(*itertools.chain(*ranks.gather(own)), strict=True)
         return Evaluation(sum(totals) / sum(faces))

@@ -28,7 +28,7 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: as ``config.load``, or a recipe of another verb.
     """
-    values = config.read(recipe)
+    values = config.read(recipe, "reproduce")
     if (verb := values.get("verb", "reproduce")) != "reproduce":
         raise ConfigError(f"{recipe} is a recipe of `maeface {verb}`; give it there")
     kind = values.get("kind")

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from maeface import checks, console, files, portable
-from maeface.errors import ConfigError, ResourceError
+from maeface.errors import ConfigError, ResourceError, install_command
 from maeface.faces.detector_weights import locate_detector_weights, source_of
 from maeface.model.arrays import load_arrays
 from maeface.model.zoo import find
@@ -53,7 +53,7 @@ def run(
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ResourceError(
-            f"maeface serve needs {', '.join(missing)}; install it: uv pip install 'maeface[serve]'"
+            f"maeface serve needs {', '.join(missing)}; install it: {install_command('serve')}"
         )
     for name in settings.device:
         checks.require_device(name)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from maeface.errors import ResourceError
+from maeface.errors import ResourceError, install_command
 from maeface.model.file_format.encoding import FLOATS
 
 _TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -68,7 +68,7 @@ def quantize_model(model: Any, graph: bytes, inputs: Sequence[NDArray[Any]]) -> 
         import nncf
     except ImportError as error:
         raise ResourceError(
-            "int8 needs NNCF, which is not installed; install it (uv pip install 'maeface[int8]')"
+            f"int8 needs NNCF, which is not installed; install it ({install_command('int8')})"
         ) from error
     nncf.set_log_level(logging.ERROR)
     content = onnx.load_from_string(graph).graph

@@ -11,7 +11,7 @@ from maeface import files
 from maeface.deployment import onnx_files
 from maeface.deployment.faces import Pixels
 from maeface.deployment.parity import AUFunction, Floats
-from maeface.errors import ConfigError, ResourceError
+from maeface.errors import ConfigError, ResourceError, install_command
 from maeface.faces.detector_weights import EMBEDDED
 from maeface.faces.landmarks import CROP_PX
 from maeface.faces.onnx_detector import read_graphs
@@ -64,7 +64,7 @@ def write_onnx(
     ):  # NNCF needs it; OpenVINO computes nonsense with the file
         raise ResourceError(
             "int8 as ONNX needs ONNX Runtime, which is not installed; install it "
-            "(uv pip install 'maeface[int8,onnxruntime]'), or choose --to openvino"
+            f"({install_command('int8', 'onnxruntime')}), or choose --to openvino"
         )
     graphs, inputs = _graphs(weights, precision, from_pixels, calibration)
     if precision == "int8":

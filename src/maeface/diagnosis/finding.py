@@ -3,15 +3,36 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 REINSTALL = "in the folder of the repository: uv pip install --reinstall . (or the wheel instead of .)"
 """What to do where maeface itself is broken; as docs/user_guide/installation.md installs it."""
+LONGER = "give it more time: maeface doctor --time-limit 600"
+"""What to do where something was stopped, as on a busy machine."""
 MARK = "maeface-doctor "
 """How a line begins that a process says; libraries print lines of their own."""
-State = Literal["ok", "missing", "broken"]
+State = Literal["ok", "missing", "broken", "stopped"]
+SHARE = 2
+"""A process may take half of the time of the report, so that one that hangs leaves time for others."""
+
+
+class Clock:
+    """The time that a report may take, from now on.
+
+    Args:
+        limit_s: in seconds.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._end = time.monotonic() + limit_s
+
+    def for_one(self) -> float:
+        """Return how many seconds the next process may take; 0 if there is no time left."""
+        return max(0.0, min(self.limit_s / SHARE, self._end - time.monotonic()))
 
 
 @dataclass(frozen=True)
@@ -21,7 +42,7 @@ class Finding:
     Attributes:
         group: "version", "device", "back end", "weights", "extra" or "studio".
         name: of what was looked at.
-        state: whether it works; "missing" is a fault only of what is needed.
+        state: whether it works; "missing" is a fault only of what is needed, "stopped" took too long.
         detail: a version, a speed, a licence, or what is wrong.
         needed: whether maeface needs it. Without the rest, some commands do less.
         advice: what to do; empty if there is nothing to do.
@@ -37,18 +58,23 @@ class Finding:
     faces_per_s: float | None = None
 
 
-def in_process(module: str, function: str, arguments: Sequence[str], limit_s: float) -> tuple[list[Any], str]:
+def in_process(
+    module: str, function: str, arguments: Sequence[str], clock: Clock
+) -> tuple[list[Any], State, str]:
     """Call a function in a process of its own.
 
     Args:
         module: of this folder.
         function: of the module; it takes texts, and calls ``say``.
         arguments: of the function.
-        limit_s: how long it may take, in seconds.
+        clock: of the report.
 
     Returns:
-        What it has said, and why it failed; "" if it did not.
+        What it has said; "ok", "broken" or "stopped"; and why it is not "ok".
     """
+    limit_s = clock.for_one()
+    if not limit_s:
+        return [], "stopped", f"not tried: {clock.limit_s:g} s were over"
     code = f"import sys; from maeface.diagnosis import {module}; {module}.{function}(*sys.argv[1:])"
     try:
         done = subprocess.run(
@@ -59,15 +85,23 @@ def in_process(module: str, function: str, arguments: Sequence[str], limit_s: fl
             encoding="utf-8",
             errors="replace",
         )
-        out, status, errors = done.stdout, done.returncode, done.stderr
     except subprocess.TimeoutExpired as error:
-        out, status = (error.stdout or b"").decode(errors="replace"), 1
-        errors = f"no answer in {limit_s:g} s"
-    said = [json.loads(line.removeprefix(MARK)) for line in out.splitlines() if line.startswith(MARK)]
-    if status == 0:
-        return said, ""
-    lines = [line for line in errors.splitlines() if line.strip()]
-    return said, lines[-1][:200] if lines and status > 0 else f"the process crashed, exit code {status}"
+        return (
+            _read((error.stdout or b"").decode(errors="replace")),
+            "stopped",
+            f"stopped after {limit_s:.0f} s",
+        )
+    said = _read(done.stdout)
+    if done.returncode == 0:
+        return said, "ok", ""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    crashed = not lines or done.returncode < 0
+    return said, "broken", f"the process crashed, exit code {done.returncode}" if crashed else lines[-1][:200]
+
+
+def _read(out: str) -> list[Any]:
+    """Return what a process has said, without the lines of libraries."""
+    return [json.loads(line.removeprefix(MARK)) for line in out.splitlines() if line.startswith(MARK)]
 
 
 def say(value: Any) -> None:  # noqa: ANN401 - anything JSON can hold

@@ -2,10 +2,11 @@
 
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module, metadata
 
-from maeface.diagnosis.finding import Finding, State, describe, in_process, say
+from maeface.diagnosis.finding import LONGER, Clock, Finding, State, describe, in_process, say
+from maeface.errors import install_command, reinstall_command
 
 EXTRAS = {
     "onnxruntime": "ONNX Runtime, another back end on CPUs",
@@ -21,39 +22,49 @@ EXTRAS = {
 """What the extras bring."""
 MODULES = {"pillow": "PIL", "pi-heif": "pi_heif", "scipy": "scipy.io"}
 """The module to import of a library, where it has another name."""
+WORST_FIRST: tuple[State, ...] = ("broken", "missing", "stopped", "ok")
 CHECKS = "maeface.doctor"
 """The entry points of other packages: functions that return what they found, or raise an exception."""
-IMPORT_S = 600
-"""Most seconds for the imports, and for the check of another package; a busy machine takes long."""
 
 
-def find_libraries() -> Iterator[Finding]:
+def find_libraries(clock: Clock) -> Iterator[Finding]:
     """Yield maeface, Python, and whether each library that maeface needs can be imported."""
     yield Finding("version", "maeface", "ok", metadata.version("maeface"), True)
     yield Finding("version", "python", "ok", f"{platform.python_version()}, {platform.platform()}", True)
-    for name, state, detail in _import([name for name, extra in requirements() if not extra]):
-        advice = "" if state == "ok" else f"uv pip install --reinstall {name}"
-        yield Finding("version", name, state, detail, True, advice)
+    for name, state, detail in _import([name for name, extra in requirements() if not extra], clock):
+        yield Finding("version", name, state, detail, True, _advise(state, name))
 
 
-def find_extras() -> Iterator[Finding]:
-    """Yield whether the library of each extra is there and can be imported."""
-    extras = {name: extra for name, extra in requirements() if extra}
-    for name, state, detail in _import(list(extras)):
-        extra = extras[name]
-        brings = EXTRAS[extra]
-        if state == "ok":
-            yield Finding("extra", extra, state, f"{name} {detail}: {brings}")
-            continue
-        advice = (
-            f"uv pip install --reinstall {name}"
-            if state == "broken"
-            else f"uv pip install 'maeface[{extra}]'"
-        )
-        yield Finding("extra", extra, state, detail or f"{brings}: {advice}", False, advice)
+def find_extras(clock: Clock) -> Iterator[Finding]:
+    """Yield whether the libraries of each extra are there and can be imported."""
+    listed = [(name, extra) for name, extra in requirements() if extra]
+    found = {name: (state, detail) for name, state, detail in _import([name for name, _ in listed], clock)}
+    for extra in dict.fromkeys(extra for _, extra in listed):
+        yield _describe(extra, {name: found[name] for name, one in listed if one == extra})
 
 
-def find_studio() -> Iterator[Finding]:
+def _describe(extra: str, found: Mapping[str, tuple[State, str]]) -> Finding:
+    """Return the finding of an extra: all its libraries if they work, else those that do not."""
+    brings = EXTRAS[extra]
+    state = min((one for one, _ in found.values()), key=WORST_FIRST.index)
+    names = [name for name, (one, _) in found.items() if one == state]
+    listed = ", ".join(f"{name} {found[name][1]}" for name in names)
+    if state == "ok":
+        return Finding("extra", extra, state, f"{listed}: {brings}")
+    if state == "missing":
+        advice = install_command(extra)
+        lacks = f"; without {', '.join(names)}" if len(found) > 1 else ""
+        return Finding("extra", extra, state, f"{brings}{lacks}: {advice}", advice=advice)
+    detail = f"{', '.join(names)}: not checked in time" if state == "stopped" else listed
+    return Finding("extra", extra, state, detail, advice=_advise(state, *names))
+
+
+def _advise(state: State, *libraries: str) -> str:
+    """Return what to do about libraries that are there."""
+    return {"ok": "", "stopped": LONGER}.get(state, reinstall_command(*libraries))
+
+
+def find_studio(clock: Clock) -> Iterator[Finding]:
     """Yield whether the studio is there, and what it and other packages offer to check."""
     name = "maeface-studio"
     try:
@@ -62,9 +73,8 @@ def find_studio() -> Iterator[Finding]:
         advice = "in the folder of the repository: uv pip install ./studio (or its wheel)"
         yield Finding("studio", name, "missing", f"renders labelled faces: {advice}", False, advice)
     for point in metadata.entry_points(group=CHECKS):
-        said, reason = in_process("libraries", "run_check", [point.name], IMPORT_S)
-        state: State = "broken" if reason else "ok"
-        yield Finding("studio", point.name, state, reason or " ".join(said), False, reason)
+        said, state, reason = in_process("libraries", "run_check", [point.name], clock)
+        yield Finding("studio", point.name, state, reason or " ".join(said), advice=reason)
 
 
 def requirements() -> list[tuple[str, str]]:
@@ -77,7 +87,7 @@ def requirements() -> list[tuple[str, str]]:
     return listed
 
 
-def _import(libraries: Sequence[str]) -> Iterator[tuple[str, State, str]]:
+def _import(libraries: Sequence[str], clock: Clock) -> Iterator[tuple[str, State, str]]:
     """Yield each library, whether it can be imported, and its version or what is wrong."""
     versions: dict[str, str] = {}
     for name in libraries:
@@ -87,13 +97,15 @@ def _import(libraries: Sequence[str]) -> Iterator[tuple[str, State, str]]:
             yield name, "missing", ""
     waiting = list(versions)
     while waiting:
-        said, reason = in_process("libraries", "import_all", waiting, IMPORT_S)
-        if len(said) < len(waiting):  # the next one has ended the process
-            said.append([waiting[len(said)], reason or "it ended the process", ""])
+        said, state, reason = in_process("libraries", "import_all", waiting, clock)
         for name, failure, more in said:
             version = f"{versions[name]}{more}"
             yield name, "broken" if failure else "ok", f"{version}: {failure}" if failure else version
         waiting = waiting[len(said) :]
+        if waiting:  # the next one has ended the process, or takes too long
+            name, *waiting = waiting
+            failed: State = "broken" if state == "ok" else state
+            yield name, failed, f"{versions[name]}: {reason or 'it ended the process'}"
 
 
 def import_all(*names: str) -> None:

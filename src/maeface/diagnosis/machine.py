@@ -1,16 +1,17 @@
 """The CPU and GPUs of this machine, and the speed of each back end on them."""
 
+import functools
 import platform
 import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from maeface import portable
-from maeface.diagnosis.finding import REINSTALL, Finding, in_process, say
+from maeface.diagnosis.finding import LONGER, REINSTALL, Clock, Finding, State, in_process, say
+from maeface.errors import reinstall_command
 
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 """Features of a CPU on which the speed depends."""
@@ -18,11 +19,9 @@ PICTURE, FACES, AU = "AU12.jpg", 6, "AU12"
 """A picture of the package: a face with AU12 at intensities 0 to 5, from left to right."""
 MEASURED_S = 1.0
 """Least time of the measurement of a back end."""
-LIMIT_S = 600
-"""Most seconds for the run of a back end, with the time that it takes to load."""
 
 
-def find_devices() -> Iterator[Finding]:
+def find_devices(clock: Clock) -> Iterator[Finding]:
     """Yield the CPU and the GPUs that PyTorch finds."""
     from maeface.data.ingest.cores import count_cores
 
@@ -30,35 +29,41 @@ def find_devices() -> Iterator[Finding]:
     memory = portable.memory_bytes()
     parts = [f"{count_cores()} cores", *([f"{memory / 2**30:.0f} GiB"] if memory else []), *features]
     yield Finding("device", "CPU", "ok", f"{cpu}: {', '.join(parts)}")
-    said, reason = in_process("machine", "find_gpus", [], LIMIT_S)
+    said, state, reason = _ask_for_gpus(clock)
     if reason:
-        yield Finding("device", "GPU", "broken", f"PyTorch cannot say: {reason}")
+        yield Finding("device", "GPU", state, f"PyTorch cannot say: {reason}")
     elif not said:
         yield Finding("device", "GPU", "missing", "PyTorch finds none; the CPU computes")
     for name, detail in said:
         yield Finding("device", name, "ok", detail)
 
 
-def find_backends() -> Iterator[Finding]:
+@functools.cache
+def _ask_for_gpus(clock: Clock) -> tuple[list[Any], State, str]:
+    """Return what ``find_gpus`` says; once for a report, because PyTorch takes seconds to load."""
+    return in_process("machine", "find_gpus", [], clock)
+
+
+def find_backends(clock: Clock) -> Iterator[Finding]:
     """Yield the speed of each installed back end; one that works is needed, whichever it is."""
     from maeface.runtime.backends import ONNX_BACKENDS, is_installed
-    from maeface.runtime.choice import finds_gpu
 
     runs = [(str(one), "cpu") for one in (*ONNX_BACKENDS, "torch") if is_installed(one)]
-    with suppress(ImportError, OSError, RuntimeError):  # PyTorch is broken, as its own line says
-        runs += [("torch", "cuda")] if finds_gpu() else []
-    works = False
+    runs += [("torch", "cuda")] if _ask_for_gpus(clock)[0] else []
+    states: set[State] = set()
     for backend, device in runs:
-        said, reason = in_process("machine", "measure", [backend, device], LIMIT_S)
-        name, advice = f"{backend} on {device}", f"uv pip install --reinstall {backend}"
-        if reason:
-            yield Finding("back end", name, "broken", reason, False, advice)
-            continue
-        ((speed, precision, wrong),) = said
-        works = works or not wrong
-        detail = wrong or f"{speed:.1f} faces/s in one process, {precision}"
-        yield Finding("back end", name, "broken" if wrong else "ok", detail, faces_per_s=speed)
-    if not works:
+        said, state, reason = in_process("machine", "measure", [backend, device], clock)
+        name, speed = f"{backend} on {device}", None
+        advice = LONGER if state == "stopped" else reinstall_command(backend) if reason else ""
+        if not reason:
+            ((speed, precision, reason),) = said
+            state = "broken" if reason else "ok"
+        detail = reason or f"{speed:.1f} faces/s in one process, {precision}"
+        yield Finding("back end", name, state, detail, advice=advice, faces_per_s=speed)
+        states.add(state)
+    if "ok" not in states and "stopped" in states:
+        yield Finding("back end", "any", "stopped", "no back end had the time to run", True, LONGER)
+    elif "ok" not in states:
         yield Finding("back end", "any", "broken", "no back end works", True, REINSTALL)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from maeface import files
-from maeface.diagnosis.finding import REINSTALL, Finding
+from maeface.diagnosis.finding import REINSTALL, Clock, Finding
 from maeface.faces import detector_weights
 from maeface.model import licences, zoo
 from maeface.model.file_format.parts import files_of
@@ -17,7 +17,7 @@ PUBLIC = {one.name: "MIT" for one in detector_weights.PUBLIC_CHECKPOINTS.values(
 """Licences of public weights, by their files; RetinaFace's are MIT."""
 
 
-def find_weights() -> Iterator[Finding]:
+def find_weights(clock: Clock) -> Iterator[Finding]:
     """Yield weights with their size, their licence and where they are."""
     default, detector = zoo.DEFAULT, detector_weights.EMBEDDED
     for name in sorted({default, *zoo.names()}):

@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from maeface import console
+from maeface.errors import install_command
 from maeface.faces import jpeg
 from maeface.faces.formats import (
     HEAD_BYTES,
@@ -95,7 +96,7 @@ def _reader(image_format: str) -> type[ImageFile]:
         try:
             from pi_heif import HeifImageFile
         except ImportError as error:
-            advice = "HEIC or HEIF; to read it: uv pip install 'maeface[heif]'"
+            advice = f"HEIC or HEIF; to read it: {install_command('heif')}"
             raise MediaError("refused_format", advice) from error
         return _as_reader(HeifImageFile)
     return _READERS[image_format]

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from maeface import files
-from maeface.errors import ConfigError, ResourceError, WeightsError
+from maeface.errors import ConfigError, ResourceError, WeightsError, install_command
 
 PREFIX = "hf:"
 CONFIG = "config.json"
@@ -36,8 +36,8 @@ def fetch(name: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise ResourceError(
-            f"{name} needs huggingface_hub, which is not installed; install it (uv pip install "
-            "'maeface[hub]'), or download the files and give their folder"
+            f"{name} needs huggingface_hub, which is not installed; install it "
+            f"({install_command('hub')}), or download the files and give their folder"
         ) from error
     try:
         folder = snapshot_download(

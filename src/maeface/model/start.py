@@ -1,9 +1,19 @@
 """The AU model that a fine-tuning starts with."""
 
 from maeface import config
+from maeface.errors import ConfigError
 from maeface.model import weights
 from maeface.model.au import AUModel
 from maeface.model.vit import ViT
+
+
+def require_head(settings: config.Finetune, init: str) -> None:
+    """Raise ConfigError if the head of random weights is to be kept."""
+    if settings.model.keep_head and init == "random":
+        raise ConfigError(
+            "model.keep_head is true, but init is random and has no trained head; give weights (--init), or "
+            "leave model.keep_head out"
+        )
 
 
 def build_model(settings: config.Finetune, aus: tuple[int, ...], init: str) -> tuple[AUModel, str]:

@@ -6,7 +6,7 @@ those of this half. The same network predicts it, so no weights have to learn le
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,11 @@ def sided_aus(metadata: Metadata, asked: bool = True) -> tuple[int, ...]:
             f"{' '.join(map(facts.au_name, metadata.aus))}; give {checks.name_of('weights')}"
         )
     return aus if asked else ()
+
+
+def describe_sides(aus: Sequence[int]) -> dict[str, Any] | None:
+    """Return the entry of a record: the action units with left and right, and up to which yaw (degrees)."""
+    return {"aus": [*map(facts.au_name, aus)], "max_yaw": MAX_YAW} if aus else None
 
 
 def refuse_ready_crops(sides: bool, aligned: bool) -> None:

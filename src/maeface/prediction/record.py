@@ -19,6 +19,7 @@ from maeface.faces.detector_weights import source_of
 from maeface.model.licences import NOT_STATED, licence_of
 from maeface.model.trust import trust_entry
 from maeface.prediction import parts
+from maeface.prediction.chimeras import describe_sides
 from maeface.prediction.parts import Content, Entry
 from maeface.prediction.rows import count_faces
 
@@ -95,6 +96,7 @@ def describe_use(predictor: "Predictor") -> dict[str, Any]:
         "columns": list(predictor.columns),
         "thresholds": dict(zip(map(facts.au_name, metadata.aus), predictor.thresholds, strict=True)),
         "trust": trust_entry(metadata),
+        "sides": describe_sides(predictor.sides),
     }
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from maeface import checks, console, files
 from maeface.data.ingest.inputs import Input
 from maeface.data.ingest.runner import Resources
+from maeface.data.manifest import IMAGE_SUFFIXES
 from maeface.errors import ConfigError, DataError
+from maeface.faces import media
 from maeface.faces.detector_weights import note_embedded
 from maeface.prediction import parts
 from maeface.prediction.explaining import explanation_path
@@ -64,6 +66,12 @@ class Totals:
     pictures: int = 0
     without_track: list[str] = field(default_factory=list)
 
+    def add_others(self, count: int) -> None:
+        """Add files that are neither photos nor videos."""
+        self.inputs += count
+        self.statuses["not_an_image"] += count
+        self.shares_missing += [1.0] * count
+
     def add(self, record: Mapping[str, Any]) -> None:
         """Add the inputs of a record."""
         self.statuses.update(record["statuses"])
@@ -99,6 +107,27 @@ class Totals:
             more = len(self.without_track) - 1
             others = f" The same holds for {more} other inputs." if more else ""
             raise ConfigError(f"{self.without_track[0]}.{others} The other tables are made")
+
+
+def leave_others(listing: Sequence[Input]) -> tuple[list[Input], int]:
+    """Return the photos and videos, and how many files are neither, so that these have no table of their own.
+
+    A damaged photo or video is one by the suffix of its name. Lines name the first others.
+
+    Raises:
+        DataError: there is nothing else.
+    """
+    kept, others = [], console.FewNotes("files that are neither photos nor videos")
+    for item in listing:
+        path = Path(item.path)
+        known = item.video or path.suffix.lower() in IMAGE_SUFFIXES
+        if known or not path.is_file() or media.detect_kind(path) is not None:
+            kept.append(item)
+        else:
+            others.add(f"{item.source} is neither a photo nor a video; it has no table")
+    if not kept:
+        raise DataError(describe_unreadable(len(listing), {"not_an_image": others.count}))
+    return kept, others.count
 
 
 def describe_unreadable(inputs: int, reasons: Mapping[str, int]) -> str:

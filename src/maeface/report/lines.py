@@ -42,7 +42,7 @@ def describe_faces(
 ) -> Iterator[str]:
     """Yield a line for each face: the action units that occur, with probability and intensity (0 to 5).
 
-    ``photo.jpg, face 0: AU06 Cheek raiser 0.91 (3.2); AU12 Lip corner puller 0.99 (4.1)``
+    ``photo.jpg, face 0: AU06 Cheek raiser 0.91 (3.2); AU12 Lip corner puller 0.9 (4.1, left 4.5, right 2.3)``
 
     Inputs that cannot be read have no line. Control characters in names are escaped.
 
@@ -73,10 +73,15 @@ def _describe_absence(aus: Collection[int]) -> str:
 
 
 def _describe_au(row: Mapping[str, Any], au: int) -> str:
-    """Return an action unit with its probability and intensity."""
+    """Return an action unit with its probability, its intensity, and those of the sides that are known."""
     name = facts.au_name(au)
     probability, intensity = row.get(f"{name}_p"), row.get(f"{name}_i")
-    if probability is None:
-        return f"{facts.au_title(au)} {intensity:.1f}"
-    strength = "" if intensity is None else f" ({intensity:.1f})"
-    return f"{facts.au_title(au)} {probability:.2f}{strength}"
+    values = [] if probability is None else [f"{probability:.2f}"]
+    strengths = [] if intensity is None else [f"{intensity:.1f}"]
+    for side, column in (("left", f"{name}_L"), ("right", f"{name}_R")):
+        value = row.get(column)
+        if value is not None and value == value:  # a table has NaN for a side that cannot be seen
+            strengths.append(f"{side} {value:.1f}")
+    if strengths:
+        values.append(f"({', '.join(strengths)})" if values else ", ".join(strengths))
+    return " ".join([facts.au_title(au), *values])

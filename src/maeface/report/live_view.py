@@ -50,7 +50,7 @@ class LiveView:
     ) -> None:
         self._title, self._aus, self._thresholds, self._faces = title, aus, thresholds, faces
         self._doubt = doubt
-        self._screen = screen or Console(stderr=True)
+        self._screen = screen or messages.open_stderr()
         self._live: Live | None = None
         self._stack = ExitStack()
         self._pressed: Callable[[], str] = lambda: ""

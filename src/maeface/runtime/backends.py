@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maeface import checks
-from maeface.errors import ConfigError, ResourceError
+from maeface.errors import ConfigError, ResourceError, install_command, reinstall_command
 
 Backend = Literal["auto", "torch", "onnxruntime", "openvino"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -58,10 +58,8 @@ def require_backend(asked: str) -> Backend:
     """
     checks.require_choice("backend", asked, BACKENDS)
     if asked != "auto" and not is_installed(asked):
-        package = "'maeface[onnxruntime]'" if asked == "onnxruntime" else asked
-        raise ResourceError(
-            f"backend {asked} is not installed; install it (uv pip install {package}) or ask for auto"
-        )
+        command = install_command(asked) if asked == "onnxruntime" else reinstall_command(asked)
+        raise ResourceError(f"backend {asked} is not installed; install it ({command}) or ask for auto")
     return asked  # type: ignore[return-value]
 
 
@@ -123,8 +121,7 @@ def _usable(backend: str) -> Iterator[None]:
         yield
     except (ImportError, OSError, RuntimeError) as error:
         raise ResourceError(
-            f"{_describe(backend, error)}; reinstall it (pip install --force-reinstall {backend}), "
-            "or ask for auto"
+            f"{_describe(backend, error)}; reinstall it ({reinstall_command(backend)}), or ask for auto"
         ) from error
 
 

@@ -37,11 +37,16 @@ def predict(
         model: in evaluation mode.
         batches: of this rank.
         pos_weight: as in the training's loss.
+
+    Raises:
+        SystemExit: a signal has stopped the run.
     """
     sums: list[Tensor] = []  # of each batch: loss and weight, (2,)
     arrays: list[dict[str, np.ndarray]] = []
     outputs: list[dict[str, Tensor]] = []  # on the device, which is waited for once, at the end
     for batch in batches:
+        if session.stop.code:
+            break
         stored, labels, mask = (
             batch[name].to(session.device, non_blocking=True) for name in ("image", "au", "mask")
         )
@@ -53,6 +58,7 @@ def predict(
         # copies: what a reading process has shared keeps a file open
         arrays.append({"labels": batch["au"].numpy().copy(), "mask": batch["mask"].numpy().copy()})
         outputs.append(output.values())
+    session.end_if_stopped()
     own = [
         (*both.tolist(), known | {name: values.cpu().numpy() for name, values in found.items()})
         for both, known, found in zip(sums, arrays, outputs, strict=True)

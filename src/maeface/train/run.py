@@ -64,11 +64,11 @@ ORPHANS_S = 30.0
 
 @dataclass
 class Stop:
-    """Set by SIGTERM or Ctrl-C: the exit code to end with after this step; a second signal ends at once.
+    """Set by SIGTERM or Ctrl-C: the exit code to end with after a step, or a batch of an evaluation.
 
-    It does so a second later or more: a process group and a parent send one request twice. Ranks end
-    together, so for them a second signal changes nothing; ``torchrun`` sends another one to all whenever one
-    has ended, and kills those that are left after 30 seconds.
+    A second signal, a second later or more, ends at once: a process group and a parent send one request
+    twice. Ranks end together, so for them a second signal changes nothing; ``torchrun`` sends another one to
+    all whenever one has ended, and kills those that are left after 30 seconds.
 
     Attributes:
         code: 0 while there was no signal.
@@ -119,6 +119,13 @@ class Run:
     def writes(self) -> bool:
         """Whether this process writes files."""
         return self.rank == 0
+
+    def end_if_stopped(self) -> None:
+        """Raise SystemExit if a signal to any rank has stopped an evaluation; all ranks call it together."""
+        if code := max(ranks.gather(self.stop.code)):
+            if self.writes:
+                console.note("stopped in an evaluation; the same command continues from the last checkpoint")
+            raise SystemExit(code)
 
     def autocast(self) -> torch.autocast:
         """Return the context of the run's precision, for forward passes."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from maeface import files
-from maeface.errors import ResourceError
+from maeface.errors import ResourceError, install_command
 
 CSV = "log.csv"
 TENSORBOARD = "tensorboard"
@@ -154,6 +154,5 @@ def require_libraries(names: Iterable[str]) -> None:
             import_module(library)
         except ImportError as error:
             raise ResourceError(
-                f"run.log names {library}, which is not installed; install it with: "
-                f"uv pip install 'maeface[{library}]'"
+                f"run.log names {library}, which is not installed; install it: {install_command(library)}"
             ) from error

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from maeface.data.ingest.workers import CRASHED, THREADS, TIMEOUT, Job, Lose, Notify
-from maeface.errors import MaefaceError, ResourceError, is_out_of_memory
+from maeface.errors import MaefaceError, ResourceError, install_command, is_out_of_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -126,7 +126,7 @@ def _connect(address: str) -> tuple[Any, bool]:
     try:
         import ray
     except ImportError as error:
-        raise ResourceError("Ray is not installed; install it with: uv pip install 'maeface[ray]'") from error
+        raise ResourceError(f"Ray is not installed; install it with: {install_command('ray')}") from error
     is_ours = address == LOCAL and not ray.is_initialized()
     options: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -21,7 +21,7 @@ from maeface.data.formats import photos
 from maeface.data.ingest.inputs import Input
 from maeface.data.manifest import escape
 from maeface.data.readers.raw_dataset import RawDataset
-from maeface.errors import ConfigError, DataError
+from maeface.errors import ConfigError, DataError, install_command
 
 FIELDS = ("full_path", "face_score", "second_face_score")
 LAYOUT = "imdb_crop/ with imdb.mat, wiki_crop/ with wiki.mat (or imdb/, wiki/)"
@@ -116,7 +116,7 @@ def _read_list(path: Path, name: str) -> tuple[list[str], NDArray[np.float64], N
         from scipy.io.matlab import MatReadError
     except ImportError as error:
         raise ConfigError(
-            f"{path} is a MATLAB file, and reading it needs SciPy; uv pip install 'maeface[readers]'"
+            f"{path} is a MATLAB file, and reading it needs SciPy; {install_command('readers')}"
         ) from error
     try:
         content: dict[str, Any] = loadmat(path, variable_names=[name], squeeze_me=True, chars_as_strings=True)

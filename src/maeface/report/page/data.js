@@ -25,7 +25,7 @@ const MEASURE = {
 const QUALITY = {
   score: { name: "Score of the face detector", range: [0, 1.03], digits: 2, ticks: [0, 0.5, 1] },
   yaw: { name: "Yaw (degrees; above 0: turned to her or his own left)", range: [-95, 95], digits: 0, ticks: [-90, -45, 0, 45, 90] },
-  sharpness: { name: "Sharpness", range: null, digits: 2, ticks: null },
+  sharpness: { name: "Sharpness", range: [0, 1.03], digits: 2, ticks: [0, 0.5, 1] },
   unlike: { name: "Unlike the faces the weights know (above 1: far from them)", range: null, digits: 2, ticks: null },
 };
 const STATUS = ["", "low quality", "not found", "no face found", "damaged"]; // by code

@@ -57,7 +57,7 @@ function addPanel(o) {
     legend: { show: false },
     cursor: { x: false, y: false, points: { show: false }, drag: { x: true, y: false, dist: 5, setScale: false },
       bind: { dblclick: () => () => setRange(START, END) } },
-    scales: { x: { time: false, range: () => [view.min, view.max] }, y: { range: o.range || ((u, low, high) => [Math.min(0, low || 0), (high || 1) * 1.08]) } },
+    scales: { x: { time: false, range: () => [view.min, view.max] }, y: { range: o.range || ((u, low, high) => [Math.min(0, low || 0), Math.max(high || 0, 1) * 1.08]) } },
     axes: [
       { show: !!o.axis, size: AXIS, stroke, font, incrs: INCREMENTS, space: 64, values: timeLabels, grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, gap: 4 },
       { size: GUTTER, stroke, font, gap: 6, ticks: { show: false }, grid: { show: !o.rows, stroke: colour("line"), width: 1 },

@@ -74,7 +74,9 @@ function startTables() {
     on("time", markEvents);
   }
   if (D.summary) {
-    const { columns, rows } = D.summary;
+    const filled = D.summary.columns.map((_, i) => D.summary.rows.some((row) => row[i] != null));
+    const keep = (row) => row.filter((_, i) => filled[i]); // without columns that say nothing of this film
+    const columns = keep(D.summary.columns), rows = D.summary.rows.map(keep);
     on("person aus", makeTable($("summary"), "Summary", columns, rows, () => rows.filter((row) => visible(row, columns, false)), "There are no rows for this person."));
   }
   const known = AUS.filter((au) => D.aus[au].checked);

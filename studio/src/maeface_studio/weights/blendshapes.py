@@ -109,7 +109,7 @@ class FaceLandmarker:
             from mediapipe.tasks import python as tasks
         except ImportError as error:
             raise ResourceError(
-                "blendshapes need mediapipe; install it: pip install 'maeface-studio[teacher]'"
+                "blendshapes need mediapipe; install it: uv pip install 'maeface-studio[teacher]'"
             ) from error
         if not task.is_file():
             raise ConfigError(f"no such file: {task}; expected MediaPipe's face_landmarker.task")
