@@ -11,7 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import browser
-from maeface.service import app, guard
+from maeface.service import app, page_files
 from maeface.service.settings import Settings
 from serve_parts import photo
 from test_serve import Server, until
@@ -23,16 +23,16 @@ FOLDER = resources.files("maeface.service") / "page"
 def test_the_page_needs_no_token_and_loads_nothing_from_elsewhere(tmp_path):
     made = app.make_app(Settings(folder=tmp_path), token="0123456789abcdef", log=False)
     client = TestClient(made, "http://localhost")
-    for path, name in guard.PAGE.items():
+    for path, name in page_files.PATHS.items():
         answer = client.get(path)
         assert answer.content == (FOLDER / name).read_bytes()
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "script-src 'self'" in answer.headers["content-security-policy"] or name == guard.FRAME
+        assert "script-src 'self'" in answer.headers["content-security-policy"] or name == page_files.FRAME
         assert not re.search(r"https?:|//\w", re.sub(r"// .*", "", answer.text))
     assert client.get(f"/v1/jobs/{'x' * 22}/report").status_code == 401
     assert client.get("/").headers["content-type"].startswith("text/html")
-    assert sum((FOLDER / name).stat().st_size for name in guard.PAGE.values()) < 200_000
+    assert sum((FOLDER / name).stat().st_size for name in page_files.PATHS.values()) < 200_000
 
 
 @pytest.fixture(scope="module")

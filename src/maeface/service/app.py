@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,8 +13,8 @@ from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
-from maeface.service import replies
-from maeface.service.guard import FRAME, PAGE, Guard
+from maeface.service import page_files, replies
+from maeface.service.guard import Guard
 from maeface.service.jobs import REPORT, TABLE
 from maeface.service.kinds import FILMS, PHOTOS, VERSION
 from maeface.service.photos import (
@@ -35,23 +34,6 @@ READ_TOGETHER = 1 << 18
 EXPLAINED = 3
 """Photos that are explained where none of a request can be read."""
 CSV, PARQUET = "text/csv; charset=utf-8", "application/vnd.apache.parquet"
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-SAFE = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src blob:; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-"""Headers of the page: it loads nothing from elsewhere, and stands in no other page."""
-SAFE_FRAME = SAFE | {
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data:; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; "
-    "sandbox allow-scripts"
-}
-"""Headers of a film's report, and of the frame that shows it: it can neither load nor ask for anything.
-
-The report itself names the scripts that may run.
-"""
 Kind = Literal["json", "csv"]
 JobId = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{22}$", description="the id of the job")]
 
@@ -134,7 +116,7 @@ def make_app(
         log_polls=settings.log_polls,
     )
     add_refusals(app)
-    app.include_router(_page_routes())
+    app.include_router(page_files.make_routes())
     app.include_router(_state_routes(service))
     app.include_router(_photo_routes(service))
     app.include_router(_film_routes(service))
@@ -167,23 +149,6 @@ def _state_routes(service: Service) -> APIRouter:
         """Return counts and times for Prometheus."""
         return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
 
-    return router
-
-
-def _page_routes() -> APIRouter:
-    router = APIRouter(include_in_schema=False)
-    folder = resources.files("maeface.service") / "page"
-
-    def add(path: str, name: str) -> None:
-        content = (folder / name).read_bytes()
-        kind = KINDS[Path(name).suffix]
-
-        @router.get(path, name="page")
-        async def page() -> Response:
-            return Response(content, headers=SAFE_FRAME if name == FRAME else SAFE, media_type=kind)
-
-    for path, name in PAGE.items():
-        add(path, name)
     return router
 
 
@@ -268,7 +233,9 @@ def _job_routes(service: Service) -> APIRouter:
     @router.get("/{job}/report", responses=problems(404, 409) | {200: {"content": {"text/html": {}}}})
     async def report(job: JobId, query: Annotated[NoOptions, Query()]) -> Response:
         """Return the time-line of a film as a page, which plays ``film`` if it is in the same folder."""
-        return StreamingResponse(_pieces(_finished(job, REPORT)), headers=SAFE_FRAME, media_type="text/html")
+        return StreamingResponse(
+            _pieces(_finished(job, REPORT)), headers=page_files.SAFE_FRAME, media_type="text/html"
+        )
 
     @router.get("/{job}/{table}", responses=problems(404, 409) | {200: {"content": {"text/csv": {}}}})
     async def table(

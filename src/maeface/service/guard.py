@@ -24,15 +24,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from maeface.service import log as log_lines
+from maeface.service import page_files
 from maeface.service.refusals import METHODS, refuse
 from maeface.service.upload import describe_too_large
 
-FRAME = "frame.html"
-"""The file of the page that shows the report of a film."""
-_PARTS = ("page.css", "page.js", "service.js", "faces.js", "film.js", "camera.js", FRAME)
-PAGE = {"/": "index.html", **{f"/{name}": name for name in _PARTS}}
-"""The files of the page, which shows nothing by itself."""
-OPEN = ("/health", "/ready", *PAGE)
+OPEN = ("/health", "/ready", *page_files.PATHS)
 """Paths that need no token, and are answered under any load."""
 POLLS = ("health", "ready", "metrics", "job")
 """Routes that programs ask again and again."""

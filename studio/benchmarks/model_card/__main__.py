@@ -6,9 +6,9 @@ uv run --all-packages --extra teacher python studio/benchmarks/model_card NAME -
 NAME is the name of packaged weights, after ``maeface-studio check NAME --write``. DIR has ``photos/`` and
 ``videos/``; RENDERS are those of ``check``. Measured are ``check`` and ``bench`` (beside
 ``maeface-nano-motion`` and MediaPipe), the portraits by group and on worse pictures
-(``benchmarks/zero_shot.py``), and pictures of people at rest and of a group. What is measured is kept in OUT, by the hash of the weights, and not measured
-again; so are MediaPipe's results. With ``--card``, each table of the card is replaced between its two
-comments; else all are printed.
+(``benchmarks/zero_shot.py``), and pictures of people at rest and of a group. What is measured is kept in
+OUT, by the hash of the weights, and not measured again; so are MediaPipe's results. With ``--card``, each
+table of the card is replaced between its two comments; else all are printed.
 """
 
 import argparse

@@ -93,7 +93,7 @@ def weights(
     name: Annotated[
         str,
         typer.Argument(
-            help="The recipe: maeface-nano, maeface-nano-motion, maeface-nano-96, maeface-tiny, or the path of a TOML file."
+            help="maeface-nano-96, maeface-nano-motion, maeface-nano, maeface-tiny, or a recipe (TOML)."
         ),
     ],
     data: Annotated[Path, typer.Option(help="Folder with rig/, photos/ and videos/.")],

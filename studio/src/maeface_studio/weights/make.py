@@ -129,7 +129,7 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         labels = _write_labels(out, renders, real, pseudo_labels, recipe)
         learned = recipe.finetune
         if recipe.order_renders and guide is not None:
-            ids, shapes = gather_manifests(renders)["id"], learned.relative.measures
+            ids, shapes = [*gather_manifests(renders)["id"]], learned.relative.measures
             labels, guide, columns = order.write_order(labels, guide, ids, learned.model.aus, shapes, out)
             learned = learned.model_copy(
                 update={"relative": learned.relative.model_copy(update={"measures": columns})}
