@@ -11,6 +11,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import browser
+import test_film_page
+from maeface.report import film_page
 from maeface.service import app, page_files
 from maeface.service.settings import Settings
 from serve_parts import photo
@@ -380,6 +382,14 @@ def show_report(page, folder):
     page.wait("document.querySelectorAll('.lane-head').length > 0")
 
 
+def open_report(page, folder):
+    """Open a report with all of its parts; that of the quick predictor has nothing on trust."""
+    parts = {"events": test_film_page.events(), "summary": test_film_page.summary()}
+    film_page.write(folder / "a.html", test_film_page.table(), title="a", trust=test_film_page.TRUST, **parts)
+    page.open(folder / "a.html")
+    page.wait("document.querySelectorAll('.lane-head').length > 0")
+
+
 STATES = {
     "empty": lambda page, folder: None,
     "photo": lambda page, folder: choose_photo(page, folder / "a.png", 1),
@@ -388,6 +398,7 @@ STATES = {
     "refused": ask_for_token,
     "film": show_film,
     "report": show_report,
+    "whole report": open_report,
 }
 
 
