@@ -129,11 +129,8 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         labels = _write_labels(out, renders, real, pseudo_labels, recipe)
         learned = recipe.finetune
         if recipe.order_renders and guide is not None:
-            ids, shapes = [*gather_manifests(renders)["id"]], learned.relative.measures
-            labels, guide, columns = order.write_order(labels, guide, ids, learned.model.aus, shapes, out)
-            learned = learned.model_copy(
-                update={"relative": learned.relative.model_copy(update={"measures": columns})}
-            )
+            ids = [*gather_manifests(renders)["id"]]
+            labels, guide, learned = order.compare_renders(labels, guide, ids, learned, out)
         console.note(f"3/6 go on from {recipe.init}" if recipe.init else "3/6 pre-train")
         init = recipe.init or str(pretrain.run(recipe.pretrain, faces, out / "mae"))
         console.note("4/6 fine-tune")

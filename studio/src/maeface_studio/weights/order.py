@@ -9,9 +9,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from maeface import facts, files
+from maeface import config, facts, files
 
 LABELS, MEASURES = "ordered_labels.parquet", "ordered_measures.parquet"
+
+
+def compare_renders(
+    labels: Path, measures: Path, renders: Sequence[str], settings: config.Finetune, out: Path
+) -> tuple[Path, Path, config.Finetune]:
+    """Return tables of labels and measures, and settings, by which renders of one person are compared, too.
+
+    Args:
+        labels: see ``write_order``.
+        measures: see ``write_order``.
+        renders: ids of the renders.
+        settings: with the teacher's measures by which frames are compared (``relative.measures``).
+        out: folder of the two new tables.
+    """
+    relative, aus = settings.relative, settings.model.aus
+    labels, measures, columns = write_order(labels, measures, renders, aus, relative.measures, out)
+    changed = relative.model_copy(update={"measures": columns})
+    return labels, measures, settings.model_copy(update={"relative": changed})
 
 
 def write_order(
