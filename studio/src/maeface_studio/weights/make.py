@@ -115,9 +115,8 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         pseudo_labels = _check_teacher(recipe, teacher, out)
         _check_licence(recipe)
         console.note("1/6 render faces")
-        renders = [_render(recipe.render, sources, out / RENDERS)]
-        if recipe.more_renders is not None:
-            renders.append(_render(recipe.more_renders, sources, out / MORE_RENDERS))
+        parts = ((recipe.render, RENDERS), (recipe.more_renders, MORE_RENDERS))
+        renders = [_render(part, sources, out / name) for part, name in parts if part is not None]
         console.note("2/6 prepare photographs and videos")
         real = _prepare_real_faces(recipe.prepare, sources, out)
         faces = [*renders, *real]
