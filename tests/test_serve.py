@@ -1301,3 +1301,15 @@ def test_the_results_of_a_job_that_has_none_are_refused_with_the_reason(tmp_path
 def test_a_token_and_none_are_not_asked_for_together(tmp_path):
     with checks.name_options(), pytest.raises(ConfigError, match="give --token-file or --no-token, not both"):
         serve.run(Settings(folder=tmp_path), token_file=tmp_path / "token", no_token=True)
+
+
+def test_a_signal_that_comes_again_waits_for_no_request_and_ends_all_else_as_ever(tmp_path):
+    with Server(tmp_path, "slow_s=100") as server:
+        held = server.raw(head("/v1/videos", MULTIPART, "Content-Length: 1000") + b"--xx\r\n")
+        until(lambda: list((tmp_path / "service").glob("upload-*")))
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 130
+        held.close()
+        assert "timeout graceful shutdown exceeded" not in server.log and "Traceback" not in server.log

@@ -245,6 +245,8 @@ class StoppingServer(uvicorn.Server):
         """Stop."""
         films = self.config.app.state.service.films  # type: ignore[union-attr]
         await asyncio.gather(films.stop(), super().shutdown(sockets))
+        if self.force_exit:  # the signal has come again: no request is waited for, and all else is as ever
+            await self.lifespan.shutdown()
 
 
 class TimedProtocol(H11Protocol):
