@@ -394,6 +394,7 @@ COMMANDS = {
     "demo": "demo --out {o}/demo",
     "plan": "plan mae-face",
     "export": "export {f}/au.safetensors --to onnx --out {o}/networks",
+    "doctor": "doctor --no-speed",
     "serve": "serve --folder {o}/serve --weights {f}/au.safetensors",
 }
 CAMERA = "predict --camera lavfi:testsrc"

@@ -167,8 +167,9 @@ def _evaluation(
     def evaluate(epoch: int) -> Evaluation:
         losses: list[Tensor] = []  # on the device, which is waited for once, at the end
         counts: list[int] = []
+        before = session.stop.code
         for batch in batches:
-            if session.stop.code:
+            if session.stop.code != before:
                 break
             stored, noise = (batch[name].to(session.device, non_blocking=True) for name in ("image", "noise"))
             images = preprocessing.to_input(stored, settings.model.image_size)
@@ -179,7 +180,7 @@ def _evaluation(
                     _write_pictures(session.folder / PICTURES / f"epoch-{epoch:04d}.png", stages)
                 losses.append(model.loss(model(images, noise), images))
                 counts.append(len(images))
-        session.end_if_stopped()
+        session.end_if_stopped(before)
         own = [(float(loss) * count, count) for loss, count in zip(losses, counts, strict=True)]
         totals, faces = zip(*itertools.chain(*ranks.gather(own)), strict=True)
         return Evaluation(sum(totals) / sum(faces))

@@ -44,8 +44,9 @@ def predict(
     sums: list[Tensor] = []  # of each batch: loss and weight, (2,)
     arrays: list[dict[str, np.ndarray]] = []
     outputs: list[dict[str, Tensor]] = []  # on the device, which is waited for once, at the end
+    before = session.stop.code
     for batch in batches:
-        if session.stop.code:
+        if session.stop.code != before:
             break
         stored, labels, mask = (
             batch[name].to(session.device, non_blocking=True) for name in ("image", "au", "mask")
@@ -58,7 +59,7 @@ def predict(
         # copies: what a reading process has shared keeps a file open
         arrays.append({"labels": batch["au"].numpy().copy(), "mask": batch["mask"].numpy().copy()})
         outputs.append(output.values())
-    session.end_if_stopped()
+    session.end_if_stopped(before)
     own = [
         (*both.tolist(), known | {name: values.cpu().numpy() for name, values in found.items()})
         for both, known, found in zip(sums, arrays, outputs, strict=True)

@@ -120,9 +120,12 @@ class Run:
         """Whether this process writes files."""
         return self.rank == 0
 
-    def end_if_stopped(self) -> None:
-        """Raise SystemExit if a signal to any rank has stopped an evaluation; all ranks call it together."""
-        if code := max(ranks.gather(self.stop.code)):
+    def end_if_stopped(self, before: int) -> None:
+        """Raise SystemExit if a signal to any rank has stopped an evaluation; all ranks call it together.
+
+        One that came ``before`` the evaluation, with that code, waits: the step is saved with its evaluation.
+        """
+        if code := max(ranks.gather(self.stop.code if self.stop.code != before else 0)):
             if self.writes:
                 console.note("stopped in an evaluation; the same command continues from the last checkpoint")
             raise SystemExit(code)
