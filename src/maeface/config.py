@@ -300,7 +300,8 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
         ConfigError: no such recipe, not TOML, an unknown key (the nearest is named), or a value out of range.
     """
     defaults = kind().model_dump()
-    values = nested.merge(defaults, nested.apply_overrides(overrides, read(recipe, defaults["verb"])))
+    verbs = (defaults["verb"],) if "verb" in defaults else ()  # settings of the studio have none
+    values = nested.merge(defaults, nested.apply_overrides(overrides, read(recipe, *verbs)))
     return check(kind, values, f"recipe {recipe}")
 
 
