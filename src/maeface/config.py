@@ -300,9 +300,9 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
         ConfigError: no such recipe, not TOML, an unknown key (the nearest is named), or a value out of range.
     """
     defaults = kind().model_dump()
-    verbs = (defaults["verb"],) if "verb" in defaults else ()  # settings of the studio have none
-    values = nested.merge(defaults, nested.apply_overrides(overrides, read(recipe, *verbs)))
-    return check(kind, values, f"recipe {recipe}")
+    verbs = filter(None, [defaults.get("verb")])  # recipes of weights have none
+    values = nested.apply_overrides(overrides, read(recipe, *verbs))
+    return check(kind, nested.merge(defaults, values), f"recipe {recipe}")
 
 
 def check(kind: type[RunSettings], values: dict[str, Any], where: str = "") -> RunSettings:
@@ -318,7 +318,7 @@ def read(recipe: str, *verbs: str) -> dict[str, Any]:
     """Return the values of a recipe, not checked; ConfigError if there is none, with those of some verbs."""
     file = Path(recipe)
     if file.suffix != ".toml" and recipe in recipes():
-        text = (resources.files("maeface") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
+        text = (resources.files("maeface") / "recipes" / f"{recipe}.toml").read_text("utf-8")
     elif file.is_file():
         text = file.read_text(encoding="utf-8", errors="replace")
     else:
