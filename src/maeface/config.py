@@ -300,8 +300,7 @@ def load(kind: type[RunSettings], recipe: str, overrides: Sequence[str] = ()) ->
         ConfigError: no such recipe, not TOML, an unknown key (the nearest is named), or a value out of range.
     """
     defaults = kind().model_dump()
-    verbs = filter(None, [defaults.get("verb")])  # recipes of weights have none
-    values = nested.apply_overrides(overrides, read(recipe, *verbs))
+    values = nested.apply_overrides(overrides, read(recipe, *filter(None, [defaults.get("verb")])))
     return check(kind, nested.merge(defaults, values), f"recipe {recipe}")
 
 
