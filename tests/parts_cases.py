@@ -26,7 +26,7 @@ class QuickPredictor:
         self.device, self.precision, self.detector = "cpu", "fp32", None
         self.backend, self.face_finder = "numpy", SimpleNamespace(film_precision=None)
         self.metadata = SimpleNamespace(aus=(4, 12), thresholds=(), task="detection", checks={})
-        self.thresholds = (0.5, 0.5)
+        self.thresholds, self.sides = (0.5, 0.5), ()
         self.columns = [*WHERE, *FACE, "AU04", "AU12", "AU04_p", "AU12_p"]
 
     def stream(self, source):

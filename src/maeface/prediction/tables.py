@@ -69,7 +69,7 @@ class Totals:
     def add_others(self, count: int) -> None:
         """Add files that are neither photos nor videos."""
         self.inputs += count
-        self.statuses["not_an_image"] += count
+        self.statuses.update(["not_an_image"] * count)  # no entry for none
         self.shares_missing += [1.0] * count
 
     def add(self, record: Mapping[str, Any]) -> None:
