@@ -127,9 +127,7 @@ def try_out(wheels: list[Path], python: str, folder: Path) -> str:
     """Install the wheels in an empty environment and run them; return what was seen, or end the program."""
     environment = folder / "environment"
     if subprocess.run(["uv", "venv", "--quiet", "--python", python, environment], check=False).returncode:
-        sys.exit(
-            f"there is no Python {python}, and uv cannot get it; install it, or give its path (--python)"
-        )
+        sys.exit(f"no environment with Python {python}; uv says why. If there is none, give the path of one")
     scripts = environment / ("Scripts" if os.name == "nt" else "bin")
     interpreter = scripts / "python"
     command = ["uv", "pip", "install", "--quiet", "--python", interpreter, *wheels]

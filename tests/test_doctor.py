@@ -194,7 +194,7 @@ def test_weights_that_the_package_lacks(tmp_path, monkeypatch):
 def test_the_command_works_where_pytorch_does_not(packages, tmp_path):
     packages(torch="raise ImportError('libcudart.so.13: cannot open shared object file')")
     done = subprocess.run(
-        [sys.executable, "-m", "maeface", "doctor", "--json", "--no-speed"],
+        [sys.executable, "-m", "maeface", "doctor", "--json", "--no-speed", "--time-limit", "600"],
         capture_output=True,
         text=True,
         check=False,

@@ -299,7 +299,6 @@ def test_a_constant_curve_does_not_fill_its_axis(chromium, tmp_path):
     film_page.write(tmp_path / "report.html", rows.assign(unlike=rows["yaw"] * 0 + 0.4), title="a")
     chromium.open(tmp_path / "report.html")
     chromium.wait("document.querySelectorAll('#quality canvas').length === 4")
-    time.sleep(0.2)
     darkest = """(c => {
       const {data} = c.getContext('2d').getImageData(0, 0, c.width, c.height), counts = [];
       for (let y = 0; y < c.height; y++) for (let x = 0; x < c.width; x++) {
@@ -309,4 +308,5 @@ def test_a_constant_curve_does_not_fill_its_axis(chromium, tmp_path):
       const most = Math.max(...counts.filter(Boolean));
       return counts.findIndex((one) => one === most) / c.height;
     })([...document.querySelectorAll('#quality canvas')].at(-1))"""
+    chromium.wait(f"({darkest}) > 0")
     assert 0.25 < chromium.run(darkest) < 0.6  # its axis goes from 0 to 1, above the axis of time

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
 
@@ -18,7 +19,8 @@ def main() -> None:
 def _end(number: int, frame: FrameType | None) -> None:
     """End at once: nothing is done yet, and an exception would be lost in an import."""
     name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-    os.write(2, f"maeface: stopped by {name}\n".encode())
+    with suppress(OSError):  # a terminal that is gone
+        os.write(2, f"maeface: stopped by {name}\n".encode())
     os._exit(128 + number)
 
 

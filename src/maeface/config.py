@@ -283,8 +283,8 @@ RunSettings = TypeVar("RunSettings", bound=Settings)
 
 def recipes(*verbs: str) -> list[str]:
     """Return the names of the recipes that come with the package; those of some verbs, if any are given."""
-    folder = resources.files("maeface") / "recipes"
-    names = sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if ".toml" in file.name)
+    files = (file.name for file in (resources.files("maeface") / "recipes").iterdir())
+    names = sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
     return [name for name in names if not verbs or read(name)["verb"] in verbs]
 
 
@@ -314,7 +314,7 @@ def check(kind: type[RunSettings], values: dict[str, Any], where: str = "") -> R
 
 
 def read(recipe: str, *verbs: str) -> dict[str, Any]:
-    """Return the values of a recipe, not checked; ConfigError if there is none, with those of some verbs."""
+    """Return the values of a recipe, not checked; ConfigError, which lists those of the verbs, if none."""
     file = Path(recipe)
     if file.suffix != ".toml" and recipe in recipes():
         text = (resources.files("maeface") / "recipes" / f"{recipe}.toml").read_text("utf-8")

@@ -15,6 +15,8 @@ from maeface import checks, console
 from maeface.diagnosis.finding import REINSTALL, Clock, Finding, describe
 
 LIMIT_S = 60.0
+LONGEST_S = 86_400.0
+"""More is as good as no limit, and too much for an operating system to wait."""
 GROUPS = {
     "version": ("libraries", "find_libraries"),
     "device": ("machine", "find_devices"),
@@ -49,6 +51,7 @@ def run(speed: bool = True, time_limit: float = LIMIT_S) -> Report:
         ConfigError: a time limit that is not above 0.
     """
     checks.require_positive("time_limit", time_limit)
+    time_limit = min(time_limit, LONGEST_S)  # also where it is infinite
     clock = Clock(time_limit)
     groups = [name for name in GROUPS if speed or name != "back end"]
     findings: list[Finding] = []

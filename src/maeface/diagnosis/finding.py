@@ -86,11 +86,9 @@ def in_process(
             errors="replace",
         )
     except subprocess.TimeoutExpired as error:
-        return (
-            _read((error.stdout or b"").decode(errors="replace")),
-            "stopped",
-            f"stopped after {limit_s:.0f} s",
-        )
+        out = error.stdout or ""  # bytes on Linux and macOS, text on Windows
+        out = out if isinstance(out, str) else out.decode(errors="replace")
+        return _read(out), "stopped", f"stopped after {limit_s:.0f} s"
     said = _read(done.stdout)
     if done.returncode == 0:
         return said, "ok", ""

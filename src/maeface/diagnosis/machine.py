@@ -62,9 +62,11 @@ def find_backends(clock: Clock) -> Iterator[Finding]:
         yield Finding("back end", name, state, detail, advice=advice, faces_per_s=speed)
         states.add(state)
     if "ok" not in states and "stopped" in states:
-        yield Finding("back end", "any", "stopped", "no back end had the time to run", True, LONGER)
+        yield Finding(
+            "back end", "every back end", "stopped", "no back end had the time to run", True, LONGER
+        )
     elif "ok" not in states:
-        yield Finding("back end", "any", "broken", "no back end works", True, REINSTALL)
+        yield Finding("back end", "every back end", "broken", "no back end works", True, REINSTALL)
 
 
 def describe_cpu(root: Path = Path("/")) -> tuple[str, list[str]]:

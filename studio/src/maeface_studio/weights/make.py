@@ -26,7 +26,7 @@ from typing import Any
 
 import pandas as pd
 
-from maeface import checks, console, evaluate, facts, files, finetune, prepare, pretrain
+from maeface import checks, config, console, evaluate, facts, files, finetune, prepare, pretrain
 from maeface.data import manifest
 from maeface.data.loading.dataset import gather_manifests
 from maeface.data.tables.labels import join_labels
@@ -136,8 +136,8 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
         models = {"": finetune.run(learned, labelled, labels, init, out / "au", guide)}
         if recipe.scratch:
             console.note("4/6 fine-tune from random weights, for comparison")
-            model = finetune.run(learned, labelled, labels, "random", out / "scratch", guide)
-            models[" from scratch"] = model
+            fresh = _without_head(learned)
+            models[" from scratch"] = finetune.run(fresh, labelled, labels, "random", out / "scratch", guide)
         console.note("5/6 pack")
         packed = {suffix: _pack(recipe, path, suffix) for suffix, path in models.items()}
         if real:
@@ -151,6 +151,11 @@ def run(recipe: Recipe, data: Path, out: Path, teacher: Path | None = None) -> S
             results = scoring.score(folder, paths, out / RENDERS, split, sources.held_out)
             scores |= {name + suffix: result for name, result in results}
         return Summary(packed[""], scores)
+
+
+def _without_head(settings: config.Finetune) -> config.Finetune:
+    """Return settings for random weights, which have no head to keep."""
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"keep_head": False})})
 
 
 def list_results(summary: Summary) -> Iterator[Any]:
@@ -208,10 +213,11 @@ def _is_mediapipe(teacher: Path) -> bool:
 
 def _check_teacher(recipe: Recipe, teacher: Path | None, out: Path) -> Path | None:
     """Check the teacher before hours of work; return its pseudo-labels if it is a table."""
-    if recipe.finetune.relative.measures and not (teacher and _is_mediapipe(teacher)):
+    compared = recipe.order_renders or recipe.finetune.relative.measures
+    if compared and not (teacher and _is_mediapipe(teacher)):
         raise ConfigError(
-            "the recipe learns the order of frames from MediaPipe's measures (finetune.relative); "
-            "give --teacher face_landmarker.task"
+            "the recipe learns the order of faces (finetune.relative, order_renders) from MediaPipe's "
+            "measures; give --teacher face_landmarker.task"
         )
     if teacher is None:
         return None

@@ -19,6 +19,8 @@ def compare_renders(
 ) -> tuple[Path, Path, config.Finetune]:
     """Return tables of labels and measures, and settings, by which renders of one person are compared, too.
 
+    The new columns of the measures are in the guide, so the network learns them as well.
+
     Args:
         labels: see ``write_order``.
         measures: see ``write_order``.
