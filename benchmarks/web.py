@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -54,12 +54,11 @@ def opened() -> Iterator[browser.Page]:
         sys.exit("needs Chromium, which is not installed")
     command = [sys.executable, ROOT / "examples" / "browser" / "serve.py", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    page = browser.Page(binary)
     try:
-        open_page(page, server.stdout.readline().strip())
-        yield page
+        with closing(browser.Page(binary)) as page:
+            open_page(page, server.stdout.readline().strip())
+            yield page
     finally:
-        page.close()
         server.kill()
         server.wait()
 

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "headless_shell")
-MAX_S = 30.0
+MAX_S = 120.0
 # The browser reads commands from its file descriptor 3 and writes answers to 4.
 LAUNCH = """
 import os, sys
@@ -96,6 +97,8 @@ class Page:
 
     def _read(self):
         while b"\0" not in self._buffer:
+            readable, _, _ = select.select([self._in], [], [], MAX_S)
+            assert readable, "the browser does not answer"
             part = os.read(self._in, 1 << 16)
             assert part, "the browser has ended"
             self._buffer += part

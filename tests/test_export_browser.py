@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def camera(picture, tmp_path_factory):
     return path
 
 
-THREADS, ONE_THREAD = ("serve.py", "0"), ("-m", "http.server", "0")
+THREADS, ONE_THREAD = ("serve.py", "0"), ("-m", "http.server", "--bind", "127.0.0.1", "0")
 
 
 @pytest.fixture
@@ -91,16 +92,15 @@ def page(folder, camera, request):
         *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
         f"--use-file-for-fake-video-capture={camera}",
     )
-    page = browser.Page(browser.find(), flags=flags)
     try:
-        port = re.search(r":(\d+)|port (\d+)", server.stdout.readline())
-        page.url = f"http://localhost:{port[1] or port[2]}"
-        page.call("Page.navigate", url=page.url)
-        said(page, "Ready.")
-        assert page.run("crossOriginIsolated") is (command == THREADS)
-        yield page
+        with closing(browser.Page(browser.find(), flags=flags)) as page:
+            port = re.search(r":(\d+)|port (\d+)", server.stdout.readline())
+            page.url = f"http://localhost:{port[1] or port[2]}"
+            page.call("Page.navigate", url=page.url)
+            said(page, "Ready.")
+            assert page.run("crossOriginIsolated") is (command == THREADS)
+            yield page
     finally:
-        page.close()
         server.kill()
         server.communicate()
 
@@ -160,6 +160,19 @@ def test_a_camera_has_the_numbers_of_its_frames(page, folder, picture):
     page.run("document.getElementById('camera').click()")
     said(page, "The camera is off.")
     assert page.errors == []
+
+
+def test_two_clicks_leave_no_camera_on(page):
+    page.run(
+        "{ window.streams = []; const media = navigator.mediaDevices, get = media.getUserMedia.bind(media);"
+        "media.getUserMedia = async (wanted) => { streams.push(await get(wanted)); return streams.at(-1); };"
+        "document.getElementById('camera').click(); document.getElementById('camera').click(); } 0"
+    )
+    tracks = "streams.flatMap((one) => one.getTracks().map((track) => track.readyState))"
+    until(lambda: page.run(tracks) == ["ended", "live"])
+    said(page, "The camera is on.")
+    page.run("document.getElementById('camera').click()")
+    assert page.run(tracks) == ["ended", "ended"]
 
 
 def test_nothing_leaves_the_machine(page, picture):

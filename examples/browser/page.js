@@ -30,7 +30,9 @@ function stopCamera() {
 async function startCamera() {
   say("Waiting for the camera ...");
   if (!navigator.mediaDevices) throw new Error("browsers give the camera to https:// and localhost only");
-  const mine = stream = await navigator.mediaDevices.getUserMedia(CAMERA);
+  const mine = await navigator.mediaDevices.getUserMedia(CAMERA);
+  stopCamera(); // of an earlier click
+  stream = mine;
   const video = document.createElement("video");
   video.srcObject = stream;
   video.muted = video.playsInline = true;

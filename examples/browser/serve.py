@@ -1,6 +1,7 @@
 """Serve this folder at http://localhost:8000, with headers that let the page use several threads."""
 
 import sys
+from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,4 +24,5 @@ if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         print(f"http://localhost:{server.server_port}", flush=True)
-        server.serve_forever()
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sqlite3
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,9 +19,10 @@ LONGER = "the film has far more frames than its header says"
 MOST_TIMES, MOST_RATE = 3, 60
 """A film has failed after so many times its announced frames, and so many a second of the longest film."""
 PAUSE_S = 10.0
-"""Pause after an error of the system, and before a process that has ended unexpectedly counts.
+"""Seconds to wait after an error of the system, or after a process has ended unexpectedly.
 
-It is longer than a service that is told to stop goes on: what ended its processes, too, is no death.
+Only then is its death counted: a service that is told to stop has ended before, so processes that were killed
+with it are not counted.
 """
 STOP_S = 3.0
 """How long a process may need to end. One that is killed loses no more than a segment of its film."""
@@ -54,7 +54,8 @@ class Films:
     async def stop(self) -> None:
         """End the processes; their jobs go on at the next start."""
         for task in self._tasks:
-            task.cancel()
+            if not task.cancelling():  # a second call would break off the end of its process
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def wake(self) -> None:
@@ -83,7 +84,7 @@ class Films:
                 if await self._work(job, device):
                     lost = None
                     continue
-            except (OSError, sqlite3.Error) as error:  # no process can be started, or the disk is full
+            except Exception as error:  # no process can be started, the disk is full, or a fault of ours
                 log.note(f"serve: films were interrupted: {type(error).__name__}")
             await asyncio.sleep(PAUSE_S)
 
@@ -159,7 +160,7 @@ class Films:
         while True:
             try:
                 self._jobs.delete_old()
-            except (OSError, sqlite3.Error) as error:
+            except Exception as error:
                 log.note(f"serve: old results were not deleted: {type(error).__name__}")
             await asyncio.sleep(CLEAN_S)
 
@@ -175,11 +176,18 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        with suppress(
+            TimeoutError
+        ):  # it waits for the pipes, too, which a process that it has started may hold
+            await asyncio.wait_for(process.wait(), STOP_S)
 
 
 async def _close(process: asyncio.subprocess.Process) -> None:
     """End a process, and wait until its pipes are closed: an open one outlives the event loop."""
     await _end(process)
-    with suppress(TimeoutError):  # a process that it has started holds them
+    try:
         await asyncio.wait_for(process.communicate(), STOP_S)
+    except (
+        TimeoutError
+    ):  # a process that it has started holds the pipes: only the transport can close our ends
+        process._transport.close()  # type: ignore[attr-defined]

@@ -90,9 +90,7 @@ class Guard:
             await self._answer(scope, answer)
         except ClientDisconnect:
             answer.status = answer.status or GONE
-        except (
-            asyncio.CancelledError
-        ):  # the time is over that a service that is told to stop gives to requests
+        except asyncio.CancelledError:  # the service stops, and has waited long enough for requests
             answer.lingers = False
             if not answer.status:
                 await refuse(HTTPException(503, "the service stops; try again"))(
@@ -245,8 +243,18 @@ class StoppingServer(uvicorn.Server):
         """Stop."""
         films = self.config.app.state.service.films  # type: ignore[union-attr]
         await asyncio.gather(films.stop(), super().shutdown(sockets))
-        if self.force_exit:  # the signal has come again: no request is waited for, and all else is as ever
+        # After a second Ctrl-C uvicorn leaves this out; workers and jobs have to end all the same.
+        if self.force_exit:
             await self.lifespan.shutdown()
+
+    async def _wait_tasks_to_complete(self) -> None:
+        """Wait for requests until a second Ctrl-C; from Python 3.12 on, uvicorn does not stop then."""
+        waiting = asyncio.ensure_future(super()._wait_tasks_to_complete())
+        try:
+            while not waiting.done() and not self.force_exit:
+                await asyncio.wait({waiting}, timeout=0.1)
+        finally:
+            waiting.cancel()
 
 
 class TimedProtocol(H11Protocol):

@@ -58,6 +58,14 @@ class Jobs:
         self.folder, self.keep_s = folder / "jobs", keep_s
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = sqlite3.connect(folder / FILE, isolation_level=None)
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Make the list if there is none, and put it and the folder in order."""
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, state TEXT NOT NULL,"

@@ -54,8 +54,11 @@ def explain(error: MediaError, path: Path, place: Place) -> str:
     """
     if error.reason not in WRONG:
         return error.detail
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:  # the client is gone, and its file with it
+        return error.detail
     right, (kind, name) = other_place(place), detect_format(head)
     if kind == ("video" if place is PHOTOS else "image"):
         shown = f" ({name.upper()})" if kind == "image" else ""

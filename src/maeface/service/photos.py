@@ -31,8 +31,11 @@ from maeface.service.settings import PHOTOS_TOGETHER, Settings
 
 HEARTBEAT_S = 1.0
 """How often an idle process is asked whether it is alive."""
-SILENT_S = 60.0
-"""A process that needs longer for a batch is stopped."""
+SILENT_S = 20.0
+"""A process that makes no progress for so long is stopped.
+
+A photo that hangs may be tried twice, first with others: both times together are shorter than ``answer_s``.
+"""
 LONGEST_PAUSE_S = 30.0
 """Longest pause between two attempts to start a process."""
 
@@ -161,7 +164,7 @@ class Photos:
                         for item, answer in zip(device.batch, answers, strict=True):
                             item.answer.set_result(answer)
                         device.batch = []
-            except (MaefaceError, RuntimeError, OSError) as error:  # no process can start, or a fault of ours
+            except Exception as error:  # no process can start, or a fault of ours
                 says = str(error).strip().removesuffix(f"; {workers.ADVICE}") or type(error).__name__
                 kind = says if isinstance(error, MaefaceError) else says.splitlines()[-1]
                 log.note(
@@ -259,10 +262,12 @@ def make_job(settings: Settings, device: str) -> Callable[[list[Question], worke
         predicted = (
             one for batch in predictor.stream(_read(photos, settings.pixels, notify)) for one in batch
         )
-        return [
-            measure_film(Path(question.path)) if question.film else answer(next(predicted))
-            for question in questions
-        ]
+
+        def look(question: Question) -> Answer:
+            notify(0)
+            return measure_film(Path(question.path)) if question.film else answer(next(predicted))
+
+        return [look(question) for question in questions]
 
     def answer(one: ImagePrediction) -> Answer:
         if isinstance(one.image, UnreadableInput):

@@ -15,7 +15,7 @@ const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 export async function takeFilm(file, signal) {
   const sent = (part) => showProgress(part, `${Math.floor(100 * part)} %`);
   const { id } = await (await ask("v1/videos", { ...form("file", file), signal, sent })).json();
-  const drop = () => ask(`v1/jobs/${id}`, { method: "DELETE" }).catch((error) => say(`Not stopped: ${error.message}`, true));
+  const drop = () => ask(`v1/jobs/${id}`, { method: "DELETE", keepalive: true }).catch((error) => say(`Not stopped: ${error.message}`, true));
   signal.addEventListener("abort", drop, { once: true });
   if (signal.aborted) return drop();
   const job = await follow(id, signal);
@@ -56,7 +56,7 @@ function show(file, job, report) {
   }
   $("timeline").hidden = report === null;
   $("film-tables").replaceChildren("Download: ", ...buttons);
-  const when = new Date(job.expires ?? job.deleted).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  const when = new Date(job.expires).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   $("expires").textContent = `The server has deleted the film, and deletes these results at ${when}.`;
   $("delete").onclick = async () => {
     await ask(path, { method: "DELETE" }).then(() => {

@@ -35,6 +35,8 @@ $("file").onchange = (event) => {
   take(event.target.files[0]);
   event.target.value = ""; // the same file can be chosen again
 };
+for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault()); // else a file beside the field replaces the page
+addEventListener("pagehide", stop);
 $("drop").ondragover = (event) => { event.preventDefault(); $("drop").classList.add("over"); };
 $("drop").ondragleave = () => $("drop").classList.remove("over");
 $("drop").ondrop = (event) => {
