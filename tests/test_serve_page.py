@@ -128,6 +128,14 @@ def test_a_photo_is_shown_with_a_table_of_its_face(page, tmp_path):
     assert [one for one in page.errors if "422" not in one] == []
 
 
+def test_boxes_have_the_numbers_of_the_rows(page, tmp_path):
+    page.run(
+        "window.drawn = []; CanvasRenderingContext2D.prototype.fillText = (text) => window.drawn.push(text); 0"
+    )
+    choose_photo(page, tmp_path / "a.png", 3)
+    assert page.run("window.drawn") == [0, 1, 2]
+
+
 def test_faces_of_a_group_have_a_row_each_and_their_tables_are_folded(page, tmp_path):
     choose_photo(page, tmp_path / "a.png", 20)
     assert page.run("document.querySelectorAll('#faces .overview tbody tr').length") == 20
@@ -135,7 +143,13 @@ def test_faces_of_a_group_have_a_row_each_and_their_tables_are_folded(page, tmp_
         "[...document.querySelectorAll('#faces .overview thead th')].map((one) => one.textContent)"
     )
     assert heads == ["Face", "AU12 Lip corner puller"]
+    rows = page.run(
+        "[...document.querySelectorAll('#faces .overview tbody th')].map((one) => one.textContent)"
+    )
+    assert rows == [f"Face {face}" for face in range(20)]  # as column "face" of the tables
     folded = "[...document.querySelectorAll('#faces details')]"
+    names = page.run(f"{folded}.map((one) => one.querySelector('summary').textContent)")
+    assert names == [f"Face {face}: all action units" for face in range(20)]
     assert page.run(f"{folded}.map((one) => one.open)") == [False] * 20
     rows = page.run(f"[...{folded}[19].querySelectorAll('tbody th')].map((one) => one.textContent)")
     assert rows == ["AU12 Lip corner puller", "AU04 Brow lowerer"]
@@ -279,7 +293,7 @@ def test_the_camera_sends_one_picture_after_another_until_it_is_stopped(page):
         )
     )
     captions = page.run("[...document.querySelectorAll('#values caption')].map((one) => one.textContent)")
-    assert [one.partition(":")[0] for one in captions] == ["Face 1", "Face 2"]
+    assert [one.partition(":")[0] for one in captions] == ["Face 0", "Face 1"]
     meters = page.run("[...document.querySelectorAll('#values meter')].map((one) => one.ariaLabel)")
     assert meters == ["AU12 Lip corner puller"] * 2
     assert page.run("[document.getElementById('seen').width, window.streams[0][0].audio ?? false]") == [

@@ -18,7 +18,7 @@ function element(tag, content = [], more = {}) {
   return made;
 }
 
-/** Draw a picture (an image, or another canvas) with a numbered box around each face. */
+/** Draw a picture (an image, or another canvas) with a box around each face, numbered from 0 as in the tables. */
 export function drawFaces(canvas, picture, faces, what) {
   const scale = Math.min(1, 960 / picture.width), pen = canvas.getContext("2d");
   canvas.width = picture.width * scale;
@@ -35,8 +35,8 @@ export function drawFaces(canvas, picture, faces, what) {
     }
     pen.strokeStyle = "#000";
     pen.lineWidth = 4 * unit;
-    pen.strokeText(k + 1, left + size / 4, top + size);
-    pen.fillText(k + 1, left + size / 4, top + size);
+    pen.strokeText(k, left + size / 4, top + size);
+    pen.fillText(k, left + size / 4, top + size);
   });
   canvas.setAttribute("aria-label", `${what}; marked faces: ${faces.length}`);
 }
@@ -45,7 +45,7 @@ const headOf = (...texts) => element("thead", element("tr", texts.map((text) => 
 const rowOf = (title, cells) => element("tr", [element("th", title, { scope: "row" }), ...cells]);
 
 function nameOf(face, k) {
-  return `Face ${k + 1}${face.status === "ok" ? "" : ` (${face.status.replace("_", " ")})`}`;
+  return `Face ${k}${face.status === "ok" ? "" : ` (${face.status.replace("_", " ")})`}`;
 }
 
 /** Return a table of some action units of a face, a row each. */
