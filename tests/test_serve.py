@@ -1090,8 +1090,11 @@ def test_what_each_au_is_and_whether_to_rely_on_it(client):
     ("headers", "says"),
     [
         ({}, "no token was given; send the header 'Authorization: Bearer TOKEN'"),
-        ({"Authorization": TOKEN}, "no token was given"),
-        ({"Authorization": "Basic eDp5"}, "no token was given"),
+        (
+            {"Authorization": TOKEN},
+            "the header does not begin with 'Bearer '; send 'Authorization: Bearer TOKEN'",
+        ),
+        ({"Authorization": "Basic eDp5"}, "the header does not begin with 'Bearer '"),
         ({"Authorization": f"Bearer {TOKEN}x"}, "this token is not the right one"),
         ({"Authorization": "Bearer "}, "this token is not the right one"),
     ],
