@@ -209,7 +209,7 @@ def test_where_a_table_goes_if_nothing_is_said(tmp_path, monkeypatch):
     assert predict.default_out([film]) == tmp_path / "talk.aus.csv"
     assert predict.default_out([tmp_path]) == tmp_path.with_name(f"{tmp_path.name}.aus")
     with pytest.raises(
-        ConfigError, match="^a film was given together with other inputs; say where the tables go: --out"
+        ConfigError, match=r"^a film was given together with other inputs; say where the tables go: --out"
     ):
         predict.default_out([film, tmp_path / "photo.jpg"])
     (tmp_path / "sub").mkdir()

@@ -1,5 +1,6 @@
 """The page of the service, in a browser."""
 
+import json
 import os
 import re
 from importlib import resources
@@ -130,7 +131,8 @@ def test_a_photo_is_shown_with_a_table_of_its_face(page, tmp_path):
 
 def test_boxes_have_the_numbers_of_the_rows(page, tmp_path):
     page.run(
-        "window.drawn = []; CanvasRenderingContext2D.prototype.fillText = (text) => window.drawn.push(text); 0"
+        "window.drawn = [];"
+        "CanvasRenderingContext2D.prototype.fillText = (text) => window.drawn.push(text); 0"
     )
     choose_photo(page, tmp_path / "a.png", 3)
     assert page.run("window.drawn") == [0, 1, 2]
@@ -153,6 +155,43 @@ def test_faces_of_a_group_have_a_row_each_and_their_tables_are_folded(page, tmp_
     assert page.run(f"{folded}.map((one) => one.open)") == [False] * 20
     rows = page.run(f"[...{folded}[19].querySelectorAll('tbody th')].map((one) => one.textContent)")
     assert rows == ["AU12 Lip corner puller", "AU04 Brow lowerer"]
+
+
+STRONG = {"present": True, "probability": 0.974, "intensity": 3.71, "left": 3.9, "right": None}
+WEAK = {"present": False, "probability": 0.1, "intensity": 0.2, "left": None, "right": None}
+
+
+def answer_faces(page, *faces):
+    """Let the service find these faces, {action unit: values} each."""
+    found = [{"status": "ok", "box": [1, 2, 30, 40], "aus": aus} for aus in faces]
+    answer = json.dumps({"images": [{"faces": found}]})
+    answer_instead(page, f"return path === 'v1/images' ? Response.json({answer}) : null")
+
+
+def texts(page, selector):
+    return page.run(f"[...document.querySelectorAll('{selector}')].map((one) => one.textContent)")
+
+
+def test_a_table_has_the_threshold_and_the_sides_that_are_known(page, server, tmp_path):
+    answer_faces(page, {"AU12": STRONG, "AU25": WEAK, "AU04": WEAK})
+    choose_photo(page, tmp_path / "a.png", 1)
+    trust = json.loads(server.ask("GET", "/v1/aus").content)
+    from_12, from_25, from_4 = (f"{trust[au]['threshold']:.2f}" for au in ("AU12", "AU25", "AU04"))
+    first = "#faces > .wide"
+    assert texts(page, f"{first} thead th") == [
+        *("Action unit", "Present", "Probability", "Present from", "Intensity, 0 to 5", "Left")
+    ]
+    expected = ["yes", "0.97", from_12, "3.7", "3.9", "no", "0.10", from_25, "0.2", ""]
+    assert texts(page, f"{first} td") == expected
+    assert texts(page, "#faces details td") == ["no", "0.10", from_4, "0.2"]
+
+
+def test_a_group_has_the_values_that_the_command_prints(page, tmp_path):
+    answer_faces(page, {"AU12": STRONG}, {"AU12": {**WEAK, "probability": None}})
+    choose_photo(page, tmp_path / "a.png", 2)
+    assert texts(page, "#faces .overview td") == ["yes 0.97 (3.7, left 3.9)", "no 0.2"]
+    caption = "Present, probability from 0 to 1, intensity from 0 to 5"
+    assert texts(page, "#faces .overview caption") == [caption]
 
 
 def test_the_rows_of_a_photo_can_be_downloaded(page, tmp_path):
