@@ -123,7 +123,7 @@ def test_a_photo_is_shown_with_a_table_of_its_face(page, tmp_path):
     assert shown(page, "photo")
     (tmp_path / "b.png").write_bytes(b"no photo")
     choose(page, tmp_path / "b.png")
-    said(page, "Not done: not_an_image")
+    said(page, f"Not done: this is text; expected {KINDS}")
     assert not shown(page, "photo")
     assert {url.rpartition(":")[0] for url in page.requests} <= {"http://localhost", "blob:http://localhost"}
     assert [one for one in page.errors if "422" not in one] == []
@@ -131,8 +131,7 @@ def test_a_photo_is_shown_with_a_table_of_its_face(page, tmp_path):
 
 def test_boxes_have_the_numbers_of_the_rows(page, tmp_path):
     page.run(
-        "window.drawn = [];"
-        "CanvasRenderingContext2D.prototype.fillText = (text) => window.drawn.push(text); 0"
+        "window.drawn = [];CanvasRenderingContext2D.prototype.fillText = (text) => window.drawn.push(text); 0"
     )
     choose_photo(page, tmp_path / "a.png", 3)
     assert page.run("window.drawn") == [0, 1, 2]
@@ -155,6 +154,28 @@ def test_faces_of_a_group_have_a_row_each_and_their_tables_are_folded(page, tmp_
     assert page.run(f"{folded}.map((one) => one.open)") == [False] * 20
     rows = page.run(f"[...{folded}[19].querySelectorAll('tbody th')].map((one) => one.textContent)")
     assert rows == ["AU12 Lip corner puller", "AU04 Brow lowerer"]
+
+
+KINDS = "a photo (JPEG, PNG, WebP, BMP, GIF, AVIF, HEIC) or a film (MP4, MOV, Matroska, WebM, AVI, MPEG)"
+
+
+def test_a_file_that_is_neither_photo_nor_film_is_told_what_both_are(page, tmp_path):
+    for name in ("notes.txt", "notes.mp4", "notes.png"):
+        (tmp_path / name).write_text("the third one smiles")
+        choose(page, tmp_path / name)
+        said(page, f"Not done: this is text; expected {KINDS}")
+        page.run("document.getElementById('say').textContent = ''")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.mp4"])
+def test_when_the_service_is_gone_the_page_asks_whether_it_runs(page, tmp_path, name):
+    choose_photo(page, tmp_path / "a.png", 1)  # what is asked once is known
+    (tmp_path / name).write_bytes(photo(1))
+    page.call(
+        "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0
+    )
+    choose(page, tmp_path / name)
+    said(page, "Not done: the service does not answer. Is `maeface serve` still running?")
 
 
 STRONG = {"present": True, "probability": 0.974, "intensity": 3.71, "left": 3.9, "right": None}
