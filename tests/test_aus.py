@@ -88,6 +88,17 @@ def test_an_au_that_the_weights_lack_is_explained_all_the_same(own):
         ("dimpled", "AU14 Dimpler"),
         ("Cheek riser", "AU06 Cheek raiser"),
         ("smile", "AU12 Lip corner puller"),
+        ("frown", "AU04 Brow lowerer or AU15 Lip corner depressor"),
+        ("pout", "AU17 Chin raiser or AU18 Lip pucker"),
+        ("wink", "AU43 Eyes closed or AU45 Blink"),
+        ("dimple", "AU14 Dimpler"),
+        ("smiling", "AU12 Lip corner puller"),
+        ("frowning", "AU04 Brow lowerer or AU15 Lip corner depressor"),
+        ("squint", "AU06 Cheek raiser or AU07 Lid tightener"),
+        (
+            "Surprise",
+            "AU01 Inner brow raiser or AU02 Outer brow raiser or AU05 Upper lid raiser or AU26 Jaw drop",
+        ),
         ("kiss", "AU18 Lip pucker"),
         ("brow", "AU01 Inner brow raiser or AU02 Outer brow raiser or AU04 Brow lowerer"),
     ],
@@ -100,7 +111,8 @@ def test_a_mistyped_name_and_a_word_of_the_description_say_what_is_meant(name, n
 @pytest.mark.parametrize("name", ["AU13", "AU3", "AU98", "quantum", ""])
 def test_a_name_like_no_other_gets_the_list(name):
     with pytest.raises(
-        ConfigError, match=rf"^no action unit '{name}'; expected one of AU01, AU02, .*, AU45$"
+        ConfigError,
+        match=rf"^no action unit '{name}'; expected one of AU01 Inner brow raiser, AU02 .*, AU45 Blink$",
     ):
         aus.run(name)
 
@@ -140,3 +152,7 @@ def test_pictures_are_there_small_and_six_faces_wide():
 
 def test_every_au_of_the_weights_has_more_text():
     assert all(len(facts.AUS[number].details) > 60 for number in facts.dataset("synthau").aus_occurrence)
+
+
+def test_who_looks_for_blinks_is_told_where_they_are_counted():
+    assert "In films, blinks are counted from AU43" in shown(aus.run("blink"))

@@ -139,7 +139,7 @@ def test_a_photo_has_the_numbers_of_predict(page, folder, picture, tmp_path):
     assert page.run("document.getElementById('values').hidden")
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     page.choose("#file", tmp_path / "broken.jpg")
-    said(page, "Not done:")
+    said(page, "Not done: broken.jpg is no photo that this browser can read (JPEG, PNG, WebP)")
     assert page.errors == []
 
 

@@ -208,7 +208,9 @@ def test_where_a_table_goes_if_nothing_is_said(tmp_path, monkeypatch):
     assert predict.default_out([tmp_path / "photo.jpg"]) is None
     assert predict.default_out([film]) == tmp_path / "talk.aus.csv"
     assert predict.default_out([tmp_path]) == tmp_path.with_name(f"{tmp_path.name}.aus")
-    with pytest.raises(ConfigError, match="say where the tables go: --out"):
+    with pytest.raises(
+        ConfigError, match=r"^a film was given together with other inputs; say where the tables go: --out"
+    ):
         predict.default_out([film, tmp_path / "photo.jpg"])
     (tmp_path / "sub").mkdir()
     assert predict.default_out([tmp_path / "sub" / ".."]) == tmp_path.with_name(f"{tmp_path.name}.aus")

@@ -25,7 +25,7 @@ from maeface.faces.quality import describe_low_quality
 from maeface.model import preprocessing, weights, zoo
 from maeface.model.au import AUModel
 from maeface.model.file_format.description import describe
-from maeface.model.file_format.metadata import Preprocessing, Unlike
+from maeface.model.file_format.metadata import Check, Preprocessing, Unlike
 from maeface.model.mae import MAE
 from maeface.model.vit import ViT
 from maeface.prediction.columns import BOX, FACE, face_columns, make_consistent
@@ -34,7 +34,7 @@ from maeface.prediction.predictor import Predictor
 from maeface.prediction.table_writer import WHERE
 from maeface.report import figures
 from maeface.report.lines import describe_faces
-from parts_cases import photo, work_here
+from parts_cases import QuickPredictor, photo, work_here
 
 AUS = (4, 12)
 COLUMNS = ["AU04", "AU12", "AU04_p", "AU12_p", "AU04_i", "AU12_i"]
@@ -811,3 +811,24 @@ def test_what_is_neither_photo_nor_video_has_no_table_of_its_own(model_file, cro
     assert summary.skipped == {"not_an_image": 2}  # and bad.jpg, which has a table that says so
     with pytest.raises(DataError, match="none of 1 inputs could be read: 1 not_an_image"):
         predict.run([crops / "notes.txt"], model_file(), out, aligned=True, device="cpu")
+
+
+def test_only_what_was_not_read_is_counted(model_file, crops, tmp_path):
+    (crops / "bad.jpg").unlink()
+    for out in (tmp_path / "all.csv", tmp_path / "each"):
+        summary = predict.run([crops], model_file(), out, aligned=True, device="cpu")
+        assert str(summary).splitlines()[0] == f"{out}: inputs: 4; images: 4; faces: 4"
+        assert summary.skipped == {}
+
+
+def test_lines_end_with_the_options_that_show_more_of_the_faces(tmp_path, capsys):
+    predictor = QuickPredictor()
+    check = Check(on="real", data="people", auc=0.9, low=0.85, high=0.95, n=100, present=40)
+    predictor.metadata.checks = {12: check}
+    path, hidden = tmp_path / "a.png", "1 action units that are not reliable on real people are not shown"
+    for faces in (0, 1, 2):
+        Image.new("RGB", (64, 64), (10 * faces, 0, 0)).save(path)
+        predict.run([path], None, None, make_predictor=lambda options: predictor)
+        notes = capsys.readouterr().err
+        assert (hidden in notes) == (faces > 0)
+        assert ("--pictures DIR shows which face is which" in notes.splitlines()) == (faces > 1)

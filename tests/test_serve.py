@@ -35,9 +35,11 @@ from starlette.testclient import TestClient
 
 import parts_cases
 import serve_parts
-from maeface import checks, portable, predict, serve
+from maeface import checks, facts, portable, predict, serve
 from maeface.errors import ConfigError, DataError, ResourceError
 from maeface.faces import detector_weights, media
+from maeface.model.weights import read_metadata
+from maeface.model.zoo import find
 from maeface.prediction.tables import describe_unreadable
 from maeface.service import app, film_process, films, guard, jobs, kinds, photos, replies, service, upload
 from maeface.service.settings import Settings
@@ -1109,6 +1111,11 @@ def test_what_each_au_is_and_whether_to_rely_on_it(client):
     found = client.get("/v1/aus").json()
     assert len(found) == 20 and [name for name, au in found.items() if au["use"]] == ["AU06", "AU12", "AU25"]
     assert found["AU12"]["title"] == "AU12 Lip corner puller" and "real faces" in found["AU12"]["checked"]
+    metadata = read_metadata(find())
+    own = dict(zip(metadata.aus, metadata.thresholds, strict=True))
+    assert {name: au["threshold"] for name, au in found.items()} == {
+        facts.au_name(au): threshold for au, threshold in own.items()
+    }
 
 
 # What a new user meets -------------------------------------------------------------------------------------
@@ -1118,8 +1125,11 @@ def test_what_each_au_is_and_whether_to_rely_on_it(client):
     ("headers", "says"),
     [
         ({}, "no token was given; send the header 'Authorization: Bearer TOKEN'"),
-        ({"Authorization": TOKEN}, "no token was given"),
-        ({"Authorization": "Basic eDp5"}, "no token was given"),
+        (
+            {"Authorization": TOKEN},
+            "the header does not begin with 'Bearer '; send 'Authorization: Bearer TOKEN'",
+        ),
+        ({"Authorization": "Basic eDp5"}, "the header does not begin with 'Bearer '"),
         ({"Authorization": f"Bearer {TOKEN}x"}, "this token is not the right one"),
         ({"Authorization": "Bearer "}, "this token is not the right one"),
     ],

@@ -1,5 +1,6 @@
 """The page of the service, in a browser."""
 
+import json
 import os
 import re
 from contextlib import closing
@@ -124,10 +125,18 @@ def test_a_photo_is_shown_with_a_table_of_its_face(page, tmp_path):
     assert shown(page, "photo")
     (tmp_path / "b.png").write_bytes(b"no photo")
     choose(page, tmp_path / "b.png")
-    said(page, "Not done: not_an_image")
+    said(page, f"Not done: this is text; expected {KINDS}")
     assert not shown(page, "photo")
     assert {url.rpartition(":")[0] for url in page.requests} <= {"http://localhost", "blob:http://localhost"}
     assert [one for one in page.errors if "422" not in one] == []
+
+
+def test_boxes_have_the_numbers_of_the_rows(page, tmp_path):
+    page.run(
+        "window.drawn = [];CanvasRenderingContext2D.prototype.fillText = (text) => window.drawn.push(text); 0"
+    )
+    choose_photo(page, tmp_path / "a.png", 3)
+    assert page.run("window.drawn") == [0, 1, 2]
 
 
 def test_faces_of_a_group_have_a_row_each_and_their_tables_are_folded(page, tmp_path):
@@ -137,10 +146,75 @@ def test_faces_of_a_group_have_a_row_each_and_their_tables_are_folded(page, tmp_
         "[...document.querySelectorAll('#faces .overview thead th')].map((one) => one.textContent)"
     )
     assert heads == ["Face", "AU12 Lip corner puller"]
+    rows = page.run(
+        "[...document.querySelectorAll('#faces .overview tbody th')].map((one) => one.textContent)"
+    )
+    assert rows == [f"Face {face}" for face in range(20)]  # as column "face" of the tables
     folded = "[...document.querySelectorAll('#faces details')]"
+    names = page.run(f"{folded}.map((one) => one.querySelector('summary').textContent)")
+    assert names == [f"Face {face}: all action units" for face in range(20)]
     assert page.run(f"{folded}.map((one) => one.open)") == [False] * 20
     rows = page.run(f"[...{folded}[19].querySelectorAll('tbody th')].map((one) => one.textContent)")
     assert rows == ["AU12 Lip corner puller", "AU04 Brow lowerer"]
+
+
+KINDS = "a photo (JPEG, PNG, WebP, BMP, GIF, AVIF, HEIC) or a film (MP4, MOV, Matroska, WebM, AVI, MPEG)"
+
+
+def test_a_file_that_is_neither_photo_nor_film_is_told_what_both_are(page, tmp_path):
+    for name in ("notes.txt", "notes.mp4", "notes.png"):
+        (tmp_path / name).write_text("the third one smiles")
+        choose(page, tmp_path / name)
+        said(page, f"Not done: this is text; expected {KINDS}")
+        page.run("document.getElementById('say').textContent = ''")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.mp4"])
+def test_when_the_service_is_gone_the_page_asks_whether_it_runs(page, tmp_path, name):
+    choose_photo(page, tmp_path / "a.png", 1)  # what is asked once is known
+    (tmp_path / name).write_bytes(photo(1))
+    page.call(
+        "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0
+    )
+    choose(page, tmp_path / name)
+    said(page, "Not done: the service does not answer. Is `maeface serve` still running?")
+
+
+STRONG = {"present": True, "probability": 0.974, "intensity": 3.71, "left": 3.9, "right": None}
+WEAK = {"present": False, "probability": 0.1, "intensity": 0.2, "left": None, "right": None}
+
+
+def answer_faces(page, *faces):
+    """Let the service find these faces, {action unit: values} each."""
+    found = [{"status": "ok", "box": [1, 2, 30, 40], "aus": aus} for aus in faces]
+    answer = json.dumps({"images": [{"faces": found}]})
+    answer_instead(page, f"return path === 'v1/images' ? Response.json({answer}) : null")
+
+
+def texts(page, selector):
+    return page.run(f"[...document.querySelectorAll('{selector}')].map((one) => one.textContent)")
+
+
+def test_a_table_has_the_threshold_and_the_sides_that_are_known(page, server, tmp_path):
+    answer_faces(page, {"AU12": STRONG, "AU25": WEAK, "AU04": WEAK})
+    choose_photo(page, tmp_path / "a.png", 1)
+    trust = json.loads(server.ask("GET", "/v1/aus").content)
+    from_12, from_25, from_4 = (f"{trust[au]['threshold']:.2f}" for au in ("AU12", "AU25", "AU04"))
+    first = "#faces > .wide"
+    assert texts(page, f"{first} thead th") == [
+        *("Action unit", "Present", "Probability", "Present from", "Intensity, 0 to 5", "Left")
+    ]
+    expected = ["yes", "0.97", from_12, "3.7", "3.9", "no", "0.10", from_25, "0.2", ""]
+    assert texts(page, f"{first} td") == expected
+    assert texts(page, "#faces details td") == ["no", "0.10", from_4, "0.2"]
+
+
+def test_a_group_has_the_values_that_the_command_prints(page, tmp_path):
+    answer_faces(page, {"AU12": STRONG}, {"AU12": {**WEAK, "probability": None}})
+    choose_photo(page, tmp_path / "a.png", 2)
+    assert texts(page, "#faces .overview td") == ["yes 0.97 (3.7, left 3.9)", "no 0.2"]
+    caption = "Present, probability from 0 to 1, intensity from 0 to 5"
+    assert texts(page, "#faces .overview caption") == [caption]
 
 
 def test_the_rows_of_a_photo_can_be_downloaded(page, tmp_path):
@@ -309,7 +383,7 @@ def test_the_camera_sends_one_picture_after_another_until_it_is_stopped(page):
         )
     )
     captions = page.run("[...document.querySelectorAll('#values caption')].map((one) => one.textContent)")
-    assert [one.partition(":")[0] for one in captions] == ["Face 1", "Face 2"]
+    assert [one.partition(":")[0] for one in captions] == ["Face 0", "Face 1"]
     meters = page.run("[...document.querySelectorAll('#values meter')].map((one) => one.ariaLabel)")
     assert meters == ["AU12 Lip corner puller"] * 2
     assert page.run("[document.getElementById('seen').width, window.streams[0][0].audio ?? false]") == [

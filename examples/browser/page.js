@@ -55,7 +55,9 @@ async function takePhoto(file) {
   stopCamera();
   say("Looking ...");
   // the numbers in the file: no colours changed for this screen
-  const photo = await createImageBitmap(file, { colorSpaceConversion: "none" });
+  const photo = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => {
+    throw new Error(`${file.name} is no photo that this browser can read (JPEG, PNG, WebP)`);
+  });
   $("speed").textContent = "";
   say(await show(photo, photo.width, photo.height) ? "Found a face." : "No face was found.");
 }

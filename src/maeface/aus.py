@@ -4,7 +4,7 @@ The facts come from ``facts``, the trust from the metadata of the weights, and t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -119,21 +119,20 @@ def _find_number(name: str, predicted: tuple[int, ...]) -> int:
         if text in names:
             return names[text]
         near = checks.find_nearest(text, names)
-        meant = [names[near]] if near else _described_by(text)
+        short = {
+            number: f"{au.name} {' '.join(au.words)} {au.appearance}" for number, au in facts.AUS.items()
+        }
+        long = {number: f"{au.details} {' '.join(au.muscles)}" for number, au in facts.AUS.items()}
+        meant = _with_word(text, short) or ([names[near]] if near else _with_word(text, long))
     if meant:
         raise ConfigError(f"no action unit {name!r}; did you mean {' or '.join(map(facts.au_title, meant))}?")
-    raise ConfigError(f"no action unit {name!r}; expected one of {', '.join(map(facts.au_name, known))}")
+    raise ConfigError(f"no action unit {name!r}; expected one of {', '.join(map(facts.au_title, known))}")
 
 
-def _described_by(word: str) -> list[int]:
-    """Return the action units that a word describes: by what one sees, else by all the text about them."""
-    if not word:
-        return []
+def _with_word(word: str, texts: Mapping[int, str]) -> list[int]:
+    """Return the action units in whose texts a word begins so."""
     begins = re.compile(rf"\b{re.escape(word)}", re.IGNORECASE)
-    short = {number: f"{au.name} {au.appearance}" for number, au in facts.AUS.items()}
-    long = {number: f"{au.details} {' '.join(au.muscles)}" for number, au in facts.AUS.items()}
-    found = ([number for number, text in texts.items() if begins.search(text)] for texts in (short, long))
-    return next(filter(None, found), [])
+    return [number for number, text in texts.items() if word and begins.search(text)]
 
 
 def _threshold(metadata: Metadata, number: int) -> float | None:

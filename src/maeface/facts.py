@@ -39,6 +39,8 @@ class AU(BaseModel):
     muscles: tuple[str, ...]
     appearance: str
     """The visible change of the face."""
+    words: tuple[str, ...] = ()
+    """Everyday words for it, or for faces that have it."""
     details: str = ""
     """What to look for, and what looks alike; some sentences."""
     picture: str = ""

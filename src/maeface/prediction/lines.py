@@ -57,6 +57,7 @@ def print_lines(
     skipped, totals = SkippedInputs(), Totals(inputs=len(listing))
     read: Counter[str] = Counter()
     missing: Counter[str] = Counter()
+    has_group = False  # a photo with several faces
 
     def predict() -> Iterator["pa.Table"]:
         for batch in predictor.stream(source):
@@ -74,6 +75,7 @@ def print_lines(
         for table in number_tracks(predict(), track):
             rows = table.to_pylist()
             totals.statuses.update(row["status"] for row in rows)
+            has_group |= any(row["face"] > 0 and row["input"] not in videos for row in rows)
             if lines := list(describe_faces(rows, shown, videos, describe_low_quality)):
                 console.print_result("\n".join(lines))
             advance(0, f"{read.total()} images, {totals.faces} faces")
@@ -81,11 +83,20 @@ def print_lines(
     totals.shares_missing = [count / (count + read[name]) for name, count in missing.items()]
     if not totals.images:
         raise DataError(describe_unreadable(len(listing), totals.reasons))
-    if hidden := len(predictor.metadata.aus) - len(shown):
+    _note_more(
+        len(predictor.metadata.aus) - len(shown) if totals.faces else 0, has_group and pictures is None
+    )
+    return totals
+
+
+def _note_more(hidden: int, is_group: bool) -> None:
+    """Show which options show more: of hidden action units, and of several faces of a photo."""
+    if hidden:
         console.note(
             f"{hidden} action units that are not reliable on real people are not shown; --all-aus shows them"
         )
-    return totals
+    if is_group:
+        console.note("--pictures DIR shows which face is which")
 
 
 def draw_photos(

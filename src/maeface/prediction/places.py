@@ -29,7 +29,7 @@ def default_out(inputs: Sequence[Path]) -> Path | None:
         return None
     if len(inputs) > 1:
         raise ConfigError(
-            "several inputs with videos were given; say where the tables go: --out FILE or DIR/"
+            "a film was given together with other inputs; say where the tables go: --out FILE or DIR/"
         )
     (path,) = inputs
     if path.is_dir():

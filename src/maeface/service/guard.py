@@ -143,7 +143,9 @@ class Guard:
         scheme, _, named = "".join(given[:1]).partition(" ")
         if len(given) > 1:
             says = f"expected one token, got {len(given)}; send one header 'Authorization: Bearer TOKEN'"
-        elif scheme.lower() != "bearer":
+        elif given and scheme.lower() != "bearer":
+            says = "the header does not begin with 'Bearer '; send 'Authorization: Bearer TOKEN'"
+        elif not given:
             says = "no token was given; send the header 'Authorization: Bearer TOKEN'"
         elif hmac.compare_digest(named.strip().encode("latin-1"), token):
             return

@@ -103,6 +103,10 @@ class AUTrust(BaseModel):
     checked: str = Field(
         description="what the checks say", examples=["AUC 0.97 [0.94, 0.99] on 300 real faces, 276 with it"]
     )
+    threshold: float | None = Field(
+        description="probability from which it is present; null: the weights give no probability",
+        examples=[0.78],
+    )
 
 
 class Health(BaseModel):

@@ -17,6 +17,7 @@ from maeface import facts, files
 from maeface.model.arrays import load_arrays
 from maeface.model.trust import shown_aus, trust_of
 from maeface.model.zoo import find
+from maeface.prediction.columns import choose_thresholds
 from maeface.service import replies
 from maeface.service.films import Films
 from maeface.service.jobs import JobRow, Jobs
@@ -76,13 +77,15 @@ class Service:
         """What the action units of the weights are, and whether to rely on them; all, if nothing is known."""
         metadata = load_arrays(find(self.settings.weights))[1]
         known, shown = trust_of(metadata), shown_aus(metadata, all_aus=False)
+        thresholds = choose_thresholds(metadata, None)
         return {
             facts.au_name(au): replies.AUTrust(
                 title=facts.au_title(au),
                 use=au in shown,
                 checked=str(known[au]) if known else "the weights say nothing about it",
+                threshold=None if metadata.task == "intensity" else threshold,
             )
-            for au in metadata.aus
+            for au, threshold in zip(metadata.aus, thresholds, strict=True)
         }
 
     @asynccontextmanager

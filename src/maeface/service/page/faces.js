@@ -18,7 +18,7 @@ function element(tag, content = [], more = {}) {
   return made;
 }
 
-/** Draw a picture (an image, or another canvas) with a numbered box around each face. */
+/** Draw a picture (an image, or another canvas) with a box around each face, numbered from 0 as in the tables. */
 export function drawFaces(canvas, picture, faces, what) {
   const scale = Math.min(1, 960 / picture.width), pen = canvas.getContext("2d");
   canvas.width = picture.width * scale;
@@ -35,8 +35,8 @@ export function drawFaces(canvas, picture, faces, what) {
     }
     pen.strokeStyle = "#000";
     pen.lineWidth = 4 * unit;
-    pen.strokeText(k + 1, left + size / 4, top + size);
-    pen.fillText(k + 1, left + size / 4, top + size);
+    pen.strokeText(k, left + size / 4, top + size);
+    pen.fillText(k, left + size / 4, top + size);
   });
   canvas.setAttribute("aria-label", `${what}; marked faces: ${faces.length}`);
 }
@@ -45,28 +45,50 @@ const headOf = (...texts) => element("thead", element("tr", texts.map((text) => 
 const rowOf = (title, cells) => element("tr", [element("th", title, { scope: "row" }), ...cells]);
 
 function nameOf(face, k) {
-  return `Face ${k + 1}${face.status === "ok" ? "" : ` (${face.status.replace("_", " ")})`}`;
+  return `Face ${k}${face.status === "ok" ? "" : ` (${face.status.replace("_", " ")})`}`;
 }
+
+// The columns of a table of one face: title, and the text of an action unit. Those without any text are left out.
+const COLUMNS = [
+  ["Present", (au) => (au.present ? "yes" : "no")],
+  ["Probability", (au) => number(au.probability, 2)],
+  ["Present from", (au, name) => number(trust[name]?.threshold ?? null, 2)],
+  ["Intensity, 0 to 5", (au) => number(au.intensity, 1)],
+  ["Left", (au) => number(au.left, 1)],
+  ["Right", (au) => number(au.right, 1)],
+];
 
 /** Return a table of some action units of a face, a row each. */
 function tableOf(face, names, caption) {
-  const rows = names.map((name) => {
-    const au = face.aus[name], cells = [au.present ? "yes" : "no", number(au.probability, 2), number(au.intensity, 1)];
-    return Object.assign(rowOf(titleOf(name), cells.map((cell) => element("td", cell))), { className: au.present ? "" : "absent" });
-  });
-  const table = element("table", [headOf("Action unit", "Present", "Probability", "Intensity, 0 to 5"), element("tbody", rows)]);
+  const columns = COLUMNS.map(([title, text]) => [title, names.map((name) => text(face.aus[name], name))])
+    .filter(([, texts]) => texts.some((text) => text));
+  const rows = names.map((name, k) => Object.assign(
+    rowOf(titleOf(name), columns.map(([, texts]) => element("td", texts[k]))),
+    { className: face.aus[name].present ? "" : "absent" },
+  ));
+  const table = element("table", [headOf("Action unit", ...columns.map(([title]) => title)), element("tbody", rows)]);
   if (caption) table.createCaption().textContent = caption;
   return table;
+}
+
+/** Return what is known of an action unit, as the lines of the command say it: "yes 0.97 (3.7, left 3.9, right 3.5)". */
+function textOf(au) {
+  const strengths = [["", au.intensity], ["left ", au.left], ["right ", au.right]]
+    .filter(([, value]) => value !== null).map(([side, value]) => side + number(value, 1)).join(", ");
+  const values = au.probability === null ? strengths : number(au.probability, 2) + (strengths && ` (${strengths})`);
+  return `${au.present ? "yes" : "no"} ${values}`;
 }
 
 /** Return a table with a row for each face, and in it whether each action unit is present. */
 function overviewOf(faces, names) {
   const rows = faces.map((face, k) => rowOf(nameOf(face, k), names.map((name) => {
-    const au = face.aus[name], value = au.probability === null ? number(au.intensity, 1) : number(au.probability, 2);
-    return element("td", `${au.present ? "yes" : "no"} ${value}`, { className: au.present ? "" : "absent" });
+    const au = face.aus[name];
+    return element("td", textOf(au), { className: au.present ? "" : "absent" });
   })));
   const table = element("table", [headOf("Face", ...names.map(titleOf)), element("tbody", rows)], { className: "overview" });
-  table.createCaption().textContent = "Present, and probability from 0 to 1";
+  const has = (what) => faces.some((face) => names.some((name) => face.aus[name][what] !== null));
+  const parts = ["Present", has("probability") && "probability from 0 to 1", has("intensity") && "intensity from 0 to 5"];
+  table.createCaption().textContent = parts.filter(Boolean).join(", ");
   return table;
 }
 

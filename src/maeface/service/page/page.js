@@ -4,6 +4,7 @@ import { drawFaces, learnTrust, tablesOf } from "./faces.js";
 import { takeFilm } from "./film.js";
 import { $, ask, attempt, form, say, saveButton, stemOf, stop } from "./service.js";
 
+const KINDS = "a photo (JPEG, PNG, WebP, BMP, GIF, AVIF, HEIC) or a film (MP4, MOV, Matroska, WebM, AVI, MPEG)";
 const clear = () => { for (const id of ["photo", "film", "live", "work"]) $(id).hidden = true; };
 
 function take(file) {
@@ -13,8 +14,14 @@ function take(file) {
     say("Sending ...");
     await learnTrust(signal);
     const photo = file.type.startsWith("image/") || /\.hei[cf]$/i.test(file.name); // some browsers do not know HEIC
-    await (photo ? takePhoto : takeFilm)(file, signal);
+    await (photo ? takePhoto : takeFilm)(file, signal).catch((error) => { throw nameKinds(error); });
   });
+}
+
+/** Return a refusal with the kinds of photos and of films; the service says only those of the place that was asked. */
+function nameKinds(error) {
+  const [found] = /this is [^;]*(?=; expected a )/.exec(error.message) ?? [];
+  return found && error.status === 422 ? new Error(`${found}; expected ${KINDS}`) : error;
 }
 
 async function takePhoto(file, signal) {

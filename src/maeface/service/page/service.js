@@ -14,13 +14,21 @@ export function showProgress(part, text) {
   $("work").hidden = false;
 }
 
+const GONE = "the service does not answer. Is `maeface serve` still running?";
+
 /** Send a request; throw its refusal, with the `status` of the answer. `sent` is told which part of the body has gone. */
 export async function ask(path, { sent, ...options } = {}) {
   const headers = $("token").value ? { Authorization: `Bearer ${$("token").value}` } : {};
-  const answer = await (sent ? post(path, { ...options, headers }, sent) : fetch(path, { ...options, headers }));
+  const answer = await (sent ? post(path, { ...options, headers }, sent) : get(path, { ...options, headers }));
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
   throw Object.assign(new Error(told.detail ?? `the service answered ${answer.status}`), { status: answer.status });
+}
+
+function get(path, options) {
+  return fetch(path, options).catch((error) => {
+    throw options.signal?.aborted ? error : new Error(GONE); // browsers say no more than "Failed to fetch"
+  });
 }
 
 /** Do what `fetch` does, which does not say how much of a body has gone. */
@@ -32,7 +40,7 @@ function post(path, { body, headers, signal }, sent) {
     request.responseType = "blob";
     request.upload.onprogress = ({ loaded, total }) => sent(loaded / total);
     request.onload = () => resolve(new Response(request.response, { status: request.status }));
-    request.onerror = () => reject(new Error("the service does not answer"));
+    request.onerror = () => reject(new Error(GONE));
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(body);
