@@ -188,7 +188,7 @@ def test_weights_that_the_package_lacks(tmp_path, monkeypatch):
     monkeypatch.setattr(weights.detector_weights, "EMBEDDED", tmp_path / "retinaface.safetensors")
     report = doctor.Report(tuple(weights.find_weights(Clock(600))))
     assert [one.name for one in report.broken] == ["maeface-nano-96", "retinaface"]
-    assert doctor.conclude(report).startswith(f"maeface-nano-96 is missing: {finding.REINSTALL}")
+    assert doctor.conclude(report).startswith(f"maeface-nano-96, retinaface are missing: {finding.REINSTALL}")
 
 
 def test_the_command_works_where_pytorch_does_not(packages, tmp_path):

@@ -61,7 +61,7 @@ def crops():
 def random_weights(model, metadata, whole, seed):
     """The model with a new head, or entirely new, from a seed."""
     torch.manual_seed(seed)
-    other = AUModel(ViT("nano", 64, 8), metadata.aus, metadata.task).eval()
+    other = AUModel(ViT("nano", metadata.preprocessing.image_size, 8), metadata.aus, metadata.task).eval()
     if not whole:
         other.encoder.load_state_dict(model.encoder.state_dict())
         other.fc_norm.load_state_dict(model.fc_norm.state_dict())
