@@ -78,7 +78,7 @@ def rank_correlation(first, second):
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_map_depends_on_the_weights(crops, whole):
     """The sanity check of Adebayo et al. (2018): a map that random weights give too shows nothing of them."""
-    model, metadata = maeface.load_model()
+    model, metadata = maeface.load_model("maeface-nano-motion")  # fewer patches, so quicker than the default
 
     def effects(model, seed=0):
         return patch_effects(model, crops, (6, 12, 25), metadata.preprocessing, per_patch=4, seed=seed)
