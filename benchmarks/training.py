@@ -247,8 +247,8 @@ def draw(scale: Scale, rates: Mapping[Cell, Rate]) -> bytes:
         axes.set_yscale("log")
     first = figure.axes[0]
     first.set_ylabel("images a second")
-    first.legend(frameon=False)
-    figure.tight_layout()
+    figure.legend(*first.get_legend_handles_labels(), loc="upper center", ncols=len(VERBS), frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
     file = io.BytesIO()
     figure.savefig(file, dpi=110)
     return file.getvalue()
