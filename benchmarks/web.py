@@ -1,6 +1,6 @@
 """Compare the browser example with ``maeface predict`` on photos, and measure its speed.
 
-    npm ci --prefix examples/browser
+    npm install --prefix examples/browser
     uv run maeface export --to onnx --out examples/browser/exported --with-preprocessing
     uv run python benchmarks/web.py PHOTOS --count 50
 

@@ -37,10 +37,7 @@ def test_the_example_asks_for_nothing_from_elsewhere():
 
 def test_the_version_of_the_runtime_is_pinned():
     wanted = json.loads((EXAMPLE / "package.json").read_text())["dependencies"]["onnxruntime-web"]
-    locked = json.loads((EXAMPLE / "package-lock.json").read_text())["packages"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", wanted)
-    assert locked["node_modules/onnxruntime-web"]["version"] == wanted
-    assert all("integrity" in one and "resolved" not in one for name, one in locked.items() if name)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +46,7 @@ def folder(tmp_path_factory):
     if browser.find() is None:
         pytest.skip("needs Chromium, which is not installed")
     if not (RUNTIME / "onnxruntime-web").is_dir():
-        pytest.skip("needs onnxruntime-web: npm ci --prefix examples/browser")
+        pytest.skip("needs onnxruntime-web: npm install --prefix examples/browser")
     folder = tmp_path_factory.mktemp("example") / "browser"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("node_modules", "exported"))
     (folder / "node_modules").symlink_to(RUNTIME, target_is_directory=True)

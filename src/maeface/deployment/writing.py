@@ -59,9 +59,8 @@ def write_onnx(
         ResourceError: a library that is needed is not installed.
     """
     backend = "onnxruntime" if backends.is_installed("onnxruntime") else "openvino"
-    if (
-        precision == "int8" and backend != "onnxruntime"
-    ):  # NNCF needs it; OpenVINO computes nonsense with the file
+    if precision == "int8" and backend != "onnxruntime":
+        # NNCF needs it; OpenVINO computes nonsense with the file
         raise ResourceError(
             "int8 as ONNX needs ONNX Runtime, which is not installed; install it "
             f"({install_command('int8', 'onnxruntime')}), or choose --to openvino"
