@@ -125,7 +125,8 @@ def install(name: str, peer: Peer, folder: Path) -> dict[str, Any]:
     python = environment / "bin" / "python"
     for command in (
         ["uv", "venv", "-q", "--clear", "-p", peer.python, str(environment)],
-        ["uv", "pip", "install", "-q", "-p", str(python), *peer.packages],
+        # as pip does: else the first start compiles hundreds of files
+        ["uv", "pip", "install", "-q", "--compile-bytecode", "-p", str(python), *peer.packages],
     ):
         if error := _run(command, INSTALL_S)[1]:
             return {"python": peer.python, "error": f"cannot be installed: {error}"}

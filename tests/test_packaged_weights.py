@@ -99,6 +99,14 @@ def test_the_model_card_is_about_the_default():
         assert portraits == text and use.startswith("**yes**") == trust.use, f"AU{au}"
 
 
+def test_the_comparison_has_the_figures_of_the_model_card():
+    card, page = ((ROOT / name).read_text() for name in ("MODEL_CARD.md", "docs/comparison.md"))
+    block = re.search(r"<!-- portraits: .*?<!-- end of portraits -->", card, flags=re.DOTALL)
+    rows = r"^\| (\d+) \| (\d+) \| ([^|]+) \| ([^|]+) \|"
+    checked = {row for row in re.findall(rows, block[0], flags=re.MULTILINE) if row[2] != "–"}
+    assert checked == set(re.findall(rows, page, flags=re.MULTILINE)) and len(checked) == 6
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/user_guide/predict.md"])
 def test_the_example_of_a_photo_is_true(page, capsys):
     photo = ROOT / "docs" / "images" / "astronaut.jpg"
