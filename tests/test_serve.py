@@ -1420,3 +1420,57 @@ def test_a_list_of_jobs_that_cannot_be_opened_is_closed(tmp_path, monkeypatch):
         jobs.Jobs(tmp_path, 1.0)
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")
+
+
+def test_the_process_of_a_film_says_what_it_does(filming, film, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAEFACE_TEST_FILM", "quick")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    (tmp_path / jobs.FILM).write_bytes(film.read_bytes())
+    given = json.dumps({"folder": str(tmp_path), "weights": None, "workers": 1})
+    with subprocess.Popen(
+        [sys.executable, "-m", "serve_film", given],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        said = [json.loads(line) for line in process.stdout]
+    phases = [one["phase"] for one in said if "phase" in one]
+    assert sorted(phases, key=["starting", "predicting", "writing results"].index) == phases
+    assert phases.count("writing results") == 1 and "predicting" in phases
+    assert said[-1] == {"finished": True, "frames": 250}
+    assert (tmp_path / jobs.REPORT).is_file()
+
+
+def test_a_job_has_a_phase_until_it_ends(tmp_path, listed):
+    worked = films.Films(listed, Settings(folder=tmp_path))
+    job = listed.make()
+    assert worked.phase_of(listed.get(job.id)) == "waiting"
+    listed.next()
+    assert worked.phase_of(listed.get(job.id)) == "starting"
+    lines = [{"frames": 3, "phase": "predicting"}, {"phase": "writing results"}]
+    seen = []
+
+    class Said:
+        async def __aiter__(self):
+            for line in lines:
+                yield json.dumps(line).encode()
+                seen.append(worked.phase_of(listed.get(job.id)))
+
+    asyncio.run(worked._follow(listed.get(job.id), SimpleNamespace(stdout=Said())))
+    assert seen == ["predicting", "writing results"]
+    listed.end(job.id)
+    assert worked.phase_of(listed.get(job.id)) is None
+
+
+def test_the_state_of_a_job_says_its_phase(filming, film):
+    with filming("slow") as client:
+        ready(client)
+        job = send(client, film).json()["id"]
+        until(lambda: state(client, job)["phase"] == "predicting")
+        other = send(client, film).json()
+        assert (other["state"], other["phase"]) == ("queued", "waiting")
+        client.delete(f"/v1/jobs/{other['id']}")
+        done = wait_for(client, job, "done")
+        assert done["phase"] is None
+    found = client.get("/openapi.json").json()["components"]["schemas"]["Job"]["properties"]["phase"]
+    assert found["anyOf"][0]["enum"] == ["waiting", "starting", "predicting", "writing results"]
