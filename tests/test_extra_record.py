@@ -63,7 +63,7 @@ def test_what_is_up_to_date_is_not_made_again(table, pages):
     again = make(table, **asked)
     assert again.paths == [] and names(again.current) == names(first.paths) and pages == ["a.mp4"]
     assert {path: path.stat().st_mtime_ns for path in first.paths} == times
-    assert list(again.lines) == list(first.lines) != []  # they are still told
+    assert list(again.films) == list(first.films) != []  # they are still told
     (table.parent / "t.report.html").unlink()
     assert names(make(table, **asked).paths) == ["t.report.html"]
 
@@ -133,7 +133,7 @@ def test_a_summary_that_was_edited_is_not_told(table, text):
     make(table)
     table.with_name("t.summary.csv").write_text(text)
     made = make(table)
-    assert made.paths == [] and names(made.current) == EVENTS and list(made.lines) == []
+    assert made.paths == [] and names(made.current) == EVENTS and list(made.films) == []
     assert table.with_name("t.summary.csv").read_text() == text
 
 

@@ -216,7 +216,7 @@ def _run(
     resources = Resources(processes, options.file_timeout, options.ray, gpus=on_cuda)
     setup = partial(_make_job, folder, header, used, extras, make)
     more = (options.pictures, started, extras.explain, notes_detector, on)
-    task = Task(out, folder, listing, header, setup, resources, *more)
+    task = Task(out, folder, listing, header, setup, resources, *more, gpu)
     totals = write_table_each(task) if one_each else write_one_table(task)
     totals.add_others(others)
     if not videos and not extras.formats:

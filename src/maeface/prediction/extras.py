@@ -173,11 +173,13 @@ class Made:
     Attributes:
         table: the table.
         paths: the files that were made of it.
-        lines: what was found in its films, if they are few.
         current: the files that were asked for and were there already.
+        films: of each film a line on what was found, and more lines, which are shown if there are few films.
+        note: what these lines leave out; "" for nothing.
     """
 
     table: Path
     paths: list[Path]
-    lines: Sequence[str] = ()
     current: Sequence[Path] = ()
+    films: Sequence[tuple[str, Sequence[str]]] = ()
+    note: str = ""
