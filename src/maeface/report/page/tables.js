@@ -89,10 +89,10 @@ function startTables() {
     const keep = (row) => row.filter((_, i) => filled[i]); // without columns that say nothing of this film, or the same of each AU
     const shown = () => D.summary.rows.filter((row) => visible(row, D.summary.columns, false));
     const draw = makeTable($("summary"), "Summary", keep(D.summary.columns), D.summary.rows.map(keep), () => shown().map(keep), "There are no rows for this person.");
-    on("person aus", () => {
-      $("of-person").textContent = describePerson(D.summary.columns, shown()[0]);
-      draw();
-    });
+    const tell = () => { $("of-person").textContent = describePerson(D.summary.columns, shown()[0]); };
+    tell();
+    on("person aus", tell);
+    on("person aus", draw);
   }
   const known = AUS.filter((au) => D.aus[au].checked);
   if (!known.length) return;
