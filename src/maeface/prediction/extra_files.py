@@ -107,6 +107,7 @@ def make_extras(
     """
     log, wanted = ExtraRecord(table, record), extras.list_wanted(films, table.parent)
     log.remove_stale(wanted)
+    log.note_other_settings(wanted, extras.shape)
     missing = {key: settings for key, settings in wanted.items() if not log.is_current(key, settings)}
     current = [path for key in wanted if key not in missing for path in log.files_of(key)]
     making = _Making(table, films, extras, record, one_film, log, missing)

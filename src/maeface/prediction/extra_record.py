@@ -8,16 +8,16 @@ since, is the user's.
 
 import hashlib
 import json
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from maeface import checks, console, files, portable
 from maeface.errors import ConfigError
-from maeface.prediction.extras import ENDINGS, EXTRA_RECORD, Key
+from maeface.prediction.extras import ENDINGS, EXTRA_RECORD, NEUTRAL, Key, option_of
 from maeface.prediction.parts import look_at
-from maeface.prediction.record import read_record
+from maeface.prediction.record import describe_changes, read_record
 
 
 class ExtraRecord:
@@ -88,6 +88,7 @@ class ExtraRecord:
         ]
         removed: list[str] = []
         left: list[str] = []
+        options: list[str] = []
         for key in stale:
             for name, content in self._entries[key]["files"].items():
                 if not (self._folder / name).exists():
@@ -95,15 +96,44 @@ class ExtraRecord:
                 gone = self._remove(name, content)
                 if key[1:] not in wanted:
                     (removed if gone else left).append(name)
+                    options += [option_of(key[1])] if gone else []
         if not stale:
             return
         for key in stale:
             del self._entries[key]
         self._save()
         if removed:
-            console.note(f"{self._table} has changed; removed {_listed(removed)} of the earlier one")
+            console.note(
+                f"{self._table} has changed; removed {_listed(removed)} of the earlier one; "
+                f"{_again(options)} to make it of this one"
+            )
         if left:
             console.note(f"{_listed(left)} of an earlier {self._table} was changed since, so it is left")
+
+    def note_other_settings(self, wanted: Container[Key], shape: Callable[[str], Mapping[str, Any]]) -> None:
+        """Show which extras of this table are left though the settings of this run would shape others.
+
+        Args:
+            wanted: what is made next, or is current.
+            shape: returns the settings of this run that shape an extra.
+        """
+        left: list[str] = []
+        options: list[str] = []
+        changes: list[str] = []
+        for (table, what, film), entry in self._entries.items():
+            is_of_this = table == self._table and entry["of"] == self._of
+            if what == NEUTRAL or not is_of_this or (what, film) in wanted or not entry["settings"]:
+                continue
+            now = shape(what)
+            if different := list(describe_changes(now, _plain(entry["settings"]), _plain(now))):
+                left += [name for name in entry["files"] if (self._folder / name).exists()]
+                options.append(option_of(what))
+                changes += different
+        if left:
+            said = "; ".join(dict.fromkeys(changes))
+            console.note(
+                f"left as made with other settings ({said}): {_listed(left)}; {_again(options)} to make it anew"
+            )
 
     @contextmanager
     def making(self, key: Key, settings: Mapping[str, Any]) -> Iterator[list[Path]]:
@@ -192,6 +222,18 @@ def remove_stale(tables: Iterable[Path]) -> None:
 
 def _path_of(table: Path) -> Path:
     return table.with_name(f"{table.with_suffix('').name}{EXTRA_RECORD}")
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they were given: a neutral face without size and time, 0 as not given."""
+    return {
+        name: (value[0] if isinstance(value, list) else value) or None for name, value in settings.items()
+    }
+
+
+def _again(options: Iterable[str]) -> str:
+    """Return what to give again: ``give --report``."""
+    return f"give {' '.join(dict.fromkeys(options))}"
 
 
 def _listed(names: list[str], most: int = 3) -> str:
