@@ -113,7 +113,7 @@ def test_nothing_of_an_earlier_table_is_left(table, notes):
     assert {path.name for path in folder.iterdir()} == left
     assert notes == [
         "t.csv has changed; removed t.jsonl, t.report.html, t.boris and 1 more of the earlier one; give "
-        "formats jsonl report annotations boris to make it of this one",
+        "formats jsonl report annotations boris to make it again",
         "t.srt of an earlier t.csv was changed since, so it is left",
     ]
 
@@ -125,7 +125,7 @@ def test_an_edited_table_is_another_table(table, notes):
     made = make(table)
     assert names(made.paths) == EVENTS and pd.read_csv(table.with_name("t.summary.csv"))["frames"].max() == 30
     assert notes == [
-        "t.csv has changed; removed t.report.html of the earlier one; give report to make it of this one"
+        "t.csv has changed; removed t.report.html of the earlier one; give report to make it again"
     ]
     assert make(table).paths == []
 
@@ -164,8 +164,8 @@ def test_what_other_settings_would_shape_is_left_with_a_line(table, notes, monke
     make(table)
     option = {"annotations": "annotations elan"}.get(*list(asked) * 2)
     assert notes == [
-        "left as made with other settings (neutral was auto, now not given; smooth_s was 0.1, now not given): "
-        f"{files}; give {option} to make it anew"
+        "left as made with other settings (neutral was auto, now not given; smooth_s was 0.1, now not "
+        f"given): {files}; give {option} to make it again"
     ]
     assert all((table.parent / name).exists() for name in files.split(", "))
     notes.clear()
@@ -182,7 +182,7 @@ def test_films_that_are_gone_take_their_files_with_them(tmp_path, notes):
     assert found == {"b.mp4.report.html", "c.mp4.report.html"}  # and no empty folder
     assert notes == [
         "t.csv has changed; removed t.films/s/a.mp4.report.html of the earlier one; give report to make "
-        "it of this one"
+        "it again"
     ]
 
 

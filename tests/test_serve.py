@@ -37,7 +37,7 @@ import parts_cases
 import serve_parts
 from maeface import checks, facts, portable, predict, serve
 from maeface.errors import ConfigError, DataError, ResourceError
-from maeface.faces import detector_weights, media
+from maeface.faces import media
 from maeface.model.weights import read_metadata
 from maeface.model.zoo import find
 from maeface.prediction.tables import describe_unreadable
@@ -1269,7 +1269,7 @@ def test_the_line_that_says_ready_comes_when_photos_are_predicted(tmp_path):
         assert server.stop() == 143
 
 
-def test_the_face_detector_is_found_once_and_its_option_is_named_as_typed(tmp_path, monkeypatch, capfd):
+def test_the_face_detector_is_found_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("MAEFACE_WEIGHTS", raising=False)
     used = []
@@ -1281,11 +1281,8 @@ def test_the_face_detector_is_found_once_and_its_option_is_named_as_typed(tmp_pa
         return made(settings, *arguments)
 
     monkeypatch.setattr(app, "make_app", make_app)
-    detector_weights.note_embedded.cache_clear()
-    with checks.name_options():
-        serve.run(Settings(folder=tmp_path / "service"), port=0)
-    assert used[0] == "embedded"  # so that no process finds it again, and says so
-    assert "(--detector public downloads them once)" in capfd.readouterr().err
+    serve.run(Settings(folder=tmp_path / "service"), port=0)
+    assert used[0] == "embedded"  # so that no process finds it again
 
 
 def test_numbers_have_no_digits_of_the_conversion_from_32_bits():

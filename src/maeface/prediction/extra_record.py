@@ -104,8 +104,7 @@ class ExtraRecord:
         self._save()
         if removed:
             console.note(
-                f"{self._table} has changed; removed {_listed(removed)} of the earlier one; "
-                f"{_again(options)} to make it of this one"
+                f"{self._table} has changed; removed {_listed(removed)} of the earlier one; {_again(options)}"
             )
         if left:
             console.note(f"{_listed(left)} of an earlier {self._table} was changed since, so it is left")
@@ -131,9 +130,7 @@ class ExtraRecord:
                 changes += different
         if left:
             said = "; ".join(dict.fromkeys(changes))
-            console.note(
-                f"left as made with other settings ({said}): {_listed(left)}; {_again(options)} to make it anew"
-            )
+            console.note(f"left as made with other settings ({said}): {_listed(left)}; {_again(options)}")
 
     @contextmanager
     def making(self, key: Key, settings: Mapping[str, Any]) -> Iterator[list[Path]]:
@@ -232,8 +229,8 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _again(options: Iterable[str]) -> str:
-    """Return what to give again: ``give --report``."""
-    return f"give {' '.join(dict.fromkeys(options))}"
+    """Return how to have it again: ``give --report to make it again``."""
+    return f"give {' '.join(dict.fromkeys(options))} to make it again"
 
 
 def _listed(names: list[str], most: int = 3) -> str:

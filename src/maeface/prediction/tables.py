@@ -13,7 +13,6 @@ from maeface.data.ingest.runner import Resources
 from maeface.data.manifest import IMAGE_SUFFIXES
 from maeface.errors import ConfigError, DataError
 from maeface.faces import media
-from maeface.faces.detector_weights import note_embedded
 from maeface.prediction import parts
 from maeface.prediction.explaining import explanation_path
 from maeface.prediction.join import write_table
@@ -151,7 +150,6 @@ class Task:
         pictures: the folder of pictures; None for none.
         started: time of the beginning.
         explain: action units that are explained beside each picture.
-        notes_detector: whether a note says, before the work, that the packaged face detector is used.
         progress: called with the number of photos and frames that have rows.
         gpu: whether a GPU is used.
     """
@@ -165,7 +163,6 @@ class Task:
     pictures: Path | None
     started: str
     explain: Sequence[int] = ()
-    notes_detector: bool = False
     progress: Callable[[int], None] = lambda images: None
     gpu: bool = False
 
@@ -312,8 +309,6 @@ def _do_missing(
         if key[0] in videos
         or task.has_pictures(key[0], place.entry.images, count_faces(place.entry.statuses))
     }
-    if task.notes_detector:
-        note_embedded()
     work = (task.folder, inputs, task.setup, task.resources)
     pipeline = Pipeline(*work, complete, finished, task.progress)
     pipeline.run()
