@@ -161,7 +161,7 @@ def lose_first_row(out, sidecar, record):
     sidecar.write_text(json.dumps(record | {"table": describe_table(out)}))
 
 
-@pytest.mark.parametrize("what", ["settings", "edited", "version", "tracks", "crashed", "device"])
+@pytest.mark.parametrize("what", ["settings", "edited", "version", "tracks", "crashed", "device", "record"])
 def test_what_may_differ_is_predicted_anew(study, predicted, monkeypatch, what):
     folder, out = study
     film(folder / "b.mp4", 35)
@@ -173,6 +173,8 @@ def test_what_may_differ_is_predicted_anew(study, predicted, monkeypatch, what):
         os.utime(out, ns=(1, 1))
     elif what == "version":
         sidecar.write_text(json.dumps(record | {"numpy": "0", record["backend"]: "0"}))
+    elif what == "record":
+        sidecar.write_text('{"inputs": []}')
     elif what == "tracks":
         options["track"] = 0
     elif what == "crashed":

@@ -224,7 +224,8 @@ def shorten_record(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_table(table: Path) -> dict[str, int]:
     """Return the size and the time of change of a table, by which one that was edited is known."""
-    return {"bytes": (seen := parts.look_at(table)).bytes, "mtime_ns": seen.mtime_ns}
+    seen = parts.look_at(table)
+    return {"bytes": seen.bytes, "mtime_ns": seen.mtime_ns}
 
 
 def read_record(table: Path) -> dict[str, Any] | None:

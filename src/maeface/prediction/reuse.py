@@ -81,19 +81,14 @@ class _Retry(Exception):
 
 def _can_go_on(out: Path, record: Mapping[str, Any], header: Mapping[str, Any], gpu: bool) -> bool:
     """Return whether a table is as it was written, and new rows would be of the same kind."""
-    backend = record["backend"]
+    if find_differences(record, header) or record.get("table") != describe_table(out):
+        return False
     try:
-        is_there = version(backend) == record[backend]
+        is_there = version(record["backend"]) == record[record["backend"]]
     except PackageNotFoundError:
         is_there = False
-    tracks = (record["options"].get("track"), header["options"].get("track"))
-    return (
-        is_there
-        and not find_differences(record, header)
-        and tracks == (None, None)  # else the rows of other people are not there
-        and record["device"].startswith("cuda") == gpu
-        and record.get("table") == describe_table(out)
-    )
+    tracks = (record["options"].get("track"), header["options"].get("track"))  # else others have no rows
+    return is_there and tracks == (None, None) and record["device"].startswith("cuda") == gpu
 
 
 def _entry_of(film: Input, before: Mapping[str, Any]) -> Entry | None:
@@ -112,11 +107,14 @@ def _read(out: Path) -> tuple[list[str], Iterator[pa.RecordBatch]]:
         return names, _read_parquet(out)
     with out.open(encoding="utf-8") as file:
         names = file.readline().rstrip("\n").split(",")
-    options = {
-        "parse_options": pa_csv.ParseOptions(newlines_in_values=True),
-        "convert_options": pa_csv.ConvertOptions(column_types=schema_of(names)),
-    }
-    return names, iter(pa_csv.open_csv(out, **options))
+    return names, _read_csv(out, schema_of(names))
+
+
+def _read_csv(out: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    lines = pa_csv.ParseOptions(newlines_in_values=True)
+    types = pa_csv.ConvertOptions(column_types=schema)
+    with pa_csv.open_csv(out, parse_options=lines, convert_options=types) as batches:
+        yield from batches
 
 
 def _read_parquet(out: Path) -> Iterator[pa.RecordBatch]:
