@@ -12,6 +12,7 @@ from maeface import predict
 from maeface.data.ingest import workers
 from maeface.faces.tracking import DESCRIPTOR_SIZE
 from maeface.prediction import units
+from maeface.prediction.extras import Extras
 from maeface.prediction.record import describe_table
 from parts_cases import QuickPredictor, photo, work_here
 from test_video import encode
@@ -116,6 +117,35 @@ def test_a_film_that_is_gone_leaves_the_rows_of_the_others(study, predicted):
     assert run(folder, out).there == 1
     assert predicted == []
     require_as_of_a_first_run(folder, out)
+
+
+def test_what_is_made_of_a_film_stays_while_its_rows_do(study, capsys):
+    folder, out = study
+    run(folder, out, extras=Extras(report=True))
+    pages = out.with_name("study.films")
+    made = {path.name: path.stat().st_mtime_ns for path in pages.iterdir()}
+    assert len(made) == 2
+    film(folder / "b.mp4", 35)
+    run(folder, out)  # nobody asks for pages
+    assert {path.name: path.stat().st_mtime_ns for path in pages.iterdir()} == made
+    assert "removed" not in capsys.readouterr().err
+    run(folder, out, extras=Extras(report=True))
+    now = {path.name: path.stat().st_mtime_ns for path in pages.iterdir()}
+    assert now.keys() - made.keys() == {"b.mp4.report.html"} and made.items() <= now.items()
+    film(folder / "a.mp4", 35, 8)
+    run(folder, out)
+    assert "study.films/a.mp4.report.html of the earlier one; give report" in capsys.readouterr().err
+    assert {path.name for path in pages.iterdir()} == now.keys() - {"a.mp4.report.html"}
+    run(folder, out, every=2)
+    assert not pages.exists()
+
+
+def test_the_page_of_a_film_that_is_alone_is_beside_its_table(study):
+    folder, out = study
+    run(folder, out, extras=Extras(report=True))
+    (folder / "a.mp4").unlink()
+    run(folder, out, extras=Extras(report=True))
+    assert out.with_name("study.report.html").exists() and not out.with_name("study.films").exists()
 
 
 def test_photos_beside_films_are_predicted_again(study, predicted):
