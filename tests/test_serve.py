@@ -1230,7 +1230,7 @@ def test_photos_of_which_none_can_be_read_are_explained_in_one_line(client):
 
 def test_an_ended_job_says_when_it_expires(tmp_path, listed):
     made = service.Service(Settings(folder=tmp_path, keep=2))
-    made.jobs = listed
+    made.jobs, made.films = listed, films.Films(listed, made.settings)
     job = listed.make()
     assert made.describe(job).expires is None
     listed.end(job.id)
