@@ -236,6 +236,8 @@ def test_the_line_about_a_film_has_people_active_units_sides_and_the_table():
     both = pd.concat([film, half]).sort_values(["frame", "face"], ignore_index=True)
     found = film_line(summarize(both), [12], "t.csv")  # 5 frames of 10, and 5 of 5
     assert found == "a.mp4: 2 people, seen up to 100% of the film; AU12 67% of the time; t.csv"
+    odd = film_line(summarize(film.assign(input="a\x1b[2J.mp4")), [4], "t/a\x1b[2J.mp4.csv")
+    assert "\x1b" not in odd  # a name may not clear the screen
     nobody = film.assign(face=-1, track=pd.NA, status="no_face", AU12_p=np.nan, AU12=pd.NA)
     assert film_line(summarize(nobody), [12], "t.csv") == "a.mp4: no face was measured; t.csv"
 

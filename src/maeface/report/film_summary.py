@@ -27,7 +27,7 @@ def film_line(summary: pd.DataFrame, aus: Collection[int], table: str) -> str:
         aus: action units that may be named. The time is that of all people in which they are seen.
         table: the path of the table.
     """
-    name = console.escape(str(summary["input"].iloc[0]))
+    name, table = console.escape(str(summary["input"].iloc[0])), console.escape(table)
     seen = summary.drop_duplicates("track")
     if not seen["valid_frames"].any():
         return f"{name}: no face was measured; {table}"
