@@ -63,7 +63,7 @@ def test_what_is_up_to_date_is_not_made_again(table, pages):
     again = make(table, **asked)
     assert again.paths == [] and names(again.current) == names(first.paths) and pages == ["a.mp4"]
     assert {path: path.stat().st_mtime_ns for path in first.paths} == times
-    assert list(again.lines) == list(first.lines) != []  # they are still told
+    assert list(again.films) == list(first.films) != []  # they are still told
     (table.parent / "t.report.html").unlink()
     assert names(make(table, **asked).paths) == ["t.report.html"]
 
@@ -112,7 +112,8 @@ def test_nothing_of_an_earlier_table_is_left(table, notes):
     left = {"t.csv", "t.extras.json", *EVENTS, "t.openface.csv", "t.srt"}
     assert {path.name for path in folder.iterdir()} == left
     assert notes == [
-        "t.csv has changed; removed t.jsonl, t.report.html, t.boris and 1 more of the earlier one",
+        "t.csv has changed; removed t.jsonl, t.report.html, t.boris and 1 more of the earlier one; give "
+        "formats jsonl report annotations boris to make it again",
         "t.srt of an earlier t.csv was changed since, so it is left",
     ]
 
@@ -123,7 +124,9 @@ def test_an_edited_table_is_another_table(table, notes):
     write(table, rows("a.mp4").iloc[:30])
     made = make(table)
     assert names(made.paths) == EVENTS and pd.read_csv(table.with_name("t.summary.csv"))["frames"].max() == 30
-    assert notes == ["t.csv has changed; removed t.report.html of the earlier one"]
+    assert notes == [
+        "t.csv has changed; removed t.report.html of the earlier one; give report to make it again"
+    ]
     assert make(table).paths == []
 
 
@@ -133,7 +136,7 @@ def test_a_summary_that_was_edited_is_not_told(table, text):
     make(table)
     table.with_name("t.summary.csv").write_text(text)
     made = make(table)
-    assert made.paths == [] and names(made.current) == EVENTS and list(made.lines) == []
+    assert made.paths == [] and names(made.current) == EVENTS and list(made.films) == []
     assert table.with_name("t.summary.csv").read_text() == text
 
 
@@ -146,6 +149,30 @@ def test_what_is_asked_for_is_made_of_the_new_table_and_the_rest_of_this_table_s
     assert notes == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "files"),
+    [
+        ({"report": True}, "t.report.html"),
+        ({"timeline": True}, "t.timeline.png, t.timeline.pdf"),
+        ({"annotations": ("elan",)}, "t.eaf"),
+    ],
+)
+def test_what_other_settings_would_shape_is_left_with_a_line(table, notes, monkeypatch, asked, files):
+    monkeypatch.setattr(timeline, "write", lambda path, rows, aus, **content: path.write_bytes(b"drawn"))
+    make(table, **asked, smooth_s=0.1, neutral="auto")
+    assert notes == []
+    make(table)
+    option = {"annotations": "annotations elan"}.get(*list(asked) * 2)
+    assert notes == [
+        "left as made with other settings (neutral was auto, now not given; smooth_s was 0.1, now not "
+        f"given): {files}; give {option} to make it again"
+    ]
+    assert all((table.parent / name).exists() for name in files.split(", "))
+    notes.clear()
+    make(table, **asked, smooth_s=0.1, neutral="auto")
+    assert notes == []  # all is asked for
+
+
 def test_films_that_are_gone_take_their_files_with_them(tmp_path, notes):
     films = ("s/a.mp4", "b.mp4")
     table = write(tmp_path / "t.csv", *map(rows, films))
@@ -153,7 +180,10 @@ def test_films_that_are_gone_take_their_files_with_them(tmp_path, notes):
     make(write(table, rows("b.mp4"), rows("c.mp4")), LATER, films=("b.mp4", "c.mp4"), report=True)
     found = {path.relative_to(tmp_path / "t.films").as_posix() for path in (tmp_path / "t.films").rglob("*")}
     assert found == {"b.mp4.report.html", "c.mp4.report.html"}  # and no empty folder
-    assert notes == ["t.csv has changed; removed t.films/s/a.mp4.report.html of the earlier one"]
+    assert notes == [
+        "t.csv has changed; removed t.films/s/a.mp4.report.html of the earlier one; give report to make "
+        "it again"
+    ]
 
 
 def test_an_interrupted_run_goes_on_with_the_next_film(tmp_path, monkeypatch):

@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 import layouts
+import parts_cases
 from maeface import console, evaluate, predict
 from maeface.analysis import neutral, smoothing
 from maeface.analysis.events import find_events
 from maeface.analysis.summary import summarize
+from maeface.data.ingest import workers
 from maeface.errors import ConfigError, DataError
 from maeface.prediction import table_writer
 from maeface.prediction.columns import FACE
@@ -25,7 +27,8 @@ from maeface.prediction.extras import Extras, Format
 from maeface.prediction.places import find_images, parts_of, results_of
 from maeface.prediction.record import record_path
 from maeface.report import timeline
-from maeface.report.film_summary import describe_film
+from maeface.report.film_summary import describe_film, film_line
+from test_video import encode
 
 RECORD = {
     "thresholds": {"AU04": 0.5, "AU12": 0.5},
@@ -52,6 +55,11 @@ def write(path, *tables):
     return path
 
 
+def lines_of(made):
+    """What is told about the films of a table."""
+    return [line for first, more in made.films for line in (first, *more)]
+
+
 def test_events_summary_and_pairs_of_each_film(tmp_path):
     table = write(tmp_path / "t.csv", rows("a.mp4", (0, 1)), rows("b.mp4"))
     films = {name: tmp_path / name for name in ("a.mp4", "b.mp4")}
@@ -65,10 +73,11 @@ def test_events_summary_and_pairs_of_each_film(tmp_path):
     ]
     assert events["onset_s"].tolist() == pytest.approx([0.8] * 3)
     assert events["offset_s"].tolist() == pytest.approx([1.2] * 3)
-    text = "\n".join(made.lines)
+    text = "\n".join(lines_of(made))
     assert "AU12" in text and "AU04" not in text
-    assert "1 other AUs of the table are not reliable on real people" in text
-    assert "AU04" in "\n".join(make_extras(table, films, Extras(all_aus=True), RECORD, one_film=False).lines)
+    assert "1 other AUs of the table are not reliable on real people" in made.note
+    all_aus = make_extras(table, films, Extras(all_aus=True), RECORD, one_film=False)
+    assert "AU04" in "\n".join(lines_of(all_aus))
 
 
 def test_photos_have_no_events(tmp_path):
@@ -199,6 +208,57 @@ def test_the_lines_of_many_people_are_those_seen_longest():
     assert lines[-1] == "and 2 further people, who are seen for less time"
     assert lines[1].startswith("seen") and "100% of the film" in lines[1]
     assert "20% of the time, 1 x, up to 3.0" in lines[2]
+
+
+def test_the_line_about_a_film_has_people_active_units_sides_and_the_table():
+    frames = 10
+    film = pd.DataFrame({"input": "a.mp4", "frame": range(frames), "time_s": np.arange(frames) / 10})
+    film = film.assign(face=0, track=0, status="ok").astype({"track": "Int64"})
+    for au, present in ((4, 0), (6, 2), (12, 5), (25, 9)):
+        occurs = (np.arange(frames) < present).astype(int)
+        film = film.assign(
+            **{f"AU{au:02d}": occurs, f"AU{au:02d}_p": occurs * 0.9, f"AU{au:02d}_i": occurs * 3.0}
+        )
+    sided = film.assign(AU12_L=2.0, AU12_R=2.5, AU06_L=1.0, AU06_R=1.02)
+    line = film_line(summarize(sided), [4, 6, 12, 25], "t.csv")
+    assert line == (
+        "a.mp4: 1 person, seen 100% of the film; AU25 90%, AU12 50% (right stronger by 0.5), AU06 20% (sides "
+        "alike) of the time; t.csv"
+    )
+    rows_of_aus = list(describe_film(summarize(sided), [6, 12, 25]))
+    assert [one.rpartition("3.0")[2] for one in rows_of_aus[2:]] == [
+        ", sides alike",
+        ", right stronger by 0.5",
+        "",
+    ]
+    assert film_line(summarize(film), [4], "t.csv").endswith("film; AU04 does not occur; t.csv")
+    half = film.assign(track=1)[film["frame"] < 5].assign(AU12=1, AU12_p=0.9, face=1)
+    both = pd.concat([film, half]).sort_values(["frame", "face"], ignore_index=True)
+    found = film_line(summarize(both), [12], "t.csv")  # 5 frames of 10, and 5 of 5
+    assert found == "a.mp4: 2 people, seen up to 100% of the film; AU12 67% of the time; t.csv"
+    odd = film_line(summarize(film.assign(input="a\x1b[2J.mp4")), [4], "t/a\x1b[2J.mp4.csv")
+    assert "\x1b" not in odd  # a name may not clear the screen
+    nobody = film.assign(face=-1, track=pd.NA, status="no_face", AU12_p=np.nan, AU12=pd.NA)
+    assert film_line(summarize(nobody), [12], "t.csv") == "a.mp4: no face was measured; t.csv"
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("one_table", [True, False])
+def test_each_film_has_a_line_in_every_case(tmp_path, monkeypatch, count, one_table):
+    monkeypatch.setattr(workers, "work", parts_cases.work_here)
+    films = [f"{number}.mp4" for number in range(count)]
+    (tmp_path / "in").mkdir()
+    for name in films:
+        encode(tmp_path / "in" / name, [np.full((48, 64, 3), 15, np.uint8)] * 5, rate=10)
+    out = tmp_path / ("t.csv" if one_table else "tables")
+    for _ in range(2):  # the second time the tables are there
+        lines = str(parts_cases.run(tmp_path / "in", out)).splitlines()
+        for name in films:
+            table = out if one_table else out / f"{name}.csv"
+            line = f"{name}: 1 person, seen 100% of the film; AU12 100% of the time; {table}"
+            line = line.replace("1 person", "faces")  # ready crops have no numbers of people
+            assert lines.count(line) == 1
+        assert sum(line.startswith("seen") for line in lines) == (count if count <= 3 else 0)
 
 
 def test_where_a_table_goes_if_nothing_is_said(tmp_path, monkeypatch):
@@ -346,4 +406,4 @@ def test_weights_without_checks_show_all_their_action_units(tmp_path, monkeypatc
     table = write(tmp_path / "t.csv", rows("a.mp4"))
     record = {**RECORD, "trust": {}}
     made = make_extras(table, {"a.mp4": tmp_path / "a.mp4"}, Extras(report=True), record, one_film=True)
-    assert shown == [None] and "AU04" in "\n".join(made.lines)
+    assert shown == [None] and "AU04" in "\n".join(lines_of(made))

@@ -294,6 +294,38 @@ def test_the_summary_fits_a_small_screen_and_has_no_empty_columns(chromium, tmp_
     assert "mean i" in heads and "blinks" not in heads, heads
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_summary_has_the_sides_and_says_once_what_is_of_the_person(chromium, tmp_path, dark):
+    """All columns that a summary may have are seen at once in a window of 1280 px."""
+    rows = table(aus=(6, 12, 15, 43))
+    sides = {"AU12_L": 2.0, "AU12_R": 2.5, "AU43_L": 1.25, "AU43_R": 0.25}
+    differences = {f"AU{au:02d}_d": rows[f"AU{au:02d}_i"] - 0.25 for au in (6, 12, 15, 43)}
+    rows = rows.assign(**sides, **differences)
+    film_page.write(tmp_path / "report.html", rows, title="a", summary=summarize(rows), events=events())
+    chromium.size(1280, 900, dark)
+    chromium.open(tmp_path / "report.html")
+    chromium.wait("!!document.querySelector('#summary table')")
+    assert chromium.run("(x => x.scrollWidth <= x.clientWidth)(document.querySelector('#summary .wide'))")
+    heads = chromium.run("[...document.querySelectorAll('#summary th')].map(x => x.textContent)")
+    assert heads == [
+        *("action unit", "share", "mean p", "mean i", "peak p", "peak", "mean d", "events"),
+        *("events per min", "mean duration (s)", "blinks per min", "mean left", "mean right", "left − right"),
+    ]
+    smile = "[...document.querySelectorAll('#summary tr')].find(x => x.textContent.startsWith('AU12'))"
+    cells = chromium.run(f"[...({smile}).cells].map(x => x.textContent)")
+    assert cells[-3:] == ["2.00", "2.50", "−0.50"]
+    of_person = "document.getElementById('of-person').textContent"
+    assert chromium.run(of_person) == "Person 1, values in 55 of 60 frames, 3.67 of 4.00 s (91.7 %)"
+    chromium.run("document.querySelectorAll('#people input')[0].click(); 0")
+    chromium.wait(f"{of_person} === 'Person 0, values in 45 of 60 frames, 3.00 of 4.00 s (75.0 %)'")
+    chromium.size(390, 844, dark)  # there the table scrolls, and the names of the action units stay
+    place = "document.querySelector('#summary td').getBoundingClientRect().left"
+    left = chromium.run(place)
+    chromium.run("document.querySelector('#summary .wide').scrollLeft = 300; 0")
+    assert chromium.run("document.querySelector('#summary .wide').scrollLeft") == 300
+    assert chromium.run(place) == left
+
+
 def test_a_constant_curve_does_not_fill_its_axis(chromium, tmp_path):
     rows = table()
     film_page.write(tmp_path / "report.html", rows.assign(unlike=rows["yaw"] * 0 + 0.4), title="a")

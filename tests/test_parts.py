@@ -44,7 +44,7 @@ def rows_of(out):
 
 def record_of(out):
     read = json.loads(out.with_name(f"{out.name}.json").read_text())
-    return {name: value for name, value in read.items() if name not in ("started", "finished")}
+    return {name: value for name, value in read.items() if name not in ("started", "finished", "table")}
 
 
 def stop_after(monkeypatch, count, error=KeyboardInterrupt):

@@ -1,5 +1,6 @@
 import gc
 import io
+import json
 import pickle
 import weakref
 from functools import partial
@@ -20,7 +21,6 @@ from maeface.data.ingest.images import load_images
 from maeface.errors import ConfigError, DataError, ResourceError, WeightsError
 from maeface.faces import finder, media, video
 from maeface.faces.detector import Detector
-from maeface.faces.detector_weights import note_embedded
 from maeface.faces.quality import describe_low_quality
 from maeface.model import preprocessing, weights, zoo
 from maeface.model.au import AUModel
@@ -714,17 +714,18 @@ def film(path, count=100):
     return path
 
 
-def test_the_face_detector_is_told_only_if_something_is_predicted(model_file, tmp_path, monkeypatch, capsys):
+def test_the_face_detector_is_told_in_the_record_and_not_at_every_run(
+    model_file, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr("maeface.faces.detector_weights._find_local", lambda checkpoint: None)
     for out in (tmp_path / "p.csv", tmp_path / "tables"):
         run = partial(predict.run, [film(tmp_path / "v.mp4", 3)], model_file(), out, device="cpu")
-        note_embedded.cache_clear()
         run()
-        said = capsys.readouterr().err
-        assert "face detector: the packaged one" in said and '(detector="public" downloads them once)' in said
-        note_embedded.cache_clear()
+        assert "detector" not in capsys.readouterr().err
         assert run().there == 1
         assert capsys.readouterr().err == ""
+    for record in (tmp_path / "p.csv.json", tmp_path / "tables" / "v.mp4.csv.json"):
+        assert json.loads(record.read_text())["detector"]["source"] == "embedded"
 
 
 def test_what_is_made_of_a_table_is_named_or_counted_and_more_is_offered(model_file, tmp_path, monkeypatch):

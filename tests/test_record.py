@@ -56,6 +56,7 @@ def test_what_made_a_table_is_recorded(photos, tmp_path, suffix):
         {"name": path.name, "sha256": files.sha256(path)} for path in zoo.files_of(zoo.find())
     ]
     assert read["options"]["aligned"] is True and read["started"] <= read["finished"]
+    assert read.pop("table") == {"bytes": out.stat().st_size, "mtime_ns": out.stat().st_mtime_ns}
     if suffix == "parquet":
         assert json.loads(pq.read_metadata(out).metadata[b"maeface"]) == read
     assert not list(photos.glob(".*.tmp"))
@@ -68,6 +69,7 @@ def test_auto_is_resolved(photos, tmp_path, monkeypatch):
     out = tmp_path / "table.parquet"
     run(photos, out)
     read = json.loads((tmp_path / "table.parquet.json").read_text())
+    read.pop("table")
     assert read["detector"] == {
         "source": "embedded",
         "precision": "fp32",

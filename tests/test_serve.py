@@ -37,7 +37,7 @@ import parts_cases
 import serve_parts
 from maeface import checks, facts, portable, predict, serve
 from maeface.errors import ConfigError, DataError, ResourceError
-from maeface.faces import detector_weights, media
+from maeface.faces import media
 from maeface.model.weights import read_metadata
 from maeface.model.zoo import find
 from maeface.prediction.tables import describe_unreadable
@@ -1230,7 +1230,7 @@ def test_photos_of_which_none_can_be_read_are_explained_in_one_line(client):
 
 def test_an_ended_job_says_when_it_expires(tmp_path, listed):
     made = service.Service(Settings(folder=tmp_path, keep=2))
-    made.jobs = listed
+    made.jobs, made.films = listed, films.Films(listed, made.settings)
     job = listed.make()
     assert made.describe(job).expires is None
     listed.end(job.id)
@@ -1269,7 +1269,7 @@ def test_the_line_that_says_ready_comes_when_photos_are_predicted(tmp_path):
         assert server.stop() == 143
 
 
-def test_the_face_detector_is_found_once_and_its_option_is_named_as_typed(tmp_path, monkeypatch, capfd):
+def test_the_face_detector_is_found_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("MAEFACE_WEIGHTS", raising=False)
     used = []
@@ -1281,11 +1281,8 @@ def test_the_face_detector_is_found_once_and_its_option_is_named_as_typed(tmp_pa
         return made(settings, *arguments)
 
     monkeypatch.setattr(app, "make_app", make_app)
-    detector_weights.note_embedded.cache_clear()
-    with checks.name_options():
-        serve.run(Settings(folder=tmp_path / "service"), port=0)
-    assert used[0] == "embedded"  # so that no process finds it again, and says so
-    assert "(--detector public downloads them once)" in capfd.readouterr().err
+    serve.run(Settings(folder=tmp_path / "service"), port=0)
+    assert used[0] == "embedded"  # so that no process finds it again
 
 
 def test_numbers_have_no_digits_of_the_conversion_from_32_bits():
@@ -1420,3 +1417,57 @@ def test_a_list_of_jobs_that_cannot_be_opened_is_closed(tmp_path, monkeypatch):
         jobs.Jobs(tmp_path, 1.0)
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")
+
+
+def test_the_process_of_a_film_says_what_it_does(filming, film, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAEFACE_TEST_FILM", "quick")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    (tmp_path / jobs.FILM).write_bytes(film.read_bytes())
+    given = json.dumps({"folder": str(tmp_path), "weights": None, "workers": 1})
+    with subprocess.Popen(
+        [sys.executable, "-m", "serve_film", given],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        said = [json.loads(line) for line in process.stdout]
+    phases = [one["phase"] for one in said if "phase" in one]
+    assert sorted(phases, key=["starting", "predicting", "writing results"].index) == phases
+    assert phases.count("writing results") == 1 and "predicting" in phases
+    assert said[-1] == {"finished": True, "frames": 250}
+    assert (tmp_path / jobs.REPORT).is_file()
+
+
+def test_a_job_has_a_phase_until_it_ends(tmp_path, listed):
+    worked = films.Films(listed, Settings(folder=tmp_path))
+    job = listed.make()
+    assert worked.phase_of(listed.get(job.id)) == "waiting"
+    listed.next()
+    assert worked.phase_of(listed.get(job.id)) == "starting"
+    lines = [{"frames": 3, "phase": "predicting"}, {"phase": "writing results"}]
+    seen = []
+
+    class Said:
+        async def __aiter__(self):
+            for line in lines:
+                yield json.dumps(line).encode()
+                seen.append(worked.phase_of(listed.get(job.id)))
+
+    asyncio.run(worked._follow(listed.get(job.id), SimpleNamespace(stdout=Said())))
+    assert seen == ["predicting", "writing results"]
+    listed.end(job.id)
+    assert worked.phase_of(listed.get(job.id)) is None
+
+
+def test_the_state_of_a_job_says_its_phase(filming, film):
+    with filming("slow") as client:
+        ready(client)
+        job = send(client, film).json()["id"]
+        until(lambda: state(client, job)["phase"] == "predicting")
+        other = send(client, film).json()
+        assert (other["state"], other["phase"]) == ("queued", "waiting")
+        client.delete(f"/v1/jobs/{other['id']}")
+        done = wait_for(client, job, "done")
+        assert done["phase"] is None
+    found = client.get("/openapi.json").json()["components"]["schemas"]["Job"]["properties"]["phase"]
+    assert found["anyOf"][0]["enum"] == ["waiting", "starting", "predicting", "writing results"]

@@ -304,9 +304,9 @@ def test_the_report_is_deleted_with_its_job(page, server, tmp_path):
     assert not shown(page, "film")
 
 
-def start_film(page, folder):
+def start_film(page, folder, phase="predicting"):
     """Choose a film that seems to run for ever."""
-    running = "{state: 'running', frames: 1, frames_total: 20, progress: 0.05}"
+    running = f"{{state: 'running', phase: '{phase}', frames: 1, frames_total: 20, progress: 0.05}}"
     answer_instead(
         page,
         "return /jobs.[^/]*$/.test(path) && options.method !== 'DELETE' "
@@ -314,6 +314,20 @@ def start_film(page, folder):
     )
     choose(page, film_of(folder))
     until(lambda: page.run("document.getElementById('count').textContent") == "Frames: 1 of 20")
+
+
+@pytest.mark.parametrize(
+    ("phase", "text", "moves"),
+    [
+        ("starting", "Loading the networks ...", True),
+        ("predicting", "Predicting the film ...", False),
+        ("writing results", "Writing the tables and the report ...", True),
+    ],
+)
+def test_the_phase_of_a_film_is_said(page, tmp_path, phase, text, moves):
+    start_film(page, tmp_path, phase)
+    said(page, text)
+    assert page.run("document.getElementById('progress').hasAttribute('value')") is not moves
 
 
 def test_a_film_is_forgotten_when_something_else_is_chosen(page, server, tmp_path):

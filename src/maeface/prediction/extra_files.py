@@ -41,13 +41,10 @@ from maeface.prediction.film_rows import columns_needed, read_films, split_by_in
 from maeface.prediction.neutral_face import ReadNeutral, find_levels, read_neutral
 from maeface.prediction.record import read_record
 from maeface.prediction.tables import READ, Task
-from maeface.report.film_summary import describe_film
+from maeface.report.film_summary import describe_film, film_line
 
 if TYPE_CHECKING:
     from maeface.prediction.predictor import Predictor
-
-FEW_FILMS = 3
-"""Films of a table that are described in lines."""
 
 
 def make_for_tables(task: Task, extras: Extras, make: Callable[[], "Predictor"]) -> Iterator[Made]:
@@ -110,6 +107,7 @@ def make_extras(
     """
     log, wanted = ExtraRecord(table, record), extras.list_wanted(films, table.parent)
     log.remove_stale(wanted)
+    log.note_other_settings(wanted, extras.shape)
     missing = {key: settings for key, settings in wanted.items() if not log.is_current(key, settings)}
     current = [path for key in wanted if key not in missing for path in log.files_of(key)]
     making = _Making(table, films, extras, record, one_film, log, missing)
@@ -119,8 +117,9 @@ def make_extras(
     summary, events = making.summary, (EVENTS, "")
     if summary is None and events in wanted.keys() - missing.keys() and log.is_as_made(events):
         summary = read_csv(making.beside("summary")).astype({"track": "Int64"})
-    lines = [] if summary is None else _describe(summary, record.get("trust") or None, extras.all_aus)
-    return Made(table, making.paths, lines, current)
+    trust = record.get("trust") or None
+    told = ((), "") if summary is None else _describe(table, summary, trust, extras.all_aus)
+    return Made(table, making.paths, current, *told)
 
 
 @dataclass
@@ -272,20 +271,22 @@ def _make_nothing() -> Iterator[Path]:
     return iter(())
 
 
-def _describe(summary: pd.DataFrame, trust: Mapping[str, Any] | None, all_aus: bool) -> list[str]:
-    """Return lines about the films of a table, if they are few."""
-    names = summary["input"].unique()
-    if len(names) > FEW_FILMS:
-        return []
+def _describe(
+    table: Path, summary: pd.DataFrame, trust: Mapping[str, Any] | None, all_aus: bool
+) -> tuple[list[tuple[str, list[str]]], str]:
+    """Return a line and more lines about each film of a table, and what they leave out."""
     aus = [column[0] for name in summary["au"].unique() if (column := facts.au_column(f"{name}_p"))]
     shown = [au for au in aus if all_aus or not trust or trust[facts.au_name(au)]["use"]]
-    lines: list[str] = []
-    for name in names:
-        lines += [""] if len(names) == 1 else ["", f"{name}:"]
-        lines += describe_film(summary[summary["input"] == name], shown)
-    if hidden := len(aus) - len(shown):
-        lines.append(f"{hidden} other AUs of the table are not reliable on real people: see maeface aus")
-    return lines
+    films = [
+        (
+            film_line(rows, shown, str(table)),
+            list(describe_film(rows, shown)) if rows["valid_frames"].any() else [],
+        )
+        for _, rows in summary.groupby("input", sort=False)
+    ]
+    hidden = len(aus) - len(shown)
+    note = f"{hidden} other AUs of the table are not reliable on real people: see maeface aus"
+    return films, note if hidden and films else ""
 
 
 def _annotate(film: Path, rows: pd.DataFrame, out: Path, trust: Mapping[str, Any] | None) -> None:

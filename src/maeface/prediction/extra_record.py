@@ -1,23 +1,23 @@
 """The record of extras: of which table each one was made, and with which settings.
 
 It is a small JSON file beside the table, ``film.extras.json`` beside ``film.csv``. An extra that is named
-there is made again only if its settings or the table have changed. If the table was made anew or
-edited, the extras of the earlier one are removed. A file that the record does not name, or that was changed
-since, is the user's.
+there is made again only if its settings or the table have changed. If the table was made anew or edited, the
+extras of the earlier one are removed, except for those of a film whose rows are the same. A file that the
+record does not name, or that was changed since, is the user's.
 """
 
 import hashlib
 import json
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from maeface import checks, console, files, portable
 from maeface.errors import ConfigError
-from maeface.prediction.extras import ENDINGS, EXTRA_RECORD, Key
+from maeface.prediction.extras import ENDINGS, EXTRA_RECORD, NEUTRAL, Key, option_of
 from maeface.prediction.parts import look_at
-from maeface.prediction.record import read_record
+from maeface.prediction.record import MADE, describe_changes, describe_table, read_record
 
 
 class ExtraRecord:
@@ -26,20 +26,32 @@ class ExtraRecord:
     Args:
         table: the path of the table.
         content: the record of the table. By it, and by the size and time of change of the table itself, one
-            that was made anew or edited is known.
+            that was made anew or edited is known. What is made of one film only depends on this film, so it
+            outlives a table that was made anew with other films.
     """
 
     def __init__(self, table: Path, content: Mapping[str, Any]) -> None:
         self._table, self._folder, self._stem = table.name, table.parent, table.with_suffix("").name
-        text = json.dumps([content, look_at(table)[:2]], sort_keys=True)
-        self._of = hashlib.sha256(text.encode()).hexdigest()
+        seen = describe_table(table)
+        self._whole = _digest([content, seen["bytes"], seen["mtime_ns"]])
+        self._films: dict[str, str] = {}
+        if content.get("table") == seen:  # it was not edited, so the rows of a film depend on this film only
+            header = {name: value for name, value in content.items() if name not in MADE}
+            header["alone"] = len(content["inputs"]) == 1  # then its files are beside the table
+            for item in content["inputs"]:
+                own = {name: value for name, value in item.items() if name != "mtime_ns"}
+                self._films[item["name"]] = _digest([header, own])
         self._path = _path_of(table)
         self._entries = self._read()
+
+    def _of(self, film: str) -> str:
+        """Return the digest of a film's rows, or of the whole table."""
+        return self._films.get(film, self._whole)
 
     def is_current(self, key: Key, settings: Mapping[str, Any]) -> bool:
         """Return whether an extra is there, was made of this table, and with these settings."""
         entry = self._entries.get((self._table, *key))
-        if entry is None or entry["of"] != self._of or entry["settings"] != settings:
+        if entry is None or entry["of"] != self._of(key[1]) or entry["settings"] != settings:
             return False
         return all(path.is_file() for path in self.files_of(key))
 
@@ -71,7 +83,7 @@ class ExtraRecord:
                     f"{path} is there, and was written or changed by others; rename it, or choose another "
                     f"name of the table with {checks.name_of('out')}"
                 )
-        nothing: dict[str, Any] = {"of": self._of, "settings": None, "files": {}}
+        nothing: dict[str, Any] = {"of": self._of(key[1]), "settings": None, "files": {}}
         self._entries.setdefault((self._table, *key), nothing)["files"] |= {name: [] for name in names}
         self._save()
 
@@ -84,10 +96,13 @@ class ExtraRecord:
             wanted: what is made next, so that no line is shown for it.
         """
         stale = [
-            key for key, entry in self._entries.items() if key[0] == self._table and entry["of"] != self._of
+            key
+            for key, entry in self._entries.items()
+            if key[0] == self._table and entry["of"] != self._of(key[2])
         ]
         removed: list[str] = []
         left: list[str] = []
+        options: list[str] = []
         for key in stale:
             for name, content in self._entries[key]["files"].items():
                 if not (self._folder / name).exists():
@@ -95,15 +110,41 @@ class ExtraRecord:
                 gone = self._remove(name, content)
                 if key[1:] not in wanted:
                     (removed if gone else left).append(name)
+                    options += [option_of(key[1])] if gone else []
         if not stale:
             return
         for key in stale:
             del self._entries[key]
         self._save()
         if removed:
-            console.note(f"{self._table} has changed; removed {_listed(removed)} of the earlier one")
+            console.note(
+                f"{self._table} has changed; removed {_listed(removed)} of the earlier one; {_again(options)}"
+            )
         if left:
             console.note(f"{_listed(left)} of an earlier {self._table} was changed since, so it is left")
+
+    def note_other_settings(self, wanted: Container[Key], shape: Callable[[str], Mapping[str, Any]]) -> None:
+        """Show which extras of this table are left though the settings of this run would shape others.
+
+        Args:
+            wanted: what is made next, or is current.
+            shape: returns the settings of this run that shape an extra.
+        """
+        left: list[str] = []
+        options: list[str] = []
+        changes: list[str] = []
+        for (table, what, film), entry in self._entries.items():
+            is_of_this = table == self._table and entry["of"] == self._of(film)
+            if what == NEUTRAL or not is_of_this or (what, film) in wanted or not entry["settings"]:
+                continue
+            now = shape(what)
+            if different := list(describe_changes(now, _plain(entry["settings"]), _plain(now))):
+                left += [name for name in entry["files"] if (self._folder / name).exists()]
+                options.append(option_of(what))
+                changes += different
+        if left:
+            said = "; ".join(dict.fromkeys(changes))
+            console.note(f"left as made with other settings ({said}): {_listed(left)}; {_again(options)}")
 
     @contextmanager
     def making(self, key: Key, settings: Mapping[str, Any]) -> Iterator[list[Path]]:
@@ -132,7 +173,7 @@ class ExtraRecord:
                 # film.csv and film.parquet have extras of the same names
                 entry["files"] = {name: one for name, one in entry["files"].items() if name not in names}
                 entry["settings"] = None
-        self._entries[place] = {"of": self._of, "settings": dict(settings), "files": names}
+        self._entries[place] = {"of": self._of(key[1]), "settings": dict(settings), "files": names}
         self._save()
 
     def _remove(self, name: str, content: list[int]) -> bool:
@@ -192,6 +233,22 @@ def remove_stale(tables: Iterable[Path]) -> None:
 
 def _path_of(table: Path) -> Path:
     return table.with_name(f"{table.with_suffix('').name}{EXTRA_RECORD}")
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they were given: a neutral face without size and time, 0 as not given."""
+    return {
+        name: (value[0] if isinstance(value, list) else value) or None for name, value in settings.items()
+    }
+
+
+def _again(options: Iterable[str]) -> str:
+    """Return how to have it again: ``give --report to make it again``."""
+    return f"give {' '.join(dict.fromkeys(options))} to make it again"
 
 
 def _listed(names: list[str], most: int = 3) -> str:

@@ -41,6 +41,14 @@ WITH_PATHS = (*get_args(Annotation), "report")
 """What names the films by their path."""
 
 
+def option_of(what: str) -> str:
+    """Return what asks for something to be made, as the user writes it: ``--report``, ``--format long``."""
+    for option, kind in (("formats", Format), ("annotations", Annotation)):
+        if what in get_args(kind):
+            return f"{checks.name_of(option)} {what}"
+    return checks.name_of(what)
+
+
 @dataclass(frozen=True)
 class Extras:
     """What to make of a table.
@@ -95,15 +103,19 @@ class Extras:
         keys += [(name, "") for name in of_all if films] + [
             (name, film) for film in films for name in of_each
         ]
-        values = {"neutral": self._describe_neutral(), "smooth_s": self.smooth_s, "all_aus": self.all_aus}
         paths = {name: portable.relative_path(film, folder) for name, film in films.items()}
         wanted = {}
         for what, film in keys:
-            settings: dict[str, Any] = {name: values[name] for name in SHAPED_BY.get(what, ())}
+            settings = self.shape(what)
             if what in WITH_PATHS:
                 settings["films"] = [paths[film]] if film else list(paths.values())
             wanted[what, film] = {"maeface": version("maeface"), **settings}
         return wanted
+
+    def shape(self, what: str) -> dict[str, Any]:
+        """Return the settings that shape what is made, as JSON, but the films."""
+        values = {"neutral": self._describe_neutral(), "smooth_s": self.smooth_s, "all_aus": self.all_aus}
+        return {name: values[name] for name in SHAPED_BY.get(what, ())}
 
     def _describe_neutral(self) -> list[Any] | None:
         """Return what is said of the neutral; of a file also its size and its time of change."""
@@ -173,11 +185,13 @@ class Made:
     Attributes:
         table: the table.
         paths: the files that were made of it.
-        lines: what was found in its films, if they are few.
         current: the files that were asked for and were there already.
+        films: of each film a line on what was found, and more lines, which are shown if there are few films.
+        note: what these lines leave out; "" for nothing.
     """
 
     table: Path
     paths: list[Path]
-    lines: Sequence[str] = ()
     current: Sequence[Path] = ()
+    films: Sequence[tuple[str, Sequence[str]]] = ()
+    note: str = ""

@@ -12,7 +12,7 @@ from maeface import files
 from maeface.errors import ConfigError
 from maeface.prediction import table_writer
 from maeface.prediction.parts import PartReader, Place, are_joined
-from maeface.prediction.record import make_record, record_path, shorten_record
+from maeface.prediction.record import describe_table, make_record, record_path, shorten_record
 from maeface.prediction.rows import count_faces, schema_of
 from maeface.prediction.tracks import number_tracks
 
@@ -58,10 +58,11 @@ def write_table(
                 raise ConfigError(_describe_tracks(list(places), keep, seen))
             record = make_record(header, entries, write.statuses, started)
             write.record = shorten_record(record)
-            with temporary.open("w", encoding="utf-8") as file:  # piece by piece: the text may be large
-                json.dump(record, file, indent=2, ensure_ascii=False)
-                file.write("\n")
             sidecar.unlink(missing_ok=True)  # so that no table stands beside the record of another
+        record["table"] = describe_table(out)
+        with temporary.open("w", encoding="utf-8") as file:  # piece by piece: the text may be large
+            json.dump(record, file, indent=2, ensure_ascii=False)
+            file.write("\n")
     return record
 
 

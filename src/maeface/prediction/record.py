@@ -39,6 +39,10 @@ RESOLVED = ("device", "precision", "backend")
 """Options whose ``auto`` depends on the machine; the header has what was used."""
 
 
+MADE = ("inputs", "statuses", "table", "started", "finished")
+"""What a record says of its table; all else is the header."""
+
+
 def record_path(table: Path) -> Path:
     """Return the path of the record of a table: ``faces.csv.json`` beside ``faces.csv``."""
     return table.with_name(f"{table.name}.json")
@@ -216,6 +220,12 @@ def shorten_record(record: Mapping[str, Any]) -> dict[str, Any]:
     if len(inputs) > INPUTS_IN_PARQUET:
         short |= {"inputs": None, "input_count": len(inputs)}
     return short
+
+
+def describe_table(table: Path) -> dict[str, int]:
+    """Return the size and the time of change of a table, by which one that was edited is known."""
+    seen = parts.look_at(table)
+    return {"bytes": seen.bytes, "mtime_ns": seen.mtime_ns}
 
 
 def read_record(table: Path) -> dict[str, Any] | None:

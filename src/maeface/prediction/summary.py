@@ -8,6 +8,8 @@ from pathlib import Path
 from maeface import checks, portable
 from maeface.prediction.extras import ENDINGS, FILMS, Made
 
+FEW_FILMS = 3
+"""Films up to which there are more lines than one about each."""
 MANY = 8
 """Files up to which they are named; of more, the kinds are counted."""
 
@@ -45,7 +47,7 @@ class Summary:
     hint: str = ""
 
     def __str__(self) -> str:
-        """The counts, what was found in films, and the files that were made of the table."""
+        """The counts, a line about each film, and the files that were made of the table."""
         line = f"{self.out or 'predicted'}: inputs: {self.inputs}"
         line += f" ({self.there} already there)" if self.there else ""
         line += f"; images: {self.images}; faces: {self.faces}"
@@ -59,8 +61,7 @@ class Summary:
             lines.append(
                 f"{self.bad} of {self.inputs} inputs could not be read, more than allowed (--max-bad)"
             )
-        if len(self.made) == 1:
-            lines += self.made[0].lines
+        lines += _describe_films(self.made)
         lists = {
             "also written": [path for one in self.made for path in one.paths],
             "up to date": [path for one in self.made for path in one.current],
@@ -68,6 +69,17 @@ class Summary:
         said = [_listed(what, paths, self.out) for what, paths in lists.items() if paths and self.out]
         said += [self.hint] if self.hint else []
         return "\n".join([*lines, *([""] if said else []), *said])
+
+
+def _describe_films(made: Sequence[Made]) -> list[str]:
+    """Return a line about each film, and more about a few films."""
+    films = [film for one in made for film in one.films]
+    if not films:
+        return []
+    notes = list(dict.fromkeys(one.note for one in made if one.note))
+    if len(films) > FEW_FILMS:
+        return ["", *(line for line, _ in films), *notes]
+    return [line for first, more in films for line in ("", first, *more)] + notes
 
 
 def _listed(what: str, paths: Sequence[Path], out: Path) -> str:

@@ -13,7 +13,6 @@ from maeface.data.ingest.runner import Resources
 from maeface.data.manifest import IMAGE_SUFFIXES
 from maeface.errors import ConfigError, DataError
 from maeface.faces import media
-from maeface.faces.detector_weights import note_embedded
 from maeface.prediction import parts
 from maeface.prediction.explaining import explanation_path
 from maeface.prediction.join import write_table
@@ -35,6 +34,7 @@ from maeface.prediction.record import (
     is_up_to_date,
     read_record,
 )
+from maeface.prediction.reuse import keep_unchanged_films
 from maeface.prediction.rows import NO_FACE, WITH_FACE, count_faces
 from maeface.prediction.tracks import ABSENT
 from maeface.prediction.units import picture_path
@@ -150,8 +150,8 @@ class Task:
         pictures: the folder of pictures; None for none.
         started: time of the beginning.
         explain: action units that are explained beside each picture.
-        notes_detector: whether a note says, before the work, that the packaged face detector is used.
         progress: called with the number of photos and frames that have rows.
+        gpu: whether a GPU is used.
     """
 
     out: Path
@@ -163,8 +163,8 @@ class Task:
     pictures: Path | None
     started: str
     explain: Sequence[int] = ()
-    notes_detector: bool = False
     progress: Callable[[int], None] = lambda images: None
+    gpu: bool = False
 
     @property
     def tables(self) -> dict[Path, list[str]]:
@@ -198,6 +198,7 @@ def write_one_table(task: Task) -> Totals:
     places: dict[str, Sequence[Place]] = {}
     with parts_folder(task.folder, task.header), told_when_stopped(task.folder):
         _note_other_settings(task, [task.out])
+        kept = keep_unchanged_films(task.out, task.folder, task.inputs, task.header, task.gpu)
         totals.pictures = _do_missing(task, task.inputs, places.__setitem__)
         entries = [place.entry for of_input in places.values() for place in of_input]
         if any(entry.images for entry in entries):
@@ -209,6 +210,7 @@ def write_one_table(task: Task) -> Totals:
         else:
             totals.inputs = len(places)
             totals.statuses = sum((entry.statuses for entry in entries), Counter[str]())
+    totals.there = kept
     totals.require_images()
     return totals
 
@@ -307,8 +309,6 @@ def _do_missing(
         if key[0] in videos
         or task.has_pictures(key[0], place.entry.images, count_faces(place.entry.statuses))
     }
-    if task.notes_detector:
-        note_embedded()
     work = (task.folder, inputs, task.setup, task.resources)
     pipeline = Pipeline(*work, complete, finished, task.progress)
     pipeline.run()

@@ -80,6 +80,7 @@ def render(
         tracked=data["tracked"],
         has_events=events is not None,
         has_summary=summary is not None,
+        has_sides=summary is not None and "asymmetry" in summary,
         trust_notes=_trust_notes(data),
         notes=_notes(data, smooth_s),
         data=Markup(to_json(data)),

@@ -3,12 +3,14 @@
 It is started by ``films``. Its argument is JSON; it ends with the service, which holds its stdin.
 """
 
+import importlib
 import json
 import os
 import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ WAIT_S, TRIES = 0.5, 40
 """How often the process of a killed service is waited for, which still holds the folder of parts."""
 NO_RESOURCE = "disk, memory or device was not available"
 FAILED = "the service has failed"
+OF_RESULTS = ("maeface.prediction.extra_files", "maeface.report.film_page")
+"""Modules that write the results. Importing them and their libraries takes a second or more."""
 
 
 def main() -> None:
@@ -52,10 +56,12 @@ def main() -> None:
 
 def _predict(folder: Path, given: dict[str, Any], report: "_Report") -> int:
     """Predict a film; return the number of frames that have been read."""
+    run = partial(predict.run, [folder / FILM], out=folder / TABLE, **given)
     for attempt in range(TRIES):
         try:
-            film, extras = folder / FILM, Extras(report=True)
-            return predict.run([film], out=folder / TABLE, extras=extras, progress=report.add, **given).images
+            run(extras=Extras(events=False), progress=report.add)
+            report.say(phase="writing results")
+            return run(extras=Extras(report=True)).images  # the table is there: it is not predicted again
         except InUseError:
             if attempt == TRIES - 1:
                 raise
@@ -71,12 +77,15 @@ def explain(error: DataError, folder: Path) -> str:
 
 class _Report:
     def __init__(self) -> None:
-        self._said_s = 0.0
+        self._said_s, self._is_importing = 0.0, False
 
     def add(self, images: int) -> None:
         if time.monotonic() - self._said_s > REPORT_S:
             self._said_s = time.monotonic()
-            self.say(frames=images)
+            self.say(frames=images, phase="predicting" if images else "starting")
+        if images and not self._is_importing:  # while worker processes predict, this one waits
+            self._is_importing = True
+            threading.Thread(target=lambda: [*map(importlib.import_module, OF_RESULTS)], daemon=True).start()
 
     def say(self, **values: Any) -> None:  # noqa: ANN401 - anything json can hold
         sys.stdout.write(json.dumps(values) + "\n")

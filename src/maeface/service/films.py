@@ -10,6 +10,7 @@ from typing import Any
 
 from maeface.service import film_process, log
 from maeface.service.jobs import JobRow, Jobs
+from maeface.service.replies import Phase
 from maeface.service.settings import Settings
 
 DEATHS = 3
@@ -45,6 +46,7 @@ class Films:
         self._added = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._phases: dict[str, Phase] = {}
 
     def start(self) -> None:
         """Begin with what waits."""
@@ -61,6 +63,12 @@ class Films:
     def wake(self) -> None:
         """Say that there is a new job."""
         self._added.set()
+
+    def phase_of(self, job: JobRow) -> Phase | None:
+        """Return what happens to a job now; None if it has ended."""
+        if job.state == "running":
+            return self._phases.get(job.id, "starting")
+        return "waiting" if job.state == "queued" else None
 
     async def delete(self, job: str) -> None:
         """Stop the work on a job, if there is any, and delete it."""
@@ -105,6 +113,7 @@ class Films:
                 await process.wait()
         finally:
             deleted = self._processes.pop(job.id, None) is None
+            self._phases.pop(job.id, None)
             await asyncio.shield(_close(process))
         if deleted or self._jobs.get(job.id) is None:
             self._jobs.delete(job.id)  # its process may have written a last file
@@ -137,6 +146,8 @@ class Films:
             with suppress(ValueError):  # half a line of a process that was killed
                 said |= json.loads(line)
                 self._jobs.note_progress(job.id, said["frames"])
+                if "phase" in said:
+                    self._phases[job.id] = said["phase"]
             if said["frames"] > most:
                 return {"error": LONGER}
         return said

@@ -18,6 +18,7 @@ from maeface.prediction.table_writer import to_csv
 
 ROWS_TOGETHER = 2048
 State = Literal["queued", "running", "done", "failed"]
+Phase = Literal["waiting", "starting", "predicting", "writing results"]
 
 
 class Problem(BaseModel):
@@ -77,11 +78,17 @@ class Job(BaseModel):
 
     id: str = Field(examples=["s3TzIo1BqLsRzl0uJ2Yx0w"])
     state: State = Field(examples=["running"])
+    phase: Phase | None = Field(
+        None,
+        description="what happens now: it waits for other films, its process starts and loads the networks, "
+        "frames are predicted, or tables and report are written; null when the job has ended",
+        examples=["predicting"],
+    )
     frames: int = Field(description="frames that have rows", examples=[310])
     frames_total: int = Field(
         description="frames that will be read, as the film's header says", examples=[1500]
     )
-    progress: float = Field(description="0 to 1", examples=[0.207])
+    progress: float = Field(description="part of the frames that have rows, 0 to 1", examples=[0.207])
     seconds: float = Field(description="length of the film", examples=[60.0])
     waiting: int = Field(
         description="films that wait before this one; the one that is predicted does not count", examples=[0]

@@ -166,6 +166,7 @@ class Service:
         return replies.Job(
             id=row.id,
             state=row.state,
+            phase=self.films.phase_of(row),
             frames=row.done,
             frames_total=row.total,
             progress=1.0 if row.state == "done" else round(done / row.total, 4),

@@ -1,6 +1,7 @@
 // The list of events, the summary, and what is known about each AU.
 const PAGE = 200;
-const HEADS = { track: "person", au: "action unit", onset_s: "onset", apex_s: "apex", offset_s: "offset", duration_s: "duration (s)", peak_i: "peak" };
+const HEADS = { track: "person", au: "action unit", onset_s: "onset", apex_s: "apex", offset_s: "offset", duration_s: "duration (s)", peak_i: "peak", mean_L: "mean left", mean_R: "mean right", asymmetry: "left − right" };
+const OF_PERSON = ["track", "frames", "valid_frames", "seconds", "valid_s", "valid_share"]; // columns that are the same in all rows of a person
 const EVENT = ["track", "au", "onset_s", "apex_s", "offset_s", "duration_s", "peak_i"];
 
 function visible(row, columns, everybody) {
@@ -64,6 +65,16 @@ function markEvents() {
   for (const row of document.querySelectorAll("tr[data-from]")) row.classList.toggle("now", row.dataset.from <= view.time && view.time <= row.dataset.to);
 }
 
+// What the summary says of a person, and not of an AU.
+function describePerson(columns, row) {
+  if (!row) return "";
+  const of = (name) => row[columns.indexOf(name)];
+  const frames = of("valid_frames") == null ? "" : `, values in ${of("valid_frames")} of ${of("frames")} frames`;
+  const seconds = of("valid_s") == null ? "" : `, ${number(of("valid_s"), 2)} of ${number(of("seconds"), 2)} s`;
+  const share = of("valid_share") == null ? "" : ` (${number(100 * of("valid_share"), 1)} %)`;
+  return `${view.person ? view.person.title : "All"}${frames}${seconds}${share}`;
+}
+
 function startTables() {
   if (D.events) {
     const draw = makeTable($("events"), "Events", EVENT, D.events, () => D.events.filter((row) => visible(row, EVENT, $("everybody").checked)
@@ -74,10 +85,14 @@ function startTables() {
     on("time", markEvents);
   }
   if (D.summary) {
-    const filled = D.summary.columns.map((_, i) => D.summary.rows.some((row) => row[i] != null));
-    const keep = (row) => row.filter((_, i) => filled[i]); // without columns that say nothing of this film
-    const columns = keep(D.summary.columns), rows = D.summary.rows.map(keep);
-    on("person aus", makeTable($("summary"), "Summary", columns, rows, () => rows.filter((row) => visible(row, columns, false)), "There are no rows for this person."));
+    const filled = D.summary.columns.map((name, i) => !OF_PERSON.includes(name) && D.summary.rows.some((row) => row[i] != null));
+    const keep = (row) => row.filter((_, i) => filled[i]); // without columns that say nothing of this film, or the same of each AU
+    const shown = () => D.summary.rows.filter((row) => visible(row, D.summary.columns, false));
+    const draw = makeTable($("summary"), "Summary", keep(D.summary.columns), D.summary.rows.map(keep), () => shown().map(keep), "There are no rows for this person.");
+    const tell = () => { $("of-person").textContent = describePerson(D.summary.columns, shown()[0]); };
+    tell();
+    on("person aus", tell);
+    on("person aus", draw);
   }
   const known = AUS.filter((au) => D.aus[au].checked);
   if (!known.length) return;

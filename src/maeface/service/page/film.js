@@ -9,6 +9,12 @@ const TABLES = [ // label, name in the service, ending of the file
   ["Summary", "summary", "summary.csv"],
   ["Pairs of action units", "pairs", "pairs.csv"],
 ];
+const SAID = {
+  starting: "Loading the networks ...",
+  predicting: "Predicting the film ...",
+  "writing results": "Writing the tables and the report ...",
+};
+const MOVES = new Set(["starting", "writing results"]); // phases that count no frames
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /** Predict a film and show it. If it is stopped, its job is deleted: nobody else knows of it. */
@@ -32,11 +38,10 @@ export async function takeFilm(file, signal) {
 async function follow(id, signal) {
   for (;;) {
     const job = await (await ask(`v1/jobs/${id}`, { signal })).json();
-    showProgress(job.progress, job.state === "queued" ? "" : `Frames: ${job.frames} of ${job.frames_total}`);
+    showProgress(MOVES.has(job.phase) ? null : job.progress, job.state === "queued" ? "" : `Frames: ${job.frames} of ${job.frames_total}`);
     if (job.state === "failed") throw new Error(job.error);
     if (job.state === "done") return job;
-    const now = job.frames < job.frames_total ? "Predicting the film ..." : "Writing the tables ...";
-    say(job.state === "queued" ? `Waiting; films before this one: ${job.waiting}` : now);
+    say(job.phase === "waiting" ? `Waiting; films before this one: ${job.waiting}` : SAID[job.phase]);
     await pause(POLL_MS);
   }
 }

@@ -7,9 +7,10 @@ export function say(text, bad = false) {
   $("say").classList.toggle("bad", bad);
 }
 
-/** Show how far something is, from 0 to 1. */
+/** Show how far something is, from 0 to 1; null: that is not known. */
 export function showProgress(part, text) {
-  $("progress").value = part;
+  if (part === null) $("progress").removeAttribute("value");
+  else $("progress").value = part;
   $("count").textContent = text;
   $("work").hidden = false;
 }
