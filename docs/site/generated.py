@@ -65,8 +65,7 @@ def reference() -> str:
     for name in sorted(others, key=lambda name: (name.endswith("Error"), name)):
         value = getattr(maeface, name)
         kind = "exception" if name.endswith("Error") else "class" if isclass(value) else "function"
-        where = f"{value.__module__}.{value.__name__}"
-        lines += [*_title(f"maeface.{name}", "-"), f".. auto{kind}:: {where}"]
+        lines += [*_title(f"maeface.{name}", "-"), f".. auto{kind}:: maeface.{name}"]
         lines += ["   :members:", ""] if kind == "class" else [""]
     for name in modules:
         lines += [*_title(f"maeface.{name}", "-"), f".. automodule:: maeface.{name}", "   :members:", ""]
