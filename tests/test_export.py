@@ -456,3 +456,9 @@ def test_weights_with_the_name_of_every_run_are_called_by_their_folder(tiny, tmp
         assert description.describe_weights(path, weights.read_metadata(path))["name"] == known
     export.run(tmp_path / "smiles" / "weights.safetensors", "hub", tmp_path / "hub")
     assert "\n# smiles\n" in (tmp_path / "hub" / "README.md").read_text()
+
+
+def test_the_example_of_the_page_has_thirty_lines():
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M)
+    assert "These 30 lines" in PAGE
+    assert sum(bool(line) for line in code.splitlines()) == 30
