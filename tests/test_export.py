@@ -462,3 +462,17 @@ def test_the_example_of_the_page_has_thirty_lines():
     (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M)
     assert "These 30 lines" in PAGE
     assert sum(bool(line) for line in code.splitlines()) == 30
+
+
+def test_weights_of_a_folder_are_those_that_were_exported(tiny, tmp_path):
+    folder = tmp_path / "model"
+    export.run(tiny, "hub", folder)
+    assert zoo.find(folder) == zoo.find(str(folder)) == folder
+    shutil.copy(zoo.find(), folder / "model.safetensors")  # whole, and others
+    for given in (folder, str(folder)):
+        with pytest.raises(
+            WeightsError, match=r"model: the weights do not have the SHA-256 that config\.json"
+        ):
+            Predictor(given, aligned=True)
+    (folder / "config.json").write_text('{"architectures": ["ViTModel"]}')  # of another program
+    assert zoo.find(folder) == folder
