@@ -16,7 +16,7 @@ from maeface.service import app, jobs
 from maeface.service.page_files import PATHS
 from maeface.service.settings import Settings
 from serve_parts import WAIT, photo
-from test_serve import END, MULTIPART, Server, chunk, head, part, said, until
+from test_serve import END, MULTIPART, TOKEN, Server, chunk, head, part, said, until
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +159,37 @@ def test_only_results_that_ended_long_enough_ago_are_deleted(tmp_path):
 def test_the_memory_of_a_gpu_is_memory():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
+
+
+def test_the_description_says_which_routes_need_the_token(guarded, tmp_path):
+    assert "security" not in guarded.get("/openapi.json").text
+    app_ = app.make_app(Settings(folder=tmp_path), token=TOKEN, log=False)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    found = TestClient(app_, "http://localhost", headers=headers).get("/openapi.json").json()
+    assert found["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    for path, methods in found["paths"].items():
+        for one in methods.values():
+            assert ("security" in one) != (path in ("/health", "/ready")), path
+
+
+def test_the_description_says_what_is_answered(guarded):
+    found = guarded.get("/openapi.json").json()
+    kinds = {}
+    for path, methods in found["paths"].items():
+        for method, one in methods.items():
+            for code, answer in one["responses"].items():
+                if code >= "400":  # an example of its own, in the words of the service
+                    assert answer["content"]["application/json"]["example"].keys() == {"detail"}
+            given = [code for code in one["responses"] if code < "400"]
+            kinds[method, path] = list(one["responses"][given[0]].get("content", {}))
+            for parameter in one.get("parameters", []):
+                assert {"examples", "enum"} & {*parameter, *parameter["schema"]}, (path, parameter["name"])
+    job = "/v1/jobs/{job}"
+    assert kinds["get", "/metrics"] == ["text/plain"]
+    assert kinds["get", f"{job}/report"] == ["text/html"]
+    assert kinds["get", f"{job}/{{table}}"] == ["text/csv"]
+    assert len(kinds["get", f"{job}/result"]) == 3 and kinds["delete", job] == []
+    parts = found["components"]["schemas"]
+    for name in ("AU", "AUTrust", "Face", "Frame", "Job", "Problem"):
+        lacks = [field for field, one in parts[name]["properties"].items() if "examples" not in one]
+        assert lacks in ([], ["faces"]), name  # a face has examples of its own
