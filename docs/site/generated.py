@@ -61,8 +61,12 @@ def reference() -> str:
     modules, others = [], []
     for name in maeface.__all__:
         (modules if isinstance(getattr(maeface, name), ModuleType) else others).append(name)
-    lines = [*_title("Python reference", "="), "The names that ``import maeface`` offers.", ""]
-    for name in sorted(others, key=lambda name: (name.endswith("Error"), name)):
+    others.sort(key=lambda name: (name.endswith("Error"), name))
+    lines = [*_title("Python reference", "="), "The names that ``import maeface`` offers:", ""]
+    for what, names in (("classes and functions", others), ("modules", modules)):
+        lines += [f"* {what}: {', '.join(f'`maeface.{name}`_' for name in names)}"]
+    lines.append("")
+    for name in others:
         value = getattr(maeface, name)
         kind = "exception" if name.endswith("Error") else "class" if isclass(value) else "function"
         lines += [*_title(f"maeface.{name}", "-"), f".. auto{kind}:: maeface.{name}"]
