@@ -13,6 +13,7 @@ import maeface
 from maeface import cli
 
 FOLDER = Path(__file__).parent / "generated"
+RESULTS = ("FrameResult", "FaceResult", "ActionUnit", "VideoResult")
 
 
 def setup(app: Sphinx) -> None:
@@ -71,6 +72,9 @@ def reference() -> str:
         kind = "exception" if name.endswith("Error") else "class" if isclass(value) else "function"
         lines += [*_title(f"maeface.{name}", "-"), f".. auto{kind}:: maeface.{name}"]
         lines += ["   :members:", ""] if kind == "class" else [""]
+    lines += [*_title("What a predictor returns", "-")]
+    for name in RESULTS:
+        lines += [f".. autoclass:: maeface.prediction.results.{name}", "   :members:", ""]
     for name in modules:
         lines += [*_title(f"maeface.{name}", "-"), f".. automodule:: maeface.{name}", "   :members:", ""]
     return "\n".join(lines)
