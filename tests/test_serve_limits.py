@@ -1,7 +1,9 @@
 """The service under load and over time: what it holds in memory, gives up, keeps and counts."""
 
 import itertools
+import os
 import re
+import signal
 import threading
 import time
 from pathlib import Path
@@ -11,12 +13,13 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+import serve_parts
 from maeface.errors import is_out_of_memory
-from maeface.service import app, jobs
+from maeface.service import app, jobs, photos
 from maeface.service.page_files import PATHS
 from maeface.service.settings import Settings
 from serve_parts import WAIT, photo
-from test_serve import END, MULTIPART, TOKEN, Server, chunk, head, part, said, until
+from test_serve import END, MULTIPART, TOKEN, Server, children, chunk, head, part, said, start, until
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +196,23 @@ def test_the_description_says_what_is_answered(guarded):
     for name in ("AU", "AUTrust", "Face", "Frame", "Job", "Problem"):
         lacks = [field for field, one in parts[name]["properties"].items() if "examples" not in one]
         assert lacks in ([], ["faces"]), name  # a face has examples of its own
+
+
+def test_each_device_has_a_process_and_one_is_enough_to_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "make_job", serve_parts.quick_job)
+
+    def workers():
+        return {pid for pid, command in children("self") if b"spawn_main" in command}
+
+    others = workers()
+    with start(tmp_path, device=("cpu", "cpu")) as client:
+        devices = client.app.state.service.photos._devices
+        until(lambda: all(device.ready for device in devices))
+        first = workers() - others
+        assert len(first) == 2
+        os.kill(min(first), signal.SIGKILL)
+        until(lambda: not all(device.ready for device in devices))
+        assert client.get("/ready").status_code == 200
+        answer = client.post("/v1/images", files={"files": ("x", photo(2))})
+        assert len(answer.json()["images"][0]["faces"]) == 2
+        until(lambda: len(now := workers() - others) == 2 and now != first)
