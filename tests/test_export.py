@@ -318,7 +318,6 @@ def test_without_the_library_of_the_hub_a_message_says_what_to_install(monkeypat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--to", "torch", "--precision", "int8"], "int8 is for --to onnx, openvino and hub"),
         (["--to", "hub", "--with-preprocessing"], "--with-preprocessing has no effect on --to hub"),
         (["--to", "onnx", "--labels", "labels.csv"], "--labels needs --photos"),
         (["--to", "onnx", "--photos", "nowhere"], "no such folder: nowhere"),
@@ -476,3 +475,18 @@ def test_weights_of_a_folder_are_those_that_were_exported(tiny, tmp_path):
             Predictor(given, aligned=True)
     (folder / "config.json").write_text('{"architectures": ["ViTModel"]}')  # of another program
     assert zoo.find(folder) == folder
+
+
+def test_torch_in_eight_bits_needs_no_nncf_and_rounds_as_a_hub(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    summary = export.run(tiny, "torch", tmp_path / "out", precision="int8", max_fall=0.05)
+    assert summary.faces.startswith("224 ")
+    assert 1e-5 < max(one.difference for one in summary.aus.values()) < 0.2
+    program = torch.export.load(tmp_path / "out" / "au.pt2")
+    kinds = [value.dtype for value in program.state_dict.values()]
+    assert kinds.count(torch.int8) == 10  # four of each of two blocks, the patches, the head
+    hub = export.run(tiny, "hub", tmp_path / "hub", precision="int8", max_fall=0.05)
+    for au, one in hub.aus.items():
+        assert summary.aus[au].probability == pytest.approx(one.probability, abs=1e-5)
+    with pytest.raises(WeightsError, match=r"refused, nothing was written: .* falls by"):
+        export.run(tiny, "torch", tmp_path / "strict", precision="int8", max_fall=0)
