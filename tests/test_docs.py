@@ -112,3 +112,15 @@ def test_tables_are_whole(page):
         assert re.fullmatch(r"\|(:?-+:?\|)+", table[1].replace(" ", "")), f"{where}: no separator"
         cells = [len(re.split(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row).strip())) for row in table]
         assert len(set(cells)) == 1, f"{where}: rows of {sorted(set(cells))} cells"
+
+
+def test_the_readme_is_short():
+    """One picture, three commands to begin with, and five lines a topic; the lists of links may be longer."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("![") == 1
+    topics = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.S | re.M))
+    begin = re.findall(r"```sh\n(.*?)```", topics["Three commands"], re.S)
+    assert len(begin) == 1 and len(begin[0].splitlines()) == 3
+    for title in topics.keys() - {"Documentation"}:
+        prose = re.sub(r"```.*?```", "", topics[title], flags=re.S).splitlines()
+        assert len([line for line in prose if line]) <= 5, f"README, {title}: more than five lines"

@@ -318,7 +318,6 @@ def test_without_the_library_of_the_hub_a_message_says_what_to_install(monkeypat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--to", "torch", "--precision", "int8"], "int8 is for --to onnx, openvino and hub"),
         (["--to", "hub", "--with-preprocessing"], "--with-preprocessing has no effect on --to hub"),
         (["--to", "onnx", "--labels", "labels.csv"], "--labels needs --photos"),
         (["--to", "onnx", "--photos", "nowhere"], "no such folder: nowhere"),
@@ -456,3 +455,38 @@ def test_weights_with_the_name_of_every_run_are_called_by_their_folder(tiny, tmp
         assert description.describe_weights(path, weights.read_metadata(path))["name"] == known
     export.run(tmp_path / "smiles" / "weights.safetensors", "hub", tmp_path / "hub")
     assert "\n# smiles\n" in (tmp_path / "hub" / "README.md").read_text()
+
+
+def test_the_example_of_the_page_has_thirty_lines():
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M)
+    assert "These 30 lines" in PAGE
+    assert sum(bool(line) for line in code.splitlines()) == 30
+
+
+def test_weights_of_a_folder_are_those_that_were_exported(tiny, tmp_path):
+    folder = tmp_path / "model"
+    export.run(tiny, "hub", folder)
+    assert zoo.find(folder) == zoo.find(str(folder)) == folder
+    shutil.copy(zoo.find(), folder / "model.safetensors")  # whole, and others
+    for given in (folder, str(folder)):
+        with pytest.raises(
+            WeightsError, match=r"model: the weights do not have the SHA-256 that config\.json"
+        ):
+            Predictor(given, aligned=True)
+    (folder / "config.json").write_text('{"architectures": ["ViTModel"]}')  # of another program
+    assert zoo.find(folder) == folder
+
+
+def test_torch_in_eight_bits_needs_no_nncf_and_rounds_as_a_hub(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    summary = export.run(tiny, "torch", tmp_path / "out", precision="int8", max_fall=0.05)
+    assert summary.faces.startswith("224 ")
+    assert 1e-5 < max(one.difference for one in summary.aus.values()) < 0.2
+    program = torch.export.load(tmp_path / "out" / "au.pt2")
+    kinds = [value.dtype for value in program.state_dict.values()]
+    assert kinds.count(torch.int8) == 10  # four of each of two blocks, the patches, the head
+    hub = export.run(tiny, "hub", tmp_path / "hub", precision="int8", max_fall=0.05)
+    for au, one in hub.aus.items():
+        assert summary.aus[au].probability == pytest.approx(one.probability, abs=1e-5)
+    with pytest.raises(WeightsError, match=r"refused, nothing was written: .* falls by"):
+        export.run(tiny, "torch", tmp_path / "strict", precision="int8", max_fall=0)

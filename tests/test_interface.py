@@ -1,12 +1,17 @@
 """The names that users type: ``maeface.Predictor`` and others."""
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import maeface
+from maeface import cli
 from maeface.model import zoo
 
 PAGE = Path(__file__).parents[1] / "docs" / "user_guide" / "python.md"
@@ -38,3 +43,45 @@ def test_importing_the_package_is_light():
         "import sys, maeface; dir(maeface); sys.exit(bool({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_type_checkers_know_every_name():
+    checked = next(
+        one for one in ast.parse(Path(maeface.__file__).read_text()).body if isinstance(one, ast.If)
+    )
+    known = {alias.name for line in checked.body for alias in line.names}
+    assert known == set(maeface.__all__)
+    verbs = {command.name for command in cli.app.registered_commands} - {None}
+    verbs |= {one.callback.__name__ for one in cli.app.registered_commands if one.name is None}
+    assert verbs <= known
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    with maeface.Predictor(aligned=True, device="cpu") as predictor:
+        yield predictor
+
+
+@pytest.mark.parametrize(
+    ("crops", "says"),
+    [
+        (np.zeros((2, 50, 50, 3), np.float32), "crop 0 is float32 of shape (50, 50, 3); expected uint8 RGB"),
+        (np.zeros((2, 50, 50), np.uint8), "crop 0 is uint8 of shape (50, 50)"),
+        (
+            [np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 4), np.uint8)],
+            "crop 1 is uint8 of shape (9, 9, 4)",
+        ),
+        ([torch.zeros(9, 9, 3)], "crop 0 is float32"),
+    ],
+)
+def test_crops_that_would_give_wrong_values_are_refused(predictor, crops, says):
+    with pytest.raises(maeface.DataError, match=re.escape(says)):
+        predictor.predict_crops(crops)
+
+
+def test_an_unknown_output_and_no_threads_are_one_line(predictor):
+    with pytest.raises(maeface.ConfigError, match=r"output is 'x'; expected one of head, features"):
+        predictor.predict_crops(np.zeros((1, 9, 9, 3), np.uint8), "x")
+    for threads in (0, -3):
+        with pytest.raises(maeface.ConfigError, match=f"threads is {threads}; expected a number above 0"):
+            maeface.Predictor(threads=threads)

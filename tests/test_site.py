@@ -48,3 +48,7 @@ def test_the_site_builds_and_leads_to_every_guide(tmp_path):
     commands = (pages / "generated" / "commands.html").read_text("utf-8")
     for command in cli.app.registered_commands:
         assert f"Usage: maeface {command.name or command.callback.__name__}" in commands
+
+    reference = (pages / "generated" / "reference.html").read_text("utf-8")
+    for name in ("maeface.Predictor", "maeface.load_model", "maeface.prediction.results.FaceResult"):
+        assert f'id="{name}"' in reference  # as users type it

@@ -13,6 +13,7 @@ import maeface
 from maeface import cli
 
 FOLDER = Path(__file__).parent / "generated"
+RESULTS = ("FrameResult", "FaceResult", "ActionUnit", "VideoResult")
 
 
 def setup(app: Sphinx) -> None:
@@ -61,13 +62,19 @@ def reference() -> str:
     modules, others = [], []
     for name in maeface.__all__:
         (modules if isinstance(getattr(maeface, name), ModuleType) else others).append(name)
-    lines = [*_title("Python reference", "="), "The names that ``import maeface`` offers.", ""]
-    for name in sorted(others, key=lambda name: (name.endswith("Error"), name)):
+    others.sort(key=lambda name: (name.endswith("Error"), name))
+    lines = [*_title("Python reference", "="), "The names that ``import maeface`` offers:", ""]
+    for what, names in (("classes and functions", others), ("modules", modules)):
+        lines += [f"* {what}: {', '.join(f'`maeface.{name}`_' for name in names)}"]
+    lines.append("")
+    for name in others:
         value = getattr(maeface, name)
         kind = "exception" if name.endswith("Error") else "class" if isclass(value) else "function"
-        where = f"{value.__module__}.{value.__name__}"
-        lines += [*_title(f"maeface.{name}", "-"), f".. auto{kind}:: {where}"]
+        lines += [*_title(f"maeface.{name}", "-"), f".. auto{kind}:: maeface.{name}"]
         lines += ["   :members:", ""] if kind == "class" else [""]
+    lines += [*_title("What a predictor returns", "-")]
+    for name in RESULTS:
+        lines += [f".. autoclass:: maeface.prediction.results.{name}", "   :members:", ""]
     for name in modules:
         lines += [*_title(f"maeface.{name}", "-"), f".. automodule:: maeface.{name}", "   :members:", ""]
     return "\n".join(lines)

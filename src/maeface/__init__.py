@@ -19,10 +19,12 @@ if TYPE_CHECKING:
         facts,
         finetune,
         metrics,
+        plan,
         predict,
         prepare,
         pretrain,
         reproduce,
+        serve,
     )
     from maeface.errors import ConfigError, DataError, MaefaceError, ResourceError, WeightsError
     from maeface.model.weights import load_encoder, load_model
@@ -52,6 +54,7 @@ __all__ = [
     "prepare",
     "pretrain",
     "reproduce",
+    "serve",
 ]
 
 _MODULES = {

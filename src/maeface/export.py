@@ -109,7 +109,7 @@ def run(
     network, metadata = _open_reference(source)
     faces = load_faces(photos, labels, metadata.preprocessing.image_size)
     calibration: Sequence[Pixels] = []
-    if precision == "int8" and to != "hub":
+    if precision == "int8" and to in ("onnx", "openvino"):
         calibration, faces = _split(faces)
     reference = parity.compute(network, faces.crops)
     with _staged(out) as folder:
@@ -146,8 +146,6 @@ def _check_settings(
     """Refuse settings that do not go together, before any work; see ``run``."""
     checks.require_choice("to", to, get_args(Format))
     checks.require_choice("precision", precision, get_args(Dtype))
-    if to == "torch" and precision == "int8":
-        raise ConfigError("int8 is for --to onnx, openvino and hub; torch takes fp32, bf16 or fp16")
     if to == "hub" and with_preprocessing:
         raise ConfigError("--with-preprocessing has no effect on --to hub, whose files maeface itself loads")
     if labels is not None and photos is None:

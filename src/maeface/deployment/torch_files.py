@@ -8,13 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from maeface.faces.anchors import ANCHOR_SIDES, STRIDES
 from maeface.faces.landmark_net import LandmarkNet
 from maeface.faces.retinaface import RetinaFace, decode
 from maeface.faces.torch_detector import TorchNetworks, load_weights
 from maeface.model.au import AUModel
-from maeface.model.file_format.encoding import FLOATS
+from maeface.model.file_format.encoding import FLOATS, from_levels, to_levels
 from maeface.model.file_format.metadata import Metadata
 from maeface.model.preprocessing import normalize
 from maeface.runtime.backends import Network
@@ -32,7 +33,8 @@ class AUValues(nn.Module):
         model: the AU model; changed in place.
         metadata: of its weights.
         from_pixels: take ``crops`` (B, H, W, 3) uint8 RGB of any sides.
-        precision: of weights and computation: "fp32", "fp16" or "bf16".
+        precision: of weights and computation: "fp32", "fp16" or "bf16"; "int8": matrices are kept in 8 bits,
+            and it computes in float32.
     """
 
     def __init__(self, model: AUModel, metadata: Metadata, from_pixels: bool, precision: str) -> None:
@@ -40,11 +42,15 @@ class AUValues(nn.Module):
         self._settings, self._from_pixels, self._dtype = (
             metadata.preprocessing,
             from_pixels,
-            FLOATS[precision],
+            FLOATS.get(precision, torch.float32),
         )
         self.model = model.to(self._dtype)
         if self.model.unlike is not None:
             self.model.unlike.float()
+        if precision == "int8":
+            for part in model.requires_grad_(False).modules():
+                if isinstance(part, nn.Linear | nn.Conv2d):
+                    parametrize.register_parametrization(part, "weight", Levels())
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, O) float32."""
@@ -63,6 +69,18 @@ class AUValues(nn.Module):
         if self.model.unlike is not None:
             parts.append(self.model.unlike(features.float())[:, None])
         return torch.cat(parts, dim=1)
+
+
+class Levels(nn.Module):
+    """How a matrix is kept as whole numbers of 8 bits; see ``encoding``."""
+
+    def forward(self, levels: Tensor, scale: Tensor) -> Tensor:
+        """Return the matrix, to compute with."""
+        return from_levels(levels, scale)
+
+    def right_inverse(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is kept of the matrix."""
+        return to_levels(matrix)
 
 
 class Candidates(nn.Module):

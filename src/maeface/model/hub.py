@@ -52,6 +52,23 @@ def fetch(name: str) -> Path:
     return Path(folder)
 
 
+def check_folder(path: Path) -> None:
+    """Compare the weights of a folder on this machine with its ``config.json``, if export wrote one.
+
+    Args:
+        path: of weights; anything but such a folder is passed over.
+
+    Raises:
+        WeightsError: see ``check``.
+    """
+    try:
+        ours = "maeface" in json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):  # a file, other weights, or none
+        return
+    if ours:
+        check(path, str(path))
+
+
 def check(folder: Path, name: str) -> None:
     """Compare weights with the SHA-256 in the ``config.json`` beside them.
 

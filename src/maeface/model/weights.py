@@ -156,7 +156,7 @@ def load_model(weights: str | Path | None = None) -> tuple[AUModel, Metadata]:
 
     Args:
         weights: a file that ``maeface finetune`` wrote, or the name of packaged weights; None for
-            the default (``zoo.DEFAULT``).
+            the default, "maeface-nano-96".
 
     Returns:
         The model, and its metadata: AUs, task, thresholds, preprocessing, provenance.

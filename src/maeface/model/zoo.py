@@ -34,11 +34,12 @@ def find(weights: str | Path | None = None) -> Path:
             for ``DEFAULT``.
 
     Returns:
-        A path for the functions that load. A path that was given is returned unchecked: loading checks it.
+        A path for the functions that load, which check the file. A folder of ``maeface export --to hub`` is
+        compared with its ``config.json`` here.
 
     Raises:
         WeightsError: a bare name that is none of these; a public encoder that is not on this machine; None,
-            and the package has no default; files of a hub that have changed.
+            and the package has no default; files of a hub, or of a folder for one, that have changed.
         ConfigError, ResourceError: see ``hub.fetch``.
     """
     packaged = names()
@@ -63,4 +64,5 @@ def find(weights: str | Path | None = None) -> Path:
             f"no weights {weights!r}: no such file, the package comes with: {choices}; and public encoders "
             f"to start from are: {', '.join(public_encoders.ENCODERS)}"
         )
+    hub.check_folder(path)
     return path

@@ -13,18 +13,11 @@ from typing import TYPE_CHECKING, Self, get_args
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from maeface import checks
 from maeface.config import Precision
-from maeface.data.ingest.images import (
-    ImageLike,
-    SourceImage,
-    UnreadableInput,
-    batch_images,
-    group_blocks,
-    load_images,
-)
+from maeface.data.ingest import images as inputs
+from maeface.data.ingest.images import ImageLike, SourceImage, UnreadableInput
 from maeface.data.ingest.read_ahead import closed, read_ahead
 from maeface.errors import ConfigError
 from maeface.faces import finder, media, quality
@@ -33,15 +26,15 @@ from maeface.faces.detector_weights import WeightsSource, locate_detector_weight
 from maeface.faces.following import MIN_FACE
 from maeface.faces.imaging import Image
 from maeface.model.zoo import find
-from maeface.prediction import chimeras
+from maeface.prediction import chimeras, rows
 from maeface.prediction.columns import au_columns, choose_thresholds, face_columns, make_consistent
 from maeface.prediction.face_finder import Batch, FaceFinder, images_of
 from maeface.prediction.networks import CLOSED, compute_faces, open_au_network
 from maeface.prediction.results import FrameResult, Progress, VideoResult, frames_of
-from maeface.prediction.rows import ImagePrediction, crops_by_batch, join_predictions, rows_of, shapes_of
+from maeface.prediction.rows import ImagePrediction
 from maeface.prediction.table_writer import WHERE
 from maeface.prediction.tracks import number_tracks
-from maeface.prediction.values import Crops, Output, Values
+from maeface.prediction.values import Crops, Floats, Output, Values, require_crops
 from maeface.runtime.backends import Backend
 
 if TYPE_CHECKING:
@@ -55,8 +48,8 @@ class Predictor:
     """An AU model with a face detector, ready to predict.
 
     Args:
-        weights: a file written by ``maeface finetune``, or the name of packaged weights. None:
-            the packaged default (``zoo.DEFAULT``).
+        weights: a file of ``maeface finetune``, a folder of ``maeface export --to hub``, "hf:ORG/NAME", or
+            the name of packaged weights. None: the packaged default, "maeface-nano-96".
         device: "auto" (a GPU if there is one), "cpu", "cuda", or one of several GPUs: "cuda:1", ...
         aligned: True if the images are face crops already; then no face is detected.
         faces: faces of an image to predict: "all" (best score first), the "largest", the most "central", or a
@@ -67,7 +60,7 @@ class Predictor:
             or "auto" (the public ones if they are on this machine, else the embedded ones).
         backend: what runs the networks: "torch", "openvino", "onnxruntime", or "auto" (PyTorch on a GPU, else
             the fastest of the others that are installed; then PyTorch is not even imported).
-        threads: of a CPU; None leaves it to PyTorch, and is 1 for the other back ends.
+        threads: of a CPU, 1 or more; None leaves it to PyTorch, and is 1 for the other back ends.
         min_face: side of the smallest face that is searched for in videos, px; 0: as in photos.
         face_threshold: least score of a face, 0 to 1.
         au_thresholds: {action unit: probability from which it occurs}, or one for all; else the weights' own.
@@ -113,6 +106,7 @@ class Predictor:
         checks.require_choice("precision", precision, get_args(Precision))
         checks.require_not_negative("min_face", min_face)
         checks.require_fraction("face_threshold", face_threshold)
+        checks.require_positive("threads", 1 if threads is None else threads)
         self.weights = find(weights)
         self.min_face, self._threads = min_face, threads
         device = checks.require_device(str(device))
@@ -163,10 +157,18 @@ class Predictor:
             DataError: an object is not an image, or no input could be read. (If only some cannot be read,
                 they are skipped with a message.)
         """
-        return VideoResult(self._tables(load_images(images, every, fps), None, None)).to_pandas()
+        return VideoResult(self._tables(inputs.load_images(images, every, fps), None, None)).to_pandas()
 
     def image(self, image: ImageLike) -> FrameResult:
-        """Predict one photo, a file or an image in memory; errors as for a call, and for several images."""
+        """Predict one photo.
+
+        Args:
+            image: a path, or an image in memory as for a call.
+
+        Raises:
+            ConfigError: the file does not exist, or it has several images, as a video or a folder.
+            DataError: the object is not an image, or cannot be read.
+        """
         results = self.images([image])
         result = next(results)
         if next(results, None) is not None:
@@ -181,15 +183,13 @@ class Predictor:
         Args:
             images: as for a call.
             progress: called after each batch with the number of photos and frames so far, and None.
+
+        Errors are those of a call, and are raised when the first image is asked for.
         """
-        yield from frames_of(self._tables(load_images(images), progress, None))
+        yield from frames_of(self._tables(inputs.load_images(images), progress, None))
 
     def video(
-        self,
-        path: Path | str,
-        every: int = 1,
-        fps: float | None = None,
-        progress: Progress | None = None,
+        self, path: Path | str, every: int = 1, fps: float | None = None, progress: Progress | None = None
     ) -> VideoResult:
         """Predict a video while its frames are iterated over; ``.to_pandas()`` returns the whole table.
 
@@ -199,28 +199,19 @@ class Predictor:
             fps: read at most this many frames per second, instead of ``every``.
             progress: called after each half a second of the video with the number of frames so far, and the
                 number that the file says it has (None if it does not say).
+
+        Errors are those of a call. If the file can be read in part, the frames that lack have a ``status``.
         """
         total = None
         if progress is not None and every == 1 and fps is None:
             with suppress(media.MediaError):  # its row will say why
                 total = media.count_frames(Path(path))
-        return VideoResult(self._tables(load_images(path, every, fps), progress, total))
+        return VideoResult(self._tables(inputs.load_images(path, every, fps), progress, total))
 
     def _tables(
         self, source: Iterable[SourceImage | UnreadableInput], progress: Progress | None, total: int | None
     ) -> Iterator[pa.Table]:
-        done = 0
-
-        def count() -> Iterator[pa.Table]:
-            nonlocal done
-            for batch in self.stream(source):
-                rows = rows_of(batch, self.columns)
-                done += len(batch)
-                if progress is not None:
-                    progress(done, total)
-                yield rows
-
-        yield from number_tracks(count())
+        return number_tracks(rows.count_rows(self.stream(source), self.columns, progress, total))
 
     def close(self) -> None:
         """Free the networks; after it, predicting raises ``ResourceError``."""
@@ -236,24 +227,25 @@ class Predictor:
 
     def embed(
         self, images: ImageLike | Iterable[ImageLike], every: int = 1, fps: float | None = None
-    ) -> "tuple[pd.DataFrame, NDArray[np.float32]]":
+    ) -> "tuple[pd.DataFrame, Floats]":
         """Compute the features that the model's head reads.
 
         Takes the same arguments and raises the same errors as a call.
 
         Returns:
-            The table of a call without its AU columns, N rows; and (N, D), NaN in rows without a face.
+            The table of a call without its AU columns, N rows; and (N, D) float32 features without a unit, D
+            being ``metadata.encoder.width``; NaN in rows without a face.
         """
         empty = np.full((1, self.metadata.encoder.width), np.nan, dtype=np.float32)
-        features: list[NDArray[np.float32]] = []
+        features: list[Floats] = []
 
         def predict() -> Iterator[list[ImagePrediction]]:
-            for batch in self.stream(load_images(images, every, fps), "features"):
+            for batch in self.stream(inputs.load_images(images, every, fps), "features"):
                 features.extend(one.values if one.crops else empty for one in batch)
                 yield batch
 
         columns = [*WHERE, *face_columns(unlike=False)]
-        table = VideoResult(number_tracks(rows_of(batch, columns) for batch in predict())).to_pandas()
+        table = VideoResult(number_tracks(rows.rows_of(batch, columns) for batch in predict())).to_pandas()
         return table, np.concatenate(features)
 
     def stream(
@@ -266,35 +258,43 @@ class Predictor:
             output: "head" for AU probabilities and intensities, "features" for what the head reads.
         """
         on_device = self.face_finder.on_device
-        groups = group_blocks(batch_images(source), self.face_finder.limits)
+        groups = inputs.group_blocks(inputs.batch_images(source), self.face_finder.limits)
         pairs = ((group, self.face_finder.film_frames(group)) for group in groups)
         with closed(source), closed(read_ahead(pairs) if on_device else pairs) as items:
             for group, frames in items:
                 yield from self._predict(group, frames, output)
 
-    def predict_crops(
-        self, crops: Crops, output: Output = "head", mirror: bool = True
-    ) -> NDArray[np.float32]:
+    def predict_crops(self, crops: Crops, output: Output = "head", mirror: bool = True) -> Floats:
         """Predict face crops, framed as ``faces.finder`` frames them.
 
         Args:
-            crops: (F, S, S, 3) uint8 RGB, or F crops (S, S, 3) of any sides. Those of the model's own side,
-                ``metadata.preprocessing.image_size``, are not resized.
+            crops: (F, S, S, 3) uint8 RGB, or F crops (S, S, 3) of any sides. They are resized to the model's
+                own side, ``metadata.preprocessing.image_size``.
             output: "head" for AU probabilities and intensities, "features" for what the head reads.
             mirror: whether to average with the mirror image, if the weights ask for it.
 
         Returns:
-            (F, K) float32: probabilities and intensities as the network gives them, in the order of
+            (F, K) float32: probabilities (0..1) and intensities (0..5) as the network gives them, in order of
             ``au_columns`` between the occurrences and the sides, or the features; (0, K) without a crop.
+
+        Raises:
+            ConfigError, DataError: an unknown output; crops of another type or shape.
         """
+        checks.require_choice("output", output, get_args(Output))
+        require_crops(crops)
         return compute_faces(self._network, crops, output, mirror)[0]
 
     def predict_faces(self, crops: Crops, output: Output = "head", mirror: bool = True) -> Values:
-        """Return the AU columns of the table or the features, (F, K), and ``unlike``, (F,), or NaN."""
+        """Predict face crops; arguments as for ``predict_crops``.
+
+        Returns:
+            (F, K) float32: the AU columns of the table without those of the sides, or the features; and (F,)
+            ``unlike``, from 0: how little a face is like those of the training. NaN: it is not known.
+        """
         values, unlike = compute_faces(self._network, crops, output, mirror)
         return values if output == "features" else self.to_columns(values), unlike
 
-    def to_columns(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_columns(self, values: Floats) -> Floats:
         """Return the AU columns of the table, without those of the sides, for ``predict_crops``."""
         return make_consistent(values, self.metadata.task, self.thresholds)
 
@@ -313,14 +313,14 @@ class Predictor:
         """Predict a batch of photos, or blocks of films with their frames; yield batch by batch."""
         film = any(image.video for batch in group for image in images_of(batch))
         for batches, crops_of_images in self.face_finder.find(group, frames):
-            of_all = crops_by_batch(batches, crops_of_images)
+            of_all = rows.crops_by_batch(batches, crops_of_images)
             faces = [crop for batch in of_all for crops in batch for crop in crops]
             # A film has many frames of the same face, and the mirror image doubles the time.
             values, unlike = self.predict_faces([face.pixels for face in faces], output, mirror=not film)
-            measures = quality.measure_quality(faces, shapes_of(batches, of_all), unlike)
+            measures = quality.measure_quality(faces, rows.shapes_of(batches, of_all), unlike)
             if output == "head":
                 values = chimeras.add_sides(self, values, faces, measures, mirror=not film)
-            yield from join_predictions(batches, of_all, values, measures)
+            yield from rows.join_predictions(batches, of_all, values, measures)
 
     @cached_property
     def face_finder(self) -> FaceFinder:

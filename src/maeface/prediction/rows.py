@@ -1,6 +1,6 @@
 """Predictions of images, and the rows that they make."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from maeface.faces.finder import FaceCrop
 from maeface.faces.quality import is_low_quality, measure_quality
 from maeface.faces.tracking import DESCRIPTOR_SIZE
 from maeface.prediction.columns import FACE, is_occurrence
+from maeface.prediction.results import Progress
 from maeface.prediction.table_writer import WHERE
 
 FOLLOWED, DESCRIPTOR = "_followed", "_descriptor"
@@ -161,6 +162,22 @@ def rows_of(predictions: Sequence[ImagePrediction], columns: Sequence[str]) -> p
         _bytes([looks for _, looks in hidden], HIDDEN[DESCRIPTOR]),
     ]
     return pa.Table.from_arrays(arrays, schema=schema_of([*columns, *HIDDEN]))
+
+
+def count_rows(
+    batches: Iterable[Sequence[ImagePrediction]],
+    columns: Sequence[str],
+    progress: Progress | None,
+    total: int | None,
+) -> Iterator[pa.Table]:
+    """Yield the rows of each batch, after ``progress`` was told the images so far, and ``total``."""
+    done = 0
+    for batch in batches:
+        rows = rows_of(batch, columns)
+        done += len(batch)
+        if progress is not None:
+            progress(done, total)
+        yield rows
 
 
 def _numbers_of(one: ImagePrediction, k: int, kept: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -6,15 +6,29 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from maeface.errors import DataError
 from maeface.faces.imaging import Image, Stack, stack
 from maeface.facts import INTENSITY_MAX
 from maeface.model.file_format.metadata import Metadata
 
 Output = Literal["head", "features"]
-Values = tuple[NDArray[np.float32], NDArray[np.float32]]
+Floats = NDArray[np.float32]
+Values = tuple[Floats, Floats]
 """Of F faces: (F, K), and ``unlike`` (F,)."""
 Crops = Sequence[Image] | NDArray[np.uint8]
 """F crops (S, S, 3) uint8 RGB, of any sides, or an array (F, S, S, 3)."""
+
+
+def require_crops(crops: Crops) -> None:
+    """Check that crops are colours of 8 bits: other numbers would give values, and wrong ones.
+
+    Raises:
+        DataError: they are not.
+    """
+    for number, crop in enumerate(crops[:1] if isinstance(crops, np.ndarray) else crops):
+        shape, kind = tuple(crop.shape), str(crop.dtype).removeprefix("torch.")
+        if len(shape) != 3 or shape[2] != 3 or kind != "uint8":
+            raise DataError(f"crop {number} is {kind} of shape {shape}; expected uint8 RGB, (S, S, 3)")
 
 
 def stack_by_side(crops: Crops) -> list[Stack]:

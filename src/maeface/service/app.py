@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
@@ -13,7 +13,8 @@ from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
-from maeface.service import page_files, replies
+from maeface.service import described, page_files, replies
+from maeface.service.described import form_of, problems
 from maeface.service.guard import Guard
 from maeface.service.jobs import REPORT, TABLE
 from maeface.service.kinds import FILMS, PHOTOS, VERSION
@@ -35,45 +36,32 @@ EXPLAINED = 3
 """Photos that are explained where none of a request can be read."""
 CSV, PARQUET = "text/csv; charset=utf-8", "application/vnd.apache.parquet"
 Kind = Literal["json", "csv"]
-JobId = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{22}$", description="the id of the job")]
+JobId = Annotated[
+    str,
+    InPath(
+        pattern=r"^[A-Za-z0-9_-]{22}$", description="the id of the job", examples=["s3TzIo1BqLsRzl0uJ2Yx0w"]
+    ),
+]
 
 
 class PhotoOptions(BaseModel):
     """The query of a request with photos."""
 
     model_config = ConfigDict(extra="forbid")
-    format: Kind = Field("json", description="of the answer")
+    format: Kind = Field("json", description="of the answer", examples=["csv"])
 
 
 class ResultOptions(BaseModel):
     """The query of a request for a result."""
 
     model_config = ConfigDict(extra="forbid")
-    format: Literal["json", "csv", "parquet"] = Field("json", description="of the answer")
+    format: Literal["json", "csv", "parquet"] = Field("json", description="of the answer", examples=["csv"])
 
 
 class NoOptions(BaseModel):
     """A query without any option."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Return the refusals of a route for its documentation."""
-    return {code: {"model": replies.Problem} for code in (400, 401, 403, 413, 422, 503, *codes)}
-
-
-def form_of(field: str, several: bool) -> dict[str, Any]:
-    """Return the documentation of a form with files."""
-    one = {"type": "string", "format": "binary"}
-    many = {"type": "array", "items": one, "minItems": 1}
-    schema = {
-        "type": "object",
-        "required": [field],
-        "properties": {field: many if several else one},
-        "additionalProperties": False,
-    }
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 def make_app(
@@ -117,34 +105,45 @@ def make_app(
     )
     add_refusals(app)
     app.include_router(page_files.make_routes())
-    app.include_router(_state_routes(service))
-    app.include_router(_photo_routes(service))
-    app.include_router(_film_routes(service))
-    app.include_router(_job_routes(service))
+    app.include_router(_open_routes(service))
+    for routes in (_state_routes, _photo_routes, _film_routes, _job_routes):
+        app.include_router(routes(service), dependencies=[] if token is None else [described.TOKEN])
     return app
+
+
+def _open_routes(service: Service) -> APIRouter:
+    """Return the routes that need no token."""
+    router = APIRouter(tags=["state"])
+    Query_ = Annotated[NoOptions, Query()]
+
+    @router.get("/health", responses=described.refusals(422))
+    async def health(query: Query_) -> replies.Health:
+        """Say that the service is alive."""
+        return replies.Health()
+
+    @router.get("/ready", responses=described.refusals(422, 503))
+    async def ready(query: Query_) -> replies.Health:
+        """Say whether a worker process is ready."""
+        service.require_ready()
+        return replies.Health()
+
+    return router
 
 
 def _state_routes(service: Service) -> APIRouter:
     router = APIRouter(tags=["state"])
     Query_ = Annotated[NoOptions, Query()]
 
-    @router.get("/health", responses={422: {"model": replies.Problem}})
-    async def health(query: Query_) -> replies.Health:
-        """Say that the service is alive."""
-        return replies.Health()
-
-    @router.get("/ready", responses={code: {"model": replies.Problem} for code in (422, 503)})
-    async def ready(query: Query_) -> replies.Health:
-        """Say whether a worker process is ready."""
-        service.require_ready()
-        return replies.Health()
-
     @router.get(f"/{VERSION}/aus", responses=problems())
     async def aus(query: Query_) -> dict[str, replies.AUTrust]:
         """Say what each action unit is, and whether to rely on it for real people."""
         return await asyncio.to_thread(lambda: service.aus)
 
-    @router.get("/metrics", responses=problems() | {200: {"content": {"text/plain": {}}}})
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses=problems() | described.texts({"text/plain": described.METRICS}),
+    )
     async def metrics(query: Query_) -> Response:
         """Return counts and times for Prometheus."""
         return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
@@ -159,7 +158,7 @@ def _photo_routes(service: Service) -> APIRouter:
     @router.post(
         PHOTOS.path,
         response_model=replies.Photos,
-        responses=problems(408, 415, 507) | {200: {"content": {"text/csv": {}}}},
+        responses=problems(408, 415, 507) | described.texts({"text/csv": described.ROWS}),
         openapi_extra=form_of("files", several=True),
     )
     async def images(request: Request, query: Annotated[PhotoOptions, Query()]) -> replies.Photos | Response:
@@ -208,7 +207,9 @@ def _film_routes(service: Service) -> APIRouter:
 
 def _job_routes(service: Service) -> APIRouter:
     router = APIRouter(prefix=f"/{VERSION}/jobs", tags=["films"])
-    found: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}, PARQUET: {}}}}
+    found = described.texts({"text/csv": described.ROWS})
+    found[200]["content"][PARQUET] = {"schema": {"type": "string", "format": "binary"}}
+    found[200]["model"] = replies.Frames
 
     @router.get("/{job}", responses=problems(404))
     async def job(job: JobId, query: Annotated[NoOptions, Query()]) -> replies.Job:
@@ -230,14 +231,22 @@ def _job_routes(service: Service) -> APIRouter:
             return StreamingResponse(csv_of(read_table(path)), media_type=CSV)
         return StreamingResponse(_pieces(path), media_type=PARQUET)
 
-    @router.get("/{job}/report", responses=problems(404, 409) | {200: {"content": {"text/html": {}}}})
+    @router.get(
+        "/{job}/report",
+        response_class=Response,
+        responses=problems(404, 409) | described.texts({"text/html": described.PAGE}),
+    )
     async def report(job: JobId, query: Annotated[NoOptions, Query()]) -> Response:
         """Return the time-line of a film as a page, which plays ``film`` if it is in the same folder."""
         return StreamingResponse(
             _pieces(_finished(job, REPORT)), headers=page_files.SAFE_FRAME, media_type="text/html"
         )
 
-    @router.get("/{job}/{table}", responses=problems(404, 409) | {200: {"content": {"text/csv": {}}}})
+    @router.get(
+        "/{job}/{table}",
+        response_class=Response,
+        responses=problems(404, 409) | described.texts({"text/csv": described.EVENTS}),
+    )
     async def table(
         job: JobId,
         table: Annotated[Literal["events", "summary", "pairs"], InPath()],

@@ -30,7 +30,7 @@ class Problem(BaseModel):
 class AU(BaseModel):
     """An action unit of a face; null: not measured."""
 
-    present: bool
+    present: bool = Field(description="whether it occurs, by the threshold of the weights", examples=[True])
     probability: float | None = Field(None, description="0 to 1", examples=[0.98])
     intensity: float | None = Field(None, description="0 to 5", examples=[4.2])
     left: float | None = Field(None, description="intensity of the subject's left, 0 to 5", examples=[None])
@@ -71,6 +71,21 @@ class Photos(BaseModel):
     """The photos of a request, in order."""
 
     images: list[Photo]
+
+
+class Frame(BaseModel):
+    """A frame of a film."""
+
+    frame: int = Field(description="its number, from 0 on", examples=[75])
+    time_s: float = Field(description="its time in the film, seconds", examples=[3.0])
+    status: str = Field(description="ok, no_face, or the reason why it has no picture", examples=["ok"])
+    faces: list[Face]
+
+
+class Frames(BaseModel):
+    """The frames of a film, in order of time."""
+
+    frames: list[Frame]
 
 
 class Job(BaseModel):

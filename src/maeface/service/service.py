@@ -33,9 +33,9 @@ class FilmOptions(BaseModel):
     """The query of a request with a film."""
 
     model_config = ConfigDict(extra="forbid")
-    every: int = Field(1, ge=1, le=1_000_000, description="read every n-th frame")
+    every: int = Field(1, ge=1, le=1_000_000, description="read every n-th frame", examples=[2])
     fps: float | None = Field(
-        None, ge=0.001, le=1000, description="read at most so many frames per second, instead"
+        None, ge=0.001, le=1000, description="read at most so many frames per second, instead", examples=[10]
     )
 
 

@@ -28,12 +28,21 @@ def encode(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
     for name, value in tensors.items():
         stored[name] = value.float()
         if name.endswith(".weight") and value.ndim >= 2:
-            rows = stored[name].flatten(1)  # (output channels, the rest)
-            scale = rows.abs().amax(dim=1) / LEVELS
-            levels = (rows / torch.where(scale == 0, 1.0, scale)[:, None]).round()
-            stored[name] = levels.nan_to_num().clamp(-LEVELS, LEVELS).to(torch.int8).view(value.shape)
-            stored[name + SCALE] = scale
+            stored[name], stored[name + SCALE] = to_levels(stored[name])
     return stored
+
+
+def to_levels(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a float32 matrix (R, ...) as whole numbers (R, ...) int8, and the scales (R,) of its rows."""
+    rows = matrix.flatten(1)  # (output channels, the rest)
+    scale = rows.abs().amax(dim=1) / LEVELS
+    levels = (rows / torch.where(scale == 0, 1.0, scale)[:, None]).round()
+    return levels.nan_to_num().clamp(-LEVELS, LEVELS).to(torch.int8).view(matrix.shape), scale
+
+
+def from_levels(levels: Tensor, scale: Tensor) -> Tensor:
+    """Return the float32 matrix of whole numbers and scales."""
+    return levels.float() * scale.float().view(-1, *[1] * (levels.ndim - 1))
 
 
 def decode(path: Path, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -58,7 +67,7 @@ def decode(path: Path, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 raise WeightsError(
                     f"{path}: {name} is of whole numbers and has no scale for each of its rows"
                 )
-            tensors[name] = levels.float() * scale.float().view(-1, *[1] * (levels.ndim - 1))
+            tensors[name] = from_levels(levels, scale)
     return tensors
 
 
