@@ -162,7 +162,9 @@ def show_moving(path: Path, out: Path) -> None:
             with Image.open(shot) as picture:
                 shots.append(picture.convert("RGB").resize((900, 411), Image.Resampling.LANCZOS))
     pause = round(1000 * MOVING_S / MOVING_FRAMES)
-    shots[0].save(out, save_all=True, append_images=shots[1:], duration=pause, loop=0, quality=60, method=6)
+    # it stands still after some rounds: what moves for ever and cannot be stopped keeps people from reading
+    moving = {"save_all": True, "append_images": shots[1:], "duration": pause, "loop": 3}
+    shots[0].save(out, quality=60, method=6, **moving)
 
 
 def show_live(film: Path, out: Path, folder: Path) -> None:
