@@ -4,11 +4,13 @@ import ast
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import maeface
 from maeface import cli
@@ -85,3 +87,23 @@ def test_an_unknown_output_and_no_threads_are_one_line(predictor):
     for threads in (0, -3):
         with pytest.raises(maeface.ConfigError, match=f"threads is {threads}; expected a number above 0"):
             maeface.Predictor(threads=threads)
+
+
+def test_paths_may_be_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save("a.png")
+    maeface.predict.run("a.png", None, "a.csv", aligned=True, device="cpu", workers=1)
+    maeface.predict.run(["a.png"], None, "b.csv", aligned=True, device="cpu", workers=1)
+    assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+    Path("labels.csv").write_text("input,AU12_o\na.png,1\n")
+    assert maeface.evaluate.run("labels.csv", "a.csv", out="scores.csv").matched == 1
+    assert Path("scores.csv").is_file()
+    assert maeface.prepare.run("a.png", "faces", maeface.prepare.Settings(aligned=True)).faces == 1
+
+
+@pytest.mark.parametrize("verb", ["prepare", "pretrain", "finetune", "predict", "evaluate", "export"])
+def test_each_path_that_a_verb_takes_may_be_text(verb):
+    given = typing.get_type_hints(getattr(maeface, verb).run)
+    given.pop("return")
+    paths = {name: str(kind) for name, kind in given.items() if "Path" in str(kind)}
+    assert paths and not [name for name, kind in paths.items() if not re.search(r"\bstr\b", kind)]

@@ -25,6 +25,7 @@ from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, Shards
 from maeface.errors import ConfigError
 from maeface.faces import media
+from maeface.files import StrPath
 from maeface.model import preprocessing, weights, zoo
 from maeface.prediction.predictor import Predictor
 from maeface.report import charts, figures, html
@@ -66,7 +67,7 @@ def sample_folder() -> Path:
     return Path(str(resources.files("maeface") / "sample"))
 
 
-def run(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Summary:
+def run(out: StrPath, seed: int = 0, overrides: Sequence[str] = ()) -> Summary:
     """Pre-train, fine-tune twice, evaluate, predict, and write ``out/report.html``.
 
     The same call resumes an interrupted demo.
@@ -81,6 +82,7 @@ def run(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Summary:
             several processes.
         ResourceError: the disk is full, or ``out`` is in use.
     """
+    out = Path(out)
     process.require_one("demo", "")
     _check_folder(out, seed)
     with files.lock(out), Stopwatch(out / SECONDS) as watch:

@@ -18,6 +18,7 @@ from maeface.data.tables import predictions as prediction_tables
 from maeface.data.tables.labels import Labels
 from maeface.data.tables.predictions import Predictions
 from maeface.errors import DataError
+from maeface.files import StrPath
 
 DETECTION = ("f1", "precision", "recall", "accuracy", "auc")
 INTENSITY = ("icc", "mse", "mae")
@@ -92,7 +93,9 @@ class Scores:
         return "; ".join([*parts, *self.notes])
 
 
-def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path | None = None) -> Scores:
+def run(
+    labels: StrPath, predictions: StrPath, threshold: float = THRESHOLD, out: StrPath | None = None
+) -> Scores:
     """Score predictions against labels.
 
     Rows are matched by ``id``, or by file, ``frame`` and ``face`` (see ``data.tables.matching``). Labelled
@@ -111,6 +114,7 @@ def run(labels: Path, predictions: Path, threshold: float = THRESHOLD, out: Path
         DataError: tables that cannot be read, have nothing in common, do not say which face a row is, or
             have intensities of an unknown scale.
     """
+    labels, predictions, out = Path(labels), Path(predictions), files.to_path(out)
     checks.require_fraction("threshold", threshold)
     checks.require_writable_file(out, "scores", (".csv", ".json"))
     truth, predicted = label_tables.read_labels(labels), prediction_tables.read_predictions(predictions)

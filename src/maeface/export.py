@@ -21,6 +21,7 @@ from maeface.deployment.writing import Written
 from maeface.errors import ConfigError, ResourceError
 from maeface.faces.detector_weights import EMBEDDED
 from maeface.faces.landmarks import CROP_PX
+from maeface.files import StrPath
 from maeface.model.file_format.encoding import Dtype
 from maeface.model.file_format.metadata import Metadata
 from maeface.model.licences import licence_of
@@ -71,12 +72,12 @@ class Summary:
 def run(
     weights: str | Path | None,
     to: Format,
-    out: Path,
+    out: StrPath,
     *,
     precision: Dtype = "fp32",
     with_preprocessing: bool = False,
-    photos: Path | None = None,
-    labels: Path | None = None,
+    photos: StrPath | None = None,
+    labels: StrPath | None = None,
     max_difference: float | None = None,
     max_fall: float = parity.MAX_FALL,
 ) -> Summary:
@@ -103,6 +104,7 @@ def run(
         WeightsError: no such weights, or the exported networks differ by more than is accepted.
         ResourceError: a library that is needed is not installed, or the disk is full.
     """
+    out, photos, labels = Path(out), files.to_path(photos), files.to_path(labels)
     _check_settings(to, out, precision, with_preprocessing, photos, labels)
     source = find(weights)
     bounds = Bounds(parity.MAX_DIFFERENCE[precision] if max_difference is None else max_difference, max_fall)

@@ -22,6 +22,7 @@ from maeface.data.loading.several import read_faces
 from maeface.data.loading.split import Split, split_faces
 from maeface.data.shards import fingerprint
 from maeface.data.tables import guide as guides
+from maeface.files import StrPath
 from maeface.model import au, licences, preprocessing, weights
 from maeface.model.au import AUModel
 from maeface.model.start import build_model, require_head
@@ -38,11 +39,11 @@ render_seeds = seed_scores.render
 
 def run(
     settings: config.Finetune,
-    data: Sequence[Path],
-    labels: Path | Sequence[Path],
-    init: str,
-    out: Path,
-    guide: Path | None = None,
+    data: StrPath | Sequence[StrPath],
+    labels: StrPath | Sequence[StrPath],
+    init: StrPath,
+    out: StrPath,
+    guide: StrPath | None = None,
 ) -> Path:
     """Train an encoder on action units. No subject is in two of training, validation and test.
 
@@ -66,9 +67,10 @@ def run(
         WeightsError: ``init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
+    data, tables, init, out = files.to_paths(data), files.to_paths(labels), str(init), Path(out)
+    guide = files.to_path(guide)
     checks.require_writable_folders(out)
     require_head(settings, init)
-    tables = [labels] if isinstance(labels, Path) else list(labels)
     aus, faces, summary = read_faces(data, tables, settings.model)
     splits = split_faces(faces, settings)
     inputs = describe_inputs(init, faces.rows["id"]) | {"labels_sha256": " ".join(map(files.sha256, tables))}
@@ -85,10 +87,8 @@ def run(
         if session.writes:
             console.note(f"{summary}; {session.describe()}")
             console.note(line)
-            files.write_json(
-                out / SPLIT,
-                {name: sorted(set(manifest.subjects(part.rows))) for name, part in splits.items()},
-            )
+            subjects = {name: sorted(set(manifest.subjects(part.rows))) for name, part in splits.items()}
+            files.write_json(out / SPLIT, subjects)
         save = partial(_save, session, settings, model.to(session.device), inputs, origin)
         _train(session, settings, model, data, splits, guide, save)
         thresholds = _choose_thresholds(session, settings, model, data, splits["validation"])
@@ -102,11 +102,11 @@ def run(
 def run_seeds(
     seeds: Sequence[int],
     settings: config.Finetune,
-    data: Sequence[Path],
-    labels: Path | Sequence[Path],
-    init: str,
-    out: Path,
-    guide: Path | None = None,
+    data: StrPath | Sequence[StrPath],
+    labels: StrPath | Sequence[StrPath],
+    init: StrPath,
+    out: StrPath,
+    guide: StrPath | None = None,
 ) -> pd.DataFrame:
     """Train once for each seed, in ``out/seed-0`` and so on, and score each on its held-out faces.
 
@@ -127,8 +127,9 @@ def run_seeds(
     Raises:
         ConfigError: not two seeds, no face that is held out, or several processes; else as ``run``.
     """
+    data, tables = files.to_paths(data), files.to_paths(labels)
     return seed_scores.sweep(
-        *(seeds, settings, data, labels, out), lambda own, at: run(own, data, labels, init, at, guide)
+        *(seeds, settings, data, tables, Path(out)), lambda own, at: run(own, data, tables, init, at, guide)
     )
 
 

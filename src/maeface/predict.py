@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maeface import checks, console
+from maeface import checks, console, files
 from maeface.config import Precision
 from maeface.data.ingest.cores import count_cores
 from maeface.data.ingest.inputs import Unit, note_unused_options
@@ -21,6 +21,7 @@ from maeface.errors import ConfigError
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
 from maeface.faces.finder import FaceChoice, require_face_choice
 from maeface.faces.following import MIN_FACE
+from maeface.files import StrPath
 from maeface.model.arrays import load_arrays
 from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
@@ -72,10 +73,10 @@ NOT_IN_RECORD = ("weights", "pictures", "workers", "file_timeout", "ray")
 
 
 def run(
-    inputs: Sequence[Path],
-    weights: Path | str | None,
-    out: Path | None,
-    pictures: Path | None = None,
+    inputs: StrPath | Sequence[StrPath],
+    weights: str | Path | None,
+    out: StrPath | None,
+    pictures: StrPath | None = None,
     every: int = 1,
     fps: float | None = None,
     faces: FaceChoice = "all",
@@ -132,10 +133,11 @@ def run(
         WeightsError: the file is not an AU model, or is damaged.
         ResourceError: no such device, a full disk, ``out`` in use, or no weights for the face detector.
     """
+    paths, out, pictures = files.to_paths(inputs), files.to_path(out), files.to_path(pictures)
     most = (weights, pictures, every, fps, faces, aligned, device, precision, detector, max_bad, backend)
     more = (workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds, sides)
     options = Options(*most, *more)
-    return _run(inputs, out, options, extras or Extras(), make_predictor or _make_predictor, progress)
+    return _run(paths, out, options, extras or Extras(), make_predictor or _make_predictor, progress)
 
 
 def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:

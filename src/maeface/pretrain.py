@@ -19,6 +19,7 @@ from maeface.data.loading.loader import InOrder, Loader
 from maeface.data.loading.on_device import OnDevice
 from maeface.data.loading.sampling import BatchOrder
 from maeface.data.shards import fingerprint
+from maeface.files import StrPath
 from maeface.model import licences, mae, preprocessing, weights
 from maeface.model.mae import MAE
 from maeface.report import charts, figures
@@ -30,7 +31,7 @@ PICTURES = "reconstructions"
 SHOWN = 8
 
 
-def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
+def run(settings: config.Pretrain, data: StrPath | Sequence[StrPath], out: StrPath) -> Path:
     """Train a masked autoencoder on faces; its encoder is the start of ``finetune``.
 
     The same call continues a run that was stopped; a finished run is left as it is.
@@ -50,6 +51,7 @@ def run(settings: config.Pretrain, data: Sequence[Path], out: Path) -> Path:
         WeightsError: ``settings.init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
+    data, out = files.to_paths(data), Path(out)
     checks.require_writable_folders(out)
     rows = gather_manifests(data)
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)

@@ -14,6 +14,7 @@ from maeface.experiments import settings
 from maeface.experiments.figures import figure
 from maeface.experiments.running import runner
 from maeface.experiments.settings import Experiment, Figure
+from maeface.files import StrPath
 
 Recipe = Experiment | Figure
 
@@ -41,8 +42,8 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def run(
     recipe: Recipe,
-    data: Path,
-    out: Path,
+    data: StrPath,
+    out: StrPath,
     weights: Mapping[str, str] | None = None,
 ) -> runner.Summary | Path:
     """Run an experiment, or draw a figure.
@@ -64,6 +65,7 @@ def run(
         WeightsError: weights that cannot be used.
         ResourceError: disk, memory, device, or ``out`` is in use.
     """
+    data, out = Path(data), Path(out)
     process.require_one("reproduce", ", once for each GPU: the calls share the parts")
     checks.require_inputs([data], "folder", advice="give the folder with the datasets (--data)")
     checks.require_writable_folders(out)

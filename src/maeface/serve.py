@@ -13,6 +13,7 @@ from pathlib import Path
 from maeface import checks, console, files, portable
 from maeface.errors import ConfigError, ResourceError, install_command
 from maeface.faces.detector_weights import locate_detector_weights, source_of
+from maeface.files import StrPath
 from maeface.model.arrays import load_arrays
 from maeface.model.zoo import find
 from maeface.service.settings import Settings as Settings
@@ -31,7 +32,7 @@ def run(
     settings: Settings,
     host: str = "127.0.0.1",
     port: int = 8000,
-    token_file: Path | None = None,
+    token_file: StrPath | None = None,
     no_token: bool = False,
     log: bool = True,
 ) -> None:
@@ -51,6 +52,7 @@ def run(
         ResourceError: the extra ``serve`` is not installed, the folder is in use, or the port is; or the
             weights of the face detector cannot be downloaded.
     """
+    token_file = files.to_path(token_file)
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ResourceError(
             f"maeface serve needs {', '.join(missing)}; install it: {install_command('serve')}"
