@@ -1,6 +1,7 @@
 """The browser example of ``export``: the numbers of ``predict``, of a photo and a camera; nothing is sent."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -211,3 +212,64 @@ def test_what_is_missing_is_said(page, folder):
         said(page, "Not loaded: exported/preprocessing.json cannot be read (404)")
     finally:
         hidden.rename(folder / "exported")
+
+
+def test_a_photo_that_is_chosen_before_the_camera_is_allowed_keeps_it_off(page, picture):
+    page.run(
+        "{ window.streams = []; const media = navigator.mediaDevices, get = media.getUserMedia.bind(media);"
+        "media.getUserMedia = async (wanted) => { await new Promise((allow) => { window.allow = allow; });"
+        "streams.push(await get(wanted)); return streams.at(-1); };"
+        "document.getElementById('camera').click(); } 0"
+    )
+    said(page, "Waiting for the camera ...")
+    page.choose("#file", picture[1])
+    said(page, "Found a face.")
+    page.run("allow()")
+    tracks = "streams.flatMap((one) => one.getTracks().map((track) => track.readyState))"
+    until(lambda: page.run(tracks) == ["ended"])
+    page.run("new Promise((resolve) => setTimeout(resolve, 300))")
+    assert page.run("document.getElementById('camera').textContent") == "Start the camera"
+    said(page, "Found a face.")
+
+
+def test_a_camera_that_is_not_allowed_after_a_photo_changes_nothing(page, picture):
+    page.run(
+        "navigator.mediaDevices.getUserMedia = () => new Promise((_, reject) => { window.refuse = () =>"
+        " reject(new DOMException('No', 'NotAllowedError')); });"
+        "document.getElementById('camera').click(); 0"
+    )
+    page.choose("#file", picture[1])
+    said(page, "Found a face.")
+    page.run("refuse()")
+    page.run("new Promise((resolve) => setTimeout(resolve, 100))")
+    said(page, "Found a face.")
+    page.run("document.getElementById('camera').click(); refuse(); 0")
+    said(page, "Not done: the browser does not allow it; allow the camera for this page")
+
+
+def axe_of(page):
+    """Return the barriers that axe-core finds on a page."""
+    here = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+    axe = Path(os.environ.get("MAEFACE_AXE", here))
+    if axe == here and not here.is_file():
+        pytest.skip("needs axe-core, which CONTRIBUTING.md says how to install")
+    page.run(axe.read_text(encoding="utf-8") + "; 0")
+    return page.run(
+        "axe.run(document).then(({violations}) => violations.map(({help, nodes}) =>"
+        " `${help}: ${nodes.map((node) => node.html)}`))"
+    )
+
+
+@pytest.mark.parametrize("state", ["ready", "photo", "camera"])
+def test_axe_finds_no_barrier(page, picture, state):
+    if state == "photo":
+        page.choose("#file", picture[1])
+        said(page, "Found a face.")
+        page.run("document.querySelector('details').open = true; 0")
+    if state == "camera":
+        page.run("document.getElementById('camera').click()")
+        until(lambda: values(page))
+    for width, dark in ((1300, False), (1300, True), (360, False), (360, True)):
+        page.size(width, 800, dark)
+        page.run("new Promise(requestAnimationFrame)")
+        assert axe_of(page) == [], (width, dark)
