@@ -1275,7 +1275,8 @@ def test_the_face_detector_is_found_once_and_its_option_is_named_as_typed(tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("MAEFACE_WEIGHTS", raising=False)
     used = []
-    monkeypatch.setattr(serve, "_answer", lambda made, opened: used.append(made))
+    server = SimpleNamespace(run=lambda sockets: None, error=None)
+    monkeypatch.setattr(serve, "_make_server", lambda made: server)
     made = app.make_app
 
     def make_app(settings, *arguments):

@@ -558,7 +558,8 @@ def test_each_kind_of_photo_is_known_by_its_bytes(page, tmp_path, kind):
 
 def test_what_cannot_be_read_is_said(page):
     page.run(
-        "{ const file = new File(['x'], 'folder'); file.slice = () => ({ arrayBuffer: () => Promise.reject() });"
+        "{ const file = new File(['x'], 'folder'); "
+        "file.slice = () => ({ arrayBuffer: () => Promise.reject() });"
         "const drop = new DragEvent('drop', { cancelable: true });"
         "Object.defineProperty(drop, 'dataTransfer', { value: { files: [file] } });"
         "document.getElementById('drop').dispatchEvent(drop); } 0"
@@ -570,7 +571,8 @@ def test_a_film_that_is_stopped_when_the_service_has_just_taken_it_leaves_no_job
     page.run(
         "{ window.states = []; const send = XMLHttpRequest.prototype.send;"
         "XMLHttpRequest.prototype.send = function (body) {"
-        "  this.addEventListener('readystatechange', () => { window.states.push([this.readyState, this.status]);"
+        "  this.addEventListener('readystatechange', () => {"
+        "    window.states.push([this.readyState, this.status]);"
         "    if (this.readyState === 2) document.getElementById('stop').click(); });"
         "  return send.call(this, body); } } 0"
     )

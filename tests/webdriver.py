@@ -1,4 +1,4 @@
-"""Firefox and WebKit, driven as WebDriver says: Firefox by its own port (Marionette), WebKit by WebKitWebDriver."""
+"""Firefox, driven by its own port (Marionette), and WebKit, by WebKitWebDriver: both as WebDriver says."""
 
 import base64
 import contextlib
@@ -14,11 +14,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-MAX_S = 30.0
+MAX_S = 120.0
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element's id, by the standard."""
 FIREFOX = ("firefox", "firefox-esr")
 MINI_BROWSER = "usr/lib/*/webkit2gtk-4*/MiniBrowser"
+FAKE_CAMERA = ("--enable-media-stream=true", "--enable-mock-capture-devices=true")
 PREFS = {
     "marionette.port": 0,  # a free one
     "app.update.enabled": False,
@@ -35,15 +36,15 @@ class Browser:
         self.folder = Path(tempfile.mkdtemp(prefix="browser-"))
         self._processes = []
 
-    def _start(self, *command):
+    def _start(self, *command, **variables):
         self._processes.append(
             subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=(self.folder / "log").open("ab"),
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                env=os.environ | {"HOME": str(self.folder), "LC_ALL": "en_US.UTF-8"},
+                env=os.environ | {"HOME": str(self.folder), **variables},
             )
         )
 
@@ -100,11 +101,14 @@ class Browser:
 class Firefox(Browser):
     """Firefox without a window, with a camera that nobody has to allow."""
 
-    def __init__(self, prefs=None):
+    @staticmethod
+    def missing():
+        """Return what is not installed; None: nothing."""
+        return None if any(map(shutil.which, FIREFOX)) else "Firefox"
+
+    def __init__(self):
         super().__init__()
-        lines = (
-            f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k, v in {**PREFS, **(prefs or {})}.items()
-        )
+        lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in PREFS.items())
         (self.folder / "user.js").write_text("".join(lines))
         program = next(path for name in FIREFOX if (path := shutil.which(name)))
         self._start(program, "--headless", "--no-remote", "--marionette", "--profile", str(self.folder))
@@ -113,9 +117,14 @@ class Firefox(Browser):
         while not (port := self.folder / "MarionetteActivePort").is_file() or not port.read_text():
             assert time.monotonic() < end, "Firefox does not start"
             time.sleep(0.1)
-        self._file = socket.create_connection(("127.0.0.1", int(port.read_text())), MAX_S).makefile("rwb")
+        with socket.create_connection(("127.0.0.1", int(port.read_text())), MAX_S) as connection:
+            self._file = connection.makefile("rwb")  # which keeps it open
         self._read()  # it says who it is
         self.about = self.call("NewSession", "", capabilities={})["capabilities"]
+
+    def close(self):
+        self._file.close()
+        super().close()
 
     def _read(self):
         length = b""
@@ -136,6 +145,13 @@ class Firefox(Browser):
 class WebKit(Browser):
     """The browser of WebKitGTK, in a window of a display that ``Xvfb`` makes."""
 
+    @staticmethod
+    def missing():
+        """Return what is not installed; None: nothing."""
+        if not list(Path("/").glob(MINI_BROWSER)):
+            return "MiniBrowser of WebKitGTK"
+        return next((name for name in ("WebKitWebDriver", "Xvfb") if not shutil.which(name)), None)
+
     def __init__(self):
         super().__init__()
         reader, writer = os.pipe()
@@ -152,11 +168,11 @@ class WebKit(Browser):
             display = told.readline().strip()
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        self._start("env", f"DISPLAY=:{display}", shutil.which("WebKitWebDriver"), f"--port={port}")
+        self._start("WebKitWebDriver", f"--port={port}", DISPLAY=f":{display}")
         self._url = f"http://127.0.0.1:{port}/session"
         options = {
             "binary": str(next(Path("/").glob(MINI_BROWSER))),
-            "args": ["--automation", "--enable-media-stream=true", "--enable-mock-capture-devices=true"],
+            "args": ["--automation", *FAKE_CAMERA],
         }
         wanted = {"alwaysMatch": {"webkitgtk:browserOptions": options}}
         end = time.monotonic() + MAX_S

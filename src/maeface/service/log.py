@@ -13,7 +13,7 @@ def note(line: str) -> None:
 
 
 class Lines(logging.Handler):
-    """Shows what libraries log as lines of this log; of an exception only its kind, for the rest may name files."""
+    """What libraries log, as lines of this log; an exception by its kind, for its text may name files."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a line."""
