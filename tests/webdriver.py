@@ -58,7 +58,10 @@ class Browser:
             f"Promise.resolve().then(() => ({script}))"
             ".then((value) => done([value]), (error) => done([null, String(error)]));"
         )
-        value, *errors = self.call("ExecuteAsyncScript", "execute/async", script=code, args=[])
+        end = time.monotonic() + MAX_S
+        while (answer := self.call("ExecuteAsyncScript", "execute/async", script=code, args=[])) is None:
+            assert time.monotonic() < end, f"never answered: {script}"  # the document was replaced meanwhile
+        value, *errors = answer
         assert not errors, (script, errors)
         return value
 
