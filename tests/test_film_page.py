@@ -342,3 +342,34 @@ def test_a_constant_curve_does_not_fill_its_axis(chromium, tmp_path):
     })([...document.querySelectorAll('#quality canvas')].at(-1))"""
     chromium.wait(f"({darkest}) > 0")
     assert 0.25 < chromium.run(darkest) < 0.6  # its axis goes from 0 to 1, above the axis of time
+
+
+def test_curves_are_drawn_where_the_browser_names_no_real_language(chromium, tmp_path):
+    chromium.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="Object.defineProperty(Navigator.prototype, 'language', { get: () => 'C' })",
+    )
+    film_page.write(tmp_path / "report.html", table(), title="a", trust=TRUST)
+    chromium.open(tmp_path / "report.html")
+    assert chromium.run("document.querySelectorAll('#lanes canvas').length") == 2
+    assert chromium.errors == []
+
+
+def test_the_frame_on_the_screen_is_known_where_its_time_comes_with_the_delay_of_the_decoder(
+    chromium, tmp_path
+):
+    """As WebKit with GStreamer says it of films with B-frames."""
+    chromium.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="{ const video = HTMLVideoElement.prototype, real = video.requestVideoFrameCallback;"
+        "video.requestVideoFrameCallback = function (act) { return real.call(this, (now, data) => {"
+        "window.told = data.mediaTime; act(now, { mediaTime: data.mediaTime + 0.2 }); }); } }",
+    )
+    write_film(tmp_path / "a.webm")
+    film_page.write(tmp_path / "report.html", table(), title="a", film="a.webm")
+    chromium.open(tmp_path / "report.html")
+    chromium.wait("document.getElementById('film').videoWidth === 320")
+    chromium.run("document.getElementById('film').currentTime = 2.02; 0")
+    chromium.wait("Math.abs(window.told - 2) < 0.1 && !document.getElementById('film').seeking")
+    time.sleep(0.2)
+    assert chromium.run("document.getElementById('now-frame').textContent") == "30"

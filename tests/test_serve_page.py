@@ -546,3 +546,75 @@ def luminance(color):
     values = np.array([float(value) for value in re.findall(r"[\d.]+", color)[:3]]) / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+# Files by another name, and uploads that are stopped -------------------------------------------------------
+
+
+def test_a_photo_and_a_film_are_known_by_their_bytes_whatever_they_are_called(page, tmp_path):
+    (tmp_path / "photo.mp4").write_bytes(photo(2))
+    choose(page, tmp_path / "photo.mp4")
+    said(page, "Faces: 2")
+    (tmp_path / "film.jpg").write_bytes(film_of(tmp_path).read_bytes())
+    choose(page, tmp_path / "film.jpg")
+    said(page, "Done. Frames: 20")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF"])
+def test_each_kind_of_photo_is_known_by_its_bytes(page, tmp_path, kind):
+    try:
+        (tmp_path / "a.mp4").write_bytes(photo(0, kind=kind))
+    except KeyError:
+        pytest.skip(f"this Pillow writes no {kind}")
+    choose(page, tmp_path / "a.mp4")
+    said(page, "No face was found.")
+
+
+def test_what_cannot_be_read_is_said(page):
+    page.run(
+        "{ const file = new File(['x'], 'folder'); "
+        "file.slice = () => ({ arrayBuffer: () => Promise.reject() });"
+        "const drop = new DragEvent('drop', { cancelable: true });"
+        "Object.defineProperty(drop, 'dataTransfer', { value: { files: [file] } });"
+        "document.getElementById('drop').dispatchEvent(drop); } 0"
+    )
+    said(page, f"Not done: folder cannot be read; expected {KINDS}")
+
+
+def test_a_film_that_is_stopped_when_the_service_has_just_taken_it_leaves_no_job(page, server, tmp_path):
+    page.run(
+        "{ window.states = []; const send = XMLHttpRequest.prototype.send;"
+        "XMLHttpRequest.prototype.send = function (body) {"
+        "  this.addEventListener('readystatechange', () => {"
+        "    window.states.push([this.readyState, this.status]);"
+        "    if (this.readyState === 2) document.getElementById('stop').click(); });"
+        "  return send.call(this, body); } } 0"
+    )
+    folder = server.folder / "service" / "jobs"
+    before = set(folder.iterdir())
+    choose(page, film_of(tmp_path))
+    until(lambda: page.run("window.states").count([2, 202]) == 1)  # the service has made a job
+    until(lambda: set(folder.iterdir()) <= before)
+    said(page, "Stopped.")
+    assert not shown(page, "film")
+    assert not shown(page, "work")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "NotAllowedError",
+            "the browser does not allow it; allow the camera for this page, beside its address",
+        ),
+        ("NotFoundError", "no camera was found"),
+        ("OverconstrainedError", "no camera was found"),
+        ("NotReadableError", "the camera gives no picture; does another program use it?"),
+    ],
+)
+def test_why_there_is_no_camera_is_said_in_plain_words(page, name, says):
+    page.run(
+        f"navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('No', '{name}'));"
+        "document.getElementById('camera').click()"
+    )
+    said(page, f"Not done: {says}")

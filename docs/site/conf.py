@@ -53,5 +53,6 @@ html_title = "maeface"
 html_extra_path = ["root"]
 html_static_path = ["static"]
 html_css_files = ["phone.css"]
+html_js_files = ["keyboard.js"]
 html_copy_source = False
 html_show_sourcelink = False

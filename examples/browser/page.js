@@ -5,8 +5,14 @@ import { findFace, load, readFace, readPixels } from "./maeface.js";
 const $ = (id) => document.getElementById(id);
 const say = (text) => { $("say").textContent = text; };
 const CAMERA = { video: { width: 640, height: 480, facingMode: "user" } };
+const REFUSALS = { // what browsers call it, each in other words
+  NotAllowedError: "the browser does not allow it; allow the camera for this page, beside its address",
+  NotFoundError: "no camera was found",
+  OverconstrainedError: "no camera was found",
+  NotReadableError: "the camera gives no picture; does another program use it?",
+};
 const SEARCH_EVERY = 15; // frames, since a larger face may have come
-let networks, stream = null;
+let networks, stream = null, turns = 0; // turns: how often the camera or a photo was asked for; only the last counts
 
 async function start() {
   try {
@@ -27,16 +33,20 @@ function stopCamera() {
   $("camera").textContent = "Start the camera";
 }
 
-async function startCamera() {
+async function startCamera(isLast) {
+  stopCamera();
   say("Waiting for the camera ...");
   if (!navigator.mediaDevices) throw new Error("browsers give the camera to https:// and localhost only");
-  const mine = await navigator.mediaDevices.getUserMedia(CAMERA);
-  stopCamera(); // of an earlier click
+  const mine = await navigator.mediaDevices.getUserMedia(CAMERA).catch((error) => {
+    throw new Error(REFUSALS[error.name] ?? error.message);
+  });
+  if (!isLast()) return mine.getTracks().forEach((track) => track.stop());
   stream = mine;
   const video = document.createElement("video");
   video.srcObject = stream;
   video.muted = video.playsInline = true;
   await video.play();
+  if (!isLast()) return;
   $("camera").textContent = "Stop the camera";
   say("The camera is on.");
   let face = null, pace = 0;
@@ -51,15 +61,17 @@ async function startCamera() {
   }
 }
 
-async function takePhoto(file) {
+async function takePhoto(isLast, file) {
   stopCamera();
   say("Looking ...");
   // the numbers in the file: no colours changed for this screen
   const photo = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => {
     throw new Error(`${file.name} is no photo that this browser can read (JPEG, PNG, WebP)`);
   });
+  if (!isLast()) return;
   $("speed").textContent = "";
-  say(await show(photo, photo.width, photo.height) ? "Found a face." : "No face was found.");
+  const face = await show(photo, photo.width, photo.height);
+  if (isLast()) say(face ? "Found a face." : "No face was found.");
 }
 
 /** Show a picture with its largest face, and return the face. */
@@ -100,18 +112,22 @@ function fillRow({ name, title, probability, present, trusted }) {
   answer.textContent = present ? "yes" : "no";
 }
 
-const attempt = (action) => action().catch((error) => {
-  stopCamera();
-  say(`Not done: ${error.message}`);
-});
+function attempt(action, ...more) {
+  const turn = ++turns, isLast = () => turn === turns;
+  action(isLast, ...more).catch((error) => {
+    if (!isLast()) return;
+    stopCamera();
+    say(`Not done: ${error.message}`);
+  });
+}
 $("camera").onclick = () => stream ? (stopCamera(), say("The camera is off.")) : attempt(startCamera);
-$("file").onchange = ({ target }) => { if (target.files[0]) attempt(() => takePhoto(target.files[0])); };
+$("file").onchange = ({ target }) => { if (target.files[0]) attempt(takePhoto, target.files[0]); };
 addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("over"); });
 addEventListener("dragleave", () => document.body.classList.remove("over"));
 addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
   const [file] = event.dataTransfer.files;
-  if (file && networks) attempt(() => takePhoto(file));
+  if (file && networks) attempt(takePhoto, file);
 });
 start();

@@ -9,6 +9,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from maeface import checks
 from maeface.errors import ConfigError
 
+EXPECTED = {
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "finite_number": "a finite number",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+}
+"""What a setting should be, for pydantic's names of what is wrong with it."""
+
 
 class Settings(BaseModel):
     """Frozen and strict: an unknown key is an error. One value stands for a list of one."""
@@ -76,9 +87,20 @@ def describe_problems(kind: type[BaseModel], error: ValidationError, of_argument
             meant = f"did you mean {near!r}?" if near else f"expected {', '.join(known) or 'none'}"
             yield f"unknown key {where!r}; {meant}"
         else:
-            got = f", got {problem['input']!r}" if problem["type"] != "value_error" else ""
-            name = f"{checks.name_of(where) if of_arguments else where}: " if where else ""
-            yield name + problem["msg"].removeprefix("Value error, ") + got
+            yield describe_value(checks.name_of(where) if of_arguments else where, problem)
+
+
+def describe_value(name: str, problem: Mapping[str, Any]) -> str:
+    """Return a line on a wrong value: the name of the setting, what it is, and what was expected."""
+    given, text = problem["input"], str(problem["msg"]).removeprefix("Value error, ")
+    expected = EXPECTED.get(problem["type"], "").format(**problem.get("ctx", {}))
+    if not expected and " is not one of " in text:  # as the command line says it
+        expected = f"one of {text.partition(' is not one of ')[2].removesuffix('.').replace(chr(39), '')}"
+    if expected and name:
+        shown = f"{given:g}" if isinstance(given, float) else repr(given)
+        return f"{name} is {shown}; expected {expected}"
+    got = f", got {given!r}" if problem["type"] != "value_error" else ""
+    return (f"{name}: " if name else "") + text + got
 
 
 def _keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -8,8 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-from maeface import checks, console, portable
+import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
+
+from maeface import checks, console, nested, portable
 from maeface.errors import ConfigError, MaefaceError, is_out_of_memory
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -100,6 +105,20 @@ def stopped_by_signals() -> Iterator[None]:
         if not isinstance(sys.exception(), Stopped):
             for number, earlier in before.items():
                 signal.signal(number, earlier)
+
+
+class PlainGroup(TyperGroup):
+    """Commands whose wrong values are described in one line, as all that is wrong."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as typer has it
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if error.param is None or not isinstance(error.__cause__, ValidationError):
+                raise
+            name = max(error.param.opts, key=len)
+            raise ConfigError(nested.describe_value(name, error.__cause__.errors()[0])) from error
 
 
 class _Handler:

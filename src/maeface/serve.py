@@ -4,19 +4,24 @@ It listens on this machine only, unless it is told otherwise. Nobody but who sta
 there is no request for that.
 """
 
+import logging
 import os
 import socket
 import sqlite3
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maeface import checks, console, files, portable
-from maeface.errors import ConfigError, ResourceError, install_command
+from maeface.errors import ConfigError, MaefaceError, ResourceError, install_command
 from maeface.faces.detector_weights import locate_detector_weights, source_of
 from maeface.files import StrPath
 from maeface.model.arrays import load_arrays
 from maeface.model.zoo import find
 from maeface.service.settings import Settings as Settings
+
+if TYPE_CHECKING:
+    from maeface.service.guard import StoppingServer
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -49,8 +54,8 @@ def run(
     Raises:
         ConfigError: a wrong option, or an address that others reach without a token.
         WeightsError: the weights are missing or damaged.
-        ResourceError: the extra ``serve`` is not installed, the folder is in use, or the port is; or the
-            weights of the face detector cannot be downloaded.
+        ResourceError: the extra ``serve`` is not installed, a device is not there, the folder is in use, or
+            the port is; or the weights of the face detector cannot be downloaded.
     """
     token_file = files.to_path(token_file)
     if missing := [name for name in NEEDED if find_spec(name) is None]:
@@ -80,7 +85,17 @@ def run(
         shown = f"[{host}]" if ":" in host else host
         ready = f"ready: http://{shown}:{opened.getsockname()[1]} (Ctrl-C stops it)"
         console.note("maeface serve: loading the networks")
-        _answer(make_app(settings, token, hosts, log, lambda: console.note(ready)), opened)
+
+        def started(error: MaefaceError | None) -> None:
+            if error is None:
+                console.note(ready)
+            else:
+                server.fail(error)
+
+        server = _make_server(make_app(settings, token, hosts, log, started))
+        server.run(sockets=[opened])
+    if server.error is not None:
+        raise server.error
 
 
 def read_token(path: Path) -> str:
@@ -160,11 +175,13 @@ def open_socket(host: str, port: int) -> socket.socket:
     return opened
 
 
-def _answer(app: object, opened: socket.socket) -> None:
+def _make_server(app: object) -> "StoppingServer":
     import uvicorn
 
     from maeface.service.guard import StoppingServer, TimedProtocol
+    from maeface.service.log import Lines
 
+    logging.basicConfig(handlers=[Lines()], level=logging.WARNING)
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         http=TimedProtocol,
@@ -179,4 +196,4 @@ def _answer(app: object, opened: socket.socket) -> None:
         h11_max_incomplete_event_size=1 << 14,
         backlog=BACKLOG,
     )
-    StoppingServer(config).run(sockets=[opened])
+    return StoppingServer(config)

@@ -25,6 +25,11 @@ from maeface.analysis.timeline import THRESHOLD, Thresholds
 from maeface.report.film_data import film_data
 
 TEMPLATE = "film.html.jinja"
+LANGUAGE = Markup(
+    "try { new Intl.NumberFormat(navigator.language); }"
+    ' catch { Object.defineProperty(navigator, "language", { value: "en" }); }\n'
+)
+"""For uPlot: in the locale C, WebKitGTK says that the language is "C", which is none."""
 SCRIPTS = ("data.js", "view.js", "panels.js", "drawings.js", "player.js", "tables.js", "main.js")
 PICTURE_PX = 96
 """Side of the pictures of faces, px."""
@@ -62,7 +67,7 @@ def render(
     """
     data = film_data(table, events, summary, trust, thresholds)
     data["pictures"] = {int(track): _picture(image) for track, image in (pictures or {}).items()}
-    scripts = [_asset("uPlot.iife.min.js"), _wrap(SCRIPTS)]
+    scripts = [LANGUAGE + _asset("uPlot.iife.min.js"), _wrap(SCRIPTS)]
     environment = Environment(
         loader=PackageLoader("maeface", "report/page"),
         autoescape=True,

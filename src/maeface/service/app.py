@@ -12,7 +12,9 @@ from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 
+from maeface.errors import MaefaceError
 from maeface.service import described, page_files, replies
 from maeface.service.described import form_of, problems
 from maeface.service.guard import Guard
@@ -69,7 +71,7 @@ def make_app(
     token: str | None = None,
     hosts: tuple[str, ...] | None = None,
     log: bool = True,
-    ready: Callable[[], None] = lambda: None,
+    started: Callable[[MaefaceError | None], None] = lambda error: None,
 ) -> FastAPI:
     """Return the application.
 
@@ -78,9 +80,10 @@ def make_app(
         token: that each request has to bear; None: none.
         hosts: names by which the service may be asked; None: any.
         log: whether to show a line for each request.
-        ready: called once, when the first worker process has loaded its networks.
+        started: called once with None, when the first worker process has loaded its networks; and with the
+            error of a device on which none can ever start.
     """
-    service = Service(settings, ready)
+    service = Service(settings, started)
     app = FastAPI(
         title="maeface",
         summary="Facial action units (AUs) of photos and films.",
@@ -199,6 +202,9 @@ def _film_routes(service: Service) -> APIRouter:
                 if not isinstance(length, FilmLength):
                     raise HTTPException(422, _describe(length))
                 row = service.add_film(path, length, query)
+        if await request.is_disconnected():  # nobody will know of the job
+            await service.films.delete(row.id)
+            raise ClientDisconnect
         response.headers["Location"] = "/".join(("", VERSION, "jobs", row.id))
         return service.describe(row)
 

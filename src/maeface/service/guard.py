@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from maeface.errors import MaefaceError
 from maeface.service import log as log_lines
 from maeface.service import page_files
 from maeface.service.refusals import METHODS, refuse
@@ -239,7 +240,16 @@ class StoppingServer(uvicorn.Server):
 
     Args:
         config: of the server; its application is one of ``app.make_app``.
+
+    Attributes:
+        error: why the service has ended by itself; None: it has not.
     """
+
+    error: MaefaceError | None = None
+
+    def fail(self, error: MaefaceError) -> None:
+        """Stop because of an error; to be called by any thread."""
+        self.error, self.should_exit = error, True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop."""

@@ -92,7 +92,8 @@ class Photos:
     Args:
         settings: of the service.
         seen: called with the number of photos of each batch.
-        announce: called once, when the first process is ready.
+        announce: called once with None, when the first process is ready; and with the error of a device on
+            which none can ever start.
 
     Attributes:
         restarts: number of processes that have ended unexpectedly.
@@ -102,12 +103,12 @@ class Photos:
         self,
         settings: Settings,
         seen: Callable[[int], None] = lambda photos: None,
-        announce: Callable[[], None] = lambda: None,
+        announce: Callable[[MaefaceError | None], None] = lambda error: None,
     ) -> None:
         self._settings, self._seen, self._announce = settings, seen, announce
         self._waiting: deque[_Item] = deque()
         self._changed = threading.Condition()
-        self._stopping = False
+        self._stopping = self._is_announced = False
         self._devices = [_Device(name) for name in settings.device]
         self.restarts = 0
 
@@ -167,9 +168,10 @@ class Photos:
             except Exception as error:  # no process can start, or a fault of ours
                 says = str(error).strip().removesuffix(f"; {workers.ADVICE}") or type(error).__name__
                 kind = says if isinstance(error, MaefaceError) else says.splitlines()[-1]
-                log.note(
-                    f"serve: a worker process on {device.name} failed: {kind}; the next in {pause_s:g} s"
-                )
+                if isinstance(error, MaefaceError) and device.is_new and says == str(error):  # no crash
+                    self._announce(error)
+                else:
+                    log.note(f"serve: a process on {device.name} failed: {kind}; the next in {pause_s:g} s")
                 self._lose(device, None, workers.CRASHED, "a worker process failed")
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopping, pause_s)
@@ -178,10 +180,11 @@ class Photos:
         device.ended.set()
 
     def _note_ready(self, device: "_Device") -> None:
-        device.ready = True
+        device.ready, device.is_new = True, False
         with self._changed:
-            announce, self._announce = self._announce, lambda: None
-        announce()
+            is_first, self._is_announced = not self._is_announced, True
+        if is_first:
+            self._announce(None)
 
     def _batches(self, device: "_Device") -> Iterator[list[Question]]:
         """Yield what waits, at most so much as is predicted together, and nothing now and then.
@@ -234,12 +237,14 @@ class _Device:
     Attributes:
         name: "auto", "cpu", "cuda:0", ...
         ready: whether the process has loaded its networks and is alive.
+        is_new: whether no process has been ready yet.
         batch: what it works on.
         ended: set when its thread has ended.
     """
 
     name: str
     ready: bool = False
+    is_new: bool = True
     batch: list[_Item] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from maeface import facts, files
+from maeface.errors import MaefaceError
 from maeface.model.arrays import load_arrays
 from maeface.model.trust import shown_aus, trust_of
 from maeface.model.zoo import find
@@ -44,7 +45,7 @@ class Service:
 
     Args:
         settings: as given.
-        ready: called once, when the first worker process has loaded its networks.
+        started: see ``announce`` of ``Photos``.
 
     Attributes:
         settings: as given.
@@ -52,7 +53,9 @@ class Service:
         registry: of the metrics.
     """
 
-    def __init__(self, settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, settings: Settings, started: Callable[[MaefaceError | None], None] = lambda error: None
+    ) -> None:
         self.settings, self.registry = settings, CollectorRegistry()
         self._batches = Histogram(
             *("maeface_batch_photos", "Photos that were predicted together."),
@@ -61,7 +64,7 @@ class Service:
         )
         self._frames = Counter("maeface_films", "Films that were accepted.", registry=self.registry)
         self._uploads = 0
-        self.photos = Photos(settings, self._batches.observe, ready)
+        self.photos = Photos(settings, self._batches.observe, started)
         self.jobs: Jobs
         self.films: Films
         for name, what, value in (

@@ -58,10 +58,13 @@ function nearest(t) { // the time of a frame, if it is the same but for rounding
   return Math.abs(start - t) < 0.002 ? start : t;
 }
 
+// WebKit with GStreamer adds the delay of the decoder to the time of a frame; others are a refresh of the screen ahead.
+const timeShown = ({ mediaTime }) => (mediaTime - video.currentTime > 0.05 ? video.currentTime : mediaTime);
+
 function follow() { // the frame that is on the screen
   if (video.requestVideoFrameCallback) {
     const act = (_, data) => {
-      if (!video.seeking) setTime(nearest(data.mediaTime));
+      if (!video.seeking) setTime(nearest(timeShown(data)));
       video.requestVideoFrameCallback(act);
     };
     video.requestVideoFrameCallback(act);

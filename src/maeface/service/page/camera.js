@@ -6,12 +6,21 @@ const WIDTH = 640; // px of the pictures that are sent
 const QUALITY = 0.85;
 const RATE_OF = 10; // pictures
 const BUSY_MS = 1000;
+const REFUSALS = { // what browsers call it, each in other words
+  NotAllowedError: "the browser does not allow it; allow the camera for this page, beside its address",
+  NotFoundError: "no camera was found",
+  OverconstrainedError: "no camera was found",
+  NotReadableError: "the camera gives no picture; does another program use it?",
+};
 
 /** Show the camera until the signal says stop; at most one picture is on its way. */
 export async function watch(signal) {
   await learnTrust(signal);
   if (!navigator.mediaDevices) throw new Error("browsers give the camera only to a page of https or of localhost");
-  const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: WIDTH }, facingMode: "user" } });
+  const wanted = { video: { width: { ideal: WIDTH }, facingMode: "user" } };
+  const stream = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
+    throw new Error(REFUSALS[error.name] ?? error.message);
+  });
   const end = () => {
     for (const track of stream.getTracks()) track.stop();
     $("camera").textContent = "Camera";

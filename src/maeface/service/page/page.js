@@ -5,6 +5,8 @@ import { takeFilm } from "./film.js";
 import { $, ask, attempt, form, say, saveButton, stemOf, stop } from "./service.js";
 
 const KINDS = "a photo (JPEG, PNG, WebP, BMP, GIF, AVIF, HEIC) or a film (MP4, MOV, Matroska, WebM, AVI, MPEG)";
+// The first bytes of the photos that the service reads. All else goes to it as a film, whatever it is called.
+const PHOTO = /^(\xff\xd8\xff|\x89PNG|GIF8|BM|RIFF[^]{4}WEBP|[^]{4}ftyp(he[iv]|avi[fs]|m[is]f1))/;
 const clear = () => { for (const id of ["photo", "film", "live", "work"]) $(id).hidden = true; };
 
 function take(file) {
@@ -13,9 +15,16 @@ function take(file) {
     clear();
     say("Sending ...");
     await learnTrust(signal);
-    const photo = file.type.startsWith("image/") || /\.hei[cf]$/i.test(file.name); // some browsers do not know HEIC
+    const photo = PHOTO.test(await headOf(file));
     await (photo ? takePhoto : takeFilm)(file, signal).catch((error) => { throw nameKinds(error); });
   });
+}
+
+async function headOf(file) {
+  const bytes = await file.slice(0, 16).arrayBuffer().catch(() => {
+    throw new Error(`${file.name} cannot be read; expected ${KINDS}`); // a folder, or a file that is gone
+  });
+  return String.fromCharCode(...new Uint8Array(bytes));
 }
 
 /** Return a refusal with the kinds of photos and of films; the service says only those of the place that was asked. */

@@ -32,7 +32,10 @@ function get(path, options) {
   });
 }
 
-/** Do what `fetch` does, which does not say how much of a body has gone. */
+/**
+ * Do what `fetch` does, which does not say how much of a body has gone. Once all has gone, the answer is awaited also
+ * if the signal says stop: the service may have made a job of it.
+ */
 function post(path, { body, headers, signal }, sent) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -43,7 +46,9 @@ function post(path, { body, headers, signal }, sent) {
     request.onload = () => resolve(new Response(request.response, { status: request.status }));
     request.onerror = () => reject(new Error(GONE));
     request.onabort = () => reject(signal.reason);
-    signal.addEventListener("abort", () => request.abort(), { once: true });
+    const abort = () => request.abort();
+    signal.addEventListener("abort", abort, { once: true });
+    request.upload.onload = () => signal.removeEventListener("abort", abort);
     request.send(body);
   });
 }
