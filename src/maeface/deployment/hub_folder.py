@@ -108,8 +108,7 @@ def _trust_rows(metadata: Metadata) -> list[str]:
         return ["These weights were not checked. Compare them with your own coding first."]
     rows = ["| action unit | use on real people | present from | check |", "|---|---|---|---|"]
     for au, threshold in zip(metadata.aus, choose_thresholds(metadata, None), strict=True):
-        use = "yes" if trust[au].use else "no"
-        rows.append(f"| {facts.au_title(au)} | {use} | {threshold:.2f} | {trust[au]} |")
+        rows.append(f"| {facts.au_title(au)} | {trust[au].advice} | {threshold:.2f} | {trust[au]} |")
     return rows
 
 
