@@ -116,7 +116,10 @@ def _parity_rows(aus: Mapping[int, AUParity]) -> list[str]:
     def text(value: float | None) -> str:
         return "" if value is None else f"{value:.4g}"
 
-    rows = ["| action unit | probability | intensity | AUC | AUC of this file |", "|---|---|---|---|---|"]
+    rows = [
+        "| action unit | of the probability, 0 to 1 | of the intensity, 0 to 5 | AUC | AUC of this file |",
+        "|---|---|---|---|---|",
+    ]
     for au, one in aus.items():
         cells = map(text, (one.probability, one.intensity, one.auc, one.auc_exported))
         rows.append(f"| {facts.au_name(au)} | {' | '.join(cells)} |")
