@@ -69,6 +69,8 @@ for module, names in GONE.items():
     for name in names:
         if hasattr(module, name):
             delattr(module, name)
+if hasattr(os, "process_cpu_count"):  # of Python 3.13; without the call above it is this
+    os.process_cpu_count = os.cpu_count
 
 
 real_kill = os.kill
