@@ -93,9 +93,9 @@ def test_extras_say_what_they_bring_and_how_to_get_them(packages, monkeypatch):
         (
             {},
             "missing",
-            "maeface serve: FastAPI and uvicorn; without one, two: uv pip install 'maeface[serve]'",
+            "optional: maeface serve: FastAPI and uvicorn; without one, two: uv pip install 'maeface[serve]'",
         ),
-        ({"two": ""}, "missing", "{}; without one: uv pip install 'maeface[serve]'"),
+        ({"two": ""}, "missing", "optional: {}; without one: uv pip install 'maeface[serve]'"),
         ({"one": "", "two": ""}, "ok", "one 1.5, two 1.5: {}"),
         ({"one": "raise OSError('no libc')", "two": ""}, "broken", "one 1.5: OSError: no libc"),
     ],
@@ -268,3 +268,15 @@ def test_groups_that_take_seconds_and_minutes_have_no_time_left(monkeypatch, cap
 def test_a_time_limit_is_above_0(value):
     with pytest.raises(ConfigError, match=rf"^time_limit is {value:g}; expected a number above 0"):
         doctor.run(time_limit=value)
+
+
+def test_what_is_optional_and_not_there_reads_as_no_fault(monkeypatch, capsys):
+    monkeypatch.setattr(machine, "in_process", lambda *given: ([], "ok", ""))
+    gpu = list(machine.find_devices(Clock(60)))[-1]
+    needed = Finding("version", "numpy", "missing", "", True, finding.REINSTALL)
+    console.print_result(doctor.render(doctor.Report((gpu, needed))))
+    shown = capsys.readouterr().out
+    assert re.search(r"^device +GPU +not found +optional: PyTorch finds none;", shown, re.MULTILINE)
+    assert re.search(r"^version +numpy +missing", shown, re.MULTILINE)
+    read = json.loads(doctor.to_json(doctor.Report((gpu, needed))))["findings"][0]
+    assert (read["state"], read["needed"]) == ("missing", False)

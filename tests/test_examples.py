@@ -1,6 +1,11 @@
 """The examples of the documentation run."""
 
+import inspect
 import re
+import runpy
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -9,10 +14,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from maeface import serve
 from maeface.data import manifest, shards
 from maeface.faces import media
 from maeface.model import zoo
 
+ROOT = Path(__file__).parents[1]
 PAGE = Path(__file__).parents[1] / "docs" / "user_guide" / "examples.md"
 
 
@@ -57,3 +64,22 @@ def test_the_five_examples(folder, capsys):
     printed = capsys.readouterr().out
     assert "smiling: [" in printed
     assert "object at 0x" not in printed  # an example shows values, not what Python calls an object
+
+
+def test_the_server_of_the_browser_example_says_that_its_port_is_taken():
+    script = ROOT / "examples" / "browser" / "serve.py"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, script, str(port)], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1 and not done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"cannot listen on port {port} (") and f"python serve.py {port + 1}" in line
+
+
+def test_the_browser_example_and_the_service_have_ports_of_their_own():
+    page = (ROOT / "examples" / "browser" / "README.md").read_text(encoding="utf-8")
+    port = runpy.run_path(str(ROOT / "examples" / "browser" / "serve.py"))["PORT"]
+    assert port != inspect.signature(serve.run).parameters["port"].default
+    assert f"http://localhost:{port};" in page

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from maeface import evaluate, facts, files, predict
+from maeface import aus, evaluate, facts, files, predict
 from maeface.data import manifest
 from maeface.data.shards import Shards
 from maeface.demo import LABELS, sample_folder
@@ -17,6 +17,8 @@ from maeface.faces import media
 from maeface.model import licences, weights, zoo
 from maeface.model.trust import trust_of
 from maeface.prediction.predictor import Predictor
+from maeface.serve import Settings
+from maeface.service.service import Service
 
 ROOT = Path(__file__).parents[1]
 ROOM = 3_000_000
@@ -96,7 +98,7 @@ def test_the_model_card_is_about_the_default():
         portraits, *_, use = rows[str(au)].split(" | ")
         one = trust.check
         text = f"{one.auc:.3f} [{one.low:.3f}, {one.high:.3f}] ({one.present})" if one.on == "real" else "–"
-        assert portraits == text and use.startswith("**yes**") == trust.use, f"AU{au}"
+        assert portraits == text and use.strip("*") == trust.advice, f"AU{au}"
 
 
 def test_the_comparison_has_the_figures_of_the_model_card():
@@ -117,3 +119,18 @@ def test_the_example_of_a_photo_is_true(page, capsys):
     assert [au for au, *_ in values[0]] == [au for au, *_ in values[1]] == ["AU12", "AU25"]
     for ours, theirs in zip(*values, strict=True):
         np.testing.assert_allclose(np.array(ours[1:], float), np.array(theirs[1:], float), atol=0.15)
+
+
+def test_the_command_the_card_and_the_service_advise_the_same(tmp_path):
+    card = (ROOT / "MODEL_CARD.md").read_text()
+    of_card = {
+        int(au): use for au, use in re.findall(r"^\| AU(\d+) .*\| \**([a-z ]+)\** \|$", card, re.MULTILINE)
+    }
+    lines = aus.render(aus.run()).splitlines()
+    of_service = Service(Settings(folder=tmp_path)).aus
+    assert set(of_card) == {int(name[2:]) for name in of_service} and len(of_card) == 20
+    for name, one in of_service.items():
+        said = of_card[int(name[2:])]
+        line = next(line for line in lines if line.startswith(f"{name} "))
+        assert one.advice == said and one.use == (said != "no"), name
+        assert f". {aus.ADVICE[said]}: {one.checked}" in line, name

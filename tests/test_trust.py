@@ -14,7 +14,7 @@ from maeface.model.arrays import load_arrays
 from maeface.model.au import AUModel
 from maeface.model.file_format import metadata as file_metadata
 from maeface.model.file_format.metadata import Check
-from maeface.model.trust import USE_AUC, trust_entry, trust_of
+from maeface.model.trust import GOOD_AUC, USE_AUC, trust_entry, trust_of
 from maeface.model.vit import ViT
 from maeface.model.weights import Preprocessing
 
@@ -175,9 +175,10 @@ def test_the_entry_of_the_record():
         "present": 40,
         "on": "portraits",
         "use": True,
+        "advice": "with care",
     }
     assert entry["AU25"]["checked"] == "renders" and entry["AU25"]["use"] is False
-    assert entry["AU01"] == {"checked": "no", "use": False}
+    assert entry["AU01"] == {"checked": "no", "use": False, "advice": "no"}
     assert json.loads(json.dumps(entry)) == entry
 
 
@@ -189,3 +190,12 @@ def test_the_packaged_weights_know_smiles_lips_and_cheeks():
     portraits = (resources.files("maeface") / "datasets" / "portraits.csv").read_text().splitlines()
     assert trust[12].check.n == len(portraits) - 1
     assert len(metadata.thresholds) == 20 and all(0.05 <= one <= 0.99 for one in metadata.thresholds)
+
+
+@pytest.mark.parametrize(
+    ("low", "advice"),
+    [(GOOD_AUC, "yes"), (GOOD_AUC - 0.001, "with care"), (USE_AUC, "with care"), (USE_AUC - 0.001, "no")],
+)
+def test_the_interval_says_yes_with_care_or_no(low, advice):
+    trust = trust_of(describe(AU12=check(low=low), AU25=check(on="renders", low=0.99, high=1.0)))
+    assert {au: one.advice for au, one in trust.items()} == {1: "no", 12: advice, 25: "no"}

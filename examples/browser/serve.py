@@ -1,10 +1,16 @@
-"""Serve this folder at http://localhost:8000, with headers that let the page use several threads."""
+"""Serve this folder at http://localhost:8800, with headers that let the page use several threads.
+
+python serve.py [PORT]
+"""
 
 import sys
 from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+PORT = 8800
+"""Not 8000, where `maeface serve` listens: both can run."""
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -21,8 +27,11 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else PORT
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    except OSError as error:
+        sys.exit(f"cannot listen on port {port} ({error.strerror}); give another: python serve.py {port + 1}")
+    with server, suppress(KeyboardInterrupt):
         print(f"http://localhost:{server.server_port}", flush=True)
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
+        server.serve_forever()

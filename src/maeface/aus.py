@@ -17,10 +17,15 @@ from maeface.errors import ConfigError
 from maeface.model.arrays import load_arrays
 from maeface.model.file_format.metadata import Metadata
 from maeface.model.licences import NOT_STATED, licence_of
-from maeface.model.trust import USE_AUC, Trust, trust_of
+from maeface.model.trust import GOOD_AUC, USE_AUC, Advice, Trust, trust_of
 from maeface.model.zoo import find
 
 UNKNOWN = "These weights do not say how far their AUs were checked; compare them with your own coding"
+ADVICE: dict[Advice, str] = {
+    "yes": "Use it",
+    "with care": "Use it with care",
+    "no": "Do not use it on real faces",
+}
 UNLIKE = "Each face also gets `unlike`: above 1, it is far from the faces that these weights learned from"
 LEVELS = "0 absent, 1 (A) trace, 2 (B) slight, 3 (C) marked, 4 (D) severe, 5 (E) maximum"
 
@@ -150,7 +155,7 @@ def _line(summary: AUSummary) -> str:
 
 
 def _advice(trust: Trust) -> str:
-    return f"{'Use it' if trust.use else 'Do not use it on real faces'}: {trust}"
+    return f"{ADVICE[trust.advice]}: {trust}"
 
 
 def _one(summary: AUSummary) -> Table:
@@ -199,5 +204,6 @@ def _knowledge(summary: AUSummary) -> Iterator[tuple[str, str]]:
         yield "checked on", f"{check.data}: {check.n} faces, {check.present} with it"
     yield (
         "rule",
-        f"to be used if the 95 % interval of the AUC on real people begins at {USE_AUC:.2f} or above",
+        f"use it if the 95 % interval of the AUC on real people begins at {GOOD_AUC:.2f} or above, with care "
+        f"from {USE_AUC:.2f}",
     )

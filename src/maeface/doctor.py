@@ -78,7 +78,8 @@ def render(report: Report) -> Table:
     shown = ""
     for one in report.findings:
         style = "" if one.state == "ok" else "red" if one.needed or one.state == "broken" else "dim"
-        cells = (one.group if one.group != shown else "", one.name, one.state, one.detail)
+        state = "not found" if one.state == "missing" and not one.needed else one.state
+        cells = (one.group if one.group != shown else "", one.name, state, one.detail)
         table.add_row(*(Text(cell, style) for cell in cells))
         shown = one.group
     return table

@@ -64,8 +64,9 @@ class Summary:
         moved = max((values["px"] for values in self.networks.values()), default=None)
         shifts = "" if moved is None else f", of boxes and landmarks {moved:.1g} px"
         return (
-            f"{self.ran_on} against PyTorch on {self.faces}: largest difference {worst:.2g} of an output's "
-            f"range{shifts}\n{self.folder}: {self.size / 2**20:.1f} MiB"
+            f"{self.ran_on} against PyTorch on {self.faces}: largest difference of a value "
+            f"{worst:.2g} of its range (probabilities 0 to 1, intensities 0 to 5){shifts}\n"
+            f"{self.folder}: {self.size / 2**20:.1f} MiB"
         )
 
 

@@ -32,13 +32,18 @@ Out = Annotated[
 ]
 Precision = Annotated[
     Literal["fp32", "bf16", "fp16", "int8"],
-    typer.Option("--precision", help="Number format of the AU network.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--precision",
+        help="Number format of the AU network: fewer bits are smaller and less exact.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 WithPreprocessing = Annotated[
     bool,
     typer.Option(
         "--with-preprocessing",
-        help="The AU network takes crops of any size as uint8, and resizes and normalises them itself.",
+        help="Put resizing and normalising into the AU network: it then takes face crops of any size, with "
+        "pixels from 0 to 255 (uint8).",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -56,7 +61,8 @@ Labels = Annotated[
     Path | None,
     typer.Option(
         "--labels",
-        help="Table of AU labels of the photos, CSV or Parquet, for the change of the AUC.",
+        help="Table of AU labels of the photos, CSV or Parquet. With it, the check says how much worse the "
+        "files tell faces with an AU from faces without it (change of the AUC).",
         rich_help_panel=CHECK,
     ),
 ]
@@ -65,8 +71,9 @@ MaxDifference = Annotated[
     typer.Option(
         "--max-difference",
         min=0,
-        help="Largest difference of an output that is accepted, as a fraction of its range. Default: 0.001 "
-        "for fp32, 0.01 for fp16, 0.05 for bf16, any for int8.",
+        help="Fail if a value differs by more than this from PyTorch's, as a fraction of its range: 0.01 is "
+        "0.01 of a probability and 0.05 of an intensity. Default: 0.001 for fp32, 0.01 for fp16, 0.05 for "
+        "bf16, any for int8.",
         rich_help_panel=CHECK,
     ),
 ]
@@ -75,8 +82,8 @@ MaxFall = Annotated[
     typer.Option(
         "--max-fall",
         min=0,
-        help="Largest fall of an AU's AUC that is accepted; without labels, of its correlation with PyTorch, "
-        "from 1. The correlations of intensities and 'unlike' are bounded by it, too.",
+        help="Fail if the AUC of an AU falls by more than this. Without labels, and for intensities and "
+        "'unlike': if the correlation with PyTorch's values is below 1 by more than this.",
         rich_help_panel=CHECK,
     ),
 ]

@@ -14,7 +14,10 @@ INPUT, FACES, VALUES, OUTPUT, PICTURES, SPEED = "Input", "Faces", "Values", "Out
 """Groups of options in a command's help."""
 Backbone = Annotated[
     Literal["mobilenet0.25", "resnet50"],
-    typer.Option(help="Network of the face detector.", rich_help_panel=FACES),
+    typer.Option(
+        help="Network of the face detector; resnet50 is larger and slower, and needs public weights.",
+        rich_help_panel=FACES,
+    ),
 ]
 Size = Annotated[int, typer.Option(help="Side of the crops in pixels.", rich_help_panel=OUTPUT)]
 JpegQuality = Annotated[
@@ -24,7 +27,7 @@ MinSide = Annotated[
     int, typer.Option(help="Drop photos with a side below this, in pixels.", rich_help_panel=INPUT)
 ]
 Threshold = Annotated[
-    float, typer.Option(help="Minimum score of a detected face, 0 to 1.", rich_help_panel=FACES)
+    float, typer.Option(help="How sure the detector must be of a face, 0 to 1.", rich_help_panel=FACES)
 ]
 
 
@@ -238,8 +241,8 @@ NamedWeights = Annotated[
 Selection = Annotated[
     Literal["validation", "paper"],
     typer.Option(
-        help="What selects the epoch: held-out training subjects ('validation'), or the test fold "
-        "('paper'), which is common but gives optimistic scores."
+        help="Which scores choose the best epoch: those of held-out training subjects ('validation'), or of "
+        "the test fold ('paper'), which is common but gives optimistic scores."
     ),
 ]
 Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs, which share the batch.")]
@@ -259,7 +262,10 @@ Labels = Annotated[
 ]
 Guide = Annotated[
     Path | None,
-    typer.Option(help="Parquet table of other measurements of the faces, for an auxiliary loss."),
+    typer.Option(
+        help="Parquet table of other measurements of the faces, which the network learns to predict, too, "
+        "while it trains."
+    ),
 ]
 Seeds = Annotated[
     str | None,
@@ -306,7 +312,8 @@ Inputs = Annotated[
 ShowVersion = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 TimeLimit = Annotated[
-    float, typer.Option(metavar="SECONDS", help="Most time for the checks; one may take half of it.")
+    float,
+    typer.Option(metavar="SECONDS", help="Time after which the checks end; one check may take half of it."),
 ]
 MeasureSpeed = Annotated[bool, typer.Option("--speed/--no-speed", help="Run each back end for a second.")]
 

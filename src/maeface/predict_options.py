@@ -21,7 +21,9 @@ Track = Annotated[
 ]
 FaceThreshold = Annotated[
     float,
-    typer.Option("--face-threshold", help="Least score of a face, 0 to 1.", rich_help_panel=FACES),
+    typer.Option(
+        "--face-threshold", help="How sure the detector must be of a face, 0 to 1.", rich_help_panel=FACES
+    ),
 ]
 AUThresholds = Annotated[
     list[str] | None,

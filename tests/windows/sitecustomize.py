@@ -5,7 +5,9 @@ those of a module ``msvcrt``. Worker processes are told from others by another c
 """
 
 import fcntl
+import importlib
 import os
+import shutil
 import signal
 import sys
 import types
@@ -69,6 +71,10 @@ for module, names in GONE.items():
     for name in names:
         if hasattr(module, name):
             delattr(module, name)
+if hasattr(os, "process_cpu_count"):  # of Python 3.13; without the call above it is this
+    os.process_cpu_count = os.cpu_count
+os.supports_dir_fd.clear()  # folders have no descriptors
+importlib.reload(shutil)  # which asks for that when it is imported
 
 
 real_kill = os.kill

@@ -108,8 +108,7 @@ def _trust_rows(metadata: Metadata) -> list[str]:
         return ["These weights were not checked. Compare them with your own coding first."]
     rows = ["| action unit | use on real people | present from | check |", "|---|---|---|---|"]
     for au, threshold in zip(metadata.aus, choose_thresholds(metadata, None), strict=True):
-        use = "yes" if trust[au].use else "no"
-        rows.append(f"| {facts.au_title(au)} | {use} | {threshold:.2f} | {trust[au]} |")
+        rows.append(f"| {facts.au_title(au)} | {trust[au].advice} | {threshold:.2f} | {trust[au]} |")
     return rows
 
 
@@ -117,7 +116,10 @@ def _parity_rows(aus: Mapping[int, AUParity]) -> list[str]:
     def text(value: float | None) -> str:
         return "" if value is None else f"{value:.4g}"
 
-    rows = ["| action unit | probability | intensity | AUC | AUC of this file |", "|---|---|---|---|---|"]
+    rows = [
+        "| action unit | of the probability, 0 to 1 | of the intensity, 0 to 5 | AUC | AUC of this file |",
+        "|---|---|---|---|---|",
+    ]
     for au, one in aus.items():
         cells = map(text, (one.probability, one.intensity, one.auc, one.auc_exported))
         rows.append(f"| {facts.au_name(au)} | {' | '.join(cells)} |")

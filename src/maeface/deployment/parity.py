@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
 from maeface import checks, facts, metrics
 from maeface.deployment.faces import Faces, Pixels
@@ -28,6 +28,16 @@ BATCHES = (1, 3, 2, 32)
 """Sizes of the batches of a check, in turn; the last one is for all others. PyTorch's exporter sees 2, and an
 exporter may fix the size that it sees without a word."""
 
+CAPTION = (
+    "differs by: the largest difference of a face between PyTorch and the files; probabilities have 0 to 1, "
+    "intensities 0 to 5\n"
+    "correlation: 1 if the files rank the faces as PyTorch does"
+)
+CAPTION_AUC = (
+    "\nAUC: how well the values tell faces with the AU from faces without it, by the labels; 0.5 is chance, "
+    "1 is perfect. A change of -0.01 or less is a loss"
+)
+"""What the columns of the table mean."""
 Floats = NDArray[np.float32]
 AUFunction = Callable[[Pixels], Floats]
 """From crops (B, S, S, 3) uint8 RGB to (B, O): probabilities, intensities, ``unlike`` if there is that."""
@@ -255,12 +265,15 @@ def refuse_detector(differences: dict[str, dict[str, float]]) -> None:
 
 
 def to_table(aus: dict[int, AUParity]) -> Table:
-    """Return a table for the terminal: a row an action unit."""
+    """Return a table for the terminal: a row an action unit, and below what the columns mean."""
     labelled = any(one.auc is not None for one in aus.values())
-    headers = ["AU", "difference of p", "of intensity", "correlation"]
-    table = Table(*headers, *(["AUC", "exported", "change"] if labelled else []), box=box.SIMPLE)
+    headers = ["AU", "probability\ndiffers by", "intensity\ndiffers by", "correlation\nwith PyTorch"]
+    headers += ["AUC of\nPyTorch", "AUC of\nfiles", "change\nof AUC"] if labelled else []
+    caption = CAPTION + (CAPTION_AUC if labelled else "")
+    columns = (Column(header, no_wrap=True) for header in headers)
+    table = Table(*columns, box=box.SIMPLE, caption=caption, caption_justify="left")
     for au, one in aus.items():
-        cells = [_text(one.probability, ".1e"), _text(one.intensity, ".1e"), _text(one.correlation, ".5f")]
+        cells = [_text(one.probability, ".6f"), _text(one.intensity, ".6f"), _text(one.correlation, ".5f")]
         if labelled:
             change = None if one.auc is None or one.auc_exported is None else one.auc_exported - one.auc
             cells += [_text(one.auc, ".3f"), _text(one.auc_exported, ".3f"), _text(change, "+.4f")]

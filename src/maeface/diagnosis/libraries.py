@@ -54,7 +54,7 @@ def _describe(extra: str, found: Mapping[str, tuple[State, str]]) -> Finding:
     if state == "missing":
         advice = install_command(extra)
         lacks = f"; without {', '.join(names)}" if len(found) > 1 else ""
-        return Finding("extra", extra, state, f"{brings}{lacks}: {advice}", advice=advice)
+        return Finding("extra", extra, state, f"optional: {brings}{lacks}: {advice}", advice=advice)
     detail = f"{', '.join(names)}: not checked in time" if state == "stopped" else listed
     return Finding("extra", extra, state, detail, advice=_advise(state, *names))
 
@@ -71,7 +71,7 @@ def find_studio(clock: Clock) -> Iterator[Finding]:
         yield Finding("studio", name, "ok", metadata.version(name))
     except metadata.PackageNotFoundError:
         advice = "in the folder of the repository: uv pip install ./studio (or its wheel)"
-        yield Finding("studio", name, "missing", f"renders labelled faces: {advice}", False, advice)
+        yield Finding("studio", name, "missing", f"optional: renders labelled faces: {advice}", False, advice)
     for point in metadata.entry_points(group=CHECKS):
         said, state, reason = in_process("libraries", "run_check", [point.name], clock)
         yield Finding("studio", point.name, state, reason or " ".join(said), advice=reason)

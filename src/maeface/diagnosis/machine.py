@@ -33,7 +33,7 @@ def find_devices(clock: Clock) -> Iterator[Finding]:
     if reason:
         yield Finding("device", "GPU", state, f"PyTorch cannot say: {reason}")
     elif not said:
-        yield Finding("device", "GPU", "missing", "PyTorch finds none; the CPU computes")
+        yield Finding("device", "GPU", "missing", "optional: PyTorch finds none; everything works on the CPU")
     for name, detail in said:
         yield Finding("device", name, "ok", detail)
 

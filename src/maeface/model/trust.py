@@ -1,17 +1,24 @@
 """How far the AUs of weights are to be trusted on real people, from the checks in the weights' metadata.
 
 The rule: an AU is to be used if it was checked on real people and the lower end of the 95 % interval of its
-AUC is ``USE_AUC`` or more. A check on rendered faces alone is never enough.
+AUC is ``USE_AUC`` or more, and with care if it is less than ``GOOD_AUC``. A check on rendered faces alone is
+never enough. All that tells users about trust goes by this rule: lines, records, pages and the model card.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from maeface import facts
 from maeface.model.file_format.metadata import Check, Metadata
 
 USE_AUC = 0.8
 """Smallest AUC, at the lower end of its interval, with which an AU is to be used on real people."""
+
+GOOD_AUC = 0.9
+"""Smallest AUC, at the lower end of its interval, with which an AU is to be used without special care."""
+
+Advice = Literal["yes", "with care", "no"]
+"""Whether to use an AU on real people."""
 
 FACES = {"real": "real faces", "renders": "rendered faces only"}
 
@@ -21,12 +28,22 @@ class Trust:
     """How far an AU is to be trusted on real people.
 
     Attributes:
-        use: whether the rule of this module says to use it.
         check: the check that this rests on; None if the AU was not checked.
     """
 
-    use: bool
     check: Check | None
+
+    @property
+    def advice(self) -> Advice:
+        """What the rule of this module says."""
+        if self.check is None or self.check.on != "real" or self.check.low < USE_AUC:
+            return "no"
+        return "yes" if self.check.low >= GOOD_AUC else "with care"
+
+    @property
+    def use(self) -> bool:
+        """Whether to use it, with care or without."""
+        return self.advice != "no"
 
     def __str__(self) -> str:
         """Return a few words: ``AUC 0.96 [0.93, 0.98] on 300 real faces, 276 with it``."""
@@ -47,29 +64,26 @@ def trust_of(metadata: Metadata) -> dict[int, Trust]:
     """
     if not metadata.checks:
         return {}
-    checks = {au: metadata.checks.get(au) for au in metadata.aus}
-    return {
-        au: Trust(check is not None and check.on == "real" and check.low >= USE_AUC, check)
-        for au, check in checks.items()
-    }
+    return {au: Trust(metadata.checks.get(au)) for au in metadata.aus}
 
 
 def trust_entry(metadata: Metadata) -> dict[str, dict[str, Any]]:
     """Return the entry ``trust`` of the record beside a table of predictions.
 
     Returns:
-        Name of the action unit -> ``checked`` ("real", "renders" or "no"), ``use``, and, if it was checked,
-        ``auc``, ``low``, ``high``, ``n``, ``present`` and ``on`` (the name of the faces). Empty for weights
-        without any check.
+        Name of the action unit -> ``checked`` ("real", "renders" or "no"), ``use``, ``advice`` ("yes", "with
+        care" or "no"), and, if it was checked, ``auc``, ``low``, ``high``, ``n``, ``present`` and ``on`` (the
+        name of the faces). Empty for weights without any check.
     """
     entry: dict[str, dict[str, Any]] = {}
     for au, trust in trust_of(metadata).items():
         check, name = trust.check, facts.au_name(au)
         if check is None:
-            entry[name] = {"checked": "no", "use": False}
+            entry[name] = {"checked": "no", "use": False, "advice": trust.advice}
             continue
         values = check.model_dump(include={"auc", "low", "high", "n", "present"})
-        entry[name] = {"checked": check.on, **values, "on": check.data, "use": trust.use}
+        entry[name] = {"checked": check.on, **values, "on": check.data}
+        entry[name] |= {"use": trust.use, "advice": trust.advice}
     return entry
 
 

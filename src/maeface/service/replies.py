@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, Field
 
 from maeface.data.ingest.images import UnreadableInput
+from maeface.model.trust import Advice
 from maeface.prediction.results import FaceResult, frames_of
 from maeface.prediction.rows import ImagePrediction, rows_of
 from maeface.prediction.table_writer import to_csv
@@ -122,6 +123,9 @@ class AUTrust(BaseModel):
 
     title: str = Field(description="number and name in FACS", examples=["AU12 Lip corner puller"])
     use: bool = Field(description="whether its checks on real people recommend it", examples=[True])
+    advice: Advice | None = Field(
+        description="yes, with care or no; null: the weights say nothing about it", examples=["yes"]
+    )
     checked: str = Field(
         description="what the checks say", examples=["AUC 0.97 [0.94, 0.99] on 300 real faces, 276 with it"]
     )

@@ -85,6 +85,7 @@ class Service:
             facts.au_name(au): replies.AUTrust(
                 title=facts.au_title(au),
                 use=au in shown,
+                advice=known[au].advice if known else None,
                 checked=str(known[au]) if known else "the weights say nothing about it",
                 threshold=None if metadata.task == "intensity" else threshold,
             )

@@ -8,13 +8,12 @@ from measures import BEFORE, PEER, PROXY
 
 from maeface import facts, files
 from maeface.model import weights
-from maeface.model.trust import USE_AUC
+from maeface.model.trust import trust_of
 from maeface_studio.weights.bench import clips
 from maeface_studio.weights.bench.scores import MEAN, OF_FOLDS
 
-GOOD_AUC, HINT_R, HINT_PEOPLE = 0.9, 0.6, 2
-"""An AU is to be used without reserve if the interval of its AUC begins at ``GOOD_AUC``, and is a hint within
-a film if its r reaches ``HINT_R`` on ``HINT_PEOPLE`` held-out people."""
+HINT_R, HINT_PEOPLE = 0.6, 2
+"""Changes of an AU in a film are a hint if its r reaches ``HINT_R`` on ``HINT_PEOPLE`` held-out people."""
 
 
 class Card:
@@ -44,6 +43,7 @@ class Card:
         ]
         self.scores = of_aus.set_index(["set", "measure", "tool", "au"]).sort_index()
         self.checks = checks.set_index("au")
+        self.trust = trust_of(weights.read_metadata(weights.find(name)))
 
     def blocks(self) -> dict[str, str]:
         """Return name -> Markdown."""
@@ -78,23 +78,27 @@ class Card:
             "use it?",
         ]
         for au, row in self.checks.iterrows():
-            clip = self.score("held out", "r", au)
             auc, icc = (self.score("renders", measure, au) for measure in ("AUC", "ICC"))
             yield [
                 f"AU{au} {facts.AUS[au].name}",
                 f"{interval(row, 'auc')} ({row['present']:.0f})" if row["on"] == "real" else "–",
-                f"{number(clip['value'])} ({clip['n']:.0f})" if clip["n"] > 0 else "–",
+                self.within_clips(au),
                 f"{number(auc['value'])}, {number(icc['value'])} ({auc['present']:.0f})",
-                self.use(au),
+                self.advice(au),
             ]
 
-    def use(self, au: int) -> str:
-        """Return whether to use an AU on real people."""
-        row, clip = self.checks.loc[au], self.score("held out", "r", au)
-        if row["on"] == "real" and row["low"] >= USE_AUC:
-            return "**yes**" if row["low"] >= GOOD_AUC else "**yes**, with care"
-        hint = clip["value"] >= HINT_R and clip["n"] >= HINT_PEOPLE
-        return "a hint, within a film" if hint else "no"
+    def advice(self, au: int) -> str:
+        """Return whether to use an AU on real people, as ``maeface aus`` says it, in bold unless it is no."""
+        advice = self.trust[au].advice
+        return advice if advice == "no" else f"**{advice}**"
+
+    def within_clips(self, au: int) -> str:
+        """Return r within clips, and whether it makes changes of an AU that is not to be used a hint."""
+        clip = self.score("held out", "r", au)
+        if not clip["n"] > 0:
+            return "–"
+        hint = not self.trust[au].use and clip["value"] >= HINT_R and clip["n"] >= HINT_PEOPLE
+        return f"{number(clip['value'])} ({clip['n']:.0f}){', hint' if hint else ''}"
 
     def before(self) -> Iterator[list[str]]:
         """The weights beside those that they go on from."""
