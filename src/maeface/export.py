@@ -111,9 +111,8 @@ def run(
     bounds = Bounds(parity.MAX_DIFFERENCE[precision] if max_difference is None else max_difference, max_fall)
     network, metadata = _open_reference(source)
     faces = load_faces(photos, labels, metadata.preprocessing.image_size)
-    calibration: Sequence[Pixels] = []
-    if precision == "int8" and to in ("onnx", "openvino"):
-        calibration, faces = _split(faces)
+    calibrates = precision == "int8" and to in ("onnx", "openvino")
+    calibration, faces = _split(faces) if calibrates else ([], faces)
     reference = parity.compute(network, faces.crops)
     with _staged(out) as folder:
         written = _write(to, folder, source, precision, with_preprocessing, calibration)
@@ -144,7 +143,12 @@ def render(summary: Summary) -> Table:
 
 
 def _check_settings(
-    to: str, out: Path, precision: str, with_preprocessing: bool, photos: Path | None, labels: Path | None
+    to: str,
+    out: Path,
+    precision: str,
+    with_preprocessing: bool,
+    photos: Path | None,
+    labels: Path | None,
 ) -> None:
     """Refuse settings that do not go together, before any work; see ``run``."""
     checks.require_choice("to", to, get_args(Format))

@@ -133,11 +133,10 @@ def run(
         WeightsError: the file is not an AU model, or is damaged.
         ResourceError: no such device, a full disk, ``out`` in use, or no weights for the face detector.
     """
-    paths, out, pictures = files.to_paths(inputs), files.to_path(out), files.to_path(pictures)
-    most = (weights, pictures, every, fps, faces, aligned, device, precision, detector, max_bad, backend)
-    more = (workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds, sides)
-    options = Options(*most, *more)
-    return _run(paths, out, options, extras or Extras(), make_predictor or _make_predictor, progress)
+    most = (weights, files.to_path(pictures), every, fps, faces, aligned, device, precision, detector)
+    more = (max_bad, backend, workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds)
+    given = (files.to_paths(inputs), files.to_path(out), Options(*most, *more, sides), extras or Extras())
+    return _run(*given, make_predictor or _make_predictor, progress)
 
 
 def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
