@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -191,7 +192,10 @@ def lose_first_row(out, sidecar, record):
     sidecar.write_text(json.dumps(record | {"table": describe_table(out)}))
 
 
-@pytest.mark.parametrize("what", ["settings", "edited", "version", "tracks", "crashed", "device", "record"])
+@pytest.mark.parametrize(
+    "what",
+    ["settings", "edited", "version", "tracks", "crashed", "device", "record", "precision", "options"],
+)
 def test_what_may_differ_is_predicted_anew(study, predicted, monkeypatch, what):
     folder, out = study
     film(folder / "b.mp4", 35)
@@ -203,6 +207,12 @@ def test_what_may_differ_is_predicted_anew(study, predicted, monkeypatch, what):
         os.utime(out, ns=(1, 1))
     elif what == "version":
         sidecar.write_text(json.dumps(record | {"numpy": "0", record["backend"]: "0"}))
+    elif what == "precision":  # of a machine that computes in it
+        sidecar.write_text(json.dumps(record | {"precision": "bf16"}))
+    elif what == "options":
+        sidecar.write_text(
+            json.dumps(record | {"device": "cpu:1", "options": record["options"] | {"device": "cpu:1"}})
+        )
     elif what == "record":
         sidecar.write_text('{"inputs": []}')
     elif what == "tracks":
@@ -216,3 +226,36 @@ def test_what_may_differ_is_predicted_anew(study, predicted, monkeypatch, what):
     predicted.clear()
     run(folder, out, **options)
     assert predicted == ["a.mp4", "b.mp4", *(['c "é, x.mp4'] if what != "crashed" else [])]
+
+
+@pytest.fixture
+def interrupted(study, predicted, monkeypatch):
+    """A study to which a film was added, whose prediction was stopped: the other films are copied already."""
+    folder, out = study
+    film(folder / "b.mp4", 35)
+
+    def stop(work, *rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(predict, "predict_unit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out)
+    assert len(list(out.with_name(f"{out.name}.parts").glob("*.parquet"))) == 2
+    predicted.clear()
+    return folder, out
+
+
+def test_one_person_of_films_whose_rows_were_copied(interrupted, predicted):
+    folder, out = interrupted
+    run(folder, out, track=0)
+    assert set(predicted) == {"a.mp4", "b.mp4", 'c "é, x.mp4'}
+    rows = pq.read_table(out) if out.suffix == ".parquet" else pa_csv.read_csv(out)
+    assert set(rows["track"].to_pylist()) == {0}
+    assert len(rows) == 3 * 12
+
+
+def test_copies_of_rows_do_not_bind_the_next_run_to_their_settings(interrupted, predicted):
+    folder, out = interrupted
+    run(folder, out, every=2)
+    assert predicted == ["a.mp4", "b.mp4", 'c "é, x.mp4']
