@@ -38,9 +38,10 @@ class ExtraRecord:
         if content.get("table") == seen:  # it was not edited, so the rows of a film depend on this film only
             header = {name: value for name, value in content.items() if name not in MADE}
             header["alone"] = len(content["inputs"]) == 1  # then its files are beside the table
+            of_all = _digest(header)  # once: it is long, and inputs may be many
             for item in content["inputs"]:
                 own = {name: value for name, value in item.items() if name != "mtime_ns"}
-                self._films[item["name"]] = _digest([header, own])
+                self._films[item["name"]] = _digest([of_all, own])
         self._path = _path_of(table)
         self._entries = self._read()
 
