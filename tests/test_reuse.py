@@ -3,8 +3,10 @@
 import json
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
@@ -12,9 +14,12 @@ import pytest
 from maeface import predict
 from maeface.data.ingest import workers
 from maeface.faces.tracking import DESCRIPTOR_SIZE
-from maeface.prediction import units
+from maeface.interchange import native
+from maeface.prediction import reuse, units
 from maeface.prediction.extras import Extras
 from maeface.prediction.record import describe_table
+from maeface.prediction.table_writer import ROW_GROUP
+from maeface.service import replies
 from parts_cases import QuickPredictor, photo, work_here
 from test_video import encode
 
@@ -259,3 +264,21 @@ def test_copies_of_rows_do_not_bind_the_next_run_to_their_settings(interrupted, 
     folder, out = interrupted
     run(folder, out, every=2)
     assert predicted == ["a.mp4", "b.mp4", 'c "é, x.mp4']
+
+
+@pytest.mark.parametrize(
+    "read", [reuse._read_parquet, partial(native.read_pieces, rows=8192), replies.read_table]
+)
+def test_a_long_table_is_not_in_memory_as_a_whole(tmp_path, read):
+    rows, path = 8 * ROW_GROUP, tmp_path / "t.parquet"
+    numbers = np.random.default_rng(0).random((8, rows), np.float32)
+    columns = {"input": pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), ["a.mp4"]).cast(pa.string())}
+    columns |= {"frame": np.arange(rows), "face": np.zeros(rows, np.int16)}
+    columns |= {f"AU0{k}_p": one for k, one in enumerate(numbers, 1)}
+    pq.write_table(pa.table(columns), path, row_group_size=ROW_GROUP)
+    del columns
+    before, most, seen = pa.total_allocated_bytes(), 0, 0
+    for piece in read(path):
+        seen += len(piece)
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert seen == rows and most < path.stat().st_size / 2

@@ -125,7 +125,7 @@ def _read_csv(out: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 
 def _read_parquet(out: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(out) as file:
+    with pq.ParquetFile(out, pre_buffer=False) as file:  # a buffer would hold all of it
         yield from file.iter_batches(parts.ROWS_TOGETHER)
 
 
