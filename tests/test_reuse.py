@@ -132,7 +132,7 @@ def test_what_is_made_of_a_film_stays_while_its_rows_do(study, capsys):
     made = {path.name: path.stat().st_mtime_ns for path in pages.iterdir()}
     assert len(made) == 2
     film(folder / "b.mp4", 35)
-    run(folder, out)  # nobody asks for pages
+    run(folder, out, max_bad=0.5)  # nobody asks for pages; this does not change rows
     assert {path.name: path.stat().st_mtime_ns for path in pages.iterdir()} == made
     assert "removed" not in capsys.readouterr().err
     run(folder, out, extras=Extras(report=True))
