@@ -342,3 +342,14 @@ def test_a_constant_curve_does_not_fill_its_axis(chromium, tmp_path):
     })([...document.querySelectorAll('#quality canvas')].at(-1))"""
     chromium.wait(f"({darkest}) > 0")
     assert 0.25 < chromium.run(darkest) < 0.6  # its axis goes from 0 to 1, above the axis of time
+
+
+def test_the_summary_of_people_who_are_not_known_is_of_all_faces(chromium, tmp_path):
+    rows = table().assign(track=pd.NA)
+    film_page.write(tmp_path / "report.html", rows, title="a", summary=summarize(rows), events=events())
+    chromium.open(tmp_path / "report.html")
+    of_person = "document.getElementById('of-person').textContent"
+    chromium.wait(f"{of_person} !== ''")
+    frames, valid = len(rows), int((rows["face"] >= 0).sum())
+    share = f"{100 * valid / frames:.1f}"
+    assert chromium.run(of_person) == f"All faces, values in {valid} of {frames} rows ({share} %)"
