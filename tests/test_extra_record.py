@@ -400,3 +400,11 @@ def test_annotations_show_reliable_aus_only_unless_all_are_asked_for(table):
     assert "AU12" in shown and "AU04" not in shown
     make(table, record, annotations=("srt",), all_aus=True)
     assert "AU04" in table.with_name("t.srt").read_text()
+
+
+def test_nothing_that_other_settings_would_shape_is_not_named(tmp_path, notes):
+    nobody = rows("a.mp4").assign(face=-1, track=pd.NA, status="no_face")
+    table = write(tmp_path / "t.csv", nobody.drop_duplicates("frame"))
+    make(table, report=True, timeline=True, smooth_s=0.1)
+    make(table)
+    assert len(notes) == 1 and notes[0].endswith("given): t.report.html; give report to make it again")

@@ -232,6 +232,7 @@ def test_the_line_about_a_film_has_people_active_units_sides_and_the_table():
         "",
     ]
     assert film_line(summarize(film), [4], "t.csv").endswith("film; AU04 does not occur; t.csv")
+    assert film_line(summarize(film), [], "t.csv") == "a.mp4: 1 person, seen 100% of the film; t.csv"
     half = film.assign(track=1)[film["frame"] < 5].assign(AU12=1, AU12_p=0.9, face=1)
     both = pd.concat([film, half]).sort_values(["frame", "face"], ignore_index=True)
     found = film_line(summarize(both), [12], "t.csv")  # 5 frames of 10, and 5 of 5

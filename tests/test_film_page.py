@@ -373,3 +373,14 @@ def test_the_frame_on_the_screen_is_known_where_its_time_comes_with_the_delay_of
     chromium.wait("Math.abs(window.told - 2) < 0.1 && !document.getElementById('film').seeking")
     time.sleep(0.2)
     assert chromium.run("document.getElementById('now-frame').textContent") == "30"
+
+
+def test_the_summary_of_people_who_are_not_known_is_of_all_faces(chromium, tmp_path):
+    rows = table().assign(track=pd.NA)
+    film_page.write(tmp_path / "report.html", rows, title="a", summary=summarize(rows), events=events())
+    chromium.open(tmp_path / "report.html")
+    of_person = "document.getElementById('of-person').textContent"
+    chromium.wait(f"{of_person} !== ''")
+    frames, valid = len(rows), int((rows["face"] >= 0).sum())
+    share = f"{100 * valid / frames:.1f}"
+    assert chromium.run(of_person) == f"All faces, values in {valid} of {frames} rows ({share} %)"

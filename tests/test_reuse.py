@@ -3,17 +3,23 @@
 import json
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
 from maeface import predict
 from maeface.data.ingest import workers
 from maeface.faces.tracking import DESCRIPTOR_SIZE
-from maeface.prediction import units
+from maeface.interchange import native
+from maeface.prediction import reuse, units
 from maeface.prediction.extras import Extras
 from maeface.prediction.record import describe_table
+from maeface.prediction.table_writer import ROW_GROUP
+from maeface.service import replies
 from parts_cases import QuickPredictor, photo, work_here
 from test_video import encode
 
@@ -126,7 +132,7 @@ def test_what_is_made_of_a_film_stays_while_its_rows_do(study, capsys):
     made = {path.name: path.stat().st_mtime_ns for path in pages.iterdir()}
     assert len(made) == 2
     film(folder / "b.mp4", 35)
-    run(folder, out)  # nobody asks for pages
+    run(folder, out, max_bad=0.5)  # nobody asks for pages; this does not change rows
     assert {path.name: path.stat().st_mtime_ns for path in pages.iterdir()} == made
     assert "removed" not in capsys.readouterr().err
     run(folder, out, extras=Extras(report=True))
@@ -191,7 +197,10 @@ def lose_first_row(out, sidecar, record):
     sidecar.write_text(json.dumps(record | {"table": describe_table(out)}))
 
 
-@pytest.mark.parametrize("what", ["settings", "edited", "version", "tracks", "crashed", "device", "record"])
+@pytest.mark.parametrize(
+    "what",
+    ["settings", "edited", "version", "tracks", "crashed", "device", "record", "precision", "options"],
+)
 def test_what_may_differ_is_predicted_anew(study, predicted, monkeypatch, what):
     folder, out = study
     film(folder / "b.mp4", 35)
@@ -203,6 +212,12 @@ def test_what_may_differ_is_predicted_anew(study, predicted, monkeypatch, what):
         os.utime(out, ns=(1, 1))
     elif what == "version":
         sidecar.write_text(json.dumps(record | {"numpy": "0", record["backend"]: "0"}))
+    elif what == "precision":  # of a machine that computes in it
+        sidecar.write_text(json.dumps(record | {"precision": "bf16"}))
+    elif what == "options":
+        sidecar.write_text(
+            json.dumps(record | {"device": "cpu:1", "options": record["options"] | {"device": "cpu:1"}})
+        )
     elif what == "record":
         sidecar.write_text('{"inputs": []}')
     elif what == "tracks":
@@ -216,3 +231,54 @@ def test_what_may_differ_is_predicted_anew(study, predicted, monkeypatch, what):
     predicted.clear()
     run(folder, out, **options)
     assert predicted == ["a.mp4", "b.mp4", *(['c "é, x.mp4'] if what != "crashed" else [])]
+
+
+@pytest.fixture
+def interrupted(study, predicted, monkeypatch):
+    """A study to which a film was added, whose prediction was stopped: the other films are copied already."""
+    folder, out = study
+    film(folder / "b.mp4", 35)
+
+    def stop(work, *rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(predict, "predict_unit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, out)
+    assert len(list(out.with_name(f"{out.name}.parts").glob("*.parquet"))) == 2
+    predicted.clear()
+    return folder, out
+
+
+def test_one_person_of_films_whose_rows_were_copied(interrupted, predicted):
+    folder, out = interrupted
+    run(folder, out, track=0)
+    assert set(predicted) == {"a.mp4", "b.mp4", 'c "é, x.mp4'}
+    rows = pq.read_table(out) if out.suffix == ".parquet" else pa_csv.read_csv(out)
+    assert set(rows["track"].to_pylist()) == {0}
+    assert len(rows) == 3 * 12
+
+
+def test_copies_of_rows_do_not_bind_the_next_run_to_their_settings(interrupted, predicted):
+    folder, out = interrupted
+    run(folder, out, every=2)
+    assert predicted == ["a.mp4", "b.mp4", 'c "é, x.mp4']
+
+
+@pytest.mark.parametrize(
+    "read", [reuse._read_parquet, partial(native.read_pieces, rows=8192), replies.read_table]
+)
+def test_a_long_table_is_not_in_memory_as_a_whole(tmp_path, read):
+    rows, path = 8 * ROW_GROUP, tmp_path / "t.parquet"
+    numbers = np.random.default_rng(0).random((8, rows), np.float32)
+    columns = {"input": pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), ["a.mp4"]).cast(pa.string())}
+    columns |= {"frame": np.arange(rows), "face": np.zeros(rows, np.int16)}
+    columns |= {f"AU0{k}_p": one for k, one in enumerate(numbers, 1)}
+    pq.write_table(pa.table(columns), path, row_group_size=ROW_GROUP)
+    del columns
+    before, most, seen = pa.total_allocated_bytes(), 0, 0
+    for piece in read(path):
+        seen += len(piece)
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert seen == rows and most < path.stat().st_size / 2

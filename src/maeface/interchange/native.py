@@ -41,7 +41,7 @@ def read_pieces(
     """
     try:
         if path.suffix.lower() == ".parquet":
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, pre_buffer=False) as file:  # a buffer would hold all of it
                 names = list(filter(needed, file.schema_arrow.names))
                 yield from (_widen(as_frame(batch)) for batch in file.iter_batches(rows, columns=names))
         else:

@@ -17,7 +17,14 @@ from maeface import checks, console, files, portable
 from maeface.errors import ConfigError
 from maeface.prediction.extras import ENDINGS, EXTRA_RECORD, NEUTRAL, Key, option_of
 from maeface.prediction.parts import look_at
-from maeface.prediction.record import MADE, describe_changes, describe_table, read_record
+from maeface.prediction.record import (
+    CHANGE_ROWS,
+    CHANGE_TABLE,
+    MADE,
+    describe_changes,
+    describe_table,
+    read_record,
+)
 
 
 class ExtraRecord:
@@ -37,10 +44,13 @@ class ExtraRecord:
         self._films: dict[str, str] = {}
         if content.get("table") == seen:  # it was not edited, so the rows of a film depend on this film only
             header = {name: value for name, value in content.items() if name not in MADE}
+            options = content["options"]
+            header["options"] = {name: options.get(name) for name in (*CHANGE_ROWS, *CHANGE_TABLE)}
             header["alone"] = len(content["inputs"]) == 1  # then its files are beside the table
+            of_all = _digest(header)  # once: it is long, and inputs may be many
             for item in content["inputs"]:
                 own = {name: value for name, value in item.items() if name != "mtime_ns"}
-                self._films[item["name"]] = _digest([header, own])
+                self._films[item["name"]] = _digest([of_all, own])
         self._path = _path_of(table)
         self._entries = self._read()
 
@@ -139,9 +149,10 @@ class ExtraRecord:
                 continue
             now = shape(what)
             if different := list(describe_changes(now, _plain(entry["settings"]), _plain(now))):
-                left += [name for name in entry["files"] if (self._folder / name).exists()]
-                options.append(option_of(what))
-                changes += different
+                there = [name for name in entry["files"] if (self._folder / name).exists()]
+                left += there
+                options += [option_of(what)] if there else []
+                changes += different if there else []
         if left:
             said = "; ".join(dict.fromkeys(changes))
             console.note(f"left as made with other settings ({said}): {_listed(left)}; {_again(options)}")

@@ -101,6 +101,7 @@ class Entry:
         alone: whether it was a unit by itself because another file of its unit crashed or hung a process.
         first_gap: of a segment, the frames that are missing at its start; None if there are none.
         last_gap: those at its end; None if there are none.
+        copied: whether the rows are those of an earlier table, with their tracks and without hidden columns.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Entry:
     alone: bool = False
     first_gap: Gap | None = None
     last_gap: Gap | None = None
+    copied: bool = False
 
     @property
     def key(self) -> Key:
@@ -168,6 +170,12 @@ def part_name(inputs: Iterable[Input]) -> str:
 def has_parts(folder: Path) -> bool:
     """Return whether a folder has any part."""
     return next(part_files(folder), None) is not None
+
+
+def has_predicted(folder: Path) -> bool:
+    """Return whether a folder has any part that is more than a copy of rows of a table."""
+    found = read_entries(folder).values()
+    return not all(entry.copied for of_part in found for entry in of_part)
 
 
 def part_files(folder: Path) -> Iterator[Path]:

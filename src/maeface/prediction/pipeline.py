@@ -54,9 +54,11 @@ def parts_folder(
         files.remove_temporary(folder)
         if not (folder / HEADER).is_file():
             remove_parts(folder, keep_lock=True)
-        elif parts.has_parts(folder):
-            _require_same(folder, read_header(folder), header)
-        elif names is None or find_differences(read_header(folder), header):
+        elif find_differences(read_header(folder), header):
+            if parts.has_predicted(folder):
+                _require_same(folder, read_header(folder), header)
+            remove_parts(folder, keep_lock=True)
+        elif names is None and not parts.has_parts(folder):
             remove_parts(folder, keep_lock=True)
         finished = False
         try:

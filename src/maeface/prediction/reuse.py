@@ -18,8 +18,9 @@ from maeface.prediction import parts
 from maeface.prediction.parts import Content, Entry
 from maeface.prediction.pipeline import HEADER, read_header
 from maeface.prediction.plan import make_unit
-from maeface.prediction.record import MADE, describe_table, find_differences, read_record
+from maeface.prediction.record import MADE, RESOLVED, describe_table, find_differences, read_record
 from maeface.prediction.rows import HIDDEN, schema_of
+from maeface.runtime.backends import computes_bf16
 
 RETRIED = {parts.UNREADABLE, CRASHED, TIMEOUT}
 """A film with a row of such a status is predicted again."""
@@ -83,12 +84,18 @@ def _can_go_on(out: Path, record: Mapping[str, Any], header: Mapping[str, Any], 
     """Return whether a table is as it was written, and new rows would be of the same kind."""
     if find_differences(record, header) or record.get("table") != describe_table(out):
         return False
+    before, now = record["options"], header["options"]
+    if any(before.get(name) != now[name] for name in RESOLVED):
+        return False  # new rows would be made as was asked for then
+    if before.get("track") is not None or now["track"] is not None:
+        return False  # the table has not all rows, or its pieces no whole frames
+    backend = record["backend"]
     try:
-        is_there = version(record["backend"]) == record[record["backend"]]
+        is_there = version(backend) == record[backend]
     except PackageNotFoundError:
-        is_there = False
-    tracks = (record["options"].get("track"), header["options"].get("track"))  # else others have no rows
-    return is_there and tracks == (None, None) and record["device"].startswith("cuda") == gpu
+        return False
+    in_bf16 = record["precision"] != "bf16" or backend == "torch" or computes_bf16(backend)
+    return is_there and in_bf16 and record["device"].startswith("cuda") == gpu
 
 
 def _entry_of(film: Input, before: Mapping[str, Any]) -> Entry | None:
@@ -97,7 +104,7 @@ def _entry_of(film: Input, before: Mapping[str, Any]) -> Entry | None:
     now = content.still_of(Path(film.path)) if content.sha256 else None
     if now is None:
         return None
-    return Entry(film.source, (), now, images=before["images"], missing=before["missing"])
+    return Entry(film.source, (), now, images=before["images"], missing=before["missing"], copied=True)
 
 
 def _read(out: Path) -> tuple[list[str], Iterator[pa.RecordBatch]]:
@@ -118,7 +125,7 @@ def _read_csv(out: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 
 def _read_parquet(out: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(out) as file:
+    with pq.ParquetFile(out, pre_buffer=False) as file:  # a buffer would hold all of it
         yield from file.iter_batches(parts.ROWS_TOGETHER)
 
 

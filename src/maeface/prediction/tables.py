@@ -303,6 +303,8 @@ def _do_missing(
     """Do what is missing in the parts; return the number of pictures that were written."""
     finished = parts.find_finished(task.folder, inputs, names)
     videos = {item.source for item in inputs if item.video}
+    if task.header["options"]["track"] is not None:  # copies of rows have no frames without this person
+        finished = {key: place for key, place in finished.items() if not place.entry.copied}
     finished = {
         key: place
         for key, place in finished.items()

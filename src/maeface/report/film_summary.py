@@ -37,8 +37,9 @@ def film_line(summary: pd.DataFrame, aus: Collection[int], table: str) -> str:
     shares = {au: _mean_of_people(summary, au, "share") for au in sorted(aus)}
     first = sorted((au for au in shares if shares[au] > 0), key=lambda au: -shares[au])[:MOST_ACTIVE]
     active = [f"{facts.au_name(au)} {percent(shares[au])}{_in_brackets(summary, au)}" for au in first]
-    what = f"{', '.join(active)} of the time" if active else _describe_absence(aus)
-    return f"{name}: {who}, seen {most}{percent(seen['valid_share'].max())} of the film; {what}; {table}"
+    what = [f"{', '.join(active)} of the time"] if active else [_describe_absence(aus)] if aus else []
+    seen_for = f"{who}, seen {most}{percent(seen['valid_share'].max())} of the film"
+    return f"{name}: {'; '.join([seen_for, *what, table])}"
 
 
 def _mean_of_people(summary: pd.DataFrame, au: int, column: str) -> float:

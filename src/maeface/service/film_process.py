@@ -59,9 +59,10 @@ def _predict(folder: Path, given: dict[str, Any], report: "_Report") -> int:
     run = partial(predict.run, [folder / FILM], out=folder / TABLE, **given)
     for attempt in range(TRIES):
         try:
-            run(extras=Extras(events=False), progress=report.add)
-            report.say(phase="writing results")
-            return run(extras=Extras(report=True)).images  # the table is there: it is not predicted again
+            frames = run(extras=Extras(events=False), progress=report.add).images
+            report.say(phase="writing results", frames=frames)
+            run(extras=Extras(report=True))  # the table is there: it is not predicted again
+            return frames
         except InUseError:
             if attempt == TRIES - 1:
                 raise

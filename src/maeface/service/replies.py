@@ -196,7 +196,7 @@ def without_values(columns: Sequence[str], name: str, status: str) -> pa.Table:
 def read_table(path: Path) -> Iterator[pa.Table]:
     """Yield a Parquet table in pieces of whole frames."""
     held: pa.Table | None = None
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:  # a buffer would hold all of it
         if not file.metadata.num_rows:
             yield file.read()
         for batch in file.iter_batches(ROWS_TOGETHER):

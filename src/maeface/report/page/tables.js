@@ -69,10 +69,11 @@ function markEvents() {
 function describePerson(columns, row) {
   if (!row) return "";
   const of = (name) => row[columns.indexOf(name)];
-  const frames = of("valid_frames") == null ? "" : `, values in ${of("valid_frames")} of ${of("frames")} frames`;
+  const counted = of("seconds") == null ? "rows" : "frames"; // without tracks each face counts
+  const frames = of("valid_frames") == null ? "" : `, values in ${of("valid_frames")} of ${of("frames")} ${counted}`;
   const seconds = of("valid_s") == null ? "" : `, ${number(of("valid_s"), 2)} of ${number(of("seconds"), 2)} s`;
   const share = of("valid_share") == null ? "" : ` (${number(100 * of("valid_share"), 1)} %)`;
-  return `${view.person ? view.person.title : "All"}${frames}${seconds}${share}`;
+  return `${of("track") == null ? "All faces" : view.person.title}${frames}${seconds}${share}`;
 }
 
 function startTables() {
