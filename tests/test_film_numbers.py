@@ -160,7 +160,10 @@ def test_the_page_writes_the_numbers_of_the_tables(tmp_path):
             (shown,) = page.run(rows.format("summary"))
             row = dict(zip(heads, shown, strict=True))
             one = summary[summary["track"] == k].iloc[0]
-            assert (row["share"], row["valid share"]) == (f"{one['share']:.3f}", f"{one['valid_share']:.3f}")
+            of_person = page.run("document.getElementById('of-person').textContent")
+            assert row["share"] == f"{one['share']:.3f}" and of_person.endswith(
+                f"({100 * one['valid_share']:.1f} %)"
+            )
             assert (row["peak"], row["mean p"]) == (f"{one['peak_i']:.2f}", f"{one['mean_p']:.3f}")
             assert row["events per min"] == f"{one['events_per_min']:.2f}"
             event = events[events["track"] == k].iloc[0]

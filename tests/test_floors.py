@@ -28,6 +28,7 @@ GROUND = {
     "facts",
     "metrics",
     "nested",
+    "paths",
     "portable",
 }
 VERBS = {

@@ -546,11 +546,11 @@ def test_outputs_that_are_folders(tmp_path):
     folders = ["there.d", "new", "t.csv", "x.csv", "x.Parquet", "x.xlsx"]
     found = [checks.is_folder_of_tables(tmp_path / name) for name in folders]
     assert found == [True, True, False, False, False, False]
-    from maeface.options import parse_output
+    from maeface.paths import to_path
 
-    assert checks.is_folder_of_tables(parse_output(f"{tmp_path}/day.1/"))
+    assert checks.is_folder_of_tables(to_path(f"{tmp_path}/day.1/"))
     assert not (tmp_path / "day.1").exists()  # options are read before they are checked
-    run(photo(tmp_path / "a.png"), parse_output(f"{tmp_path}/day.1/"))
+    run(photo(tmp_path / "a.png"), to_path(f"{tmp_path}/day.1/"))
     assert (tmp_path / "day.1" / "a.png.csv").is_file() and not (tmp_path / "day.1" / ".parts").exists()
 
 

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 import drawn
-from maeface import files, options, portable
-from maeface.checks import FolderPath
+from maeface import files, paths, portable
 from maeface.data.ingest import inputs
 from maeface.data.loading.dataset import FaceDataset, gather_manifests
 from maeface.data.loading.loader import load_in_order
@@ -23,6 +22,7 @@ from maeface.data.manifest import escape, unescape
 from maeface.data.shards import Shards
 from maeface.errors import InUseError, ResourceError
 from maeface.interchange import elan
+from maeface.paths import FolderPath, to_path
 
 HERE = Path(__file__).parent
 PICTURE = HERE.parents[0] / "docs" / "images" / "astronaut.jpg"
@@ -232,10 +232,10 @@ def test_addresses_of_files():
 
 
 def test_a_folder_may_end_with_either_slash(monkeypatch):
-    monkeypatch.setattr(options.os, "sep", "\\")
+    monkeypatch.setattr(paths.os, "sep", "\\")
     for text in ("out/", "out\\"):
-        assert isinstance(options.parse_output(text), FolderPath)
-    assert not isinstance(options.parse_output("out"), FolderPath)
+        assert isinstance(to_path(text), FolderPath)
+    assert not isinstance(to_path("out"), FolderPath)
 
 
 def test_characters_that_the_encoding_of_a_file_lacks_are_printed_as_escapes():

@@ -749,7 +749,12 @@ def test_what_is_made_of_a_table_is_named_or_counted_and_more_is_offered(model_f
     lines = str(run(films[:2], out=Path("u.csv"), extras=Extras(events=False, timeline=True))).splitlines()
     assert lines[-1].startswith("also written: u.films/0.mp4.timeline.png, u.films/0.mp4.timeline.pdf, u.fil")
     lines = str(run(films, out=Path("u.csv"), extras=Extras(timeline=True))).splitlines()
-    assert lines[-1] == "also written: 1 .events.csv, 1 .summary.csv, 1 .pairs.csv"
+    assert lines[-2:] == [
+        "also written: u.films/2.mp4.timeline.png, u.films/2.mp4.timeline.pdf, u.events.csv, u.summary.csv, "
+        "u.pairs.csv",
+        "up to date: u.films/0.mp4.timeline.png, u.films/0.mp4.timeline.pdf, u.films/1.mp4.timeline.png, "
+        "u.films/1.mp4.timeline.pdf",
+    ]
     photo(tmp_path / "a.png")
     assert "also possible" not in str(run([tmp_path / "a.png"], out=tmp_path / "a.csv"))
 

@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from maeface.errors import ConfigError, MaefaceError, ResourceError, WeightsError
+from maeface.paths import FolderPath
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 TABLES = (".csv", ".parquet")
@@ -214,10 +215,6 @@ def require_writable_file(path: Path | None, what: str, suffixes: Sequence[str])
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"cannot write {what} as {path.name}; name a {' or a '.join(suffixes)} file")
     _require_writable(path, folder=False)
-
-
-class FolderPath(type(Path())):  # type: ignore[misc] # before Python 3.12, Path has no subclasses
-    """The path of an output that was given with a slash at its end: a folder, which may not be there yet."""
 
 
 def is_folder_of_tables(out: Path | None) -> bool:

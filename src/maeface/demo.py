@@ -25,8 +25,8 @@ from maeface.data import manifest
 from maeface.data.shards import FOLDER, INDEX, Shards
 from maeface.errors import ConfigError
 from maeface.faces import media
-from maeface.files import StrPath
 from maeface.model import preprocessing, weights, zoo
+from maeface.paths import StrPath
 from maeface.prediction.predictor import Predictor
 from maeface.report import charts, figures, html
 from maeface.report.document import Document, Picture, Section, Table

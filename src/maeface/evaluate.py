@@ -18,7 +18,7 @@ from maeface.data.tables import predictions as prediction_tables
 from maeface.data.tables.labels import Labels
 from maeface.data.tables.predictions import Predictions
 from maeface.errors import DataError
-from maeface.files import StrPath
+from maeface.paths import StrPath, to_path
 
 DETECTION = ("f1", "precision", "recall", "accuracy", "auc")
 INTENSITY = ("icc", "mse", "mae")
@@ -114,7 +114,7 @@ def run(
         DataError: tables that cannot be read, have nothing in common, do not say which face a row is, or
             have intensities of an unknown scale.
     """
-    labels, predictions, out = Path(labels), Path(predictions), files.to_path(out)
+    labels, predictions, out = Path(labels), Path(predictions), to_path(out)
     checks.require_fraction("threshold", threshold)
     checks.require_writable_file(out, "scores", (".csv", ".json"))
     truth, predicted = label_tables.read_labels(labels), prediction_tables.read_predictions(predictions)

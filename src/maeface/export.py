@@ -21,11 +21,11 @@ from maeface.deployment.writing import Written
 from maeface.errors import ConfigError, ResourceError
 from maeface.faces.detector_weights import EMBEDDED
 from maeface.faces.landmarks import CROP_PX
-from maeface.files import StrPath
 from maeface.model.file_format.encoding import Dtype
 from maeface.model.file_format.metadata import Metadata
 from maeface.model.licences import licence_of
 from maeface.model.zoo import find
+from maeface.paths import StrPath, to_path
 from maeface.prediction.networks import compute_faces
 
 Format = Literal["onnx", "openvino", "torch", "hub"]
@@ -105,7 +105,7 @@ def run(
         WeightsError: no such weights, or the exported networks differ by more than is accepted.
         ResourceError: a library that is needed is not installed, or the disk is full.
     """
-    out, photos, labels = Path(out), files.to_path(photos), files.to_path(labels)
+    out, photos, labels = Path(out), to_path(photos), to_path(labels)
     _check_settings(to, out, precision, with_preprocessing, photos, labels)
     source = find(weights)
     bounds = Bounds(parity.MAX_DIFFERENCE[precision] if max_difference is None else max_difference, max_fall)

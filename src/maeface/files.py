@@ -10,10 +10,10 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from maeface import portable
 from maeface.errors import InUseError, ResourceError
 
-StrPath = str | os.PathLike[str]
-"""A path, as functions take it."""
 WEIGHTS_VARIABLE = "MAEFACE_WEIGHTS"
 """The environment variable that names a folder with public weights."""
 TEMPORARY = re.compile(r"\.\d+\.[0-9a-f]{16}\.tmp")
@@ -47,20 +45,6 @@ WRITE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 )
 """Errors of writing to an open file; they do not name the file."""
-
-
-@overload
-def to_path(path: StrPath) -> Path: ...
-@overload
-def to_path(path: StrPath | None) -> Path | None: ...
-def to_path(path: StrPath | None) -> Path | None:
-    """Return a path that a caller may have given as text; None stays None."""
-    return None if path is None else Path(path)
-
-
-def to_paths(paths: StrPath | Iterable[StrPath]) -> list[Path]:
-    """Return one path or several as a list; text is one path, and is not read letter by letter."""
-    return [Path(one) for one in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
 
 
 @contextmanager

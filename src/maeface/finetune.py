@@ -22,10 +22,10 @@ from maeface.data.loading.several import read_faces
 from maeface.data.loading.split import Split, split_faces
 from maeface.data.shards import fingerprint
 from maeface.data.tables import guide as guides
-from maeface.files import StrPath
 from maeface.model import au, licences, preprocessing, weights
 from maeface.model.au import AUModel
 from maeface.model.start import build_model, require_head
+from maeface.paths import StrPath, to_path, to_paths
 from maeface.prediction import seeds as seed_scores
 from maeface.report import charts, figures
 from maeface.train import journal, loop
@@ -67,8 +67,8 @@ def run(
         WeightsError: ``init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
-    data, tables, init, out = files.to_paths(data), files.to_paths(labels), str(init), Path(out)
-    guide = files.to_path(guide)
+    data, tables, init, out = to_paths(data), to_paths(labels), str(init), Path(out)
+    guide = to_path(guide)
     checks.require_writable_folders(out)
     require_head(settings, init)
     aus, faces, summary = read_faces(data, tables, settings.model)
@@ -127,7 +127,7 @@ def run_seeds(
     Raises:
         ConfigError: not two seeds, no face that is held out, or several processes; else as ``run``.
     """
-    data, tables = files.to_paths(data), files.to_paths(labels)
+    data, tables = to_paths(data), to_paths(labels)
     return seed_scores.sweep(
         *(seeds, settings, data, tables, Path(out)), lambda own, at: run(own, data, tables, init, at, guide)
     )

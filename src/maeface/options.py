@@ -1,6 +1,5 @@
 """Arguments and options of the command line that several commands share."""
 
-import os
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +8,7 @@ import typer
 
 from maeface import checks
 from maeface.errors import ConfigError
+from maeface.paths import to_path
 
 INPUT, FACES, VALUES, OUTPUT, PICTURES, SPEED = "Input", "Faces", "Values", "Output", "Pictures", "Speed"
 """Groups of options in a command's help."""
@@ -29,11 +29,6 @@ MinSide = Annotated[
 Threshold = Annotated[
     float, typer.Option(help="How sure the detector must be of a face, 0 to 1.", rich_help_panel=FACES)
 ]
-
-
-def parse_output(text: str) -> Path:
-    """Return the path of an output; of one that ends with a slash, a ``checks.FolderPath``."""
-    return checks.FolderPath(text) if text.endswith((os.sep, "/")) else Path(text)
 
 
 Recipe = Annotated[
@@ -195,7 +190,7 @@ Tables = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        parser=parse_output,
+        parser=to_path,
         metavar="FILE|DIR",
         help="Table to write, .csv or .parquet, or a folder for a table of each input. The same command goes "
         "on with it. Default: FILM.aus.csv beside a film, FOLDER.aus/ beside a folder with films; a line for "

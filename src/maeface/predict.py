@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maeface import checks, console, files
+from maeface import checks, console
 from maeface.config import Precision
 from maeface.data.ingest.cores import count_cores
 from maeface.data.ingest.inputs import Unit, note_unused_options
@@ -21,10 +21,10 @@ from maeface.errors import ConfigError
 from maeface.faces.detector_weights import WeightsSource, locate_detector_weights, source_of
 from maeface.faces.finder import FaceChoice, require_face_choice
 from maeface.faces.following import MIN_FACE
-from maeface.files import StrPath
 from maeface.model.arrays import load_arrays
 from maeface.model.file_format.parts import files_of
 from maeface.model.zoo import find
+from maeface.paths import StrPath, to_path, to_paths
 from maeface.prediction import chimeras, pipeline, record
 from maeface.prediction.columns import choose_thresholds, number_thresholds
 from maeface.prediction.explaining import require_explainable
@@ -133,9 +133,9 @@ def run(
         WeightsError: the file is not an AU model, or is damaged.
         ResourceError: no such device, a full disk, ``out`` in use, or no weights for the face detector.
     """
-    most = (weights, files.to_path(pictures), every, fps, faces, aligned, device, precision, detector)
+    most = (weights, to_path(pictures), every, fps, faces, aligned, device, precision, detector)
     more = (max_bad, backend, workers, file_timeout, min_face, track, ray, face_threshold, au_thresholds)
-    given = (files.to_paths(inputs), files.to_path(out), Options(*most, *more, sides), extras or Extras())
+    given = (to_paths(inputs), to_path(out), Options(*most, *more, sides), extras or Extras())
     return _run(*given, make_predictor or _make_predictor, progress)
 
 

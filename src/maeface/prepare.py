@@ -29,7 +29,7 @@ from maeface.data.ingest.units import FaceFinder, Settings
 from maeface.data.readers import stored_labels
 from maeface.data.readers.raw_dataset import RawDataset, read_all
 from maeface.errors import ConfigError, DataError
-from maeface.files import StrPath
+from maeface.paths import StrPath, to_paths
 
 __all__ = ["Settings", "Summary", "run"]
 
@@ -115,7 +115,7 @@ def run(
         ResourceError: the disk is full, ``out`` is in use, a process was killed, or weights cannot be
             obtained.
     """
-    sources, out, settings = files.to_paths(sources), Path(out), settings or Settings()
+    sources, out, settings = to_paths(sources), Path(out), settings or Settings()
     started = time.monotonic()
     checks.require_writable_folders(out)
     raw = _read(sources, out, dataset, options)

@@ -19,9 +19,9 @@ from maeface.data.loading.loader import InOrder, Loader
 from maeface.data.loading.on_device import OnDevice
 from maeface.data.loading.sampling import BatchOrder
 from maeface.data.shards import fingerprint
-from maeface.files import StrPath
 from maeface.model import licences, mae, preprocessing, weights
 from maeface.model.mae import MAE
+from maeface.paths import StrPath, to_paths
 from maeface.report import charts, figures
 from maeface.train import journal, loop, ranks
 from maeface.train.loop import Evaluation
@@ -51,7 +51,7 @@ def run(settings: config.Pretrain, data: StrPath | Sequence[StrPath], out: StrPa
         WeightsError: ``settings.init`` cannot be used, or no checkpoint of the run can be read.
         ResourceError: the folder is in use, no such device, memory or disk full.
     """
-    data, out = files.to_paths(data), Path(out)
+    data, out = to_paths(data), Path(out)
     checks.require_writable_folders(out)
     rows = gather_manifests(data)
     held_out = manifest.hold_out(manifest.subjects(rows), settings.data.validation, settings.run.seed)

@@ -14,7 +14,7 @@ from maeface.experiments import settings
 from maeface.experiments.figures import figure
 from maeface.experiments.running import runner
 from maeface.experiments.settings import Experiment, Figure
-from maeface.files import StrPath
+from maeface.paths import StrPath
 
 Recipe = Experiment | Figure
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from maeface import checks, console, files, portable
 from maeface.errors import ConfigError, MaefaceError, ResourceError, install_command
 from maeface.faces.detector_weights import locate_detector_weights, source_of
-from maeface.files import StrPath
 from maeface.model.arrays import load_arrays
 from maeface.model.zoo import find
+from maeface.paths import StrPath, to_path
 from maeface.service.settings import Settings as Settings
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run(
         ResourceError: the extra ``serve`` is not installed, a device is not there, the folder is in use, or
             the port is; or the weights of the face detector cannot be downloaded.
     """
-    token_file = files.to_path(token_file)
+    token_file = to_path(token_file)
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ResourceError(
             f"maeface serve needs {', '.join(missing)}; install it: {install_command('serve')}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from maeface import checks
 from maeface.data.ingest.inputs import Input, find_inputs
 from maeface.errors import ConfigError, DataError
+from maeface.paths import FolderPath
 from maeface.prediction.extras import ENDINGS
 from maeface.prediction.record import read_record, record_path
 
@@ -34,7 +35,7 @@ def default_out(inputs: Sequence[Path]) -> Path | None:
     (path,) = inputs
     if path.is_dir():
         folder = path.resolve() if path.name in ("", "..") else path
-        return checks.FolderPath(folder.with_name(f"{folder.name}.aus"))
+        return FolderPath(folder.with_name(f"{folder.name}.aus"))
     table = path.with_name(f"{path.stem}.aus.csv")
     if not table.exists():
         return table
