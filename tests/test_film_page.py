@@ -373,3 +373,17 @@ def test_the_frame_on_the_screen_is_known_where_its_time_comes_with_the_delay_of
     chromium.wait("Math.abs(window.told - 2) < 0.1 && !document.getElementById('film').seeking")
     time.sleep(0.2)
     assert chromium.run("document.getElementById('now-frame').textContent") == "30"
+
+
+def test_the_page_says_of_which_action_units_to_take_care(chromium, tmp_path):
+    trust = TRUST | {
+        "AU06": TRUST["AU06"] | {"advice": "with care"},
+        "AU12": TRUST["AU12"] | {"advice": "yes"},
+    }
+    film_page.write(tmp_path / "report.html", table(), title="a", trust=trust)
+    page = (tmp_path / "report.html").read_text()
+    assert "Checked on real people and recommended with care: AU06." in page
+    assert "Checked on real people and recommended: AU12." in page
+    chromium.open(tmp_path / "report.html")
+    rows = "[...document.querySelectorAll('#trust tbody tr')].map(row => row.lastElementChild.textContent)"
+    assert chromium.run(rows) == ["no", "with care", "yes"]  # AU04, AU06, AU12
