@@ -454,6 +454,15 @@ def test_a_wrong_option_of_predict_is_one_line_with_its_name(maeface, files, tmp
     assert err.startswith(f"maeface: {WRONG[wrong]}") and err.count("\n") == 1
 
 
+def test_predict_without_an_input_or_with_two_kinds_says_what_is_wrong(maeface, files):
+    assert maeface("predict")[2] == (
+        "maeface: nothing to predict; give photos, videos or folders, or a camera (--camera 0)\n"
+    )
+    assert maeface("predict", files / "faces", "--camera", "0")[2] == (
+        "maeface: give photos, videos or folders, or a camera (--camera 0), not both\n"
+    )
+
+
 def test_options_without_effect_are_told_by_their_names(maeface, files):
     words = COMMANDS["predict"].format(f=files, o="").split()
     code, _, err = maeface(*words, "--workers", 2, "--smooth", 1, "--min-face", 8)

@@ -126,6 +126,8 @@ def test_a_photo_has_the_numbers_of_predict(page, folder, picture, tmp_path):
         page.run("document.getElementById('say').textContent = ''; 0")
     trusted = page.run("[...document.querySelectorAll('#trusted tr')].map((one) => one.id)")
     assert trusted == ["AU06", "AU12", "AU25"]
+    names = page.run("[...document.querySelectorAll('#trusted small')].map((one) => one.textContent)")
+    assert names == ["AU06, with care", "AU12", "AU25"]
     assert page.run("document.getElementById('AU12').innerText.split(/\\s+/).slice(-1)[0]") == "yes"
     assert page.run("['AU12', 'AU24'].map((id) => document.getElementById(id).checkVisibility())") == [
         True,

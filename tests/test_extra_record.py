@@ -279,10 +279,15 @@ def test_a_film_that_is_replaced_takes_its_page_with_it(tmp_path, capsys):
     source, out = film(tmp_path / "a.mp4", 40), tmp_path / "t.csv"
     run(source, out, report=True)
     said = str(run(source, out, report=True))
-    assert "also written" not in said and "up to date: t.events.csv" in said and "t.report.html" in said
+    assert (
+        "also written" not in said
+        and f"up to date in {tmp_path}: t.events.csv" in said
+        and "t.report.html" in said
+    )
     film(source, 200, frames=15)
     said = str(run(source, out))
-    assert "also written: t.events.csv, t.summary.csv, t.pairs.csv" in said and "up to date" not in said
+    assert f"also written in {tmp_path}: t.events.csv, t.summary.csv, t.pairs.csv" in said
+    assert "up to date" not in said
     assert not (tmp_path / "t.report.html").exists()
     assert "t.csv has changed; removed t.report.html of the earlier one" in capsys.readouterr().err
 

@@ -384,3 +384,17 @@ def test_the_summary_of_people_who_are_not_known_is_of_all_faces(chromium, tmp_p
     frames, valid = len(rows), int((rows["face"] >= 0).sum())
     share = f"{100 * valid / frames:.1f}"
     assert chromium.run(of_person) == f"All faces, values in {valid} of {frames} rows ({share} %)"
+
+
+def test_the_page_says_of_which_action_units_to_take_care(chromium, tmp_path):
+    trust = TRUST | {
+        "AU06": TRUST["AU06"] | {"advice": "with care"},
+        "AU12": TRUST["AU12"] | {"advice": "yes"},
+    }
+    film_page.write(tmp_path / "report.html", table(), title="a", trust=trust)
+    page = (tmp_path / "report.html").read_text()
+    assert "Checked on real people and recommended with care: AU06." in page
+    assert "Checked on real people and recommended: AU12." in page
+    chromium.open(tmp_path / "report.html")
+    rows = "[...document.querySelectorAll('#trust tbody tr')].map(row => row.lastElementChild.textContent)"
+    assert chromium.run(rows) == ["no", "with care", "yes"]  # AU04, AU06, AU12

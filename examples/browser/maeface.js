@@ -47,8 +47,9 @@ export async function findFace(networks, image, before = null) {
 }
 
 /**
- * Return the AUs of a face: their names, probabilities, and whether they were found reliable on real people.
- * Less is computed with a smaller `px`, the side of the crop.
+ * Return the AUs of a face: their names, probabilities, whether they were found reliable on real people
+ * (`trusted`), and the `advice` of the weights ("yes", "with care" or "no"). Less is computed with a smaller
+ * `px`, the side of the crop.
  */
 export async function readFace(networks, image, face, px = networks.facts.crop.photo_px) {
   const { aus, columns } = networks.facts.au;
@@ -56,7 +57,7 @@ export async function readFace(networks, image, face, px = networks.facts.crop.p
   return aus.map(({ name, facs, threshold, trust }) => {
     const probability = values[columns.indexOf(`${name}_p`)];
     const present = probability >= threshold;
-    return { name, title: facs.slice(name.length + 1), probability, present, trusted: trust?.use === true };
+    return { name, title: facs.slice(name.length + 1), probability, present, trusted: trust?.use === true, advice: trust?.advice };
   });
 }
 

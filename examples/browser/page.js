@@ -97,12 +97,12 @@ async function show(source, width, height, before, px) {
   return face;
 }
 
-function fillRow({ name, title, probability, present, trusted }) {
+function fillRow({ name, title, probability, present, trusted, advice }) {
   if (!$(name)) {
     const { firstElementChild: row } = $("row").content.cloneNode(true);
     row.id = name;
     row.querySelector("span").textContent = title;
-    row.querySelector("small").textContent = name;
+    row.querySelector("small").textContent = advice === "with care" ? `${name}, with care` : name;
     $(trusted ? "trusted" : "others").tBodies[0].append(row);
   }
   const row = $(name), [, , number, answer] = row.cells;

@@ -74,8 +74,8 @@ NOT_IN_RECORD = ("weights", "pictures", "workers", "file_timeout", "ray")
 
 def run(
     inputs: StrPath | Sequence[StrPath],
-    weights: str | Path | None,
-    out: StrPath | None,
+    weights: str | Path | None = None,
+    out: StrPath | None = None,
     pictures: StrPath | None = None,
     every: int = 1,
     fps: float | None = None,
@@ -150,8 +150,10 @@ def run_command(arguments: dict[str, Any]) -> tuple[object, bool]:
     extras |= {name: tuple(arguments.pop(name, None) or ()) for name in ("formats", "annotations", "explain")}
     of_camera = {name: arguments.pop(name) for name in ("realtime", "camera_size", "seconds")}
     camera, inputs = arguments.pop("camera"), arguments["inputs"]
-    if (camera is None) == (not inputs):
-        raise ConfigError("give photos, videos or folders, or a camera (--camera 0); not both")
+    if camera is None and not inputs:
+        raise ConfigError("nothing to predict; give photos, videos or folders, or a camera (--camera 0)")
+    if camera is not None and inputs:
+        raise ConfigError("give photos, videos or folders, or a camera (--camera 0), not both")
     if camera is None:
         if unused := [name for name, value in of_camera.items() if value]:
             raise ConfigError(f"{checks.name_of(unused[0])} is for a camera; give --camera too")

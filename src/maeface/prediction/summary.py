@@ -85,7 +85,8 @@ def _describe_films(made: Sequence[Made]) -> list[str]:
 def _listed(what: str, paths: Sequence[Path], out: Path) -> str:
     """Return the files that were made of ``out``, as paths from its folder; of many, their number."""
     if len(paths) <= MANY:
-        return f"{what}: {', '.join(portable.relative_path(path, out.parent) for path in paths)}"
+        where = "" if out.parent == Path() else f" in {out.parent}"
+        return f"{what}{where}: {', '.join(portable.relative_path(path, out.parent) for path in paths)}"
     by_place: dict[Path, Counter[str]] = {}
     for path in paths:
         films = (folder for folder in path.parents if folder.name.endswith(FILMS))

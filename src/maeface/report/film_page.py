@@ -140,8 +140,9 @@ def _trust_notes(data: Mapping[str, Any]) -> list[str]:
     names: dict[str, list[str]] = {}
     for name, au in data["aus"].items():
         doubt = "Checked on real people, but not reliable enough" if au.get("checked") == "real" else ""
+        care = " with care" if au.get("advice") == "with care" else ""
         kind = (
-            "Checked on real people and recommended"
+            f"Checked on real people and recommended{care}"
             if au.get("use")
             else doubt or "Not checked on real people"
         )

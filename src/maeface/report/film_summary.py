@@ -115,5 +115,5 @@ def _cell(row: pd.DataFrame) -> str:
     text = f"{text}, {one['events']:.0f} x"
     if pd.notna(one["peak_i"]) and one["events"]:
         text = f"{text}, up to {one['peak_i']:.1f}"
-    sides = _describe_sides(one.get("asymmetry"))
+    sides = _describe_sides(one.get("asymmetry")) if one["share"] else ""
     return f"{text}, {sides}" if sides else text

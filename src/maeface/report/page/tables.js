@@ -101,7 +101,7 @@ function startTables() {
   const interval = (a) => (a.auc == null ? "–" : number(a.auc, 2) + (a.low == null ? "" : ` (${number(a.low, 2)} to ${number(a.high, 2)})`));
   const checks = AUS.map((au) => {
     const a = D.aus[au];
-    return [au, where[a.checked] || a.checked || "nothing", a.on ?? null, interval(a), a.n ?? null, a.present ?? null, !!a.use];
+    return [au, where[a.checked] || a.checked || "nothing", a.on ?? null, interval(a), a.n ?? null, a.present ?? null, a.advice ?? !!a.use];
   });
   makeTable($("trust"), "Checks of the action units", ["au", "checked on", "data", "AUC (95 % interval)", "faces", "with the AU", "use"], checks, () => [...checks], "");
 }
