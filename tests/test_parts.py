@@ -128,7 +128,7 @@ def test_only_what_is_missing_is_done(interrupted, monkeypatch, capsys):
     assert set(read["input"]) == finished and len(finished) >= 8
     seen = stop_after(monkeypatch, -1)
     summary = run(folder, out)
-    assert "resuming" in capsys.readouterr().err
+    assert "have rows already" in capsys.readouterr().err
     assert not finished & {name for names in seen for name in names}
     assert sorted(finished | {name for names in seen for name in names}) == sorted(
         path.name for path in folder.iterdir()

@@ -182,9 +182,7 @@ class Pipeline:
         """
         if self.finished:
             done = len({name for name, _ in self.finished})
-            console.note(
-                f"predict: resuming: {done} of {len(self.inputs)} inputs have rows of an earlier run"
-            )
+            console.note(f"predict: {done} of {len(self.inputs)} inputs have rows already, of an earlier run")
             self._earlier = sum(place.entry.images for place in self.finished.values())
             self.progress(self._earlier)
         runner: Runner[OneFile, UnitResult] = Runner("predict", self.setup, self.resources, self._notify)

@@ -10,6 +10,7 @@ from maeface.prediction.extras import ENDINGS, FILMS, Made
 
 FEW_FILMS = 3
 """Films up to which there are more lines than one about each."""
+MORE_FILMS = "more about each film: .summary.csv, and with --report a page"
 MANY = 8
 """Files up to which they are named; of more, the kinds are counted."""
 
@@ -78,7 +79,7 @@ def _describe_films(made: Sequence[Made]) -> list[str]:
         return []
     notes = list(dict.fromkeys(one.note for one in made if one.note))
     if len(films) > FEW_FILMS:
-        return ["", *(line for line, _ in films), *notes]
+        return ["", *(line for line, _ in films), MORE_FILMS, *notes]
     return [line for first, more in films for line in ("", first, *more)] + notes
 
 

@@ -20,7 +20,7 @@ PEOPLE = 4
 def film_line(summary: pd.DataFrame, aus: Collection[int], table: str) -> str:
     """Return one line: who is seen, the action units that are present most of the time, and the table.
 
-    ``a.mp4: 2 people, seen up to 98% of the film; AU25 72%, AU12 41% of the time; films.aus/a.mp4.csv``
+    ``a.mp4: 2 people, seen up to 98% of the film; AU25 72% of the time, AU12 41%; films.aus/a.mp4.csv``
 
     Args:
         summary: the rows of one film, as ``analysis.summary.summarize`` returns them.
@@ -36,8 +36,11 @@ def film_line(summary: pd.DataFrame, aus: Collection[int], table: str) -> str:
     most = "up to " if people > 1 else ""
     shares = {au: _mean_of_people(summary, au, "share") for au in sorted(aus)}
     first = sorted((au for au in shares if shares[au] > 0), key=lambda au: -shares[au])[:MOST_ACTIVE]
-    active = [f"{facts.au_name(au)} {percent(shares[au])}{_in_brackets(summary, au)}" for au in first]
-    what = [f"{', '.join(active)} of the time"] if active else [_describe_absence(aus)] if aus else []
+    active = [
+        f"{facts.au_name(au)} {percent(shares[au])}{' of the time' * (k == 0)}{_in_brackets(summary, au)}"
+        for k, au in enumerate(first)
+    ]
+    what = [", ".join(active)] if active else [_describe_absence(aus)] if aus else []
     seen_for = f"{who}, seen {most}{percent(seen['valid_share'].max())} of the film"
     return f"{name}: {'; '.join([seen_for, *what, table])}"
 
