@@ -75,7 +75,7 @@ def predictor():
         ),
         (
             torch.zeros(2, 9, 9, 3, dtype=torch.uint8),
-            "crop 0 is of type Tensor; expected an array of NumPy, uint8",
+            "crop 0 is of type Tensor; expected an array of NumPy, (S, S, 3) uint8",
         ),
         ([Image.new("RGB", (9, 9))], "crop 0 is of type Image; expected an array of NumPy"),
         (np.zeros((2, 9, 9, 3), np.uint8).tolist(), "crop 0 is of type list; expected an array of NumPy"),

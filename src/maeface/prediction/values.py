@@ -27,9 +27,8 @@ def require_crops(crops: Crops) -> None:
     """
     for number, crop in enumerate(crops[:1] if isinstance(crops, np.ndarray) else crops):
         if not isinstance(crop, np.ndarray):
-            raise DataError(
-                f"crop {number} is of type {type(crop).__name__}; expected an array of NumPy, uint8 RGB, (S, S, 3)"
-            )
+            kind = type(crop).__name__
+            raise DataError(f"crop {number} is of type {kind}; expected an array of NumPy, (S, S, 3) uint8")
         if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3:
             raise DataError(
                 f"crop {number} is {crop.dtype} of shape {crop.shape}; expected uint8 RGB, (S, S, 3)"
