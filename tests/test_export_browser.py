@@ -277,6 +277,20 @@ def test_a_camera_that_is_not_allowed_after_a_photo_changes_nothing(page, pictur
     said(page, "Not done: the browser does not allow it; allow the camera for this page")
 
 
+def test_a_camera_that_is_stopped_before_its_first_picture_is_not_said_to_be_on(page):
+    page.run(
+        "{ window.starts = 0; const gate = new Promise((go) => { window.go = go; });"
+        "HTMLMediaElement.prototype.play = () => { starts++; return gate; };"
+        "document.getElementById('camera').click(); } 0"
+    )
+    until(lambda: page.run("starts") == 1)
+    page.run("document.getElementById('camera').click()")
+    said(page, "The camera is off.")
+    page.run("go(); new Promise((resolve) => setTimeout(resolve, 300))")
+    said(page, "The camera is off.")
+    assert page.run("document.getElementById('camera').textContent") == "Start the camera"
+
+
 def axe_of(page):
     """Return the barriers that axe-core finds on a page."""
     here = ROOT / "node_modules" / "axe-core" / "axe.min.js"

@@ -73,7 +73,12 @@ def predictor():
             [np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 4), np.uint8)],
             "crop 1 is uint8 of shape (9, 9, 4)",
         ),
-        ([torch.zeros(9, 9, 3)], "crop 0 is float32"),
+        (
+            torch.zeros(2, 9, 9, 3, dtype=torch.uint8),
+            "crop 0 is of type Tensor; expected an array of NumPy, (S, S, 3) uint8",
+        ),
+        ([Image.new("RGB", (9, 9))], "crop 0 is of type Image; expected an array of NumPy"),
+        (np.zeros((2, 9, 9, 3), np.uint8).tolist(), "crop 0 is of type list; expected an array of NumPy"),
     ],
 )
 def test_crops_that_would_give_wrong_values_are_refused(predictor, crops, says):

@@ -19,7 +19,7 @@ from maeface.service import app, jobs, photos
 from maeface.service.page_files import PATHS
 from maeface.service.settings import Settings
 from serve_parts import WAIT, photo
-from test_serve import END, MULTIPART, TOKEN, Server, children, chunk, head, part, said, start, until
+from test_serve import END, FORM, MULTIPART, TOKEN, Server, children, chunk, head, part, said, start, until
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +59,10 @@ def test_an_upload_is_never_in_memory(server):
 
 def test_photos_of_a_client_that_is_gone_are_not_predicted(server):
     before = metrics(server)["maeface_batch_photos_sum",]
-    busy = threading.Thread(target=server.post, args=(photo(1, WAIT),))
+    five_seconds = 5 * part(photo(1, WAIT)) + END
+    busy = threading.Thread(target=server.ask, args=("POST", "/v1/images", five_seconds, FORM))
     busy.start()
-    until(lambda: list((server.folder / "service").glob("upload-*/0")))
-    time.sleep(0.2)  # the process works on it now
+    until(lambda: metrics(server)["maeface_batch_photos_sum",] - before == 5)  # the process works on them now
     body = part(photo(1)) + END
     connection = server.raw(head("/v1/images", MULTIPART, f"Content-Length: {len(body)}") + body)
     until(lambda: metrics(server)["maeface_photos_waiting",] == 1)
@@ -72,7 +72,7 @@ def test_photos_of_a_client_that_is_gone_are_not_predicted(server):
     assert server.post(photo(1)).status == 200
     after = metrics(server)
     assert after["maeface_photos_waiting",] == 0
-    assert after["maeface_batch_photos_sum",] - before == 2  # those of the clients that have waited
+    assert after["maeface_batch_photos_sum",] - before == 6  # those of the clients that have waited
 
 
 def test_what_is_answered_is_counted_by_route_and_status(server):

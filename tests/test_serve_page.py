@@ -618,3 +618,45 @@ def test_why_there_is_no_camera_is_said_in_plain_words(page, name, says):
         "document.getElementById('camera').click()"
     )
     said(page, f"Not done: {says}")
+
+
+# What comes late changes nothing ---------------------------------------------------------------------------
+
+
+def test_a_film_that_is_replaced_before_it_was_looked_at_is_not_sent(page, tmp_path):
+    choose_photo(page, tmp_path / "a.png", 1)  # what is asked once is known
+    page.run(
+        "{ window.sent = 0; const send = XMLHttpRequest.prototype.send, slice = Blob.prototype.slice;"
+        "XMLHttpRequest.prototype.send = function (body) { sent++; return send.call(this, body); };"
+        "Blob.prototype.slice = function (...where) { Blob.prototype.slice = slice;"
+        "  const part = slice.apply(this, where), gate = new Promise((open) => { window.open_ = open; });"
+        "  return { arrayBuffer: () => gate.then(() => part.arrayBuffer()) }; } } 0"
+    )
+    choose(page, film_of(tmp_path))
+    until(lambda: page.run("!!window.open_"))
+    choose_photo(page, tmp_path / "b.png", 2)
+    page.run("open_(); new Promise((resolve) => setTimeout(resolve, 300))")
+    assert page.run("sent") == 0
+    said(page, "Faces: 2")
+    assert not shown(page, "work")
+
+
+def test_a_camera_that_is_stopped_before_its_first_picture_is_not_said_to_be_on(page):
+    page.run(
+        "{ const gate = new Promise((go) => { window.go = go; });"
+        "HTMLMediaElement.prototype.play = () => gate;"
+        "document.getElementById('camera').click(); } 0"
+    )
+    until(lambda: page.run("document.getElementById('camera').textContent") == "Stop the camera")
+    page.run("document.getElementById('camera').click()")
+    said(page, "The camera is off.")
+    page.run("go(); new Promise((resolve) => setTimeout(resolve, 300))")
+    assert page.run("document.getElementById('say').textContent") == "The camera is off."
+
+
+def test_a_film_that_is_no_longer_shown_is_not_heard(page, tmp_path):
+    choose(page, film_of(tmp_path))
+    said(page, "Done. Frames: 20")
+    assert page.run("document.getElementById('timeline').src").endswith("/frame.html")
+    choose_photo(page, tmp_path / "a.png", 1)
+    assert page.run("document.getElementById('timeline').src") == "about:blank"

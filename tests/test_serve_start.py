@@ -9,12 +9,13 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+import serve_parts
 from maeface import checks, cli
 from maeface.errors import ConfigError
-from maeface.service import app
+from maeface.service import app, photos
 from maeface.service.photos import FilmLength
 from maeface.service.settings import Settings
-from test_serve import END, MULTIPART, READY, TIME, Server, head, part, until
+from test_serve import END, MULTIPART, READY, TIME, Server, head, part, start, until
 
 
 @pytest.mark.parametrize(
@@ -124,3 +125,18 @@ def test_a_film_whose_client_goes_before_it_knows_the_job_has_none(tmp_path):
     assert asyncio.run(work()) == 0
     assert gone and list((tmp_path / "jobs").iterdir()) == []
     assert sent == []
+
+
+def test_a_device_that_was_there_and_has_no_memory_for_a_while_does_not_end_the_service(
+    tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setattr(photos, "make_job", serve_parts.lost_job)
+    errors, said = [], []
+
+    def says(text):
+        said.append(capfd.readouterr().err)
+        return text in "".join(said)
+
+    with start(tmp_path, started=errors.append):
+        until(lambda: says("failed: no memory now; the next in 2 s"))
+    assert errors == []

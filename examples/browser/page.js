@@ -120,7 +120,12 @@ function attempt(action, ...more) {
     say(`Not done: ${error.message}`);
   });
 }
-$("camera").onclick = () => stream ? (stopCamera(), say("The camera is off.")) : attempt(startCamera);
+$("camera").onclick = () => {
+  if (!stream) return attempt(startCamera);
+  turns++; // also if it has not shown a picture yet
+  stopCamera();
+  say("The camera is off.");
+};
 $("file").onchange = ({ target }) => { if (target.files[0]) attempt(takePhoto, target.files[0]); };
 addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("over"); });
 addEventListener("dragleave", () => document.body.classList.remove("over"));

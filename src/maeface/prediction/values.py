@@ -20,15 +20,19 @@ Crops = Sequence[Image] | NDArray[np.uint8]
 
 
 def require_crops(crops: Crops) -> None:
-    """Check that crops are colours of 8 bits: other numbers would give values, and wrong ones.
+    """Check that crops are arrays of colours of 8 bits: other numbers would give values, and wrong ones.
 
     Raises:
         DataError: they are not.
     """
     for number, crop in enumerate(crops[:1] if isinstance(crops, np.ndarray) else crops):
-        shape, kind = tuple(crop.shape), str(crop.dtype).removeprefix("torch.")
-        if len(shape) != 3 or shape[2] != 3 or kind != "uint8":
-            raise DataError(f"crop {number} is {kind} of shape {shape}; expected uint8 RGB, (S, S, 3)")
+        if not isinstance(crop, np.ndarray):
+            kind = type(crop).__name__
+            raise DataError(f"crop {number} is of type {kind}; expected an array of NumPy, (S, S, 3) uint8")
+        if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3:
+            raise DataError(
+                f"crop {number} is {crop.dtype} of shape {crop.shape}; expected uint8 RGB, (S, S, 3)"
+            )
 
 
 def stack_by_side(crops: Crops) -> list[Stack]:

@@ -81,7 +81,7 @@ def make_app(
         hosts: names by which the service may be asked; None: any.
         log: whether to show a line for each request.
         started: called once with None, when the first worker process has loaded its networks; and with the
-            error of a device on which none can ever start.
+            error of a device on which not even the first can start.
     """
     service = Service(settings, started)
     app = FastAPI(

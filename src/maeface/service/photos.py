@@ -93,7 +93,7 @@ class Photos:
         settings: of the service.
         seen: called with the number of photos of each batch.
         announce: called once with None, when the first process is ready; and with the error of a device on
-            which none can ever start.
+            which not even the first can start.
 
     Attributes:
         restarts: number of processes that have ended unexpectedly.
@@ -172,6 +172,7 @@ class Photos:
                     self._announce(error)
                 else:
                     log.note(f"serve: a process on {device.name} failed: {kind}; the next in {pause_s:g} s")
+                    device.is_new = False  # it may be there: others go on meanwhile
                 self._lose(device, None, workers.CRASHED, "a worker process failed")
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopping, pause_s)
@@ -237,7 +238,7 @@ class _Device:
     Attributes:
         name: "auto", "cpu", "cuda:0", ...
         ready: whether the process has loaded its networks and is alive.
-        is_new: whether no process has been ready yet.
+        is_new: whether no process has been ready or was lost yet.
         batch: what it works on.
         ended: set when its thread has ended.
     """

@@ -40,6 +40,7 @@ async function send(stream, signal) {
   const gone = new Promise((_, reject) => { track.onended = () => reject(new Error("the camera is gone")); });
   const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true, srcObject: stream });
   await video.play();
+  if (signal.aborted) return;
   const picture = document.createElement("canvas"), times = [];
   picture.width = Math.min(WIDTH, video.videoWidth);
   picture.height = Math.round(video.videoHeight * (picture.width / video.videoWidth));

@@ -7,7 +7,11 @@ import { $, ask, attempt, form, say, saveButton, stemOf, stop } from "./service.
 const KINDS = "a photo (JPEG, PNG, WebP, BMP, GIF, AVIF, HEIC) or a film (MP4, MOV, Matroska, WebM, AVI, MPEG)";
 // The first bytes of the photos that the service reads. All else goes to it as a film, whatever it is called.
 const PHOTO = /^(\xff\xd8\xff|\x89PNG|GIF8|BM|RIFF[^]{4}WEBP|[^]{4}ftyp(he[iv]|avi[fs]|m[is]f1))/;
-const clear = () => { for (const id of ["photo", "film", "live", "work"]) $(id).hidden = true; };
+
+function clear() {
+  for (const id of ["photo", "film", "live", "work"]) $(id).hidden = true;
+  $("timeline").src = "about:blank"; // a film that cannot be seen is not heard, either
+}
 
 function take(file) {
   if (!file) return;

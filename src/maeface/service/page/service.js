@@ -38,6 +38,7 @@ function get(path, options) {
  */
 function post(path, { body, headers, signal }, sent) {
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
     const request = new XMLHttpRequest();
     request.open("POST", path);
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
