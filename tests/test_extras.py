@@ -222,8 +222,8 @@ def test_the_line_about_a_film_has_people_active_units_sides_and_the_table():
     sided = film.assign(AU12_L=2.0, AU12_R=2.5, AU06_L=1.0, AU06_R=1.02)
     line = film_line(summarize(sided), [4, 6, 12, 25], "t.csv")
     assert line == (
-        "a.mp4: 1 person, seen 100% of the film; AU25 90% of the time, AU12 50% (right stronger by 0.5), AU06 20% "
-        "(sides alike); t.csv"
+        "a.mp4: 1 person, seen 100% of the film; AU25 90% of the time, AU12 50% (right stronger by 0.5), "
+        "AU06 20% (sides alike); t.csv"
     )
     rows_of_aus = list(describe_film(summarize(sided), [6, 12, 25]))
     assert [one.rpartition("3.0")[2] for one in rows_of_aus[2:]] == [
