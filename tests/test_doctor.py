@@ -280,3 +280,17 @@ def test_what_is_optional_and_not_there_reads_as_no_fault(monkeypatch, capsys):
     assert re.search(r"^version +numpy +missing", shown, re.MULTILINE)
     read = json.loads(doctor.to_json(doctor.Report((gpu, needed))))["findings"][0]
     assert (read["state"], read["needed"]) == ("missing", False)
+
+
+def test_back_ends_are_looked_at_first_and_stand_in_their_place(monkeypatch):
+    """Libraries may take all the time on a busy machine."""
+    looked_at = []
+
+    def find(group, clock):
+        looked_at.append(group)
+        yield Finding(group, "x", "ok", "", False)
+
+    monkeypatch.setattr(doctor, "_find", find)
+    report = doctor.run()
+    assert looked_at[:2] == ["device", "back end"] and len(looked_at) == 6
+    assert [one.group for one in report.findings] == list(doctor.GROUPS)
