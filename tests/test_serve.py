@@ -583,6 +583,8 @@ class Server:
                 [sys.executable, "-m", "serve_parts", str(folder / "service"), *options],
                 env={**os.environ, "PYTHONPATH": tests},
                 stderr=log,
+                # a shell that starts the tests in the background has told them to ignore Ctrl-C
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         try:
             self.port = int(until(self._find_ready)[1])
