@@ -233,7 +233,7 @@ def test_the_line_about_a_film_has_people_active_units_sides_and_the_table():
     ]
     absent = summarize(film.assign(AU04_L=1.0, AU04_R=1.5))  # it has sides, but does not occur
     assert list(describe_film(absent, [4]))[-1].endswith("0% of the time, 0 x")
-    assert film_line(summarize(film), [4], "t.csv").endswith("film; AU04 does not occur; t.csv")
+    assert film_line(summarize(film), [4], "t.csv").endswith("film; AU04 is not present; t.csv")
     assert film_line(summarize(film), [], "t.csv") == "a.mp4: 1 person, seen 100% of the film; t.csv"
     half = film.assign(track=1)[film["frame"] < 5].assign(AU12=1, AU12_p=0.9, face=1)
     both = pd.concat([film, half]).sort_values(["frame", "face"], ignore_index=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from maeface import console, facts
-from maeface.report.lines import percent, person_title
+from maeface.report.lines import describe_absence, percent, person_title
 
 MOST_ACTIVE = 3
 """Action units that are named in the line about a film."""
@@ -40,7 +40,7 @@ def film_line(summary: pd.DataFrame, aus: Collection[int], table: str) -> str:
         f"{facts.au_name(au)} {percent(shares[au])}{' of the time' * (k == 0)}{_in_brackets(summary, au)}"
         for k, au in enumerate(first)
     ]
-    what = [", ".join(active)] if active else [_describe_absence(aus)] if aus else []
+    what = [", ".join(active)] if active else [describe_absence(aus)] if aus else []
     seen_for = f"{who}, seen {most}{percent(seen['valid_share'].max())} of the film"
     return f"{name}: {'; '.join([seen_for, *what, table])}"
 
@@ -64,11 +64,6 @@ def _describe_sides(asymmetry: float) -> str:
     if abs(asymmetry) < EVEN:
         return "sides alike"
     return f"{'left' if asymmetry > 0 else 'right'} stronger by {abs(asymmetry):.1f}"
-
-
-def _describe_absence(aus: Collection[int]) -> str:
-    names = ", ".join(map(facts.au_name, sorted(aus))) if len(aus) <= PEOPLE else f"{len(aus)} action units"
-    return f"{names} does not occur" if len(aus) == 1 else f"none of {names} occurs"
 
 
 def describe_film(summary: pd.DataFrame, aus: Collection[int]) -> Iterator[str]:

@@ -63,11 +63,12 @@ def describe_faces(
             continue
         present = [_describe_au(row, au) for au in sorted(aus) if row[facts.au_name(au)]]
         quality = f", {low_quality(doubt(row))}" if row["status"] == "low_quality" else ""
-        found = "; ".join(present) or _describe_absence(aus)
+        found = "; ".join(present) or describe_absence(aus)
         yield f"{source}, face {row['face']}{quality}: {found}"
 
 
-def _describe_absence(aus: Collection[int]) -> str:
+def describe_absence(aus: Collection[int]) -> str:
+    """Return words for action units none of which is present."""
     names = ", ".join(map(facts.au_name, sorted(aus))) if len(aus) <= FEW else f"{len(aus)} action units"
     return f"{names} is not present" if len(aus) == 1 else f"none of {names} is present"
 
